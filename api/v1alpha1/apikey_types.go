@@ -1,0 +1,494 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// APIKey is one API key, declared next to the application that uses it. The manager generates its credential, writes it
+// into a Secret of the same namespace, and keeps it within the policy of the Account that owns it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ak,categories=apikey-manager
+// +kubebuilder:printcolumn:name="ACCOUNT",type=string,JSONPath=`.spec.account`
+// +kubebuilder:printcolumn:name="LABEL",type=string,JSONPath=`.spec.label`
+// +kubebuilder:printcolumn:name="STATE",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="READY",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="EXPIRES",type=string,JSONPath=`.status.expirationTime`
+// +kubebuilder:printcolumn:name="LAST-USED",type=date,JSONPath=`.status.lastUsedTime`
+// +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="KEY-ID",type=string,priority=1,JSONPath=`.status.keyID`
+// +kubebuilder:printcolumn:name="SECRET",type=string,priority=1,JSONPath=`.status.secretRef.name`
+// +kubebuilder:printcolumn:name="REASON",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:selectablefield:JSONPath=`.spec.account`
+// +kubebuilder:selectablefield:JSONPath=`.spec.label`
+// +kubebuilder:selectablefield:JSONPath=`.status.state`
+// +kubebuilder:validation:XValidation:rule="self.spec.?secret.?name.orValue(self.metadata.name) == oldSelf.spec.?secret.?name.orValue(oldSelf.metadata.name)",message="spec.secret.name is immutable: create another APIKey to write another Secret"
+type APIKey struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object's metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what is wanted of the key.
+	// +required
+	Spec APIKeySpec `json:"spec,omitzero"`
+	// status is what is true of the key now.
+	// +optional
+	Status APIKeyStatus `json:"status,omitzero"`
+}
+
+// APIKeyList is a list of APIKeys.
+//
+// +kubebuilder:object:root=true
+type APIKeyList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard list's metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// items are the keys.
+	Items []APIKey `json:"items"`
+}
+
+// KeyState is the state a person wants a key to be in.
+//
+// +kubebuilder:validation:Enum=Active;Inactive;Revoked
+type KeyState string
+
+// The states a person can ask for.
+const (
+	// KeyStateActive makes verifiers accept the key.
+	KeyStateActive KeyState = "Active"
+	// KeyStateInactive makes verifiers refuse the key, which is kept for later.
+	KeyStateInactive KeyState = "Inactive"
+	// KeyStateRevoked ends the key for good.
+	KeyStateRevoked KeyState = "Revoked"
+)
+
+// APIKeySpec is what is wanted of a key.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.rotation)",message="rotation is not carried out by this release yet: leave it out"
+// +kubebuilder:validation:XValidation:rule="!has(self.notification)",message="notification is not carried out by this release yet: leave it out"
+// +kubebuilder:validation:XValidation:rule="!has(self.secret) || !has(self.secret.template)",message="secret.template is not carried out by this release yet: leave it out"
+// +kubebuilder:validation:XValidation:rule="!has(self.format) || !has(self.format.type) || self.format.type == 'Token'",message="format.type other than Token is not carried out by this release yet: leave it out"
+type APIKeySpec struct {
+	// account names the Account that owns the key. It is created with an empty spec if it does not exist.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="account must be a DNS-1123 label: lower-case letters, digits and '-', such as acme-shop"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="account is immutable: create another APIKey for the other account"
+	Account string `json:"account,omitempty"`
+	// label is what a person calls the key. It is unique in the account unless the account says labelPolicy: Shared.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Label string `json:"label,omitempty"`
+	// state is the wanted state: Active, Inactive (kept for later) or Revoked (for good).
+	// +optional
+	// +default="Active"
+	// +kubebuilder:validation:XValidation:rule="oldSelf != 'Revoked' || self == 'Revoked'",message="a revoked key stays revoked: create another APIKey instead"
+	State KeyState `json:"state,omitempty"`
+	// expiration is when the key stops being accepted: a date (2027-02-28, the START of that day in the account's time
+	// zone) or an RFC 3339 instant in whole seconds (2027-02-28T12:00:00Z). Left out, the key never expires.
+	// +optional
+	// +kubebuilder:validation:MinLength=10
+	// +kubebuilder:validation:MaxLength=25
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))?$') && !format.date().validate(self.substring(0, 10)).hasValue() && (self.size() == 10 || !format.datetime().validate(self).hasValue())",message="expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z"
+	Expiration string `json:"expiration,omitempty"`
+	// ipWhitelist are the addresses and networks the key may be used from. Left out, it may be used from anywhere; an
+	// empty list is refused, so that emptying it can never open a key.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=2
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || (isCIDR(self) && cidr(self).masked() == cidr(self))",message="ipWhitelist entries are addresses, such as 192.0.2.7, or networks without host bits, such as 10.0.0.0/8"
+	IPWhitelist []string `json:"ipWhitelist,omitempty"`
+	// scopes are what the key may do, such as conversions:write; a trailing * matches the rest. Left out, the account's
+	// default scopes apply.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9._:/-]*[*]?$')",message="scopes are letters, digits and . _ : / -, with at most one trailing *, such as conversions:write or reports:*"
+	Scopes []string `json:"scopes,omitempty"`
+	// rotation says when the key gets a new credential, and how long the previous one stays valid.
+	// +optional
+	Rotation *Rotation `json:"rotation,omitempty"`
+	// notification says whom to tell before the key expires, and when.
+	// +optional
+	Notification *Notification `json:"notification,omitempty"`
+	// format says what the credential looks like. A change applies from the next credential on.
+	// +optional
+	Format *Format `json:"format,omitempty"`
+	// secret says where and in which shape the credential is written.
+	// +optional
+	Secret *SecretSpec `json:"secret,omitempty"`
+}
+
+// Duration is a length of time as Go and the Gateway API write it, in hours, minutes and seconds: 24h, 1h30m, 90s.
+//
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:Pattern=`^([0-9]{1,6}(h|m|s)){1,3}$`
+type Duration string
+
+// Rotation says when a key gets a new credential.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.interval) || !has(self.overlap) || duration(self.overlap) <= duration(self.interval)",message="rotation.overlap must not be longer than rotation.interval"
+type Rotation struct {
+	// interval is how often a new credential is issued, at least 1m. Left out, only on request.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m')",message="rotation.interval must be at least 1m, such as 720h for thirty days"
+	Interval Duration `json:"interval,omitempty"`
+	// overlap is how long the previous credential stays valid after a rotation: 24h unless said, and never longer than
+	// interval; 0s means not at all.
+	// +optional
+	Overlap Duration `json:"overlap,omitempty"`
+	// requestedAt asks for one rotation if the current credential is older than this.
+	// +optional
+	RequestedAt *metav1.Time `json:"requestedAt,omitempty"`
+	// revokeBefore makes every credential issued before this dead at once; a new one is issued. For a compromise.
+	// +optional
+	RevokeBefore *metav1.Time `json:"revokeBefore,omitempty"`
+}
+
+// Notification says whom to tell before a key expires.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!(has(self.daysBefore) && has(self.date))",message="notification takes daysBefore or date, not both"
+type Notification struct {
+	// emails are the addresses to tell.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MinLength=3
+	// +kubebuilder:validation:items:MaxLength=254
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[^@ \\t\\r\\n,;<>]+@[^@ \\t\\r\\n,;<>]+$')",message="notification.emails are plain addresses, such as ops@example.com"
+	Emails []string `json:"emails,omitempty"`
+	// daysBefore are how many days before the expiration to tell them: 7 unless said.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=366
+	DaysBefore []int32 `json:"daysBefore,omitempty"`
+	// date is the day on which to tell them, in the account's time zone: 2027-02-21.
+	// +optional
+	// +kubebuilder:validation:MinLength=10
+	// +kubebuilder:validation:MaxLength=10
+	// +kubebuilder:validation:XValidation:rule="!format.date().validate(self).hasValue()",message="notification.date must be a date that exists, such as 2027-02-21"
+	Date string `json:"date,omitempty"`
+	// locale is the language of the mail: two letters, en unless said.
+	// +optional
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=2
+	// +kubebuilder:validation:Pattern=`^[a-z]{2}$`
+	Locale string `json:"locale,omitempty"`
+}
+
+// FormatType names the shape of a credential.
+//
+// +kubebuilder:validation:Enum=Token;UUID;Alphanumeric;Hex
+type FormatType string
+
+// The shapes of a credential.
+const (
+	// FormatToken is prefix_id_secret+checksum, with a public id and 256 bits of secret.
+	FormatToken FormatType = "Token"
+	// FormatUUID is a version 4 UUID (RFC 9562).
+	FormatUUID FormatType = "UUID"
+	// FormatAlphanumeric is length base62 characters.
+	FormatAlphanumeric FormatType = "Alphanumeric"
+	// FormatHex is length hexadecimal digits.
+	FormatHex FormatType = "Hex"
+)
+
+// Format says what a credential looks like.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.prefix) || !has(self.type) || self.type == 'Token'",message="format.prefix goes with type Token only"
+// +kubebuilder:validation:XValidation:rule="!has(self.length) || (has(self.type) && self.type in ['Alphanumeric', 'Hex'])",message="format.length goes with type Alphanumeric or Hex only"
+// +kubebuilder:validation:XValidation:rule="!has(self.length) || !has(self.type) || self.type != 'Hex' || self.length >= 32",message="format.length of type Hex must be at least 32"
+type Format struct {
+	// type is the shape: Token unless said.
+	// +optional
+	Type FormatType `json:"type,omitempty"`
+	// prefix opens a Token: ak unless said. Scanners find leaked keys by it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9]{0,15}$`
+	Prefix string `json:"prefix,omitempty"`
+	// length is the number of characters: Alphanumeric 22..256 (100 unless said), Hex 32..256 (64 unless said).
+	// +optional
+	// +kubebuilder:validation:Minimum=22
+	// +kubebuilder:validation:Maximum=256
+	Length int32 `json:"length,omitempty"`
+}
+
+// SecretSpec says where and in which shape a credential is written.
+//
+// +kubebuilder:validation:MinProperties=1
+type SecretSpec struct {
+	// name is the Secret's name, in the key's own namespace: the APIKey's name unless said. Immutable.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="secret.name must be a DNS-1123 subdomain, such as shop-api-key"
+	Name string `json:"name,omitempty"`
+	// template replaces the default shape of the Secret.
+	// +optional
+	Template *SecretTemplate `json:"template,omitempty"`
+}
+
+// SecretTemplate is the shape of a Secret.
+//
+// +kubebuilder:validation:MinProperties=1
+type SecretTemplate struct {
+	// labels are added to the Secret's own.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=32
+	Labels map[string]string `json:"labels,omitempty"`
+	// annotations are added to the Secret.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=32
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// type is the Secret's type: Opaque unless said.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Type string `json:"type,omitempty"`
+	// data are the entries, each a Go template. They replace the default entries.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=32
+	Data map[string]string `json:"data,omitempty"`
+}
+
+// ObservedState is the state a key is in.
+//
+// +kubebuilder:validation:Enum=Pending;Active;Inactive;Expired;Revoked
+type ObservedState string
+
+// The states a key can be in.
+const (
+	// StatePending means the key is not accepted, or has no credential yet.
+	StatePending ObservedState = "Pending"
+	// StateActive means verifiers accept the key.
+	StateActive ObservedState = "Active"
+	// StateInactive means the key is switched off and kept for later.
+	StateInactive ObservedState = "Inactive"
+	// StateExpired means the key's expiration has come. Moving it later revives the key.
+	StateExpired ObservedState = "Expired"
+	// StateRevoked means the key was ended for good.
+	StateRevoked ObservedState = "Revoked"
+)
+
+// APIKeyStatus is what is true of a key now.
+//
+// +kubebuilder:validation:MinProperties=1
+type APIKeyStatus struct {
+	// conditions are Ready, Accepted, Valid and, only while True, Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchStrategy=merge
+	// +patchMergeKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// state is the state the key is in.
+	// +optional
+	State ObservedState `json:"state,omitempty"`
+	// keyID is the public id of the current credential, safe to log.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	KeyID string `json:"keyID,omitempty"`
+	// expirationTime is the accepted expiration as an instant. Absent: the key never expires.
+	// +optional
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
+	// nextRotationTime is when the next credential is due.
+	// +optional
+	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
+	// lastUsedTime is when a verifier last accepted the key, to a few minutes.
+	// +optional
+	LastUsedTime *metav1.Time `json:"lastUsedTime,omitempty"`
+	// ipRestriction is whether the accepted spec restricts where the key is used from. An account that comes to require
+	// a whitelist binds a key from its next change of this on.
+	// +optional
+	IPRestriction IPRestriction `json:"ipRestriction,omitempty"`
+	// releasedGrant is the account's grant that this key gave back under counting: Usable. It becomes usable again only
+	// with another one.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ReleasedGrant string `json:"releasedGrant,omitempty"`
+	// secretRef is the Secret that holds the credential.
+	// +optional
+	SecretRef *SecretRef `json:"secretRef,omitempty"`
+	// credentials are those that verifiers know, by digest.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=8
+	Credentials []Credential `json:"credentials,omitempty"`
+	// notifications are the mails due before the key expires.
+	// +optional
+	// +listType=map
+	// +listMapKey=date
+	// +kubebuilder:validation:MaxItems=16
+	Notifications []NotificationStatus `json:"notifications,omitempty"`
+	// history are the last 20 transitions, oldest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	History []Transition `json:"history,omitempty"`
+}
+
+// IPRestriction is whether a key is bound to addresses.
+//
+// +kubebuilder:validation:Enum=Restricted;Unrestricted
+type IPRestriction string
+
+// Whether a key is bound to addresses.
+const (
+	// IPRestricted means the key has a whitelist.
+	IPRestricted IPRestriction = "Restricted"
+	// IPUnrestricted means the key may be used from anywhere.
+	IPUnrestricted IPRestriction = "Unrestricted"
+)
+
+// SecretRef points to the Secret that holds a key's credential.
+type SecretRef struct {
+	// name is the Secret's name, in the key's own namespace.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// resourceVersion is the Secret's when its content was last checked against the current digest.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+}
+
+// CredentialRole says what a credential is for.
+//
+// +kubebuilder:validation:Enum=Staged;Current;Previous
+type CredentialRole string
+
+// What a credential is for.
+const (
+	// RoleStaged is the next one: verifiers know it, the Secret's current entry does not hold it yet.
+	RoleStaged CredentialRole = "Staged"
+	// RoleCurrent is the one in the Secret's current entry.
+	RoleCurrent CredentialRole = "Current"
+	// RolePrevious is the one before, accepted until its notAfter.
+	RolePrevious CredentialRole = "Previous"
+)
+
+// Credential is one generated key, described without its secret characters.
+type Credential struct {
+	// id is public and safe to log.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+	// hint is how the credential begins, so that a person can tell which one they hold.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Hint string `json:"hint,omitempty"`
+	// sha256 is the lower-case hexadecimal SHA-256 of the whole key.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	SHA256 string `json:"sha256,omitempty"`
+	// issuedAt is when it was issued.
+	// +required
+	IssuedAt metav1.Time `json:"issuedAt,omitzero"`
+	// notAfter is when it stops being accepted. Absent: as long as the key.
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+	// lastUsedTime is when a verifier last accepted it, to a few minutes.
+	// +optional
+	LastUsedTime *metav1.Time `json:"lastUsedTime,omitempty"`
+	// role is Staged, Current or Previous.
+	// +required
+	Role CredentialRole `json:"role,omitempty"`
+}
+
+// NotificationState is how far a mail has come.
+//
+// +kubebuilder:validation:Enum=Pending;Sent;Failed;Skipped
+type NotificationState string
+
+// How far a mail has come.
+const (
+	// NotificationPending means it is due later, or being sent.
+	NotificationPending NotificationState = "Pending"
+	// NotificationSent means the mail server took it.
+	NotificationSent NotificationState = "Sent"
+	// NotificationFailed means the mail server refused it for good.
+	NotificationFailed NotificationState = "Failed"
+	// NotificationSkipped means it was not sent, for the reason given.
+	NotificationSkipped NotificationState = "Skipped"
+)
+
+// NotificationStatus is one mail due before a key expires.
+type NotificationStatus struct {
+	// date is the day on which it is due, in the account's time zone.
+	// +required
+	// +kubebuilder:validation:MinLength=10
+	// +kubebuilder:validation:MaxLength=10
+	Date string `json:"date,omitempty"`
+	// state is Pending, Sent, Failed or Skipped.
+	// +required
+	State NotificationState `json:"state,omitempty"`
+	// attempts is how often sending was tried.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	Attempts *int32 `json:"attempts,omitempty"`
+	// sentAt is when the mail server took it.
+	// +optional
+	SentAt *metav1.Time `json:"sentAt,omitempty"`
+	// reason is why it is not sent.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+}
+
+// Transition is something that happened to a key.
+type Transition struct {
+	// time is when it happened.
+	// +required
+	Time metav1.Time `json:"time,omitzero"`
+	// reason is one word for it, equal to the event's and the condition's reason.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// message is one sentence for it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Message string `json:"message,omitempty"`
+}

@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Condition types. Each carries observedGeneration; messages never hold a time, a counter or key material.
+const (
+	// ConditionReady is True when what is declared has been carried out. A key that is Inactive, Expired or Revoked and
+	// fully carried out is Ready too, so that GitOps tools see it as healthy.
+	ConditionReady = "Ready"
+	// ConditionAccepted is True when the key is within the policy of its account and holds a slot.
+	ConditionAccepted = "Accepted"
+	// ConditionValid is True when a verifier accepts the key now.
+	ConditionValid = "Valid"
+	// ConditionStalled is present, and True, only while nothing but a person can help (kstatus convention).
+	ConditionStalled = "Stalled"
+)
+
+// Reasons of Ready and Valid that name the state of a key. A key in one of them that is carried out is Ready=True.
+const (
+	// ReasonActive (Ready=True, Valid=True): verifiers accept the key. On an Account, Ready=True: its keys may be used.
+	ReasonActive = "Active"
+	// ReasonInactive (Ready=True, Valid=False): spec.state is Inactive. Set it to Active to use the same key again.
+	ReasonInactive = "Inactive"
+	// ReasonExpired (Ready=True, Valid=False): spec.expiration has come. Move it later, or remove it, to revive the key.
+	ReasonExpired = "Expired"
+	// ReasonRevoked (Ready=True, Valid=False): spec.state is Revoked, for good. Create another APIKey instead.
+	ReasonRevoked = "Revoked"
+	// ReasonPending (Ready=False, Accepted=Unknown, Valid=False): the manager is at it; nothing needs to be done.
+	ReasonPending = "Pending"
+	// ReasonNotAccepted (Valid=False): condition Accepted says why.
+	ReasonNotAccepted = "NotAccepted"
+	// ReasonSecretConflict (Ready=False, Stalled=True): a Secret of that name exists and belongs to somebody else. It is
+	// never touched: delete it, or declare the key under another spec.secret.name.
+	ReasonSecretConflict = "SecretConflict"
+	// ReasonWriteFailed (Ready=False): a write to the API server failed and is tried again; the message names it.
+	ReasonWriteFailed = "WriteFailed"
+)
+
+// Reasons of Accepted.
+const (
+	// ReasonAccepted (Accepted=True): the key is within its account's policy and holds a slot.
+	ReasonAccepted = "Accepted"
+	// ReasonAccountNotFound (Accepted=False): the manager runs with --require-account and the Account does not exist.
+	// Create it.
+	ReasonAccountNotFound = "AccountNotFound"
+	// ReasonAccountSuspended (Accepted=False): the Account's state is Suspended. Its keys come back when it is Active. On an
+	// Account, Ready=True: no key of it may be used.
+	ReasonAccountSuspended = "AccountSuspended"
+	// ReasonNamespaceNotAllowed (Accepted=False): the Account's allowedNamespaces does not select the key's namespace.
+	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
+	// ReasonLimitReached (Accepted=False): every slot of the Account is taken. The key gets the first one that comes free;
+	// delete a key or raise limits.maxKeys.
+	ReasonLimitReached = "LimitReached"
+	// ReasonLabelTaken (Accepted=False, Stalled=True): another key of the Account has the label. Choose another.
+	ReasonLabelTaken = "LabelTaken"
+	// ReasonScopeNotAllowed (Accepted=False, Stalled=True): the Account's allowedScopes does not cover a scope of the key.
+	ReasonScopeNotAllowed = "ScopeNotAllowed"
+	// ReasonExpirationRequired (Accepted=False, Stalled=True): the Account wants an expiration and the key has none.
+	ReasonExpirationRequired = "ExpirationRequired"
+	// ReasonExpirationForbidden (Accepted=False, Stalled=True): the Account wants no expiration and the key has one.
+	ReasonExpirationForbidden = "ExpirationForbidden"
+	// ReasonLifetimeTooLong (Accepted=False, Stalled=True): the expiration is later than the Account's maxLifetime allows.
+	ReasonLifetimeTooLong = "LifetimeTooLong"
+	// ReasonIPWhitelistRequired (Accepted=False, Stalled=True): the Account wants an IP whitelist and the key has none.
+	ReasonIPWhitelistRequired = "IPWhitelistRequired"
+	// ReasonInvalidSpec (Accepted=False, Stalled=True; on an Account Ready=False, Stalled=True): the spec has a value that
+	// can't be carried out; the message names the field.
+	ReasonInvalidSpec = "InvalidSpec"
+)
+
+// Reasons of events and of status.history, beside those above.
+const (
+	// ReasonIssued: the key got its first credential.
+	ReasonIssued = "Issued"
+	// ReasonReissued: the Secret was deleted or edited, and the key got a new credential.
+	ReasonReissued = "Reissued"
+	// ReasonActivated: verifiers accept the key again.
+	ReasonActivated = "Activated"
+	// ReasonDeactivated: the key was switched off.
+	ReasonDeactivated = "Deactivated"
+)
