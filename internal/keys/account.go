@@ -1,0 +1,78 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"fmt"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// DescribeAccount says what is true of an account now: who holds its slots, how its keys are, whether its spec can be
+// carried out.
+func DescribeAccount(f AccountFacts) v1alpha1.AccountStatus {
+	admission := Admit(f)
+	after := *f.Account.Status.DeepCopy()
+	after.ObservedGeneration = f.Account.Generation
+	after.DeletionPolicy = f.Defaults.Deletion(f.Account)
+	after.Slots = admission.Slots
+	after.Keys = countKeys(f, admission)
+	f.setConditions(&after)
+	return after
+}
+
+func countKeys(f AccountFacts, a Admission) *v1alpha1.KeyCounts {
+	counts := map[v1alpha1.ObservedState]int{}
+	issued := 0
+	for _, k := range f.Keys {
+		counts[k.Status.State]++
+		if Issued(k) {
+			issued++
+		}
+	}
+	admitted, usage := len(a.Slots), ""
+	limit, unlimited := f.Defaults.Limit(f.Account)
+	if unlimited {
+		admitted = issued
+		usage = strconv.Itoa(admitted) + "/unlimited"
+	} else {
+		usage = fmt.Sprintf("%d/%d", admitted, limit)
+	}
+	return &v1alpha1.KeyCounts{
+		Usage: usage, Admitted: count(admitted), Waiting: count(len(a.Waiting)),
+		Active: count(counts[v1alpha1.StateActive]), Inactive: count(counts[v1alpha1.StateInactive]),
+		Expired: count(counts[v1alpha1.StateExpired]), Revoked: count(counts[v1alpha1.StateRevoked]),
+	}
+}
+
+func count(n int) *int32 {
+	c := int32(n) //nolint:gosec // far from the bounds: objects in one API server
+	return &c
+}
+
+func (f *AccountFacts) setConditions(after *v1alpha1.AccountStatus) {
+	ready := verdict{metav1.ConditionTrue, v1alpha1.ReasonActive, "The account's keys may be used"}
+	if f.Account.Spec.State == v1alpha1.AccountSuspended {
+		ready = verdict{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, "The account is suspended: no key of it may be used"}
+	}
+	if errs := ValidateAccount(f.Account); len(errs) > 0 {
+		ready = verdict{metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, truncate(errs[0].Error())}
+	}
+	set := func(conditionType string, v verdict) {
+		meta.SetStatusCondition(&after.Conditions, metav1.Condition{
+			Type: conditionType, Status: v.status, Reason: v.reason, Message: v.message,
+			ObservedGeneration: f.Account.Generation, LastTransitionTime: metav1.NewTime(f.Now),
+		})
+	}
+	set(v1alpha1.ConditionReady, ready)
+	if ready.status == metav1.ConditionFalse {
+		set(v1alpha1.ConditionStalled, verdict{metav1.ConditionTrue, ready.reason, ready.message})
+	} else {
+		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled)
+	}
+}

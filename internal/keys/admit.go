@@ -1,0 +1,188 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"slices"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// AccountFacts are everything that may decide who holds a slot of an account.
+type AccountFacts struct {
+	// Account as it was read. Its resourceVersion names the grants decided on it.
+	Account *v1alpha1.Account
+	// Keys are all that name the account, as far as is known.
+	Keys []*v1alpha1.APIKey
+	// Namespaces are the labels of the keys' namespaces, by name.
+	Namespaces map[string]map[string]string
+	// Confirmed are the UIDs for which the API server itself, not a cache, has just confirmed what makes Admit change the
+	// record against a key: that a slot's holder no longer exists, or that a key without a slot is owed one.
+	Confirmed map[string]bool
+	// Defaults are what the manager's flags say.
+	Defaults Defaults
+	// Now is read once per round: UTC, whole seconds.
+	Now time.Time
+}
+
+// Admission is who holds a slot, and who waits for one.
+type Admission struct {
+	Slots   []v1alpha1.Slot
+	Waiting []*v1alpha1.APIKey
+}
+
+// Admit decides who holds a slot of an account.
+//
+// A slot, once granted, belongs to its key until the key no longer exists, or, under counting: Usable, until the key's
+// own status says that it gave this grant back. Both are facts that can't become untrue again, so a stale cache can
+// delay a slot's way to the next key but never give it to two. A lower limit evicts nobody. Free slots go to the
+// waiting keys, oldest first (creation time, then UID).
+func Admit(f AccountFacts) Admission {
+	a := admission{AccountFacts: f, byUID: map[string]*v1alpha1.APIKey{}, byLabel: map[string][]*v1alpha1.APIKey{}}
+	for _, k := range f.Keys {
+		a.byUID[string(k.UID)] = k
+		if k.Spec.Label != "" {
+			a.byLabel[k.Spec.Label] = append(a.byLabel[k.Spec.Label], k)
+		}
+	}
+	a.account = f.Account.DeepCopy()
+	a.keepSlots()
+	a.renameSlots()
+	waiting := a.grantSlots(a.candidates())
+	return Admission{Slots: a.account.Status.Slots, Waiting: waiting}
+}
+
+// admission is the work of one Admit. Its account is a copy whose slots change as it goes, so that every check sees
+// what was decided before it.
+type admission struct {
+	AccountFacts
+	account *v1alpha1.Account
+	byUID   map[string]*v1alpha1.APIKey
+	byLabel map[string][]*v1alpha1.APIKey
+}
+
+// keepSlots drops the slots that came free, and renews those whose key gave its grant back and wants to be usable again.
+func (a *admission) keepSlots() {
+	kept := make([]v1alpha1.Slot, 0, len(a.account.Status.Slots))
+	for _, slot := range a.account.Status.Slots {
+		k := a.byUID[slot.UID]
+		switch {
+		case k == nil && a.Confirmed[slot.UID]:
+			continue
+		case k != nil && k.Status.ReleasedGrant == slot.Grant && a.wantsUse(k):
+			slot.Grant = a.account.ResourceVersion
+		case k != nil && k.Status.ReleasedGrant == slot.Grant && countsUsableOnly(a.account):
+			continue
+		}
+		kept = append(kept, slot)
+	}
+	a.account.Status.Slots = kept
+}
+
+// renameSlots records the labels of keys that were renamed, where the new label is free.
+func (a *admission) renameSlots() {
+	for i, slot := range a.account.Status.Slots {
+		if k := a.byUID[slot.UID]; k != nil && k.Spec.Label != slot.Label && labelHolder(k, a.account, a.byLabel[k.Spec.Label]) == "" {
+			a.account.Status.Slots[i].Label = k.Spec.Label
+		}
+	}
+}
+
+// candidates are the keys that ask for a slot and have none, oldest first.
+func (a *admission) candidates() []*v1alpha1.APIKey {
+	held := map[string]bool{}
+	for _, slot := range a.account.Status.Slots {
+		held[slot.UID] = true
+	}
+	var list []*v1alpha1.APIKey
+	for _, k := range a.Keys {
+		if !held[string(k.UID)] && k.DeletionTimestamp.IsZero() && a.counts(k) {
+			list = append(list, k)
+		}
+	}
+	slices.SortFunc(list, compareAge)
+	return list
+}
+
+// grantSlots gives what is free to the first candidates, and returns those that wait.
+func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alpha1.APIKey) {
+	limit, unlimited := a.Defaults.Limit(a.account)
+	for _, k := range candidates {
+		owed := entitled(k, a.account)
+		switch {
+		case unlimited:
+		case owed && a.Confirmed[string(k.UID)]: // issued without a limit, or the record was lost
+			a.grant(k)
+		case owed:
+		case Refuse(a.facts(k)) != nil:
+		case len(a.account.Status.Slots) < limit:
+			a.grant(k)
+		default:
+			waiting = append(waiting, k)
+		}
+	}
+	return waiting
+}
+
+func (a *admission) grant(k *v1alpha1.APIKey) {
+	label := k.Spec.Label
+	if labelHolder(k, a.account, a.byLabel[label]) != "" {
+		label = ""
+	}
+	a.account.Status.Slots = append(a.account.Status.Slots, v1alpha1.Slot{
+		Namespace: k.Namespace, Name: k.Name, UID: string(k.UID), Grant: a.account.ResourceVersion, Label: label,
+	})
+}
+
+// counts is whether a key counts towards the limit.
+func (a *admission) counts(k *v1alpha1.APIKey) bool {
+	return !countsUsableOnly(a.account) || a.wantsUse(k)
+}
+
+func (a *admission) wantsUse(k *v1alpha1.APIKey) bool {
+	f := a.facts(k)
+	return f.wants() == v1alpha1.StateActive
+}
+
+func (a *admission) facts(k *v1alpha1.APIKey) Facts {
+	return Facts{
+		Key: k, Account: a.account, Namespace: a.Namespaces[k.Namespace], Siblings: a.byLabel[k.Spec.Label],
+		Defaults: a.Defaults, Now: a.Now,
+	}
+}
+
+// Doubts are the keys about which Admit would change the record if only the API server confirmed it: holders that are
+// not among the known keys, and keys that are owed a slot and have none. The caller asks and fills Confirmed.
+func Doubts(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.APIKey) {
+	known := map[string]bool{}
+	for _, k := range f.Keys {
+		known[string(k.UID)] = true
+	}
+	for _, slot := range f.Account.Status.Slots {
+		if !known[slot.UID] {
+			missing = append(missing, slot)
+		}
+		known[slot.UID] = false
+	}
+	if _, unlimited := f.Defaults.Limit(f.Account); unlimited {
+		return missing, nil
+	}
+	for _, k := range f.Keys {
+		if known[string(k.UID)] && entitled(k, f.Account) {
+			unrecorded = append(unrecorded, k)
+		}
+	}
+	return missing, unrecorded
+}
+
+// Full is whether a new key of the account would have to wait, judged by the record and by the keys ahead of it.
+func Full(f AccountFacts) bool {
+	limit, unlimited := f.Defaults.Limit(f.Account)
+	if unlimited {
+		return false
+	}
+	a := Admit(f)
+	return len(a.Slots)+len(a.Waiting) >= limit
+}

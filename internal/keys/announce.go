@@ -1,0 +1,83 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Event is something that happened to a key, to be told once: as a Kubernetes Event and as an entry of the history.
+type Event struct {
+	// Warning is whether a person has to act.
+	Warning bool
+	// Reason is one word, equal to a reason of api/v1alpha1.
+	Reason string
+	// Action is what the manager did: a verb.
+	Action string
+	// Note is one sentence.
+	Note string
+}
+
+// Announcements are what happened between two statuses of a key, in order.
+func Announcements(before, after v1alpha1.APIKeyStatus) []Event {
+	var list []Event
+	if e, ok := issueEvent(before, after); ok {
+		list = append(list, e)
+	}
+	if e, ok := stateEvent(before, after); ok {
+		list = append(list, e)
+	}
+	for _, conditionType := range []string{v1alpha1.ConditionAccepted, v1alpha1.ConditionStalled} {
+		if e, ok := refusalEvent(conditionType, before, after); ok && (len(list) == 0 || list[len(list)-1].Reason != e.Reason) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+func issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
+	was, is := current(&before), current(&after)
+	switch {
+	case is == nil || (was != nil && was.SHA256 == is.SHA256):
+		return Event{}, false
+	case was == nil:
+		return Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + is.ID}, true
+	}
+	return Event{Reason: v1alpha1.ReasonReissued, Action: "Issue", Note: "The Secret was deleted or edited: issued credential " + is.ID + " in place of " + was.ID}, true
+}
+
+// stateEvent tells of a change of state. That a key becomes Active with its first credential is told by Issued.
+func stateEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
+	if before.State == after.State {
+		return Event{}, false
+	}
+	switch after.State {
+	case v1alpha1.StateActive:
+		return Event{Reason: v1alpha1.ReasonActivated, Action: "Activate", Note: "Verifiers accept the key again"}, current(&before) != nil
+	case v1alpha1.StateInactive:
+		return Event{Reason: v1alpha1.ReasonDeactivated, Action: "Deactivate", Note: "The key was switched off"}, current(&before) != nil
+	case v1alpha1.StateExpired:
+		return Event{Reason: v1alpha1.ReasonExpired, Action: "Expire", Note: "The key has expired"}, true
+	case v1alpha1.StateRevoked:
+		return Event{Reason: v1alpha1.ReasonRevoked, Action: "Revoke", Note: "The key was revoked for good"}, true
+	case v1alpha1.StatePending:
+	}
+	return Event{}, false
+}
+
+func refusalEvent(conditionType string, before, after v1alpha1.APIKeyStatus) (Event, bool) {
+	is := meta.FindStatusCondition(after.Conditions, conditionType)
+	bad := map[string]metav1.ConditionStatus{v1alpha1.ConditionAccepted: metav1.ConditionFalse, v1alpha1.ConditionStalled: metav1.ConditionTrue}
+	if is == nil || is.Status != bad[conditionType] {
+		return Event{}, false
+	}
+	was := meta.FindStatusCondition(before.Conditions, conditionType)
+	if was != nil && was.Status == is.Status && was.Reason == is.Reason {
+		return Event{}, false
+	}
+	return Event{Warning: true, Reason: is.Reason, Action: "Admit", Note: is.Message}, true
+}

@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Plan is what to do now, when to look again, and why.
+type Plan struct {
+	// Steps in order. Perform stops at the first that fails.
+	Steps []Step
+	// Next is when to look again even if nothing happens; zero: only then.
+	Next time.Time
+	// Why is one phrase for people who debug.
+	Why string
+}
+
+// conflictRecheck is how often to look again at a Secret that belongs to somebody else: nobody tells us when it goes.
+const conflictRecheck = time.Minute
+
+// Decide says which steps bring the world closer to the spec, and when to look again.
+func Decide(f Facts) Plan {
+	steps, why := f.steps()
+	return Plan{Steps: steps, Next: f.next(), Why: why}
+}
+
+func (f *Facts) steps() ([]Step, string) {
+	s := f.standing()
+	name := SecretName(f.Key)
+	switch {
+	case !f.Key.DeletionTimestamp.IsZero():
+		return nil, "the key is being deleted; its Secret goes with it"
+	case s.wants == v1alpha1.StateRevoked:
+		return f.revoke(name)
+	case s.refusal != nil:
+		return nil, "not accepted: " + s.refusal.Reason
+	case f.Account == nil:
+		return []Step{CreateAccount{Name: f.Key.Spec.Account}}, "the account does not exist yet"
+	case s.waiting:
+		return nil, "waiting for the account's record"
+	}
+	return f.secure(name, s)
+}
+
+// revoke empties the Secret. The object stays, so that pods that mount it can restart.
+func (f *Facts) revoke(name string) ([]Step, string) {
+	switch {
+	case f.Held.Possession == HeldOwned && f.Held.SHA256 != "":
+		return []Step{EmptySecret{Name: name}}, "the key is revoked, and its Secret still holds material"
+	case f.Held.Possession == HeldOwned && f.Held.Drifted:
+		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
+	}
+	return nil, "the key is revoked"
+}
+
+// secure sees to it that the Secret holds the credential that verifiers know.
+func (f *Facts) secure(name string, s standing) ([]Step, string) {
+	prefix := EffectivePrefix(f.Key, f.Account)
+	switch {
+	case !Issued(f.Key) && (!s.mayIssue || s.wants == v1alpha1.StateExpired):
+		return nil, "no credential is needed"
+	case f.Held.Possession == HeldNothing:
+		return []Step{CreateSecret{Name: name, Prefix: prefix}}, "the key has no Secret"
+	case f.Held.Possession != HeldOwned:
+		return nil, "the Secret of that name belongs to somebody else"
+	case !f.knows() && !f.adoptable():
+		return []Step{ReplaceMaterial{Name: name, Prefix: prefix}}, "the Secret does not hold the credential that verifiers know"
+	case f.Held.Drifted:
+		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
+	}
+	return nil, "nothing to do"
+}
+
+// next is the first moment at which time alone changes something.
+func (f *Facts) next() time.Time {
+	var next time.Time
+	sooner := func(t time.Time) {
+		if t.After(f.Now) && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if expiration, err := f.expiration(); err == nil && expiration != nil {
+		sooner(*expiration)
+	}
+	for _, c := range f.Key.Status.Credentials {
+		if c.NotAfter != nil {
+			sooner(c.NotAfter.Time)
+		}
+	}
+	if f.Held.Possession == HeldForeign || f.Held.Possession == HeldLeftover {
+		sooner(f.Now.Add(conflictRecheck))
+	}
+	if s := f.standing(); s.waiting {
+		sooner(f.Now.Add(grace))
+	}
+	return next
+}

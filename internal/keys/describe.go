@@ -1,0 +1,144 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Describe says what is true of a key now, also after a failed step: it reads facts, and never promises. While the
+// account has yet to speak about a new key, or about one in use, it leaves the status as it is.
+func Describe(f Facts) v1alpha1.APIKeyStatus {
+	s := f.standing()
+	before := f.Key.Status
+	if !f.Key.DeletionTimestamp.IsZero() || (s.waiting && f.patient(s)) {
+		return *before.DeepCopy()
+	}
+	after := *before.DeepCopy()
+	after.ObservedGeneration = f.Key.Generation
+	after.Credentials = f.credentials(s)
+	after.SecretRef = f.secretRef()
+	after.State = f.state(s, &after)
+	after.KeyID = ""
+	if c := current(&after); c != nil {
+		after.KeyID = c.ID
+	}
+	f.recordAcceptance(s, &after)
+	f.recordRelease(&after)
+	f.setConditions(s, &after)
+	after.History = remember(before, after, f.Now)
+	return after
+}
+
+// patient is whether to say nothing yet.
+func (f *Facts) patient(s standing) bool {
+	switch {
+	case f.Err != nil:
+		return false
+	case f.Key.Status.State == v1alpha1.StateActive:
+		return s.wants == v1alpha1.StateActive
+	}
+	return f.Key.Status.State == "" && f.Now.Sub(f.Key.CreationTimestamp.Time) < grace
+}
+
+// credentials are those that verifiers are to know from now on.
+func (f *Facts) credentials(s standing) []v1alpha1.Credential {
+	list := slices.DeleteFunc(slices.Clone(f.Key.Status.Credentials), func(c v1alpha1.Credential) bool {
+		return c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time)
+	})
+	if f.knows() || !f.adoptable() || s.wants == v1alpha1.StateRevoked || (!s.mayIssue && !Issued(f.Key)) {
+		return list
+	}
+	return append(f.retire(list), v1alpha1.Credential{
+		ID: f.Held.Identity.ID, Hint: f.Held.Identity.Hint, SHA256: f.Held.SHA256,
+		IssuedAt: metav1.NewTime(f.Now), Role: v1alpha1.RoleCurrent,
+	})
+}
+
+// retire makes the current credential the previous one, which lives on for the overlap and never beyond its own end.
+// A previous one before it ends now: never more than two are accepted.
+func (f *Facts) retire(list []v1alpha1.Credential) []v1alpha1.Credential {
+	list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RolePrevious })
+	end := metav1.NewTime(f.Now.Add(defaultOverlap))
+	for i := range list {
+		list[i].Role = v1alpha1.RolePrevious
+		if list[i].NotAfter == nil || end.Before(list[i].NotAfter) {
+			list[i].NotAfter = &end
+		}
+	}
+	return list
+}
+
+// secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing.
+func (f *Facts) secretRef() *v1alpha1.SecretRef {
+	if f.Held.Possession != HeldOwned {
+		return nil
+	}
+	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
+	revoked := f.Key.Spec.State == v1alpha1.KeyStateRevoked && f.Held.SHA256 == ""
+	if !f.Held.Drifted && (f.knows() || f.adoptable() || revoked) {
+		ref.ResourceVersion = f.Held.ResourceVersion
+	}
+	return ref
+}
+
+// state is the state the key is in. A key that verifiers refuse anyway says so before it says what the account has
+// against it.
+func (f *Facts) state(s standing, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
+	blocked, issued := s.refusal != nil || s.waiting, current(after) != nil
+	switch {
+	case s.wants == v1alpha1.StateRevoked:
+		return v1alpha1.StateRevoked
+	case s.wants == v1alpha1.StateActive && (blocked || !issued), blocked && !issued:
+		return v1alpha1.StatePending
+	}
+	return s.wants
+}
+
+// recordAcceptance keeps what the key was accepted with, so that a stricter policy binds it only from the next change
+// of that field on.
+func (f *Facts) recordAcceptance(s standing, after *v1alpha1.APIKeyStatus) {
+	if s.refusal != nil || s.waiting {
+		return
+	}
+	after.ExpirationTime = nil
+	if expiration, err := f.expiration(); err == nil && expiration != nil {
+		t := metav1.NewTime(expiration.UTC())
+		after.ExpirationTime = &t
+	}
+	after.IPRestriction = v1alpha1.IPUnrestricted
+	if len(f.Key.Spec.IPWhitelist) > 0 {
+		after.IPRestriction = v1alpha1.IPRestricted
+	}
+}
+
+// recordRelease gives the key's grant back under counting: Usable. From this write on the key needs another grant to
+// become usable, whatever a stale cache says of its slot.
+func (f *Facts) recordRelease(after *v1alpha1.APIKeyStatus) {
+	if f.Account == nil || !countsUsableOnly(f.Account) {
+		return
+	}
+	switch after.State {
+	case v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked:
+		if slot := f.slot(); slot != nil {
+			after.ReleasedGrant = slot.Grant
+		}
+	case v1alpha1.StatePending, v1alpha1.StateActive:
+	}
+}
+
+// remember appends what happened between two statuses to the history, and keeps the last 20.
+func remember(before, after v1alpha1.APIKeyStatus, now time.Time) []v1alpha1.Transition {
+	const most = 20
+	list := slices.Clone(before.History)
+	for _, e := range Announcements(before, after) {
+		list = append(list, v1alpha1.Transition{Time: metav1.NewTime(now), Reason: e.Reason, Message: e.Note})
+	}
+	return list[max(0, len(list)-most):]
+}

@@ -1,0 +1,30 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import "errors"
+
+// PublicError is an error with a sentence that may be shown in a status: constant text, no material, nothing that
+// varies from one try to the next.
+type PublicError struct {
+	// Sentence says what could not be done.
+	Sentence string
+	// Err is the cause, for logs.
+	Err error
+}
+
+// Error implements error.
+func (e *PublicError) Error() string { return e.Sentence + ": " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *PublicError) Unwrap() error { return e.Err }
+
+// Say is what of an error may be shown in a status.
+func Say(err error) string {
+	var public *PublicError
+	if errors.As(err, &public) {
+		return public.Sentence
+	}
+	return "The manager met an error; its log has the details"
+}

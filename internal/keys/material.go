@@ -1,0 +1,43 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// Material is the bytes of a key. However it is printed, logged or marshalled, it reads [redacted]; only a conversion to
+// []byte gives the bytes.
+type Material []byte
+
+// SHA256 is the lower-case hexadecimal SHA-256 of the whole key, 64 characters. A plain hash is a sound stored form
+// because every key has at least 122 bits of entropy (NIST SP 800-63B, section 5.1.2).
+func (m Material) SHA256() string {
+	sum := sha256.Sum256(m)
+	return hex.EncodeToString(sum[:])
+}
+
+// Format implements fmt.Formatter for every verb, so that not even %d or %x shows the bytes.
+func (m Material) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
+
+// String implements fmt.Stringer.
+func (m Material) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (m Material) GoString() string { return redacted }
+
+// MarshalText implements encoding.TextMarshaler, which JSON and YAML encoders use too.
+func (m Material) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue implements slog.LogValuer.
+func (m Material) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalLog implements logr.Marshaler.
+func (m Material) MarshalLog() any { return redacted }

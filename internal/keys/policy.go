@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"strings"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Defaults are what the manager's flags say where an Account says nothing.
+type Defaults struct {
+	// MaxKeys is how many keys an account may have.
+	MaxKeys int32
+	// DeletionPolicy is whether keys may be deleted.
+	DeletionPolicy v1alpha1.DeletionPolicy
+	// RequireAccount keeps the manager from creating Accounts that a key names.
+	RequireAccount bool
+}
+
+// Limit is how many keys may hold a slot, or that there is no limit.
+func (d Defaults) Limit(a *v1alpha1.Account) (limit int, unlimited bool) {
+	l := a.Spec.Limits
+	switch {
+	case l == nil:
+		return int(d.MaxKeys), false
+	case l.Unlimited == v1alpha1.SwitchEnabled:
+		return 0, true
+	case l.MaxKeys == nil:
+		return int(d.MaxKeys), false
+	}
+	return int(*l.MaxKeys), false
+}
+
+// Deletion is the deletion policy in force.
+func (d Defaults) Deletion(a *v1alpha1.Account) v1alpha1.DeletionPolicy {
+	if a != nil && a.Spec.DeletionPolicy != "" {
+		return a.Spec.DeletionPolicy
+	}
+	if d.DeletionPolicy != "" {
+		return d.DeletionPolicy
+	}
+	return v1alpha1.DeletionAllow
+}
+
+func countsUsableOnly(a *v1alpha1.Account) bool {
+	return a.Spec.Limits != nil && a.Spec.Limits.Counting == v1alpha1.CountUsable
+}
+
+// Queues is whether a key too many may be created, to wait for a slot.
+func Queues(a *v1alpha1.Account) bool {
+	return a.Spec.Limits != nil && a.Spec.Limits.Enforcement == v1alpha1.EnforcementQueue
+}
+
+// EffectiveScopes are the key's scopes, or the account's default scopes for a key that names none.
+func EffectiveScopes(k *v1alpha1.APIKey, a *v1alpha1.Account) []string {
+	if len(k.Spec.Scopes) > 0 || a == nil || a.Spec.KeyDefaults == nil {
+		return k.Spec.Scopes
+	}
+	return a.Spec.KeyDefaults.Scopes
+}
+
+// Covers is whether a granted scope covers a wanted one. A trailing * in granted matches the rest; a * in wanted is
+// covered only by an equal or wider one.
+func Covers(granted, wanted string) bool {
+	if prefix, wide := strings.CutSuffix(granted, "*"); wide {
+		return strings.HasPrefix(wanted, prefix)
+	}
+	return granted == wanted
+}
+
+// EffectivePrefix is what a new Token of the key opens with.
+func EffectivePrefix(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
+	switch {
+	case k.Spec.Format != nil && k.Spec.Format.Prefix != "":
+		return k.Spec.Format.Prefix
+	case k.Spec.Format == nil && a != nil && a.Spec.KeyDefaults != nil && a.Spec.KeyDefaults.Format != nil:
+		return a.Spec.KeyDefaults.Format.Prefix
+	}
+	return ""
+}
+
+// defaultOverlap is how long the previous credential stays valid unless the spec says otherwise.
+const defaultOverlap = 24 * time.Hour
+
+// SecretName is the name of the Secret a key writes.
+func SecretName(k *v1alpha1.APIKey) string {
+	if k.Spec.Secret != nil && k.Spec.Secret.Name != "" {
+		return k.Spec.Secret.Name
+	}
+	return k.Name
+}

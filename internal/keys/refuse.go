@@ -1,0 +1,212 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Refusal is why a key is not accepted: a reason from api/v1alpha1 and one sentence that names the field and the way
+// out.
+type Refusal struct {
+	Reason  string
+	Message string
+}
+
+// Refuse finds what a key's own spec and its account's policy have against it, the limit aside; nil: nothing. The
+// first of an ordered list of checks speaks.
+func Refuse(f Facts) *Refusal {
+	for _, check := range []func(Facts) *Refusal{
+		refuseSpec, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
+	} {
+		if r := check(f); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func refused(reason, format string, args ...any) *Refusal {
+	return &Refusal{Reason: reason, Message: truncate(fmt.Sprintf(format, args...))}
+}
+
+func refuseSpec(f Facts) *Refusal {
+	if errs := ValidateAPIKey(f.Key); len(errs) > 0 {
+		return refused(v1alpha1.ReasonInvalidSpec, "%s", errs[0].Error())
+	}
+	if f.Account == nil {
+		return nil
+	}
+	if _, err := f.expiration(); err != nil {
+		return refused(v1alpha1.ReasonInvalidSpec, "spec.expiration is a date, and spec.timeZone of account %s is not known here: correct the zone, or give an RFC 3339 instant", f.Account.Name)
+	}
+	return nil
+}
+
+func refuseAccount(f Facts) *Refusal {
+	switch {
+	case f.Account == nil && f.Defaults.RequireAccount:
+		return refused(v1alpha1.ReasonAccountNotFound, "Account %s does not exist: create it, or correct spec.account", f.Key.Spec.Account)
+	case f.Account != nil && f.Account.Spec.State == v1alpha1.AccountSuspended:
+		return refused(v1alpha1.ReasonAccountSuspended, "Account %s is suspended: its keys come back when spec.state of the account is Active", f.Account.Name)
+	}
+	return nil
+}
+
+func refuseNamespace(f Facts) *Refusal {
+	if f.Account == nil || f.Account.Spec.AllowedNamespaces == nil {
+		return nil
+	}
+	selector, err := namespaceSelector(f.Account)
+	if err != nil {
+		return refused(v1alpha1.ReasonNamespaceNotAllowed, "spec.allowedNamespaces of account %s is not a valid selector, so no namespace is allowed: correct it", f.Account.Name)
+	}
+	if !selector.Matches(labels.Set(f.Namespace)) {
+		return refused(v1alpha1.ReasonNamespaceNotAllowed, "Account %s does not allow keys in namespace %s: see spec.allowedNamespaces of the account", f.Account.Name, f.Key.Namespace)
+	}
+	return nil
+}
+
+func namespaceSelector(a *v1alpha1.Account) (labels.Selector, error) {
+	return metav1.LabelSelectorAsSelector(a.Spec.AllowedNamespaces)
+}
+
+func refuseLabel(f Facts) *Refusal {
+	holder := labelHolder(f.Key, f.Account, f.Siblings)
+	if holder == "" {
+		return nil
+	}
+	return refused(v1alpha1.ReasonLabelTaken, "Account %s has another key with the same spec.label, APIKey %s: choose another label", f.Account.Name, holder)
+}
+
+// labelHolder names the other key that has the label a key wants; empty: the label is the key's. A label belongs to
+// the slot it is recorded in, so that a rename can't take it from a key in use; among keys without a slot the older
+// one has it.
+func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.APIKey) string {
+	if k.Spec.Label == "" || a == nil || a.Spec.LabelPolicy == v1alpha1.LabelShared {
+		return ""
+	}
+	for _, s := range a.Status.Slots {
+		if s.Label == k.Spec.Label {
+			if s.UID == string(k.UID) {
+				return ""
+			}
+			return s.Namespace + "/" + s.Name
+		}
+	}
+	for _, sibling := range siblings {
+		if sibling.UID != k.UID && sibling.Spec.Label == k.Spec.Label && compareAge(sibling, k) < 0 {
+			return sibling.Namespace + "/" + sibling.Name
+		}
+	}
+	return ""
+}
+
+// compareAge orders keys by creation time, then UID: the older first. A key that is still being created has no UID and
+// counts as the youngest.
+func compareAge(a, b *v1alpha1.APIKey) int {
+	if a.UID == "" || b.UID == "" {
+		return cmp.Compare(len(b.UID), len(a.UID))
+	}
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.UID, b.UID))
+}
+
+func refuseScopes(f Facts) *Refusal {
+	if f.Account == nil || len(f.Account.Spec.AllowedScopes) == 0 {
+		return nil
+	}
+	for _, wanted := range EffectiveScopes(f.Key, f.Account) {
+		if !coveredByAny(f.Account.Spec.AllowedScopes, wanted) {
+			return refused(v1alpha1.ReasonScopeNotAllowed, "Account %s does not allow scope %s in spec.scopes; it allows %s", f.Account.Name, wanted, strings.Join(f.Account.Spec.AllowedScopes, ", "))
+		}
+	}
+	return nil
+}
+
+func coveredByAny(granted []string, wanted string) bool {
+	for _, g := range granted {
+		if Covers(g, wanted) {
+			return true
+		}
+	}
+	return false
+}
+
+func refuseExpiration(f Facts) *Refusal {
+	if f.Account == nil || f.Account.Spec.ExpirationPolicy == nil {
+		return nil
+	}
+	expiration, _ := f.expiration() // an error was refused before
+	if f.accepted() && sameInstant(expiration, f.Key.Status.ExpirationTime) {
+		return nil // issued under an earlier policy, and unchanged since
+	}
+	policy, account := f.Account.Spec.ExpirationPolicy, f.Account.Name
+	switch {
+	case policy.Mode == v1alpha1.ExpirationRequired && expiration == nil:
+		return refused(v1alpha1.ReasonExpirationRequired, "Account %s requires keys to expire: set spec.expiration", account)
+	case policy.Mode == v1alpha1.ExpirationForbidden && expiration != nil:
+		return refused(v1alpha1.ReasonExpirationForbidden, "Account %s does not let keys expire: remove spec.expiration", account)
+	case policy.MaxLifetime == "" || expiration == nil:
+		return nil
+	}
+	longest, err := time.ParseDuration(string(policy.MaxLifetime))
+	if err != nil || expiration.After(f.created().Add(longest)) {
+		return refused(v1alpha1.ReasonLifetimeTooLong, "Account %s lets keys live for %s from their creation: set spec.expiration to an earlier time", account, policy.MaxLifetime)
+	}
+	return nil
+}
+
+func refuseWhitelist(f Facts) *Refusal {
+	if f.Account == nil || f.Account.Spec.IPWhitelistPolicy != v1alpha1.IPWhitelistRequired || len(f.Key.Spec.IPWhitelist) > 0 {
+		return nil
+	}
+	if f.accepted() && f.Key.Status.IPRestriction == v1alpha1.IPUnrestricted {
+		return nil // issued under an earlier policy, and unchanged since
+	}
+	return refused(v1alpha1.ReasonIPWhitelistRequired, "Account %s requires keys to be bound to addresses: set spec.ipWhitelist", f.Account.Name)
+}
+
+// accepted is whether the key was accepted before, so that its status records what it was accepted with.
+func (f *Facts) accepted() bool { return Issued(f.Key) && f.Key.Status.IPRestriction != "" }
+
+// created is when the key's life began: now, for a key that is being created.
+func (f *Facts) created() time.Time {
+	if f.Key.CreationTimestamp.IsZero() {
+		return f.Now
+	}
+	return f.Key.CreationTimestamp.Time
+}
+
+// expiration is the instant the spec asks for; nil: never.
+func (f *Facts) expiration() (*time.Time, error) {
+	zone := ""
+	if f.Account != nil {
+		zone = f.Account.Spec.TimeZone
+	}
+	return ResolveExpiration(f.Key.Spec.Expiration, zone)
+}
+
+func sameInstant(a *time.Time, b *metav1.Time) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return a.Equal(b.Time)
+}
+
+// truncate keeps a message within 256 bytes, whole characters.
+func truncate(s string) string {
+	const longest = 256
+	if len(s) <= longest {
+		return s
+	}
+	return strings.ToValidUTF8(s[:longest-3], "") + "..."
+}

@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// grace is how long a new key may stay without a status while the manager is at it. Describing it as Pending at once
+// would cost every key a second status write.
+const grace = 5 * time.Second
+
+// standing is how a key stands in its account: the part of the judgement that Decide and Describe share.
+type standing struct {
+	// refusal is why the key is not accepted; nil: it is, or it is not known yet.
+	refusal *Refusal
+	// waiting means that the account has yet to speak: to exist, to grant a slot, to record a label.
+	waiting bool
+	// wants is the state the key would be in if accepted: Active, Inactive, Expired or Revoked.
+	wants v1alpha1.ObservedState
+	// mayIssue means that the key may get a credential.
+	mayIssue bool
+}
+
+func (f *Facts) standing() standing {
+	s := standing{wants: f.wants(), refusal: Refuse(*f)}
+	if s.refusal != nil {
+		return s
+	}
+	if f.Account == nil {
+		s.waiting = true
+		return s
+	}
+	slot := f.slot()
+	_, unlimited := f.Defaults.Limit(f.Account)
+	switch {
+	case unlimited, slot != nil && f.fits(slot, s.wants):
+		s.mayIssue = true
+	case slot != nil, entitled(f.Key, f.Account): // a grant, a label or a record is due
+		s.waiting = true
+	case s.wants != v1alpha1.StateActive && countsUsableOnly(f.Account): // needs no slot
+	case f.full():
+		s.refusal = f.limitReached()
+	default:
+		s.waiting = true
+	}
+	return s
+}
+
+// wants is the state the spec and the time ask for. What a person says comes before what the clock says.
+func (f *Facts) wants() v1alpha1.ObservedState {
+	expiration, err := f.expiration()
+	switch {
+	case f.Key.Spec.State == v1alpha1.KeyStateRevoked:
+		return v1alpha1.StateRevoked
+	case f.Key.Spec.State == v1alpha1.KeyStateInactive:
+		return v1alpha1.StateInactive
+	case err == nil && expiration != nil && !f.Now.Before(*expiration):
+		return v1alpha1.StateExpired
+	}
+	return v1alpha1.StateActive
+}
+
+// slot is the key's slot in the account's record; nil: it has none.
+func (f *Facts) slot() *v1alpha1.Slot {
+	for i := range f.Account.Status.Slots {
+		if f.Account.Status.Slots[i].UID == string(f.Key.UID) {
+			return &f.Account.Status.Slots[i]
+		}
+	}
+	return nil
+}
+
+// fits is whether a slot lets the key be what it wants to be: under a grant that it did not give back, and with its
+// label recorded.
+func (f *Facts) fits(slot *v1alpha1.Slot, wants v1alpha1.ObservedState) bool {
+	if slot.Grant == f.Key.Status.ReleasedGrant && wants == v1alpha1.StateActive {
+		return false
+	}
+	return f.Key.Spec.Label == slot.Label || f.Account.Spec.LabelPolicy == v1alpha1.LabelShared
+}
+
+func (f *Facts) full() bool {
+	limit, unlimited := f.Defaults.Limit(f.Account)
+	return !unlimited && len(f.Account.Status.Slots) >= limit
+}
+
+func (f *Facts) limitReached() *Refusal {
+	limit, _ := f.Defaults.Limit(f.Account)
+	return refused(v1alpha1.ReasonLimitReached, "Account %s has no free slot of its %d: delete a key, or raise spec.limits.maxKeys of the account", f.Account.Name, limit)
+}
