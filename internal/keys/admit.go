@@ -110,7 +110,7 @@ func (a *admission) candidates() []*v1alpha1.APIKey {
 func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alpha1.APIKey) {
 	limit, unlimited := a.Defaults.Limit(a.account)
 	for _, k := range candidates {
-		owed := entitled(k, a.account)
+		owed := Entitled(k, a.account)
 		switch {
 		case unlimited:
 		case owed && a.Confirmed[string(k.UID)]: // issued without a limit, or the record was lost
@@ -170,7 +170,7 @@ func Doubts(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.API
 		return missing, nil
 	}
 	for _, k := range f.Keys {
-		if known[string(k.UID)] && entitled(k, f.Account) {
+		if known[string(k.UID)] && Entitled(k, f.Account) {
 			unrecorded = append(unrecorded, k)
 		}
 	}

@@ -81,8 +81,11 @@ func (f *Facts) secretRef() *v1alpha1.SecretRef {
 		return nil
 	}
 	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
-	revoked := f.Key.Spec.State == v1alpha1.KeyStateRevoked && f.Held.SHA256 == ""
-	if !f.Held.Drifted && (f.knows() || f.adoptable() || revoked) {
+	right := f.knows() || f.adoptable()
+	if f.wants() == v1alpha1.StateRevoked {
+		right = f.Held.SHA256 == ""
+	}
+	if right && !f.Held.Drifted {
 		ref.ResourceVersion = f.Held.ResourceVersion
 	}
 	return ref

@@ -74,9 +74,9 @@ func current(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 // Issued is whether a key has, or had, a credential.
 func Issued(k *v1alpha1.APIKey) bool { return current(&k.Status) != nil }
 
-// entitled is whether a key is owed a slot whatever the limit: it was issued lawfully and gave nothing back, so a lower
+// Entitled is whether a key is owed a slot whatever the limit: it was issued lawfully and gave nothing back, so a lower
 // limit, or a lost record, evicts it not.
-func entitled(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
+func Entitled(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 	if !Issued(k) {
 		return false
 	}

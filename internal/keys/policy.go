@@ -84,11 +84,3 @@ func EffectivePrefix(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 
 // defaultOverlap is how long the previous credential stays valid unless the spec says otherwise.
 const defaultOverlap = 24 * time.Hour
-
-// SecretName is the name of the Secret a key writes.
-func SecretName(k *v1alpha1.APIKey) string {
-	if k.Spec.Secret != nil && k.Spec.Secret.Name != "" {
-		return k.Spec.Secret.Name
-	}
-	return k.Name
-}

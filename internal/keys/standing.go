@@ -39,7 +39,7 @@ func (f *Facts) standing() standing {
 	switch {
 	case unlimited, slot != nil && f.fits(slot, s.wants):
 		s.mayIssue = true
-	case slot != nil, entitled(f.Key, f.Account): // a grant, a label or a record is due
+	case slot != nil, Entitled(f.Key, f.Account): // a grant, a label or a record is due
 		s.waiting = true
 	case s.wants != v1alpha1.StateActive && countsUsableOnly(f.Account): // needs no slot
 	case f.full():

@@ -1,0 +1,26 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command manager runs the control plane of apikey-manager: it issues, stores, expires and revokes the API keys that
+// are declared in a cluster.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	// Accounts name IANA time zones; the image has no zone files.
+	_ "time/tzdata"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	if err := newCommand().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}

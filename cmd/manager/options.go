@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// options are the flags.
+type options struct {
+	namespace      string
+	leaderElect    bool
+	metricsAddress string
+	metricsSecure  bool
+	probeAddress   string
+	concurrency    int
+
+	maxKeys        int32
+	deletionPolicy string
+	requireAccount bool
+
+	webhooks       bool
+	webhookPort    int
+	webhookHosts   []string
+	webhookService string
+	webhookConfig  string
+	webhookSecret  string
+
+	log zap.Options
+}
+
+func newCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "manager",
+		Short: "Run the control plane of apikey-manager",
+		Long: "manager watches APIKeys and Accounts. It generates keys, writes them into Secrets, holds accounts to their limit,\n" +
+			"switches keys on and off, expires and revokes them, and guards their deletion.",
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PreRunE:       func(*cobra.Command, []string) error { return o.validate() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+			config, err := ctrl.GetConfig() // reads --kubeconfig
+			if err != nil {
+				return fmt.Errorf("find the cluster: %w", err)
+			}
+			return run(cmd.Context(), config, o)
+		},
+	}
+	o.bind(cmd.Flags())
+	return cmd
+}
+
+func (o *options) bind(f *pflag.FlagSet) {
+	f.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "apikey-manager-system"), "`namespace` the manager runs in: of its lease, its webhook Service and certificate (env POD_NAMESPACE)")
+	f.BoolVar(&o.leaderElect, "leader-elect", true, "let one of several replicas lead; false is for a single one")
+	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 turns it off")
+	f.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve metrics over TLS, to callers the API server authenticates and authorizes")
+	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 turns it off")
+	f.IntVar(&o.concurrency, "max-concurrent-reconciles", 8, "how many keys, and how many accounts, are worked on at once")
+
+	f.Int32Var(&o.maxKeys, "default-max-keys", 5, "how many keys an account may have that sets no limits.maxKeys (0..1000)")
+	f.StringVar(&o.deletionPolicy, "default-deletion-policy", string(v1alpha1.DeletionAllow), "whether keys may be deleted where the account sets no deletionPolicy: Allow, Forbid or RequireConfirmation")
+	f.BoolVar(&o.requireAccount, "require-account", false, "refuse keys whose Account does not exist instead of creating it")
+
+	f.BoolVar(&o.webhooks, "webhooks", true, "serve the admission webhook; false is for running outside a cluster")
+	f.IntVar(&o.webhookPort, "webhook-port", 9443, "port of the admission webhook")
+	f.StringSliceVar(&o.webhookHosts, "webhook-host", nil, "further DNS name or IP address of the webhook's certificate; repeatable")
+	f.StringVar(&o.webhookService, "webhook-service", "apikey-manager-webhook", "`name` of the webhook's Service")
+	f.StringVar(&o.webhookConfig, "webhook-configuration", "apikey-manager", "`name` of the ValidatingWebhookConfiguration that gets the certificate's authority")
+	f.StringVar(&o.webhookSecret, "webhook-secret", "apikey-manager-webhook-tls", "`name` of the Secret that keeps the webhook's certificate")
+
+	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
+	o.log.BindFlags(zapFlags)
+	f.AddGoFlagSet(zapFlags)
+	f.AddGoFlag(flag.CommandLine.Lookup("kubeconfig"))
+}
+
+func (o *options) validate() error {
+	if o.maxKeys < 0 || o.maxKeys > 1000 {
+		return fmt.Errorf("--default-max-keys is %d: give a number from 0 to 1000", o.maxKeys)
+	}
+	if o.concurrency < 1 {
+		return fmt.Errorf("--max-concurrent-reconciles is %d: give at least 1", o.concurrency)
+	}
+	switch v1alpha1.DeletionPolicy(o.deletionPolicy) {
+	case v1alpha1.DeletionAllow, v1alpha1.DeletionForbid, v1alpha1.DeletionRequireConfirmation:
+		return nil
+	}
+	return fmt.Errorf("--default-deletion-policy is %q: give Allow, Forbid or RequireConfirmation", o.deletionPolicy)
+}
+
+func (o *options) defaults() keys.Defaults {
+	return keys.Defaults{
+		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
+	}
+}
+
+func envOr(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}

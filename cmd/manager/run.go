@@ -1,0 +1,164 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/controllers"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	guard "github.com/apikey-manager/apikey-manager/internal/webhook"
+	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
+)
+
+// run runs the manager until the context ends.
+func run(ctx context.Context, cfg *rest.Config, o options) error {
+	rotator, err := newRotator(cfg, o)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(cfg, o, rotator)
+	if err != nil {
+		return err
+	}
+	err = controllers.Setup(ctx, mgr, controllers.Options{
+		Clock: clock.RealClock{}, Random: rand.Reader, Defaults: o.defaults(), MaxConcurrentReconciles: o.concurrency,
+	})
+	if err != nil {
+		return err
+	}
+	if err := addWebhooks(mgr, o, rotator); err != nil {
+		return err
+	}
+	if err := addProbes(ctx, mgr); err != nil {
+		return err
+	}
+	objects := telemetry.NewObjects(ctx, mgr.GetCache(), mgr.GetLogger().WithName("telemetry"))
+	if err := metrics.Registry.Register(objects); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manager, error) {
+	scheme, err := controllers.NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	warm := true
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: scheme,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
+			},
+		},
+		Controller:                    config.Controller{EnableWarmup: &warm},
+		Metrics:                       metricsOptions(o),
+		HealthProbeBindAddress:        o.probeAddress,
+		WebhookServer:                 webhook.NewServer(webhookOptions(o, rotator)),
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "apikey-manager",
+		LeaderElectionNamespace:       o.namespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func metricsOptions(o options) metricsserver.Options {
+	m := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
+	if o.metricsSecure {
+		m.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return m
+}
+
+func webhookOptions(o options, rotator *certs.Rotator) webhook.Options {
+	return webhook.Options{
+		Port: o.webhookPort,
+		TLSOpts: []func(*tls.Config){func(t *tls.Config) {
+			t.MinVersion = tls.VersionTLS12
+			t.GetCertificate = rotator.GetCertificate
+		}},
+	}
+}
+
+func newRotator(cfg *rest.Config, o options) (*certs.Rotator, error) {
+	live, err := client.NewWithWatch(cfg, client.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("create the client of the webhook's certificate: %w", err)
+	}
+	return certs.New(certs.Options{
+		Client: live, Clock: clock.RealClock{}, Rand: rand.Reader,
+		Secret:        client.ObjectKey{Namespace: o.namespace, Name: o.webhookSecret},
+		Configuration: o.webhookConfig,
+		Hosts:         append([]string{o.webhookService + "." + o.namespace + ".svc"}, o.webhookHosts...),
+	})
+}
+
+// addWebhooks serves the validators, and holds readiness back until they can be reached.
+func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
+	if !o.webhooks {
+		return nil
+	}
+	if err := guard.Setup(mgr, clock.RealClock{}, o.defaults()); err != nil {
+		return err
+	}
+	if err := mgr.Add(rotator); err != nil {
+		return fmt.Errorf("add the webhook's certificate: %w", err)
+	}
+	return errors.Join(
+		mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker()),
+		mgr.AddReadyzCheck("webhook-certificate", rotator.Check),
+	)
+}
+
+func addProbes(ctx context.Context, mgr ctrl.Manager) error {
+	for _, o := range []client.Object{&v1alpha1.APIKey{}, &v1alpha1.Account{}, metadata("Secret"), metadata("Namespace")} {
+		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch %T: %w", o, err)
+		}
+	}
+	synced := func(r *http.Request) error {
+		const patience = 100 * time.Millisecond
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("the caches are not synced yet")
+		}
+		return nil
+	}
+	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("caches", synced))
+}
+
+func metadata(kind string) client.Object {
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
+}

@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// AccountReconciler keeps the record of which keys hold a slot of an account.
+type AccountReconciler struct {
+	client.Client
+	// Live reads from the API server itself, past the cache.
+	Live client.Reader
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Defaults are what the manager's flags say.
+	Defaults keys.Defaults
+}
+
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts/status,verbs=update;patch
+
+// Reconcile runs one round for an account. Its only step is the write of the record.
+func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Account) (ctrl.Result, error) {
+	facts, err := r.observe(ctx, account)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	err = r.patch(ctx, account, keys.DescribeAccount(facts))
+	if stale(err) {
+		log.FromContext(ctx).V(1).Info("Facts were stale", "cause", err.Error())
+		return ctrl.Result{RequeueAfter: staleWait}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: wait(time.Time{}, r.Clock.Now())}, nil
+}
+
+func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Account) (keys.AccountFacts, error) {
+	facts := keys.AccountFacts{
+		Account: account, Defaults: r.Defaults, Now: r.Clock.Now().UTC().Truncate(time.Second),
+		Namespaces: map[string]map[string]string{}, Confirmed: map[string]bool{},
+	}
+	var err error
+	if facts.Keys, err = keysOf(ctx, r, keys.IndexAccount, account.Name); err != nil {
+		return facts, err
+	}
+	for _, k := range facts.Keys {
+		if _, known := facts.Namespaces[k.Namespace]; known {
+			continue
+		}
+		if facts.Namespaces[k.Namespace], err = namespaceLabels(ctx, r, account, k.Namespace); err != nil {
+			return facts, err
+		}
+	}
+	return facts, r.confirm(ctx, facts)
+}
+
+// confirm asks the API server about what a cache is not to be trusted with: that a slot's holder is gone, and that a
+// key without a slot is owed one.
+func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts) error {
+	missing, unrecorded := keys.Doubts(facts)
+	for _, slot := range missing {
+		live, err := r.live(ctx, slot.Namespace, slot.Name)
+		if err != nil {
+			return err
+		}
+		facts.Confirmed[slot.UID] = live == nil || string(live.UID) != slot.UID
+	}
+	for _, k := range unrecorded {
+		live, err := r.live(ctx, k.Namespace, k.Name)
+		if err != nil {
+			return err
+		}
+		facts.Confirmed[string(k.UID)] = live != nil && live.UID == k.UID && keys.Entitled(live, facts.Account)
+	}
+	return nil
+}
+
+// live reads a key from the API server; nil: it does not exist.
+func (r *AccountReconciler) live(ctx context.Context, namespace, name string) (*v1alpha1.APIKey, error) {
+	var key v1alpha1.APIKey
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &key)
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // nil is the key that does not exist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read APIKey %s/%s: %w", namespace, name, err)
+	}
+	return &key, nil
+}
+
+// patch writes the record if it changed, provided that nobody wrote the account meanwhile: this is where the limit is
+// kept.
+func (r *AccountReconciler) patch(ctx context.Context, account *v1alpha1.Account, after v1alpha1.AccountStatus) error {
+	if equality.Semantic.DeepEqual(account.Status, after) {
+		return nil
+	}
+	next := account.DeepCopy()
+	next.Status = after
+	if err := r.Status().Update(ctx, next); err != nil {
+		return fmt.Errorf("write the status of Account %s: %w", account.Name, err)
+	}
+	return nil
+}

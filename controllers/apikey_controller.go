@@ -1,0 +1,187 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// APIKeyReconciler brings APIKeys closer to their spec.
+type APIKeyReconciler struct {
+	client.Client
+	// Live reads from the API server itself, past the cache.
+	Live client.Reader
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Random is the source of key material.
+	Random io.Reader
+	// Defaults are what the manager's flags say.
+	Defaults keys.Defaults
+	// Recorder takes the events.
+	Recorder events.EventRecorder
+}
+
+// errStale says that the round was based on facts that are no longer true. It is no failure: the round is run again.
+var errStale = errors.New("the facts have changed meanwhile")
+
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update;patch
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconcile runs one round for a key: observe, decide, perform, describe, patch, announce.
+func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
+	facts, err := r.observe(ctx, key)
+	if err != nil {
+		return r.result(ctx, keys.Plan{}, err)
+	}
+	plan := keys.Decide(facts)
+	log.FromContext(ctx).V(1).Info("Decided", "steps", plan.Steps, "why", plan.Why)
+	facts.Err = r.perform(ctx, &facts, plan.Steps)
+	if stale(facts.Err) {
+		return r.result(ctx, plan, facts.Err)
+	}
+	after := keys.Describe(facts)
+	if err := r.patch(ctx, key, after); err != nil {
+		return r.result(ctx, plan, errors.Join(facts.Err, err))
+	}
+	r.announce(key, keys.Announcements(key.Status, after))
+	facts.Key.Status = after
+	return r.result(ctx, keys.Plan{Next: keys.Decide(facts).Next}, facts.Err)
+}
+
+// observe reads everything this round may look at. In a settled world it reads from the cache alone.
+func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
+	facts := keys.Facts{Key: key.DeepCopy(), Defaults: r.Defaults, Now: r.Clock.Now().UTC().Truncate(time.Second)}
+	var err error
+	if facts.Account, err = r.account(ctx, key.Spec.Account); err != nil {
+		return facts, err
+	}
+	if facts.Namespace, err = namespaceLabels(ctx, r, facts.Account, key.Namespace); err != nil {
+		return facts, err
+	}
+	if label := keys.AccountLabel(key); label != "" {
+		if facts.Siblings, err = keysOf(ctx, r, keys.IndexLabel, label); err != nil {
+			return facts, err
+		}
+	}
+	facts.Held, err = r.hold(ctx, facts.Key)
+	return facts, err
+}
+
+func (r *APIKeyReconciler) account(ctx context.Context, name string) (*v1alpha1.Account, error) {
+	var account v1alpha1.Account
+	err := r.Get(ctx, client.ObjectKey{Name: name}, &account, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // nil is the account that does not exist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read account %s: %w", name, err)
+	}
+	return &account, nil
+}
+
+// namespaceLabels reads a namespace's labels if the account's policy looks at them.
+func namespaceLabels(ctx context.Context, reader client.Reader, account *v1alpha1.Account, name string) (map[string]string, error) {
+	if account == nil || account.Spec.AllowedNamespaces == nil {
+		return nil, nil
+	}
+	namespace := metav1.PartialObjectMetadata{TypeMeta: namespaceMeta}
+	if err := reader.Get(ctx, client.ObjectKey{Name: name}, &namespace); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read namespace %s: %w", name, err)
+	}
+	return namespace.Labels, nil
+}
+
+var (
+	namespaceMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}
+	secretMeta    = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
+)
+
+// hold says what the key's Secret holds. The Secret itself is read only if its metadata is not what the status
+// remembers: after a restart with unchanged Secrets none is.
+func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey) (keys.Held, error) {
+	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
+	err := r.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &seen)
+	if client.IgnoreNotFound(err) != nil {
+		return keys.Held{}, fmt.Errorf("read the metadata of Secret %s: %w", keys.SecretName(key), err)
+	}
+	ref := key.Status.SecretRef
+	switch {
+	case apierrors.IsNotFound(err) && ref == nil:
+		return keys.Held{Possession: keys.HeldNothing}, nil // creation tells if that is wrong
+	case err == nil && ref != nil && ref.ResourceVersion == seen.ResourceVersion:
+		return keys.Remembered(key), nil
+	}
+	held, _, err := r.look(ctx, key)
+	return held, err
+}
+
+// look reads the key's Secret from the API server and says what it holds.
+func (r *APIKeyReconciler) look(ctx context.Context, key *v1alpha1.APIKey) (keys.Held, *corev1.Secret, error) {
+	var secret corev1.Secret
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &secret)
+	if apierrors.IsNotFound(err) {
+		return keys.Held{Possession: keys.HeldNothing}, nil, nil
+	}
+	if err != nil {
+		return keys.Held{}, nil, &keys.PublicError{Sentence: "Could not read Secret " + keys.SecretName(key), Err: err}
+	}
+	return inspect(&secret, key), &secret, nil
+}
+
+// patch writes the status if it changed, provided that nobody wrote the key meanwhile.
+func (r *APIKeyReconciler) patch(ctx context.Context, key *v1alpha1.APIKey, after v1alpha1.APIKeyStatus) error {
+	if equality.Semantic.DeepEqual(key.Status, after) {
+		return nil
+	}
+	next := key.DeepCopy()
+	next.Status = after
+	if err := r.Status().Update(ctx, next); err != nil {
+		return fmt.Errorf("write the status of APIKey %s: %w", key.Name, err)
+	}
+	return nil
+}
+
+// announce tells what happened, once its record is written.
+func (r *APIKeyReconciler) announce(key *v1alpha1.APIKey, list []keys.Event) {
+	for _, e := range list {
+		kind := corev1.EventTypeNormal
+		if e.Warning {
+			kind = corev1.EventTypeWarning
+		}
+		r.Recorder.Eventf(key, nil, kind, e.Reason, e.Action, "%s", e.Note)
+	}
+}
+
+// result turns what came of a round into when to run the next.
+func (r *APIKeyReconciler) result(ctx context.Context, plan keys.Plan, err error) (ctrl.Result, error) {
+	switch {
+	case stale(err):
+		log.FromContext(ctx).V(1).Info("Facts were stale", "cause", err.Error())
+		return ctrl.Result{RequeueAfter: staleWait}, nil
+	case err != nil:
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: wait(plan.Next, r.Clock.Now())}, nil
+}

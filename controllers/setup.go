@@ -1,0 +1,96 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Options are what the reconcilers need beside a manager.
+type Options struct {
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Random is the source of key material: crypto/rand.Reader outside tests.
+	Random io.Reader
+	// Defaults are what the manager's flags say where an Account says nothing.
+	Defaults keys.Defaults
+	// MaxConcurrentReconciles is how many keys, and how many accounts, are worked on at once.
+	MaxConcurrentReconciles int
+	// Recorder takes the events; nil: the manager's own.
+	Recorder events.EventRecorder
+	// SkipNameValidation lets a test run several managers in one process.
+	SkipNameValidation bool
+}
+
+// Setup adds both reconcilers to a manager.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	if o.Recorder == nil {
+		o.Recorder = mgr.GetEventRecorder("apikey-manager")
+	}
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	k := &APIKeyReconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Defaults: o.Defaults, Recorder: o.Recorder,
+	}
+	if err := k.setup(mgr, o); err != nil {
+		return fmt.Errorf("set up the APIKey controller: %w", err)
+	}
+	a := &AccountReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Defaults: o.Defaults}
+	if err := a.setup(mgr, o); err != nil {
+		return fmt.Errorf("set up the Account controller: %w", err)
+	}
+	return nil
+}
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for name, value := range keys.Indexes {
+		err := indexer.IndexField(ctx, &v1alpha1.APIKey{}, name, func(o client.Object) []string {
+			if v := value(o.(*v1alpha1.APIKey)); v != "" { //nolint:forcetypeassert // indexed as APIKey one line above
+				return []string{v}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("index APIKeys by %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// keysOf reads from the cache the keys for which an index has a value. They are shared with the cache: read only.
+func keysOf(ctx context.Context, reader client.Reader, index, value string) ([]*v1alpha1.APIKey, error) {
+	var list v1alpha1.APIKeyList
+	if err := reader.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the keys with %s %s: %w", index, value, err)
+	}
+	all := make([]*v1alpha1.APIKey, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
+	}
+	return all, nil
+}
+
+// NewScheme returns a scheme with what this package reads and writes.
+func NewScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("build the scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}

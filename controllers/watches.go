@@ -1,0 +1,163 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+const (
+	// admissionWindow collects keys that come together, so that they share one write of the account's record.
+	admissionWindow = 20 * time.Millisecond
+	// countsWindow collects changes of state, which the record only counts.
+	countsWindow = time.Second
+)
+
+func (r *APIKeyReconciler) setup(mgr ctrl.Manager, o Options) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
+		Watches(&v1alpha1.Account{}, r.accountHandler()).
+		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
+		WithOptions(controllerOptions(o)).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+func (r *AccountReconciler) setup(mgr ctrl.Manager, o Options) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Account{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.APIKey{}, keyHandler()).
+		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
+		WithOptions(controllerOptions(o)).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+func controllerOptions(o Options) controller.Options {
+	return controller.Options{MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation}
+}
+
+// exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
+var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
+
+// accountHandler wakes the keys that a change of their account concerns: all of them when its spec changed; when only
+// its record did, those whose entry changed and those that have none.
+func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
+	all := func(ctx context.Context, o client.Object, q queue) { r.enqueueKeys(ctx, o.GetName(), q, nil) }
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList {
+				all(ctx, e.Object, q)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { all(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			was, is := e.ObjectOld.(*v1alpha1.Account), e.ObjectNew.(*v1alpha1.Account) //nolint:forcetypeassert // watched as Account
+			switch {
+			case was.Generation != is.Generation:
+				all(ctx, is, q)
+			case !slices.Equal(was.Status.Slots, is.Status.Slots):
+				r.enqueueKeys(ctx, is.Name, q, unchangedSlots(was, is))
+			}
+		},
+	}
+}
+
+// unchangedSlots are the UIDs of the keys whose slot is the same in both.
+func unchangedSlots(was, is *v1alpha1.Account) map[types.UID]bool {
+	old := map[v1alpha1.Slot]bool{}
+	for _, slot := range was.Status.Slots {
+		old[slot] = true
+	}
+	same := map[types.UID]bool{}
+	for _, slot := range is.Status.Slots {
+		if old[slot] {
+			same[types.UID(slot.UID)] = true
+		}
+	}
+	return same
+}
+
+func (r *APIKeyReconciler) enqueueKeys(ctx context.Context, account string, q queue, except map[types.UID]bool) {
+	list, err := keysOf(ctx, r, keys.IndexAccount, account)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of an account", "account", account)
+		return
+	}
+	for _, k := range list {
+		if !except[k.UID] {
+			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(k)})
+		}
+	}
+}
+
+// namespaceHandler wakes the keys of a namespace whose labels changed: accounts select namespaces by label.
+func (r *APIKeyReconciler) namespaceHandler() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		return requests(ctx, r, o.GetName(), func(k *v1alpha1.APIKey) types.NamespacedName { return client.ObjectKeyFromObject(k) })
+	})
+}
+
+// namespaceHandler wakes the accounts that the keys of a namespace name.
+func (r *AccountReconciler) namespaceHandler() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		return requests(ctx, r, o.GetName(), func(k *v1alpha1.APIKey) types.NamespacedName { return types.NamespacedName{Name: k.Spec.Account} })
+	})
+}
+
+func requests(ctx context.Context, reader client.Reader, namespace string, of func(*v1alpha1.APIKey) types.NamespacedName) []reconcile.Request {
+	var list v1alpha1.APIKeyList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of a namespace", "namespace", namespace)
+		return nil
+	}
+	found := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		found[i] = reconcile.Request{NamespacedName: of(&list.Items[i])}
+	}
+	return found
+}
+
+// keyHandler wakes the account of a key that came, went or changed.
+func keyHandler() handler.EventHandler {
+	wake := func(o client.Object, q queue, after time.Duration) {
+		name := o.(*v1alpha1.APIKey).Spec.Account //nolint:forcetypeassert // watched as APIKey
+		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}, after)
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList { // accounts are worked on at start anyway
+				wake(e.Object, q, admissionWindow)
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { wake(e.Object, q, admissionWindow) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+			switch {
+			case was.Generation != is.Generation, was.Status.ReleasedGrant != is.Status.ReleasedGrant:
+				wake(is, q, admissionWindow)
+			case was.Status.State != is.Status.State:
+				wake(is, q, countsWindow)
+			}
+		},
+	}
+}

@@ -1,0 +1,28 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"fmt"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// DenyDeletion says, in a sentence for the person who tries, why a key may not be deleted under a policy and what to
+// do instead; empty: it may be.
+func DenyDeletion(k *v1alpha1.APIKey, policy v1alpha1.DeletionPolicy) string {
+	switch policy {
+	case v1alpha1.DeletionForbid:
+		return fmt.Sprintf("account %s forbids the deletion of keys; switch the key off instead: "+
+			`kubectl patch apikey %s -n %s --type=merge -p '{"spec":{"state":"Inactive"}}'`, k.Spec.Account, k.Name, k.Namespace)
+	case v1alpha1.DeletionRequireConfirmation:
+		if k.Annotations[v1alpha1.ConfirmDeletionAnnotation] == k.Name {
+			return ""
+		}
+		return fmt.Sprintf("account %s wants the deletion of a key to be confirmed: it can't be undone. Confirm it first: kubectl annotate apikey %s -n %s %s=%s",
+			k.Spec.Account, k.Name, k.Namespace, v1alpha1.ConfirmDeletionAnnotation, k.Name)
+	case v1alpha1.DeletionAllow:
+	}
+	return ""
+}

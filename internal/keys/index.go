@@ -1,0 +1,28 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import "github.com/apikey-manager/apikey-manager/api/v1alpha1"
+
+// Names of the indexes over APIKeys that a cache must keep for those who look for keys.
+const (
+	// IndexAccount finds the keys of an account by its name.
+	IndexAccount = "spec.account"
+	// IndexLabel finds the keys of an account with a label, by AccountLabel.
+	IndexLabel = "account/label"
+)
+
+// Indexes are the values of each index; empty: the key is not in it.
+var Indexes = map[string]func(*v1alpha1.APIKey) string{
+	IndexAccount: func(k *v1alpha1.APIKey) string { return k.Spec.Account },
+	IndexLabel:   AccountLabel,
+}
+
+// AccountLabel is the key's value in IndexLabel: empty for a key without a label.
+func AccountLabel(k *v1alpha1.APIKey) string {
+	if k.Spec.Label == "" {
+		return ""
+	}
+	return k.Spec.Account + "/" + k.Spec.Label
+}

@@ -1,0 +1,195 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// APIKeyValidator answers the API server about APIKeys.
+type APIKeyValidator struct {
+	// Cache reads accounts, namespaces and, by the indexes of internal/keys, other keys.
+	Cache client.Reader
+	// Live reads from the API server itself.
+	Live client.Reader
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Defaults are what the manager's flags say.
+	Defaults keys.Defaults
+}
+
+var _ admission.Validator[*v1alpha1.APIKey] = &APIKeyValidator{}
+
+// Setup registers the validators with a manager's webhook server.
+func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Defaults) error {
+	key := &APIKeyValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clk, Defaults: defaults}
+	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.APIKey{}).WithValidator(key).Complete(); err != nil {
+		return fmt.Errorf("register the APIKey webhook: %w", err)
+	}
+	account := &AccountValidator{Live: mgr.GetAPIReader()}
+	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
+		return fmt.Errorf("register the Account webhook: %w", err)
+	}
+	return nil
+}
+
+// ValidateCreate denies a key that its account's policy is against, and one that would have to wait for a slot unless
+// the account lets keys queue.
+func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIKey) (admission.Warnings, error) {
+	facts, err := v.facts(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if r := keys.Refuse(facts); r != nil {
+		return verdict(r)
+	}
+	return v.checkLimit(ctx, facts)
+}
+
+// ValidateUpdate denies a change that makes a key break its account's policy. A key that breaks it already may change
+// otherwise: switching it off must always be possible.
+func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.APIKey) (admission.Warnings, error) {
+	if !is.DeletionTimestamp.IsZero() || equality.Semantic.DeepEqual(was.Spec, is.Spec) {
+		return nil, nil
+	}
+	facts, err := v.facts(ctx, is)
+	if err != nil {
+		return nil, err
+	}
+	r := keys.Refuse(facts)
+	if r == nil {
+		return nil, nil
+	}
+	facts.Key = was
+	if before := keys.Refuse(facts); before != nil && *before == *r {
+		return admission.Warnings{r.Message}, nil
+	}
+	return verdict(r)
+}
+
+// verdict denies, or only warns of what may change without the key: an account that comes, or comes back.
+func verdict(r *keys.Refusal) (admission.Warnings, error) {
+	switch r.Reason {
+	case v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountSuspended:
+		return admission.Warnings{r.Message}, nil
+	}
+	return nil, fmt.Errorf("%s: %s", r.Reason, r.Message)
+}
+
+func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (admission.Warnings, error) {
+	if facts.Account == nil {
+		return nil, nil
+	}
+	limit, unlimited := v.Defaults.Limit(facts.Account)
+	if unlimited {
+		return nil, nil
+	}
+	others, err := v.list(ctx, keys.IndexAccount, facts.Account.Name)
+	if err != nil {
+		return nil, err
+	}
+	account := keys.AccountFacts{Account: facts.Account, Keys: others, Defaults: v.Defaults, Now: facts.Now, Namespaces: map[string]map[string]string{}}
+	if facts.Account.Spec.AllowedNamespaces != nil {
+		for _, k := range others {
+			if account.Namespaces[k.Namespace], err = v.namespaceLabels(ctx, k.Namespace); err != nil {
+				return nil, err
+			}
+		}
+	}
+	switch {
+	case !keys.Full(account):
+		return nil, nil
+	case keys.Queues(facts.Account):
+		return admission.Warnings{fmt.Sprintf("account %s has no free slot of its %d: the key waits until one comes free", facts.Account.Name, limit)}, nil
+	}
+	return nil, fmt.Errorf("%s: account %s has no free slot of its %d: delete a key, or raise spec.limits.maxKeys of the account", v1alpha1.ReasonLimitReached, facts.Account.Name, limit)
+}
+
+func (v *APIKeyValidator) facts(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
+	facts := keys.Facts{Key: key, Defaults: v.Defaults, Now: v.Clock.Now().UTC().Truncate(time.Second)}
+	var account v1alpha1.Account
+	err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
+	switch {
+	case apierrors.IsNotFound(err):
+		return facts, nil
+	case err != nil:
+		return facts, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
+	}
+	facts.Account = &account
+	if account.Spec.AllowedNamespaces != nil {
+		if facts.Namespace, err = v.namespaceLabels(ctx, key.Namespace); err != nil {
+			return facts, err
+		}
+	}
+	if label := keys.AccountLabel(key); label != "" {
+		facts.Siblings, err = v.list(ctx, keys.IndexLabel, label)
+	}
+	return facts, err
+}
+
+func (v *APIKeyValidator) list(ctx context.Context, index, value string) ([]*v1alpha1.APIKey, error) {
+	var list v1alpha1.APIKeyList
+	if err := v.Cache.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the keys of the account: %w", err)
+	}
+	others := make([]*v1alpha1.APIKey, len(list.Items))
+	for i := range list.Items {
+		others[i] = &list.Items[i]
+	}
+	return others, nil
+}
+
+func (v *APIKeyValidator) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
+	namespace, err := readNamespace(ctx, v.Cache, name)
+	if err != nil {
+		return nil, err
+	}
+	return namespace.Labels, nil
+}
+
+func readNamespace(ctx context.Context, reader client.Reader, name string) (*metav1.PartialObjectMetadata, error) {
+	namespace := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
+	if err := reader.Get(ctx, client.ObjectKey{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read namespace %s: %w", name, err)
+	}
+	return namespace, nil
+}
+
+// ValidateDelete denies deletion where the account's policy does. A key that never got a credential, or whose namespace
+// is going away, can always be deleted.
+func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIKey) (admission.Warnings, error) {
+	if !keys.Issued(key) {
+		return nil, nil
+	}
+	var account v1alpha1.Account
+	if err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
+	}
+	denial := keys.DenyDeletion(key, v.Defaults.Deletion(&account))
+	if denial == "" {
+		return nil, nil
+	}
+	namespace, err := readNamespace(ctx, v.Live, key.Namespace) // the cache may not have heard of its end yet
+	if err != nil {
+		return nil, err
+	}
+	if !namespace.DeletionTimestamp.IsZero() {
+		return nil, nil
+	}
+	return nil, errors.New(denial)
+}
