@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build tools
 
 // Package controlplane pins the Kubernetes control plane that tests and the demo build from source.

@@ -1,0 +1,23 @@
+# SPDX-FileCopyrightText: The apikey-manager Authors
+# SPDX-License-Identifier: Apache-2.0
+
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+WORKDIR /src
+# The modules first: they change less often than the code, so this layer is mostly cached.
+COPY go.mod go.sum ./
+RUN go mod download
+COPY api/ api/
+COPY cmd/ cmd/
+COPY controllers/ controllers/
+COPY internal/ internal/
+ARG TARGETOS
+ARG TARGETARCH
+ARG VERSION=dev
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
+    go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /manager ./cmd/manager
+
+FROM gcr.io/distroless/static:nonroot
+COPY --from=build /manager /manager
+# As a number, so that runAsNonRoot can be checked.
+USER 65532:65532
+ENTRYPOINT ["/manager"]

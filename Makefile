@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: The apikey-manager Authors
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+IMG ?= controller:latest
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CONTAINER_TOOL ?= docker
+# One fuzz target runs this long.
+FUZZTIME ?= 30s
+NOW ?= $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
+
+# The control plane that tests and the demo run on: yours, or the one built from source (make controlplane).
+ASSETS := $(or $(KUBEBUILDER_ASSETS),$(CURDIR)/bin/k8s)
+WITH_ASSETS = KUBEBUILDER_ASSETS="$(ASSETS)"
+KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),$(ASSETS)/kubectl)
+
+# Tools are built from source into bin/, each when it is first needed and again when go.tools.mod changes.
+CONTROLLER_GEN := bin/controller-gen
+CRD_REF_DOCS := bin/crd-ref-docs
+GOLANGCI_LINT := bin/golangci-lint
+KUBE_API_LINT := bin/golangci-lint-kube-api-linter
+GOVULNCHECK := bin/govulncheck
+TOOLS := $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(KUBE_API_LINT) $(GOVULNCHECK) bin/benchstat bin/ginkgo
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN { FS = ":.*## "; print "Usage: make <target>" } \
+		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+
+##@ Development
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Write the API types' DeepCopy methods.
+	@$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's role from the markers in the code.
+	@$(CONTROLLER_GEN) crd:maxDescLen=2000 paths=./api/... output:crd:dir=config/crd/bases
+	@$(CONTROLLER_GEN) rbac:roleName=apikey-manager \
+		paths=./controllers/... paths=./internal/webhook/... paths=./cmd/... output:rbac:dir=config/rbac
+
+.PHONY: docs
+docs: $(CRD_REF_DOCS) ## Write docs/api.md from the API types.
+	@mkdir -p docs
+	@$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/crd-ref-docs/config.yaml \
+		--templates-dir=hack/crd-ref-docs --renderer=markdown --output-path=docs/api.md
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code.
+	@$(GOLANGCI_LINT) fmt
+
+.PHONY: vet
+vet: ## Run go vet.
+	@go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Lint the code.
+	@$(GOLANGCI_LINT) run
+
+.PHONY: lint-fix
+lint-fix: $(GOLANGCI_LINT) ## Lint the code and mend what a linter can mend.
+	@$(GOLANGCI_LINT) run --fix
+
+.PHONY: lint-api
+lint-api: $(KUBE_API_LINT) ## Lint the API types against the Kubernetes API conventions.
+	@$(KUBE_API_LINT) run --config .golangci-kal.yml ./api/...
+
+.PHONY: tidy
+tidy: ## Tidy go.mod and go.sum.
+	@go mod tidy
+
+.PHONY: run
+run: controlplane build ## Start a control plane and the manager on this machine, and stay.
+	@$(WITH_ASSETS) go run -trimpath ./hack/demo --stay
+
+.PHONY: demo
+demo: controlplane build ## The whole story on this machine, with real kubectl commands.
+	@$(WITH_ASSETS) go run -trimpath ./hack/demo
+
+.PHONY: plan
+plan: ## Print what would be done about FILE=keys.yaml at NOW=2027-02-28T12:00:00Z.
+	@[[ -n "$(FILE)" ]] || { echo "make plan: say which file: make plan FILE=keys.yaml [NOW=2027-02-28T12:00:00Z]" >&2; exit 2; }
+	@go run ./hack/plan --file "$(FILE)" --now "$(NOW)"
+
+##@ Test
+
+.PHONY: test
+test: controlplane ## Run all tests, with the race detector, on a real control plane.
+	@$(WITH_ASSETS) go test -race -shuffle=on -timeout=30m ./...
+
+.PHONY: test-pure
+test-pure: ## Run the tests that need no control plane.
+	@go test -short -shuffle=on ./...
+
+.PHONY: bench
+bench: controlplane ## Measure the manager under load, beside a bare client; BENCH_ARGS go to test/load.
+	@$(WITH_ASSETS) go run -trimpath ./test/load $(BENCH_ARGS)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME.
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
+		sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file" | while read -r target; do \
+			echo "$$target in $$(dirname "$$file")"; \
+			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+		done || exit 1; \
+	done
+
+.PHONY: golden
+golden: ## Write the golden files anew. Read the difference before you commit it.
+	@go test ./internal/keys/... -update
+
+.PHONY: cover
+cover: controlplane ## Run all tests and say how much of the code they reach, in bin/cover.html too.
+	@$(WITH_ASSETS) go test -timeout=30m -coverpkg=./api/...,./cmd/...,./controllers/...,./internal/... -coverprofile=bin/cover.out ./...
+	@go tool cover -html=bin/cover.out -o bin/cover.html
+	@go tool cover -func=bin/cover.out | tail -1
+
+##@ Verify
+
+# Everything that writes comes before everything that checks, one after the other.
+.PHONY: verify
+verify: ## Check that generated files are fresh, the linters are content and the tree is clean.
+	@for target in generate manifests docs tidy lint lint-api; do echo "verify: $$target"; $(MAKE) $$target || exit 1; done
+	@echo "verify: clean tree"
+	@git diff --exit-code || { echo "verify: commit what changed (above)" >&2; exit 1; }
+	@[[ -z "$$(git status --porcelain)" ]] || { git status --short; echo "verify: commit or remove these files" >&2; exit 1; }
+
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities. Asks the Go vulnerability database, so it needs the internet.
+	@$(GOVULNCHECK) ./...
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/manager.
+	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/manager ./cmd/manager
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG.
+	@$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(IMG) .
+
+.PHONY: docker-push
+docker-push: ## Push the image IMG.
+	@$(CONTAINER_TOOL) push $(IMG)
+
+.PHONY: build-installer
+build-installer: kubectl ## Write dist/install.yaml: everything to install, with the image IMG.
+	@mkdir -p dist
+	@$(INSTALLER) >dist/install.yaml
+
+##@ Deployment
+
+# All of config/default, with the image to run put in.
+INSTALLER = $(KUBECTL) kustomize config/default | sed 's|image: controller:latest|image: $(IMG)|'
+
+.PHONY: install
+install: kubectl ## Install the CRDs on the cluster of your kubeconfig.
+	@$(KUBECTL) apply --server-side -k config/crd
+
+.PHONY: uninstall
+uninstall: kubectl ## Remove the CRDs, and with them every APIKey, its Secret and every Account.
+	@$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: kubectl ## Install the CRDs and the manager with the image IMG.
+	@$(INSTALLER) | $(KUBECTL) apply --server-side -f -
+
+# By label, so that the CRDs stay, and with them the keys.
+.PHONY: undeploy
+undeploy: kubectl ## Remove the manager. CRDs, keys and Secrets stay.
+	@$(INSTALLER) | $(KUBECTL) delete --ignore-not-found --selector app.kubernetes.io/component!=crd -f -
+
+.PHONY: samples
+samples: kubectl ## Apply the samples.
+	@$(KUBECTL) apply -f config/samples
+
+##@ Tools
+
+.PHONY: controlplane
+controlplane: ## Build kube-apiserver, etcd and kubectl from source into bin/k8s, unless KUBEBUILDER_ASSETS is set.
+	@hack/controlplane/build
+
+.PHONY: kubectl
+kubectl:
+	@command -v "$(KUBECTL)" >/dev/null || hack/controlplane/build
+
+.PHONY: tools
+tools: $(TOOLS) ## Build the linters and generators into bin/.
+
+# A tool's package is the one line of go.tools.mod that ends in its name.
+$(TOOLS): go.tools.mod
+	@echo "building $@ (the linters take a minute or two, once)"
+	@go build -modfile=go.tools.mod -o $@ $$(sed -nE 's|^[[:space:]]+([^ ]+/$(@F))$$|\1|p' go.tools.mod)
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove what was built, but not the control plane, which takes minutes.
+	@rm -rf dist bin/manager bin/cover.* $(TOOLS)
