@@ -23,6 +23,7 @@ type Account struct {
 
 	// spec is the policy for the account's keys.
 	// +optional
+	// +default={}
 	Spec AccountSpec `json:"spec,omitzero"`
 	// status is what is true of the account now.
 	// +optional

@@ -24,7 +24,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:selectablefield:JSONPath=`.spec.account`
 // +kubebuilder:selectablefield:JSONPath=`.spec.label`
 // +kubebuilder:selectablefield:JSONPath=`.status.state`
-// +kubebuilder:validation:XValidation:rule="self.spec.?secret.?name.orValue(self.metadata.name) == oldSelf.spec.?secret.?name.orValue(oldSelf.metadata.name)",message="spec.secret.name is immutable: create another APIKey to write another Secret"
+// +kubebuilder:validation:XValidation:rule="has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.name) ? oldSelf.spec.secret.name : self.metadata.name) : !has(oldSelf.spec.secret) || !has(oldSelf.spec.secret.name) || oldSelf.spec.secret.name == self.metadata.name",fieldPath=".spec.secret.name",message="secret.name is immutable: create another APIKey to write another Secret"
 type APIKey struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object's metadata.
@@ -95,7 +95,7 @@ type APIKeySpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=10
 	// +kubebuilder:validation:MaxLength=25
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))?$') && !format.date().validate(self.substring(0, 10)).hasValue() && (self.size() == 10 || !format.datetime().validate(self).hasValue())",message="expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$') && !self.matches('^9999-12-31T[0-9:]*-') && !format.date().validate(self.substring(0, 10)).hasValue() && (self.size() == 10 || !format.datetime().validate(self).hasValue())",message="expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z"
 	Expiration string `json:"expiration,omitempty"`
 	// ipWhitelist are the addresses and networks the key may be used from. Left out, it may be used from anywhere; an
 	// empty list is refused, so that emptying it can never open a key.
@@ -105,6 +105,7 @@ type APIKeySpec struct {
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MinLength=2
 	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="ipWhitelist must not be empty: name an address or network, or leave the field out to allow any"
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || (isCIDR(self) && cidr(self).masked() == cidr(self))",message="ipWhitelist entries are addresses, such as 192.0.2.7, or networks without host bits, such as 10.0.0.0/8"
 	IPWhitelist []string `json:"ipWhitelist,omitempty"`
 	// scopes are what the key may do, such as conversions:write; a trailing * matches the rest. Left out, the account's

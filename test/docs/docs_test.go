@@ -1,0 +1,344 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package docs_test checks that the documentation says what the code does: its YAML is accepted, every reason and field
+// is explained, and every file, link and make target it names is there.
+package docs_test
+
+import (
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"github.com/apikey-manager/apikey-manager/test/schema/crd"
+)
+
+// document is a Markdown file, taken apart.
+type document struct {
+	// name is its path from the root of the repository.
+	name string
+	// text is what is outside of fenced blocks.
+	text string
+	// code are the texts in backticks outside of fenced blocks.
+	code []string
+	// blocks are the fenced blocks.
+	blocks []block
+}
+
+type block struct {
+	line           int
+	language, text string
+}
+
+// repository is what the tests look at, read once.
+type repository struct {
+	root      string
+	kinds     crd.Kinds
+	documents map[string]document
+}
+
+var read = sync.OnceValues(func() (*repository, error) {
+	root, err := crd.Root()
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := crd.Load(root)
+	if err != nil {
+		return nil, err
+	}
+	repo := &repository{root: root, kinds: kinds, documents: map[string]document{}}
+	files := []string{"README.md"}
+	err = filepath.WalkDir(filepath.Join(root, "docs"), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".md" {
+			name, _ := filepath.Rel(root, path)
+			files = append(files, filepath.ToSlash(name))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(filepath.Join(root, name)) //nolint:gosec // A file of this repository.
+		if name == "README.md" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		repo.documents[name] = takeApart(name, string(data))
+	}
+	return repo, nil
+})
+
+func open(t *testing.T) *repository {
+	t.Helper()
+	repo, err := read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo
+}
+
+var (
+	fence       = regexp.MustCompile("^\\s*```(\\w*)")
+	inBackticks = regexp.MustCompile("`([^`]+)`")
+)
+
+func takeApart(name, text string) document {
+	doc := document{name: name}
+	var prose strings.Builder
+	var current *block
+	for i, line := range strings.Split(text, "\n") {
+		match := fence.FindStringSubmatch(line)
+		switch {
+		case match != nil && current == nil:
+			current = &block{line: i + 1, language: match[1]}
+		case match != nil:
+			doc.blocks = append(doc.blocks, *current)
+			current = nil
+		case current != nil:
+			current.text += line + "\n"
+		default:
+			prose.WriteString(line + "\n")
+		}
+	}
+	doc.text = prose.String()
+	for _, match := range inBackticks.FindAllStringSubmatch(doc.text, -1) {
+		doc.code = append(doc.code, strings.Join(strings.Fields(match[1]), " "))
+	}
+	return doc
+}
+
+func TestSpec_EveryConditionAndReasonIsExplained(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	explained := map[string]bool{}
+	for name, doc := range repo.documents {
+		if strings.HasPrefix(name, "docs/spec/") {
+			for _, code := range doc.code {
+				explained[code] = true
+			}
+		}
+	}
+	constants := stringConstants(t, filepath.Join(repo.root, "api", "v1alpha1", "conditions.go"))
+	found := 0
+	for name, value := range constants {
+		if !strings.HasPrefix(name, "Reason") && !strings.HasPrefix(name, "Condition") {
+			continue
+		}
+		found++
+		if !explained[value] {
+			t.Errorf("no page of docs/spec has `%s`, which is %s", value, name)
+		}
+	}
+	if found == 0 {
+		t.Error("api/v1alpha1/conditions.go has no Reason and no Condition: this test looks in the wrong place")
+	}
+}
+
+// stringConstants are the constants of a Go file whose value is written as a string, by name.
+func stringConstants(t *testing.T, file string) map[string]string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := map[string]string{}
+	ast.Inspect(parsed, func(node ast.Node) bool {
+		spec, ok := node.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for i, value := range spec.Values {
+			if literal, ok := value.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				text, err := strconv.Unquote(literal.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				constants[spec.Names[i].Name] = text
+			}
+		}
+		return true
+	})
+	return constants
+}
+
+func TestSpec_EveryFieldIsExplained(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	pages := map[string]string{"APIKey": "docs/spec/apikey.md", "Account": "docs/spec/account.md"} //nolint:gosec // Files, no credentials.
+	for kind, page := range pages {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			explained := map[string]bool{}
+			for _, code := range repo.documents[page].code {
+				code = strings.TrimPrefix(strings.TrimPrefix(code, "spec."), "status.")
+				explained[strings.ReplaceAll(code, "[]", "")] = true
+			}
+			for _, part := range []string{"spec", "status"} {
+				schema := repo.kinds[kind].Schema().Properties[part]
+				for _, field := range fields("", &schema) {
+					if !explained[field] {
+						t.Errorf("%s does not have `%s`, a field of %s", page, field, part)
+					}
+				}
+			}
+		})
+	}
+}
+
+// notOurs are fields of Kubernetes' own types, which its documentation explains.
+var notOurs = []string{"conditions", "allowedNamespaces"}
+
+// fields are the names of all fields below a schema, with dots between parent and child.
+func fields(path string, schema *apiextensionsv1.JSONSchemaProps) []string {
+	if schema.Items != nil {
+		return fields(path, schema.Items.Schema)
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+		child := schema.Properties[name]
+		full := strings.TrimPrefix(path+"."+name, ".")
+		names = append(names, full)
+		if !slices.Contains(notOurs, full) {
+			names = append(names, fields(full, &child)...)
+		}
+	}
+	return names
+}
+
+var separator = regexp.MustCompile(`(?m)^---\s*$`)
+
+func TestYAML_IsAccepted(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	for name, doc := range repo.documents {
+		for _, block := range doc.blocks {
+			if block.language != "yaml" && block.language != "yml" {
+				continue
+			}
+			t.Run(name+":"+strconv.Itoa(block.line), func(t *testing.T) {
+				t.Parallel()
+				for _, text := range separator.Split(block.text, -1) {
+					checkYAML(t, repo.kinds, text)
+				}
+			})
+		}
+	}
+}
+
+func checkYAML(t *testing.T, kinds crd.Kinds, text string) {
+	t.Helper()
+	obj, err := crd.Decode([]byte(text))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if version, _ := obj["apiVersion"].(string); !strings.HasPrefix(version, "apikey-manager.io/") {
+		return
+	}
+	kind, err := kinds.For(obj)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, errs := kind.Create(t.Context(), obj)
+	for _, err := range errs {
+		t.Error(err)
+	}
+}
+
+// path is a file or folder of this repository as documentation names it: from the root, perhaps with a line number.
+var path = regexp.MustCompile(`^((?:api|charts|cmd|config|controllers|docs|hack|internal|test)/[\w./*-]*)(?::\d+)?$`)
+
+func TestPaths_AreThere(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	for name, doc := range repo.documents {
+		named := slices.Clone(doc.code)
+		for _, command := range commands(doc) {
+			named = append(named, strings.Fields(command)...)
+		}
+		for _, text := range named {
+			match := path.FindStringSubmatch(text)
+			if match == nil {
+				continue
+			}
+			found, err := filepath.Glob(filepath.Join(repo.root, filepath.FromSlash(match[1])))
+			if err != nil || len(found) == 0 {
+				t.Errorf("%s names %s, which is not there", name, match[1])
+			}
+		}
+	}
+}
+
+// commands are the lines of the shell blocks that a person types.
+func commands(doc document) []string {
+	var lines []string
+	for _, block := range doc.blocks {
+		for line := range strings.SplitSeq(block.text, "\n") {
+			typed, prompted := strings.CutPrefix(strings.TrimSpace(line), "$ ")
+			if prompted || slices.Contains([]string{"sh", "bash", "shell"}, block.language) {
+				lines = append(lines, typed)
+			}
+		}
+	}
+	return lines
+}
+
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+func TestLinks_LeadSomewhere(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	for name, doc := range repo.documents {
+		for _, match := range link.FindAllStringSubmatch(doc.text, -1) {
+			target, _, _ := strings.Cut(match[1], "#")
+			if target == "" || strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(repo.root, filepath.Dir(name), filepath.FromSlash(target))); err != nil {
+				t.Errorf("%s links to %s, which is not there", name, match[1])
+			}
+		}
+	}
+}
+
+var (
+	makeCommand = regexp.MustCompile(`^(?:[A-Z_]+=\S+ )*make ([a-z][\w-]*)`)
+	makeRule    = regexp.MustCompile(`(?m)^([a-z][\w-]*)\s*:(?:[^=]|$)`)
+)
+
+func TestMakeTargets_AreThere(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	targets := map[string]bool{}
+	makefile, err := os.ReadFile(filepath.Join(repo.root, "Makefile"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, match := range makeRule.FindAllStringSubmatch(string(makefile), -1) {
+		targets[match[1]] = true
+	}
+	for name, doc := range repo.documents {
+		for _, text := range slices.Concat(doc.code, commands(doc)) {
+			if match := makeCommand.FindStringSubmatch(text); match != nil && !targets[match[1]] {
+				t.Errorf("%s names make %s, which the Makefile does not have", name, match[1])
+			}
+		}
+	}
+}

@@ -1,0 +1,242 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package crd validates objects of this project's kinds as an API server does, without one: it reads the generated
+// CustomResourceDefinitions, applies their defaults, and checks schema, sets and CEL rules in the API server's order.
+//
+// It is for tests. Nothing but tests may import it.
+package crd
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	_ "time/tzdata" // kube-apiserver carries the time zones too: the rule of timeZone must not depend on the machine
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/model"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metavalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"k8s.io/apiserver/pkg/cel/common"
+	"sigs.k8s.io/yaml"
+)
+
+// Object is an object as decoded from YAML or JSON.
+type Object = map[string]any
+
+// Kinds are the project's kinds, by name.
+type Kinds map[string]*Kind
+
+// Kind validates the objects of one kind.
+type Kind struct {
+	// Definition is the CustomResourceDefinition as it was read, without the API server's own defaults.
+	Definition *apiextensionsv1.CustomResourceDefinition
+
+	internal   *apiextensions.CustomResourceDefinition
+	structural *schema.Structural
+	openAPI    validation.SchemaValidator
+	rules      *cel.Validator
+}
+
+// Root returns the root of the repository that holds the working directory.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "config", "crd", "bases")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", fmt.Errorf("no config/crd/bases in any directory above the working directory")
+		}
+		dir = parent
+	}
+}
+
+// Load reads the generated CustomResourceDefinitions of the repository at root.
+func Load(root string) (Kinds, error) {
+	files, err := filepath.Glob(filepath.Join(root, "config", "crd", "bases", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("no CustomResourceDefinition in config/crd/bases: run controller-gen")
+	}
+	scheme := runtime.NewScheme()
+	install.Install(scheme)
+	kinds := Kinds{}
+	for _, file := range files {
+		kind, err := read(scheme, file)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", filepath.Base(file), err)
+		}
+		kinds[kind.Definition.Spec.Names.Kind] = kind
+	}
+	return kinds, nil
+}
+
+func read(scheme *runtime.Scheme, file string) (*Kind, error) {
+	data, err := os.ReadFile(file) //nolint:gosec // A file of this repository, found by a fixed pattern.
+	if err != nil {
+		return nil, err
+	}
+	definition := &apiextensionsv1.CustomResourceDefinition{}
+	if err := yaml.UnmarshalStrict(data, definition); err != nil {
+		return nil, err
+	}
+	if n := len(definition.Spec.Versions); n != 1 {
+		return nil, fmt.Errorf("%d versions; these tests know one", n)
+	}
+	defaulted := definition.DeepCopy()
+	scheme.Default(defaulted)
+	internal := &apiextensions.CustomResourceDefinition{}
+	if err := scheme.Convert(defaulted, internal, nil); err != nil {
+		return nil, err
+	}
+	internal.Status.StoredVersions = []string{internal.Spec.Versions[0].Name}
+	return newKind(definition, internal)
+}
+
+func newKind(definition *apiextensionsv1.CustomResourceDefinition, internal *apiextensions.CustomResourceDefinition) (*Kind, error) {
+	declared, err := apiextensions.GetSchemaForVersion(internal, internal.Spec.Versions[0].Name)
+	if err != nil {
+		return nil, err
+	}
+	structural, err := schema.NewStructural(declared.OpenAPIV3Schema)
+	if err != nil {
+		return nil, fmt.Errorf("structural schema: %w", err)
+	}
+	openAPI, _, err := validation.NewSchemaValidator(declared.OpenAPIV3Schema)
+	if err != nil {
+		return nil, fmt.Errorf("schema validator: %w", err)
+	}
+	return &Kind{
+		Definition: definition,
+		internal:   internal,
+		structural: structural,
+		openAPI:    openAPI,
+		rules:      cel.NewValidator(structural, true, celconfig.PerCallLimit),
+	}, nil
+}
+
+// ValidateDefinition says what an API server would refuse in the CustomResourceDefinition itself: the shape of the
+// schema, defaults, columns, selectable fields, rules that do not compile or whose estimated cost is over its limits.
+func (k *Kind) ValidateDefinition(ctx context.Context) field.ErrorList {
+	return crdvalidation.ValidateCustomResourceDefinition(ctx, k.internal)
+}
+
+// Schema returns the schema of the kind, for tests that walk it.
+func (k *Kind) Schema() *apiextensionsv1.JSONSchemaProps {
+	return k.Definition.Spec.Versions[0].Schema.OpenAPIV3Schema
+}
+
+// Create says what an API server would store for the object, and what it would refuse in it. Unlike a create, it
+// checks a status too, as an update of status would. The object given is not changed.
+func (k *Kind) Create(ctx context.Context, obj Object) (Object, field.ErrorList) {
+	obj, errs := k.admit(obj)
+	errs = append(errs, k.checkName(obj)...)
+	errs = append(errs, validation.ValidateCustomResource(nil, obj, k.openAPI)...)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, k.structural, obj)...)
+	return obj, append(errs, k.checkRules(ctx, errs, obj, nil)...)
+}
+
+// Update says what an API server would store for the object in place of the old one, and what it would refuse in it.
+// The objects given are not changed.
+func (k *Kind) Update(ctx context.Context, obj, old Object) (Object, field.ErrorList) {
+	obj, errs := k.admit(obj)
+	old, _ = k.admit(old)
+	correlated := common.NewCorrelatedObject(obj, old, &model.Structural{Structural: k.structural})
+	errs = append(errs, validation.ValidateCustomResourceUpdate(nil, obj, old, k.openAPI, validation.WithRatcheting(correlated))...)
+	if len(listtype.ValidateListSetsAndMaps(nil, k.structural, old)) == 0 {
+		errs = append(errs, listtype.ValidateListSetsAndMaps(nil, k.structural, obj)...)
+	}
+	return obj, append(errs, k.checkRules(ctx, errs, obj, old, cel.WithRatcheting(correlated))...)
+}
+
+// admit does what happens before validation: unknown fields are refused (kubectl asks for strict field validation)
+// and defaults applied.
+func (k *Kind) admit(given Object) (Object, field.ErrorList) {
+	obj := runtime.DeepCopyJSON(given)
+	var errs field.ErrorList
+	unknown := pruning.PruneWithOptions(obj, k.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	for _, path := range unknown {
+		errs = append(errs, field.Invalid(field.NewPath(path), nil, "unknown field"))
+	}
+	defaulting.PruneNonNullableNullsWithoutDefaults(obj, k.structural)
+	defaulting.Default(obj, k.structural)
+	return obj, errs
+}
+
+func (k *Kind) checkName(obj Object) field.ErrorList {
+	object := &metav1.ObjectMeta{}
+	if metadata, ok := obj["metadata"].(Object); ok {
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(metadata, object); err != nil {
+			return field.ErrorList{field.Invalid(field.NewPath("metadata"), nil, err.Error())}
+		}
+	}
+	namespaced := k.Definition.Spec.Scope == apiextensionsv1.NamespaceScoped
+	if namespaced && object.Namespace == "" {
+		object.Namespace = metav1.NamespaceDefault // kubectl fills it in
+	}
+	return metavalidation.ValidateObjectMeta(object, namespaced, metavalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
+}
+
+// blocking are the errors after which an API server does not look at CEL rules any more.
+var blocking = []field.ErrorType{
+	field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid,
+}
+
+func (k *Kind) checkRules(ctx context.Context, before field.ErrorList, obj, old Object, options ...cel.Option) field.ErrorList {
+	if slices.ContainsFunc(before, func(err *field.Error) bool { return slices.Contains(blocking, err.Type) }) {
+		return nil
+	}
+	var former any // an untyped nil means that there is no old object
+	if old != nil {
+		former = old
+	}
+	errs, _ := k.rules.Validate(ctx, nil, k.structural, obj, former, celconfig.RuntimeCELCostBudget, options...)
+	return errs
+}
+
+// Decode reads one object from YAML as an API server does: whole numbers stay whole, and no field is there twice.
+func Decode(data []byte) (Object, error) {
+	converted, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, err
+	}
+	obj := Object{}
+	return obj, json.Unmarshal(converted, &obj)
+}
+
+// For returns the kind of an object, by its kind and apiVersion.
+func (k Kinds) For(obj Object) (*Kind, error) {
+	name, _ := obj["kind"].(string)
+	kind, ok := k[name]
+	if !ok {
+		return nil, fmt.Errorf("kind %q is none of %q", name, slices.Sorted(maps.Keys(k)))
+	}
+	want := kind.Definition.Spec.Group + "/" + kind.Definition.Spec.Versions[0].Name
+	if obj["apiVersion"] != want {
+		return nil, fmt.Errorf("apiVersion %q of %s is not %s", obj["apiVersion"], name, want)
+	}
+	return kind, nil
+}
