@@ -16,13 +16,22 @@ func newSecret(key *v1alpha1.APIKey, material keys.Material) *corev1.Secret {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: key.Namespace, Name: keys.SecretName(key),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(key, v1alpha1.GroupVersion.WithKind("APIKey"))},
+			OwnerReferences: []metav1.OwnerReference{controllerReference(key)},
 		},
 		Type: corev1.SecretTypeOpaque,
 	}
 	fill(secret, material)
 	dress(secret, key)
 	return secret
+}
+
+// controllerReference makes the garbage collector remove the Secret after its key. It does not block the key's deletion:
+// that would take the right to set finalizers on keys.
+func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
+	isController := true
+	return metav1.OwnerReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: key.Name, UID: key.UID, Controller: &isController,
+	}
 }
 
 // fill makes material the current entry, and the only one with material in it.

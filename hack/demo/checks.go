@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// check tells whether a command's output is what it should be; its error says what was expected.
+type check func(*teller, output) error
+
+// both wants all of the checks.
+func both(checks ...check) check {
+	return func(t *teller, out output) error {
+		for _, c := range checks {
+			if err := c(t, out); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// says wants each of the words in the output.
+func says(words ...string) check {
+	return func(_ *teller, out output) error {
+		for _, word := range words {
+			if !strings.Contains(out.text, word) {
+				return fmt.Errorf("expected to read %q", word)
+			}
+		}
+		return nil
+	}
+}
+
+// matches wants the whole output to match.
+func matches(pattern string) check {
+	wanted := regexp.MustCompile(`^(?:` + pattern + `)\s*$`)
+	return func(_ *teller, out output) error {
+		if !wanted.MatchString(out.text) {
+			return fmt.Errorf("expected the output to match %s", wanted)
+		}
+		return nil
+	}
+}
+
+// remember keeps the output under a name.
+func remember(name string) check {
+	return func(t *teller, out output) error {
+		if t.memories == nil {
+			t.memories = map[string]string{}
+		}
+		t.memories[name] = out.text
+		return nil
+	}
+}
+
+// sameAs wants the output that was kept under the name, byte for byte.
+func sameAs(name string) check {
+	return func(t *teller, out output) error {
+		if kept, ok := t.memories[name]; !ok || kept != out.text {
+			return fmt.Errorf("expected the same output as for %q", name)
+		}
+		return nil
+	}
+}
+
+// differsFrom wants another output than the one that was kept under the name.
+func differsFrom(name string) check {
+	return func(t *teller, out output) error {
+		if kept, ok := t.memories[name]; !ok || kept == out.text {
+			return fmt.Errorf("expected another output than for %q", name)
+		}
+		return nil
+	}
+}
+
+// onTime wants the line to have come when {soon} did: not before, and within the tolerance after it.
+func onTime(tolerance time.Duration) check {
+	return func(t *teller, out output) error {
+		late := out.at.Sub(t.soon)
+		if late < 0 || late > tolerance {
+			return fmt.Errorf("expected it at %s, or at most %s later: it came %+.1f s off",
+				t.soon.Format(time.TimeOnly), tolerance, late.Seconds())
+		}
+		t.printf("\n  Declared for %s, seen %.1f s after.\n", t.soon.Format(time.TimeOnly), late.Seconds())
+		return nil
+	}
+}

@@ -1,0 +1,79 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command demo shows apikey-manager at work on a real control plane of this machine: it starts one, installs what a cluster
+// would get, runs the manager from the binary that users deploy, and goes through the story with kubectl. It exits 0 only if
+// each outcome was what it should be, and stops everything it started. With --stay it tells no story and stays until Ctrl-C.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+func main() {
+	binary := flag.String("manager", "", "run this manager; left out, bin/manager is built and run")
+	stay := flag.Bool("stay", false, "tell no story: start everything, print how to reach it, and stay until Ctrl-C")
+	flag.Parse()
+	ctrl.SetLogger(logr.Discard()) // what goes wrong comes back as an error
+	// A closed pipe or terminal too must not leave servers behind.
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	err := run(ctx, os.Stdout, *binary, *stay)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "\n"+err.Error())
+		os.Exit(1)
+	}
+}
+
+var errInterrupted = errors.New("interrupted: everything was stopped")
+
+// run starts the world, tells the story or stays, and stops the world whatever happened.
+func run(ctx context.Context, out io.Writer, binary string, stay bool) error {
+	w, err := start(ctx, out, binary)
+	if err == nil {
+		err = live(ctx, out, w, stay)
+	}
+	err = errors.Join(err, w.stop(err == nil))
+	if ctx.Err() != nil && !stay {
+		return errInterrupted
+	}
+	return err
+}
+
+// live is what happens between start and stop. It ends early if the manager does.
+func live(ctx context.Context, out io.Writer, w *world, stay bool) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		<-w.manager.Done()
+		cancel(w.manager.Err())
+	}()
+	if stay {
+		return w.stay(ctx, out)
+	}
+	t := &teller{out: out, dir: w.plane.Root(), environment: w.environment(), bold: isTerminal(out)}
+	if err := t.tell(ctx, story); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\nAll %d steps did what they should.\n", len(story))
+	return err
+}
+
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import "time"
+
+const (
+	readKey    = `kubectl get secret shop-key -o jsonpath={.data.api-key} | base64 -d`
+	conditions = `kubectl get apikey shop-key -o jsonpath='{range .status.conditions[*]}{.type}={.status} {.reason}{"\n"}{end}'`
+	theKey     = "the key"
+	tokenShape = `ak_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}` //nolint:gosec // a pattern, no key
+)
+
+// story is what a person would try first, in that order.
+var story = []step{
+	{
+		title: "Accounts and their keys are declared",
+		commands: []command{
+			{line: "kubectl apply -f config/samples", check: says("account.apikey-manager.io/acme created", "apikey.apikey-manager.io/shop-key created")},
+			{line: "kubectl wait --for=condition=Ready apikeys --all --timeout=20s", check: says("shop-key condition met")},
+			{line: "kubectl get apikeys,accounts -A", again: true, check: says("shop-key", "campaign-key", "warehouse-key", "3/5", "Forbid")},
+		},
+	},
+	{
+		title: "The key is in a Secret, next to the app that uses it",
+		commands: []command{
+			{
+				line: readKey, check: both(matches(tokenShape), remember(theKey)),
+				moral: "(Printed only here: this key ends with the demo. Status, events and logs hold its digest and its id, never the key.)",
+			},
+		},
+	},
+	{
+		title: "Five keys an account, and not one more",
+		commands: []command{
+			{line: "kubectl apply -f hack/demo/five-keys.yaml", check: says("globex-five created")},
+			{line: "kubectl get account globex", again: true, check: says("5/5")},
+			{line: "kubectl apply -f hack/demo/sixth-key.yaml", fails: true, check: says("denied the request", "globex", "5")},
+		},
+	},
+	{
+		title: "A key is switched off",
+		commands: []command{
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Inactive"}}'`, check: says("patched")},
+			{line: conditions, again: true, check: says("Ready=True Inactive", "Valid=False Inactive")},
+		},
+	},
+	{
+		title: "It is switched on again: the same key",
+		commands: []command{
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Active"}}'`, check: says("patched")},
+			{line: conditions, again: true, check: says("Ready=True Active", "Valid=True Active")},
+			{line: readKey, check: sameAs(theKey), moral: "The same, byte for byte."},
+		},
+	},
+	{
+		title: "It expires ten seconds from now",
+		commands: []command{
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"expiration":"{soon}"}}'`, check: says("patched")},
+			{line: "kubectl get apikey shop-key --watch", until: "Expired", check: onTime(2 * time.Second)},
+			{line: conditions, check: says("Ready=True Expired", "Valid=False Expired")},
+		},
+	},
+	{
+		title: "The end is moved to next month: it lives again, the same key",
+		commands: []command{
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"expiration":"{later}"}}'`, check: says("patched")},
+			{line: conditions, again: true, check: says("Ready=True Active", "Valid=True Active")},
+			{line: readKey, check: sameAs(theKey), moral: "Still the same."},
+		},
+	},
+	{
+		title: "Where keys must be kept, deletion is refused",
+		commands: []command{
+			{line: "kubectl apply -f hack/demo/kept-key.yaml", check: says("created")},
+			{line: "kubectl wait --for=condition=Ready apikey kept-key --timeout=20s", check: says("condition met")},
+			{line: "kubectl delete apikey kept-key", fails: true, check: says("denied the request", "horizonte", "Inactive")},
+			{line: "kubectl delete account acme", fails: true, check: says("denied the request", "acme")},
+		},
+	},
+	{
+		title: "A Secret is deleted: a new key is issued, and the old one lives on for the overlap",
+		commands: []command{
+			{line: "kubectl delete secret shop-key", check: says("deleted")},
+			{line: "kubectl wait --for=create secret/shop-key --timeout=20s", check: says("condition met")},
+			{line: readKey, check: both(matches(tokenShape), differsFrom(theKey)), moral: "Another key."},
+			{
+				line:  `kubectl get apikey shop-key -o jsonpath='{range .status.credentials[*]}{.role} {.hint} {.notAfter}{"\n"}{end}'`,
+				again: true, check: says("Current ak_", "Previous ak_"),
+			},
+		},
+	},
+	{
+		title: "What happened to the key, as events",
+		commands: []command{
+			{
+				line:  "kubectl get events --field-selector involvedObject.name=shop-key",
+				again: true, check: says("Issued", "Deactivated", "Activated", "Expired", "Reissued"),
+			},
+		},
+	},
+}

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	patience = 30 * time.Second       // for one command, with all its tries
+	pause    = 200 * time.Millisecond // between two tries
+)
+
+// step is one thing worth seeing.
+type step struct {
+	title    string
+	commands []command
+}
+
+// command is a line as a person would type it, and what must come of it.
+type command struct {
+	line  string // {soon} and {later} in it become instants
+	fails bool   // it is to be refused
+	again bool   // what it shows follows a little later: try until the check is content
+	until string // it watches: it is ended when a line has this
+	check check
+	moral string // said when it did what it should
+}
+
+// output is what a command printed, and when the last line came.
+type output struct {
+	text string
+	at   time.Time
+}
+
+// teller runs the lines of a story, prints them with their output, and remembers what the checks need.
+type teller struct {
+	out         io.Writer
+	dir         string
+	environment []string
+	bold        bool
+
+	soon     time.Time
+	memories map[string]string
+}
+
+func (t *teller) tell(ctx context.Context, steps []step) error {
+	for i, s := range steps {
+		title := fmt.Sprintf("%d/%d  %s", i+1, len(steps), s.title)
+		if t.bold {
+			title = "\x1b[1m" + title + "\x1b[0m"
+		}
+		t.printf("\n%s\n", title)
+		for _, c := range s.commands {
+			if err := t.run(ctx, c); err != nil {
+				return fmt.Errorf("step %d of %d, %q, did not do what it should: %w", i+1, len(steps), s.title, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (t *teller) run(ctx context.Context, c command) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
+	defer cancel()
+	line := t.fill(c.line)
+	t.printf("\n  $ %s\n", line)
+	act := t.once
+	switch {
+	case c.until != "":
+		act = t.watch
+	case c.again:
+		act = t.repeat
+	}
+	if err := act(ctx, c, line); err != nil {
+		return err
+	}
+	if c.moral != "" {
+		t.printf("\n  %s\n", c.moral)
+	}
+	return nil
+}
+
+// once runs a line, shows what it printed and checks it.
+func (t *teller) once(ctx context.Context, c command, line string) error {
+	out, err := t.try(ctx, c, line)
+	t.show(out)
+	return err
+}
+
+// repeat runs a line until its check is content, and shows the last try that ran to its end.
+func (t *teller) repeat(ctx context.Context, c command, line string) error {
+	var last output
+	var problem error
+	for {
+		out, err := t.try(ctx, c, line)
+		if err == nil {
+			t.show(out)
+			return nil
+		}
+		if ctx.Err() == nil {
+			last, problem = out, err
+		}
+		select {
+		case <-ctx.Done():
+			t.show(last)
+			return errors.Join(problem, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (t *teller) try(ctx context.Context, c command, line string) (output, error) {
+	text, err := t.shell(ctx, line).CombinedOutput()
+	out := output{text: string(text), at: time.Now()}
+	switch {
+	case ctx.Err() != nil:
+		return out, context.Cause(ctx)
+	case err != nil && !c.fails:
+		return out, fmt.Errorf("expected the command to succeed: %w", err)
+	case err == nil && c.fails:
+		return out, errors.New("expected the command to be refused: it succeeded")
+	}
+	return out, t.verify(c, out)
+}
+
+// watch shows the lines of a command as they come, each with the time, and ends it at the one that is waited for.
+func (t *teller) watch(ctx context.Context, c command, line string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := t.shell(ctx, line)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer func() { cancel(); _ = cmd.Wait() }() // it was killed: of course it failed
+	for lines := bufio.NewScanner(pipe); lines.Scan(); {
+		out := output{text: lines.Text(), at: time.Now()}
+		t.printf("  %s  %s\n", out.at.UTC().Format("15:04:05.0"), out.text)
+		if strings.Contains(out.text, c.until) {
+			return t.verify(c, out)
+		}
+	}
+	return errors.Join(fmt.Errorf("expected to see %q", c.until), context.Cause(ctx))
+}
+
+func (t *teller) verify(c command, out output) error {
+	if c.check == nil {
+		return nil
+	}
+	return c.check(t, out)
+}
+
+// shell runs a line in a process group of its own, all of which is killed when ctx ends.
+func (t *teller) shell(ctx context.Context, line string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "sh", "-c", line) //nolint:gosec // the lines of the story
+	cmd.Dir, cmd.Env = t.dir, t.environment
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// fill puts instants into a line: {soon} is ten seconds ahead and remembered, {later} a month.
+func (t *teller) fill(line string) string {
+	now := time.Now().UTC().Truncate(time.Second)
+	if strings.Contains(line, "{soon}") {
+		t.soon = now.Add(10 * time.Second)
+	}
+	return strings.NewReplacer(
+		"{soon}", t.soon.Format(time.RFC3339),
+		"{later}", now.AddDate(0, 1, 0).Format(time.RFC3339),
+	).Replace(line)
+}
+
+func (t *teller) show(out output) {
+	if text := strings.TrimRight(out.text, "\n"); text != "" {
+		t.printf("  %s\n", strings.ReplaceAll(text, "\n", "\n  "))
+	}
+}
+
+// printf prints; nobody is left to tell if that fails.
+func (t *teller) printf(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format, args...) }

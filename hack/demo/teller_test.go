@@ -1,0 +1,170 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/yaml"
+	kyaml "sigs.k8s.io/yaml"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+func TestTell(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		commands []command
+		want     string // in what is printed
+		wantErr  string // in the error; empty: none
+	}{
+		"a line is shown with its output": {
+			commands: []command{{line: "echo one; echo two >&2", check: says("one", "two"), moral: "So it is."}},
+			want:     "\n  $ echo one; echo two >&2\n  one\n  two\n\n  So it is.\n",
+		},
+		"other words end the story": {
+			commands: []command{{line: "echo one", check: says("two")}},
+			want:     "  one\n",
+			wantErr:  `step 1 of 1, "A step", did not do what it should: expected to read "two"`,
+		},
+		"a command that fails ends the story": {
+			commands: []command{{line: "echo why; false"}},
+			want:     "  why\n",
+			wantErr:  "expected the command to succeed: exit status 1",
+		},
+		"a refusal may be what is wanted": {
+			commands: []command{{line: "echo denied; false", fails: true, check: says("denied")}},
+		},
+		"a refusal that does not come ends the story": {
+			commands: []command{{line: "echo created", fails: true}},
+			wantErr:  "expected the command to be refused: it succeeded",
+		},
+		"what follows later is tried again and shown once": {
+			commands: []command{{line: "echo x >> tries; wc -l < tries", again: true, check: matches(` *3`)}},
+			want:     "  $ echo x >> tries; wc -l < tries\n  3\n",
+		},
+		"a watch shows lines as they come and ends at the one": {
+			commands: []command{{line: "echo NAME; echo Active; echo Expired; sleep 60", until: "Expired"}},
+			want:     "  Expired\n",
+		},
+		"a watch that ends too early ends the story": {
+			commands: []command{{line: "echo Active", until: "Expired"}},
+			wantErr:  `expected to see "Expired"`,
+		},
+		"the same output is the same": {
+			commands: []command{{line: "printf key", check: remember("key")}, {line: "printf key", check: sameAs("key")}},
+		},
+		"another output is not the same": {
+			commands: []command{{line: "printf key", check: remember("key")}, {line: "printf kez", check: sameAs("key")}},
+			wantErr:  `expected the same output as for "key"`,
+		},
+		"the same output does not differ": {
+			commands: []command{{line: "printf key", check: remember("key")}, {line: "printf key", check: differsFrom("key")}},
+			wantErr:  `expected another output than for "key"`,
+		},
+		"nothing remembered is neither same nor other": {
+			commands: []command{{line: "printf key", check: differsFrom("key")}},
+			wantErr:  "expected another output",
+		},
+		"what comes at once is ten seconds early": {
+			commands: []command{{line: "echo {soon}", until: "T", check: onTime(time.Second)}},
+			wantErr:  "expected it at",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out strings.Builder
+			teller := &teller{out: &out, dir: t.TempDir(), environment: os.Environ()}
+			err := teller.tell(t.Context(), []step{{title: "A step", commands: tc.commands}})
+			if !strings.Contains(out.String(), tc.want) {
+				t.Errorf("printed:\n%s\nwant in it:\n%s", out.String(), tc.want)
+			}
+			if (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("got error %v, want %q", err, tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestTell_EndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]command{
+		"a command":      {line: "sleep 60"},
+		"a repeated one": {line: "false", again: true},
+		"a watch":        {line: "sleep 60", until: "never"},
+		"with children":  {line: "sleep 60 & sleep 60"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			teller := &teller{out: &strings.Builder{}, dir: t.TempDir(), environment: os.Environ()}
+			if err := teller.run(ctx, c); err == nil {
+				t.Error("got no error")
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("it took %s to end", took)
+			}
+		})
+	}
+}
+
+func TestOnTime(t *testing.T) {
+	t.Parallel()
+	soon := time.Date(2027, 2, 28, 12, 0, 10, 0, time.UTC)
+	for late, ok := range map[time.Duration]bool{
+		-time.Millisecond: false, 0: true, time.Second: true, time.Second + time.Millisecond: false,
+	} {
+		teller := &teller{out: &strings.Builder{}, soon: soon}
+		if err := onTime(time.Second)(teller, output{at: soon.Add(late)}); (err == nil) != ok {
+			t.Errorf("%s after the instant: got %v", late, err)
+		}
+	}
+}
+
+// Every file that the story applies is there, and says nothing that the types do not know.
+func TestStory_AppliesFilesThatExist(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile(`apply -[fk] (\S+)`)
+	for _, s := range story {
+		for _, c := range s.commands {
+			for _, match := range named.FindAllStringSubmatch(c.line, -1) {
+				path := filepath.Join("..", "..", match[1])
+				if info, err := os.Stat(path); err != nil {
+					t.Error(err)
+				} else if !info.IsDir() {
+					strictKeys(t, path)
+				}
+			}
+		}
+	}
+}
+
+func strictKeys(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.Open(path) //nolint:gosec // one of the story's
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents := yaml.NewDocumentDecoder(file)
+	defer func() { _ = documents.Close() }()
+	content := make([]byte, 1<<16)
+	for n, err := documents.Read(content); n > 0; n, err = documents.Read(content) {
+		var key v1alpha1.APIKey
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := kyaml.UnmarshalStrict(content[:n], &key); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

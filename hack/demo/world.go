@@ -1,0 +1,125 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// world is what runs while the story is told.
+type world struct {
+	plane   *controlplane.ControlPlane
+	manager *controlplane.Manager
+	log     string // the manager's; it outlives a failure
+}
+
+// start builds the manager, unless there is one, and starts it on a control plane. What it returns is to be stopped, also after an error.
+func start(ctx context.Context, out io.Writer, binary string) (*world, error) {
+	w := &world{}
+	webhooks, err := controlplane.FreePort()
+	if err != nil {
+		return w, err
+	}
+	if binary == "" {
+		err = timed(out, "Building bin/manager", func() (err error) {
+			binary, err = controlplane.BuildManager(ctx)
+			return err
+		})
+		if err != nil {
+			return w, err
+		}
+	}
+	err = timed(out, "Starting a control plane, with what config/default installs", func() (err error) {
+		w.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: webhooks})
+		return err
+	})
+	if err != nil {
+		return w, err
+	}
+	return w, timed(out, "Starting the manager", func() error { return w.startManager(ctx, binary, webhooks) })
+}
+
+func (w *world) startManager(ctx context.Context, binary string, webhooks int) error {
+	file, err := os.CreateTemp("", "apikey-manager-*.log")
+	if err != nil {
+		return err
+	}
+	w.log = file.Name()
+	if err := file.Close(); err != nil {
+		return err
+	}
+	w.manager, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: binary, Log: w.log, WebhookPort: webhooks})
+	return err
+}
+
+// stop stops everything. Without success, the manager's log stays, and the error says where.
+func (w *world) stop(success bool) error {
+	var err error
+	if w.plane != nil {
+		err = w.plane.Stop()
+	}
+	if success {
+		return errors.Join(err, os.Remove(w.log))
+	}
+	if w.log != "" {
+		err = errors.Join(err, fmt.Errorf("the manager's log: %s", w.log))
+	}
+	return err
+}
+
+// environment is what kubectl needs: itself, the kubeconfig, and a cache of its own.
+func (w *world) environment() []string {
+	return append(os.Environ(),
+		"PATH="+filepath.Dir(w.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"KUBECONFIG="+w.plane.Kubeconfig(),
+		"KUBECACHEDIR="+filepath.Join(w.plane.Dir(), "cache"),
+	)
+}
+
+// stay waits for the end of ctx, which is an error only if the manager's end brought it.
+func (w *world) stay(ctx context.Context, out io.Writer) error {
+	_, err := fmt.Fprintf(out, `
+It is up. In another terminal, in this folder:
+
+  export KUBECONFIG=%s
+  export PATH=%s:$PATH
+  kubectl apply -f config/samples/account.yaml -f config/samples/apikey.yaml
+  kubectl get apikeys,accounts -A
+
+The manager's log is %s. Ctrl-C stops everything.
+`, w.plane.Kubeconfig(), filepath.Dir(w.plane.Kubectl()), w.log)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	select {
+	case <-w.manager.Done():
+		return w.manager.Err()
+	default:
+		_, err := fmt.Fprintln(out, "\nStopping.")
+		return err
+	}
+}
+
+func timed(out io.Writer, title string, do func() error) error {
+	began := time.Now()
+	if _, err := fmt.Fprintf(out, "%s ... ", title); err != nil {
+		return err
+	}
+	err := do()
+	result := "done"
+	if err != nil {
+		result = "failed"
+	}
+	_, printing := fmt.Fprintf(out, "%s (%.1f s)\n", result, time.Since(began).Seconds())
+	return errors.Join(err, printing)
+}

@@ -1,0 +1,79 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controlplane
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// ErrNoBinaries says that there is no control plane to start; the error that wraps it says what to do about it.
+var ErrNoBinaries = errors.New("no control plane to start")
+
+const (
+	assetsVariable    = "KUBEBUILDER_ASSETS"
+	etcd              = "etcd"
+	apiServer         = "kube-apiserver"
+	controllerManager = "kube-controller-manager"
+	kubectl           = "kubectl"
+)
+
+var ourModule = regexp.MustCompile(`(?m)^module github\.com/apikey-manager/apikey-manager$`)
+
+// Root is the folder of this module: the working directory, or the nearest one above it, whose go.mod says so.
+func Root() (string, error) {
+	start, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		mod, err := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // it is looked at, no more
+		if err == nil && ourModule.Match(mod) {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("neither %s nor a folder above it is the apikey-manager repository", start)
+		}
+	}
+}
+
+// assets is the folder of the control plane's binaries: $KUBEBUILDER_ASSETS, or bin/k8s of the repository.
+func assets(root string) (string, error) {
+	dir := os.Getenv(assetsVariable)
+	if dir == "" {
+		dir = filepath.Join(root, "bin", "k8s")
+	}
+	var missing []string
+	for _, name := range []string{etcd, apiServer, kubectl} {
+		if !exists(filepath.Join(dir, name)) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return dir, nil
+	}
+	return "", fmt.Errorf("%w: %s lacks %s\nrun `make controlplane`, which builds them from source, once; or set %s to a folder that has them",
+		ErrNoBinaries, dir, strings.Join(missing, ", "), assetsVariable)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path) //nolint:gosec // it is looked at, no more
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// FreePort is a TCP port of 127.0.0.1 on which nothing listens.
+func FreePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed on the next line
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}

@@ -1,0 +1,217 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+const (
+	clusterName = "local"
+	// patience is how long one part may take to start or to stop: a busy laptop, not a fast one.
+	patience = 90 * time.Second
+)
+
+// Options say what to start. The zero value is right for most.
+type Options struct {
+	// Manifests is the kustomization to install, relative to the repository: config/default unless said.
+	Manifests string
+	// WebhookPort, unless 0, is the port of 127.0.0.1 on which a manager will serve the webhooks, which are then installed.
+	// Until that manager is there, what they guard is refused.
+	WebhookPort int
+	// WithoutControllers leaves kube-controller-manager out, for tests that need neither garbage collection nor the end
+	// of a namespace and want its share of the machine.
+	WithoutControllers bool
+	// APIServerFlags are added to kube-apiserver's, without their dashes: {"audit-log-path": "..."}.
+	APIServerFlags map[string]string
+}
+
+// ControlPlane is a running control plane.
+type ControlPlane struct {
+	root, dir, assets string
+
+	env        *envtest.Environment
+	logs       []*os.File
+	client     client.Client
+	manifests  manifests
+	admin      access
+	manager    access
+	controlled *Process // kube-controller-manager
+	managers   []*Manager
+}
+
+// Start starts a control plane and puts on it what the manifests install, except for the pods. It is the caller's to Stop.
+func Start(ctx context.Context, options Options) (*ControlPlane, error) {
+	c, err := prepare(options)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.start(ctx, options); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+// Config reaches the API server as an administrator.
+func (c *ControlPlane) Config() *rest.Config { return rest.CopyConfig(c.admin.config) }
+
+// Kubeconfig is the administrator's file.
+func (c *ControlPlane) Kubeconfig() string { return c.admin.kubeconfig }
+
+// ManagerConfig reaches the API server as the manager's ServiceAccount, with the permissions that we ship.
+func (c *ControlPlane) ManagerConfig() *rest.Config { return rest.CopyConfig(c.manager.config) }
+
+// ManagerKubeconfig is the manager's file.
+func (c *ControlPlane) ManagerKubeconfig() string { return c.manager.kubeconfig }
+
+// Namespace is the manager's own.
+func (c *ControlPlane) Namespace() string { return c.manifests.manager.Namespace }
+
+// Kubectl is the path of kubectl.
+func (c *ControlPlane) Kubectl() string { return filepath.Join(c.assets, kubectl) }
+
+// HasControllers tells whether garbage collection and the end of a namespace work.
+func (c *ControlPlane) HasControllers() bool { return c.controlled != nil }
+
+// Root is the repository's folder.
+func (c *ControlPlane) Root() string { return c.root }
+
+// Dir is where logs, kubeconfigs and data are, until Stop removes it.
+func (c *ControlPlane) Dir() string { return c.dir }
+
+func prepare(options Options) (*ControlPlane, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	binaries, err := assets(root)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "apikey-manager-controlplane-")
+	if err != nil {
+		return nil, err
+	}
+	c := &ControlPlane{root: root, dir: dir, assets: binaries}
+	if err := c.configure(options); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+// configure describes etcd and the API server. Their folders are named, and not left to envtest, so that they outlive a
+// restart of one of them.
+func (c *ControlPlane) configure(options Options) error {
+	c.env = &envtest.Environment{ControlPlaneStartTimeout: patience, ControlPlaneStopTimeout: patience}
+	c.env.ControlPlane.KubectlPath = c.Kubectl()
+	store := &envtest.Etcd{Path: filepath.Join(c.assets, etcd), DataDir: filepath.Join(c.dir, "etcd")}
+	server := c.env.ControlPlane.GetAPIServer()
+	server.Path, server.CertDir = filepath.Join(c.assets, apiServer), filepath.Join(c.dir, "certificates")
+	c.env.ControlPlane.Etcd = store
+	var err error
+	if store.Err, err = c.log(etcd); err != nil {
+		return err
+	}
+	if server.Err, err = c.log(apiServer); err != nil {
+		return err
+	}
+	flags := server.Configure().
+		Set("max-requests-inflight", "4000").
+		Set("max-mutating-requests-inflight", "4000").
+		Set("endpoint-reconciler-type", "none").
+		// Without it, a stop waits a minute for open watches to end by themselves.
+		Set("shutdown-watch-termination-grace-period", "1s").
+		// As OpenShift has it: who writes an owner reference that blocks deletion needs update on the owner's finalizers.
+		Set("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	for name, value := range options.APIServerFlags {
+		flags.Set(name, value)
+	}
+	return errors.Join(os.Mkdir(store.DataDir, 0o700), os.Mkdir(server.CertDir, 0o700))
+}
+
+func (c *ControlPlane) log(name string) (*os.File, error) {
+	file, err := os.Create(c.logOf(name))
+	if err == nil {
+		c.logs = append(c.logs, file)
+	}
+	return file, err
+}
+
+func (c *ControlPlane) logOf(name string) string { return filepath.Join(c.dir, name+".log") }
+
+func (c *ControlPlane) start(ctx context.Context, options Options) error {
+	if options.Manifests == "" {
+		options.Manifests = filepath.Join("config", "default")
+	}
+	for _, step := range []func(context.Context, Options) error{
+		c.readManifests, c.startServers, c.installManifests, c.startControllers,
+	} {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := step(ctx, options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *ControlPlane) readManifests(ctx context.Context, options Options) (err error) {
+	c.manifests, err = render(ctx, c.Kubectl(), filepath.Join(c.root, options.Manifests))
+	return err
+}
+
+func (c *ControlPlane) startServers(context.Context, Options) error {
+	config, err := c.env.Start()
+	if err != nil {
+		return fmt.Errorf("start etcd and kube-apiserver: %w\netcd: %s\nkube-apiserver: %s",
+			err, Tail(c.logOf(etcd), 1000), Tail(c.logOf(apiServer), 2000))
+	}
+	if c.client, err = newClient(config); err != nil {
+		return err
+	}
+	c.admin, err = c.writeKubeconfig(config, "admin")
+	return err
+}
+
+func (c *ControlPlane) installManifests(ctx context.Context, options Options) (err error) {
+	if err := c.install(ctx, &c.manifests); err != nil {
+		return err
+	}
+	if options.WebhookPort != 0 {
+		if err := c.InstallWebhooks(ctx, options.WebhookPort); err != nil {
+			return err
+		}
+	}
+	if c.Namespace() == "" {
+		return nil // these manifests have no manager
+	}
+	c.manager, err = c.asServiceAccount(ctx, c.Namespace(), c.manifests.manager.Spec.Template.Spec.ServiceAccountName)
+	return err
+}
+
+// Stop stops all that was started, managers first, and removes its files. Stopping twice is fine.
+func (c *ControlPlane) Stop() error {
+	var problems []error
+	for _, m := range c.managers {
+		problems = append(problems, m.Stop(patience))
+	}
+	problems = append(problems, c.StopControllers())
+	if c.env != nil {
+		problems = append(problems, c.env.Stop())
+	}
+	for _, file := range c.logs {
+		_ = file.Close()
+	}
+	return errors.Join(append(problems, os.RemoveAll(c.dir))...)
+}

@@ -1,0 +1,226 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controlplane_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+const timeout = time.Minute
+
+func TestControlPlane(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a control plane takes seconds")
+	}
+	ctrl.SetLogger(logr.Discard())
+	began := time.Now()
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Manifests: os.Getenv("CONTROLPLANE_MANIFESTS")})
+	if errors.Is(err, controlplane.ErrNoBinaries) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("started in %s", time.Since(began).Round(time.Millisecond))
+	t.Cleanup(func() {
+		began := time.Now()
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+		t.Logf("stopped in %s", time.Since(began).Round(time.Millisecond))
+	})
+	s := &suite{plane: plane, admin: connect(t, plane.Config())}
+	t.Run("the manager is its ServiceAccount, with our roles", s.identity)
+	t.Run("what an APIKey owns goes with it", s.collection)
+	t.Run("a namespace with keys goes away", s.namespace)
+	t.Run("the API server comes back as it was", s.apiServerRestart)
+	t.Run("etcd comes back with its data", s.etcdRestart)
+	t.Run("webhooks point at this machine", s.webhooks)
+}
+
+// suite is what the tests of one control plane share. They run one after the other.
+type suite struct {
+	plane *controlplane.ControlPlane
+	admin client.Client
+}
+
+func (s *suite) identity(t *testing.T) {
+	manager := connect(t, s.plane.ManagerConfig())
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := manager.Create(t.Context(), review); err != nil {
+		t.Fatal(err)
+	}
+	user := review.Status.UserInfo.Username
+	if !strings.HasPrefix(user, "system:serviceaccount:"+s.plane.Namespace()+":") {
+		t.Errorf("the manager is %q", user)
+	}
+	if err := manager.List(t.Context(), &v1alpha1.APIKeyList{}); err != nil {
+		t.Errorf("the manager may not list APIKeys: %v", err)
+	}
+	if err := manager.List(t.Context(), &corev1.NodeList{}); !apierrors.IsForbidden(err) {
+		t.Errorf("the manager asked for nodes: got %v, want forbidden", err)
+	}
+}
+
+func (s *suite) collection(t *testing.T) {
+	s.needControllers(t)
+	key := s.newKey(t, "default", "owner")
+	secret := s.newSecret(t, key)
+	if err := s.admin.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the Secret of a deleted APIKey is still there", func() bool { return s.gone(t, secret) })
+}
+
+func (s *suite) namespace(t *testing.T) {
+	s.needControllers(t)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "passing"}}
+	if err := s.admin.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	s.newSecret(t, s.newKey(t, namespace.Name, "owner"))
+	if err := s.admin.Delete(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the deleted namespace is still there", func() bool { return s.gone(t, namespace) })
+}
+
+func (s *suite) apiServerRestart(t *testing.T) {
+	key := s.newKey(t, "default", "before-restart")
+	began := time.Now()
+	if err := s.plane.StopAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(key), key); err == nil {
+		t.Error("a stopped API server answered")
+	}
+	stopped := time.Now()
+	if err := s.plane.StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("down in %s, up in %s", stopped.Sub(began).Round(time.Millisecond), time.Since(stopped).Round(time.Millisecond))
+	if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(key), key); err != nil {
+		t.Error(err)
+	}
+	if err := connect(t, s.plane.ManagerConfig()).List(t.Context(), &v1alpha1.APIKeyList{}); err != nil {
+		t.Errorf("the manager's token did not survive: %v", err)
+	}
+}
+
+func (s *suite) etcdRestart(t *testing.T) {
+	key := s.newKey(t, "default", "before-etcd-restart")
+	began := time.Now()
+	if err := s.plane.StopEtcd(); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
+	if err := s.plane.StartEtcd(); err != nil {
+		t.Fatal(err)
+	}
+	up := time.Now()
+	if err := s.plane.AwaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("down in %s, up in %s, found by the API server %s later", stopped.Sub(began).Round(time.Millisecond),
+		up.Sub(stopped).Round(time.Millisecond), time.Since(up).Round(time.Millisecond))
+	if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(key), key); err != nil {
+		t.Error(err)
+	}
+}
+
+// A manager that is down blocks the deletion of keys, and the refusal names the address at which it was sought.
+func (s *suite) webhooks(t *testing.T) {
+	key := s.newKey(t, "default", "guarded")
+	port, err := controlplane.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.plane.InstallWebhooks(t.Context(), port); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the webhook is not asked about a deletion", func() bool {
+		err = s.admin.Delete(t.Context(), key, client.DryRunAll)
+		return err != nil
+	})
+	if !strings.Contains(err.Error(), "https://127.0.0.1:") {
+		t.Errorf("deletion with no manager: got %v, want a refusal that names https://127.0.0.1", err)
+	}
+}
+
+func connect(t *testing.T, config *rest.Config) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (s *suite) needControllers(t *testing.T) {
+	t.Helper()
+	if !s.plane.HasControllers() {
+		t.Skip("no kube-controller-manager among the binaries")
+	}
+}
+
+func (s *suite) newKey(t *testing.T, namespace, name string) *v1alpha1.APIKey {
+	t.Helper()
+	key := &v1alpha1.APIKey{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       v1alpha1.APIKeySpec{Account: "acme"},
+	}
+	if err := s.admin.Create(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// newSecret is one that the key controls, like those the manager creates.
+func (s *suite) newSecret(t *testing.T, key *v1alpha1.APIKey) *corev1.Secret {
+	t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: key.Namespace, Name: key.Name,
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(key, v1alpha1.GroupVersion.WithKind("APIKey"))},
+	}}
+	if err := s.admin.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+func (s *suite) gone(t *testing.T, object client.Object) bool {
+	t.Helper()
+	return apierrors.IsNotFound(s.admin.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+}
+
+func eventually(t *testing.T, otherwise string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(timeout); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s, %s", timeout, otherwise)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// StopAPIServer stops kube-apiserver and nothing else: clients see refused connections.
+func (c *ControlPlane) StopAPIServer() error { return c.env.ControlPlane.APIServer.Stop() }
+
+// StartAPIServer starts kube-apiserver again, at the same address and with the same certificates, and waits until it is ready.
+func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
+	if err := c.env.ControlPlane.APIServer.Start(); err != nil {
+		return fmt.Errorf("%w\n%s", err, Tail(c.logOf(apiServer), 2000))
+	}
+	return c.AwaitReady(ctx)
+}
+
+// StopEtcd stops etcd and nothing else: the API server answers with errors and time-outs.
+func (c *ControlPlane) StopEtcd() error { return c.env.ControlPlane.Etcd.Stop() }
+
+// StartEtcd starts etcd again with the data it had. Wait for the API server to find it with AwaitReady.
+func (c *ControlPlane) StartEtcd() error {
+	if err := c.env.ControlPlane.Etcd.Start(); err != nil {
+		return fmt.Errorf("%w\n%s", err, Tail(c.logOf(etcd), 1000))
+	}
+	return nil
+}
+
+// AwaitReady waits until the API server says that it is ready.
+func (c *ControlPlane) AwaitReady(ctx context.Context) error {
+	d, err := discovery.NewDiscoveryClientForConfig(c.admin.config)
+	if err != nil {
+		return err
+	}
+	return poll(ctx, "the API server is not ready", func(ctx context.Context) bool {
+		var status int
+		d.RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).StatusCode(&status)
+		return status == http.StatusOK
+	})
+}
+
+// controllers are those of kube-controller-manager that a cluster's keys depend on.
+var controllers = []string{
+	"garbage-collector-controller", "namespace-controller", "serviceaccount-controller", "clusterrole-aggregation-controller",
+}
+
+func (c *ControlPlane) startControllers(ctx context.Context, options Options) error {
+	if options.WithoutControllers || !exists(filepath.Join(c.assets, controllerManager)) {
+		return nil
+	}
+	return c.StartControllers(ctx)
+}
+
+// StartControllers starts kube-controller-manager and waits until it is at work. It comes after the CRDs, so that the
+// garbage collector knows them from the start.
+func (c *ControlPlane) StartControllers(ctx context.Context) (err error) {
+	c.controlled, err = StartProcess(c.logOf(controllerManager), filepath.Join(c.assets, controllerManager),
+		"--kubeconfig="+c.admin.kubeconfig,
+		"--controllers="+strings.Join(controllers, ","),
+		"--leader-elect=false",
+		"--secure-port=0",
+		"--kube-api-qps=200", "--kube-api-burst=400",
+	)
+	if err != nil {
+		return err
+	}
+	var account corev1.ServiceAccount
+	err = poll(ctx, "kube-controller-manager does nothing", func(ctx context.Context) bool {
+		return c.controlled.ended() || c.client.Get(ctx, client.ObjectKey{Namespace: "default", Name: "default"}, &account) == nil
+	})
+	return errors.Join(err, c.controlled.Err())
+}
+
+// StopControllers stops kube-controller-manager.
+func (c *ControlPlane) StopControllers() error {
+	if c.controlled == nil {
+		return nil
+	}
+	return c.controlled.Stop(patience)
+}
+
+func poll(ctx context.Context, otherwise string, done func(context.Context) bool) error {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		return done(ctx), nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", otherwise, err)
+	}
+	return nil
+}
