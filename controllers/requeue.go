@@ -27,7 +27,7 @@ func wait(next, now time.Time) time.Duration {
 		return max(d, shortestWait)
 	}
 	spread := maphash.Comparable(jitterSeed, now.UnixNano()) % uint64(longestWait/10)
-	return longestWait - time.Duration(spread) //nolint:gosec // below a tenth of an hour
+	return longestWait - time.Duration(spread)
 }
 
 // jitterSeed spreads the healing rounds; it protects nothing.

@@ -4,6 +4,8 @@
 package controllers
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -59,9 +61,7 @@ func dress(secret *corev1.Secret, key *v1alpha1.APIKey) {
 	if secret.Labels == nil {
 		secret.Labels = map[string]string{}
 	}
-	for name, value := range keys.SecretLabels(key) {
-		secret.Labels[name] = value
-	}
+	maps.Copy(secret.Labels, keys.SecretLabels(key))
 }
 
 // inspect says what a Secret holds for a key.

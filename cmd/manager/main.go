@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"os"
 
-	ctrl "sigs.k8s.io/controller-runtime"
-
 	// Accounts name IANA time zones; the image has no zone files.
 	_ "time/tzdata"
+
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // version is set by the linker.

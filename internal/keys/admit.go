@@ -71,9 +71,10 @@ func (a *admission) keepSlots() {
 		switch {
 		case k == nil && a.Confirmed[slot.UID]:
 			continue
-		case k != nil && k.Status.ReleasedGrant == slot.Grant && a.wantsUse(k):
-			slot.Grant = a.account.ResourceVersion
-		case k != nil && k.Status.ReleasedGrant == slot.Grant && countsUsableOnly(a.account):
+		case k == nil, !gaveBack(k, &slot):
+		case a.wantsUse(k):
+			slot.Grant = a.newGrant(k)
+		case countsUsableOnly(a.account):
 			continue
 		}
 		kept = append(kept, slot)
@@ -81,11 +82,18 @@ func (a *admission) keepSlots() {
 	a.account.Status.Slots = kept
 }
 
-// renameSlots records the labels of keys that were renamed, where the new label is free.
+// renameSlots records the labels of keys that were renamed, where the new label is free. The old ones come free first,
+// whatever becomes of the new, so that two keys can swap labels and none is held that nobody wants.
 func (a *admission) renameSlots() {
-	for i, slot := range a.account.Status.Slots {
-		if k := a.byUID[slot.UID]; k != nil && k.Spec.Label != slot.Label && labelHolder(k, a.account, a.byLabel[k.Spec.Label]) == "" {
-			a.account.Status.Slots[i].Label = k.Spec.Label
+	slots := a.account.Status.Slots
+	for i := range slots {
+		if k := a.byUID[slots[i].UID]; k != nil && k.Spec.Label != slots[i].Label {
+			slots[i].Label = ""
+		}
+	}
+	for i := range slots {
+		if k := a.byUID[slots[i].UID]; k != nil && k.Spec.Label != slots[i].Label && a.labelFree(k) {
+			slots[i].Label = k.Spec.Label
 		}
 	}
 }
@@ -117,7 +125,7 @@ func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 			a.grant(k)
 		case owed:
 		case Refuse(a.facts(k)) != nil:
-		case len(a.account.Status.Slots) < limit:
+		case len(a.account.Status.Slots) < limit && a.labelFree(k):
 			a.grant(k)
 		default:
 			waiting = append(waiting, k)
@@ -126,14 +134,30 @@ func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 	return waiting
 }
 
+// labelFree is whether the record leaves a key its label. It does not while it names another holder, even if that one
+// may be gone: only the API server can say so.
+func (a *admission) labelFree(k *v1alpha1.APIKey) bool {
+	holder, _ := labelHolder(k, a.account, a.byLabel[k.Spec.Label])
+	return holder == ""
+}
+
 func (a *admission) grant(k *v1alpha1.APIKey) {
-	label := k.Spec.Label
-	if labelHolder(k, a.account, a.byLabel[label]) != "" {
-		label = ""
+	label := ""
+	if a.labelFree(k) {
+		label = k.Spec.Label
 	}
 	a.account.Status.Slots = append(a.account.Status.Slots, v1alpha1.Slot{
-		Namespace: k.Namespace, Name: k.Name, UID: string(k.UID), Grant: a.account.ResourceVersion, Label: label,
+		Namespace: k.Namespace, Name: k.Name, UID: string(k.UID), Grant: a.newGrant(k), Label: label,
 	})
+}
+
+// newGrant names a grant after the account's resourceVersion, so that it is later than any that the key gave back. Where
+// resourceVersions began anew, as after etcd was restored, another digit makes it so.
+func (a *admission) newGrant(k *v1alpha1.APIKey) string {
+	if version := a.account.ResourceVersion; later(version, k.Status.ReleasedGrant) {
+		return version
+	}
+	return k.Status.ReleasedGrant + "0"
 }
 
 // counts is whether a key counts towards the limit.

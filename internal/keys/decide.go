@@ -61,7 +61,7 @@ func (f *Facts) revoke(name string) ([]Step, string) {
 func (f *Facts) secure(name string, s standing) ([]Step, string) {
 	prefix := EffectivePrefix(f.Key, f.Account)
 	switch {
-	case !Issued(f.Key) && (!s.mayIssue || s.wants == v1alpha1.StateExpired):
+	case f.needsNone(s):
 		return nil, "no credential is needed"
 	case f.Held.Possession == HeldNothing:
 		return []Step{CreateSecret{Name: name, Prefix: prefix}}, "the key has no Secret"
@@ -73,6 +73,11 @@ func (f *Facts) secure(name string, s standing) ([]Step, string) {
 		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
 	}
 	return nil, "nothing to do"
+}
+
+// needsNone is whether a key that has no credential is to get none for now.
+func (f *Facts) needsNone(s standing) bool {
+	return !Issued(f.Key) && (!s.mayIssue || s.wants == v1alpha1.StateExpired)
 }
 
 // next is the first moment at which time alone changes something.

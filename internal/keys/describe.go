@@ -23,7 +23,7 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 	after := *before.DeepCopy()
 	after.ObservedGeneration = f.Key.Generation
 	after.Credentials = f.credentials(s)
-	after.SecretRef = f.secretRef()
+	after.SecretRef = f.secretRef(&after)
 	after.State = f.state(s, &after)
 	after.KeyID = ""
 	if c := current(&after); c != nil {
@@ -52,7 +52,7 @@ func (f *Facts) credentials(s standing) []v1alpha1.Credential {
 	list := slices.DeleteFunc(slices.Clone(f.Key.Status.Credentials), func(c v1alpha1.Credential) bool {
 		return c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time)
 	})
-	if f.knows() || !f.adoptable() || s.wants == v1alpha1.StateRevoked || (!s.mayIssue && !Issued(f.Key)) {
+	if f.knows() || !f.adoptable() || s.wants == v1alpha1.StateRevoked || f.needsNone(s) {
 		return list
 	}
 	return append(f.retire(list), v1alpha1.Credential{
@@ -76,25 +76,26 @@ func (f *Facts) retire(list []v1alpha1.Credential) []v1alpha1.Credential {
 }
 
 // secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing.
-func (f *Facts) secretRef() *v1alpha1.SecretRef {
+func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 	if f.Held.Possession != HeldOwned {
 		return nil
 	}
 	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
-	right := f.knows() || f.adoptable()
-	if f.wants() == v1alpha1.StateRevoked {
-		right = f.Held.SHA256 == ""
+	right := ""
+	if c := current(after); c != nil && f.wants() != v1alpha1.StateRevoked {
+		right = c.SHA256
 	}
-	if right && !f.Held.Drifted {
+	if f.Held.SHA256 == right && !f.Held.Drifted {
 		ref.ResourceVersion = f.Held.ResourceVersion
 	}
 	return ref
 }
 
 // state is the state the key is in. A key that verifiers refuse anyway says so before it says what the account has
-// against it.
+// against it. A key in use stays so while its account has yet to speak, also if a write fails meanwhile.
 func (f *Facts) state(s standing, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
-	blocked, issued := s.refusal != nil || s.waiting, current(after) != nil
+	waiting := s.waiting && f.Key.Status.State != v1alpha1.StateActive
+	blocked, issued := s.refusal != nil || waiting, current(after) != nil
 	switch {
 	case s.wants == v1alpha1.StateRevoked:
 		return v1alpha1.StateRevoked
@@ -129,7 +130,7 @@ func (f *Facts) recordRelease(after *v1alpha1.APIKeyStatus) {
 	}
 	switch after.State {
 	case v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked:
-		if slot := f.slot(); slot != nil {
+		if slot := f.slot(); slot != nil && !gaveBack(f.Key, slot) {
 			after.ReleasedGrant = slot.Grant
 		}
 	case v1alpha1.StatePending, v1alpha1.StateActive:

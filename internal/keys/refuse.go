@@ -6,6 +6,7 @@ package keys
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,34 +82,45 @@ func namespaceSelector(a *v1alpha1.Account) (labels.Selector, error) {
 }
 
 func refuseLabel(f Facts) *Refusal {
-	holder := labelHolder(f.Key, f.Account, f.Siblings)
-	if holder == "" {
+	holder, known := labelHolder(f.Key, f.Account, f.Siblings)
+	if holder == "" || !known {
 		return nil
 	}
 	return refused(v1alpha1.ReasonLabelTaken, "Account %s has another key with the same spec.label, APIKey %s: choose another label", f.Account.Name, holder)
 }
 
 // labelHolder names the other key that has the label a key wants; empty: the label is the key's. A label belongs to
-// the slot it is recorded in, so that a rename can't take it from a key in use; among keys without a slot the older
-// one has it.
-func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.APIKey) string {
+// the slot it is recorded in, so that a rename can't take it from a key in use; among keys without a slot the oldest has
+// it. A holder that is not known among the siblings may be gone, or may be new: the account's next record tells.
+func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.APIKey) (holder string, known bool) {
 	if k.Spec.Label == "" || a == nil || a.Spec.LabelPolicy == v1alpha1.LabelShared {
-		return ""
+		return "", true
 	}
 	for _, s := range a.Status.Slots {
-		if s.Label == k.Spec.Label {
-			if s.UID == string(k.UID) {
-				return ""
-			}
-			return s.Namespace + "/" + s.Name
+		switch {
+		case s.Label != k.Spec.Label || isPredecessor(s, k):
+		case s.UID == string(k.UID):
+			return "", true
+		default:
+			known := slices.ContainsFunc(siblings, func(k *v1alpha1.APIKey) bool { return s.UID == string(k.UID) })
+			return s.Namespace + "/" + s.Name, known
 		}
 	}
+	oldest := k
 	for _, sibling := range siblings {
-		if sibling.UID != k.UID && sibling.Spec.Label == k.Spec.Label && compareAge(sibling, k) < 0 {
-			return sibling.Namespace + "/" + sibling.Name
+		if sibling.UID != k.UID && sibling.Spec.Label == k.Spec.Label && compareAge(sibling, oldest) < 0 {
+			oldest = sibling
 		}
 	}
-	return ""
+	if oldest == k {
+		return "", true
+	}
+	return oldest.Namespace + "/" + oldest.Name, true
+}
+
+// isPredecessor is whether a slot is that of a deleted key of the same name. It is about to come free.
+func isPredecessor(s v1alpha1.Slot, k *v1alpha1.APIKey) bool {
+	return s.Namespace == k.Namespace && s.Name == k.Name && s.UID != string(k.UID)
 }
 
 // compareAge orders keys by creation time, then UID: the older first. A key that is still being created has no UID and

@@ -39,9 +39,11 @@ func (f *Facts) standing() standing {
 	switch {
 	case unlimited, slot != nil && f.fits(slot, s.wants):
 		s.mayIssue = true
-	case slot != nil, Entitled(f.Key, f.Account): // a grant, a label or a record is due
+	case slot != nil: // a grant or a label is due
 		s.waiting = true
 	case s.wants != v1alpha1.StateActive && countsUsableOnly(f.Account): // needs no slot
+	case Entitled(f.Key, f.Account): // a record is due
+		s.waiting = true
 	case f.full():
 		s.refusal = f.limitReached()
 	default:
@@ -77,15 +79,35 @@ func (f *Facts) slot() *v1alpha1.Slot {
 // fits is whether a slot lets the key be what it wants to be: under a grant that it did not give back, and with its
 // label recorded.
 func (f *Facts) fits(slot *v1alpha1.Slot, wants v1alpha1.ObservedState) bool {
-	if slot.Grant == f.Key.Status.ReleasedGrant && wants == v1alpha1.StateActive {
+	if gaveBack(f.Key, slot) && wants == v1alpha1.StateActive {
 		return false
 	}
 	return f.Key.Spec.Label == slot.Label || f.Account.Spec.LabelPolicy == v1alpha1.LabelShared
 }
 
+// gaveBack is whether a key gave a slot's grant back. A stale record may still show a grant before the last that was
+// given back: that one is gone too.
+func gaveBack(k *v1alpha1.APIKey, slot *v1alpha1.Slot) bool {
+	return !later(slot.Grant, k.Status.ReleasedGrant)
+}
+
+// later is whether grant a was made after grant b. Grants are resourceVersions: decimal numbers that grow.
+func later(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) > len(b)
+	}
+	return a > b
+}
+
 func (f *Facts) full() bool {
 	limit, unlimited := f.Defaults.Limit(f.Account)
-	return !unlimited && len(f.Account.Status.Slots) >= limit
+	taken := 0
+	for _, s := range f.Account.Status.Slots {
+		if !isPredecessor(s, f.Key) {
+			taken++
+		}
+	}
+	return !unlimited && taken >= limit
 }
 
 func (f *Facts) limitReached() *Refusal {
