@@ -87,7 +87,7 @@ func onTime(tolerance time.Duration) check {
 			return fmt.Errorf("expected it at %s, or at most %s later: it came %+.1f s off",
 				t.soon.Format(time.TimeOnly), tolerance, late.Seconds())
 		}
-		t.printf("\n  Declared for %s, seen %.1f s after.\n", t.soon.Format(time.TimeOnly), late.Seconds())
+		t.printf("\n  Declared for %s; it flipped at %s.\n", t.soon.Format(time.TimeOnly), out.at.UTC().Format("15:04:05.0"))
 		return nil
 	}
 }

@@ -43,11 +43,10 @@ func run(ctx context.Context, out io.Writer, binary string, stay bool) error {
 	if err == nil {
 		err = live(ctx, out, w, stay)
 	}
-	err = errors.Join(err, w.stop(err == nil))
 	if ctx.Err() != nil && !stay {
-		return errInterrupted
+		return errors.Join(errInterrupted, w.stop(nil))
 	}
-	return err
+	return errors.Join(err, w.stop(err))
 }
 
 // live is what happens between start and stop. It ends early if the manager does.

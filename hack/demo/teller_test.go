@@ -151,7 +151,7 @@ func TestStory_AppliesFilesThatExist(t *testing.T) {
 
 func strictKeys(t *testing.T, path string) {
 	t.Helper()
-	file, err := os.Open(path) //nolint:gosec // one of the story's
+	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
@@ -61,19 +62,22 @@ func (w *world) startManager(ctx context.Context, binary string, webhooks int) e
 	return err
 }
 
-// stop stops everything. Without success, the manager's log stays, and the error says where.
-func (w *world) stop(success bool) error {
+// stop stops everything. The manager's log goes too, unless there is a problem that somebody will want to look into.
+func (w *world) stop(problem error) error {
 	var err error
 	if w.plane != nil {
 		err = w.plane.Stop()
 	}
-	if success {
+	switch {
+	case w.log == "":
+		return err
+	case problem == nil:
 		return errors.Join(err, os.Remove(w.log))
+	case strings.Contains(problem.Error(), w.log):
+		return err // it has said so
+	default:
+		return errors.Join(err, fmt.Errorf("the manager's log: %s", w.log))
 	}
-	if w.log != "" {
-		err = errors.Join(err, fmt.Errorf("the manager's log: %s", w.log))
-	}
-	return err
 }
 
 // environment is what kubectl needs: itself, the kubeconfig, and a cache of its own.
@@ -117,7 +121,10 @@ func timed(out io.Writer, title string, do func() error) error {
 	}
 	err := do()
 	result := "done"
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		result = "interrupted"
+	case err != nil:
 		result = "failed"
 	}
 	_, printing := fmt.Fprintf(out, "%s (%.1f s)\n", result, time.Since(began).Seconds())

@@ -34,7 +34,7 @@ func Root() (string, error) {
 		return "", err
 	}
 	for dir := start; ; dir = filepath.Dir(dir) {
-		mod, err := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // it is looked at, no more
+		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if err == nil && ourModule.Match(mod) {
 			return dir, nil
 		}
@@ -64,7 +64,7 @@ func assets(root string) (string, error) {
 }
 
 func exists(path string) bool {
-	_, err := os.Stat(path) //nolint:gosec // it is looked at, no more
+	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)
 }
 

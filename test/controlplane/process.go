@@ -31,12 +31,12 @@ type Process struct {
 
 // StartProcess starts a program whose output is appended to the file log.
 func StartProcess(log, program string, args ...string) (*Process, error) {
-	file, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a test writes where it is told to
+	file, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }() // the child has its own descriptor
-	//nolint:gosec,noctx // a test runs what it is told to; it outlives the context of its start
+	//nolint:noctx // it outlives the context of its start
 	cmd := exec.Command(program, args...)
 	p := &Process{Log: log, name: filepath.Base(program), cmd: cmd, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = file, file
@@ -134,7 +134,7 @@ func answersOK(ctx context.Context, url string) bool {
 
 // Tail is the last whole lines of a file, at most size bytes of them; nothing if there is no such file.
 func Tail(path string, size int64) string {
-	file, err := os.Open(path) //nolint:gosec // a test reads what it is told to
+	file, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
