@@ -15,6 +15,8 @@ NOW ?= $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
 # The control plane that tests and the demo run on: yours, or the one built from source (make controlplane).
 ASSETS := $(or $(KUBEBUILDER_ASSETS),$(CURDIR)/bin/k8s)
 WITH_ASSETS = KUBEBUILDER_ASSETS="$(ASSETS)"
+# The race detector needs a C compiler; go knows whether there is one.
+RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),$(ASSETS)/kubectl)
 
 # Tools are built from source into bin/, each when it is first needed and again when go.tools.mod changes.
@@ -76,11 +78,13 @@ tidy: ## Tidy go.mod and go.sum.
 	@go mod tidy
 
 .PHONY: run
-run: controlplane build ## Start a control plane and the manager on this machine, and stay.
+run: controlplane ## Start a control plane and the manager on this machine, and stay.
+	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo --stay
 
 .PHONY: demo
-demo: controlplane build ## The whole story on this machine, with real kubectl commands.
+demo: controlplane ## The whole story on this machine, with real kubectl commands.
+	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo
 
 .PHONY: plan
@@ -92,7 +96,9 @@ plan: ## Print what would be done about FILE=keys.yaml at NOW=2027-02-28T12:00:0
 
 .PHONY: test
 test: controlplane ## Run all tests, with the race detector, on a real control plane.
-	@$(WITH_ASSETS) go test -race -shuffle=on -timeout=30m ./...
+	@$(if $(RACE),,echo "make test: there is no C compiler, so this goes without the race detector")
+	@echo "compiling, which takes minutes the first time"
+	@$(WITH_ASSETS) go test $(RACE) -shuffle=on -timeout=30m ./...
 
 .PHONY: test-pure
 test-pure: ## Run the tests that need no control plane.
@@ -100,6 +106,7 @@ test-pure: ## Run the tests that need no control plane.
 
 .PHONY: bench
 bench: controlplane ## Measure the manager under load, beside a bare client; BENCH_ARGS go to test/load.
+	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./test/load $(BENCH_ARGS)
 
 .PHONY: fuzz

@@ -55,11 +55,11 @@ type Options struct {
 	Hosts []string
 }
 
-// Rotator keeps the webhook's serving certificate. Add it to the manager, hand GetCertificate to the webhook server and
-// Check to the readiness probe.
-//
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;update,namespace=system
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingwebhookconfigurations,verbs=get;watch;patch,resourceNames=apikey-manager
+
+// Rotator keeps the webhook's serving certificate. Add it to the manager, hand GetCertificate to the webhook server and
+// Check to the readiness probe.
 type Rotator struct {
 	Options
 
