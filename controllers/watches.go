@@ -37,6 +37,7 @@ func (r *APIKeyReconciler) setup(mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
+		Watches(&v1alpha1.APIKey{}, r.siblingHandler()).
 		Watches(&v1alpha1.Account{}, r.accountHandler()).
 		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
 		WithOptions(controllerOptions(o)).
@@ -59,10 +60,33 @@ func controllerOptions(o Options) controller.Options {
 // exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
 var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
 
+// siblingHandler wakes the keys that want a label which another key of the account gave up, by a rename or by its end. The
+// account's record does not always tell of it: without a limit it has no slots, and a key that waits has none.
+func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
+	wake := func(ctx context.Context, label string, q queue) {
+		if label != "" {
+			r.enqueueKeys(ctx, keys.IndexLabel, label, q, nil)
+		}
+	}
+	return handler.Funcs{
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			wake(ctx, keys.AccountLabel(e.Object.(*v1alpha1.APIKey)), q) //nolint:forcetypeassert // watched as APIKey
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			was, is := keys.AccountLabel(e.ObjectOld.(*v1alpha1.APIKey)), keys.AccountLabel(e.ObjectNew.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
+			if was != is {
+				wake(ctx, was, q)
+			}
+		},
+	}
+}
+
 // accountHandler wakes the keys that a change of their account concerns: all of them when its spec changed; when only
 // its record did, those whose entry changed and those that have none.
 func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
-	all := func(ctx context.Context, o client.Object, q queue) { r.enqueueKeys(ctx, o.GetName(), q, nil) }
+	all := func(ctx context.Context, o client.Object, q queue) {
+		r.enqueueKeys(ctx, keys.IndexAccount, o.GetName(), q, nil)
+	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			if !e.IsInInitialList {
@@ -76,7 +100,7 @@ func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
 			case was.Generation != is.Generation:
 				all(ctx, is, q)
 			case !slices.Equal(was.Status.Slots, is.Status.Slots):
-				r.enqueueKeys(ctx, is.Name, q, unchangedSlots(was, is))
+				r.enqueueKeys(ctx, keys.IndexAccount, is.Name, q, unchangedSlots(was, is))
 			}
 		},
 	}
@@ -97,10 +121,10 @@ func unchangedSlots(was, is *v1alpha1.Account) map[types.UID]bool {
 	return same
 }
 
-func (r *APIKeyReconciler) enqueueKeys(ctx context.Context, account string, q queue, except map[types.UID]bool) {
-	list, err := keysOf(ctx, r, keys.IndexAccount, account)
+func (r *APIKeyReconciler) enqueueKeys(ctx context.Context, index, value string, q queue, except map[types.UID]bool) {
+	list, err := keysOf(ctx, r, index, value)
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of an account", "account", account)
+		ctrl.LoggerFrom(ctx).Error(err, "Could not wake keys", "index", index, "value", value)
 		return
 	}
 	for _, k := range list {

@@ -5,7 +5,7 @@
 // Secret, renews both before they end, and writes the authority into the ValidatingWebhookConfiguration. Every replica
 // runs it and all of them serve what the Secret holds. Nothing is mounted, and cert-manager is not needed.
 //
-// Each pass reads the world and takes at most one step, so a crash after any write is healed by the next pass:
+// Each pass reads the world and does what is due, so a crash after any write is healed by the next pass:
 //
 //	authority A, certificate of A      caBundle: A
 //	   | two thirds of A's life are over

@@ -18,7 +18,7 @@ import (
 func startReplica(t *testing.T, w *world) *Rotator {
 	t.Helper()
 	r := w.replicaWithClock(clock.RealClock{}, serviceHost)
-	ctx, cancel := context.WithCancel(w.ctx)
+	ctx, cancel := context.WithCancel(w.ctx())
 	ended := make(chan error)
 	go func() { ended <- r.Start(ctx) }()
 	t.Cleanup(func() {
@@ -86,7 +86,7 @@ func TestStart_WaitsForTheConfiguration(t *testing.T) {
 				t.Fatal("healthy without a configuration")
 			}
 		}
-		if err := w.client.Create(w.ctx, configuration()); err != nil {
+		if err := w.client.Create(w.ctx(), configuration()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second) // for a conflict between the two
@@ -95,7 +95,7 @@ func TestStart_WaitsForTheConfiguration(t *testing.T) {
 			if err := r.Check(nil); err != nil {
 				t.Error(err)
 			}
-			if err := handshake(r, w.config().Webhooks[0].ClientConfig.CABundle, serviceHost, time.Now); err != nil {
+			if err := w.handshake(r, w.config().Webhooks[0].ClientConfig.CABundle, serviceHost, time.Now); err != nil {
 				t.Error(err)
 			}
 		}
@@ -114,7 +114,7 @@ func TestStart_RenewalReachesEveryReplica(t *testing.T) {
 		for minute := range 15 {
 			time.Sleep(time.Minute)
 			for _, r := range replicas {
-				if err := handshake(r, w.config().Webhooks[0].ClientConfig.CABundle, serviceHost, time.Now); err != nil {
+				if err := w.handshake(r, w.config().Webhooks[0].ClientConfig.CABundle, serviceHost, time.Now); err != nil {
 					t.Fatal(err)
 				}
 				renewed := !servedLeaf(t, r).Equal(before)

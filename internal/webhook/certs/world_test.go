@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -41,7 +42,7 @@ var (
 // world is an API server in memory, a clock, and everything that was logged.
 type world struct {
 	*testing.T
-	ctx    context.Context
+	logger logr.Logger
 	clock  *clocktesting.FakeClock
 	client client.WithWatch // not intercepted: what people and tests use
 
@@ -62,14 +63,17 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		client:      fake.NewClientBuilder().WithObjects(objects...).Build(),
 		privateKeys: map[string]bool{},
 	}
-	logger := funcr.New(func(prefix, args string) {
+	w.logger = funcr.New(func(prefix, args string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		fmt.Fprintln(&w.logged, prefix, args)
 	}, funcr.Options{Verbosity: 2})
-	w.ctx = log.IntoContext(t.Context(), logger)
 	t.Cleanup(w.assertNoKeyLogged)
 	return w
+}
+
+func (w *world) ctx() context.Context {
+	return log.IntoContext(w.Context(), w.logger)
 }
 
 // replica returns a Rotator whose calls go through the faults of this world.
@@ -171,7 +175,7 @@ func (w *world) reset() {
 func (w *world) secret() *corev1.Secret {
 	w.Helper()
 	secret := &corev1.Secret{}
-	if err := w.client.Get(w.ctx, secretKey, secret); err != nil {
+	if err := w.client.Get(w.ctx(), secretKey, secret); err != nil {
 		w.Fatal(err)
 	}
 	return secret
@@ -180,7 +184,7 @@ func (w *world) secret() *corev1.Secret {
 func (w *world) config() *admissionregistrationv1.ValidatingWebhookConfiguration {
 	w.Helper()
 	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	if err := w.client.Get(w.ctx, configKey, config); err != nil {
+	if err := w.client.Get(w.ctx(), configKey, config); err != nil {
 		w.Fatal(err)
 	}
 	return config
@@ -196,7 +200,7 @@ func (w *world) editSecret(edit func(*corev1.Secret)) {
 	w.Helper()
 	secret := w.secret()
 	edit(secret)
-	if err := w.client.Update(w.ctx, secret); err != nil {
+	if err := w.client.Update(w.ctx(), secret); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -207,7 +211,7 @@ func (w *world) setCABundle(caBundle string) {
 	for i := range config.Webhooks {
 		config.Webhooks[i].ClientConfig.CABundle = []byte(caBundle)
 	}
-	if err := w.client.Update(w.ctx, config); err != nil {
+	if err := w.client.Update(w.ctx(), config); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -221,7 +225,7 @@ func (w *world) settle(replicas ...*Rotator) {
 		w.mu.Unlock()
 		ready := true
 		for _, r := range replicas {
-			r.pass(w.ctx)
+			r.pass(w.ctx())
 			ready = ready && r.Check(nil) == nil
 		}
 		w.mu.Lock()
@@ -244,26 +248,31 @@ func (w *world) assertTrusted(when string, replicas ...*Rotator) {
 		}
 		checked = webhook.ClientConfig.CABundle
 		for i, r := range replicas {
-			if err := handshake(r, checked, serviceHost, w.clock.Now); err != nil {
+			if err := w.handshake(r, checked, serviceHost, w.clock.Now); err != nil {
 				w.Fatalf("%s, %s: the API server does not trust replica %d: %v", w.clock.Now().Format(time.DateTime), when, i, err)
 			}
 		}
 	}
 }
 
-func handshake(r *Rotator, caBundle []byte, host string, now func() time.Time) error {
+func (w *world) handshake(r *Rotator, caBundle []byte, host string, now func() time.Time) error {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(caBundle) {
 		return errors.New("the caBundle holds no certificate")
 	}
 	clientConn, serverConn := net.Pipe()
-	defer clientConn.Close()
-	defer serverConn.Close()
-	server := tls.Server(serverConn, &tls.Config{GetCertificate: r.GetCertificate, Time: now, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13})
+	server := tls.Server(serverConn, &tls.Config{
+		GetCertificate: r.GetCertificate, Time: now, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13,
+	})
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Handshake() })
-	defer serving.Wait()
-	return tls.Client(clientConn, &tls.Config{RootCAs: roots, ServerName: host, Time: now, CurvePreferences: []tls.CurveID{tls.X25519}, MinVersion: tls.VersionTLS13}).Handshake()
+	serving.Go(func() { _ = server.HandshakeContext(w.Context()) })
+	apiServer := tls.Client(clientConn, &tls.Config{
+		RootCAs: roots, ServerName: host, Time: now, CurvePreferences: []tls.CurveID{tls.X25519}, MinVersion: tls.VersionTLS13,
+	})
+	err := apiServer.HandshakeContext(w.Context())
+	_, _ = clientConn.Close(), serverConn.Close()
+	serving.Wait()
+	return err
 }
 
 // configuration is the manifest as people apply it: without a caBundle.
