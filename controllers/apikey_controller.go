@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,9 @@ type APIKeyReconciler struct {
 	Defaults keys.Defaults
 	// Recorder takes the events.
 	Recorder events.EventRecorder
+
+	// creating has the names of the accounts whose creation is under way.
+	creating sync.Map
 }
 
 // errStale says that the round was based on facts that are no longer true. It is no failure: the round is run again.

@@ -114,16 +114,27 @@ func (a *admission) candidates() []*v1alpha1.APIKey {
 	return list
 }
 
-// grantSlots gives what is free to the first candidates, and returns those that wait.
+// grantSlots records the candidates that are owed a slot: those issued without a limit, or before the record was lost.
+// It gives what is free then to the first of the others, and returns those that wait. A debt that the API server has
+// not confirmed is not paid, but what it may cost is not given to anybody else.
 func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alpha1.APIKey) {
 	limit, unlimited := a.Defaults.Limit(a.account)
+	if unlimited {
+		return nil
+	}
+	var others []*v1alpha1.APIKey
 	for _, k := range candidates {
-		owed := Entitled(k, a.account)
 		switch {
-		case unlimited:
-		case owed && a.Confirmed[string(k.UID)]: // issued without a limit, or the record was lost
+		case !Entitled(k, a.account):
+			others = append(others, k)
+		case a.Confirmed[string(k.UID)]:
 			a.grant(k)
-		case owed:
+		default:
+			limit--
+		}
+	}
+	for _, k := range others {
+		switch {
 		case Refuse(a.facts(k)) != nil:
 		case len(a.account.Status.Slots) < limit && a.labelFree(k):
 			a.grant(k)

@@ -22,7 +22,7 @@ func (f *Facts) setConditions(s standing, after *v1alpha1.APIKeyStatus) {
 	ready := f.readyVerdict(s, accepted, after)
 	f.set(&after.Conditions, v1alpha1.ConditionReady, ready)
 	f.set(&after.Conditions, v1alpha1.ConditionAccepted, accepted)
-	f.set(&after.Conditions, v1alpha1.ConditionValid, validVerdict(s, after))
+	f.set(&after.Conditions, v1alpha1.ConditionValid, validVerdict(s, accepted, after))
 	if ready.status == metav1.ConditionFalse && needsAPerson(ready.reason) {
 		f.set(&after.Conditions, v1alpha1.ConditionStalled, verdict{metav1.ConditionTrue, ready.reason, ready.message})
 	} else {
@@ -89,14 +89,16 @@ var stateMessages = map[v1alpha1.ObservedState]string{
 }
 
 // validVerdict says whether a verifier accepts the key.
-func validVerdict(s standing, after *v1alpha1.APIKeyStatus) verdict {
+func validVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) verdict {
 	switch {
 	case after.State == v1alpha1.StateActive:
 		return verdict{metav1.ConditionTrue, v1alpha1.ReasonActive, "Verifiers accept the key"}
 	case after.State != v1alpha1.StatePending:
 		return verdict{metav1.ConditionFalse, string(after.State), stateMessages[after.State]}
 	case s.refusal != nil:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonNotAccepted, s.refusal.Message}
+		return verdict{metav1.ConditionFalse, v1alpha1.ReasonNotAccepted, accepted.message}
+	case s.waiting:
+		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, accepted.message}
 	}
 	return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, stateMessages[v1alpha1.StatePending]}
 }

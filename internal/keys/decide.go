@@ -35,15 +35,24 @@ func (f *Facts) steps() ([]Step, string) {
 	case !f.Key.DeletionTimestamp.IsZero():
 		return nil, "the key is being deleted; its Secret goes with it"
 	case s.wants == v1alpha1.StateRevoked:
-		return f.revoke(name)
+		steps, why := f.revoke(name)
+		return append(steps, f.createAccount(s)...), why
 	case s.refusal != nil:
 		return nil, "not accepted: " + s.refusal.Reason
 	case f.Account == nil:
-		return []Step{CreateAccount{Name: f.Key.Spec.Account}}, "the account does not exist yet"
+		return f.createAccount(s), "the account does not exist yet"
 	case s.waiting:
 		return nil, "waiting for the account's record"
 	}
 	return f.secure(name, s)
+}
+
+// createAccount creates the account that is missing, unless that is up to a person.
+func (f *Facts) createAccount(s standing) []Step {
+	if f.Account != nil || s.refusal != nil {
+		return nil
+	}
+	return []Step{CreateAccount{Name: f.Key.Spec.Account}}
 }
 
 // revoke empties the Secret. The object stays, so that pods that mount it can restart.
@@ -96,11 +105,12 @@ func (f *Facts) next() time.Time {
 			sooner(c.NotAfter.Time)
 		}
 	}
-	if f.Held.Possession == HeldForeign || f.Held.Possession == HeldLeftover {
+	s := f.standing()
+	switch {
+	case s.waiting:
+		sooner(f.Now.Add(recheck))
+	case s.refusal == nil && s.wants != v1alpha1.StateRevoked && (f.Held.Possession == HeldForeign || f.Held.Possession == HeldLeftover):
 		sooner(f.Now.Add(conflictRecheck))
-	}
-	if s := f.standing(); s.waiting {
-		sooner(f.Now.Add(grace))
 	}
 	return next
 }

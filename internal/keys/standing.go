@@ -9,9 +9,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// grace is how long a new key may stay without a status while the manager is at it. Describing it as Pending at once
-// would cost every key a second status write.
-const grace = 5 * time.Second
+const (
+	// grace is how long a new key may stay without a status while the manager is at it. Describing it as Pending at once
+	// would cost every key a second status write, and most of all when thousands come together.
+	grace = 30 * time.Second
+	// recheck is how often to look again at a key whose account has yet to speak, should the account fail to wake it.
+	recheck = 5 * time.Second
+)
 
 // standing is how a key stands in its account: the part of the judgement that Decide and Describe share.
 type standing struct {

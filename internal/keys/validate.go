@@ -17,6 +17,14 @@ import (
 func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList
+	switch k.Spec.State {
+	case "", v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked:
+	default:
+		errs = append(errs, field.Invalid(spec.Child("state"), k.Spec.State, "must be Active, Inactive or Revoked"))
+	}
+	if k.Spec.Format != nil && k.Spec.Format.Prefix != "" && !isPrefix(k.Spec.Format.Prefix) {
+		errs = append(errs, field.Invalid(spec.Child("format", "prefix"), k.Spec.Format.Prefix, "must be a lower-case letter and up to 15 lower-case letters and digits, such as live"))
+	}
 	if _, err := ResolveExpiration(k.Spec.Expiration, "UTC"); err != nil {
 		errs = append(errs, field.Invalid(spec.Child("expiration"), k.Spec.Expiration, err.Error()))
 	}
