@@ -102,9 +102,6 @@ const (
 // AccountSpec is the policy for an account's keys.
 //
 // +kubebuilder:validation:MinProperties=0
-// +kubebuilder:validation:XValidation:rule="!has(self.keyDefaults) || !has(self.keyDefaults.rotation)",message="keyDefaults.rotation is not carried out by this release yet: leave it out"
-// +kubebuilder:validation:XValidation:rule="!has(self.keyDefaults) || !has(self.keyDefaults.notification)",message="keyDefaults.notification is not carried out by this release yet: leave it out"
-// +kubebuilder:validation:XValidation:rule="!has(self.keyDefaults) || !has(self.keyDefaults.format) || !has(self.keyDefaults.format.type) || self.keyDefaults.format.type == 'Token'",message="keyDefaults.format.type other than Token is not carried out by this release yet: leave it out"
 type AccountSpec struct {
 	// displayName is the account's name in the provider's own system.
 	// +optional

@@ -68,10 +68,7 @@ const (
 
 // APIKeySpec is what is wanted of a key.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.rotation)",message="rotation is not carried out by this release yet: leave it out"
-// +kubebuilder:validation:XValidation:rule="!has(self.notification)",message="notification is not carried out by this release yet: leave it out"
-// +kubebuilder:validation:XValidation:rule="!has(self.secret) || !has(self.secret.template)",message="secret.template is not carried out by this release yet: leave it out"
-// +kubebuilder:validation:XValidation:rule="!has(self.format) || !has(self.format.type) || self.format.type == 'Token'",message="format.type other than Token is not carried out by this release yet: leave it out"
+// +kubebuilder:validation:XValidation:rule="(has(self.secret) && has(self.secret.template) && has(self.secret.template.type) ? self.secret.template.type : 'Opaque') == (has(oldSelf.secret) && has(oldSelf.secret.template) && has(oldSelf.secret.template.type) ? oldSelf.secret.template.type : 'Opaque')",fieldPath=".secret",message="secret.template.type is immutable, as the type of a Secret is: create another APIKey to write a Secret of another type"
 type APIKeySpec struct {
 	// account names the Account that owns the key. It is created with an empty spec if it does not exist.
 	// +required
@@ -259,21 +256,25 @@ type SecretTemplate struct {
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(name, name.size() <= 317 && !format.qualifiedName().validate(name).hasValue() && self[name].size() <= 63)",message="secret.template.labels must be valid labels: names such as example.com/team, values of at most 63 characters"
 	Labels map[string]string `json:"labels,omitempty"`
 	// annotations are added to the Secret.
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(name, name.size() <= 317 && !format.qualifiedName().validate(name).hasValue() && self[name].size() <= 4096)",message="secret.template.annotations must be valid annotations of at most 4096 characters, with names such as example.com/owner"
 	Annotations map[string]string `json:"annotations,omitempty"`
-	// type is the Secret's type: Opaque unless said.
+	// type is the Secret's type: Opaque unless said. Immutable, as a Secret's type is.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Type string `json:"type,omitempty"`
-	// data are the entries, each a Go template. They replace the default entries.
+	// data are the entries, each a Go template over .Key, .PreviousKey, .KeyID, .Account, .ExternalID, .Label, .Scopes,
+	// .Expiration, .Namespace and .Name. They replace the default entries. One entry at least holds .Key as it is.
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(name, name.matches('^[-._a-zA-Z0-9]{1,253}$') && name != 'next-api-key' && self[name].size() <= 4096)",message="secret.template.data takes entry names of letters, digits and - _ . (next-api-key is the manager's own), and templates of at most 4096 characters"
 	Data map[string]string `json:"data,omitempty"`
 }
 
@@ -465,8 +466,18 @@ type NotificationStatus struct {
 	// attempts is how often sending was tried.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=1000
+	// +kubebuilder:validation:Maximum=100000
 	Attempts *int32 `json:"attempts,omitempty"`
+	// lastAttemptTime is when sending was last begun. It is written before the mail server is asked.
+	// +optional
+	LastAttemptTime *metav1.Time `json:"lastAttemptTime,omitempty"`
+	// remaining are the addresses still to be told when others already were.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MinLength=3
+	// +kubebuilder:validation:items:MaxLength=254
+	Remaining []string `json:"remaining,omitempty"`
 	// sentAt is when the mail server took it.
 	// +optional
 	SentAt *metav1.Time `json:"sentAt,omitempty"`

@@ -47,7 +47,7 @@ const (
 	// ReasonAccountSuspended (Accepted=False): the Account's state is Suspended. Its keys come back when it is Active. On an
 	// Account, Ready=True: no key of it may be used.
 	ReasonAccountSuspended = "AccountSuspended"
-	// ReasonNamespaceNotAllowed (Accepted=False): the Account's allowedNamespaces does not select the key's namespace.
+	// ReasonNamespaceNotAllowed (Accepted=False, Stalled=True): the Account's allowedNamespaces does not select the key's namespace.
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonLimitReached (Accepted=False): every slot of the Account is taken. The key gets the first one that comes free;
 	// delete a key or raise limits.maxKeys.
@@ -73,10 +73,33 @@ const (
 const (
 	// ReasonIssued: the key got its first credential.
 	ReasonIssued = "Issued"
+	// ReasonRotated: the key got its next credential, by schedule, on request or after a compromise.
+	ReasonRotated = "Rotated"
 	// ReasonReissued: the Secret was deleted or edited, and the key got a new credential.
 	ReasonReissued = "Reissued"
 	// ReasonActivated: verifiers accept the key again.
 	ReasonActivated = "Activated"
 	// ReasonDeactivated: the key was switched off.
 	ReasonDeactivated = "Deactivated"
+)
+
+// Reasons of status.notifications and of the events about mail.
+const (
+	// ReasonNotificationSent: a mail before the key's expiration was taken by the mail server.
+	ReasonNotificationSent = "NotificationSent"
+	// ReasonNotificationFailed: a mail before the key's expiration could not be sent, to some or to all; the entry in
+	// status.notifications says why.
+	ReasonNotificationFailed = "NotificationFailed"
+	// ReasonSending: the mail was handed to the mail server, whose answer is not recorded yet.
+	ReasonSending = "Sending"
+	// ReasonSuperseded: while the manager was away a more urgent mail came due, and only that one is sent.
+	ReasonSuperseded = "Superseded"
+	// ReasonNoMailServer: the manager runs without --smtp-host.
+	ReasonNoMailServer = "NoMailServer"
+	// ReasonAfterExpiration: the mail's date is not before the expiration.
+	ReasonAfterExpiration = "AfterExpiration"
+	// ReasonLocaleNotAvailable: the mail was sent in English, because there are no texts in notification.locale.
+	ReasonLocaleNotAvailable = "LocaleNotAvailable"
+	// ReasonSomeRejected: some of the addresses were told, others refused by their mail server.
+	ReasonSomeRejected = "SomeRejected"
 )

@@ -494,6 +494,15 @@ func (in *NotificationStatus) DeepCopyInto(out *NotificationStatus) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.LastAttemptTime != nil {
+		in, out := &in.LastAttemptTime, &out.LastAttemptTime
+		*out = (*in).DeepCopy()
+	}
+	if in.Remaining != nil {
+		in, out := &in.Remaining, &out.Remaining
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.SentAt != nil {
 		in, out := &in.SentAt, &out.SentAt
 		*out = (*in).DeepCopy()

@@ -212,6 +212,11 @@ func Doubts(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.API
 	return missing, unrecorded
 }
 
+// NeedsSlot is whether a key of an account must hold a slot to be what it wants to be.
+func NeedsSlot(f Facts) bool {
+	return !countsUsableOnly(f.Account) || f.wants() == v1alpha1.StateActive
+}
+
 // Full is whether a new key of the account would have to wait, judged by the record and by the keys ahead of it.
 func Full(f AccountFacts) bool {
 	limit, unlimited := f.Defaults.Limit(f.Account)

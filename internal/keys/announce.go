@@ -4,6 +4,9 @@
 package keys
 
 import (
+	"slices"
+	"time"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -22,10 +25,12 @@ type Event struct {
 	Note string
 }
 
-// Announcements are what happened between two statuses of a key, in order.
-func Announcements(before, after v1alpha1.APIKeyStatus) []Event {
+// Announcements are what a round changed of a key, in order: the difference between the status it read and the one it
+// wrote.
+func Announcements(f Facts, after v1alpha1.APIKeyStatus) []Event {
 	var list []Event
-	if e, ok := issueEvent(before, after); ok {
+	before := f.Key.Status
+	if e, ok := f.issueEvent(before, after); ok {
 		list = append(list, e)
 	}
 	if e, ok := stateEvent(before, after); ok {
@@ -39,13 +44,17 @@ func Announcements(before, after v1alpha1.APIKeyStatus) []Event {
 	return list
 }
 
-func issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
-	was, is := current(&before), current(&after)
+func (f *Facts) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
+	was, is, staged := current(&before), current(&after), credential(&before, v1alpha1.RoleStaged)
 	switch {
 	case is == nil || (was != nil && was.SHA256 == is.SHA256):
 		return Event{}, false
 	case was == nil:
 		return Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + is.ID}, true
+	case staged != nil && staged.SHA256 == is.SHA256:
+		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Rotated to credential " + is.ID + " from " + was.ID}, true
+	case f.dead(was):
+		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are dead: rotated to credential " + is.ID + " from " + was.ID}, true
 	}
 	return Event{Reason: v1alpha1.ReasonReissued, Action: "Issue", Note: "The Secret was deleted or edited: issued credential " + is.ID + " in place of " + was.ID}, true
 }
@@ -80,4 +89,14 @@ func refusalEvent(conditionType string, before, after v1alpha1.APIKeyStatus) (Ev
 		return Event{}, false
 	}
 	return Event{Warning: true, Reason: is.Reason, Action: "Admit", Note: is.Message}, true
+}
+
+// Remember appends what happened to a history, and keeps the last 20.
+func Remember(history []v1alpha1.Transition, happened []Event, now time.Time) []v1alpha1.Transition {
+	const most = 20
+	list := slices.Clone(history)
+	for _, e := range happened {
+		list = append(list, v1alpha1.Transition{Time: metav1.NewTime(now), Reason: e.Reason, Message: e.Note})
+	}
+	return list[max(0, len(list)-most):]
 }

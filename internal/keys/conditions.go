@@ -61,20 +61,24 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate("Secret " + name + " exists and belongs to somebody else: delete it, or declare a key with another spec.secret.name")}
 	case f.Held.Possession == HeldLeftover:
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
-	case f.lacksSecret(s):
+	case f.lacksSecret(s, after):
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
 	}
 	return verdict{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
 }
 
-// lacksSecret is whether the key should have a credential in its Secret and has not.
-func (f *Facts) lacksSecret(s standing) bool {
-	steps, _ := f.secure(SecretName(f.Key), s)
-	return len(steps) > 0
+// lacksSecret is whether the key should have a credential in its Secret and has not. A rotation under way lacks
+// nothing.
+func (f *Facts) lacksSecret(s standing, after *v1alpha1.APIKeyStatus) bool {
+	c := current(after)
+	if c == nil {
+		return !f.needsNone(s)
+	}
+	return f.Held.Possession != HeldOwned || f.Held.Current.SHA256 != c.SHA256 || f.dead(c) || f.Held.Drifted
 }
 
 func (f *Facts) revokedVerdict() verdict {
-	if f.Held.Possession == HeldOwned && f.Held.SHA256 != "" {
+	if f.Held.Possession == HeldOwned && f.Held.Material() {
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + SecretName(f.Key) + " is being emptied")}
 	}
 	return verdict{metav1.ConditionTrue, v1alpha1.ReasonRevoked, stateMessages[v1alpha1.StateRevoked]}

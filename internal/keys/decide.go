@@ -58,7 +58,7 @@ func (f *Facts) createAccount(s standing) []Step {
 // revoke empties the Secret. The object stays, so that pods that mount it can restart.
 func (f *Facts) revoke(name string) ([]Step, string) {
 	switch {
-	case f.Held.Possession == HeldOwned && f.Held.SHA256 != "":
+	case f.Held.Possession == HeldOwned && f.Held.Material():
 		return []Step{EmptySecret{Name: name}}, "the key is revoked, and its Secret still holds material"
 	case f.Held.Possession == HeldOwned && f.Held.Drifted:
 		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
@@ -66,22 +66,51 @@ func (f *Facts) revoke(name string) ([]Step, string) {
 	return nil, "the key is revoked"
 }
 
-// secure sees to it that the Secret holds the credential that verifiers know.
+// secure sees to it that the Secret holds a credential that verifiers know.
 func (f *Facts) secure(name string, s standing) ([]Step, string) {
-	prefix := EffectivePrefix(f.Key, f.Account)
+	format, is := EffectiveFormat(f.Key, f.Account), current(&f.Key.Status)
 	switch {
 	case f.needsNone(s):
 		return nil, "no credential is needed"
 	case f.Held.Possession == HeldNothing:
-		return []Step{CreateSecret{Name: name, Prefix: prefix}}, "the key has no Secret"
+		return []Step{CreateSecret{Name: name, Format: format}}, "the key has no Secret"
 	case f.Held.Possession != HeldOwned:
 		return nil, "the Secret of that name belongs to somebody else"
-	case !f.knows() && !f.adoptable():
-		return []Step{ReplaceMaterial{Name: name, Prefix: prefix}}, "the Secret does not hold the credential that verifiers know"
+	case f.holds(v1alpha1.RoleStaged):
+		return nil, "the staged credential was promoted"
+	case f.holds(v1alpha1.RoleCurrent) && !f.dead(is):
+		return f.rotate(name, format)
+	case !f.adoptable():
+		return []Step{ReplaceMaterial{Name: name, Format: format}}, "the Secret does not hold a credential that verifiers accept"
 	case f.Held.Drifted:
 		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
 	}
 	return nil, "nothing to do"
+}
+
+// rotate takes the next step of a rotation. Each is a write of its own, with the status written between them: stage the
+// next credential beside the current one, let verifiers know its digest, promote it, and retire the one before when its
+// end has come. A crash after any of them leaves a Secret whose current credential verifiers accept.
+func (f *Facts) rotate(name string, format Format) ([]Step, string) {
+	previous := credential(&f.Key.Status, v1alpha1.RolePrevious)
+	switch {
+	case f.Held.Staged.SHA256 != "" && f.published():
+		return []Step{Promote{Name: name, WithOverlap: f.schedule().overlap > 0}}, "verifiers know the staged credential"
+	case f.Held.StagedNow:
+		return nil, "the staged credential is to be published"
+	case f.rotationDue():
+		return []Step{StageMaterial{Name: name, Format: format}}, "the next credential is due"
+	case f.Held.Previous && (previous == nil || f.over(previous)):
+		return []Step{Retire{Name: name}}, "the overlap is over"
+	case f.Held.Drifted:
+		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
+	}
+	return nil, "nothing to do"
+}
+
+// over is whether a credential's own end has come, or it was killed.
+func (f *Facts) over(c *v1alpha1.Credential) bool {
+	return f.dead(c) || (c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time))
 }
 
 // needsNone is whether a key that has no credential is to get none for now.
@@ -104,6 +133,12 @@ func (f *Facts) next() time.Time {
 		if c.NotAfter != nil {
 			sooner(c.NotAfter.Time)
 		}
+	}
+	if due := f.nextRotation(current(&f.Key.Status)); due != nil {
+		sooner(*due)
+	}
+	if before := f.schedule().revokeBefore; before != nil {
+		sooner(before.Time)
 	}
 	s := f.standing()
 	switch {

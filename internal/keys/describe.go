@@ -5,7 +5,6 @@ package keys
 
 import (
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -29,10 +28,15 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 	if c := current(&after); c != nil {
 		after.KeyID = c.ID
 	}
+	after.NextRotationTime = nil
+	if due := f.nextRotation(current(&after)); due != nil && s.refusal == nil {
+		t := metav1.NewTime(*due)
+		after.NextRotationTime = &t
+	}
 	f.recordAcceptance(s, &after)
 	f.recordRelease(&after)
 	f.setConditions(s, &after)
-	after.History = remember(before, after, f.Now)
+	after.History = Remember(before.History, Announcements(f, after), f.Now)
 	return after
 }
 
@@ -50,22 +54,54 @@ func (f *Facts) patient(s standing) bool {
 // credentials are those that verifiers are to know from now on.
 func (f *Facts) credentials(s standing) []v1alpha1.Credential {
 	list := slices.DeleteFunc(slices.Clone(f.Key.Status.Credentials), func(c v1alpha1.Credential) bool {
-		return c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time)
+		return f.over(&c) && (c.Role != v1alpha1.RoleCurrent || f.Held.Minted)
 	})
-	if f.knows() || !f.adoptable() || s.wants == v1alpha1.StateRevoked || f.needsNone(s) {
+	switch {
+	case s.wants == v1alpha1.StateRevoked:
+		return without(list, v1alpha1.RoleStaged)
+	case f.Held.Possession != HeldOwned:
+		return list
+	case f.holds(v1alpha1.RoleStaged):
+		return f.succeed(list)
+	case f.holds(v1alpha1.RoleCurrent):
+		return f.publish(list)
+	case !f.adoptable(), f.needsNone(s):
 		return list
 	}
-	return append(f.retire(list), v1alpha1.Credential{
-		ID: f.Held.Identity.ID, Hint: f.Held.Identity.Hint, SHA256: f.Held.SHA256,
-		IssuedAt: metav1.NewTime(f.Now), Role: v1alpha1.RoleCurrent,
-	})
+	return append(f.retire(list), f.known(f.Held.Current, v1alpha1.RoleCurrent))
+}
+
+// known is what verifiers get to know of what stands in a Secret.
+func (f *Facts) known(p Part, role v1alpha1.CredentialRole) v1alpha1.Credential {
+	return v1alpha1.Credential{ID: p.Identity.ID, Hint: p.Identity.Hint, SHA256: p.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: role}
+}
+
+// publish makes the staged credential known, and forgets one that is no longer in the Secret.
+func (f *Facts) publish(list []v1alpha1.Credential) []v1alpha1.Credential {
+	if f.Held.Staged.SHA256 != "" && f.published() {
+		return list
+	}
+	list = without(list, v1alpha1.RoleStaged)
+	if !f.Held.StagedNow {
+		return list
+	}
+	return append(list, f.known(f.Held.Staged, v1alpha1.RoleStaged))
+}
+
+// succeed makes the promoted credential the current one.
+func (f *Facts) succeed(list []v1alpha1.Credential) []v1alpha1.Credential {
+	staged := *credential(&f.Key.Status, v1alpha1.RoleStaged)
+	staged.Role = v1alpha1.RoleCurrent
+	return append(f.retire(without(list, v1alpha1.RoleStaged)), staged)
 }
 
 // retire makes the current credential the previous one, which lives on for the overlap and never beyond its own end.
-// A previous one before it ends now: never more than two are accepted.
+// A previous one before it ends now: never more than two are accepted. A dead one has no overlap.
 func (f *Facts) retire(list []v1alpha1.Credential) []v1alpha1.Credential {
-	list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RolePrevious })
-	end := metav1.NewTime(f.Now.Add(defaultOverlap))
+	list = without(without(list, v1alpha1.RolePrevious), v1alpha1.RoleStaged)
+	overlap := f.schedule().overlap
+	list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return overlap == 0 || f.dead(&c) })
+	end := metav1.NewTime(f.Now.Add(overlap))
 	for i := range list {
 		list[i].Role = v1alpha1.RolePrevious
 		if list[i].NotAfter == nil || end.Before(list[i].NotAfter) {
@@ -75,17 +111,25 @@ func (f *Facts) retire(list []v1alpha1.Credential) []v1alpha1.Credential {
 	return list
 }
 
+func without(list []v1alpha1.Credential, role v1alpha1.CredentialRole) []v1alpha1.Credential {
+	return slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == role })
+}
+
 // secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing.
 func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 	if f.Held.Possession != HeldOwned {
 		return nil
 	}
 	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
-	right := ""
+	right, staged := "", ""
 	if c := current(after); c != nil && f.wants() != v1alpha1.StateRevoked {
 		right = c.SHA256
 	}
-	if f.Held.SHA256 == right && !f.Held.Drifted {
+	if c := credential(after, v1alpha1.RoleStaged); c != nil {
+		staged = c.SHA256
+	}
+	retired := !f.Held.Previous || credential(after, v1alpha1.RolePrevious) != nil
+	if f.Held.Current.SHA256 == right && !f.Held.Drifted && f.Held.Staged.SHA256 == staged && retired {
 		ref.ResourceVersion = f.Held.ResourceVersion
 	}
 	return ref
@@ -94,8 +138,9 @@ func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 // state is the state the key is in. A key that verifiers refuse anyway says so before it says what the account has
 // against it. A key in use stays so while its account has yet to speak, also if a write fails meanwhile.
 func (f *Facts) state(s standing, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
+	c := current(after)
 	waiting := s.waiting && f.Key.Status.State != v1alpha1.StateActive
-	blocked, issued := s.refusal != nil || waiting, current(after) != nil
+	blocked, issued := s.refusal != nil || waiting, c != nil && !f.dead(c)
 	switch {
 	case s.wants == v1alpha1.StateRevoked:
 		return v1alpha1.StateRevoked
@@ -135,14 +180,4 @@ func (f *Facts) recordRelease(after *v1alpha1.APIKeyStatus) {
 		}
 	case v1alpha1.StatePending, v1alpha1.StateActive:
 	}
-}
-
-// remember appends what happened between two statuses to the history, and keeps the last 20.
-func remember(before, after v1alpha1.APIKeyStatus, now time.Time) []v1alpha1.Transition {
-	const most = 20
-	list := slices.Clone(before.History)
-	for _, e := range Announcements(before, after) {
-		list = append(list, v1alpha1.Transition{Time: metav1.NewTime(now), Reason: e.Reason, Message: e.Note})
-	}
-	return list[max(0, len(list)-most):]
 }

@@ -22,8 +22,7 @@ func (e *PublicError) Unwrap() error { return e.Err }
 
 // Say is what of an error may be shown in a status.
 func Say(err error) string {
-	var public *PublicError
-	if errors.As(err, &public) {
+	if public, ok := errors.AsType[*PublicError](err); ok {
 		return public.Sentence
 	}
 	return "The manager met an error; its log has the details"

@@ -30,45 +30,19 @@ type Facts struct {
 	Err error
 }
 
-// Possession is how the Secret of a key's name relates to the key.
-type Possession string
-
-// How the Secret of a key's name relates to the key.
-const (
-	// HeldNothing means there is no such Secret, as far as is known.
-	HeldNothing Possession = "Nothing"
-	// HeldForeign means the Secret belongs to somebody else.
-	HeldForeign Possession = "Foreign"
-	// HeldLeftover means the Secret belonged to a deleted APIKey of this name, and the garbage collector is about to
-	// remove it.
-	HeldLeftover Possession = "Leftover"
-	// HeldOwned means the Secret is the key's own.
-	HeldOwned Possession = "Owned"
-)
-
-// Held describes what a Secret holds, never its bytes.
-type Held struct {
-	Possession Possession
-	// ResourceVersion is the Secret's.
-	ResourceVersion string
-	// SHA256 is the digest of the current entry; empty: there is no such entry.
-	SHA256 string
-	// Identity is the current entry's; zero: it is not a well-formed key.
-	Identity Identity
-	// Minted means that this round made the current entry.
-	Minted bool
-	// Drifted means that labels, owner or remaining entries are not what they should be.
-	Drifted bool
-}
-
-// current is the credential in the Secret's current entry according to a status; nil: none was issued.
-func current(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
+// credential is the one in a role according to a status; nil: there is none.
+func credential(s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) *v1alpha1.Credential {
 	for i := range s.Credentials {
-		if s.Credentials[i].Role == v1alpha1.RoleCurrent {
+		if s.Credentials[i].Role == role {
 			return &s.Credentials[i]
 		}
 	}
 	return nil
+}
+
+// current is the credential in the Secret's current position according to a status; nil: none was issued.
+func current(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
+	return credential(s, v1alpha1.RoleCurrent)
 }
 
 // Issued is whether a key has, or had, a credential.
@@ -83,17 +57,23 @@ func Entitled(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 	return k.Status.State == v1alpha1.StateActive || (!countsUsableOnly(a) && k.Status.ReleasedGrant == "")
 }
 
-// knows is whether the Secret's current entry is the credential that verifiers know as current.
-func (f *Facts) knows() bool {
-	c := current(&f.Key.Status)
-	return c != nil && f.Held.SHA256 == c.SHA256
+// holds is whether the Secret's current position has the credential that verifiers know in a role.
+func (f *Facts) holds(role v1alpha1.CredentialRole) bool {
+	c := credential(&f.Key.Status, role)
+	return c != nil && f.Held.Possession == HeldOwned && f.Held.Current.SHA256 == c.SHA256
 }
 
-// adoptable is whether the Secret's current entry may become the current credential: it was made in this round, or it
-// is a well-formed key left by a round that died before it could say so.
+// adoptable is whether what stands in the Secret's current position may become the current credential: it was made in
+// this round, or it is a well-formed key left by a round that died before it could say so.
 func (f *Facts) adoptable() bool {
-	if f.Held.Possession != HeldOwned || f.Held.Identity.ID == "" {
+	if f.Held.Possession != HeldOwned || f.Held.Current.Identity.ID == "" {
 		return false
 	}
 	return f.Held.Minted || !Issued(f.Key)
+}
+
+// published is whether verifiers know the staged credential.
+func (f *Facts) published() bool {
+	c := credential(&f.Key.Status, v1alpha1.RoleStaged)
+	return c != nil && f.Held.Staged.SHA256 == c.SHA256
 }

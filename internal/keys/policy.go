@@ -5,7 +5,6 @@ package keys
 
 import (
 	"strings"
-	"time"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -70,17 +69,3 @@ func Covers(granted, wanted string) bool {
 	}
 	return granted == wanted
 }
-
-// EffectivePrefix is what a new Token of the key opens with.
-func EffectivePrefix(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
-	switch {
-	case k.Spec.Format != nil && k.Spec.Format.Prefix != "":
-		return k.Spec.Format.Prefix
-	case k.Spec.Format == nil && a != nil && a.Spec.KeyDefaults != nil && a.Spec.KeyDefaults.Format != nil:
-		return a.Spec.KeyDefaults.Format.Prefix
-	}
-	return ""
-}
-
-// defaultOverlap is how long the previous credential stays valid unless the spec says otherwise.
-const defaultOverlap = 24 * time.Hour

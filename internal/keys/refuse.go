@@ -47,6 +47,9 @@ func refuseSpec(f Facts) *Refusal {
 	if f.Account == nil {
 		return nil
 	}
+	if err := checkTemplate(f.Key, f.Account); err != nil {
+		return refused(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
+	}
 	if _, err := f.expiration(); err != nil {
 		return refused(v1alpha1.ReasonInvalidSpec, "spec.expiration is a date, and spec.timeZone of account %s is not known here: correct the zone, or give an RFC 3339 instant", f.Account.Name)
 	}

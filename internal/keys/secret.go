@@ -3,53 +3,177 @@
 
 package keys
 
-import "github.com/apikey-manager/apikey-manager/api/v1alpha1"
+import (
+	"bytes"
+	"maps"
 
-// Entries of a Secret of the default shape.
-const (
-	// EntryCurrent holds the current credential.
-	EntryCurrent = "api-key"
-	// EntryPrevious holds the previous credential while an overlap lasts.
-	EntryPrevious = "previous-api-key"
-	// EntryRevoked says why a Secret holds no credential.
-	EntryRevoked = "revoked"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Labels of a Secret that the manager writes.
+// Possession is how the Secret of a key's name relates to the key.
+type Possession string
+
+// How the Secret of a key's name relates to the key.
 const (
-	// LabelManagedBy is the Kubernetes convention for who manages an object. The manager watches Secrets that have it.
-	LabelManagedBy = "app.kubernetes.io/managed-by"
-	// ManagedBy is the value of LabelManagedBy.
-	ManagedBy = "apikey-manager"
-	// LabelAccount names the key's account.
-	LabelAccount = "apikey-manager.io/account"
+	// HeldNothing means there is no such Secret, as far as is known.
+	HeldNothing Possession = "Nothing"
+	// HeldForeign means the Secret belongs to somebody else.
+	HeldForeign Possession = "Foreign"
+	// HeldLeftover means the Secret belonged to a deleted APIKey of this name, and the garbage collector is about to
+	// remove it.
+	HeldLeftover Possession = "Leftover"
+	// HeldOwned means the Secret is the key's own.
+	HeldOwned Possession = "Owned"
 )
 
-// SecretName is the name of the Secret a key writes, in the key's own namespace.
-func SecretName(k *v1alpha1.APIKey) string {
-	if k.Spec.Secret != nil && k.Spec.Secret.Name != "" {
-		return k.Spec.Secret.Name
+// PossessionOf is how an existing Secret relates to a key: by its controlling owner.
+func PossessionOf(secret metav1.Object, k *v1alpha1.APIKey) Possession {
+	owner := metav1.GetControllerOf(secret)
+	switch {
+	case owner == nil:
+		return HeldForeign
+	case owner.UID == k.UID:
+		return HeldOwned
+	case owner.APIVersion == v1alpha1.GroupVersion.String() && owner.Kind == "APIKey" && owner.Name == k.Name:
+		return HeldLeftover
 	}
-	return k.Name
+	return HeldForeign
 }
 
-// SecretLabels are the labels the Secret of a key must have.
-func SecretLabels(k *v1alpha1.APIKey) map[string]string {
-	return map[string]string{LabelManagedBy: ManagedBy, LabelAccount: k.Spec.Account}
+// Held describes what a Secret holds, never its bytes.
+type Held struct {
+	Possession Possession
+	// ResourceVersion is the Secret's.
+	ResourceVersion string
+	// Current is what stands in the current position; zero: nothing.
+	Current Part
+	// Staged is what is staged; zero: nothing.
+	Staged Part
+	// StagedNow means that this round staged it.
+	StagedNow bool
+	// Previous is whether the previous credential is in it.
+	Previous bool
+	// Minted means that this round made what stands in the current position.
+	Minted bool
+	// Drifted means that the Secret is not what it would be rendered to now.
+	Drifted bool
+}
+
+// Material is whether the Secret holds any credential.
+func (h Held) Material() bool {
+	return h.Current.SHA256 != "" || h.Staged.SHA256 != "" || h.Previous
+}
+
+// Part describes what stands in one position of a Secret.
+type Part struct {
+	// SHA256 is its digest.
+	SHA256 string
+	// Identity is zero if it is not a well-formed key.
+	Identity Identity
+}
+
+func partOf(c Credential) Part {
+	if len(c.Material) == 0 {
+		return Part{}
+	}
+	return Part{SHA256: c.Material.SHA256(), Identity: c.Identity}
+}
+
+// Inspect takes a Secret of a key's own apart: what it holds, and the credentials to render it from again. A Secret is
+// right if rendering gives what it is.
+func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVersion string) (Held, Contents) {
+	held := Held{Possession: HeldOwned, ResourceVersion: resourceVersion}
+	contents := locate(k, a, secret.Data)
+	contents.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
+	held.Current, held.Staged = partOf(contents.Current), partOf(contents.Staged)
+	if entry := secret.Data[EntryCurrent]; held.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
+		held.Current.SHA256 = Material(entry).SHA256() // not a key of ours
+	}
+	held.Previous = len(contents.Previous.Material) > 0
+	want, err := Render(k, a, contents)
+	held.Drifted = err != nil || !want.Fits(secret)
+	return held, contents
+}
+
+// locate finds the credentials in a Secret. Once a staged credential was promoted it stands outside its own entry, and
+// what the status still calls current is the previous one. What stands in the staged entry unknown to the status is none
+// of ours, or lost its round: it is not looked at, so that nobody can plant the next key.
+func locate(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string][]byte) Contents {
+	var c Contents
+	rest := maps.Clone(data)
+	delete(rest, EntryStaged)
+	status := &k.Status
+	if s := credential(status, v1alpha1.RoleStaged); s != nil {
+		if promoted, ok := find(rest, *s); ok {
+			c.Current = promoted
+			c.Previous, _ = findRole(rest, status, v1alpha1.RoleCurrent)
+			return c
+		}
+		if staged, ok := find(map[string][]byte{EntryStaged: data[EntryStaged]}, *s); ok {
+			c.Staged = staged
+		}
+	}
+	c.Previous, _ = findRole(rest, status, v1alpha1.RolePrevious)
+	if known, ok := findRole(rest, status, v1alpha1.RoleCurrent); ok {
+		c.Current = known
+		return c
+	}
+	if identity, err := EffectiveFormat(k, a).Identify(data[EntryCurrent]); err == nil && secretTemplate(k) == nil {
+		c.Current = Credential{Material: bytes.Clone(data[EntryCurrent]), Identity: identity}
+	}
+	return c
+}
+
+func findRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) (Credential, bool) {
+	known := credential(s, role)
+	if known == nil {
+		return Credential{}, false
+	}
+	return find(data, *known)
+}
+
+// Fits is whether a Secret already has all labels and annotations of the shape, and exactly its entries.
+func (s Shape) Fits(secret Shape) bool {
+	return contains(secret.Labels, s.Labels) && contains(secret.Annotations, s.Annotations) &&
+		secret.Annotations[AnnotationShape] == s.Annotations[AnnotationShape] &&
+		maps.EqualFunc(secret.Data, s.Data, bytes.Equal)
+}
+
+func contains(all, some map[string]string) bool {
+	for name, value := range some {
+		if all[name] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// MintedHeld is what a Secret holds that was just written with a new credential.
+func MintedHeld(resourceVersion string, m Minted) Held {
+	return Held{Possession: HeldOwned, ResourceVersion: resourceVersion, Current: partOf(Credential(m)), Minted: true}
+}
+
+// WithStaged is what a Secret holds to which a new credential was just added.
+func (h Held) WithStaged(m Minted) Held {
+	h.Staged, h.StagedNow, h.Drifted = partOf(Credential(m)), true, false
+	return h
 }
 
 // Remembered is what the Secret of a key holds according to the key's status. It holds true while the Secret has the
 // resourceVersion that the status remembers.
 func Remembered(k *v1alpha1.APIKey) Held {
 	held := Held{Possession: HeldOwned, ResourceVersion: k.Status.SecretRef.ResourceVersion}
-	if c := current(&k.Status); c != nil && k.Status.State != v1alpha1.StateRevoked {
-		held.SHA256 = c.SHA256
-		held.Identity = Identity{ID: c.ID, Hint: c.Hint}
+	if k.Status.State == v1alpha1.StateRevoked {
+		return held
 	}
+	if c := current(&k.Status); c != nil {
+		held.Current = Part{SHA256: c.SHA256, Identity: Identity{ID: c.ID, Hint: c.Hint}}
+	}
+	if c := credential(&k.Status, v1alpha1.RoleStaged); c != nil {
+		held.Staged = Part{SHA256: c.SHA256, Identity: Identity{ID: c.ID, Hint: c.Hint}}
+	}
+	held.Previous = credential(&k.Status, v1alpha1.RolePrevious) != nil
 	return held
-}
-
-// MintedHeld is what a Secret holds that was just written with a new credential.
-func MintedHeld(resourceVersion string, m Minted) Held {
-	return Held{Possession: HeldOwned, ResourceVersion: resourceVersion, SHA256: m.Material.SHA256(), Identity: m.Identity, Minted: true}
 }

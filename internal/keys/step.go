@@ -16,25 +16,61 @@ type Step interface {
 type CreateAccount struct{ Name string }
 
 // CreateSecret mints a credential and creates the key's Secret with it.
-type CreateSecret struct{ Name, Prefix string }
+type CreateSecret struct {
+	Name   string
+	Format Format
+}
 
-// ReplaceMaterial mints a credential and puts it in the place of what the key's Secret holds.
-type ReplaceMaterial struct{ Name, Prefix string }
+// ReplaceMaterial mints a credential and puts it in the place of all that the key's Secret holds.
+type ReplaceMaterial struct {
+	Name   string
+	Format Format
+}
+
+// StageMaterial mints the next credential and puts it into the key's Secret beside the current one.
+type StageMaterial struct {
+	Name   string
+	Format Format
+}
+
+// Promote puts the staged credential, which verifiers know by now, in the current place. The one before stays in the
+// Secret as the previous one if verifiers go on accepting it.
+type Promote struct {
+	Name        string
+	WithOverlap bool
+}
+
+// Retire takes the previous credential, whose end has come, out of the key's Secret.
+type Retire struct{ Name string }
 
 // EmptySecret takes all key material out of the key's Secret and leaves a note that says why.
 type EmptySecret struct{ Name string }
 
-// MendSecret puts labels and remaining entries of the key's Secret back to what they should be.
+// MendSecret puts the key's Secret back to what it should be, with the credentials it has.
 type MendSecret struct{ Name string }
 
 func (CreateAccount) isStep()   {}
 func (CreateSecret) isStep()    {}
 func (ReplaceMaterial) isStep() {}
+func (StageMaterial) isStep()   {}
+func (Promote) isStep()         {}
+func (Retire) isStep()          {}
 func (EmptySecret) isStep()     {}
 func (MendSecret) isStep()      {}
 
-func (s CreateAccount) String() string   { return "create Account " + s.Name }
-func (s CreateSecret) String() string    { return "create Secret " + s.Name + " with new material" }
-func (s ReplaceMaterial) String() string { return "replace the material in Secret " + s.Name }
-func (s EmptySecret) String() string     { return "empty Secret " + s.Name + " of material" }
-func (s MendSecret) String() string      { return "mend Secret " + s.Name }
+func (s CreateAccount) String() string { return "create Account " + s.Name }
+func (s CreateSecret) String() string {
+	return "create Secret " + s.Name + " with a new " + s.Format.String()
+}
+
+func (s ReplaceMaterial) String() string {
+	return "replace what Secret " + s.Name + " holds by a new " + s.Format.String()
+}
+
+func (s StageMaterial) String() string {
+	return "stage a new " + s.Format.String() + " in Secret " + s.Name
+}
+func (s Promote) String() string     { return "promote the staged credential in Secret " + s.Name }
+func (s Retire) String() string      { return "retire the previous credential in Secret " + s.Name }
+func (s EmptySecret) String() string { return "empty Secret " + s.Name + " of material" }
+func (s MendSecret) String() string  { return "mend Secret " + s.Name }

@@ -6,7 +6,9 @@ package keys
 import (
 	"errors"
 	"net/netip"
+	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -29,7 +31,8 @@ func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 		errs = append(errs, field.Invalid(spec.Child("expiration"), k.Spec.Expiration, err.Error()))
 	}
 	errs = append(errs, validateWhitelist(k.Spec.IPWhitelist, spec.Child("ipWhitelist"))...)
-	return append(errs, notYet(k, spec)...)
+	errs = append(errs, validateRotation(k.Spec.Rotation, spec.Child("rotation"))...)
+	return append(errs, validateTemplate(secretTemplate(k), spec.Child("secret", "template"))...)
 }
 
 func validateWhitelist(list []string, path *field.Path) field.ErrorList {
@@ -63,19 +66,45 @@ func ParseNetwork(entry string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// notYet refuses fields that this release does not carry out, so that none is ignored in silence.
-func notYet(k *v1alpha1.APIKey, spec *field.Path) field.ErrorList {
+// validateRotation holds the durations to what the arithmetic needs.
+func validateRotation(r *v1alpha1.Rotation, path *field.Path) field.ErrorList {
+	if r == nil {
+		return nil
+	}
 	var errs field.ErrorList
-	refuse := func(declared bool, path ...string) {
-		if declared {
-			errs = append(errs, field.Forbidden(spec.Child(path[0], path[1:]...), "is not carried out by this release yet: leave it out"))
+	interval, overlap := time.Duration(0), time.Duration(0)
+	read := func(name string, d v1alpha1.Duration, least time.Duration, into *time.Duration) {
+		if d == "" {
+			return
+		}
+		parsed, err := time.ParseDuration(string(d))
+		if err != nil || parsed < least {
+			errs = append(errs, field.Invalid(path.Child(name), d, "must be a duration of at least "+least.String()+", such as 720h for thirty days"))
+		}
+		*into = parsed
+	}
+	read("interval", r.Interval, time.Minute, &interval)
+	read("overlap", r.Overlap, 0, &overlap)
+	if interval > 0 && overlap > interval {
+		errs = append(errs, field.Invalid(path.Child("overlap"), r.Overlap, "must not be longer than interval"))
+	}
+	return errs
+}
+
+// validateTemplate keeps the manager's own names out of templates.
+func validateTemplate(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorList {
+	if t == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if _, taken := t.Data[EntryStaged]; taken {
+		errs = append(errs, field.Forbidden(path.Child("data").Key(EntryStaged), "is the manager's own entry: choose another name"))
+	}
+	for name, value := range t.Labels {
+		if problems := append(validation.IsQualifiedName(name), validation.IsValidLabelValue(value)...); len(problems) > 0 {
+			errs = append(errs, field.Invalid(path.Child("labels").Key(name), value, problems[0]))
 		}
 	}
-	refuse(k.Spec.Rotation != nil, "rotation")
-	refuse(k.Spec.Notification != nil, "notification")
-	refuse(k.Spec.Secret != nil && k.Spec.Secret.Template != nil, "secret", "template")
-	f := k.Spec.Format
-	refuse(f != nil && f.Type != "" && f.Type != v1alpha1.FormatToken, "format", "type")
 	return errs
 }
 

@@ -1,0 +1,316 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+const (
+	// defaultDaysBefore is when to tell people unless the spec says otherwise.
+	defaultDaysBefore = 7
+	// claimLife is how long a mail that was begun is left to whoever began it. It is longer than any conversation with a
+	// mail server may take.
+	claimLife = 2 * time.Minute
+	// firstRetry doubles with every attempt, up to lastRetry.
+	firstRetry = time.Minute
+	lastRetry  = 6 * time.Hour
+	// maxNotifications is how many entries a status has room for.
+	maxNotifications = 16
+)
+
+// Mail is one mail to send before a key expires. It has no field for key material.
+type Mail struct {
+	// Date is its entry in status.notifications.
+	Date string
+	// To are the addresses to tell.
+	To []string
+	// Locale is the language asked for, two letters.
+	Locale string
+	// Key and Account are what it speaks of.
+	Key     *v1alpha1.APIKey
+	Account *v1alpha1.Account
+	// Expiration is when the key expires, and Zone the account's time zone.
+	Expiration time.Time
+	Zone       *time.Location
+	// Now is when the mail is written.
+	Now time.Time
+}
+
+// Delivery is what came of a mail to one address.
+type Delivery struct {
+	To string
+	// Sent means that the mail server took it; Temporary that it may take it later.
+	Sent, Temporary bool
+	// Reason is why not: one word.
+	Reason string
+	// Fallback means that the language asked for is not available, and the mail was in English.
+	Fallback bool
+}
+
+// MailPlan is what to do about the mails of a key.
+type MailPlan struct {
+	// Notifications is what the status is to say before anything is sent.
+	Notifications []v1alpha1.NotificationStatus
+	// Send is the mail that Notifications claims; nil: there is none to send now.
+	Send *Mail
+	// Next is when to look again; zero: never.
+	Next time.Time
+}
+
+// DecideMail says which mails a key has, which of them to send now, and when to look again. A mail is claimed in the
+// status before it is sent, and settled after, so that it is sent at least once whatever crashes, and twice only if a
+// crash falls between the two. Of several that came due while nobody was there only the most urgent is sent.
+func DecideMail(f Facts, withServer bool) MailPlan {
+	var plan MailPlan
+	due := f.mailDates()
+	urgent := f.mostUrgent(due)
+	for _, d := range due {
+		entry := f.notification(d.date)
+		switch {
+		case settled(entry):
+		case f.Now.Before(d.at):
+			plan.sooner(d.at)
+		case d.date != urgent:
+			skip(&entry, v1alpha1.ReasonSuperseded)
+		case f.Key.Status.ExpirationTime == nil || !f.Now.Before(f.Key.Status.ExpirationTime.Time):
+			skip(&entry, v1alpha1.ReasonAfterExpiration)
+		case f.Key.Status.State != v1alpha1.StateActive: // not now; a key that comes back is told of then
+		case !withServer:
+			skip(&entry, v1alpha1.ReasonNoMailServer)
+		case f.Now.Before(retryAt(entry)):
+			plan.sooner(retryAt(entry))
+		default:
+			plan.Send = f.claim(&entry)
+		}
+		plan.Notifications = append(plan.Notifications, entry)
+	}
+	plan.Notifications = f.withSent(plan.Notifications)
+	return plan
+}
+
+func (p *MailPlan) sooner(t time.Time) {
+	if p.Next.IsZero() || t.Before(p.Next) {
+		p.Next = t
+	}
+}
+
+// mailDate is a day on which people are to be told, and its first instant in the account's zone.
+type mailDate struct {
+	date string
+	at   time.Time
+}
+
+// mailDates are the days on which people are to be told before the accepted expiration, earliest first.
+func (f *Facts) mailDates() []mailDate {
+	n, zone := f.effectiveNotification(), f.zone()
+	if n == nil || len(n.Emails) == 0 || f.Key.Status.ExpirationTime == nil || zone == nil {
+		return nil
+	}
+	if n.Date != "" {
+		if day, err := time.Parse(time.DateOnly, n.Date); err == nil {
+			return []mailDate{{date: n.Date, at: startOfDay(day, zone)}}
+		}
+		return nil
+	}
+	days := n.DaysBefore
+	if len(days) == 0 {
+		days = []int32{defaultDaysBefore}
+	}
+	end := f.Key.Status.ExpirationTime.In(zone)
+	var list []mailDate
+	for _, before := range days {
+		day := time.Date(end.Year(), end.Month(), end.Day()-int(before), 0, 0, 0, 0, time.UTC)
+		list = append(list, mailDate{date: day.Format(time.DateOnly), at: startOfDay(day, zone)})
+	}
+	slices.SortFunc(list, func(a, b mailDate) int { return a.at.Compare(b.at) })
+	return slices.CompactFunc(list, func(a, b mailDate) bool { return a.date == b.date })
+}
+
+// effectiveNotification is the key's own, else its account's default; nil: nobody is to be told.
+func (f *Facts) effectiveNotification() *v1alpha1.Notification {
+	if f.Key.Spec.Notification != nil {
+		return f.Key.Spec.Notification
+	}
+	if f.Account != nil && f.Account.Spec.KeyDefaults != nil {
+		return f.Account.Spec.KeyDefaults.Notification
+	}
+	return nil
+}
+
+// zone is the account's time zone; nil: it is not known here.
+func (f *Facts) zone() *time.Location {
+	name := ""
+	if f.Account != nil {
+		name = f.Account.Spec.TimeZone
+	}
+	zone, err := LoadZone(name)
+	if err != nil {
+		return nil
+	}
+	return zone
+}
+
+// mostUrgent is the date of the last mail that is due.
+func (f *Facts) mostUrgent(due []mailDate) string {
+	urgent := ""
+	for _, d := range due {
+		if !f.Now.Before(d.at) {
+			urgent = d.date
+		}
+	}
+	return urgent
+}
+
+// notification is the status's entry for a date, or a new one.
+func (f *Facts) notification(date string) v1alpha1.NotificationStatus {
+	for _, n := range f.Key.Status.Notifications {
+		if n.Date == date {
+			return *n.DeepCopy()
+		}
+	}
+	return v1alpha1.NotificationStatus{Date: date, State: v1alpha1.NotificationPending}
+}
+
+func settled(n v1alpha1.NotificationStatus) bool { return n.State != v1alpha1.NotificationPending }
+
+func skip(n *v1alpha1.NotificationStatus, reason string) {
+	n.State, n.Reason, n.Remaining = v1alpha1.NotificationSkipped, reason, nil
+}
+
+// retryAt is when a mail may be tried again: at once for one that was never tried, when the claim has run out for one
+// whose end nobody recorded, and later with every failure for the rest. It is computed from the status alone, so it
+// survives a restart.
+func retryAt(n v1alpha1.NotificationStatus) time.Time {
+	if n.LastAttemptTime == nil || n.Attempts == nil {
+		return time.Time{}
+	}
+	if n.Reason == v1alpha1.ReasonSending {
+		return n.LastAttemptTime.Add(claimLife)
+	}
+	const maxDoublings = 10
+	pause := firstRetry << min(max(*n.Attempts-1, 0), maxDoublings)
+	return n.LastAttemptTime.Add(min(pause, lastRetry))
+}
+
+// claim records that a mail is being sent, and says which.
+func (f *Facts) claim(n *v1alpha1.NotificationStatus) *Mail {
+	attempts := int32(1)
+	if n.Attempts != nil {
+		attempts = *n.Attempts + 1
+	}
+	now := metav1.NewTime(f.Now)
+	n.Attempts, n.LastAttemptTime, n.Reason = &attempts, &now, v1alpha1.ReasonSending
+	wanted := f.effectiveNotification()
+	to := wanted.Emails
+	if len(n.Remaining) > 0 {
+		to = n.Remaining
+	}
+	return &Mail{
+		Date: n.Date, To: slices.Clone(to), Locale: orElse(wanted.Locale, "en"), Key: f.Key, Account: f.Account,
+		Expiration: f.Key.Status.ExpirationTime.UTC(), Zone: f.zone(), Now: f.Now,
+	}
+}
+
+// withSent keeps the record of mails that were sent, to all or to some, for an expiration that has moved since, as far as there is room: if
+// it moves back, they are not sent twice.
+func (f *Facts) withSent(list []v1alpha1.NotificationStatus) []v1alpha1.NotificationStatus {
+	for _, old := range slices.Backward(f.Key.Status.Notifications) {
+		listed := slices.ContainsFunc(list, func(n v1alpha1.NotificationStatus) bool { return n.Date == old.Date })
+		if told := old.State == v1alpha1.NotificationSent || old.SentAt != nil; !listed && told && len(list) < maxNotifications {
+			list = append(list, *old.DeepCopy())
+		}
+	}
+	slices.SortFunc(list, func(a, b v1alpha1.NotificationStatus) int { return cmp.Compare(a.Date, b.Date) })
+	return list
+}
+
+// SettleMail records what came of a mail. Addresses that may yet take it are tried again; that the rest refused it does
+// not keep those who got it from counting as told.
+func SettleMail(list []v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) []v1alpha1.NotificationStatus {
+	list = slices.Clone(list)
+	for i := range list {
+		if list[i].Date == m.Date {
+			settle(&list[i], deliveries, now)
+		}
+	}
+	return list
+}
+
+func settle(n *v1alpha1.NotificationStatus, deliveries []Delivery, now time.Time) {
+	told := n.SentAt != nil // others were told at an earlier try
+	var remaining []string
+	refusal, delay := "", ""
+	for _, d := range deliveries {
+		switch {
+		case d.Sent:
+			told = true
+		case d.Temporary:
+			remaining, delay = append(remaining, d.To), d.Reason
+		default:
+			refusal = d.Reason
+		}
+	}
+	n.Remaining = nil
+	if at := metav1.NewTime(now); told && (n.SentAt == nil || len(remaining) == 0) {
+		n.SentAt = &at
+	}
+	switch {
+	case len(remaining) > 0:
+		n.Reason, n.Remaining = delay, remaining
+	case told:
+		n.State, n.Reason = v1alpha1.NotificationSent, ""
+		switch {
+		case refusal != "":
+			n.Reason = v1alpha1.ReasonSomeRejected
+		case slices.ContainsFunc(deliveries, func(d Delivery) bool { return d.Fallback }):
+			n.Reason = v1alpha1.ReasonLocaleNotAvailable
+		}
+	default:
+		n.State, n.Reason = v1alpha1.NotificationFailed, refusal
+	}
+}
+
+// AnnounceMail are what changed in the mails of a key.
+func AnnounceMail(before, after []v1alpha1.NotificationStatus) []Event {
+	was := map[string]v1alpha1.NotificationStatus{}
+	for _, n := range before {
+		was[n.Date] = n
+	}
+	var list []Event
+	for _, n := range after {
+		if was[n.Date].State == n.State {
+			continue
+		}
+		if e, ok := mailEvent(n); ok {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+func mailEvent(n v1alpha1.NotificationStatus) (Event, bool) {
+	failed := Event{Warning: true, Reason: v1alpha1.ReasonNotificationFailed, Action: "Notify"}
+	switch {
+	case n.State == v1alpha1.NotificationSent && n.Reason == "":
+		return Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire"}, true
+	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonLocaleNotAvailable:
+		return Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it"}, true
+	case n.State == v1alpha1.NotificationSent:
+		failed.Note = "Told people by mail that the key is about to expire, but some addresses were refused by their mail server"
+	case n.State == v1alpha1.NotificationFailed:
+		failed.Note = "Could not tell anybody that the key is about to expire: " + n.Reason
+	case n.Reason == v1alpha1.ReasonNoMailServer:
+		failed.Note = "The key is about to expire, and nobody was told: the manager runs without --smtp-host"
+	default:
+		return Event{}, false
+	}
+	return failed, true
+}

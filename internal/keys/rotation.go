@@ -1,0 +1,85 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// defaultOverlap is how long the previous credential stays valid unless the spec says otherwise.
+const defaultOverlap = 24 * time.Hour
+
+// schedule is a key's rotation, with nothing left to default.
+type schedule struct {
+	// interval is zero for a key that is rotated on request only.
+	interval     time.Duration
+	overlap      time.Duration
+	requestedAt  *metav1.Time
+	revokeBefore *metav1.Time
+}
+
+// schedule merges the key's rotation with its account's defaults. The overlap is never longer than the interval.
+func (f *Facts) schedule() schedule {
+	var s schedule
+	overlap := v1alpha1.Duration("")
+	if a := f.Account; a != nil && a.Spec.KeyDefaults != nil && a.Spec.KeyDefaults.Rotation != nil {
+		s.interval, overlap = duration(a.Spec.KeyDefaults.Rotation.Interval), a.Spec.KeyDefaults.Rotation.Overlap
+	}
+	if r := f.Key.Spec.Rotation; r != nil {
+		if r.Interval != "" {
+			s.interval = duration(r.Interval)
+		}
+		overlap = orElse(r.Overlap, overlap)
+		s.requestedAt, s.revokeBefore = r.RequestedAt, r.RevokeBefore
+	}
+	s.overlap = defaultOverlap
+	if overlap != "" {
+		s.overlap = duration(overlap)
+	}
+	if s.interval > 0 {
+		s.overlap = min(s.overlap, s.interval)
+	}
+	return s
+}
+
+// duration reads a duration that validation let pass.
+func duration(d v1alpha1.Duration) time.Duration {
+	parsed, _ := time.ParseDuration(string(d))
+	return parsed
+}
+
+// dead is whether a credential was issued before spec.rotation.revokeBefore, once that instant has come.
+func (f *Facts) dead(c *v1alpha1.Credential) bool {
+	before := f.schedule().revokeBefore
+	return before != nil && !f.Now.Before(before.Time) && c.IssuedAt.Before(before)
+}
+
+// nextRotation is when the next credential is due: an interval after the current one was issued, or when a request
+// says; nil: never. A time in the past means now, and once, however many intervals have passed.
+func (f *Facts) nextRotation(current *v1alpha1.Credential) *time.Time {
+	if current == nil || f.wants() != v1alpha1.StateActive {
+		return nil
+	}
+	s := f.schedule()
+	var due *time.Time
+	if s.interval > 0 {
+		t := current.IssuedAt.Add(s.interval).UTC()
+		due = &t
+	}
+	if r := s.requestedAt; r != nil && current.IssuedAt.Before(r) && (due == nil || r.Time.Before(*due)) {
+		t := r.UTC()
+		due = &t
+	}
+	return due
+}
+
+// rotationDue is whether the next credential is due now.
+func (f *Facts) rotationDue() bool {
+	due := f.nextRotation(current(&f.Key.Status))
+	return due != nil && !f.Now.Before(*due)
+}

@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Entries of a Secret of the default shape. EntryStaged is the manager's own in every shape.
+const (
+	// EntryCurrent holds the current credential.
+	EntryCurrent = "api-key"
+	// EntryPrevious holds the previous credential while an overlap lasts.
+	EntryPrevious = "previous-api-key"
+	// EntryStaged holds the next credential until verifiers know it.
+	EntryStaged = "next-api-key"
+	// EntryRevoked says why a Secret of the default shape holds no credential.
+	EntryRevoked = "revoked"
+)
+
+// Labels and annotations of a Secret that the manager writes.
+const (
+	// LabelManagedBy is the Kubernetes convention for who manages an object. The manager watches Secrets that have it.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// ManagedBy is the value of LabelManagedBy.
+	ManagedBy = "apikey-manager"
+	// LabelAccount names the key's account.
+	LabelAccount = "apikey-manager.io/account"
+	// AnnotationShape is the digest of all that the Secret was rendered from but its material, so that a change shows
+	// without the Secret being read. Only Secrets with a template have it.
+	AnnotationShape = "apikey-manager.io/shape"
+	// AnnotationRevoked says why a Secret with a template holds no credential: an entry could be taken for a key.
+	AnnotationRevoked = "apikey-manager.io/revoked"
+
+	revokedNote = "This API key was revoked for good; it has no credential any more."
+)
+
+// Credential is a key with its identity.
+type Credential struct {
+	Material Material
+	Identity
+}
+
+// Contents are the credentials a Secret is rendered from. One without material is not in it.
+type Contents struct {
+	Current  Credential
+	Previous Credential
+	Staged   Credential
+	// Revoked is whether the Secret holds no credential for good.
+	Revoked bool
+}
+
+// Promote makes the staged credential the current one. The one before stays as the previous one if an overlap lasts.
+func (c *Contents) Promote(withOverlap bool) {
+	previous := Credential{}
+	if withOverlap {
+		previous = c.Current
+	}
+	*c = Contents{Current: c.Staged, Previous: previous}
+}
+
+// Shape is what a Secret is to be, its name and owner aside.
+type Shape struct {
+	Labels      map[string]string
+	Annotations map[string]string
+	Type        string
+	Data        map[string][]byte
+}
+
+// SecretName is the name of the Secret a key writes, in the key's own namespace.
+func SecretName(k *v1alpha1.APIKey) string {
+	if k.Spec.Secret != nil && k.Spec.Secret.Name != "" {
+		return k.Spec.Secret.Name
+	}
+	return k.Name
+}
+
+// Render is the Secret of a key with the given contents. It fails only if the key's template does, with the position
+// of the error; a template that Refuse let pass does not.
+func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) {
+	shape := Shape{Type: "Opaque", Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
+	t := secretTemplate(k)
+	if t != nil {
+		maps.Copy(shape.Labels, t.Labels)
+		maps.Copy(shape.Annotations, t.Annotations)
+		shape.Type = orElse(t.Type, shape.Type)
+		shape.Annotations[AnnotationShape] = ShapeDigest(k, a)
+	}
+	shape.Labels[LabelManagedBy] = ManagedBy
+	shape.Labels[LabelAccount] = k.Spec.Account
+	switch custom := t != nil && len(t.Data) > 0; {
+	case c.Revoked && custom:
+		shape.Annotations[AnnotationRevoked] = revokedNote
+	case c.Revoked:
+		shape.Data[EntryRevoked] = []byte(revokedNote + "\n")
+	case custom:
+		entries, err := renderEntries(t.Data, valuesOf(k, a, c))
+		if err != nil {
+			return Shape{}, err
+		}
+		shape.Data = entries
+	default:
+		put(shape.Data, EntryCurrent, c.Current)
+		put(shape.Data, EntryPrevious, c.Previous)
+	}
+	put(shape.Data, EntryStaged, c.Staged)
+	return shape, nil
+}
+
+func put(data map[string][]byte, entry string, c Credential) {
+	if len(c.Material) > 0 {
+		data[entry] = c.Material
+	}
+}
+
+// ShapeDigest is the SHA-256 of all that a Secret with a template is rendered from but its material; empty for a key
+// without a template.
+func ShapeDigest(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
+	t := secretTemplate(k)
+	if t == nil {
+		return ""
+	}
+	text, err := json.Marshal(struct {
+		Template *v1alpha1.SecretTemplate
+		Values   templateValues
+	}{t, valuesOf(k, a, Contents{})})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// find looks for a known credential in a Secret's entries, whatever stands around it: by its hint, then by its digest.
+func find(data map[string][]byte, known v1alpha1.Credential) (Credential, bool) {
+	const longest = 300
+	for _, value := range data {
+		for start := 0; ; start++ {
+			i := bytes.Index(value[start:], []byte(known.Hint))
+			if i < 0 {
+				break
+			}
+			start += i
+			for end := min(start+longest, len(value)); end > start; end-- {
+				if m := Material(value[start:end]); m.SHA256() == known.SHA256 {
+					return Credential{Material: bytes.Clone(m), Identity: Identity{ID: known.ID, Hint: known.Hint}}, true
+				}
+			}
+		}
+	}
+	return Credential{}, false
+}
