@@ -11,11 +11,9 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,8 +34,8 @@ type APIKeyReconciler struct {
 	Random io.Reader
 	// Defaults are what the manager's flags say.
 	Defaults keys.Defaults
-	// Recorder takes the events.
-	Recorder events.EventRecorder
+	// Teller tells what happened.
+	Teller Teller
 
 	// creating has the names of the accounts whose creation is under way.
 	creating sync.Map
@@ -53,25 +51,40 @@ var errStale = errors.New("the facts have changed meanwhile")
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconcile runs one round for a key: observe, decide, perform, describe, patch, announce.
+// maxRounds bounds the rounds of one Reconcile. A rotation takes three.
+const maxRounds = 8
+
+// Reconcile runs rounds for a key until there is nothing to do: observe, decide, perform, describe, patch, announce. A
+// further round builds on the status that the one before has written, not on a cache that may not have heard of it.
 func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
 	facts, err := r.observe(ctx, key)
 	if err != nil {
-		return r.result(ctx, keys.Plan{}, err)
+		return r.result(ctx, time.Time{}, err)
 	}
-	plan := keys.Decide(facts)
-	log.FromContext(ctx).V(1).Info("Decided", "steps", plan.Steps, "why", plan.Why)
-	facts.Err = r.perform(ctx, &facts, plan.Steps)
+	for range maxRounds {
+		plan := keys.Decide(facts)
+		log.FromContext(ctx).V(1).Info("Decided", "steps", plan.Steps, "why", plan.Why)
+		wrote, err := r.round(ctx, &facts, plan)
+		if err != nil || !wrote {
+			return r.result(ctx, keys.Decide(facts).Next, err)
+		}
+	}
+	return r.result(ctx, keys.Decide(facts).Next, nil)
+}
+
+// round carries out a plan and tells of it: perform, describe, patch, announce. It says whether a further round may find
+// something to do.
+func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan keys.Plan) (bool, error) {
+	facts.Err = r.perform(ctx, facts, plan.Steps)
 	if stale(facts.Err) {
-		return r.result(ctx, plan, facts.Err)
+		return false, facts.Err
 	}
-	after := keys.Describe(facts)
-	if err := r.patch(ctx, key, after); err != nil {
-		return r.result(ctx, plan, errors.Join(facts.Err, err))
+	after := keys.Describe(*facts)
+	wrote, err := r.patch(ctx, facts, after)
+	if err != nil {
+		return false, errors.Join(facts.Err, err)
 	}
-	r.announce(key, keys.Announcements(key.Status, after))
-	facts.Key.Status = after
-	return r.result(ctx, keys.Plan{Next: keys.Decide(facts).Next}, facts.Err)
+	return wrote, facts.Err
 }
 
 // observe reads everything this round may look at. In a settled world it reads from the cache alone.
@@ -89,7 +102,7 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 			return facts, err
 		}
 	}
-	facts.Held, err = r.hold(ctx, facts.Key)
+	facts.Held, err = r.hold(ctx, facts.Key, facts.Account)
 	return facts, err
 }
 
@@ -124,7 +137,7 @@ var (
 
 // hold says what the key's Secret holds. The Secret itself is read only if its metadata is not what the status
 // remembers: after a restart with unchanged Secrets none is.
-func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey) (keys.Held, error) {
+func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.Held, error) {
 	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
 	err := r.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &seen)
 	if client.IgnoreNotFound(err) != nil {
@@ -134,52 +147,33 @@ func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey) (keys
 	switch {
 	case apierrors.IsNotFound(err) && ref == nil:
 		return keys.Held{Possession: keys.HeldNothing}, nil // creation tells if that is wrong
-	case err == nil && ref != nil && ref.ResourceVersion == seen.ResourceVersion:
+	case err == nil && ref != nil && ref.ResourceVersion == seen.ResourceVersion &&
+		seen.Annotations[keys.AnnotationShape] == keys.ShapeDigest(key, account):
 		return keys.Remembered(key), nil
 	}
-	held, _, err := r.look(ctx, key)
+	held, _, _, err := r.look(ctx, key, account)
 	return held, err
 }
 
-// look reads the key's Secret from the API server and says what it holds.
-func (r *APIKeyReconciler) look(ctx context.Context, key *v1alpha1.APIKey) (keys.Held, *corev1.Secret, error) {
-	var secret corev1.Secret
-	err := r.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &secret)
-	if apierrors.IsNotFound(err) {
-		return keys.Held{Possession: keys.HeldNothing}, nil, nil
+// patch writes the status if it changed, provided that nobody wrote the key meanwhile, and announces what changed.
+func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v1alpha1.APIKeyStatus) (bool, error) {
+	if equality.Semantic.DeepEqual(facts.Key.Status, after) {
+		return false, nil
 	}
-	if err != nil {
-		return keys.Held{}, nil, &keys.PublicError{Sentence: "Could not read Secret " + keys.SecretName(key), Err: err}
-	}
-	return inspect(&secret, key), &secret, nil
-}
-
-// patch writes the status if it changed, provided that nobody wrote the key meanwhile.
-func (r *APIKeyReconciler) patch(ctx context.Context, key *v1alpha1.APIKey, after v1alpha1.APIKeyStatus) error {
-	if equality.Semantic.DeepEqual(key.Status, after) {
-		return nil
-	}
-	next := key.DeepCopy()
+	next := facts.Key.DeepCopy()
 	next.Status = after
 	if err := r.Status().Update(ctx, next); err != nil {
-		return fmt.Errorf("write the status of APIKey %s: %w", key.Name, err)
+		return false, fmt.Errorf("write the status of APIKey %s: %w", next.Name, err)
 	}
-	return nil
+	r.Teller.announce(next, keys.Announcements(*facts, after))
+	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
+	facts.Key = next
+	facts.Held.Minted, facts.Held.StagedNow = false, false
+	return true, nil
 }
 
-// announce tells what happened, once its record is written.
-func (r *APIKeyReconciler) announce(key *v1alpha1.APIKey, list []keys.Event) {
-	for _, e := range list {
-		kind := corev1.EventTypeNormal
-		if e.Warning {
-			kind = corev1.EventTypeWarning
-		}
-		r.Recorder.Eventf(key, nil, kind, e.Reason, e.Action, "%s", e.Note)
-	}
-}
-
-// result turns what came of a round into when to run the next.
-func (r *APIKeyReconciler) result(ctx context.Context, plan keys.Plan, err error) (ctrl.Result, error) {
+// result turns what came of the rounds into when to run the next.
+func (r *APIKeyReconciler) result(ctx context.Context, next time.Time, err error) (ctrl.Result, error) {
 	switch {
 	case stale(err):
 		log.FromContext(ctx).V(1).Info("Facts were stale", "cause", err.Error())
@@ -187,5 +181,5 @@ func (r *APIKeyReconciler) result(ctx context.Context, plan keys.Plan, err error
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: wait(plan.Next, r.Clock.Now())}, nil
+	return ctrl.Result{RequeueAfter: wait(next, r.Clock.Now())}, nil
 }

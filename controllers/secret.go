@@ -13,17 +13,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// newSecret is the Secret of a key with its first credential.
-func newSecret(key *v1alpha1.APIKey, material keys.Material) *corev1.Secret {
+// newSecret is the Secret of a key in the shape given.
+func newSecret(key *v1alpha1.APIKey, shape keys.Shape) *corev1.Secret {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: key.Namespace, Name: keys.SecretName(key),
 			OwnerReferences: []metav1.OwnerReference{controllerReference(key)},
 		},
-		Type: corev1.SecretTypeOpaque,
+		Type: corev1.SecretType(shape.Type),
 	}
-	fill(secret, material)
-	dress(secret, key)
+	apply(secret, shape)
 	return secret
 }
 
@@ -36,59 +35,23 @@ func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
 	}
 }
 
-// fill makes material the current entry, and the only one with material in it.
-func fill(secret *corev1.Secret, material keys.Material) {
-	if secret.Data == nil {
-		secret.Data = map[string][]byte{}
-	}
-	secret.Data[keys.EntryCurrent] = material
-	delete(secret.Data, keys.EntryPrevious)
-	delete(secret.Data, keys.EntryRevoked)
+// apply gives a Secret a shape. Labels and annotations that others put on stay; entries that others put in do not.
+func apply(secret *corev1.Secret, shape keys.Shape) {
+	secret.Labels = merged(secret.Labels, shape.Labels)
+	delete(secret.Annotations, keys.AnnotationShape) // a shape without a template has none
+	secret.Annotations = merged(secret.Annotations, shape.Annotations)
+	secret.Data = shape.Data
 }
 
-// emptySecret takes all material out and says why.
-func emptySecret(secret *corev1.Secret) {
-	delete(secret.Data, keys.EntryCurrent)
-	delete(secret.Data, keys.EntryPrevious)
-	if secret.Data == nil {
-		secret.Data = map[string][]byte{}
+func merged(all, ours map[string]string) map[string]string {
+	if all == nil {
+		return ours
 	}
-	secret.Data[keys.EntryRevoked] = []byte("This API key was revoked for good; it has no credential any more.\n")
+	maps.Copy(all, ours)
+	return all
 }
 
-// dress puts the labels on that the manager finds its Secrets by.
-func dress(secret *corev1.Secret, key *v1alpha1.APIKey) {
-	if secret.Labels == nil {
-		secret.Labels = map[string]string{}
-	}
-	maps.Copy(secret.Labels, keys.SecretLabels(key))
-}
-
-// inspect says what a Secret holds for a key.
-func inspect(secret *corev1.Secret, key *v1alpha1.APIKey) keys.Held {
-	held := keys.Held{Possession: possession(secret, key), ResourceVersion: secret.ResourceVersion}
-	if held.Possession != keys.HeldOwned {
-		return held
-	}
-	if material := keys.Material(secret.Data[keys.EntryCurrent]); len(material) > 0 {
-		held.SHA256 = material.SHA256()
-		held.Identity, _ = keys.ParseToken(material)
-	}
-	for name, value := range keys.SecretLabels(key) {
-		held.Drifted = held.Drifted || secret.Labels[name] != value
-	}
-	return held
-}
-
-func possession(secret *corev1.Secret, key *v1alpha1.APIKey) keys.Possession {
-	owner := metav1.GetControllerOf(secret)
-	switch {
-	case owner == nil:
-		return keys.HeldForeign
-	case owner.UID == key.UID:
-		return keys.HeldOwned
-	case owner.APIVersion == v1alpha1.GroupVersion.String() && owner.Kind == "APIKey" && owner.Name == key.Name:
-		return keys.HeldLeftover
-	}
-	return keys.HeldForeign
+// shapeOf is the shape a Secret has.
+func shapeOf(secret *corev1.Secret) keys.Shape {
+	return keys.Shape{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
 }

@@ -29,13 +29,17 @@ type Options struct {
 	Defaults keys.Defaults
 	// MaxConcurrentReconciles is how many keys, and how many accounts, are worked on at once.
 	MaxConcurrentReconciles int
+	// Mailer sends mail before keys expire; nil: there is no mail server.
+	Mailer Mailer
+	// Count is told what happened to keys, for metrics; nil: nobody counts.
+	Count func([]keys.Event)
 	// Recorder takes the events; nil: the manager's own.
 	Recorder events.EventRecorder
 	// SkipNameValidation lets a test run several managers in one process.
 	SkipNameValidation bool
 }
 
-// Setup adds both reconcilers to a manager.
+// Setup adds the reconcilers to a manager.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Recorder == nil {
 		o.Recorder = mgr.GetEventRecorder("apikey-manager")
@@ -43,8 +47,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
+	teller := Teller{Recorder: o.Recorder, Count: o.Count}
 	k := &APIKeyReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Defaults: o.Defaults, Recorder: o.Recorder,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Defaults: o.Defaults, Teller: teller,
 	}
 	if err := k.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)
@@ -52,6 +57,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	a := &AccountReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Defaults: o.Defaults}
 	if err := a.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the Account controller: %w", err)
+	}
+	m := &MailReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Mailer: o.Mailer, Teller: teller}
+	if err := m.setup(mgr, o); err != nil {
+		return fmt.Errorf("set up the mail controller: %w", err)
 	}
 	return nil
 }

@@ -53,6 +53,43 @@ func (r *AccountReconciler) setup(mgr ctrl.Manager, o Options) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
+// mailWorkers is how many mail servers' answers are waited for at once.
+const mailWorkers = 4
+
+func (r *MailReconciler) setup(mgr ctrl.Manager, o Options) error {
+	options := controllerOptions(o)
+	options.MaxConcurrentReconciles = mailWorkers
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("apikey-mail").
+		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: concernsMail})).
+		Watches(&v1alpha1.Account{}, accountSpecHandler(r), builder.WithPredicates(predicate.GenerationChangedPredicate{}, exceptCreation)).
+		WithOptions(options).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// concernsMail is whether an update of a key may change when people are to be told.
+func concernsMail(e event.UpdateEvent) bool {
+	was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+	return was.Generation != is.Generation || was.Status.State != is.Status.State ||
+		!was.Status.ExpirationTime.Equal(is.Status.ExpirationTime)
+}
+
+// accountSpecHandler wakes all keys of an account.
+func accountSpecHandler(reader client.Reader) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		list, err := keysOf(ctx, reader, keys.IndexAccount, o.GetName())
+		if err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of an account", "account", o.GetName())
+			return nil
+		}
+		found := make([]reconcile.Request, len(list))
+		for i, k := range list {
+			found[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(k)}
+		}
+		return found
+	})
+}
+
 func controllerOptions(o Options) controller.Options {
 	return controller.Options{MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation}
 }

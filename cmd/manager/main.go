@@ -8,7 +8,6 @@ package main
 import (
 	"fmt"
 	"os"
-
 	// Accounts name IANA time zones; the image has no zone files.
 	_ "time/tzdata"
 

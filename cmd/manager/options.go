@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,7 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/notify"
 )
 
 // options are the flags.
@@ -36,6 +39,8 @@ type options struct {
 	webhookService string
 	webhookConfig  string
 	webhookSecret  string
+
+	mail notify.Options
 
 	log zap.Options
 }
@@ -84,6 +89,14 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.webhookConfig, "webhook-configuration", "apikey-manager", "`name` of the ValidatingWebhookConfiguration that gets the certificate's authority")
 	f.StringVar(&o.webhookSecret, "webhook-secret", "apikey-manager-webhook-tls", "`name` of the Secret that keeps the webhook's certificate")
 
+	f.StringVar(&o.mail.Host, "smtp-host", "", "`name` of the mail server that takes mails before keys expire; without it none are sent")
+	f.IntVar(&o.mail.Port, "smtp-port", 0, "port of the mail server: 587, 465 or 25 unless said, by --smtp-tls")
+	f.StringVar(&o.mail.Username, "smtp-username", "", "user name at the mail server")
+	f.StringVar(&o.mail.PasswordFile, "smtp-password-file", "", "`file` with the password at the mail server; read again for each connection")
+	f.StringVar(&o.mail.From, "smtp-from", "", "sender's `address`, such as API keys <api-keys@example.com>")
+	f.StringVar((*string)(&o.mail.TLS), "smtp-tls", string(notify.TLSStart), "how the connection is protected: starttls, implicit or none")
+	f.StringVar(&o.mail.CAFile, "smtp-ca-file", "", "`file` with the certificates that may vouch for the mail server; the system's unless said")
+
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.log.BindFlags(zapFlags)
 	f.AddGoFlagSet(zapFlags)
@@ -108,6 +121,20 @@ func (o *options) defaults() keys.Defaults {
 	return keys.Defaults{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
 	}
+}
+
+// mailer returns what sends mail; nil if there is no mail server.
+func (o *options) mailer() (controllers.Mailer, error) {
+	if o.mail.Host == "" {
+		return nil, nil //nolint:nilnil // nil is the mail server that was not given
+	}
+	const perMail = 30 * time.Second
+	o.mail.Timeout = perMail
+	sender, err := notify.New(o.mail)
+	if err != nil {
+		return nil, fmt.Errorf("--smtp-...: %w", err)
+	}
+	return mailer{sender: sender}, nil
 }
 
 func envOr(name, fallback string) string {

@@ -45,8 +45,17 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
+	mailer, err := o.mailer()
+	if err != nil {
+		return err
+	}
+	happenings, err := telemetry.NewHappenings(metrics.Registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Clock: clock.RealClock{}, Random: rand.Reader, Defaults: o.defaults(), MaxConcurrentReconciles: o.concurrency,
+		Mailer: mailer, Count: happenings.Count,
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,328 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+func TestReconcile_IssuesWithTwoWrites(t *testing.T) {
+	t.Parallel()
+	key := keystest.Key("web", keystest.Label("shop"))
+	w := newWorld(t, keystest.Acct("acme"), key)
+	if _, err := w.accountRoundOf("acme"); err != nil {
+		t.Fatal(err)
+	}
+	w.writes = nil
+	if _, err := w.roundOf("web"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"create Secret web", "update status of APIKey web"}, w.writes); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	if len(w.reads) > 0 {
+		t.Errorf("read past the cache: %q", w.reads)
+	}
+	w.expectSound("web")
+	want := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Labels: map[string]string{"app.kubernetes.io/managed-by": "apikey-manager", "apikey-manager.io/account": "acme"},
+		},
+		Type: corev1.SecretTypeOpaque,
+	}
+	got := w.secret("web")
+	if diff := cmp.Diff(want.Labels, got.Labels); diff != "" || got.Type != want.Type || len(got.Data) != 1 {
+		t.Errorf("Secret has labels, type %s and %d entries (-want +got):\n%s", got.Type, len(got.Data), diff)
+	}
+	if told := w.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal Issued ") {
+		t.Errorf("events: %q", told)
+	}
+}
+
+func TestReconcile_ASettledKeyCostsNothing(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Acct("acme", keystest.MaxKeys(3)), keystest.Key("web", keystest.Label("shop")), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)),
+		keystest.Key("gone", keystest.State(v1alpha1.KeyStateRevoked)), keystest.Key("waits", keystest.Created(at(time.Second))))(t)
+	for range 3 {
+		w.pass()
+	}
+	if len(w.writes)+len(w.reads) > 0 {
+		t.Errorf("writes %q, reads past the cache %q", w.writes, w.reads)
+	}
+	if told := w.told(); len(told) > 0 {
+		t.Errorf("events: %q", told)
+	}
+}
+
+func TestReconcile_AnEventFollowsTheStatusOnly(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
+	w.fault = func(int) fault { return faultBefore }
+	if _, err := w.roundOf("web"); !errors.Is(err, errInjected) {
+		t.Errorf("got %v, want the failure, to be tried again", err)
+	}
+	if told := w.told(); len(told) > 0 {
+		t.Errorf("told %q of what is not written", told)
+	}
+	w.fault = func(int) fault { return faultNone }
+	w.settle()
+	if told := w.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal Deactivated ") {
+		t.Errorf("events: %q", told)
+	}
+}
+
+func TestReconcile_AFailedStepIsSaidInTheStatus(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+	if _, err := w.accountRoundOf("acme"); err != nil {
+		t.Fatal(err)
+	}
+	w.writes = nil
+	w.fault = func(n int) fault {
+		if n == 1 {
+			return faultBefore
+		}
+		return faultNone
+	}
+	if _, err := w.roundOf("web"); !errors.Is(err, errInjected) {
+		t.Errorf("got %v, want the failure, to be tried again", err)
+	}
+	ready := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionReady)
+	want := "Could not create Secret web with a new Token: the API server did not answer"
+	if ready == nil || ready.Reason != v1alpha1.ReasonWriteFailed || ready.Message != want {
+		t.Errorf("Ready is %+v, want %s: %s", ready, v1alpha1.ReasonWriteFailed, want)
+	}
+	w.settle()
+	w.expectSound("web")
+}
+
+func TestReconcile_ASecretOfSomebodyElseIsNeverTouched(t *testing.T) {
+	t.Parallel()
+	yes := true
+	for name, owners := range map[string][]metav1.OwnerReference{
+		"nobody's":              nil,
+		"of a Deployment":       {{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", UID: "other", Controller: &yes}},
+		"of another key":        {{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "other", UID: "other", Controller: &yes}},
+		"owned, not controlled": {{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "web", UID: "uid-web"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			foreign := &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", OwnerReferences: owners},
+				Data:       map[string][]byte{keys.EntryCurrent: keystest.MaterialOf("theirs")},
+			}
+			w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"), keystest.Key("fine"), foreign)
+			w.settle()
+			if got := w.secret("web"); !cmp.Equal(got, foreign) {
+				t.Errorf("the Secret was touched: %s", cmp.Diff(foreign.ObjectMeta, got.ObjectMeta))
+			}
+			k := w.key("web")
+			if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonSecretConflict {
+				t.Errorf("Stalled is %+v, want %s", c, v1alpha1.ReasonSecretConflict)
+			}
+			if len(k.Status.Credentials) > 0 {
+				t.Errorf("the key took %+v for its own", k.Status.Credentials)
+			}
+			w.expectSound("fine")
+			result, err := w.roundOf("web")
+			if err != nil || result.RequeueAfter != time.Minute {
+				t.Errorf("looks again in %s, %v; want a minute: nobody tells when such a Secret goes", result.RequeueAfter, err)
+			}
+			w.must(w.client.Delete(t.Context(), w.secret("web")))
+			w.settle()
+			w.expectSound("web")
+		})
+	}
+}
+
+func TestReconcile_ALeftoverOfTheKeyBeforeIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	w.must(w.client.Delete(t.Context(), w.key("web")))
+	w.add(keystest.Key("web", keystest.UID("uid-again")))
+	w.settle()
+	k := w.key("web")
+	if len(k.Status.Credentials) > 0 || w.secret("web") == nil || metav1.IsControlledBy(w.secret("web"), k) {
+		t.Errorf("the leftover was taken over: %+v", k.Status)
+	}
+	w.must(w.client.Delete(t.Context(), w.secret("web")))
+	w.settle()
+	w.expectSound("web")
+}
+
+func TestReconcile_ACacheThatMissesTheSecretDoesNotMintTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+	w.fault = func(n int) fault { // the manager dies between the Secret and the status
+		if strings.HasPrefix(w.writes[n-1], "create Secret") {
+			return faultDies
+		}
+		return faultNone
+	}
+	if !w.settleOrDie() {
+		t.Fatal("no Secret was created")
+	}
+	w.fault = func(int) fault { return faultNone }
+	left := string(w.secret("web").Data[keys.EntryCurrent])
+	w.hidden = func(o client.Object, _ client.ObjectKey) bool {
+		return o.GetObjectKind().GroupVersionKind().Kind == "Secret"
+	}
+	w.writes = nil
+	if _, err := w.roundOf("web"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"create Secret web", "update status of APIKey web"}, w.writes); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	w.expectSound("web")
+	if string(w.secret("web").Data[keys.EntryCurrent]) != left {
+		t.Error("the key in the Secret changed")
+	}
+}
+
+func TestReconcile_AStaleKeyOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	stale := w.key("web")
+	// Somebody empties the Secret, and another manager replaces what was in it.
+	s := w.secret("web")
+	s.Data = nil
+	w.must(w.client.Update(t.Context(), s))
+	w.settle()
+	w.expectSound("web")
+	version := w.secret("web").ResourceVersion
+	w.writes = nil
+	result, err := w.keys().Reconcile(t.Context(), stale)
+	if err != nil || result.RequeueAfter != staleWait {
+		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleWait)
+	}
+	if len(w.writes) > 0 || w.secret("web").ResourceVersion != version {
+		t.Errorf("wrote %q on stale facts", w.writes)
+	}
+	w.expectSound("web")
+}
+
+func TestReconcile_AConflictIsRunAgainInSilence(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	stale := w.key("web")
+	stale.Spec.State = v1alpha1.KeyStateInactive
+	w.change("web", keystest.Label("new"))
+	result, err := w.keys().Reconcile(t.Context(), stale)
+	if err != nil || result.RequeueAfter != staleWait {
+		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleWait)
+	}
+	if told := w.told(); len(told) > 0 {
+		t.Errorf("events: %q", told)
+	}
+}
+
+func TestReconcile_AnUnreadableSecretIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	s := w.secret("web")
+	s.Data[keys.EntryCurrent] = []byte("of my own")
+	w.must(w.client.Update(t.Context(), s))
+	w.broken = errInjected
+	if _, err := w.roundOf("web"); !errors.Is(err, errInjected) {
+		t.Errorf("got %v, want the failure, to be tried again", err)
+	}
+	if len(w.writes) > 0 {
+		t.Errorf("wrote %q without knowing", w.writes)
+	}
+	w.broken = nil
+	w.settle()
+	w.expectSound("web")
+}
+
+func TestReconcile_TheSecretIsReadOnlyWhenItChanged(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	w.change("web", keystest.Label("new"))
+	w.settle()
+	if len(w.reads) > 0 {
+		t.Errorf("read past the cache: %q", w.reads)
+	}
+	s := w.secret("web")
+	s.Annotations = map[string]string{"mine": "stays"}
+	w.must(w.client.Update(t.Context(), s))
+	w.settle()
+	if diff := cmp.Diff([]string{"*v1.Secret default/web"}, w.reads); diff != "" {
+		t.Errorf("reads past the cache (-want +got):\n%s", diff)
+	}
+	w.expectSound("web")
+	if w.secret("web").Annotations["mine"] != "stays" {
+		t.Error("the annotation is gone")
+	}
+}
+
+func TestReconcile_TimeAloneWakesAKey(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web", keystest.Expiring(at(90*time.Second))))(t)
+	w.clock.SetTime(at(30*time.Second + 400*time.Millisecond))
+	result, err := w.roundOf("web")
+	if want := 59600 * time.Millisecond; err != nil || result.RequeueAfter != want {
+		t.Errorf("wakes in %s, %v; want %s, to the instant", result.RequeueAfter, err, want)
+	}
+	w.clock.SetTime(at(90*time.Second - time.Millisecond))
+	if _, err := w.roundOf("web"); err != nil || w.key("web").Status.State != v1alpha1.StateActive {
+		t.Errorf("a millisecond early it is %s, %v", w.key("web").Status.State, err)
+	}
+	w.clock.SetTime(at(90 * time.Second))
+	if _, err := w.roundOf("web"); err != nil || w.key("web").Status.State != v1alpha1.StateExpired {
+		t.Errorf("at the instant it is %s, %v", w.key("web").Status.State, err)
+	}
+	if got := w.key("web").Status.History; len(got) != 2 || !got[1].Time.Time.Equal(at(90*time.Second)) {
+		t.Errorf("history: %+v", got)
+	}
+}
+
+func TestReconcile_ARevokedKeyKeepsAnEmptySecret(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	w.change("web", keystest.State(v1alpha1.KeyStateRevoked))
+	w.settle()
+	s := w.secret("web")
+	if len(s.Data) != 1 || len(s.Data[keys.EntryRevoked]) == 0 || !metav1.IsControlledBy(s, w.key("web")) {
+		t.Errorf("the Secret has entries %v", slices.Sorted(maps.Keys(s.Data)))
+	}
+	w.must(w.client.Delete(t.Context(), s))
+	w.writes = nil
+	w.settle()
+	if w.secret("web") != nil {
+		t.Error("a revoked key got another Secret")
+	}
+}
+
+func TestReconcile_RandomnessThatFailsIsNoKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+	if _, err := w.accountRoundOf("acme"); err != nil {
+		t.Fatal(err)
+	}
+	r := w.keys()
+	r.Random = strings.NewReader("too short")
+	if _, err := r.Reconcile(t.Context(), w.key("web")); err == nil {
+		t.Error("no error")
+	}
+	if w.secret("web") != nil {
+		t.Error("a Secret was made from bad randomness")
+	}
+}

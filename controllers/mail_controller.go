@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Mailer sends a mail to each of its addresses, and says what came of each. It bounds its own time.
+type Mailer interface {
+	Send(ctx context.Context, mail keys.Mail) []keys.Delivery
+}
+
+// MailReconciler tells people that a key is about to expire. It has workers of its own, so that a mail server that
+// hangs keeps no key waiting, and of the status it writes notifications and history alone.
+type MailReconciler struct {
+	client.Client
+	// Live reads from the API server itself, past the cache.
+	Live client.Reader
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Mailer sends; nil: there is no mail server.
+	Mailer Mailer
+	// Teller tells what happened.
+	Teller Teller
+}
+
+// Reconcile claims what is due, sends it, and settles it. The claim builds on what the API server has, so that a stale
+// cache sends nothing twice.
+func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
+	facts, err := r.observe(ctx, key)
+	if err != nil {
+		return r.result(time.Time{}, err)
+	}
+	plan := keys.DecideMail(facts, r.Mailer != nil)
+	if err := r.patch(ctx, facts.Key, plan.Notifications); err != nil {
+		return r.result(time.Time{}, err)
+	}
+	if plan.Send == nil {
+		return r.result(plan.Next, nil)
+	}
+	deliveries := r.Mailer.Send(ctx, *plan.Send)
+	facts.Now = r.now()
+	ctx = context.WithoutCancel(ctx) // what was sent is recorded also when the manager is told to stop
+	err = r.patch(ctx, facts.Key, keys.SettleMail(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
+	if stale(err) { // somebody wrote the key meanwhile: the outcome must not be lost with the claim
+		err = r.settleLater(ctx, facts.Key, *plan.Send, deliveries)
+	}
+	return r.result(keys.DecideMail(facts, true).Next, err)
+}
+
+// settleTries bounds how often an outcome is written again after a conflict.
+const settleTries = 5
+
+// settleLater records an outcome on the key as it is now.
+func (r *MailReconciler) settleLater(ctx context.Context, key *v1alpha1.APIKey, mail keys.Mail, deliveries []keys.Delivery) error {
+	var err error
+	for range settleTries {
+		var live v1alpha1.APIKey
+		if err = r.Live.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID {
+			return client.IgnoreNotFound(err)
+		}
+		if err = r.patch(ctx, &live, keys.SettleMail(live.Status.Notifications, mail, deliveries, r.now())); !stale(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func (r *MailReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
+	facts := keys.Facts{Key: key.DeepCopy(), Now: r.now()}
+	var account v1alpha1.Account
+	err := r.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
+	if client.IgnoreNotFound(err) != nil {
+		return facts, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
+	}
+	if err == nil {
+		facts.Account = &account
+	}
+	return facts, nil
+}
+
+// patch writes notifications and the history of them if they changed, and announces what changed. The write fails if
+// the key is not what it was when it was read.
+func (r *MailReconciler) patch(ctx context.Context, key *v1alpha1.APIKey, list []v1alpha1.NotificationStatus) error {
+	before := key.Status.Notifications
+	if equality.Semantic.DeepEqual(before, list) {
+		return nil
+	}
+	happened := keys.AnnounceMail(before, list)
+	key.Status.Notifications = list
+	key.Status.History = keys.Remember(key.Status.History, happened, r.now())
+	if err := r.Status().Update(ctx, key); err != nil {
+		return fmt.Errorf("write the notifications of APIKey %s: %w", key.Name, err)
+	}
+	r.Teller.announce(key, happened)
+	return nil
+}
+
+func (r *MailReconciler) now() time.Time { return r.Clock.Now().UTC().Truncate(time.Second) }
+
+func (r *MailReconciler) result(next time.Time, err error) (ctrl.Result, error) {
+	switch {
+	case stale(err):
+		return ctrl.Result{RequeueAfter: staleWait}, nil
+	case err != nil:
+		return ctrl.Result{}, err
+	case next.IsZero():
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{RequeueAfter: wait(next, r.Clock.Now())}, nil
+}

@@ -1,0 +1,193 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// woken is a queue that notes what is put into it.
+type woken struct {
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+	names  []string
+	delays []time.Duration
+}
+
+func (w *woken) Add(r reconcile.Request) { w.AddAfter(r, 0) }
+
+func (w *woken) AddAfter(r reconcile.Request, d time.Duration) {
+	w.names = append(w.names, r.String())
+	w.delays = append(w.delays, d)
+}
+
+// household is an account with a key in a slot, one that waits, and a key of another account in the same namespace.
+func household(t *testing.T) (w *world, holder, waits *v1alpha1.APIKey) {
+	t.Helper()
+	holder, waits = keystest.Key("holder", keystest.Label("shop")), keystest.Key("waits", keystest.Label("shop"))
+	w = newWorld(t, keystest.Acct("acme", keystest.Slots(holder)), holder, waits, keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop")))
+	return w, holder, waits
+}
+
+func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
+	t.Parallel()
+	w, holder, waits := household(t)
+	h := w.keys().accountHandler()
+	was := keystest.Acct("acme", keystest.Slots(holder))
+	update := func(change func(*v1alpha1.Account)) func(*woken) {
+		is := was.DeepCopy()
+		change(is)
+		return func(q *woken) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
+	}
+	both := []string{"default/holder", "default/waits"}
+	for name, tc := range map[string]struct {
+		do   func(*woken)
+		want []string
+	}{
+		"it appears":          {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, both},
+		"it was there before": {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q) }, nil},
+		"it goes":             {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, both},
+		"its spec changes":    {update(func(a *v1alpha1.Account) { a.Generation++ }), both},
+		"only counts change":  {update(func(a *v1alpha1.Account) { a.Status.Keys = &v1alpha1.KeyCounts{Usage: "1/5"} }), nil},
+		"another gets a slot": {update(func(a *v1alpha1.Account) { a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(waits, "9")) }), []string{"default/waits"}},
+		"a slot comes free":   {update(func(a *v1alpha1.Account) { a.Status.Slots = nil }), both},
+		"a grant is renewed":  {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Grant = "9" }), both},
+		"a label is recorded": {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Label = "new" }), both},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := &woken{}
+			tc.do(q)
+			slices.Sort(q.names)
+			if diff := cmp.Diff(tc.want, q.names); diff != "" {
+				t.Errorf("woken (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWatches_ALabelThatIsGivenUpWakesThoseWhoWantIt(t *testing.T) {
+	t.Parallel()
+	w, holder, _ := household(t)
+	h := w.keys().siblingHandler()
+	both := []string{"default/holder", "default/waits"}
+	update := func(was, is *v1alpha1.APIKey) func(*woken) {
+		return func(q *woken) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
+	}
+	unnamed := keystest.Key("unnamed")
+	for name, tc := range map[string]struct {
+		do   func(*woken)
+		want []string
+	}{
+		"its key goes":           {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: holder}, q) }, both},
+		"its key is renamed":     {update(holder, keystest.Key("holder", keystest.Label("new"))), both},
+		"its key drops it":       {update(holder, keystest.Key("holder")), both},
+		"something else changes": {update(holder, keystest.Key("holder", keystest.Label("shop"), keystest.Scopes("a"))), nil},
+		"a key takes it":         {update(unnamed, keystest.Key("unnamed", keystest.Label("shop"))), nil},
+		"a key without one goes": {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: unnamed}, q) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := &woken{}
+			tc.do(q)
+			slices.Sort(q.names)
+			if diff := cmp.Diff(tc.want, q.names); diff != "" {
+				t.Errorf("woken (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWatches_AKeyWakesItsAccount(t *testing.T) {
+	t.Parallel()
+	h := keyHandler()
+	was := keystest.Key("web")
+	update := func(options ...keystest.KeyOption) func(*woken) {
+		is := keystest.Key("web", options...)
+		return func(q *woken) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
+	}
+	for name, tc := range map[string]struct {
+		do   func(*woken)
+		want time.Duration // 0: not at all
+	}{
+		"it appears":           {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, admissionWindow},
+		"it was there before":  {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q) }, 0},
+		"it goes":              {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, admissionWindow},
+		"its spec changes":     {update(keystest.Generation(2)), admissionWindow},
+		"it gives its slot":    {update(keystest.Released("7")), admissionWindow},
+		"its state changes":    {update(keystest.Observed(v1alpha1.StateActive)), countsWindow},
+		"its condition change": {update(keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.KeyID = "x" })), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := &woken{}
+			tc.do(q)
+			switch {
+			case tc.want == 0 && len(q.names) > 0:
+				t.Errorf("woke %q", q.names)
+			case tc.want > 0 && !slices.Equal(q.delays, []time.Duration{tc.want}):
+				t.Errorf("woke %q after %v, want once after %s", q.names, q.delays, tc.want)
+			}
+		})
+	}
+}
+
+func TestWatches_ANamespaceWakesItsKeysAndTheirAccounts(t *testing.T) {
+	t.Parallel()
+	w, _, _ := household(t)
+	was := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	for name, tc := range map[string]struct {
+		handler handler.EventHandler
+		want    []string
+	}{
+		"keys":     {w.keys().namespaceHandler(), []string{"default/holder", "default/other", "default/waits"}},
+		"accounts": {w.accounts().namespaceHandler(), []string{"/acme", "/zeta"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := &woken{}
+			tc.handler.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: was}, q)
+			slices.Sort(q.names)
+			if diff := cmp.Diff(tc.want, slices.Compact(q.names)); diff != "" {
+				t.Errorf("woken (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	now := keystest.Epoch
+	for name, tc := range map[string]struct {
+		next     time.Time
+		min, max time.Duration
+	}{
+		"never: the healing round, spread out":        {time.Time{}, 54 * time.Minute, time.Hour},
+		"in a day: the healing round":                 {now.Add(24 * time.Hour), 54 * time.Minute, time.Hour},
+		"in a minute: to the instant":                 {now.Add(time.Minute), time.Minute, time.Minute},
+		"in a moment: to the instant":                 {now.Add(30 * time.Millisecond), 30 * time.Millisecond, 30 * time.Millisecond},
+		"now: not never, which is what zero would be": {now, shortestWait, shortestWait},
+		"a moment ago":                                {now.Add(-time.Second), shortestWait, shortestWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := wait(tc.next, now); got < tc.min || got > tc.max {
+				t.Errorf("got %s, want %s to %s", got, tc.min, tc.max)
+			}
+		})
+	}
+}

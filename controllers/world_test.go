@@ -1,0 +1,418 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	testingclock "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// world is an API server in memory, and reconcilers that are run by hand.
+type world struct {
+	t      *testing.T
+	client client.WithWatch
+	clock  *testingclock.FakePassiveClock
+	random *keystest.Bytes
+	events *events.FakeRecorder
+	uids   int
+
+	// fault says what becomes of the n-th write, counted from 1.
+	fault func(n int) fault
+	// hidden is whether the reconcilers' cache has not heard of an object yet.
+	hidden func(client.Object, client.ObjectKey) bool
+	// broken is why a read from the API server itself fails.
+	broken error
+
+	writes []string // what was written, and what was tried
+	reads  []string // what was read past the cache
+	minted []keys.Material
+}
+
+// fault is what becomes of a write.
+type fault int
+
+const (
+	faultNone   fault = iota
+	faultBefore       // it does not reach the API server
+	faultAfter        // it is carried out, and the answer is lost
+	faultDies         // it is carried out, and the manager dies
+)
+
+var (
+	errInjected = errors.New("injected: connection refused")
+	errDied     = errors.New("injected: the manager died")
+)
+
+func newWorld(t *testing.T, objects ...client.Object) *world {
+	t.Helper()
+	w := &world{
+		t: t, clock: testingclock.NewFakePassiveClock(keystest.Epoch), random: &keystest.Bytes{Seed: t.Name()},
+		events: events.NewFakeRecorder(1000),
+		fault:  func(int) fault { return faultNone },
+		hidden: func(client.Object, client.ObjectKey) bool { return false },
+	}
+	scheme, err := NewScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := fake.NewClientBuilder().WithScheme(scheme).WithGlobalResourceVersionCounter().
+		WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{})
+	for name, value := range keys.Indexes {
+		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string { return nonEmpty(value(o.(*v1alpha1.APIKey))) })
+	}
+	w.client = b.Build()
+	for _, o := range objects {
+		w.add(o)
+	}
+	return w
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// add puts an object into the world, with its status.
+func (w *world) add(o client.Object) {
+	w.t.Helper()
+	if o.GetUID() == "" {
+		w.uids++
+		o.SetUID(types.UID(fmt.Sprint("uid-", w.uids)))
+	}
+	o.SetResourceVersion("")
+	status := o.DeepCopyObject().(client.Object)
+	w.must(w.client.Create(w.t.Context(), o))
+	switch status.(type) {
+	case *v1alpha1.APIKey, *v1alpha1.Account:
+		status.SetResourceVersion(o.GetResourceVersion())
+		w.must(w.client.Status().Update(w.t.Context(), status))
+		w.read(o)
+	}
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) read(o client.Object) {
+	w.t.Helper()
+	w.must(w.client.Get(w.t.Context(), client.ObjectKeyFromObject(o), o))
+}
+
+func (w *world) key(name string) *v1alpha1.APIKey {
+	w.t.Helper()
+	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	w.read(k)
+	return k
+}
+
+func (w *world) account(name string) *v1alpha1.Account {
+	w.t.Helper()
+	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	w.read(a)
+	return a
+}
+
+// secret is a key's Secret; nil: there is none.
+func (w *world) secret(name string) *corev1.Secret {
+	w.t.Helper()
+	s := &corev1.Secret{}
+	err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: "default", Name: name}, s)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	w.must(err)
+	return s
+}
+
+// change changes a key's spec as a user does.
+func (w *world) change(name string, change func(*v1alpha1.APIKey)) {
+	w.t.Helper()
+	k := w.key(name)
+	change(k)
+	k.Generation++
+	w.must(w.client.Update(w.t.Context(), k))
+}
+
+// setAccountState suspends the account, or brings it back.
+func (w *world) setAccountState(state v1alpha1.AccountState) {
+	w.t.Helper()
+	a := w.account("acme")
+	a.Spec.State = state
+	a.Generation++
+	w.must(w.client.Update(w.t.Context(), a))
+}
+
+// cached is what the reconcilers take for a cache: everything, except what is hidden. Its writes may fail.
+func (w *world) cached() client.WithWatch {
+	return interceptor.NewClient(w.client, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			if _, whole := o.(*corev1.Secret); whole {
+				w.t.Errorf("Secret %s was read through the cache, which then keeps the bytes of all Secrets", key)
+			}
+			if w.hidden(o, key) {
+				return apierrors.NewNotFound(corev1.Resource("hidden"), key.Name)
+			}
+			return c.Get(ctx, key, o, options...)
+		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			return w.write("create", o, func() error {
+				if o.GetUID() == "" {
+					w.uids++
+					o.SetUID(types.UID(fmt.Sprint("uid-", w.uids)))
+				}
+				return c.Create(ctx, o, options...)
+			})
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.UpdateOption) error {
+			return w.write("update", o, func() error { return c.Update(ctx, o, options...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			return w.write("patch", o, func() error { return c.Patch(ctx, o, p, options...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
+			return w.write("delete", o, func() error { return c.Delete(ctx, o, options...) })
+		},
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, options ...client.SubResourceUpdateOption) error {
+			return w.write("update "+sub+" of", o, func() error { return c.SubResource(sub).Update(ctx, o, options...) })
+		},
+	})
+}
+
+// live is what the reconcilers take for the API server itself.
+func (w *world) live() client.WithWatch {
+	return interceptor.NewClient(w.client, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			w.reads = append(w.reads, fmt.Sprintf("%T %s", o, key))
+			if w.broken != nil {
+				return w.broken
+			}
+			return c.Get(ctx, key, o, options...)
+		},
+	})
+}
+
+func (w *world) write(verb string, o client.Object, do func() error) error {
+	w.writes = append(w.writes, fmt.Sprintf("%s %s %s", verb, strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1alpha1."), "*v1."), o.GetName()))
+	if s, ok := o.(*corev1.Secret); ok {
+		w.minted = append(w.minted, slices.Clone(s.Data[keys.EntryCurrent]))
+	}
+	becomes := w.fault(len(w.writes))
+	if becomes == faultBefore {
+		return errInjected
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	switch becomes {
+	case faultAfter:
+		return errInjected
+	case faultDies:
+		panic(errDied)
+	case faultNone, faultBefore:
+	}
+	return nil
+}
+
+func (w *world) keys() *APIKeyReconciler {
+	return &APIKeyReconciler{
+		Client: w.cached(), Live: w.live(), Clock: w.clock, Random: w.random, Defaults: keystest.Defaults, Teller: Teller{Recorder: w.events},
+	}
+}
+
+func (w *world) accounts() *AccountReconciler {
+	return &AccountReconciler{Client: w.cached(), Live: w.live(), Clock: w.clock, Defaults: keystest.Defaults}
+}
+
+// roundOf runs one round for a key, and holds its status to what every status must be.
+func (w *world) roundOf(name string) (ctrl.Result, error) {
+	w.t.Helper()
+	r := w.keys()
+	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}})
+	w.lint()
+	return result, err
+}
+
+func (w *world) accountRoundOf(name string) (ctrl.Result, error) {
+	w.t.Helper()
+	r := w.accounts()
+	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
+	w.lint()
+	return result, err
+}
+
+// settle runs rounds for everything until nothing is written any more. Errors are tried again, as the queue does.
+func (w *world) settle() {
+	w.t.Helper()
+	const most = 50
+	for range most {
+		before, failed := len(w.writes), w.pass()
+		if len(w.writes) == before && !failed {
+			return
+		}
+	}
+	w.t.Fatalf("does not settle; the last writes were %q", w.writes[max(0, len(w.writes)-10):])
+}
+
+// pass runs a round for each key and account.
+func (w *world) pass() (failed bool) {
+	w.t.Helper()
+	var all v1alpha1.APIKeyList
+	w.must(w.client.List(w.t.Context(), &all))
+	for i := range all.Items {
+		if _, err := w.roundOf(all.Items[i].Name); err != nil {
+			failed = true
+		}
+	}
+	var accounts v1alpha1.AccountList
+	w.must(w.client.List(w.t.Context(), &accounts))
+	for i := range accounts.Items {
+		if _, err := w.accountRoundOf(accounts.Items[i].Name); err != nil {
+			failed = true
+		}
+	}
+	return failed
+}
+
+// settleOrDie is settle for a manager that may die on the way.
+func (w *world) settleOrDie() (died bool) {
+	w.t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			if p != errDied { //nolint:errorlint // the very value
+				panic(p)
+			}
+			died = true
+		}
+	}()
+	w.settle()
+	return false
+}
+
+var (
+	clockTime = regexp.MustCompile(`\d{2}:\d{2}|\d{4}-\d{2}-\d{2}T`)
+	oneWord   = regexp.MustCompile(`^[A-Z][A-Za-z]{1,39}$`)
+)
+
+// lint holds what is public to the rules for it: conditions are of this generation, reasons are one word, messages one
+// short sentence without time, and nothing has key material in it.
+func (w *world) lint() {
+	w.t.Helper()
+	var all v1alpha1.APIKeyList
+	w.must(w.client.List(w.t.Context(), &all))
+	for _, k := range all.Items {
+		for _, c := range k.Status.Conditions {
+			if c.ObservedGeneration != k.Status.ObservedGeneration {
+				w.t.Errorf("key %s: condition %s is of generation %d, the status of %d", k.Name, c.Type, c.ObservedGeneration, k.Status.ObservedGeneration)
+			}
+			if c.Type == v1alpha1.ConditionStalled && c.Status != metav1.ConditionTrue {
+				w.t.Errorf("key %s: Stalled is %s", k.Name, c.Status)
+			}
+			w.lintSentence("key "+k.Name+": "+c.Type, c.Reason, c.Message)
+		}
+		for _, h := range k.Status.History {
+			w.lintSentence("key "+k.Name+": history", h.Reason, h.Message)
+		}
+		if n := len(k.Status.Conditions); n > 0 && n < 3 {
+			w.t.Errorf("key %s has %d conditions: Ready, Accepted and Valid belong together", k.Name, n)
+		}
+		w.lintLeak(fmt.Sprintf("key %s", k.Name), fmt.Sprintf("%+v", k))
+	}
+}
+
+func (w *world) lintSentence(where, reason, message string) {
+	w.t.Helper()
+	switch {
+	case !oneWord.MatchString(reason):
+		w.t.Errorf("%s: reason %q", where, reason)
+	case message == "" || len(message) > 256 || strings.ContainsAny(message, "\n\r"):
+		w.t.Errorf("%s: message %q is not one short line", where, message)
+	case strings.HasSuffix(message, "."):
+		w.t.Errorf("%s: message %q ends with a full stop", where, message)
+	case clockTime.MatchString(message) && !strings.Contains(message, "such as"):
+		w.t.Errorf("%s: message %q has a time in it", where, message)
+	}
+}
+
+func (w *world) lintLeak(where, text string) {
+	w.t.Helper()
+	for _, m := range w.minted {
+		if parts := strings.Split(string([]byte(m)), "_"); len(parts) == 3 && strings.Contains(text, parts[2][:20]) {
+			w.t.Errorf("%s has key material in it", where)
+		}
+	}
+}
+
+// told are the events so far.
+func (w *world) told() []string {
+	w.t.Helper()
+	var list []string
+	for {
+		select {
+		case e := <-w.events.Events:
+			w.lintLeak("an event", e)
+			list = append(list, e)
+		default:
+			return list
+		}
+	}
+}
+
+// expectSound checks the invariant: an Active key's own Secret holds the credential that verifiers know.
+func (w *world) expectSound(name string) {
+	w.t.Helper()
+	k, s := w.key(name), w.secret(keys.SecretName(w.key(name)))
+	if s == nil {
+		w.t.Fatalf("key %s has no Secret", name)
+	}
+	if !metav1.IsControlledBy(s, k) {
+		w.t.Errorf("Secret %s is not controlled by its key", s.Name)
+	}
+	current := -1
+	for i, c := range k.Status.Credentials {
+		if c.Role == v1alpha1.RoleCurrent {
+			current = i
+		}
+	}
+	if current < 0 {
+		w.t.Fatalf("key %s has no current credential", name)
+	}
+	material := keys.Material(s.Data[keys.EntryCurrent])
+	if got, want := material.SHA256(), k.Status.Credentials[current].SHA256; got != want {
+		w.t.Errorf("key %s: the Secret holds digest %s, verifiers know %s", name, got, want)
+	}
+	if k.Status.SecretRef == nil || k.Status.SecretRef.ResourceVersion != s.ResourceVersion {
+		w.t.Errorf("key %s remembers %+v of a Secret at %s", name, k.Status.SecretRef, s.ResourceVersion)
+	}
+}
+
+// at is an instant after everything began.
+func at(d time.Duration) time.Time { return keystest.Epoch.Add(d) }
