@@ -4,7 +4,9 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -14,15 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-)
-
-var (
-	keyExpiration = prometheus.NewDesc("apikey_manager_key_expiration_timestamp_seconds",
-		"When an accepted key expires, in seconds since the Unix epoch; absent for keys that never expire.", []string{"namespace", "name", "account"}, nil)
-	keyReady = prometheus.NewDesc("apikey_manager_key_ready_status",
-		"Whether a key is Ready: 1 for the status that holds of True, False and Unknown, else 0.", []string{"namespace", "name", "account", "condition"}, nil)
-	accountKeys = prometheus.NewDesc("apikey_manager_account_keys",
-		"How many keys an account has, by state.", []string{"account", "state"}, nil)
 )
 
 // scrapeTimeout bounds how long a scrape waits for the cache, which answers from memory.
@@ -48,8 +41,8 @@ var _ prometheus.Collector = &Objects{}
 
 // Describe implements prometheus.Collector.
 func (o *Objects) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{keyExpiration, keyReady, accountKeys} {
-		out <- d
+	for _, d := range []Definition{keyExpiration, keyRotation, keyNotified, keyReady, accountKeys} {
+		out <- d.desc()
 	}
 }
 
@@ -69,11 +62,11 @@ func (o *Objects) Collect(out chan<- prometheus.Metric) {
 		if states[k.Spec.Account] == nil {
 			states[k.Spec.Account] = map[v1alpha1.ObservedState]int{}
 		}
-		states[k.Spec.Account][k.Status.State]++
+		states[k.Spec.Account][cmp.Or(k.Status.State, v1alpha1.StatePending)]++
 	}
 	for account, counts := range states {
 		for _, state := range []v1alpha1.ObservedState{v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked} {
-			out <- prometheus.MustNewConstMetric(accountKeys, prometheus.GaugeValue, float64(counts[state]), account, string(state))
+			out <- accountKeys.gauge(float64(counts[state]), account, string(state))
 		}
 	}
 }
@@ -81,17 +74,34 @@ func (o *Objects) Collect(out chan<- prometheus.Metric) {
 func collectKey(out chan<- prometheus.Metric, k *v1alpha1.APIKey) {
 	labels := []string{k.Namespace, k.Name, k.Spec.Account}
 	if t := k.Status.ExpirationTime; t != nil {
-		out <- prometheus.MustNewConstMetric(keyExpiration, prometheus.GaugeValue, float64(t.Unix()), labels...)
+		out <- keyExpiration.gauge(float64(t.Unix()), labels...)
+		out <- keyNotified.gauge(oneIf(notified(k)), labels...)
+	}
+	if t := k.Status.NextRotationTime; t != nil {
+		out <- keyRotation.gauge(float64(t.Unix()), labels...)
 	}
 	is := metav1.ConditionUnknown
 	if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady); c != nil {
 		is = c.Status
 	}
 	for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
-		value := 0.0
-		if status == is {
-			value = 1
-		}
-		out <- prometheus.MustNewConstMetric(keyReady, prometheus.GaugeValue, value, append(labels, string(status))...)
+		out <- keyReady.gauge(oneIf(status == is), append(labels, string(status))...)
 	}
+}
+
+func notified(k *v1alpha1.APIKey) bool {
+	return slices.ContainsFunc(k.Status.Notifications, func(n v1alpha1.NotificationStatus) bool {
+		return n.State == v1alpha1.NotificationSent
+	})
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (d Definition) gauge(value float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d.desc(), prometheus.GaugeValue, value, labels...)
 }

@@ -1,0 +1,28 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command metricsdocs writes docs/metrics.md from the definitions in internal/telemetry.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+)
+
+func main() {
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/telemetry`. Served on `--metrics-bind-address` over TLS, to callers that the API\n" +
+		"server authenticates and that may `get` the path `/metrics`; beside them are those of controller-runtime, client-go and Go.\n\n" +
+		"Figures of single keys and accounts are computed when they are scraped, so none outlives its object. Alerts built on\n" +
+		"them: `config/prometheus/rules.yaml`.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+	for _, d := range telemetry.Definitions {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, d.Kind, strings.Join(d.Labels, ", "), d.Help)
+	}
+	if err := os.WriteFile("docs/metrics.md", []byte(b.String()), 0o644); err != nil {
+		fmt.Fprintln(os.Stderr, "metricsdocs:", err)
+		os.Exit(1)
+	}
+}
