@@ -1,0 +1,440 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// This file is a manager: its rounds go through observe, decide, perform, describe, patch as the controllers do. It
+// reads caches that lag, and stops before every call to the API server, so that anything may happen there: another
+// manager's write, a user's, a crash.
+
+type manager struct {
+	w        *world
+	name     string
+	defaults keys.Defaults
+	skew     time.Duration
+	caches   [kinds]cache
+	rounds   map[string]*round
+	// fault says what becomes of the next write.
+	fault func() fault
+	// shuffle puts a list that came out of a cache into another order.
+	shuffle func(n int, swap func(i, j int))
+}
+
+// fault is what may become of a write.
+type fault int
+
+const (
+	faultNone   fault = iota
+	faultBefore       // it does not reach the API server
+	faultAfter        // it is carried out, and the answer is lost
+)
+
+func newManager(w *world, name string, defaults keys.Defaults) *manager {
+	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, fault: func() fault { return faultNone }}
+	for i := range m.caches {
+		m.caches[i] = cache{kind: i, objects: map[string]any{}}
+	}
+	return m
+}
+
+// sync brings all caches up to date.
+func (m *manager) sync() {
+	for i := range m.caches {
+		m.caches[i].follow(m.w, len(m.w.log[i]))
+	}
+}
+
+// crash ends all rounds where they stand.
+func (m *manager) crash() {
+	for name, r := range m.rounds {
+		r.stop()
+		delete(m.rounds, name)
+	}
+}
+
+// outcome is what comes of a round.
+type outcome struct {
+	next time.Time
+	err  error
+}
+
+// round is one run of a reconciler, stopped before its next call to the API server.
+type round struct {
+	resume func() (string, bool)
+	stop   func()
+	outcome
+}
+
+var errCrash = errors.New("crash")
+
+// start begins a round. Each resume runs it up to its next call.
+func start(body func(pause func(what string)) outcome) *round {
+	r := &round{}
+	r.resume, r.stop = iter.Pull(func(yield func(string) bool) {
+		defer func() {
+			if p := recover(); p != nil && p != errCrash { //nolint:errorlint // the very value
+				panic(p)
+			}
+		}()
+		r.outcome = body(func(what string) {
+			if !yield(what) {
+				panic(errCrash)
+			}
+		})
+	})
+	return r
+}
+
+func (m *manager) keyRound(name string) *round {
+	return start(func(pause func(string)) outcome { return (&keyRound{manager: m, pause: pause}).run(name) })
+}
+
+func (m *manager) accountRound(name string) *round {
+	return start(func(pause func(string)) outcome { return (&accountRound{manager: m, pause: pause}).run(name) })
+}
+
+func (m *manager) clock() time.Time { return m.w.now.Add(m.skew).UTC().Truncate(time.Second) }
+
+// write carries out a write that may fail.
+func (m *manager) write(do func() error) error {
+	switch m.fault() {
+	case faultBefore:
+		return errDown
+	case faultAfter:
+		if err := do(); err != nil {
+			return err
+		}
+		return errDown
+	case faultNone:
+	}
+	return do()
+}
+
+// cachedKeys lists keys from the cache, in an order that nobody promises.
+func (m *manager) cachedKeys(keep func(*v1alpha1.APIKey) bool) []*v1alpha1.APIKey {
+	var list []*v1alpha1.APIKey
+	for _, name := range sortedNames(m.caches[kindKey].objects) {
+		if k := m.caches[kindKey].objects[name].(*v1alpha1.APIKey); keep(k) {
+			list = append(list, k)
+		}
+	}
+	if m.shuffle != nil {
+		m.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	return list
+}
+
+type keyRound struct {
+	*manager
+	pause func(string)
+	facts keys.Facts
+}
+
+func (r *keyRound) run(name string) outcome {
+	key, _ := r.caches[kindKey].objects[name].(*v1alpha1.APIKey)
+	if key == nil {
+		return outcome{}
+	}
+	if err := r.observe(key); err != nil {
+		return outcome{err: err}
+	}
+	for range maxRounds {
+		plan := keys.Decide(r.facts)
+		wrote, err := r.round(plan)
+		if err != nil || !wrote {
+			if err == nil {
+				r.w.breaks(r.checkDone(plan))
+			}
+			return outcome{next: keys.Decide(r.facts).Next, err: err}
+		}
+	}
+	r.w.breaks(fmt.Errorf("%s: still busy after %d rounds", name, maxRounds))
+	return outcome{next: keys.Decide(r.facts).Next}
+}
+
+// maxRounds bounds the rounds of one Reconcile.
+const maxRounds = 8
+
+// round carries out a plan, and says whether a further one may find something to do.
+func (r *keyRound) round(plan keys.Plan) (bool, error) {
+	r.facts.Err = r.perform(plan.Steps)
+	if stale(r.facts.Err) {
+		return false, r.facts.Err
+	}
+	after := keys.Describe(r.facts)
+	r.w.breaks(checkDescribe(r.facts))
+	if equality.Semantic.DeepEqual(r.facts.Key.Status, after) {
+		return false, r.facts.Err
+	}
+	r.pause("write the status of " + full(r.facts.Key))
+	var next *v1alpha1.APIKey
+	err := r.write(func() (err error) {
+		next, err = r.w.writeKeyStatus(r.facts.Key, after, r.facts.Now)
+		return err
+	})
+	if err != nil {
+		return false, errors.Join(r.facts.Err, err)
+	}
+	r.facts.Key, r.facts.Held.Minted = next.DeepCopy(), false
+	return true, r.facts.Err
+}
+
+// checkDone is what must hold when a Reconcile says that it is done, provided that it saw the world as it is.
+func (r *keyRound) checkDone(plan keys.Plan) error {
+	k, s := r.w.key(full(r.facts.Key)), r.w.secret(secretName(r.facts.Key))
+	seen, _ := r.caches[kindSecret].objects[secretName(r.facts.Key)].(*secret)
+	a, _ := r.caches[kindAccount].objects[r.facts.Key.Spec.Account].(*v1alpha1.Account)
+	switch {
+	case k == nil || k.ResourceVersion != r.facts.Key.ResourceVersion || s == nil || s.owner != k.UID || a == nil,
+		r.facts.Held.ResourceVersion != s.version, seen == nil, seen.version != s.version && r.facts.Held.ResourceVersion != s.version:
+		return nil
+	case strings.HasPrefix(plan.Why, "waiting"), !keys.Issued(k), k.Status.State == v1alpha1.StateRevoked || reasonOf(k, v1alpha1.ConditionAccepted) != v1alpha1.ReasonAccepted:
+		return nil
+	}
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("after a round of "+full(k)+" at "+r.facts.Now.Format(time.DateTime)+": "+format, args...)
+	}
+	for _, c := range k.Status.Credentials {
+		if killed(k, &c, r.facts.Now) {
+			return fail("a credential of %s is listed although it was killed", c.IssuedAt)
+		}
+	}
+	current, previous := s.consumed()
+	if !accepts(k, current, r.facts.Now) {
+		return fail("verifiers refuse what the Secret holds")
+	}
+	if len(previous) > 0 && !accepts(k, previous, r.facts.Now) {
+		return fail("the Secret holds a previous key that verifiers refuse")
+	}
+	return nil
+}
+
+func stale(err error) bool {
+	return errors.Is(err, errConflict) || errors.Is(err, errExists) || errors.Is(err, errMissing)
+}
+
+func (r *keyRound) observe(key *v1alpha1.APIKey) error {
+	r.facts = keys.Facts{Key: key.DeepCopy(), Defaults: r.defaults, Now: r.clock(), Namespace: r.w.namespaces[key.Namespace]}
+	r.pause("observe the rest of " + full(key))
+	r.facts.Account, _ = r.caches[kindAccount].objects[key.Spec.Account].(*v1alpha1.Account)
+	if key.Spec.Label != "" {
+		r.facts.Siblings = r.cachedKeys(func(k *v1alpha1.APIKey) bool {
+			return k.Spec.Account == key.Spec.Account && k.Spec.Label == key.Spec.Label
+		})
+	}
+	seen, _ := r.caches[kindSecret].objects[secretName(key)].(*secret)
+	if seen != nil && !seen.labelled() {
+		seen = nil // Secrets are watched by label
+	}
+	ref := key.Status.SecretRef
+	switch {
+	case seen == nil && ref == nil:
+		r.facts.Held = keys.Held{Possession: keys.HeldNothing}
+	case seen != nil && ref != nil && seen.version == ref.ResourceVersion &&
+		seen.shape.Annotations[keys.AnnotationShape] == keys.ShapeDigest(key, r.facts.Account):
+		r.facts.Held = keys.Remembered(key)
+	default:
+		r.facts.Held, _, _ = r.look()
+	}
+	return nil
+}
+
+func secretName(k *v1alpha1.APIKey) string { return k.Namespace + "/" + keys.SecretName(k) }
+
+// look reads the key's Secret from the API server and takes it apart.
+func (r *keyRound) look() (keys.Held, keys.Contents, *secret) {
+	r.pause("read Secret " + secretName(r.facts.Key))
+	s := r.w.secret(secretName(r.facts.Key))
+	held, contents := inspect(s, r.facts.Key, r.facts.Account)
+	return held, contents, s
+}
+
+func inspect(s *secret, k *v1alpha1.APIKey, a *v1alpha1.Account) (keys.Held, keys.Contents) {
+	switch {
+	case s == nil:
+		return keys.Held{Possession: keys.HeldNothing}, keys.Contents{}
+	case s.owner != k.UID && s.ofKey == k.Name:
+		return keys.Held{Possession: keys.HeldLeftover, ResourceVersion: s.version}, keys.Contents{}
+	case s.owner != k.UID:
+		return keys.Held{Possession: keys.HeldForeign, ResourceVersion: s.version}, keys.Contents{}
+	}
+	return keys.Inspect(k, a, s.shape, s.version)
+}
+
+func (r *keyRound) perform(steps []keys.Step) error {
+	for _, step := range steps {
+		if err := r.do(step); stale(err) {
+			return err
+		} else if err != nil {
+			return &keys.PublicError{Sentence: "Could not " + step.String() + ": the API server did not answer", Err: err}
+		}
+	}
+	return nil
+}
+
+func (r *keyRound) do(step keys.Step) error {
+	switch s := step.(type) {
+	case keys.CreateAccount:
+		r.pause(step.String())
+		err := r.write(func() error { return r.w.createAccount(&v1alpha1.Account{ObjectMeta: named(s.Name)}) })
+		if errors.Is(err, errExists) {
+			return nil
+		}
+		return err
+	case keys.CreateSecret:
+		return r.createSecret(s)
+	case keys.ReplaceMaterial:
+		return r.replaceMaterial(s)
+	case keys.StageMaterial:
+		minted := r.w.mint(s.Format)
+		if err := r.rewrite(step, func(c *keys.Contents) { c.Staged = keys.Credential(minted) }); err != nil {
+			return err
+		}
+		r.facts.Held = r.facts.Held.WithStaged(minted)
+		return nil
+	case keys.Promote:
+		return r.rewrite(step, func(c *keys.Contents) { c.Promote(s.WithOverlap) })
+	case keys.Retire:
+		return r.rewrite(step, func(c *keys.Contents) { c.Previous = keys.Credential{} })
+	case keys.EmptySecret:
+		return r.rewrite(step, func(c *keys.Contents) { *c = keys.Contents{Revoked: true} })
+	case keys.MendSecret:
+		return r.rewrite(step, func(*keys.Contents) {})
+	}
+	panic(step)
+}
+
+func (r *keyRound) createSecret(s keys.CreateSecret) error {
+	minted := r.w.mint(s.Format)
+	shape, err := keys.Render(r.facts.Key, r.facts.Account, keys.Contents{Current: keys.Credential(minted)})
+	if err != nil {
+		return err
+	}
+	r.pause(s.String())
+	var created *secret
+	err = r.write(func() (err error) {
+		k := r.facts.Key
+		created, err = r.w.createSecret(secret{name: secretName(k), owner: k.UID, ofKey: k.Name, shape: shape})
+		return err
+	})
+	if errors.Is(err, errExists) {
+		r.w.forget(minted)
+		r.facts.Held, _, _ = r.look()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.facts.Held = keys.MintedHeld(created.version, minted)
+	return nil
+}
+
+func (r *keyRound) replaceMaterial(s keys.ReplaceMaterial) error {
+	minted := r.w.mint(s.Format)
+	err := r.rewrite(s, func(c *keys.Contents) { *c = keys.Contents{Current: keys.Credential(minted)} })
+	if err != nil {
+		return err
+	}
+	r.facts.Held = keys.MintedHeld(r.facts.Held.ResourceVersion, minted)
+	return nil
+}
+
+// rewrite changes what the Secret, as it was observed, is rendered from. The key is read again first.
+func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
+	held, contents, s := r.look()
+	if held.Possession != keys.HeldOwned || held.ResourceVersion != r.facts.Held.ResourceVersion {
+		return errConflict
+	}
+	r.pause("read " + full(r.facts.Key))
+	if live := r.w.key(full(r.facts.Key)); live == nil || live.ResourceVersion != r.facts.Key.ResourceVersion {
+		return errConflict
+	}
+	change(&contents)
+	shape, err := keys.Render(r.facts.Key, r.facts.Account, contents)
+	if err != nil {
+		return err
+	}
+	if !shape.Fits(s.shape) {
+		next := s.copied()
+		apply(&next, shape)
+		r.pause(step.String())
+		err := r.write(func() (err error) {
+			s, err = r.w.writeSecret(next)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	r.facts.Held, _ = keys.Inspect(r.facts.Key, r.facts.Account, s.shape, s.version)
+	return nil
+}
+
+// apply gives a Secret a shape, as the controllers do: what others put on its metadata stays.
+func apply(s *secret, shape keys.Shape) {
+	delete(s.shape.Annotations, keys.AnnotationShape)
+	s.shape.Labels, s.shape.Annotations = merged(s.shape.Labels, shape.Labels), merged(s.shape.Annotations, shape.Annotations)
+	s.shape.Data = shape.Data
+}
+
+func merged(all, ours map[string]string) map[string]string {
+	if all == nil {
+		return ours
+	}
+	maps.Copy(all, ours)
+	return all
+}
+
+type accountRound struct {
+	*manager
+	pause func(string)
+}
+
+func (r *accountRound) run(name string) outcome {
+	account, _ := r.caches[kindAccount].objects[name].(*v1alpha1.Account)
+	if account == nil {
+		return outcome{}
+	}
+	facts := keys.AccountFacts{
+		Account: account, Defaults: r.defaults, Now: r.clock(), Namespaces: r.w.namespaces, Confirmed: map[string]bool{},
+		Keys: r.cachedKeys(func(k *v1alpha1.APIKey) bool { return k.Spec.Account == name }),
+	}
+	r.confirm(facts)
+	after := keys.DescribeAccount(facts)
+	r.w.breaks(checkDescribeAccount(facts))
+	if !equality.Semantic.DeepEqual(account.Status, after) {
+		r.pause("write the record of " + name)
+		if err := r.write(func() error { return r.w.writeAccountStatus(account, after) }); err != nil {
+			return outcome{err: err}
+		}
+	}
+	return outcome{}
+}
+
+func (r *accountRound) confirm(facts keys.AccountFacts) {
+	missing, unrecorded := keys.Doubts(facts)
+	for _, slot := range missing {
+		r.pause("read the holder " + slot.Name)
+		live := r.w.key(slot.Namespace + "/" + slot.Name)
+		facts.Confirmed[slot.UID] = live == nil || string(live.UID) != slot.UID
+	}
+	for _, k := range unrecorded {
+		r.pause("read " + full(k))
+		live := r.w.key(full(k))
+		facts.Confirmed[string(k.UID)] = live != nil && live.UID == k.UID && keys.Entitled(live, facts.Account)
+	}
+}

@@ -1,0 +1,500 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// This file is what must hold in every world: after each write, and once it is quiet.
+
+// rules say which of the promises that depend on a constant policy hold in a world.
+type rules struct {
+	// strict means that limits, counting and label policy stay as they are, and accounts are not deleted.
+	strict   bool
+	counting v1alpha1.Counting
+	limit    int
+}
+
+// check holds a world to what must hold at every instant, whatever the interleaving.
+func (r rules) check(w *world) error {
+	if !r.strict {
+		return nil
+	}
+	holders, active := map[string]int{}, map[string]int{}
+	for _, k := range w.keys() {
+		s := w.secret(secretName(k))
+		if keys.Issued(k) || (s != nil && s.owner == k.UID) {
+			holders[k.Spec.Account]++
+		}
+		if k.Status.State == v1alpha1.StateActive {
+			active[k.Spec.Account]++
+		}
+	}
+	for _, a := range w.accounts() {
+		if n := len(a.Status.Slots); n > r.limit {
+			return fmt.Errorf("account %s records %d slots over a limit of %d", a.Name, n, r.limit)
+		}
+	}
+	for account, n := range holders {
+		if r.counting == v1alpha1.CountAll && n > r.limit {
+			return fmt.Errorf("%d keys of account %s hold a credential or a Secret over a limit of %d", n, account, r.limit)
+		}
+	}
+	for account, n := range active {
+		if n > r.limit {
+			return fmt.Errorf("%d keys of account %s are Active over a limit of %d", n, account, r.limit)
+		}
+	}
+	return nil
+}
+
+// killed is whether the key's revokeBefore has come, and a credential was issued before it.
+func killed(k *v1alpha1.APIKey, c *v1alpha1.Credential, now time.Time) bool {
+	r := k.Spec.Rotation
+	return r != nil && r.RevokeBefore != nil && !now.Before(r.RevokeBefore.Time) && c.IssuedAt.Before(r.RevokeBefore)
+}
+
+// accepted are the credentials that verifiers accept while the key is Active.
+func accepted(k *v1alpha1.APIKey, now time.Time) []v1alpha1.Credential {
+	return slices.DeleteFunc(slices.Clone(k.Status.Credentials), func(c v1alpha1.Credential) bool {
+		return killed(k, &c, now) || c.NotAfter != nil && !now.Before(c.NotAfter.Time)
+	})
+}
+
+func accepts(k *v1alpha1.APIKey, m keys.Material, now time.Time) bool {
+	return slices.ContainsFunc(accepted(k, now), func(c v1alpha1.Credential) bool { return c.SHA256 == m.SHA256() })
+}
+
+// mostSkew is by how much a manager's clock may be wrong, and more.
+const mostSkew = 3 * time.Second
+
+// checkCredentials is what must hold of credentials after every single write: nothing lost, nothing dead on arrival.
+func checkCredentials(w *world) error {
+	for _, k := range w.keys() {
+		living := slices.DeleteFunc(accepted(k, w.now), func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged })
+		if len(living) > 2 {
+			return fmt.Errorf("%s: verifiers accept %d credentials", full(k), len(living))
+		}
+		s := w.secret(secretName(k))
+		if s == nil || s.owner != k.UID || k.Status.State != v1alpha1.StateActive || k.Spec.State == v1alpha1.KeyStateRevoked {
+			continue
+		}
+		m, _ := s.consumed()
+		is := currentOf(k.Status)
+		switch {
+		case accepts(k, m, w.now):
+			delete(w.disturbed, s.name)
+		case w.disturbed[s.name], is != nil && killed(k, is, w.now.Add(mostSkew)):
+		default:
+			return fmt.Errorf("%s is Active, and verifiers refuse what its Secret holds", full(k))
+		}
+	}
+	return nil
+}
+
+// overlapOf is a key's overlap, computed anew.
+func overlapOf(k *v1alpha1.APIKey) time.Duration {
+	overlap, r := 24*time.Hour, k.Spec.Rotation
+	if r == nil {
+		return overlap
+	}
+	if r.Overlap != "" {
+		overlap, _ = time.ParseDuration(string(r.Overlap))
+	}
+	if interval, _ := time.ParseDuration(string(r.Interval)); interval > 0 {
+		overlap = min(overlap, interval)
+	}
+	return overlap
+}
+
+// checkSuccession is what must hold of the credentials in a status, given those it replaces.
+func checkSuccession(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, now time.Time) error {
+	for _, was := range k.Status.Credentials {
+		is := of(after, was.SHA256)
+		switch {
+		case is == nil && was.Role == v1alpha1.RolePrevious && was.NotAfter.After(now) && !killed(k, &was, now) && currentOf(k.Status).SHA256 == currentOf(after).SHA256:
+			return fmt.Errorf("the previous credential is gone before its end")
+		case is == nil:
+		case was.NotAfter != nil && (is.NotAfter == nil || is.NotAfter.After(was.NotAfter.Time)):
+			return fmt.Errorf("a credential outlives its own end")
+		case !is.IssuedAt.Equal(&was.IssuedAt):
+			return fmt.Errorf("a credential was issued twice")
+		case was.Role == v1alpha1.RolePrevious && is.Role != was.Role, was.Role == v1alpha1.RoleCurrent && is.Role == v1alpha1.RoleStaged:
+			return fmt.Errorf("a %s credential has become %s", was.Role, is.Role)
+		}
+	}
+	was, is := currentOf(k.Status), currentOf(after)
+	if was == nil || is == nil || was.SHA256 == is.SHA256 {
+		return nil
+	}
+	old, overlap := of(after, was.SHA256), overlapOf(k)
+	switch {
+	case (overlap == 0 || killed(k, was, now)) && old != nil:
+		return fmt.Errorf("the credential that was replaced lives on without an overlap")
+	case overlap == 0 || killed(k, was, now):
+	case old == nil || old.Role != v1alpha1.RolePrevious || !old.NotAfter.Equal(&metav1.Time{Time: now.Add(overlap)}) && was.NotAfter == nil:
+		return fmt.Errorf("the credential that was replaced does not live on for %s: %v", overlap, old)
+	}
+	return nil
+}
+
+func of(s v1alpha1.APIKeyStatus, digest string) *v1alpha1.Credential {
+	for i, c := range s.Credentials {
+		if c.SHA256 == digest {
+			return &s.Credentials[i]
+		}
+	}
+	return nil
+}
+
+// checkStatusWrite is what must hold of every status that a manager writes, given the key it replaces it on.
+func checkStatusWrite(w *world, k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, now time.Time) error {
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("status of "+full(k)+": "+format, args...)
+	}
+	if err := checkStatus(after, w.materials); err != nil {
+		return fail("%w", err)
+	}
+	before, is := currentOf(k.Status), currentOf(after)
+	if before != nil && is != nil {
+		if err := checkSuccession(k, after, now); err != nil {
+			return fail("%w", err)
+		}
+	}
+	switch {
+	case before != nil && is == nil:
+		return fail("the credential is gone")
+	case is != nil && (before == nil || before.SHA256 != is.SHA256) && !w.minted[is.SHA256] && (before != nil || !w.planted[is.SHA256]):
+		return fail("a credential that no manager made was adopted")
+	case after.State == v1alpha1.StateActive && k.Spec.State != v1alpha1.KeyStateActive:
+		return fail("Active against the spec")
+	case (after.State == v1alpha1.StateRevoked) != (k.Spec.State == v1alpha1.KeyStateRevoked):
+		return fail("%s of a spec that says %s", after.State, k.Spec.State)
+	case k.Status.State == v1alpha1.StateActive && after.State == v1alpha1.StatePending && (is == nil || !killed(k, is, now)) && !meta.IsStatusConditionFalse(after.Conditions, v1alpha1.ConditionAccepted):
+		return fail("a key in use was put aside without a refusal")
+	case strings.Contains(message(after, v1alpha1.ConditionAccepted), "APIKey "+full(k)+":"):
+		return fail("it is in its own way: %s", message(after, v1alpha1.ConditionAccepted))
+	case compareVersions(after.ReleasedGrant, k.Status.ReleasedGrant) < 0:
+		return fail("the release of grant %s was taken back to %s", k.Status.ReleasedGrant, after.ReleasedGrant)
+	}
+	return nil
+}
+
+func compareVersions(a, b string) int {
+	if len(a) != len(b) {
+		return len(a) - len(b)
+	}
+	return strings.Compare(a, b)
+}
+
+func currentOf(s v1alpha1.APIKeyStatus) *v1alpha1.Credential {
+	for i, c := range s.Credentials {
+		if c.Role == v1alpha1.RoleCurrent {
+			return &s.Credentials[i]
+		}
+	}
+	return nil
+}
+
+// clockTime finds what looks like a time, an age or a version in a message.
+var clockTime = regexp.MustCompile(`\d\d:\d\d|\d{4}-\d\d-\d\d|\bago\b|resourceVersion|generation`)
+
+// checkStatus is what must hold of a status taken alone.
+func checkStatus(s v1alpha1.APIKeyStatus, materials []keys.Material) error {
+	texts := []string{s.KeyID}
+	roles, ids := map[v1alpha1.CredentialRole]int{}, map[string]int{}
+	for _, c := range s.Credentials {
+		roles[c.Role]++
+		ids[c.ID]++
+		texts = append(texts, c.ID, c.Hint)
+		if ids[c.ID] > 1 || roles[c.Role] > 1 || c.Role != v1alpha1.RolePrevious && c.NotAfter != nil || c.Role == v1alpha1.RolePrevious && c.NotAfter == nil {
+			return fmt.Errorf("credentials do not go together: %v", s.Credentials)
+		}
+	}
+	for _, h := range s.History {
+		texts = append(texts, h.Message)
+	}
+	if err := checkConditions(s.Conditions); err != nil {
+		return err
+	}
+	for _, c := range s.Conditions {
+		texts = append(texts, c.Message)
+	}
+	for _, m := range materials {
+		secret := string([]byte(m))[9:] // past every hint but that of a Token
+		if _, rest, ok := strings.Cut(secret, "_"); ok {
+			secret = rest
+		}
+		for _, text := range texts {
+			if strings.Contains(text, secret[:8]) {
+				return fmt.Errorf("%q holds key material", text)
+			}
+		}
+	}
+	if s.State == "" {
+		return nil
+	}
+	if valid := meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionValid); valid != (s.State == v1alpha1.StateActive) {
+		return fmt.Errorf("state %s with condition Valid %t", s.State, valid)
+	}
+	if stalled, ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionStalled), meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionReady); stalled != nil && (ready || stalled.Status != metav1.ConditionTrue) {
+		return fmt.Errorf("stalled %s with Ready %t", stalled.Status, ready)
+	}
+	if s.State == v1alpha1.StateActive && currentOf(s) == nil {
+		return fmt.Errorf("state Active without a credential")
+	}
+	return nil
+}
+
+func checkConditions(conditions []metav1.Condition) error {
+	for _, c := range conditions {
+		switch {
+		case c.Message == "" || len(c.Message) > 256 || !utf8.ValidString(c.Message):
+			return fmt.Errorf("condition %s has a message of %d bytes", c.Type, len(c.Message))
+		case strings.HasSuffix(c.Message, ".") && !strings.HasSuffix(c.Message, "...") || strings.ContainsAny(c.Message, "\n\r"):
+			return fmt.Errorf("condition %s has a message that is not one sentence: %q", c.Type, c.Message)
+		case !strings.HasPrefix(c.Message, "spec.") && clockTime.MatchString(c.Message):
+			return fmt.Errorf("condition %s tells the time: %q", c.Type, c.Message)
+		case c.LastTransitionTime.IsZero():
+			return fmt.Errorf("condition %s has no time of transition", c.Type)
+		}
+	}
+	return nil
+}
+
+// checkQuiet is what must hold once nothing happens any more.
+func checkQuiet(w *world, defaults keys.Defaults) error {
+	for _, a := range w.accounts() {
+		if err := checkQuietAccount(w, a, defaults); err != nil {
+			return fmt.Errorf("account %s at rest: %w", a.Name, err)
+		}
+	}
+	for _, k := range w.keys() {
+		if err := checkQuietKey(w, k, defaults); err != nil {
+			return fmt.Errorf("%s at rest: %w", full(k), err)
+		}
+	}
+	return nil
+}
+
+func checkQuietAccount(w *world, a *v1alpha1.Account, defaults keys.Defaults) error {
+	limit, unlimited := defaults.Limit(a)
+	exists, held := map[string]bool{}, map[string]bool{}
+	labels := map[string]string{}
+	for _, k := range w.keysOf(a.Name) {
+		exists[string(k.UID)] = true
+		if k.Status.State == v1alpha1.StateActive && k.Spec.Label != "" && a.Spec.LabelPolicy != v1alpha1.LabelShared {
+			if other := labels[k.Spec.Label]; other != "" {
+				return fmt.Errorf("label %s is Active on both %s and %s", k.Spec.Label, other, full(k))
+			}
+			labels[k.Spec.Label] = full(k)
+		}
+		if reasonOf(k, v1alpha1.ConditionAccepted) == v1alpha1.ReasonLimitReached && (unlimited || len(a.Status.Slots) < limit) {
+			return fmt.Errorf("%s waits although %d of %d slots are taken", full(k), len(a.Status.Slots), limit)
+		}
+	}
+	for _, slot := range a.Status.Slots {
+		if !exists[slot.UID] || held[slot.UID] {
+			return fmt.Errorf("slot of %s/%s (%s): its key is gone, or has two", slot.Namespace, slot.Name, slot.UID)
+		}
+		held[slot.UID] = true
+	}
+	return nil
+}
+
+func message(s v1alpha1.APIKeyStatus, conditionType string) string {
+	if c := meta.FindStatusCondition(s.Conditions, conditionType); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+func reasonOf(k *v1alpha1.APIKey, conditionType string) string {
+	if c := meta.FindStatusCondition(k.Status.Conditions, conditionType); c != nil {
+		return c.Reason
+	}
+	return ""
+}
+
+func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
+	s, state := w.secret(secretName(k)), k.Status.State
+	a := w.account(k.Spec.Account)
+	if reason := reasonOf(k, v1alpha1.ConditionReady); reason == v1alpha1.ReasonPending || reason == v1alpha1.ReasonWriteFailed || reason == "" {
+		return fmt.Errorf("it still waits: %q", reason)
+	}
+	if k.Spec.State == v1alpha1.KeyStateRevoked {
+		return checkQuietRevoked(w, k, s)
+	}
+	if conflict := reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretConflict; conflict {
+		if s == nil || s.owner == k.UID {
+			return fmt.Errorf("it speaks of a conflict that is none")
+		}
+		return nil
+	}
+	if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady); k.Generation != k.Status.ObservedGeneration || c.ObservedGeneration != k.Generation {
+		return fmt.Errorf("its status speaks of generation %d of %d", k.Status.ObservedGeneration, k.Generation)
+	}
+	if state != v1alpha1.StateActive {
+		return checkQuietRefusal(w, k, a, defaults)
+	}
+	var m, previous keys.Material
+	if s != nil {
+		m, previous = s.consumed()
+	}
+	switch {
+	case s == nil || s.owner != k.UID:
+		return fmt.Errorf("it is Active and has no Secret")
+	case !s.labelled():
+		return fmt.Errorf("its Secret has drifted")
+	case digestText(m) != currentOf(k.Status).SHA256:
+		return fmt.Errorf("its Secret does not hold the credential that verifiers know")
+	case len(s.shape.Data[keys.EntryStaged]) > 0 || slices.ContainsFunc(k.Status.Credentials, func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged }):
+		return fmt.Errorf("a staged credential is left over")
+	case len(previous) > 0 && !accepts(k, previous, w.now):
+		return fmt.Errorf("its Secret holds a previous key that verifiers refuse")
+	case len(accepted(k, w.now)) != len(k.Status.Credentials):
+		return fmt.Errorf("a credential is listed whose end has come: %s", credentialsText(k.Status.Credentials))
+	case !k.Status.NextRotationTime.Equal(nextRotation(k)) || k.Status.NextRotationTime != nil && !k.Status.NextRotationTime.After(w.now):
+		return fmt.Errorf("its next rotation is %s, not %s", k.Status.NextRotationTime, nextRotation(k))
+	case s.shape.Annotations[keys.AnnotationShape] != keys.ShapeDigest(k, a):
+		return fmt.Errorf("its Secret is not in the shape that its template gives it")
+	case !entriesFit(k, s):
+		return fmt.Errorf("its Secret has the entries %v", slices.Sorted(maps.Keys(s.shape.Data)))
+	case k.Status.SecretRef == nil || k.Status.SecretRef.ResourceVersion != s.version:
+		return fmt.Errorf("its status does not remember the Secret: %v, not %s", k.Status.SecretRef, s.version)
+	case a == nil || a.Spec.State == v1alpha1.AccountSuspended:
+		return fmt.Errorf("it is Active although its account is not")
+	case keys.Refuse(quietFacts(w, k, defaults)) != nil:
+		return fmt.Errorf("it is Active against policy")
+	}
+	return nil
+}
+
+// entriesFit is whether a Secret has the entries of its template, or the default ones.
+func entriesFit(k *v1alpha1.APIKey, s *secret) bool {
+	want := []string{keys.EntryCurrent}
+	if k.Spec.Secret != nil && k.Spec.Secret.Template != nil && len(k.Spec.Secret.Template.Data) > 0 {
+		want = slices.DeleteFunc(slices.Sorted(maps.Keys(k.Spec.Secret.Template.Data)), func(name string) bool {
+			return k.Spec.Secret.Template.Data[name] == "{{ .PreviousKey }}" && len(s.shape.Data[name]) == 0 // an empty entry is left out
+		})
+	} else if len(s.shape.Data[keys.EntryPrevious]) > 0 {
+		want = append(want, keys.EntryPrevious)
+	}
+	return slices.Equal(want, slices.Sorted(maps.Keys(s.shape.Data)))
+}
+
+// nextRotation is when an Active key's next credential is due, computed anew.
+func nextRotation(k *v1alpha1.APIKey) *metav1.Time {
+	r, issued := k.Spec.Rotation, currentOf(k.Status).IssuedAt
+	if r == nil {
+		return nil
+	}
+	var due *metav1.Time
+	if interval, err := time.ParseDuration(string(r.Interval)); err == nil {
+		due = &metav1.Time{Time: issued.Add(interval)}
+	}
+	if r.RequestedAt != nil && issued.Before(r.RequestedAt) && (due == nil || r.RequestedAt.Before(due)) {
+		due = r.RequestedAt
+	}
+	return due
+}
+
+// checkQuietRevoked makes sure that nothing is left of a revoked key.
+func checkQuietRevoked(w *world, k *v1alpha1.APIKey, s *secret) error {
+	if s != nil && s.owner == k.UID && !s.labelled() && k.Status.SecretRef == nil {
+		return nil // nobody watches it, and it holds nothing that verifiers ever knew
+	}
+	if s != nil && s.owner == k.UID && slices.ContainsFunc(w.materials, s.holds) {
+		return fmt.Errorf("it is revoked and its Secret holds material")
+	}
+	if ref := k.Status.SecretRef; s != nil && s.owner == k.UID && (ref == nil || ref.ResourceVersion != s.version) {
+		return fmt.Errorf("it is revoked, and its status does not remember the Secret: %v, not %s", ref, s.version)
+	}
+	return nil
+}
+
+// checkQuietRefusal makes sure that a key which is not Active has a reason not to be.
+func checkQuietRefusal(w *world, k *v1alpha1.APIKey, a *v1alpha1.Account, defaults keys.Defaults) error {
+	if k.Spec.State != v1alpha1.KeyStateActive || a == nil {
+		return nil
+	}
+	end, err := keys.ResolveExpiration(k.Spec.Expiration, a.Spec.TimeZone)
+	if expired := err == nil && end != nil && !w.now.Before(*end); expired {
+		return nil
+	}
+	reason := reasonOf(k, v1alpha1.ConditionAccepted)
+	if reason == v1alpha1.ReasonLabelTaken && !slices.ContainsFunc(w.keysOf(a.Name), func(other *v1alpha1.APIKey) bool {
+		return other.UID != k.UID && other.Spec.Label == k.Spec.Label
+	}) {
+		return fmt.Errorf("nobody else wants its label, and it is refused: %s", message(k.Status, v1alpha1.ConditionAccepted))
+	}
+	if refusal := keys.Refuse(quietFacts(w, k, defaults)); refusal != nil {
+		// a key that waits for a slot anyway need not hear at once that somebody older has come to want its label
+		if refusal.Reason != reason && (refusal.Reason != v1alpha1.ReasonLabelTaken || reason != v1alpha1.ReasonLimitReached) {
+			return fmt.Errorf("it is refused for %s and says %s", refusal.Reason, reason)
+		}
+		return nil
+	}
+	if reason != v1alpha1.ReasonLimitReached {
+		return fmt.Errorf("nothing is against it, and it is %s (%s)", k.Status.State, reason)
+	}
+	return nil
+}
+
+func quietFacts(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) keys.Facts {
+	f := keys.Facts{Key: k, Account: w.account(k.Spec.Account), Namespace: w.namespaces[k.Namespace], Defaults: defaults, Now: w.now}
+	for _, other := range w.keysOf(k.Spec.Account) {
+		if other.Spec.Label == k.Spec.Label {
+			f.Siblings = append(f.Siblings, other)
+		}
+	}
+	f.Held, _ = inspect(w.secret(secretName(k)), k, f.Account)
+	return f
+}
+
+// checkDescribe is what Describe promises of any facts at all: its own word, fed back, changes nothing.
+func checkDescribe(f keys.Facts) error {
+	once := keys.Describe(f)
+	if again := keys.Describe(f); !equality.Semantic.DeepEqual(once, again) {
+		return fmt.Errorf("two descriptions of the same facts differ")
+	}
+	f.Key = f.Key.DeepCopy()
+	f.Key.Status = once
+	twice := keys.Describe(f)
+	if !equality.Semantic.DeepEqual(once, twice) {
+		return fmt.Errorf("described again, %+v\nbecomes %+v", once, twice)
+	}
+	if list := keys.Announcements(f, twice); len(list) > 0 {
+		return fmt.Errorf("nothing happened, and yet: %v", list)
+	}
+	return nil
+}
+
+// checkDescribeAccount is the same for an account.
+func checkDescribeAccount(f keys.AccountFacts) error {
+	once := keys.DescribeAccount(f)
+	if err := checkConditions(once.Conditions); err != nil {
+		return err
+	}
+	f.Account = f.Account.DeepCopy()
+	f.Account.Status = once
+	if twice := keys.DescribeAccount(f); !equality.Semantic.DeepEqual(once, twice) {
+		return fmt.Errorf("described again, %+v\nbecomes %+v", once, twice)
+	}
+	return nil
+}

@@ -1,0 +1,251 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+func credentialOf(name string) keys.Credential { return keys.Credential(keystest.MintedOf(name)) }
+
+func rich(entries map[string]string) (*v1alpha1.APIKey, *v1alpha1.Account) {
+	k := keystest.Key("shop", keystest.Namespace("web"), keystest.Label(`Clave "A" <b> & ñ`), keystest.Scopes("a:read", "b:*"),
+		keystest.Expiration("2027-02-28"), keystest.Data(entries))
+	return k, keystest.Acct("acme", keystest.Zone("Europe/Madrid"), keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = "EXT-7" }))
+}
+
+func TestRender_Template(t *testing.T) {
+	t.Parallel()
+	now, before := credentialOf("now"), credentialOf("before")
+	key, previous := string([]byte(now.Material)), string([]byte(before.Material))
+	for text, want := range map[string]string{
+		"{{ .Key }}":                                      key,
+		"{{ .PreviousKey }}":                              previous,
+		"{{ .KeyID }}":                                    now.ID,
+		"{{ .Account }}/{{ .ExternalID }}":                "acme/EXT-7",
+		"{{ .Label }}":                                    `Clave "A" <b> & ñ`,
+		"{{ .Label | quote }}":                            `"Clave \"A\" <b> & ñ"`,
+		`{{ join "," .Scopes }}`:                          "a:read,b:*",
+		"{{ range .Scopes }}[{{ . }}]{{ end }}":           "[a:read][b:*]",
+		"{{ range $i, $s := .Scopes }}{{ $s }};{{ end }}": "a:read;b:*;",
+		"{{ .Expiration }}":                               "2027-02-27T23:00:00Z",
+		"{{ .Namespace }}/{{ .Name }}":                    "web/shop",
+		`{{ b64enc "user" }}`:                             "dXNlcg==",
+		`{{ upper .Name }}{{ lower "ABC" }}`:              "SHOPabc",
+		"{{ if .PreviousKey }}two{{ else }}one{{ end }}":  "two",
+		"{{ with .ExternalID }}{{ . }}{{ end }}":          "EXT-7",
+		"":                                                "",
+	} {
+		k, a := rich(map[string]string{"key": "{{ .Key }}", "x": text})
+		shape, err := keys.Render(k, a, keys.Contents{Current: now, Previous: before})
+		if err != nil || string(shape.Data["x"]) != want {
+			// a failure of this test shows test keys only
+			t.Errorf("%s gives %q, %v, want %q", text, shape.Data["x"], err, want)
+		}
+		if strings.Contains(text, "$i, $s") {
+			continue
+		}
+		if r := keys.Refuse(keys.Facts{Key: k, Account: a, Defaults: keystest.Defaults, Now: keystest.Epoch}); r != nil {
+			t.Errorf("%s is refused: %v", text, r)
+		}
+	}
+}
+
+// TestRefuse_Template: what is wrong with a template is told with its position, and never with key material.
+func TestRefuse_Template(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ text, want string }{
+		"does not parse":            {"one\n{{ .Key", "x:2: unclosed action"},
+		"an unknown function":       {`{{ env "HOME" }}`, `x:1: function "env" not defined`},
+		"an unknown value":          {"{{ .Key }}\n {{ .Nope }}", "x:2:4"},
+		"a function misused":        {"{{ .Key }}{{ join .Key .Scopes 3 }}", "x:1"},
+		"an index out of range":     {"{{ index .Scopes 9 }}", "x:1:3"},
+		"a loop over a number":      {"{{ range 1000000000 }}x{{ end }}", "range is available over .Scopes alone"},
+		"a loop in a loop":          {"{{ range .Scopes }}{{ range $.Scopes }}x{{ end }}{{ end }}", "not within another range"},
+		"a loop in the else of one": {"{{ if .Key }}{{ else }}{{ range 9 }}{{ end }}{{ end }}", "range is available over .Scopes alone"},
+		"a loop over a string":      {"{{ range .Key }}{{ end }}", "range is available over .Scopes alone"},
+		"define":                    {`{{ define "a" }}{{ template "a" }}{{ end }}`, "define and block are not available"},
+		"block":                     {`{{ block "a" . }}x{{ end }}`, "define and block are not available"},
+		"template":                  {`{{ template "x" . }}`, "template is not available"},
+		"output without end":        {`{{ printf "%9999999d" 1 }}`, "longer than"},
+		"oversized output":          {`{{ printf "%70000d" 1 }}`, "longer than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k, a := rich(map[string]string{"key": "{{ .Key }}", "x": tc.text})
+			start := time.Now()
+			r := keys.Refuse(keys.Facts{Key: k, Account: a, Defaults: keystest.Defaults, Now: keystest.Epoch})
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("it took %s to refuse", took)
+			}
+			if r == nil || r.Reason != v1alpha1.ReasonInvalidSpec || !strings.Contains(r.Message, tc.want) || !strings.HasPrefix(r.Message, "spec.secret.template.data") {
+				t.Fatalf("got %v, want %q", r, tc.want)
+			}
+			secret := keystest.MaterialOf("now")
+			_, err := keys.Render(k, a, keys.Contents{Current: credentialOf("now"), Previous: credentialOf("now")})
+			if err == nil || strings.Contains(err.Error(), string([]byte(secret))) || strings.Contains(r.Message, "KKKK") {
+				t.Errorf("an error that is none, or holds material: %v", r)
+			}
+		})
+	}
+}
+
+func TestRefuse_TemplateMustHoldTheKey(t *testing.T) {
+	t.Parallel()
+	for text, wantRefused := range map[string]bool{
+		"{{ .Key }}": false, "x-{{ .Key }}-y": false, `{"key": {{ .Key | quote }}}`: false,
+		"{{ .Key | b64enc }}": true, "{{ .Key | lower }}": true, "{{ .PreviousKey }}": true, "none": true,
+		"{{ if .PreviousKey }}{{ .Key }}{{ end }}": true,
+	} {
+		k, a := rich(map[string]string{"x": text})
+		if r := keys.Refuse(keys.Facts{Key: k, Account: a, Defaults: keystest.Defaults, Now: keystest.Epoch}); (r != nil) != wantRefused {
+			t.Errorf("%s: %v, want refused: %t", text, r, wantRefused)
+		}
+	}
+}
+
+// TestInspect_FindsWhatRenderWrote takes every shape through a whole rotation.
+func TestInspect_FindsWhatRenderWrote(t *testing.T) {
+	t.Parallel()
+	for name, template := range map[string]*v1alpha1.SecretTemplate{
+		"default": nil, "metadata alone": {Labels: map[string]string{"a": "b"}}, "Kong": templates[1], "JSON": templates[2], "two entries": templates[4],
+	} {
+		for overlap, withOverlap := range map[string]bool{"with overlap": true, "without overlap": false} {
+			t.Run(name+" "+overlap, func(t *testing.T) {
+				t.Parallel()
+				old, next := credentialOf("default/shop"), credentialOf("next")
+				k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.Acct("acme")
+				if template != nil {
+					keystest.Template(*template)(k)
+				}
+				write := func(c keys.Contents) keys.Held {
+					t.Helper()
+					shape, err := keys.Render(k, a, c)
+					if err != nil {
+						t.Fatal(err)
+					}
+					held, found := keys.Inspect(k, a, shape, "8")
+					if template == nil || len(template.Data) == 0 || strings.Contains(template.Data["config.json"], "Prev") || template.Data["previous-api-key"] != "" {
+						if !reflect.DeepEqual(found, c) {
+							t.Fatalf("found %+v, want %+v", found, c)
+						}
+					}
+					if held.Drifted || held.Current.SHA256 == "" {
+						t.Fatalf("what was just rendered has drifted: %+v", held)
+					}
+					return held
+				}
+				c := keys.Contents{Current: old}
+				write(c)
+				c.Staged = next
+				keystest.Knows("next", v1alpha1.RoleStaged, keystest.Epoch)(k)
+				if held := write(c); held.Staged.SHA256 != next.Material.SHA256() {
+					t.Fatalf("the staged credential is not found: %+v", held)
+				}
+				c.Promote(withOverlap)
+				if held := write(c); held.Current.SHA256 != next.Material.SHA256() || held.Staged.SHA256 != "" {
+					t.Fatalf("the promoted credential is not found: %+v", held)
+				}
+			})
+		}
+	}
+}
+
+// TestInspect_NobodyPlantsTheNextKey keeps a well-formed key that the status does not know out of the staged position.
+func TestInspect_NobodyPlantsTheNextKey(t *testing.T) {
+	t.Parallel()
+	k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.Acct("acme")
+	shape, err := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop"), Staged: credentialOf("planted")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, contents := keys.Inspect(k, a, shape, "8")
+	if held.Staged.SHA256 != "" || len(contents.Staged.Material) > 0 || !held.Drifted {
+		t.Errorf("a planted key counts as staged: %+v", held)
+	}
+}
+
+func TestInspect_DriftIsSeen(t *testing.T) {
+	t.Parallel()
+	k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.Acct("acme")
+	for name, edit := range map[string]func(*keys.Shape){
+		"an entry more":     func(s *keys.Shape) { s.Data["more"] = []byte("x") },
+		"a label less":      func(s *keys.Shape) { delete(s.Labels, keys.LabelAccount) },
+		"another label":     func(s *keys.Shape) { s.Labels[keys.LabelAccount] = "zeta" },
+		"a previous key":    func(s *keys.Shape) { s.Data[keys.EntryPrevious] = []byte("garbage") },
+		"a shape of no use": func(s *keys.Shape) { s.Annotations[keys.AnnotationShape] = "x" },
+		"garbage to come":   func(s *keys.Shape) { s.Data[keys.EntryStaged] = []byte("garbage") },
+	} {
+		shape, _ := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
+		edit(&shape)
+		if held, _ := keys.Inspect(k, a, shape, "8"); !held.Drifted {
+			t.Errorf("%s is not seen", name)
+		}
+	}
+	shape, _ := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
+	shape.Labels["mine"], shape.Annotations["mine"] = "x", "y"
+	if held, _ := keys.Inspect(k, a, shape, "8"); held.Drifted {
+		t.Error("metadata of others counts as drift")
+	}
+}
+
+func TestShapeDigest(t *testing.T) {
+	t.Parallel()
+	k, a := rich(map[string]string{"key": "{{ .Key }}"})
+	was := keys.ShapeDigest(k, a)
+	for name, change := range map[string]func(*v1alpha1.APIKey, *v1alpha1.Account){
+		"label":       func(k *v1alpha1.APIKey, _ *v1alpha1.Account) { k.Spec.Label = "other" },
+		"external id": func(_ *v1alpha1.APIKey, a *v1alpha1.Account) { a.Spec.ExternalID = "other" },
+		"expiration":  func(k *v1alpha1.APIKey, _ *v1alpha1.Account) { k.Spec.Expiration = "2028-01-01" },
+		"time zone":   func(_ *v1alpha1.APIKey, a *v1alpha1.Account) { a.Spec.TimeZone = "UTC" },
+		"scopes":      func(k *v1alpha1.APIKey, _ *v1alpha1.Account) { k.Spec.Scopes = []string{"c"} },
+		"template":    func(k *v1alpha1.APIKey, _ *v1alpha1.Account) { k.Spec.Secret.Template.Data["key"] = "x{{ .Key }}" },
+		"labels": func(k *v1alpha1.APIKey, _ *v1alpha1.Account) {
+			k.Spec.Secret.Template.Labels = map[string]string{"a": "b"}
+		},
+	} {
+		k, a := k.DeepCopy(), a.DeepCopy()
+		if change(k, a); keys.ShapeDigest(k, a) == was {
+			t.Errorf("another %s does not show", name)
+		}
+	}
+	other := k.DeepCopy()
+	keystest.Knows("next", v1alpha1.RoleCurrent, keystest.Epoch)(other)
+	if keys.ShapeDigest(other, a) != was {
+		t.Error("the digest changes with the material")
+	}
+	if keys.ShapeDigest(keystest.Key("shop"), a) != "" {
+		t.Error("a key without a template has a digest")
+	}
+}
+
+// TestDescribe_OverlapEndsWithTheOldCredential: what had an end of its own does not get a later one.
+func TestDescribe_OverlapEndsWithTheOldCredential(t *testing.T) {
+	t.Parallel()
+	now := keystest.Epoch.Add(time.Hour)
+	for name, tc := range map[string]struct{ own, want time.Time }{
+		"its own end is sooner": {now.Add(time.Hour), now.Add(time.Hour)}, "its own end is later": {now.Add(90 * time.Hour), now.Add(24 * time.Hour)},
+	} {
+		k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Knows("next", v1alpha1.RoleStaged, now), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+			s.Credentials[0].NotAfter = at(tc.own)
+		}))
+		held := keystest.Held("next")
+		held.Previous = true
+		after := keys.Describe(keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: held, Defaults: keystest.Defaults, Now: now})
+		if old := of(after, k.Status.Credentials[0].SHA256); old == nil || old.Role != v1alpha1.RolePrevious || !old.NotAfter.Time.Equal(tc.want) {
+			t.Errorf("%s: %v, want an end at %s", name, old, tc.want)
+		}
+	}
+}
+
+func at(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }

@@ -1,0 +1,423 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// This file is an API server in memory: objects with UIDs and resourceVersions, a log of changes per kind that caches
+// follow at their own pace, and writes that fail where the real ones do. Objects in it are never changed in place.
+
+// secret is a Secret, as far as keys are concerned.
+type secret struct {
+	name    string // namespace/name
+	uid     string
+	version string
+	owner   types.UID
+	ofKey   string // the name of the owning APIKey; empty: somebody else owns it, or nobody
+	shape   keys.Shape
+}
+
+// labelled is whether managers watch the Secret.
+func (s *secret) labelled() bool { return s.shape.Labels[keys.LabelManagedBy] == keys.ManagedBy }
+
+// copied is a Secret that may be changed.
+func (s *secret) copied() secret {
+	next := *s
+	next.shape.Labels, next.shape.Annotations = maps.Clone(s.shape.Labels), maps.Clone(s.shape.Annotations)
+	next.shape.Data = maps.Clone(s.shape.Data)
+	return next
+}
+
+// consumed is what those who use a Secret take for the current and the previous key, in any of the shapes that the keys
+// of this world give it.
+func (s *secret) consumed() (current, previous keys.Material) {
+	data := s.shape.Data
+	if text, ok := data["config.json"]; ok {
+		var config struct{ Key, Previous string }
+		if err := json.Unmarshal(text, &config); err != nil {
+			return text, nil
+		}
+		return keys.Material(config.Key), keys.Material(config.Previous)
+	}
+	if key, ok := data["key"]; ok {
+		return key, nil
+	}
+	return data[keys.EntryCurrent], data[keys.EntryPrevious]
+}
+
+// holds is whether key material stands anywhere in a Secret.
+func (s *secret) holds(m keys.Material) bool {
+	for _, value := range s.shape.Data {
+		if bytes.Contains(value, m) {
+			return true
+		}
+	}
+	return false
+}
+
+// The kinds of objects, each with its own log and its own caches.
+const (
+	kindKey = iota
+	kindAccount
+	kindSecret
+	kinds
+)
+
+// change is an entry of a log. A nil object means that it was deleted.
+type change struct {
+	name   string
+	object any
+}
+
+type world struct {
+	now        time.Time
+	version    int
+	uids       int
+	live       [kinds]map[string]any
+	log        [kinds][]change
+	namespaces map[string]map[string]string
+	random     keystest.Bytes
+	minted     map[string]bool // digests of what managers made
+	planted    map[string]bool // digests of what users put into Secrets
+	disturbed  map[string]bool // Secrets that users deleted or edited, or whose credentials they killed, until they are well again
+	materials  []keys.Material
+	rules      rules
+	broken     error    // the first rule that was broken
+	told       []string // what happened, for whoever has to understand a failure
+}
+
+var (
+	errConflict = errors.New("conflict")
+	errExists   = errors.New("already exists")
+	errMissing  = errors.New("not found")
+	errDown     = errors.New("connection refused")
+)
+
+func newWorld(r rules) *world {
+	w := &world{
+		now: keystest.Epoch, rules: r, minted: map[string]bool{}, planted: map[string]bool{}, disturbed: map[string]bool{}, random: keystest.Bytes{Seed: "world"},
+		namespaces: map[string]map[string]string{"shop": {"team": "a"}, "blog": {"team": "b"}},
+	}
+	for i := range w.live {
+		w.live[i] = map[string]any{}
+	}
+	return w
+}
+
+// put stores an object under the next resourceVersion and holds the world to its rules.
+func (w *world) put(kind int, name string, object any) {
+	w.live[kind][name] = object
+	if object == nil {
+		delete(w.live[kind], name)
+	}
+	w.log[kind] = append(w.log[kind], change{name, object})
+	w.tell("\t%s", summary(name, object))
+	w.breaks(w.rules.check(w))
+	w.breaks(checkCredentials(w))
+}
+
+// breaks remembers the first rule that was broken, if this is one.
+func (w *world) breaks(err error) {
+	if w.broken == nil {
+		w.broken = err
+	}
+}
+
+// tell writes down what happens.
+func (w *world) tell(format string, args ...any) {
+	w.told = append(w.told, w.now.Format("01-02 15:04:05 ")+fmt.Sprintf(format, args...))
+}
+
+func (w *world) story() string { return strings.Join(w.told, "\n") }
+
+// summary is an object in one line.
+func summary(name string, object any) string {
+	switch o := object.(type) {
+	case *v1alpha1.APIKey:
+		id := ""
+		if c := currentOf(o.Status); c != nil {
+			id = c.ID
+		}
+		return fmt.Sprintf("APIKey %s uid=%s v=%s spec=%s label=%q expiration=%q rotation=%s: %q credential=%s of%s released=%q ready=%s accepted=%s ref=%v",
+			name, o.UID, o.ResourceVersion, o.Spec.State, o.Spec.Label, o.Spec.Expiration, rotationText(o.Spec.Rotation), o.Status.State, id,
+			credentialsText(o.Status.Credentials), o.Status.ReleasedGrant, reasonOf(o, v1alpha1.ConditionReady), reasonOf(o, v1alpha1.ConditionAccepted), o.Status.SecretRef)
+	case *v1alpha1.Account:
+		slots := ""
+		for _, s := range o.Status.Slots {
+			slots += fmt.Sprintf(" %s/%s(%s)=%s:%q", s.Namespace, s.Name, s.UID, s.Grant, s.Label)
+		}
+		return fmt.Sprintf("Account %s v=%s %s:%s", name, o.ResourceVersion, o.Spec.State, slots)
+	case *secret:
+		current, previous := o.consumed()
+		return fmt.Sprintf("Secret %s v=%s owner=%s: %v current=%.6s previous=%.6s next=%.6s", name, o.version, o.owner,
+			slices.Sorted(maps.Keys(o.shape.Data)), digestText(current), digestText(previous), digestText(o.shape.Data[keys.EntryStaged]))
+	}
+	return name + " is gone"
+}
+
+func digestText(m keys.Material) string {
+	if len(m) == 0 {
+		return "-"
+	}
+	return m.SHA256()
+}
+
+func rotationText(r *v1alpha1.Rotation) string {
+	if r == nil {
+		return "-"
+	}
+	text := fmt.Sprintf("%s/%s", r.Interval, r.Overlap)
+	if r.RequestedAt != nil {
+		text += " requested " + r.RequestedAt.UTC().Format("01-02 15:04:05")
+	}
+	if r.RevokeBefore != nil {
+		text += " dead before " + r.RevokeBefore.UTC().Format("01-02 15:04:05")
+	}
+	return text
+}
+
+func credentialsText(list []v1alpha1.Credential) string {
+	text := ""
+	for _, c := range list {
+		text += fmt.Sprintf(" %s:%.6s@%s", c.Role, c.SHA256, c.IssuedAt.UTC().Format("01-02 15:04:05"))
+		if c.NotAfter != nil {
+			text += " until " + c.NotAfter.UTC().Format("01-02 15:04:05")
+		}
+	}
+	return text
+}
+
+func (w *world) next() string {
+	w.version++
+	return strconv.Itoa(w.version)
+}
+
+func (w *world) uid() string {
+	w.uids++
+	return fmt.Sprintf("%04d", w.uids*7919%10007) // not in the order of creation
+}
+
+func (w *world) key(name string) *v1alpha1.APIKey {
+	k, _ := w.live[kindKey][name].(*v1alpha1.APIKey)
+	return k
+}
+
+func (w *world) account(name string) *v1alpha1.Account {
+	a, _ := w.live[kindAccount][name].(*v1alpha1.Account)
+	return a
+}
+
+func (w *world) secret(name string) *secret {
+	s, _ := w.live[kindSecret][name].(*secret)
+	return s
+}
+
+func (w *world) keys() []*v1alpha1.APIKey {
+	var list []*v1alpha1.APIKey
+	for _, name := range slices.Sorted(maps.Keys(w.live[kindKey])) {
+		list = append(list, w.key(name))
+	}
+	return list
+}
+
+func (w *world) keysOf(account string) []*v1alpha1.APIKey {
+	return slices.DeleteFunc(w.keys(), func(k *v1alpha1.APIKey) bool { return k.Spec.Account != account })
+}
+
+func (w *world) accounts() []*v1alpha1.Account {
+	var list []*v1alpha1.Account
+	for _, name := range slices.Sorted(maps.Keys(w.live[kindAccount])) {
+		list = append(list, w.account(name))
+	}
+	return list
+}
+
+func full(k *v1alpha1.APIKey) string { return k.Namespace + "/" + k.Name }
+
+func (w *world) createKey(k *v1alpha1.APIKey) error {
+	if w.key(full(k)) != nil {
+		return errExists
+	}
+	k = k.DeepCopy()
+	k.UID, k.ResourceVersion, k.Generation = types.UID(w.uid()), w.next(), 1
+	k.CreationTimestamp = metav1.NewTime(w.now.Truncate(time.Second))
+	w.put(kindKey, full(k), k)
+	return nil
+}
+
+func (w *world) changeKey(name string, change func(*v1alpha1.APIKeySpec)) {
+	if k := w.key(name).DeepCopy(); k != nil {
+		before := k.Spec.DeepCopy()
+		change(&k.Spec)
+		if !reflect.DeepEqual(before.Rotation, k.Spec.Rotation) {
+			w.disturbed[secretName(k)] = true // an instant may have come or gone before which all is dead
+		}
+		k.ResourceVersion = w.next()
+		k.Generation++
+		w.put(kindKey, name, k)
+	}
+}
+
+func (w *world) deleteKey(name string) {
+	if w.key(name) != nil {
+		w.next()
+		w.put(kindKey, name, nil)
+	}
+}
+
+// writeKeyStatus writes the status of a key, provided that it still has the resourceVersion it was read with.
+func (w *world) writeKeyStatus(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, writer time.Time) (*v1alpha1.APIKey, error) {
+	live := w.key(full(k))
+	switch {
+	case live == nil:
+		return nil, errMissing
+	case live.ResourceVersion != k.ResourceVersion:
+		return nil, errConflict
+	}
+	w.breaks(checkStatusWrite(w, live, after, writer))
+	next := live.DeepCopy()
+	next.Status, next.ResourceVersion = *after.DeepCopy(), w.next()
+	w.put(kindKey, full(k), next)
+	return next, nil
+}
+
+func (w *world) createAccount(a *v1alpha1.Account) error {
+	if w.account(a.Name) != nil {
+		return errExists
+	}
+	a = a.DeepCopy()
+	a.UID, a.ResourceVersion, a.Generation = types.UID(w.uid()), w.next(), 1
+	w.put(kindAccount, a.Name, a)
+	return nil
+}
+
+func (w *world) changeAccount(name string, change func(*v1alpha1.AccountSpec)) {
+	if a := w.account(name).DeepCopy(); a != nil {
+		change(&a.Spec)
+		a.ResourceVersion = w.next()
+		a.Generation++
+		w.put(kindAccount, name, a)
+	}
+}
+
+func (w *world) deleteAccount(name string) {
+	if w.account(name) != nil {
+		w.next()
+		w.put(kindAccount, name, nil)
+	}
+}
+
+func (w *world) writeAccountStatus(a *v1alpha1.Account, after v1alpha1.AccountStatus) error {
+	live := w.account(a.Name)
+	switch {
+	case live == nil:
+		return errMissing
+	case live.ResourceVersion != a.ResourceVersion:
+		return errConflict
+	}
+	next := live.DeepCopy()
+	next.Status, next.ResourceVersion = *after.DeepCopy(), w.next()
+	w.put(kindAccount, a.Name, next)
+	return nil
+}
+
+func (w *world) createSecret(s secret) (*secret, error) {
+	if w.secret(s.name) != nil {
+		return nil, errExists
+	}
+	s.uid, s.version = w.uid(), w.next()
+	w.put(kindSecret, s.name, &s)
+	return &s, nil
+}
+
+// writeSecret replaces a Secret, provided that it still has the resourceVersion it was read with.
+func (w *world) writeSecret(s secret) (*secret, error) {
+	live := w.secret(s.name)
+	switch {
+	case live == nil:
+		return nil, errMissing
+	case live.version != s.version:
+		return nil, errConflict
+	}
+	s.version = w.next()
+	w.put(kindSecret, s.name, &s)
+	return &s, nil
+}
+
+func (w *world) deleteSecret(name string) {
+	if w.secret(name) != nil {
+		w.next()
+		w.put(kindSecret, name, nil)
+	}
+}
+
+// collect is the garbage collector: it removes the Secrets of keys that no longer exist.
+func (w *world) collect() {
+	exists := map[types.UID]bool{"": true}
+	for _, k := range w.keys() {
+		exists[k.UID] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.live[kindSecret])) {
+		if !exists[w.secret(name).owner] {
+			w.deleteSecret(name)
+		}
+	}
+}
+
+// mint makes a key, and remembers it so that it can be looked for where it must not be.
+func (w *world) mint(format keys.Format) keys.Minted {
+	minted, err := format.Mint(&w.random)
+	if err != nil {
+		panic(err)
+	}
+	w.materials = append(w.materials, minted.Material)
+	w.minted[minted.Material.SHA256()] = true
+	return minted
+}
+
+// forget drops a key that went nowhere.
+func (w *world) forget(m keys.Minted) {
+	w.materials = slices.DeleteFunc(w.materials, func(other keys.Material) bool { return bytes.Equal(other, m.Material) })
+}
+
+// cache follows the log of one kind at its own pace.
+type cache struct {
+	kind, seen int
+	objects    map[string]any
+}
+
+func (c *cache) follow(w *world, n int) {
+	for ; n > 0 && c.seen < len(w.log[c.kind]); n-- {
+		entry := w.log[c.kind][c.seen]
+		c.objects[entry.name] = entry.object
+		if entry.object == nil {
+			delete(c.objects, entry.name)
+		}
+		c.seen++
+	}
+}
+
+// restart fills the cache anew from an API server that is itself behind.
+func (c *cache) restart(w *world, seen int) {
+	c.seen, c.objects = 0, map[string]any{}
+	c.follow(w, seen)
+}
