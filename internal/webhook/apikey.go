@@ -92,7 +92,7 @@ func verdict(r *keys.Refusal) (admission.Warnings, error) {
 }
 
 func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (admission.Warnings, error) {
-	if facts.Account == nil {
+	if facts.Account == nil || !keys.NeedsSlot(facts) {
 		return nil, nil
 	}
 	limit, unlimited := v.Defaults.Limit(facts.Account)

@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/webhook"
+)
+
+func selects(operator metav1.LabelSelectorOperator) keystest.AccountOption {
+	return policy(func(a *v1alpha1.AccountSpec) {
+		a.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: operator, Values: []string{"a"}}}}
+	})
+}
+
+func TestAccount_CreateAndUpdate(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		account *v1alpha1.Account
+		want    verdict
+	}{
+		"nothing said":                       {account: keystest.Acct("acme")},
+		"a zone":                             {account: keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+		"no such zone":                       {account: keystest.Acct("acme", keystest.Zone("Mars/Base")), want: verdict{denied: []string{"spec.timeZone", "Mars/Base", "such as UTC or Europe/Madrid"}}},
+		"a zone that depends on the machine": {account: keystest.Acct("acme", keystest.Zone("Local")), want: verdict{denied: []string{"spec.timeZone"}}},
+		"a selector":                         {account: keystest.Acct("acme", selects(metav1.LabelSelectorOpIn))},
+		"no selector":                        {account: keystest.Acct("acme", selects("Within")), want: verdict{denied: []string{"spec.allowedNamespaces", "Within"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{})}
+			warnings, err := v.ValidateCreate(t.Context(), tc.account)
+			tc.want.check(t, warnings, err)
+			was := keystest.Acct("acme", keystest.MaxKeys(7))
+			warnings, err = v.ValidateUpdate(t.Context(), was, tc.account)
+			tc.want.check(t, warnings, err)
+			warnings, err = v.ValidateUpdate(t.Context(), tc.account, tc.account)
+			verdict{}.check(t, warnings, err) // a label or a finalizer may change, whatever the spec
+		})
+	}
+}
+
+func TestAccount_Delete(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		world []client.Object
+		want  verdict
+	}{
+		"nobody names it":  {},
+		"another is named": {world: []client.Object{keystest.Key("web", keystest.Account("zeta"))}},
+		"a key names it": {
+			world: []client.Object{keystest.Key("web", keystest.Namespace("shop"))},
+			want:  verdict{denied: []string{"in use by APIKey shop/web", "--field-selector spec.account=acme", "Suspended"}},
+		},
+		"a revoked key names it": {
+			world: []client.Object{keystest.Key("web", keystest.State(v1alpha1.KeyStateRevoked))},
+			want:  verdict{denied: []string{"in use"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{}, tc.world...)}
+			warnings, err := v.ValidateDelete(t.Context(), keystest.Acct("acme"))
+			tc.want.check(t, warnings, err)
+		})
+	}
+}
+
+func TestAccount_Delete_WhatCannotBeReadIsDenied(t *testing.T) {
+	t.Parallel()
+	v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return errDown },
+	})}
+	if _, err := v.ValidateDelete(t.Context(), keystest.Acct("acme")); !errors.Is(err, errDown) {
+		t.Errorf("got %v", err)
+	}
+}
