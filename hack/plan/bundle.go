@@ -1,0 +1,202 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// bundle is the world as far as it is given.
+type bundle struct {
+	keys       []*v1alpha1.APIKey
+	accounts   []*v1alpha1.Account
+	secrets    map[string]*corev1.Secret // by namespace/name
+	namespaces map[string]map[string]string
+}
+
+// defaults are the manager's when it runs without flags.
+var defaults = keys.Defaults{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
+
+func parse(data []byte) (*bundle, error) {
+	b := &bundle{secrets: map[string]*corev1.Secret{}, namespaces: map[string]map[string]string{}}
+	documents := utilyaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(data)))
+	defer func() { _ = documents.Close() }()
+	buf := make([]byte, len(data)+1)
+	for {
+		n, err := documents.Read(buf)
+		if errors.Is(err, io.EOF) {
+			return b, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := b.add(buf[:n]); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// add takes one document into the bundle. Kinds that say nothing about keys are passed over.
+func (b *bundle) add(document []byte) error {
+	var head struct {
+		Kind  string `json:"kind"`
+		Items []any  `json:"items"`
+	}
+	if err := yaml.Unmarshal(document, &head); err != nil {
+		return err
+	}
+	switch head.Kind {
+	case "List", "APIKeyList", "AccountList", "SecretList", "NamespaceList":
+		for _, item := range head.Items {
+			text, err := yaml.Marshal(item)
+			if err != nil {
+				return err
+			}
+			if err := b.add(text); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "APIKey":
+		return decode(document, func(k *v1alpha1.APIKey) { b.keys = append(b.keys, complete(k)) })
+	case "Account":
+		return decode(document, func(a *v1alpha1.Account) { b.accounts = append(b.accounts, a) })
+	case "Secret":
+		return decode(document, func(s *corev1.Secret) { b.secrets[s.Namespace+"/"+s.Name] = s })
+	case "Namespace":
+		return decode(document, func(n *corev1.Namespace) { b.namespaces[n.Name] = n.Labels })
+	}
+	return nil
+}
+
+func decode[T any](document []byte, keep func(*T)) error {
+	var object T
+	if err := yaml.UnmarshalStrict(document, &object); err != nil {
+		return fmt.Errorf("%T: %w", object, err)
+	}
+	keep(&object)
+	return nil
+}
+
+// complete fills in what the API server would, so that a manifest that was never applied can be planned for.
+func complete(k *v1alpha1.APIKey) *v1alpha1.APIKey {
+	if k.Namespace == "" {
+		k.Namespace = "default"
+	}
+	if k.UID == "" {
+		k.UID = "not-created-yet"
+	}
+	if k.Generation == 0 {
+		k.Generation = 1
+	}
+	if k.Spec.State == "" {
+		k.Spec.State = v1alpha1.KeyStateActive
+	}
+	return k
+}
+
+// explanation is what is printed.
+type explanation struct {
+	Account string                  `json:"account,omitempty"`
+	APIKey  string                  `json:"apikey,omitempty"`
+	Secret  keys.Possession         `json:"secret,omitempty"`
+	Steps   []string                `json:"steps,omitempty"`
+	Next    string                  `json:"next,omitempty"`
+	Why     string                  `json:"why,omitempty"`
+	Status  *v1alpha1.APIKeyStatus  `json:"status,omitempty"`
+	Record  *v1alpha1.AccountStatus `json:"record,omitempty"`
+}
+
+// explain prints what Admit and DescribeAccount say of each account, then what Decide and Describe say of each key.
+func (b *bundle) explain(out io.Writer, now time.Time) error {
+	accounts := map[string]*v1alpha1.Account{}
+	for _, a := range b.accounts {
+		status := keys.DescribeAccount(keys.AccountFacts{
+			Account: a, Keys: b.of(a.Name), Namespaces: b.namespaces, Confirmed: map[string]bool{}, Defaults: defaults, Now: now,
+		})
+		if err := write(out, explanation{Account: a.Name, Record: &status}); err != nil {
+			return err
+		}
+		after := a.DeepCopy()
+		after.Status = status
+		accounts[a.Name] = after
+	}
+	for _, k := range b.keys {
+		if err := write(out, b.explainKey(k, accounts[k.Spec.Account], now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Time) explanation {
+	facts := keys.Facts{
+		Key: k, Account: a, Namespace: b.namespaces[k.Namespace], Siblings: b.siblings(k), Held: b.held(k, a), Defaults: defaults, Now: now,
+	}
+	plan, status := keys.Decide(facts), keys.Describe(facts)
+	e := explanation{APIKey: k.Namespace + "/" + k.Name, Secret: facts.Held.Possession, Why: plan.Why, Status: &status}
+	for _, step := range plan.Steps {
+		e.Steps = append(e.Steps, step.String())
+	}
+	if !plan.Next.IsZero() {
+		e.Next = plan.Next.UTC().Format(time.RFC3339)
+	}
+	return e
+}
+
+func (b *bundle) held(k *v1alpha1.APIKey, a *v1alpha1.Account) keys.Held {
+	secret := b.secrets[k.Namespace+"/"+keys.SecretName(k)]
+	if secret == nil {
+		return keys.Held{Possession: keys.HeldNothing}
+	}
+	if p := keys.PossessionOf(secret, k); p != keys.HeldOwned {
+		return keys.Held{Possession: p, ResourceVersion: secret.ResourceVersion}
+	}
+	shape := keys.Shape{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
+	held, _ := keys.Inspect(k, a, shape, secret.ResourceVersion)
+	return held
+}
+
+func (b *bundle) of(account string) []*v1alpha1.APIKey {
+	var list []*v1alpha1.APIKey
+	for _, k := range b.keys {
+		if k.Spec.Account == account {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+func (b *bundle) siblings(k *v1alpha1.APIKey) []*v1alpha1.APIKey {
+	if k.Spec.Label == "" {
+		return nil
+	}
+	var list []*v1alpha1.APIKey
+	for _, other := range b.of(k.Spec.Account) {
+		if other != k && other.Spec.Label == k.Spec.Label {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+func write(out io.Writer, e explanation) error {
+	text, err := yaml.Marshal(e)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "---\n%s", text)
+	return err
+}
