@@ -1,0 +1,115 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+var _ = Describe("One bad key", func() {
+	It("hurts nobody", func(ctx SpecContext) {
+		namespace := newNamespace(ctx, nil)
+		By("letting a zone in that no manager knows, and a spec that no schema lets through")
+		loosen(ctx)
+		nowhere := newAccount(fresh("nowhere"), func(a *v1alpha1.AccountSpec) { a.TimeZone = "Mars/Base" })
+		Eventually(func() error { return admin.Create(ctx, nowhere) }).WithContext(ctx).Should(Succeed())
+		account := fresh("acme")
+		invalid := newKey(namespace, "invalid", account, expiration("2027-02-30"))
+		Eventually(func() error { return admin.Create(ctx, invalid) }).WithContext(ctx).Should(Succeed())
+
+		By("putting a Secret of somebody else in the way")
+		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "conflict"}, StringData: map[string]string{"api-key": "theirs"}}
+		labelled := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "conflict-labelled", Labels: map[string]string{"app.kubernetes.io/managed-by": "apikey-manager"}},
+			StringData: map[string]string{"api-key": "theirs"},
+		}
+		create(ctx, foreign, labelled)
+
+		startManager(ctx, managerOptions{})
+		conflict, conflictLabelled := newKey(namespace, "conflict", account), newKey(namespace, "conflict-labelled", account)
+		dated, undated := newKey(namespace, "dated", nowhere.Name, expiration("2099-01-01")), newKey(namespace, "undated", nowhere.Name)
+		instant := newKey(namespace, "instant", nowhere.Name, expiration("2099-01-01T00:00:00Z"))
+		good := []*v1alpha1.APIKey{newKey(namespace, "good", account), newKey(namespace, "good-too", account), undated, instant}
+		for i := range 20 {
+			good = append(good, newKey(namespace, fmt.Sprintf("other-%d", i), fmt.Sprintf("%s-%d", account, i)))
+		}
+		create(ctx, conflict, conflictLabelled, dated)
+		create(ctx, good...)
+
+		become(ctx, v1alpha1.StateActive, good...)
+		for _, k := range good {
+			beSound(ctx, Default, k)
+		}
+		beRefused(ctx, v1alpha1.ReasonInvalidSpec, invalid, dated)
+		Expect(message(invalid.Status.Conditions, v1alpha1.ConditionAccepted)).To(And(ContainSubstring("spec.expiration"), ContainSubstring("2027-02-28")))
+		Expect(message(dated.Status.Conditions, v1alpha1.ConditionAccepted)).To(And(ContainSubstring("spec.timeZone"), ContainSubstring("RFC 3339")))
+		for _, k := range []*v1alpha1.APIKey{conflict, conflictLabelled} {
+			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/SecretConflict")) })
+			Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/SecretConflict"))
+			Expect(k.Status.Credentials).To(BeEmpty())
+			expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonSecretConflict, "belongs to somebody else")
+		}
+		settleAccount(ctx, nowhere, func(g Gomega) {
+			g.Expect(verdict(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("False/InvalidSpec"))
+		})
+		Expect(message(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(And(ContainSubstring("spec.timeZone"), ContainSubstring("Europe/Madrid")))
+
+		By("leaving alone what is not ours")
+		chronicle.awaitCalm(ctx)
+		for _, s := range []*corev1.Secret{foreign, labelled} {
+			before := s.ResourceVersion
+			read(ctx, s)
+			Expect(s.ResourceVersion).To(Equal(before), "Secret %s was touched", s.Name)
+		}
+
+		By("doing what the messages say")
+		Expect(admin.Delete(ctx, labelled)).To(Succeed()) // nobody tells the manager: it looks again every minute, or when asked
+		change(ctx, conflictLabelled, label("look again"))
+		change(ctx, invalid, expiration("2099-02-28"))
+		changeAccount(ctx, nowhere, func(a *v1alpha1.AccountSpec) { a.TimeZone = "Europe/Madrid" })
+		become(ctx, v1alpha1.StateActive, conflictLabelled, invalid, dated)
+		settleAccount(ctx, nowhere, func(g Gomega) {
+			g.Expect(verdict(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
+			g.Expect(verdict(nowhere.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
+		})
+	})
+})
+
+// loosen takes the rules on time zones and expirations out of the CRDs of this control plane, until the spec ends. The
+// rule on time zones must stay out while the account is there: it fails to evaluate for an unknown zone, and the API
+// server then refuses every write of that account, its status too.
+func loosen(ctx SpecContext) {
+	GinkgoHelper()
+	DeferCleanup(func(ctx SpecContext) {
+		bad := newAccount("probe", func(a *v1alpha1.AccountSpec) { a.TimeZone = "Mars/Base" })
+		Eventually(func() error { return admin.Create(ctx, bad.DeepCopy(), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
+		late := newKey("default", "probe", "probe", expiration("2027-02-30"))
+		Eventually(func() error { return admin.Create(ctx, late.DeepCopy(), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
+		chronicle.renew() // the API server ends the watches of a changed CRD some time later: better now
+	})
+	for _, rule := range []struct{ crd, field string }{{"accounts.apikey-manager.io", "timeZone"}, {"apikeys.apikey-manager.io", "expiration"}} {
+		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: rule.crd}}
+		read(ctx, crd)
+		path := fmt.Sprintf("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/%s/x-kubernetes-validations", rule.field)
+		strict := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties[rule.field]
+		Expect(strict.XValidations).NotTo(BeEmpty())
+		Expect(admin.Patch(ctx, crd, client.RawPatch("application/json-patch+json", []byte(`[{"op":"remove","path":"`+path+`"}]`)))).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) {
+			read(ctx, crd)
+			spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+			spec.Properties[rule.field] = strict
+			crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = spec
+			Expect(admin.Update(ctx, crd)).To(Succeed())
+		})
+	}
+}

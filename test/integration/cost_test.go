@@ -1,0 +1,132 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// manyKeys is how many keys "quiet" is shown with: INTEGRATION_KEYS, or enough to see it.
+func manyKeys() int {
+	GinkgoHelper()
+	text := os.Getenv("INTEGRATION_KEYS")
+	if text == "" {
+		return 500
+	}
+	n, err := strconv.Atoi(text)
+	Expect(err).NotTo(HaveOccurred(), "INTEGRATION_KEYS")
+	return n
+}
+
+// readsSecrets is a request that brings the bytes of Secrets.
+func readsSecrets(r request) bool {
+	return strings.HasPrefix(r.resource, "secrets") && r.method == http.MethodGet && !r.metadata
+}
+
+var _ = Describe("What it costs", func() {
+	const perAccount = 5
+	issue := func(ctx SpecContext, total int) (namespace string, all []*v1alpha1.APIKey) {
+		GinkgoHelper()
+		namespace = newNamespace(ctx, nil)
+		for i := range total {
+			k := newKey(namespace, fmt.Sprintf("key-%d", i), fmt.Sprintf("%s-%d", namespace, i/perAccount))
+			if i%perAccount == 0 {
+				create(ctx, newAccount(k.Spec.Account))
+			}
+			all = append(all, k)
+		}
+		concurrently(16, total, func(i int) { create(ctx, all[i]) })
+		return namespace, all
+	}
+
+	It("to issue keys: a Secret, a status and an Event each, and a share of the account's write", func(ctx SpecContext) {
+		const total, accounts = 200, 200 / perAccount
+		m := startManager(ctx, managerOptions{})
+		_, all := issue(ctx, total)
+		become(ctx, v1alpha1.StateActive, all...)
+		chronicle.awaitCalm(ctx)
+		writes := m.traffic.writes()
+		GinkgoWriter.Printf("%d keys of %d accounts: %v\n", total, accounts, writes)
+		Expect(writes).To(HaveKeyWithValue("POST secrets", total))
+		Expect(writes).To(HaveKeyWithValue("PUT apikeys/status", total))
+		Expect(writes).To(HaveKeyWithValue("POST events", total))
+		// The account's first status, a batch or two of slots, and the counts afterwards.
+		Expect(writes["PUT accounts/status"]).To(BeNumerically("<=", 5*accounts))
+		Expect(writes).To(HaveLen(4), "it writes nothing else")
+		Expect(m.traffic.all(readsSecrets)).To(BeEmpty(), "it reads no Secret")
+
+		By("switching all off and on")
+		m.traffic.reset()
+		concurrently(16, total, func(i int) {
+			change(ctx, all[i], state(v1alpha1.KeyStateInactive))
+			become(ctx, v1alpha1.StateInactive, all[i])
+			change(ctx, all[i], state(v1alpha1.KeyStateActive))
+			become(ctx, v1alpha1.StateActive, all[i])
+		})
+		chronicle.awaitCalm(ctx)
+		writes = m.traffic.writes()
+		GinkgoWriter.Printf("all off and on: %v\n", writes)
+		Expect(writes).To(HaveKeyWithValue("PUT apikeys/status", 2*total))
+		Expect(writes).NotTo(HaveKey("PUT secrets"))
+		Expect(m.traffic.all(readsSecrets)).To(BeEmpty(), "it reads no Secret")
+	})
+
+	It("to restart: nothing", func(ctx SpecContext) {
+		total := manyKeys()
+		first := startManager(ctx, managerOptions{})
+		began := time.Now()
+		_, all := issue(ctx, total)
+		become(ctx, v1alpha1.StateActive, all...)
+		issued := time.Since(began)
+		off := all[:10]
+		for _, k := range off {
+			change(ctx, k, state(v1alpha1.KeyStateInactive))
+		}
+		change(ctx, all[10], state(v1alpha1.KeyStateRevoked))
+		become(ctx, v1alpha1.StateInactive, off...)
+		become(ctx, v1alpha1.StateRevoked, all[10])
+		chronicle.awaitCalm(ctx)
+		first.stop()
+
+		rounds := reconciled()
+		began = time.Now()
+		again := startManager(ctx, managerOptions{})
+		Eventually(func() int { return reconciled() - rounds }).WithContext(ctx).Should(BeNumerically(">=", total+total/perAccount))
+		settled := time.Since(began)
+		Consistently(func() []request { return again.traffic.all(request.writes) }).WithContext(ctx).Should(BeEmpty(), "it writes")
+		Expect(again.traffic.all(readsSecrets)).To(BeEmpty(), "it reads Secrets")
+		asked := again.traffic.all(func(r request) bool { return r.resource != "" && !r.watch })
+		GinkgoWriter.Printf("%d keys issued in %s; after a restart settled in %s with %d requests: %v\n",
+			total, issued.Round(time.Millisecond), settled.Round(time.Millisecond), len(asked), asked)
+		Expect(len(asked)).To(BeNumerically("<", 30), "reads come from the cache")
+	})
+})
+
+// reconciled is how many rounds all managers of this process have run without an error.
+func reconciled() int {
+	GinkgoHelper()
+	families, err := metrics.Registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	rounds := 0.0
+	for _, family := range families {
+		if family.GetName() != "controller_runtime_reconcile_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			rounds += m.GetCounter().GetValue()
+		}
+	}
+	return int(rounds)
+}

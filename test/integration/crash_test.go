@@ -1,0 +1,216 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// crashPoint is one of the writes that a story takes, and what goes wrong there. Each has a namespace and an account of
+// its own, so that all of them go on at the same time.
+type crashPoint struct {
+	how  string
+	at   int
+	name string // of the namespace and of the account
+
+	mu     sync.Mutex
+	writes int
+	struck bool
+}
+
+const (
+	howRefused = "refused" // the write does not reach the API server; the manager goes on
+	howLost    = "lost"    // it is carried out, and the manager never learns; it goes on
+	howDies    = "dies"    // it is carried out, and then nothing of this manager's reaches the API server any more
+)
+
+// strike says what becomes of a request about this namespace or account.
+func (c *crashPoint) strike(r request) fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.struck && c.how == howDies {
+		return faultBefore
+	}
+	c.writes++
+	if c.writes != c.at {
+		return faultNone
+	}
+	c.struck = true
+	if c.how == howRefused {
+		return faultBefore
+	}
+	return faultAfter
+}
+
+var _ = Describe("A manager that fails or dies at the n-th write, for every n,", func() {
+	It("leaves a world that heals", func(ctx SpecContext) {
+		const furthest = 18 // writes that the story takes, and some
+		points := map[string]*crashPoint{}
+		for _, how := range []string{howRefused, howLost, howDies} {
+			for at := 1; at <= furthest; at++ {
+				name := newNamespace(ctx, nil)
+				points[name] = &crashPoint{how: how, at: at, name: name}
+			}
+		}
+		sabotage := func(r request) fault {
+			c := points[r.namespace]
+			if c == nil && strings.HasPrefix(r.resource, "accounts") {
+				c = points[r.name+r.sentName]
+			}
+			if c == nil || r.resource == "events" || !r.writes() {
+				return faultNone
+			}
+			return c.strike(r)
+		}
+		doomed := startManager(ctx, managerOptions{sabotage: sabotage})
+
+		By("telling the story with something going wrong at each point")
+		each(points, func(c *crashPoint) { story(ctx, c) })
+		doomed.stop()
+
+		By("letting a healthy manager take over")
+		startManager(ctx, managerOptions{})
+		each(points, func(c *crashPoint) { expectHealed(ctx, c) })
+		chronicle.awaitCalm(ctx)
+		each(points, func(c *crashPoint) { expectHealed(ctx, c) })
+
+		longest := 0
+		for _, c := range points {
+			longest = max(longest, c.writes)
+			if c.at == furthest {
+				Expect(c.struck).To(BeFalse(), "the story takes more writes than were tried")
+			}
+		}
+		GinkgoWriter.Printf("%d crash points; the story took up to %d writes\n", len(points), longest)
+	})
+})
+
+func each(points map[string]*crashPoint, do func(*crashPoint)) {
+	var all sync.WaitGroup
+	for _, c := range points {
+		all.Go(func() {
+			defer GinkgoRecover()
+			do(c)
+		})
+	}
+	all.Wait()
+}
+
+// story is what users do: two keys, one of which loses its Secret and one of which is revoked. They do not wait for a
+// manager that died.
+func story(ctx context.Context, c *crashPoint) {
+	GinkgoHelper()
+	lost, revoked := newKey(c.name, "lost", c.name, label("lost")), newKey(c.name, "revoked", c.name)
+	create(ctx, lost, revoked)
+	if !c.awaits(ctx, lost, v1alpha1.StateActive) || !c.awaits(ctx, revoked, v1alpha1.StateActive) {
+		return
+	}
+	first := credential(lost, v1alpha1.RoleCurrent).SHA256
+	Expect(admin.Delete(ctx, secretOf(ctx, lost))).To(Succeed())
+	change(ctx, revoked, state(v1alpha1.KeyStateRevoked))
+	c.awaits(ctx, revoked, v1alpha1.StateRevoked)
+	Eventually(func() bool {
+		read(ctx, lost)
+		return c.dead() || credential(lost, v1alpha1.RoleCurrent).SHA256 != first
+	}).WithContext(ctx).Should(BeTrue())
+}
+
+func (c *crashPoint) dead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.struck && c.how == howDies
+}
+
+// awaits waits until a key is in a state; false: its manager died first.
+func (c *crashPoint) awaits(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) bool {
+	GinkgoHelper()
+	reached := func() bool {
+		read(ctx, k)
+		return ready(k) == "True/"+string(want) && k.Status.ObservedGeneration == k.Generation
+	}
+	Eventually(func() bool { return reached() || c.dead() }).WithContext(ctx).Should(BeTrue(), "%s at write %d: %s", c.how, c.at, c.name)
+	return reached()
+}
+
+// expectHealed waits for the invariant: whatever happened, the Secret of each Active key holds what verifiers know, and a
+// revoked key has no material anywhere.
+func expectHealed(ctx context.Context, c *crashPoint) {
+	GinkgoHelper()
+	what := fmt.Sprintf("%s at write %d", c.how, c.at)
+	for _, name := range []string{"lost", "revoked"} {
+		k := newKey(c.name, name, c.name)
+		settle(ctx, k, func(g Gomega) {
+			if k.Spec.State != v1alpha1.KeyStateRevoked {
+				g.Expect(ready(k)).To(Equal("True/Active"), what)
+				beSound(ctx, g, k)
+				return
+			}
+			g.Expect(ready(k)).To(Equal("True/Revoked"), what)
+			secret := secretOf(ctx, k)
+			g.Expect(secret.Data).NotTo(HaveKey(keys.EntryCurrent), what)
+		})
+	}
+	a := newAccount(c.name)
+	read(ctx, a)
+	Expect(a.Status.Slots).To(HaveLen(2), what)
+}
+
+var _ = Describe("A manager that is killed with SIGKILL at random moments", func() {
+	It("leaves a world that heals", func(ctx SpecContext) {
+		const total, kills = 60, 4
+		namespace := newNamespace(ctx, nil)
+		m := startProcess(ctx)
+		var all []*v1alpha1.APIKey
+		for i := range total {
+			all = append(all, newKey(namespace, fmt.Sprintf("key-%d", i), fmt.Sprintf("%s-%d", namespace, i/5)))
+		}
+		var work sync.WaitGroup
+		work.Go(func() {
+			defer GinkgoRecover()
+			for i, k := range all {
+				create(ctx, k)
+				if i%3 == 2 { // somebody deletes Secrets all the while
+					before := newKey(namespace, all[i-2].Name, "")
+					read(ctx, before)
+					if before.Status.SecretRef != nil {
+						err := admin.Delete(ctx, secretOf(ctx, before))
+						Expect(err == nil || apierrors.IsNotFound(err)).To(BeTrue(), "%v", err)
+					}
+				}
+				pause(ctx, interval)
+			}
+		})
+		for range kills {
+			wrote := make(chan struct{}, 1)
+			chronicle.listen(func(e entry) {
+				if e.kind == kindSecret && e.object.GetNamespace() == namespace {
+					select {
+					case wrote <- struct{}{}:
+					default:
+					}
+				}
+			})
+			Eventually(wrote).WithContext(ctx).Should(Receive()) // between the Secret and the status
+			m.Kill()
+			m = startProcess(ctx)
+		}
+		work.Wait()
+		become(ctx, v1alpha1.StateActive, all...)
+		chronicle.awaitCalm(ctx)
+		for _, k := range all {
+			settle(ctx, k, func(g Gomega) { beSound(ctx, g, k) })
+		}
+		Expect(secretsIn(ctx, namespace)).To(HaveLen(total))
+	})
+})

@@ -1,0 +1,325 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// history is every version of every key, account, Secret and Event of the run. The API server numbers its writes, of all
+// kinds together, so that several watches make one ordered view.
+type history struct {
+	ctx     context.Context //nolint:containedctx // it is the watches' life
+	mu      sync.Mutex
+	entries []entry
+	gaps    []uint64                   // versions before which something may be missing
+	watches map[string]watch.Interface // by kind
+	// told is called for each entry as it comes.
+	told map[int]func(entry)
+	next int
+}
+
+// entry is one write.
+type entry struct {
+	version uint64
+	kind    string
+	deleted bool
+	object  client.Object
+	seen    time.Time
+}
+
+const (
+	kindKey     = "APIKey"
+	kindAccount = "Account"
+	kindSecret  = "Secret"
+	kindEvent   = "Event"
+)
+
+func newHistory(ctx context.Context) *history {
+	GinkgoHelper()
+	h := &history{ctx: ctx, watches: map[string]watch.Interface{}, told: map[int]func(entry){}}
+	h.follow(kindKey, &v1alpha1.APIKeyList{})
+	h.follow(kindAccount, &v1alpha1.AccountList{})
+	h.follow(kindSecret, &corev1.SecretList{})
+	h.follow(kindEvent, &eventsv1.EventList{})
+	return h
+}
+
+// follow watches a kind. A watch that ends is taken up where it ended, so that nothing is missed.
+func (h *history) follow(kind string, list client.ObjectList) {
+	GinkgoHelper()
+	Expect(admin.List(h.ctx, list)).To(Succeed())
+	from := list.GetResourceVersion()
+	go func() {
+		defer GinkgoRecover()
+		for h.ctx.Err() == nil {
+			w, err := admin.Watch(h.ctx, list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: from, AllowWatchBookmarks: true}})
+			if err != nil {
+				pause(h.ctx, interval)
+				continue
+			}
+			h.keep(kind, w)
+			from = h.drain(kind, from, w)
+			if from == "" {
+				from = h.relist(kind, list)
+			}
+		}
+	}()
+}
+
+func (h *history) keep(kind string, w watch.Interface) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watches[kind] = w
+}
+
+// renew begins all watches anew.
+func (h *history) renew() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range h.watches {
+		w.Stop()
+	}
+}
+
+// drain takes what a watch has, and returns how far it came; empty: the API server does not have what comes next.
+func (h *history) drain(kind, from string, w watch.Interface) string {
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		switch object, ok := e.Object.(client.Object); {
+		case !ok && apierrors.IsResourceExpired(apierrors.FromObject(e.Object)):
+			return ""
+		case !ok:
+			return from
+		case e.Type != watch.Bookmark:
+			h.add(kind, e.Type == watch.Deleted, object)
+			fallthrough
+		default:
+			from = object.GetResourceVersion()
+		}
+	}
+	return from
+}
+
+// relist goes on from what is there now. The API server forgets the past of a kind when its CRD changes; what it forgot
+// is missing, and replay says so to who asks for it.
+func (h *history) relist(kind string, list client.ObjectList) string {
+	if err := admin.List(h.ctx, list); err != nil {
+		return "0"
+	}
+	have := h.last(kind)
+	for _, o := range items(list) {
+		if have[o.GetUID()].version < number(o.GetResourceVersion()) {
+			h.add(kind, false, o)
+		}
+		delete(have, o.GetUID())
+	}
+	at := number(list.GetResourceVersion())
+	for _, gone := range have {
+		if !gone.deleted {
+			o := gone.object.DeepCopyObject().(client.Object)
+			o.SetResourceVersion(list.GetResourceVersion())
+			h.add(kind, true, o)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gaps = append(h.gaps, at)
+	return list.GetResourceVersion()
+}
+
+// last is the last entry of each object of a kind.
+func (h *history) last(kind string) map[types.UID]entry {
+	have := map[types.UID]entry{}
+	for _, e := range h.all() {
+		if e.kind == kind {
+			have[e.object.GetUID()] = e
+		}
+	}
+	return have
+}
+
+func (h *history) add(kind string, deleted bool, object client.Object) {
+	object.SetManagedFields(nil)
+	e := entry{version: number(object.GetResourceVersion()), kind: kind, deleted: deleted, object: object, seen: time.Now()}
+	h.mu.Lock()
+	h.entries = append(h.entries, e)
+	told := slices.Collect(maps.Values(h.told))
+	h.mu.Unlock()
+	for _, tell := range told {
+		tell(e)
+	}
+}
+
+// listen calls tell for each entry from now on, until the spec ends.
+func (h *history) listen(tell func(entry)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id := h.next
+	h.next++
+	h.told[id] = tell
+	DeferCleanup(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.told, id)
+	})
+}
+
+// all are the entries so far, in the order of the writes.
+func (h *history) all() []entry {
+	h.mu.Lock()
+	list := slices.Clone(h.entries)
+	h.mu.Unlock()
+	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(a.version, b.version) })
+	return list
+}
+
+// of are the versions of one object, in order.
+func (h *history) of(kind string, uid types.UID) []entry {
+	return slices.DeleteFunc(h.all(), func(e entry) bool { return e.kind != kind || e.object.GetUID() != uid })
+}
+
+// sync waits until the history has got everything that was written before the call.
+func (h *history) sync(ctx context.Context) {
+	GinkgoHelper()
+	for kind, list := range map[string]client.ObjectList{kindKey: &v1alpha1.APIKeyList{}, kindSecret: &corev1.SecretList{}, kindAccount: &v1alpha1.AccountList{}} {
+		Expect(admin.List(ctx, list)).To(Succeed())
+		Eventually(func() string { return h.lacks(kind, list) }).WithContext(ctx).Should(BeEmpty(), "the watch of %s lags", kind)
+	}
+}
+
+// lacks names something that the history does not know yet: an object in the version that a list had it, or that one
+// which is not in the list is gone.
+func (h *history) lacks(kind string, list client.ObjectList) string {
+	have := h.last(kind)
+	for _, o := range items(list) {
+		if e := have[o.GetUID()]; e.version < number(o.GetResourceVersion()) {
+			return fmt.Sprintf("%s %s: version %s, have %d", kind, o.GetName(), o.GetResourceVersion(), e.version)
+		}
+		delete(have, o.GetUID())
+	}
+	for _, e := range have {
+		if !e.deleted && e.version <= number(list.GetResourceVersion()) {
+			return fmt.Sprintf("%s %s is gone", kind, e.object.GetName())
+		}
+	}
+	return ""
+}
+
+func number(version string) uint64 {
+	n, err := strconv.ParseUint(version, 10, 64)
+	Expect(err).NotTo(HaveOccurred())
+	return n
+}
+
+func items(list client.ObjectList) []client.Object {
+	objects, err := meta.ExtractList(list)
+	Expect(err).NotTo(HaveOccurred())
+	var found []client.Object
+	for _, o := range objects {
+		found = append(found, o.(client.Object))
+	}
+	return found
+}
+
+// moment is the world after one write: the keys that exist, and how many Secrets each controls.
+type moment struct {
+	entry
+	keys    map[types.UID]*v1alpha1.APIKey
+	secrets map[types.UID]int
+}
+
+// holding is how many existing keys of an account hold a credential or a Secret.
+func (m *moment) holding(account string) int {
+	return m.count(account, func(k *v1alpha1.APIKey) bool { return len(k.Status.Credentials) > 0 || m.secrets[k.UID] > 0 })
+}
+
+// active is how many existing keys of an account verifiers accept.
+func (m *moment) active(account string) int {
+	return m.count(account, func(k *v1alpha1.APIKey) bool { return k.Status.State == v1alpha1.StateActive })
+}
+
+func (m *moment) count(account string, is func(*v1alpha1.APIKey) bool) int {
+	n := 0
+	for _, k := range m.keys {
+		if k.Spec.Account == account && is(k) {
+			n++
+		}
+	}
+	return n
+}
+
+// replay goes through all that was written about the keys of an account and their Secrets, one write after the other.
+func (h *history) replay(account string, look func(*moment)) (writes int) {
+	m := &moment{keys: map[types.UID]*v1alpha1.APIKey{}, secrets: map[types.UID]int{}}
+	owners := map[types.UID]types.UID{} // of Secrets
+	for _, e := range h.all() {
+		switch o := e.object.(type) {
+		case *v1alpha1.APIKey:
+			if o.Spec.Account != account {
+				continue
+			}
+			m.keys[o.UID] = o
+			if e.deleted {
+				delete(m.keys, o.UID)
+			}
+		case *corev1.Secret:
+			m.secrets[owners[o.UID]]--
+			owners[o.UID] = ""
+			if owner := metav1.GetControllerOf(o); owner != nil && !e.deleted {
+				owners[o.UID] = owner.UID
+			}
+			m.secrets[owners[o.UID]]++
+		default:
+			continue
+		}
+		if writes == 0 {
+			h.expectNoGapSince(e.version)
+		}
+		writes++
+		m.entry = e
+		look(m)
+	}
+	return writes
+}
+
+func (h *history) expectNoGapSince(version uint64) {
+	GinkgoHelper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	Expect(slices.ContainsFunc(h.gaps, func(gap uint64) bool { return gap > version })).To(BeFalse(), "the API server forgot what happened; look again")
+}
+
+// awaitCalm waits until nothing has been written for a while.
+func (h *history) awaitCalm(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(func() time.Duration {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.entries) == 0 {
+			return 0
+		}
+		return time.Since(h.entries[len(h.entries)-1].seen)
+	}).WithContext(ctx).Should(BeNumerically(">", calm))
+}

@@ -1,0 +1,345 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+var _ = Describe("The limit of an account is strict", func() {
+	var namespaces []string
+	BeforeEach(func(ctx SpecContext) {
+		namespaces = nil
+		for range 3 {
+			namespaces = append(namespaces, newNamespace(ctx, nil))
+		}
+	})
+
+	It("under 200 keys of 40 concurrent clients, with two managers and one of them killed in the middle", func(ctx SpecContext) {
+		const limit, total, clients = 5, 200, 40
+		account := newAccount(fresh("acme"), limits(limit, queue))
+		create(ctx, account)
+		startProcess(ctx)
+		victim := startProcess(ctx)
+		kill := killAtFirstSecret(namespaces)
+
+		By("creating them")
+		alignToSecond()
+		restarted := make(chan struct{})
+		go func() {
+			defer GinkgoRecover()
+			defer close(restarted)
+			<-kill
+			victim.Kill()
+			startProcess(ctx)
+		}()
+		concurrently(clients, total, func(i int) {
+			create(ctx, newKey(namespaces[i%len(namespaces)], fmt.Sprintf("key-%d", i), account.Name))
+		})
+		Eventually(restarted).WithContext(ctx).Should(BeClosed())
+		settleLimit(ctx, account.Name, limit, total)
+
+		By("looking at every write")
+		expectWithin(ctx, account.Name, limit, (*moment).holding)
+		holders, waiters := holdersAndWaiters(ctx, account.Name)
+		Expect(holders).To(HaveLen(limit))
+		for _, k := range holders {
+			beSound(ctx, Default, k)
+			Expect(k.CreationTimestamp.Sub(waiters[0].CreationTimestamp.Time)).To(BeNumerically("<", time.Second), "%s is younger than a waiter", k.Name)
+		}
+		GinkgoWriter.Printf("holders were created %s..%s, waiters %s..%s\n", clockOf(holders[0]), clockOf(holders[limit-1]), clockOf(waiters[0]), clockOf(waiters[len(waiters)-1]))
+
+		By("deleting one: the oldest waiter is admitted, and nobody touched it")
+		for range 3 {
+			_, waiters = holdersAndWaiters(ctx, account.Name)
+			oldest, generation := waiters[0], waiters[0].Generation
+			Expect(admin.Delete(ctx, holders[0])).To(Succeed())
+			holders = holders[1:]
+			become(ctx, v1alpha1.StateActive, oldest)
+			Expect(oldest.Generation).To(Equal(generation))
+			settleHolders(ctx, account.Name, limit)
+		}
+		expectWithin(ctx, account.Name, limit, (*moment).holding)
+	})
+
+	It("while keys come and go and managers are killed again and again", func(ctx SpecContext) {
+		const limit, clients = 5, 12
+		const duration = 8 * time.Second
+		account := newAccount(fresh("acme"), limits(limit, queue))
+		create(ctx, account)
+		managers := []*controlplane.Manager{startProcess(ctx), startProcess(ctx)}
+		storm, cancel := context.WithTimeout(ctx, duration)
+		defer cancel()
+		var created, deleted, killed atomic.Int64
+		var work sync.WaitGroup
+		for c := range clients {
+			work.Go(func() {
+				defer GinkgoRecover()
+				for i := 0; storm.Err() == nil; i++ {
+					k := newKey(namespaces[rand.IntN(len(namespaces))], fmt.Sprintf("key-%d-%d", c, i%4), account.Name)
+					if admin.Create(ctx, k) == nil {
+						created.Add(1)
+					}
+					pause(storm, 30*time.Millisecond)
+					if admin.Delete(ctx, newKey(k.Namespace, fmt.Sprintf("key-%d-%d", c, rand.IntN(4)), "")) == nil {
+						deleted.Add(1)
+					}
+				}
+			})
+		}
+		for storm.Err() == nil {
+			pause(storm, time.Second)
+			i := rand.IntN(len(managers))
+			managers[i].Kill()
+			killed.Add(1)
+			managers[i] = startProcess(ctx)
+		}
+		work.Wait()
+		for i := range limit + 2 { // so that there are enough at the end
+			create(ctx, newKey(namespaces[0], fmt.Sprintf("last-%d", i), account.Name))
+		}
+		settleHolders(ctx, account.Name, limit)
+		most, writes := expectWithin(ctx, account.Name, limit, (*moment).holding)
+		GinkgoWriter.Printf("%d keys created, %d deleted, %d managers killed; at most %d of %d held in %d writes\n",
+			created.Load(), deleted.Load(), killed.Load(), most, limit, writes)
+		holders, _ := holdersAndWaiters(ctx, account.Name)
+		for _, k := range holders {
+			settle(ctx, k, func(g Gomega) { beSound(ctx, g, k) })
+		}
+	})
+
+	It("in a storm of switching off and on, where only usable keys count", func(ctx SpecContext) {
+		const limit, total, clients = 3, 12, 10
+		const duration = 6 * time.Second
+		account := newAccount(fresh("acme"), limits(limit, queue, usableOnly))
+		create(ctx, account)
+		startManager(ctx, managerOptions{})
+		victim := startProcess(ctx)
+		var all []*v1alpha1.APIKey
+		for i := range total {
+			all = append(all, newKey(namespaces[i%len(namespaces)], fmt.Sprintf("key-%d", i), account.Name))
+		}
+		create(ctx, all...)
+
+		By("switching them off and on")
+		storm, cancel := context.WithTimeout(ctx, duration)
+		defer cancel()
+		var switched atomic.Int64
+		var work sync.WaitGroup
+		for range clients {
+			work.Go(func() {
+				defer GinkgoRecover()
+				for storm.Err() == nil {
+					k := all[rand.IntN(total)]
+					to := []string{`"Active"`, `"Inactive"`}[rand.IntN(2)]
+					Expect(admin.Patch(ctx, newKey(k.Namespace, k.Name, ""), client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":`+to+`}}`)))).To(Succeed())
+					switched.Add(1)
+					pause(storm, time.Duration(rand.IntN(60))*time.Millisecond)
+				}
+			})
+		}
+		pause(storm, duration/3)
+		victim.Kill()
+		startProcess(ctx)
+		work.Wait()
+
+		By("switching all on: the limit is reached, and the others wait")
+		for _, k := range all {
+			read(ctx, k)
+			change(ctx, k, state(v1alpha1.KeyStateActive))
+		}
+		active := func() (n int) {
+			for _, k := range all {
+				read(ctx, k)
+				if k.Status.State == v1alpha1.StateActive && k.Status.ObservedGeneration == k.Generation {
+					n++
+				}
+			}
+			return n
+		}
+		Eventually(active).WithContext(ctx).Should(Equal(limit))
+		chronicle.awaitCalm(ctx)
+		Expect(active()).To(Equal(limit))
+		most, writes := expectWithin(ctx, account.Name, limit, (*moment).active)
+		GinkgoWriter.Printf("%d switches; at most %d of %d were Active in %d writes\n", switched.Load(), most, limit, writes)
+
+		By("switching the active ones off: three others come in")
+		before := map[string]bool{}
+		for _, k := range all {
+			if k.Status.State == v1alpha1.StateActive {
+				before[string(k.UID)] = true
+				change(ctx, k, state(v1alpha1.KeyStateInactive))
+			}
+		}
+		Eventually(func() int {
+			n := active()
+			for _, k := range all {
+				if before[string(k.UID)] && k.Status.State != v1alpha1.StateInactive {
+					return -1
+				}
+			}
+			return n
+		}).WithContext(ctx).Should(Equal(limit))
+		expectWithin(ctx, account.Name, limit, (*moment).active)
+	})
+
+	It("lets a key that was switched off come back only into a free slot, where only usable keys count", func(ctx SpecContext) {
+		account := newAccount(fresh("acme"), limits(1, queue, usableOnly))
+		create(ctx, account)
+		startManager(ctx, managerOptions{})
+		first := newKey(namespaces[0], "first", account.Name)
+		second := newKey(namespaces[1], "second", account.Name)
+		create(ctx, first)
+		become(ctx, v1alpha1.StateActive, first)
+		material := materialOf(ctx, first)
+		create(ctx, second)
+		beRefused(ctx, v1alpha1.ReasonLimitReached, second)
+		change(ctx, first, state(v1alpha1.KeyStateInactive))
+		become(ctx, v1alpha1.StateInactive, first)
+		become(ctx, v1alpha1.StateActive, second)
+		change(ctx, first, state(v1alpha1.KeyStateActive))
+		beRefused(ctx, v1alpha1.ReasonLimitReached, first)
+		Expect(first.Status.State).To(Equal(v1alpha1.StatePending))
+		Expect(verdict(first.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/NotAccepted"))
+		change(ctx, second, state(v1alpha1.KeyStateRevoked))
+		become(ctx, v1alpha1.StateRevoked, second)
+		become(ctx, v1alpha1.StateActive, first)
+		Expect(materialOf(ctx, first) == material).To(BeTrue(), "the key came back as another one")
+		expectWithin(ctx, account.Name, 1, (*moment).active)
+	})
+})
+
+// killAtFirstSecret is closed when the first Secret in one of the namespaces has been written: issuing is in full swing.
+func killAtFirstSecret(namespaces []string) <-chan struct{} {
+	kill := make(chan struct{})
+	now := sync.OnceFunc(func() { close(kill) })
+	chronicle.listen(func(e entry) {
+		if e.kind == kindSecret && slices.Contains(namespaces, e.object.GetNamespace()) {
+			now()
+		}
+	})
+	return kill
+}
+
+// alignToSecond waits for a second to begin, so that what is created next carries the time of one second: creation times
+// have no fractions, and around the turn of a second they do not tell the order.
+func alignToSecond() {
+	next := time.Now().Truncate(time.Second).Add(time.Second + 20*time.Millisecond)
+	<-time.After(time.Until(next))
+}
+
+// pause lets a client rest between two requests.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// concurrently lets so many clients do a number of things together.
+func concurrently(clients, total int, do func(i int)) {
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range clients {
+		work.Go(func() {
+			defer GinkgoRecover()
+			for i := int(next.Add(1)) - 1; i < total; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	work.Wait()
+}
+
+func keysOf(ctx context.Context, account string) []*v1alpha1.APIKey {
+	GinkgoHelper()
+	var list v1alpha1.APIKeyList
+	Expect(admin.List(ctx, &list, client.MatchingFields{"spec.account": account})).To(Succeed())
+	var all []*v1alpha1.APIKey
+	for i := range list.Items {
+		all = append(all, &list.Items[i])
+	}
+	return all
+}
+
+// holdersAndWaiters are the keys of an account that hold a credential, and those that hold none, oldest first.
+func holdersAndWaiters(ctx context.Context, account string) (holders, waiters []*v1alpha1.APIKey) {
+	GinkgoHelper()
+	for _, k := range keysOf(ctx, account) {
+		if len(k.Status.Credentials) > 0 {
+			holders = append(holders, k)
+		} else {
+			waiters = append(waiters, k)
+		}
+	}
+	for _, list := range [][]*v1alpha1.APIKey{holders, waiters} {
+		slices.SortFunc(list, func(a, b *v1alpha1.APIKey) int {
+			return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.UID, b.UID))
+		})
+	}
+	return holders, waiters
+}
+
+func settleHolders(ctx context.Context, account string, want int) {
+	GinkgoHelper()
+	Eventually(func() int {
+		holders, _ := holdersAndWaiters(ctx, account)
+		return len(holders)
+	}).WithContext(ctx).Should(Equal(want))
+	chronicle.awaitCalm(ctx)
+	holders, _ := holdersAndWaiters(ctx, account)
+	Expect(holders).To(HaveLen(want))
+}
+
+// settleLimit waits until so many keys of an account are Active, and all others know that they have to wait.
+func settleLimit(ctx context.Context, account string, limit, total int) {
+	GinkgoHelper()
+	Eventually(func() map[string]int {
+		counts := map[string]int{}
+		for _, k := range keysOf(ctx, account) {
+			counts[ready(k)]++
+		}
+		return counts
+	}).WithContext(ctx).Should(Equal(map[string]int{"True/Active": limit, "False/LimitReached": total - limit}))
+	chronicle.awaitCalm(ctx)
+	a := newAccount(account)
+	read(ctx, a)
+	Expect(a.Status.Keys.Usage).To(Equal(fmt.Sprintf("%d/%d", limit, limit)))
+	Expect(*a.Status.Keys.Waiting).To(BeEquivalentTo(total - limit))
+	var list corev1.SecretList
+	Expect(admin.List(ctx, &list, client.MatchingLabels{"apikey-manager.io/account": account})).To(Succeed())
+	Expect(list.Items).To(HaveLen(limit))
+}
+
+// expectWithin goes through every write about an account and holds it to its limit.
+func expectWithin(ctx context.Context, account string, limit int, count func(*moment, string) int) (most, writes int) {
+	GinkgoHelper()
+	chronicle.sync(ctx)
+	writes = chronicle.replay(account, func(m *moment) {
+		n := count(m, account)
+		most = max(most, n)
+		if n > limit {
+			Fail(fmt.Sprintf("after write %d, of %s %s, %d keys of account %s were in, of a limit of %d", m.version, m.kind, client.ObjectKeyFromObject(m.object), n, account, limit))
+		}
+	})
+	Expect(most).To(Equal(limit), "the limit was never reached: the test is too tame")
+	return most, writes
+}
+
+func clockOf(k *v1alpha1.APIKey) string { return k.CreationTimestamp.Format(time.TimeOnly) }

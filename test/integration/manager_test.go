@@ -1,0 +1,213 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"sync"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/controllers"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	guard "github.com/apikey-manager/apikey-manager/internal/webhook"
+	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// What cmd/manager has for defaults.
+const (
+	concurrency          = 8
+	webhookConfiguration = "apikey-manager"
+	webhookSecret        = "apikey-manager-webhook-tls"
+)
+
+var flagDefaults = keys.Defaults{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
+
+// managerOptions say how to run a manager. The zero value is one as the flags make it by default, without webhooks.
+type managerOptions struct {
+	defaults *keys.Defaults
+	// webhookPort, unless 0, is where it serves the webhooks.
+	webhookPort int
+	// sabotage says what becomes of its requests.
+	sabotage func(request) fault
+}
+
+// manager is a manager within this process, wired as cmd/manager wires it, with a cache of its own and the permissions
+// of the ServiceAccount. It does not run for election, so several may run at once.
+type manager struct {
+	traffic  *traffic
+	registry *prometheus.Registry
+	stop     func()
+}
+
+// startManager starts a manager and waits until it is at work. It is stopped at the end of the spec at the latest.
+func startManager(ctx context.Context, o managerOptions) *manager {
+	GinkgoHelper()
+	if o.defaults == nil {
+		o.defaults = &flagDefaults
+	}
+	m := &manager{traffic: &traffic{sabotage: o.sabotage}, registry: prometheus.NewPedanticRegistry()}
+	config := plane.ManagerConfig()
+	config.QPS = -1 // as ctrl.GetConfig has it
+	config.Wrap(m.traffic.wrap)
+	living, cancel := context.WithCancel(context.Background())
+	rotator := newRotator(config)
+	mgr := newManager(config, o, rotator)
+	Expect(controllers.Setup(living, mgr, controllers.Options{
+		Clock: clock.RealClock{}, Random: rand.Reader, Defaults: *o.defaults, MaxConcurrentReconciles: concurrency, SkipNameValidation: true,
+	})).To(Succeed())
+	if o.webhookPort != 0 {
+		Expect(guard.Setup(mgr, clock.RealClock{}, *o.defaults)).To(Succeed())
+		Expect(mgr.Add(rotator)).To(Succeed())
+	}
+	Expect(m.registry.Register(telemetry.NewObjects(living, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(living) }()
+	m.stop = sync.OnceFunc(func() {
+		m.scrape()
+		cancel()
+		Eventually(ended).WithTimeout(timeout).Should(Receive(BeNil()), "the manager did not end well")
+	})
+	DeferCleanup(m.stop)
+	Eventually(mgr.Elected()).WithContext(ctx).Should(BeClosed())
+	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
+	return m
+}
+
+// newManager is newManager of cmd/manager, but for what would get into the way of a second one in this process.
+func newManager(config *rest.Config, o managerOptions, rotator *certs.Rotator) ctrl.Manager {
+	GinkgoHelper()
+	scheme, err := controllers.NewScheme()
+	Expect(err).NotTo(HaveOccurred())
+	warm := true
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
+			},
+		},
+		Controller: ctrlconfig.Controller{EnableWarmup: &warm},
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		WebhookServer: webhook.NewServer(webhook.Options{
+			Host: "127.0.0.1", Port: o.webhookPort,
+			TLSOpts: []func(*tls.Config){func(t *tls.Config) { t.MinVersion, t.GetCertificate = tls.VersionTLS12, rotator.GetCertificate }},
+		}),
+	})
+	Expect(err).NotTo(HaveOccurred())
+	for _, o := range []client.Object{&v1alpha1.APIKey{}, &v1alpha1.Account{}, metadata("Secret"), metadata("Namespace")} {
+		_, err := mgr.GetCache().GetInformer(context.Background(), o, cache.BlockUntilSynced(false))
+		Expect(err).NotTo(HaveOccurred())
+	}
+	return mgr
+}
+
+func metadata(kind string) client.Object {
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
+}
+
+func newRotator(config *rest.Config) *certs.Rotator {
+	GinkgoHelper()
+	live, err := client.NewWithWatch(config, client.Options{})
+	Expect(err).NotTo(HaveOccurred())
+	rotator, err := certs.New(certs.Options{
+		Client: live, Clock: clock.RealClock{}, Rand: rand.Reader,
+		Secret:        client.ObjectKey{Namespace: plane.Namespace(), Name: webhookSecret},
+		Configuration: webhookConfiguration,
+		Hosts:         []string{"127.0.0.1"},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	return rotator
+}
+
+// scrape writes down what the metrics say.
+func (m *manager) scrape() {
+	GinkgoHelper()
+	for _, registry := range []prometheus.Gatherer{m.registry, metrics.Registry} {
+		families, err := registry.Gather()
+		Expect(err).NotTo(HaveOccurred())
+		for _, family := range families {
+			heard.note("metrics", []byte(family.String()))
+		}
+	}
+}
+
+// startGuardedManager installs the webhooks and starts a manager that serves them.
+func startGuardedManager(ctx context.Context, o managerOptions) *manager {
+	GinkgoHelper()
+	o.webhookPort = installWebhooks(ctx)
+	m := startManager(ctx, o)
+	awaitGuard(ctx, true)
+	return m
+}
+
+// installWebhooks points the API server at a manager that is yet to come.
+func installWebhooks(ctx context.Context) (port int) {
+	GinkgoHelper()
+	port, err := controlplane.FreePort()
+	Expect(err).NotTo(HaveOccurred())
+	Expect(plane.InstallWebhooks(ctx, port)).To(Succeed())
+	return port
+}
+
+func removeWebhooks(ctx context.Context) {
+	GinkgoHelper()
+	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhookConfiguration}}
+	if err := admin.Delete(ctx, configuration); client.IgnoreNotFound(err) != nil {
+		Expect(err).NotTo(HaveOccurred())
+	}
+	awaitGuard(ctx, false)
+}
+
+// awaitGuard waits until the API server asks the webhooks, or does so no more. It tells by a selector that only they
+// refuse, and by a deletion that fails without them.
+func awaitGuard(ctx context.Context, on bool) {
+	GinkgoHelper()
+	probe := newAccount("probe", func(a *v1alpha1.AccountSpec) {
+		a.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}
+	})
+	Eventually(func() bool { return admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) != nil }).WithContext(ctx).Should(Equal(on))
+	if on {
+		return
+	}
+	var list v1alpha1.AccountList
+	Expect(admin.List(ctx, &list, client.Limit(1))).To(Succeed())
+	if len(list.Items) > 0 {
+		Eventually(func() error { return admin.Delete(ctx, &list.Items[0], client.DryRunAll) }).WithContext(ctx).Should(Succeed())
+	}
+}
+
+var managerBinary = sync.OnceValues(func() (string, error) { return controlplane.BuildManager(context.Background()) })
+
+// startProcess runs the manager's own binary, without leader election.
+func startProcess(ctx context.Context, flags ...string) *controlplane.Manager {
+	GinkgoHelper()
+	binary, err := managerBinary()
+	Expect(err).NotTo(HaveOccurred())
+	m, err := plane.StartManager(ctx, controlplane.ManagerOptions{Binary: binary, Flags: append([]string{"--zap-log-level=5"}, flags...)})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() error { return m.Stop(timeout) })
+	return m
+}

@@ -1,0 +1,232 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"sync"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+var counter struct {
+	sync.Mutex
+	n int
+}
+
+// fresh is a name that was never used.
+func fresh(prefix string) string {
+	counter.Lock()
+	defer counter.Unlock()
+	counter.n++
+	return fmt.Sprintf("%s-%d", prefix, counter.n)
+}
+
+// newNamespace creates a namespace.
+func newNamespace(ctx context.Context, labels map[string]string) string {
+	GinkgoHelper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fresh("shop"), Labels: labels}}
+	Expect(admin.Create(ctx, namespace)).To(Succeed())
+	return namespace.Name
+}
+
+func newKey(namespace, name, account string, changes ...func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
+	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
+	for _, change := range changes {
+		change(&k.Spec)
+	}
+	return k
+}
+
+func newAccount(name string, changes ...func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
+	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	for _, change := range changes {
+		change(&a.Spec)
+	}
+	return a
+}
+
+// limits gives an account so many slots.
+func limits(n int32, changes ...func(*v1alpha1.Limits)) func(*v1alpha1.AccountSpec) {
+	return func(a *v1alpha1.AccountSpec) {
+		a.Limits = &v1alpha1.Limits{MaxKeys: &n}
+		for _, change := range changes {
+			change(a.Limits)
+		}
+	}
+}
+
+func queue(l *v1alpha1.Limits)      { l.Enforcement = v1alpha1.EnforcementQueue }
+func usableOnly(l *v1alpha1.Limits) { l.Counting = v1alpha1.CountUsable }
+
+func label(s string) func(*v1alpha1.APIKeySpec) {
+	return func(k *v1alpha1.APIKeySpec) { k.Label = s }
+}
+
+func state(s v1alpha1.KeyState) func(*v1alpha1.APIKeySpec) {
+	return func(k *v1alpha1.APIKeySpec) { k.State = s }
+}
+
+func expiration(s string) func(*v1alpha1.APIKeySpec) {
+	return func(k *v1alpha1.APIKeySpec) { k.Expiration = s }
+}
+
+// create creates objects, all of which the API server must take.
+func create[T client.Object](ctx context.Context, objects ...T) {
+	GinkgoHelper()
+	for _, o := range objects {
+		Expect(admin.Create(ctx, o)).To(Succeed(), "create %s", o.GetName())
+	}
+}
+
+func read(ctx context.Context, o client.Object) {
+	GinkgoHelper()
+	Expect(admin.Get(ctx, client.ObjectKeyFromObject(o), o)).To(Succeed())
+}
+
+// change changes the spec of a key as `kubectl patch` does.
+func change(ctx context.Context, k *v1alpha1.APIKey, changes ...func(*v1alpha1.APIKeySpec)) {
+	GinkgoHelper()
+	Expect(tryChange(ctx, k, changes...)).To(Succeed())
+}
+
+func tryChange(ctx context.Context, k *v1alpha1.APIKey, changes ...func(*v1alpha1.APIKeySpec)) error {
+	before := k.DeepCopy()
+	for _, change := range changes {
+		change(&k.Spec)
+	}
+	return admin.Patch(ctx, k, client.MergeFrom(before))
+}
+
+// changeAccount changes the spec of an account as `kubectl patch` does.
+func changeAccount(ctx context.Context, a *v1alpha1.Account, changes ...func(*v1alpha1.AccountSpec)) {
+	GinkgoHelper()
+	before := a.DeepCopy()
+	for _, change := range changes {
+		change(&a.Spec)
+	}
+	Expect(admin.Patch(ctx, a, client.MergeFrom(before))).To(Succeed())
+}
+
+// verdict is status and reason of a condition: True/Active.
+func verdict(conditions []metav1.Condition, conditionType string) string {
+	c := meta.FindStatusCondition(conditions, conditionType)
+	if c == nil {
+		return ""
+	}
+	return string(c.Status) + "/" + c.Reason
+}
+
+func ready(k *v1alpha1.APIKey) string { return verdict(k.Status.Conditions, v1alpha1.ConditionReady) }
+
+// message is a condition's message.
+func message(conditions []metav1.Condition, conditionType string) string {
+	if c := meta.FindStatusCondition(conditions, conditionType); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+// settle waits until the status speaks of the spec as it is and is as the check wants it.
+func settle(ctx context.Context, k *v1alpha1.APIKey, check func(Gomega)) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(k), k)).To(Succeed())
+		g.Expect(k.Status.ObservedGeneration).To(Equal(k.Generation), "observedGeneration of %s: %s", k.Name, ready(k))
+		check(g)
+	}).WithContext(ctx).Should(Succeed())
+}
+
+// become waits until keys are in a state that is fully carried out.
+func become(ctx context.Context, want v1alpha1.ObservedState, list ...*v1alpha1.APIKey) {
+	GinkgoHelper()
+	for _, k := range list {
+		settle(ctx, k, func(g Gomega) {
+			g.Expect(k.Status.State).To(Equal(want), "state of %s: %s", k.Name, ready(k))
+			g.Expect(ready(k)).To(Equal("True/"+string(want)), "Ready of %s", k.Name)
+		})
+	}
+}
+
+// beRefused waits until a key is not accepted, for a reason.
+func beRefused(ctx context.Context, reason string, list ...*v1alpha1.APIKey) {
+	GinkgoHelper()
+	for _, k := range list {
+		settle(ctx, k, func(g Gomega) {
+			g.Expect(verdict(k.Status.Conditions, v1alpha1.ConditionAccepted)).To(Equal("False/"+reason), "Accepted of %s", k.Name)
+		})
+	}
+}
+
+// settleAccount waits until an account is as the check wants it.
+func settleAccount(ctx context.Context, a *v1alpha1.Account, check func(Gomega)) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(a), a)).To(Succeed())
+		check(g)
+	}).WithContext(ctx).Should(Succeed())
+}
+
+// secretOf is the Secret of a key.
+func secretOf(ctx context.Context, k *v1alpha1.APIKey) *corev1.Secret {
+	GinkgoHelper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: keys.SecretName(k)}}
+	read(ctx, secret)
+	return secret
+}
+
+// materialOf is what the Secret of a key has for its key.
+func materialOf(ctx context.Context, k *v1alpha1.APIKey) string {
+	GinkgoHelper()
+	return string(secretOf(ctx, k).Data[keys.EntryCurrent])
+}
+
+// credential is the credential of a role in the status; nil: there is none.
+func credential(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
+	for i := range k.Status.Credentials {
+		if k.Status.Credentials[i].Role == role {
+			return &k.Status.Credentials[i]
+		}
+	}
+	return nil
+}
+
+func digest(material string) string {
+	sum := sha256.Sum256([]byte(material))
+	return hex.EncodeToString(sum[:])
+}
+
+// beSound checks the invariant: the one Secret that the key controls holds the credential that verifiers know.
+func beSound(ctx context.Context, g Gomega, k *v1alpha1.APIKey) {
+	GinkgoHelper()
+	var list corev1.SecretList
+	g.Expect(admin.List(ctx, &list, client.InNamespace(k.Namespace))).To(Succeed())
+	var own []corev1.Secret
+	for _, s := range list.Items {
+		if metav1.IsControlledBy(&s, k) {
+			own = append(own, s)
+		}
+	}
+	g.Expect(own).To(HaveLen(1), "Secrets of APIKey %s", k.Name)
+	material := string(own[0].Data[keys.EntryCurrent])
+	identity, err := keys.EffectiveFormat(k, nil).Identify(keys.Material(material))
+	g.Expect(err).NotTo(HaveOccurred(), "Secret of APIKey %s", k.Name)
+	current := credential(k, v1alpha1.RoleCurrent)
+	g.Expect(current).NotTo(BeNil(), "credential of APIKey %s", k.Name)
+	g.Expect(current.SHA256 == digest(material)).To(BeTrue(), "the Secret of APIKey %s does not hold what verifiers know", k.Name)
+	g.Expect(current.ID).To(Equal(identity.ID))
+	g.Expect(k.Status.KeyID).To(Equal(identity.ID))
+	g.Expect(k.Status.SecretRef).To(Equal(&v1alpha1.SecretRef{Name: own[0].Name, ResourceVersion: own[0].ResourceVersion}))
+}

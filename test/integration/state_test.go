@@ -1,0 +1,201 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+var _ = Describe("The state of a key", func() {
+	var k *v1alpha1.APIKey
+	BeforeEach(func(ctx SpecContext) {
+		startManager(ctx, managerOptions{})
+		k = newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+	})
+
+	It("goes off and on again with the same key", func(ctx SpecContext) {
+		material, version := materialOf(ctx, k), secretOf(ctx, k).ResourceVersion
+		change(ctx, k, state(v1alpha1.KeyStateInactive))
+		become(ctx, v1alpha1.StateInactive, k)
+		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/Inactive"))
+		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionAccepted)).To(Equal("True/Accepted"))
+		change(ctx, k, state(v1alpha1.KeyStateActive))
+		become(ctx, v1alpha1.StateActive, k)
+		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("True/Active"))
+		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key came back as another one")
+		Expect(secretOf(ctx, k).ResourceVersion).To(Equal(version), "the Secret was written")
+		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonDeactivated, "switched off")
+		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonActivated, "again")
+		Expect(reasons(k)).To(Equal([]string{"Issued", "Deactivated", "Activated"}))
+	})
+
+	It("expires at the second it is told to, and is revived by a later one", func(ctx SpecContext) {
+		material := materialOf(ctx, k)
+		end := time.Now().UTC().Truncate(time.Second).Add(4 * time.Second)
+		change(ctx, k, expiration(end.Format(time.RFC3339)))
+		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.ExpirationTime).NotTo(BeNil()) })
+		Expect(k.Status.ExpirationTime.Time.Equal(end)).To(BeTrue())
+		Expect(k.Status.State).To(Equal(v1alpha1.StateActive))
+		become(ctx, v1alpha1.StateExpired, k)
+		flipped := stateSeen(ctx, k, v1alpha1.StateExpired)
+		Expect(flipped).To(BeTemporally(">=", end))
+		Expect(flipped).To(BeTemporally("<", end.Add(time.Second)))
+		Expect(k.Status.History[len(k.Status.History)-1].Time.Time.Equal(end)).To(BeTrue(), "it is recorded for the very second")
+		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/Expired"))
+		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonExpired, "expired")
+
+		By("moving it later")
+		change(ctx, k, expiration(time.Now().Add(time.Hour).Format(time.RFC3339)))
+		become(ctx, v1alpha1.StateActive, k)
+		By("moving it into the past")
+		change(ctx, k, expiration("2020-01-01"))
+		become(ctx, v1alpha1.StateExpired, k)
+		By("removing it")
+		change(ctx, k, expiration(""))
+		become(ctx, v1alpha1.StateActive, k)
+		Expect(k.Status.ExpirationTime).To(BeNil())
+		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key came back as another one")
+	})
+
+	It("has a date begin in the account's zone", func(ctx SpecContext) {
+		change(ctx, k, expiration("2099-02-28"))
+		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.ExpirationTime).NotTo(BeNil()) })
+		Expect(k.Status.ExpirationTime.UTC().Format(time.RFC3339)).To(Equal("2099-02-28T00:00:00Z"))
+		account := newAccount(k.Spec.Account)
+		read(ctx, account)
+		changeAccount(ctx, account, func(a *v1alpha1.AccountSpec) { a.TimeZone = "Europe/Madrid" })
+		settle(ctx, k, func(g Gomega) {
+			g.Expect(k.Status.ExpirationTime.UTC().Format(time.RFC3339)).To(Equal("2099-02-27T23:00:00Z"))
+		})
+	})
+
+	It("is Revoked for good, and its Secret is emptied but stays", func(ctx SpecContext) {
+		before := secretOf(ctx, k)
+		change(ctx, k, state(v1alpha1.KeyStateRevoked))
+		become(ctx, v1alpha1.StateRevoked, k)
+		after := secretOf(ctx, k)
+		Expect(after.UID).To(Equal(before.UID))
+		Expect(after.Data).To(HaveLen(1))
+		Expect(string(after.Data["revoked"])).To(ContainSubstring("revoked for good"))
+		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/Revoked"))
+		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRevoked, "for good")
+		Expect(tryChange(ctx, k, state(v1alpha1.KeyStateActive))).To(MatchError(ContainSubstring("a revoked key stays revoked")))
+
+		By("putting a key back into the Secret")
+		after.Data["api-key"] = before.Data["api-key"]
+		Expect(admin.Update(ctx, after)).To(Succeed())
+		Eventually(func() map[string][]byte { return secretOf(ctx, k).Data }).WithContext(ctx).ShouldNot(HaveKey("api-key"))
+		chronicle.awaitCalm(ctx)
+		become(ctx, v1alpha1.StateRevoked, k)
+	})
+
+	It("survives the deletion of its Secret: a new key, and the old one for the overlap", func(ctx SpecContext) {
+		old := materialOf(ctx, k)
+		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
+		expectReissued(ctx, k, old)
+		chronicle.awaitCalm(ctx)
+		read(ctx, k)
+		beSound(ctx, Default, k)
+	})
+
+	It("survives an edit of its Secret: a new key, and the old one for the overlap", func(ctx SpecContext) {
+		old, secret := materialOf(ctx, k), secretOf(ctx, k)
+		secret.Data["api-key"] = []byte("of my own")
+		Expect(admin.Update(ctx, secret)).To(Succeed())
+		expectReissued(ctx, k, old)
+		chronicle.awaitCalm(ctx)
+		read(ctx, k)
+		beSound(ctx, Default, k)
+	})
+
+	It("survives a second loss: only the last two keys are accepted", func(ctx SpecContext) {
+		first := materialOf(ctx, k)
+		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
+		expectReissued(ctx, k, first)
+		second := materialOf(ctx, k)
+		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
+		expectReissued(ctx, k, second)
+		Expect(k.Status.Credentials).To(HaveLen(2))
+	})
+
+	It("has the labels of its Secret put back", func(ctx SpecContext) {
+		material, secret := materialOf(ctx, k), secretOf(ctx, k)
+		secret.Labels = map[string]string{"app.kubernetes.io/managed-by": "apikey-manager", "mine": "stays"}
+		Expect(admin.Update(ctx, secret)).To(Succeed())
+		Eventually(func() map[string]string { return secretOf(ctx, k).Labels }).WithContext(ctx).Should(And(
+			HaveKeyWithValue(keys.LabelAccount, k.Spec.Account), HaveKeyWithValue("mine", "stays")))
+		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key changed")
+
+		By("taking away the label that the manager finds it by")
+		secret = secretOf(ctx, k)
+		delete(secret.Labels, keys.LabelManagedBy)
+		Expect(admin.Update(ctx, secret)).To(Succeed())
+		Eventually(func() map[string]string { return secretOf(ctx, k).Labels }).WithContext(ctx).Should(HaveKeyWithValue(keys.LabelManagedBy, keys.ManagedBy))
+		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key changed")
+		settle(ctx, k, func(g Gomega) { beSound(ctx, g, k) })
+	})
+
+	It("ends with the key, and another key of the same name has another one", func(ctx SpecContext) {
+		material := materialOf(ctx, k)
+		Expect(admin.Delete(ctx, k)).To(Succeed())
+		again := newKey(k.Namespace, k.Name, k.Spec.Account)
+		create(ctx, again)
+		if !plane.HasControllers() {
+			Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed()) // what the garbage collector would do
+		}
+		become(ctx, v1alpha1.StateActive, again)
+		settle(ctx, again, func(g Gomega) { beSound(ctx, g, again) })
+		Expect(again.UID).NotTo(Equal(k.UID))
+		Expect(materialOf(ctx, again) == material).To(BeFalse(), "the new key has the credential of the old one")
+	})
+})
+
+// reasons are those of the history.
+func reasons(k *v1alpha1.APIKey) []string {
+	var list []string
+	for _, t := range k.Status.History {
+		list = append(list, t.Reason)
+	}
+	return list
+}
+
+// stateSeen is when a watch told of a state.
+func stateSeen(ctx SpecContext, k *v1alpha1.APIKey, want v1alpha1.ObservedState) time.Time {
+	GinkgoHelper()
+	chronicle.sync(ctx)
+	for _, e := range chronicle.of(kindKey, k.UID) {
+		if e.object.(*v1alpha1.APIKey).Status.State == want {
+			return e.seen
+		}
+	}
+	Fail("no watch event has the state " + string(want))
+	return time.Time{}
+}
+
+// expectReissued waits until a key has another current credential, with the old one beside it.
+func expectReissued(ctx SpecContext, k *v1alpha1.APIKey, old string) {
+	GinkgoHelper()
+	previous := ""
+	settle(ctx, k, func(g Gomega) {
+		c := credential(k, v1alpha1.RolePrevious)
+		g.Expect(c).NotTo(BeNil())
+		g.Expect(c.NotAfter).NotTo(BeNil())
+		g.Expect(c.NotAfter.Sub(credential(k, v1alpha1.RoleCurrent).IssuedAt.Time)).To(Equal(24 * time.Hour))
+		previous = c.SHA256
+		g.Expect(previous == digest(old)).To(BeTrue(), "the previous credential is not the one that was lost")
+		beSound(ctx, g, k)
+	})
+	Expect(ready(k)).To(Equal("True/Active"))
+	Expect(materialOf(ctx, k) == old).To(BeFalse(), "the key is the old one")
+	expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonReissued, "deleted or edited")
+}

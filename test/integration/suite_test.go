@@ -1,0 +1,145 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package integration_test holds the managers to what the issue asks of them, on a real API server and under the roles
+// that we ship. There is one control plane for the suite, and one file for each behaviour.
+//
+// Whatever is said during the run - logs, events, statuses, metrics, answers of the API server - is written down, and at
+// the end searched for every key that was ever made: see leak_test.go.
+package integration_test
+
+import (
+	"context"
+	"log"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+const (
+	// timeout is how long anything may take to come about: a busy laptop, not a fast one.
+	timeout = time.Minute
+	// interval is how often to look whether it has.
+	interval = 25 * time.Millisecond
+	// calm is how long nothing may happen for it to count as nothing. The managers' own windows are shorter.
+	calm = 2 * time.Second
+)
+
+var (
+	plane *controlplane.ControlPlane
+	// admin may do everything, as fast as it can.
+	admin client.WithWatch
+	// chronicle is what happened on the API server, in order.
+	chronicle *history
+	// heard is what anybody said.
+	heard = &witness{}
+)
+
+func TestIntegration(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: nothing was tested on a real API server. Run it without -short; `make controlplane` builds what it needs, once")
+	}
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(timeout)
+	SetDefaultEventuallyPollingInterval(interval)
+	SetDefaultConsistentlyDuration(calm)
+	SetDefaultConsistentlyPollingInterval(interval)
+	EnforceDefaultTimeoutsWhenUsingContexts()
+	RunSpecs(t, "apikey-manager on a real API server")
+}
+
+var _ = BeforeSuite(func(ctx SpecContext) {
+	setLoggers()
+	var err error
+	plane, err = controlplane.Start(ctx, controlplane.Options{})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() error { return plane.Stop() })
+	_, err = managerBinary()
+	Expect(err).NotTo(HaveOccurred())
+	admin = connect(plane.Config())
+	watching, stop := context.WithCancel(context.Background())
+	DeferCleanup(stop)
+	chronicle = newHistory(watching)
+})
+
+// Every spec begins on a control plane without keys, accounts and webhooks. What a spec defers to its end comes before
+// this, because it is deferred later.
+var _ = BeforeEach(func() { DeferCleanup(tidy) })
+
+var _ = AfterSuite(func() {
+	if chronicle == nil {
+		return // the control plane did not start
+	}
+	logs, err := filepath.Glob(filepath.Join(plane.Dir(), "*.log"))
+	Expect(err).NotTo(HaveOccurred())
+	for _, file := range logs {
+		text, err := os.ReadFile(file)
+		Expect(err).NotTo(HaveOccurred())
+		heard.note(filepath.Base(file), text)
+	}
+	expectNoLeak(chronicle, heard)
+})
+
+// INTEGRATION_HEARD names a folder to which all that was said is written, for whoever has to understand a failure.
+var _ = ReportAfterSuite("what was said", func(Report) {
+	if dir := os.Getenv("INTEGRATION_HEARD"); dir != "" {
+		Expect(heard.save(dir)).To(Succeed())
+	}
+})
+
+func setLoggers() {
+	logger := zap.New(zap.WriteTo(heard.writer("log")), zap.Level(levelEverything))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger.WithName("klog"))
+	log.SetOutput(heard.writer("standard log"))
+}
+
+// connect reaches the API server, without the client's own brake. What the API server says against a request is heard.
+func connect(config *rest.Config) client.WithWatch {
+	GinkgoHelper()
+	config.QPS = -1
+	config.WarningHandler = rest.NoWarnings{}
+	config.Wrap((&traffic{}).wrap)
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme} {
+		Expect(add(scheme)).To(Succeed())
+	}
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+// tidy removes what a spec left behind.
+func tidy(ctx SpecContext) {
+	removeWebhooks(ctx)
+	var list v1alpha1.APIKeyList
+	Expect(admin.List(ctx, &list)).To(Succeed())
+	namespaces := map[string]bool{}
+	for _, k := range list.Items {
+		namespaces[k.Namespace] = true
+	}
+	for namespace := range namespaces {
+		Expect(admin.DeleteAllOf(ctx, &v1alpha1.APIKey{}, client.InNamespace(namespace))).To(Succeed())
+		Expect(admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace), client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy})).To(Succeed())
+		Expect(admin.DeleteAllOf(ctx, &eventsv1.Event{}, client.InNamespace(namespace))).To(Succeed())
+	}
+	Expect(admin.DeleteAllOf(ctx, &v1alpha1.Account{})).To(Succeed())
+}
