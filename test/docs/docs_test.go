@@ -72,7 +72,7 @@ var read = sync.OnceValues(func() (*repository, error) {
 		return nil, err
 	}
 	for _, name := range files {
-		data, err := os.ReadFile(filepath.Join(root, name)) //nolint:gosec // A file of this repository.
+		data, err := os.ReadFile(filepath.Join(root, name))
 		if name == "README.md" && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -180,7 +180,7 @@ func stringConstants(t *testing.T, file string) map[string]string {
 func TestSpec_EveryFieldIsExplained(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
-	pages := map[string]string{"APIKey": "docs/spec/apikey.md", "Account": "docs/spec/account.md"} //nolint:gosec // Files, no credentials.
+	pages := map[string]string{"APIKey": "docs/spec/apikey.md", "Account": "docs/spec/account.md"}
 	for kind, page := range pages {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -27,16 +27,19 @@ func TestAccount_EveryRule(t *testing.T) {
 
 func accountTables() tables {
 	return tables{
-		"defaults":          accountDefaults(),
-		"name":              accountName(),
-		"texts":             accountTexts(),
-		"choices":           accountChoices(),
-		"timeZone":          accountTimeZone(),
-		"limits":            accountLimits(),
-		"expirationPolicy":  accountExpirationPolicy(),
-		"allowedScopes":     scopeCases("spec.allowedScopes", "allowedScopes", 256),
-		"allowedNamespaces": accountAllowedNamespaces(),
-		"keyDefaults":       accountKeyDefaults(),
+		"defaults":                 accountDefaults(),
+		"name":                     accountName(),
+		"texts":                    accountTexts(),
+		"choices":                  accountChoices(),
+		"timeZone":                 accountTimeZone(),
+		"limits":                   accountLimits(),
+		"expirationPolicy":         accountExpirationPolicy(),
+		"allowedScopes":            scopeCases("spec.allowedScopes", "allowedScopes", 256),
+		"allowedNamespaces":        accountAllowedNamespaces(),
+		"keyDefaults":              accountKeyDefaults(),
+		"keyDefaults.format.type":  formatCases("spec.keyDefaults.format"),
+		"keyDefaults.rotation":     rotationCases("spec.keyDefaults.rotation", "keyDefaults.rotation"),
+		"keyDefaults.notification": notificationCases("spec.keyDefaults.notification"),
 	}
 }
 

@@ -27,14 +27,18 @@ func TestAPIKey_EveryRule(t *testing.T) {
 
 func keyTables() tables {
 	return tables{
-		"account":     keyAccount(),
-		"label":       keyLabel(),
-		"state":       keyState(),
-		"expiration":  keyExpiration(),
-		"ipWhitelist": keyIPWhitelist(),
-		"scopes":      scopeCases("spec.scopes", "scopes", 64),
-		"secret.name": keySecretName(),
-		"format":      tokenCases("spec.format"),
+		"account":         keyAccount(),
+		"label":           keyLabel(),
+		"state":           keyState(),
+		"expiration":      keyExpiration(),
+		"ipWhitelist":     keyIPWhitelist(),
+		"scopes":          scopeCases("spec.scopes", "scopes", 64),
+		"secret.name":     keySecretName(),
+		"format":          tokenCases("spec.format"),
+		"format.type":     formatCases("spec.format"),
+		"rotation":        keyRotation(),
+		"notification":    notificationCases("spec.notification"),
+		"secret.template": keySecretTemplate(),
 	}
 }
 
@@ -254,7 +258,7 @@ func keySecretName() testCases {
 	immutable := []string{"spec.secret.name: secret.name is immutable: create another APIKey to write another Secret"}
 	subdomain := "spec.secret.name: secret.name must be a DNS-1123 subdomain, such as shop-api-key"
 	return testCases{
-		"a name is fine":             {change: change{"spec.secret.name": "shop.api-key"}}, //nolint:gosec // A name, no credential.
+		"a name is fine":             {change: change{"spec.secret.name": "shop.api-key"}},
 		"253 characters are fine":    {change: change{"spec.secret.name": strings.Repeat("a", 253)}},
 		"254 characters are refused": {change: change{"spec.secret.name": strings.Repeat("a", 254)}, wantErrors: []string{"spec.secret.name: Too long: may not be more than 253"}},
 		"an empty name is refused":   {change: change{"spec.secret.name": ""}, wantErrors: []string{"spec.secret.name: should be at least 1 chars long", subdomain}},

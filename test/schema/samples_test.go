@@ -40,7 +40,7 @@ func glob(t *testing.T, pattern string) []string {
 
 func contents(t *testing.T, file string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(file) //nolint:gosec // A file of this repository.
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,69 +6,11 @@ package schema_test
 import (
 	"fmt"
 	"strings"
-	"testing"
 
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
-// This file holds the tests of the fields that this release refuses because nothing carries them out yet. The release
-// that carries a field out removes its rule, and here the call of notYet around its cases: what remains are the rules
-// that the field keeps.
-
-func TestAPIKey_EveryRuleOfLaterReleases(t *testing.T) {
-	t.Parallel()
-	check(t, "APIKey", baseKey, laterKeyTables())
-}
-
-func TestAccount_EveryRuleOfLaterReleases(t *testing.T) {
-	t.Parallel()
-	check(t, "Account", baseAccount, laterAccountTables())
-}
-
-func laterKeyTables() tables {
-	return tables{
-		"rotation":        notYet("rotation", keyRotation()),
-		"notification":    notYet("notification", notificationCases("spec.notification")),
-		"format.type":     notYet("format.type other than Token", formatCases("spec.format")),
-		"secret.template": notYet("secret.template", keySecretTemplate()),
-	}
-}
-
-func laterAccountTables() tables {
-	return tables{
-		"keyDefaults.rotation":     notYet("keyDefaults.rotation", rotationCases("spec.keyDefaults.rotation", "keyDefaults.rotation")),
-		"keyDefaults.notification": notYet("keyDefaults.notification", notificationCases("spec.keyDefaults.notification")),
-		"keyDefaults.format.type":  notYet("keyDefaults.format.type other than Token", formatCases("spec.keyDefaults.format")),
-	}
-}
-
-// notCarriedOut is what each of the rules that go says.
-const notCarriedOut = " is not carried out by this release yet: leave it out"
-
-// notYet adds, to the errors of each case, the sentence that the field is not carried out yet. It does not where an API
-// server stops before it comes to such sentences.
-func notYet(what string, cases testCases) testCases {
-	sentence := "spec: " + what + notCarriedOut
-	refused := make(testCases, len(cases))
-	for name, tc := range cases {
-		if !blocks(tc.wantErrors) {
-			tc.wantErrors = append([]string{sentence}, tc.wantErrors...)
-		}
-		refused[name] = tc
-	}
-	return refused
-}
-
-func blocks(wantErrors []string) bool {
-	for _, want := range wantErrors {
-		for _, text := range []string{": Too long", ": Too many", ": Unsupported value", ": must be of type"} {
-			if strings.Contains(want, text) {
-				return true
-			}
-		}
-	}
-	return false
-}
+// This file holds the cases about what happens to a key after it was issued: rotation, notification, formats, templates.
 
 // rotationCases are the same for a key's rotation and an account's default of it.
 func rotationCases(path, message string) testCases {
@@ -157,12 +99,20 @@ func keyRotation() testCases {
 
 func keySecretTemplate() testCases {
 	template := "spec.secret.template"
+	immutable := []string{"spec.secret: secret.template.type is immutable, as the type of a Secret is: create another APIKey to write a Secret of another type"}
 	cases := testCases{
-		"a type is fine":                  {change: change{template + ".type": "example.com/shop"}},
-		"a type of 254 is refused":        {change: change{template + ".type": strings.Repeat("a", 254)}, wantErrors: []string{template + ".type: Too long: may not be more than 253"}},
-		"an empty type is refused":        {change: change{template + ".type": ""}, wantErrors: []string{template + ".type: should be at least 1 chars long"}},
-		"an empty template is refused":    {change: change{template: crd.Object{}}, wantErrors: []string{template + ": should have at least 1 properties"}},
-		"a template beside a name is too": {change: change{"spec.secret.name": "a", template + ".type": "Opaque"}},
+		"a type may stay":                            {from: change{template + ".type": "example.com/shop"}, change: change{template + ".type": "example.com/shop", "spec.label": "Tienda"}},
+		"a type may not change":                      {from: change{template + ".type": "example.com/shop"}, change: change{template + ".type": "example.com/web"}, wantErrors: immutable},
+		"a type may not come":                        {from: change{}, change: change{template + ".type": "example.com/shop"}, wantErrors: immutable},
+		"a type may not go":                          {from: change{template + ".type": "example.com/shop"}, wantErrors: immutable},
+		"the type that a Secret has anyway may come": {from: change{}, change: change{template + ".type": "Opaque"}},
+		"the type that a Secret has anyway may go":   {from: change{template + ".type": "Opaque"}},
+		"a template may come":                        {from: change{}, change: change{template + ".labels": crd.Object{"a": "b"}}},
+		"a type is fine":                             {change: change{template + ".type": "example.com/shop"}},
+		"a type of 254 is refused":                   {change: change{template + ".type": strings.Repeat("a", 254)}, wantErrors: []string{template + ".type: Too long: may not be more than 253"}},
+		"an empty type is refused":                   {change: change{template + ".type": ""}, wantErrors: []string{template + ".type: should be at least 1 chars long"}},
+		"an empty template is refused":               {change: change{template: crd.Object{}}, wantErrors: []string{template + ": should have at least 1 properties"}},
+		"a template beside a name is fine":           {change: change{"spec.secret.name": "a", template + ".type": "Opaque"}},
 	}
 	for _, field := range []string{template + ".labels", template + ".annotations", template + ".data"} {
 		entries := crd.Object{}
@@ -170,8 +120,64 @@ func keySecretTemplate() testCases {
 			entries[fmt.Sprintf("entry-%d", i)] = "x"
 		}
 		cases[field+" are fine"] = testCase{change: change{field: crd.Object{"a": "b"}}}
+		cases[field+" may change"] = testCase{from: change{field: crd.Object{"a": "b"}}, change: change{field: crd.Object{"a": "c"}}}
+		cases[field+" may go"] = testCase{from: change{field: crd.Object{"a": "b"}}}
 		cases[field+" may not be empty"] = testCase{change: change{field: crd.Object{}}, wantErrors: []string{field + ": should have at least 1 properties"}}
 		cases[field+" may not be 33"] = testCase{change: change{field: entries}, wantErrors: []string{field + ": Too many: 33: must have at most 32"}}
+	}
+	for name, of := range map[string]testCases{"labels": templateLabels(template), "annotations": templateAnnotations(template), "data": templateData(template)} {
+		for about, tc := range of {
+			cases[name+": "+about] = tc
+		}
+	}
+	return cases
+}
+
+// badNames are no names of labels and annotations.
+var badNames = []string{"", "a b", "example.com/", "/team", "Example.com/team", "a/b/c", "-team", "a" + strings.Repeat("b", 63), strings.Repeat("a", 254) + "/b"}
+
+func templateLabels(template string) testCases {
+	path := template + ".labels"
+	remedy := []string{path + ": secret.template.labels must be valid labels: names such as example.com/team, values of at most 63 characters"}
+	cases := testCases{
+		"names with a domain are fine":        {change: change{path: crd.Object{"example.com/team": "shop-1", "konghq.com/credential": "key-auth"}}},
+		"a value of nothing is fine":          {change: change{path: crd.Object{"team": ""}}},
+		"a value of 63 characters is fine":    {change: change{path: crd.Object{"team": strings.Repeat("a", 63)}}},
+		"a value of 64 characters is refused": {change: change{path: crd.Object{"team": strings.Repeat("a", 64)}}, wantErrors: remedy},
+		"the second of two is looked at too":  {change: change{path: crd.Object{"a": "b", "c d": "e"}}, wantErrors: remedy},
+	}
+	for _, name := range badNames {
+		cases[fmt.Sprintf("%.20q is no name", name)] = testCase{change: change{path: crd.Object{name: "a"}}, wantErrors: remedy}
+	}
+	return cases
+}
+
+func templateAnnotations(template string) testCases {
+	path := template + ".annotations"
+	remedy := []string{path + ": secret.template.annotations must be valid annotations of at most 4096 characters, with names such as example.com/owner"}
+	cases := testCases{
+		"any text is fine":                      {change: change{path: crd.Object{"example.com/owner": "Compras, Ana <ana@correo.example>"}}},
+		"a value of 4096 characters is fine":    {change: change{path: crd.Object{"owner": strings.Repeat("a", 4096)}}},
+		"a value of 4097 characters is refused": {change: change{path: crd.Object{"owner": strings.Repeat("a", 4097)}}, wantErrors: remedy},
+	}
+	for _, name := range badNames {
+		cases[fmt.Sprintf("%.20q is no name", name)] = testCase{change: change{path: crd.Object{name: "a"}}, wantErrors: remedy}
+	}
+	return cases
+}
+
+func templateData(template string) testCases {
+	path := template + ".data"
+	remedy := []string{path + ": secret.template.data takes entry names of letters, digits and - _ . (next-api-key is the manager's own), and templates of at most 4096 characters"}
+	cases := testCases{
+		"the default entries are fine":             {change: change{path: crd.Object{"api-key": "{{ .Key }}", "previous-api-key": "{{ .PreviousKey }}"}}},
+		"names of files and headers are fine":      {change: change{path: crd.Object{"credentials.json": "{}", "X-FF-API-Key": "{{ .Key }}", "api_key": "x"}}},
+		"a name of 253 characters is fine":         {change: change{path: crd.Object{strings.Repeat("a", 253): "x"}}},
+		"a template of 4096 characters is fine":    {change: change{path: crd.Object{"a": strings.Repeat("x", 4096)}}},
+		"a template of 4097 characters is refused": {change: change{path: crd.Object{"a": strings.Repeat("x", 4097)}}, wantErrors: remedy},
+	}
+	for _, name := range []string{"", "a b", "a/b", "clé", "a\n", strings.Repeat("a", 254), "next-api-key"} {
+		cases[fmt.Sprintf("%.20q is no name", name)] = testCase{change: change{path: crd.Object{name: "x"}}, wantErrors: remedy}
 	}
 	return cases
 }

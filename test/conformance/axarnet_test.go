@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Axarnet e-mail marketing: a key has a label, a creation date, the key and a state, and the state toggles.
+
+func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "Clave para integración con tienda"})
+	w.issue(t, k)
+
+	if k.CreationTimestamp.IsZero() || k.Status.State != v1alpha1.StateActive {
+		t.Errorf("created %v, state %s", k.CreationTimestamp, k.Status.State)
+	}
+	material := w.material(t, k)
+	if _, err := keys.EffectiveFormat(k, nil).Identify(keys.Material(material)); err != nil {
+		t.Errorf("the Secret does not hold a key: %v", err)
+	}
+	if known(k) != digest(material) {
+		t.Error("verifiers do not know the key that the Secret holds")
+	}
+	table := w.mustKubectl(t, "get", "apikeys", "-n", k.Namespace)
+	for _, shown := range []string{"LABEL", "STATE", "AGE", "Clave para integración con tienda", "Active"} {
+		if !strings.Contains(table, shown) {
+			t.Errorf("kubectl get does not show %q:\n%s", shown, table)
+		}
+	}
+	if strings.Contains(table, material) {
+		t.Error("kubectl get shows the key itself")
+	}
+}
+
+func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
+	w.issue(t, k)
+	material, secret := w.material(t, k), w.secret(t, k)
+
+	for range 2 {
+		w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"state":"Inactive"}}`)
+		w.become(t, k, v1alpha1.StateInactive)
+		if valid(k) {
+			t.Error("an inactive key still has access")
+		}
+		if w.material(t, k) != material {
+			t.Error("an inactive key was taken away")
+		}
+		w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"state":"Active"}}`)
+		w.become(t, k, v1alpha1.StateActive)
+		if !valid(k) || known(k) != digest(material) || w.material(t, k) != material {
+			t.Error("the same key did not get its access back")
+		}
+	}
+	if again := w.secret(t, k); again.UID != secret.UID || again.ResourceVersion != secret.ResourceVersion {
+		t.Error("the Secret was written although nothing about it changed")
+	}
+	want := []string{v1alpha1.ReasonIssued, v1alpha1.ReasonDeactivated, v1alpha1.ReasonActivated, v1alpha1.ReasonDeactivated, v1alpha1.ReasonActivated}
+	if diff := cmp.Diff(want, reasons(k)); diff != "" {
+		t.Errorf("the history differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestAxarnet_KeysAreToldApartByTheirLabel(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.account(t, v1alpha1.AccountSpec{}), w.namespace(t)
+	shop := newKey(namespace, "tienda", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
+	web := newKey(namespace, "web", v1alpha1.APIKeySpec{Account: account.Name, Label: "Página web"})
+	w.issue(t, shop, web)
+
+	found := w.find(t, client.MatchingFields{"spec.account": account.Name, "spec.label": "Página web"})
+	if len(found) != 1 || found[0].Name != web.Name {
+		t.Errorf("found %d keys with the label", len(found))
+	}
+	again := newKey(namespace, "otra", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
+	denied(t, w.admin.Create(t.Context(), again), v1alpha1.ReasonLabelTaken, "tienda")
+
+	// The label is for the owner's reference only: another one changes nothing of the key.
+	material := w.material(t, shop)
+	w.change(t, shop, func(s *v1alpha1.APIKeySpec) { s.Label = "Tienda de Sevilla" })
+	w.become(t, shop, v1alpha1.StateActive)
+	if w.material(t, shop) != material {
+		t.Error("a new label made a new key")
+	}
+}

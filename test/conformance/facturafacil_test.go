@@ -1,0 +1,188 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Factura Fácil: a distributor makes keys for its customers. Each has a UUID, is found by customer and by it, comes as two
+// headers, has a history, and is deleted after a question that names it. That a request needs both headers to match needs
+// a verifier, and is not here yet.
+
+var (
+	anyUUID      = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	alphanumeric = regexp.MustCompile(`^[0-9A-Za-z]{101,}$`)
+)
+
+// company is the UUID of a customer.
+const company = "7f9c24e8-3b0a-4d56-9a41-58d2c1f0b6e3"
+
+func (w *world) facturaFacil(t *testing.T) *v1alpha1.Account {
+	t.Helper()
+	return w.account(t, v1alpha1.AccountSpec{
+		DisplayName: "Acme Tiendas, S.A. de C.V.", ExternalID: company, DeletionPolicy: v1alpha1.DeletionRequireConfirmation,
+		KeyDefaults: &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 120}},
+	})
+}
+
+func stamping(account *v1alpha1.Account, label string) v1alpha1.APIKeySpec {
+	return v1alpha1.APIKeySpec{Account: account.Name, Label: label, Secret: &v1alpha1.SecretSpec{
+		Template: &v1alpha1.SecretTemplate{Data: map[string]string{"X-FF-API-Key": "{{ .Key }}", "X-FF-Company": "{{ .ExternalID }}"}},
+	}}
+}
+
+func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account := w.facturaFacil(t)
+	k := newKey(w.namespace(t), "timbrado", stamping(account, "Timbrado"))
+	w.issue(t, k)
+	data := w.secret(t, k).Data
+	if len(data) != 2 || string(data["X-FF-Company"]) != company || !alphanumeric.Match(data["X-FF-API-Key"]) {
+		t.Errorf("the Secret has %d entries, company %q, a key of %d characters", len(data), data["X-FF-Company"], len(data["X-FF-API-Key"]))
+	}
+	if known(k) != digest(string(data["X-FF-API-Key"])) {
+		t.Error("verifiers do not know the key in X-FF-API-Key")
+	}
+	// The customer's id changes with the account, and the key stays.
+	const moved = "00000000-0000-4000-8000-000000000001"
+	w.mustKubectl(t, "patch", "account", account.Name, "--type=merge", "-p", `{"spec":{"externalID":"`+moved+`"}}`)
+	w.eventually(t, "the Secret has the new id", func() error {
+		return differs(string(w.secret(t, k).Data["X-FF-Company"]), moved)
+	})
+	if string(w.secret(t, k).Data["X-FF-API-Key"]) != string(data["X-FF-API-Key"]) {
+		t.Error("the key changed with the customer's id")
+	}
+}
+
+func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.facturaFacil(t), w.namespace(t)
+	for template, says := range map[string]string{
+		"{{ .Kye }}":                  "X-FF-API-Key:1",
+		"{{ .Key":                     "X-FF-API-Key:1",
+		"{{ env \"HOME\" }}":          `"env" not defined`,
+		"{{ range 9 }}{{ end }}":      "range is available over .Scopes alone",
+		"the key is not in any of it": "no entry holds {{ .Key }} as it is",
+	} {
+		k := newKey(namespace, fresh("bad"), stamping(account, ""))
+		k.Spec.Secret.Template.Data["X-FF-API-Key"] = template
+		denied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonInvalidSpec, says)
+	}
+	// A change that breaks the template of a key in use is denied too, and its Secret stays whole.
+	k := newKey(namespace, "timbrado", stamping(account, "Timbrado"))
+	w.issue(t, k)
+	before := w.secret(t, k)
+	denied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Secret.Template.Data["X-FF-Company"] = "{{ .Nobody }}" }), v1alpha1.ReasonInvalidSpec, "X-FF-Company:1")
+	if w.secret(t, k).ResourceVersion != before.ResourceVersion {
+		t.Error("the Secret was written")
+	}
+}
+
+func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	one, other, namespace := w.facturaFacil(t), w.facturaFacil(t), w.namespace(t)
+	a, b := newKey(namespace, "a", stamping(one, "A")), newKey(namespace, "b", stamping(one, "B"))
+	c := newKey(namespace, "c", stamping(other, "A")) // another customer's keys may have the same label
+	w.issue(t, a, b, c)
+
+	var found []string
+	for _, k := range w.find(t, client.MatchingFields{"spec.account": one.Name}) {
+		found = append(found, k.Name)
+		if !anyUUID.MatchString(string(k.UID)) {
+			t.Errorf("the id of %s is %q, no UUID", k.Name, k.UID)
+		}
+	}
+	slices.Sort(found)
+	if !slices.Equal(found, []string{"a", "b"}) {
+		t.Errorf("the customer has keys %v", found)
+	}
+	byID := w.mustKubectl(t, "get", "apikeys", "-A", "-o", `jsonpath={.items[?(@.metadata.uid=="`+string(b.UID)+`")].metadata.name}`)
+	if byID != "b" {
+		t.Errorf("the id finds %q", byID)
+	}
+	inactive := func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive }
+	w.change(t, a, inactive)
+	w.become(t, a, v1alpha1.StateInactive)
+	if list := w.find(t, client.MatchingFields{"spec.account": one.Name, "status.state": "Active"}); len(list) != 1 || list[0].Name != "b" {
+		t.Errorf("%d keys of the customer are active", len(list))
+	}
+}
+
+func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.facturaFacil(t), w.namespace(t)
+	a, b, c := newKey(namespace, "a", stamping(account, "A")), newKey(namespace, "b", stamping(account, "B")), newKey(namespace, "c", stamping(account, "C"))
+	w.issue(t, a, b, c)
+	confirm := v1alpha1.ConfirmDeletionAnnotation + "="
+
+	// One by one: the question names what will be deleted, and how to say yes.
+	out, err := w.kubectl(t, "delete", "apikey", "a", "-n", namespace)
+	if err == nil || !strings.Contains(out, "kubectl annotate apikey a -n "+namespace+" "+confirm+"a") || !strings.Contains(out, "can't be undone") {
+		t.Errorf("deleting without a confirmation was answered: %v\n%s", err, out)
+	}
+	w.mustKubectl(t, "annotate", "apikey", "a", "-n", namespace, confirm+"b") // somebody else's name is no yes
+	if _, err := w.kubectl(t, "delete", "apikey", "a", "-n", namespace); err == nil {
+		t.Fatal("a confirmation of another key let this one be deleted")
+	}
+	w.mustKubectl(t, "annotate", "--overwrite", "apikey", "a", "-n", namespace, confirm+"a")
+	w.mustKubectl(t, "delete", "apikey", "a", "-n", namespace)
+	w.gone(t, a)
+
+	// In bulk: each of them is named.
+	out, err = w.kubectl(t, "delete", "apikeys", "b", "c", "-n", namespace)
+	if err == nil || !strings.Contains(out, confirm+"b") || !strings.Contains(out, confirm+"c") {
+		t.Errorf("deleting in bulk without a confirmation was answered: %v\n%s", err, out)
+	}
+	for _, k := range []*v1alpha1.APIKey{b, c} {
+		w.mustKubectl(t, "annotate", "apikey", k.Name, "-n", namespace, confirm+k.Name)
+	}
+	w.mustKubectl(t, "delete", "apikeys", "--all", "-n", namespace)
+	for _, k := range []*v1alpha1.APIKey{b, c} {
+		w.gone(t, k)
+		if w.plane.HasControllers() { // without them nothing collects what is left
+			w.gone(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keys.SecretName(k)}})
+		}
+	}
+	// What is deleted can't be recovered: the same manifest makes another key.
+	again := newKey(namespace, "a", stamping(account, "A"))
+	w.issue(t, again)
+	if again.UID == a.UID || known(again) == known(a) {
+		t.Error("a deleted key came back")
+	}
+}
+
+func TestFacturaFacil_EveryKeyHasAHistory(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "timbrado", stamping(w.facturaFacil(t), "Timbrado"))
+	w.issue(t, k)
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.become(t, k, v1alpha1.StateInactive)
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.become(t, k, v1alpha1.StateActive)
+	want := []string{v1alpha1.ReasonIssued, v1alpha1.ReasonDeactivated, v1alpha1.ReasonActivated}
+	if got := reasons(k); !slices.Equal(got, want) {
+		t.Errorf("the history is %v, want %v", got, want)
+	}
+	for i, h := range k.Status.History {
+		if h.Time.IsZero() || h.Message == "" || (i > 0 && h.Time.Before(&k.Status.History[i-1].Time)) {
+			t.Errorf("entry %d of the history is %+v", i, h)
+		}
+	}
+}

@@ -1,0 +1,228 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Good practice for e-mail marketing keys: named, no more rights than needed, rotated, kept safe, watched, and revoked and
+// replaced when compromised.
+
+func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account := w.account(t, v1alpha1.AccountSpec{
+		AllowedScopes: []string{"contacts:*", "reports:read"},
+		KeyDefaults:   &v1alpha1.KeyDefaults{Scopes: []string{"reports:read"}},
+	})
+	namespace := w.namespace(t)
+	crm := newKey(namespace, "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync", Scopes: []string{"contacts:write"}})
+	dashboard := newKey(namespace, "dashboard", v1alpha1.APIKeySpec{Account: account.Name, Label: "Dashboard"})
+	w.issue(t, crm, dashboard)
+
+	if got := keys.EffectiveScopes(dashboard, account); !slices.Equal(got, []string{"reports:read"}) {
+		t.Errorf("a key that asks for nothing may do %v", got)
+	}
+	for _, wide := range []string{"*", "reports:*", "campaigns:send"} {
+		k := newKey(namespace, fresh("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{wide}})
+		denied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonScopeNotAllowed, wide)
+	}
+	err := w.tryChange(t, crm, func(s *v1alpha1.APIKeySpec) { s.Scopes = []string{"contacts:write", "campaigns:send"} })
+	denied(t, err, v1alpha1.ReasonScopeNotAllowed, "campaigns:send")
+}
+
+// The least interval is a minute, so this test takes one.
+func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account := w.account(t, v1alpha1.AccountSpec{KeyDefaults: &v1alpha1.KeyDefaults{Rotation: &v1alpha1.RotationDefaults{Interval: "1m", Overlap: "30s"}}})
+	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync"})
+	w.issue(t, k)
+	first, current := w.material(t, k), credential(k, v1alpha1.RoleCurrent)
+	if due := current.IssuedAt.Add(time.Minute); k.Status.NextRotationTime == nil || !k.Status.NextRotationTime.Time.Equal(due) {
+		t.Errorf("nextRotationTime is %v, want %v", k.Status.NextRotationTime, due)
+	}
+	w.rotated(t, k, first, 2*patience)
+	if late := credential(k, v1alpha1.RoleCurrent).IssuedAt.Sub(current.IssuedAt.Time); late < time.Minute || late > 90*time.Second {
+		t.Errorf("the next credential was issued after %s, not a minute", late)
+	}
+	previous := credential(k, v1alpha1.RolePrevious)
+	if previous == nil || previous.SHA256 != digest(first) || previous.NotAfter == nil {
+		t.Fatal("the previous credential has no overlap")
+	}
+	if got := string(w.secret(t, k).Data[keys.EntryPrevious]); got != first {
+		t.Error("the Secret does not hold the previous key during the overlap")
+	}
+	w.settle(t, k, "the overlap ends", func() error {
+		if c := credential(k, v1alpha1.RolePrevious); c != nil && c.SHA256 == digest(first) {
+			return errors.New("verifiers still know the previous key")
+		}
+		for entry, value := range w.secret(t, k).Data {
+			if string(value) == first {
+				return fmt.Errorf("the Secret still holds it in %s", entry)
+			}
+		}
+		return nil
+	})
+	if over := time.Since(previous.NotAfter.Time); over < 0 {
+		t.Errorf("the overlap ended %s early", -over)
+	}
+}
+
+func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w.issue(t, k)
+	first := w.material(t, k)
+	time.Sleep(time.Second) // a credential is older than a request of a later second
+	w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p",
+		`{"spec":{"rotation":{"requestedAt":"`+time.Now().UTC().Format(time.RFC3339)+`"}}}`)
+	w.rotated(t, k, first, patience)
+	second := w.material(t, k)
+	if c := credential(k, v1alpha1.RolePrevious); c == nil || c.SHA256 != digest(first) || time.Until(c.NotAfter.Time) < 23*time.Hour {
+		t.Error("the previous key has not the 24 hours of overlap that are the default")
+	}
+	time.Sleep(calm)
+	w.become(t, k, v1alpha1.StateActive)
+	if w.material(t, k) != second {
+		t.Error("one request rotated the key twice")
+	}
+}
+
+func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w.issue(t, k)
+	material := w.material(t, k)
+	secretPart := material[strings.LastIndex(material, "_")+1:]
+	said := map[string]string{
+		"the APIKey":  w.mustKubectl(t, "get", "apikey", k.Name, "-n", k.Namespace, "-o", "yaml", "--show-managed-fields"),
+		"the Account": w.mustKubectl(t, "get", "account", k.Spec.Account, "-o", "yaml"),
+		"its Events":  w.mustKubectl(t, "get", "events.events.k8s.io", "-n", k.Namespace, "-o", "yaml"),
+		"the logs":    w.logs(t),
+	}
+	for where, text := range said {
+		if strings.Contains(text, secretPart) {
+			t.Errorf("%s holds the key", where)
+		}
+		if where != "the Account" && !strings.Contains(text, k.Status.KeyID) && where != "the logs" {
+			t.Errorf("%s does not name the key by its id", where)
+		}
+	}
+	for _, object := range []metav1.Object{w.secret(t, k)} {
+		if owner := metav1.GetControllerOf(object); owner == nil || owner.UID != k.UID {
+			t.Error("the Secret does not go when the key goes")
+		}
+	}
+}
+
+func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w.issue(t, k)
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.become(t, k, v1alpha1.StateInactive)
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked })
+	w.become(t, k, v1alpha1.StateRevoked)
+	want := []string{v1alpha1.ReasonIssued, v1alpha1.ReasonDeactivated, v1alpha1.ReasonRevoked}
+	if got := reasons(k); !slices.Equal(got, want) {
+		t.Errorf("the history is %v, want %v", got, want)
+	}
+	w.eventually(t, "each of it is an Event", func() error {
+		told := w.events(t, k)
+		for _, reason := range want {
+			if _, ok := told[reason]; !ok {
+				return fmt.Errorf("no Event is %s", reason)
+			}
+		}
+		return nil
+	})
+}
+
+func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w.issue(t, k)
+	stolen, where := w.material(t, k), w.secret(t, k)
+	time.Sleep(time.Second)
+	w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p",
+		`{"spec":{"rotation":{"revokeBefore":"`+time.Now().UTC().Format(time.RFC3339)+`"}}}`)
+	w.rotated(t, k, stolen, patience)
+	for _, c := range k.Status.Credentials {
+		if c.SHA256 == digest(stolen) {
+			t.Errorf("verifiers still know the stolen key, as %s", c.Role)
+		}
+	}
+	secret := w.secret(t, k)
+	if secret.UID != where.UID {
+		t.Error("the integration finds its key in another Secret than before")
+	}
+	for entry, value := range secret.Data {
+		if string(value) == stolen {
+			t.Errorf("the Secret still holds the stolen key in %s", entry)
+		}
+	}
+	if !valid(k) {
+		t.Error("the new key is not accepted")
+	}
+}
+
+func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.account(t, v1alpha1.AccountSpec{}), w.namespace(t)
+	old := newKey(namespace, "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync"})
+	w.issue(t, old)
+	material := w.material(t, old)
+	w.change(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked })
+	w.become(t, old, v1alpha1.StateRevoked)
+	for entry, value := range w.secret(t, old).Data {
+		if strings.Contains(string(value), material) {
+			t.Errorf("the Secret of a revoked key holds it in %s", entry)
+		}
+	}
+	denied(t, w.tryChange(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive }), "a revoked key stays revoked")
+	replacement := newKey(namespace, "crm-2", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync 2"})
+	w.issue(t, replacement)
+	if w.material(t, replacement) == material {
+		t.Error("the replacement is the same key")
+	}
+}
+
+// rotated waits until a key is in use with another credential than before, and its Secret holds that.
+func (w *world) rotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
+	t.Helper()
+	w.within(t, limit, "APIKey "+k.Name+" has another credential", func() error {
+		if err := w.admin.Get(t.Context(), clientKey(k), k); err != nil {
+			return err
+		}
+		switch material := w.material(t, k); {
+		case known(k) == digest(before) || material == before:
+			return errors.New("it has the one before")
+		case known(k) != digest(material) || credential(k, v1alpha1.RoleStaged) != nil:
+			return errors.New("the rotation is under way")
+		case k.Status.State != v1alpha1.StateActive:
+			return fmt.Errorf("it is %s", k.Status.State)
+		}
+		return nil
+	})
+	if got := reasons(k); got[len(got)-1] != v1alpha1.ReasonRotated {
+		t.Errorf("the history ends with %v, not with a rotation", got)
+	}
+}

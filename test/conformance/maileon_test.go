@@ -1,0 +1,259 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Maileon: a description, an expiration date that means the start of that day, mails before it in the reader's language,
+// and an IP whitelist. That requests from other addresses are refused needs a verifier, and is not here yet.
+
+var uuidVersion4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+
+// maileonZone is where the accounts of these tests are. It has summer time.
+const maileonZone = "Europe/Berlin"
+
+// maileon is an account as Maileon has them.
+func (w *world) maileon(t *testing.T) *v1alpha1.Account {
+	t.Helper()
+	return w.account(t, v1alpha1.AccountSpec{
+		TimeZone: maileonZone, KeyDefaults: &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Type: v1alpha1.FormatUUID}},
+	})
+}
+
+// day is a date in the zone, so many days from today.
+func day(t *testing.T, days int) time.Time {
+	t.Helper()
+	zone, err := time.LoadLocation(maileonZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().In(zone)
+	return time.Date(now.Year(), now.Month(), now.Day()+days, 0, 0, 0, 0, zone)
+}
+
+func date(t *testing.T, days int) string {
+	t.Helper()
+	return day(t, days).Format(time.DateOnly)
+}
+
+func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.maileon(t), w.namespace(t)
+	for name, tc := range map[string]struct{ date, want string }{
+		"winter": {date: "2027-02-28", want: "2027-02-28T00:00:00+01:00"},
+		"summer": {date: "2027-07-01", want: "2027-07-01T00:00:00+02:00"},
+	} {
+		k := newKey(namespace, name, v1alpha1.APIKeySpec{Account: account.Name, Label: "Newsletter " + name, Expiration: tc.date})
+		w.issue(t, k)
+		if material := w.material(t, k); !uuidVersion4.MatchString(material) {
+			t.Errorf("%s: the key is no UUID", name)
+		}
+		want, err := time.Parse(time.RFC3339, tc.want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Status.ExpirationTime; got == nil || !got.Time.Equal(want) {
+			t.Errorf("%s: %s became %v, want %s", name, tc.date, got, tc.want)
+		}
+	}
+	for _, bad := range []string{"2027-02-30", "28.02.2027", "2027-2-28"} {
+		k := newKey(namespace, fresh("bad"), v1alpha1.APIKeySpec{Account: account.Name, Expiration: bad})
+		denied(t, w.admin.Create(t.Context(), k), "spec.expiration")
+	}
+}
+
+func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, Expiration: date(t, 2)})
+	w.issue(t, k)
+	material := w.material(t, k)
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 0) }) // today began already
+	w.become(t, k, v1alpha1.StateExpired)
+	if valid(k) {
+		t.Error("an expired key is accepted")
+	}
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 30) })
+	w.become(t, k, v1alpha1.StateActive)
+	if w.material(t, k) != material {
+		t.Error("it is another key")
+	}
+}
+
+func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.maileon(t), w.namespace(t)
+	for locale, subject := range map[string]string{
+		"de": "läuft", "en": "expires", "es": "caduca", "fr": "expire", "it": "scade", "pt": "expira",
+	} {
+		t.Run(locale, func(t *testing.T) {
+			t.Parallel()
+			to := []string{"ops-" + locale + "@example.com", "ana-" + locale + "@example.com"}
+			k := newKey(namespace, "newsletter-"+locale, v1alpha1.APIKeySpec{
+				Account: account.Name, Label: "Newsletter " + locale, Expiration: date(t, 10),
+				Notification: &v1alpha1.Notification{Emails: to, Date: date(t, 0), Locale: locale},
+			})
+			if locale == "it" || locale == "pt" { // more than the default limit of five holds
+				k.Spec.Account = w.maileon(t).Name
+			}
+			w.issue(t, k)
+			w.sent(t, k, date(t, 0), "")
+			time.Sleep(calm)
+			for _, address := range to {
+				letters := w.mail.of(address)
+				if len(letters) != 1 {
+					t.Fatalf("%d mails came to %s, want one", len(letters), address)
+				}
+				w.checkLetter(t, k, letters[0], subject)
+			}
+			// Whatever changes on the key later, nobody is told of the same date again.
+			w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Label += " 2" })
+			w.become(t, k, v1alpha1.StateActive)
+			time.Sleep(calm)
+			if n := len(w.mail.of(to[0])); n != 1 {
+				t.Errorf("%d mails came to %s after a change of the label", n, to[0])
+			}
+		})
+	}
+}
+
+// checkLetter holds a mail to what a person needs to know, and to what nobody may read.
+func (w *world) checkLetter(t *testing.T, k *v1alpha1.APIKey, l letter, subject string) {
+	t.Helper()
+	r, material := l.read(t), w.material(t, k)
+	if !strings.Contains(r.subject, subject) || !strings.Contains(r.subject, k.Spec.Label) {
+		t.Errorf("the subject is %q, without %q or the label", r.subject, subject)
+	}
+	for _, text := range []string{r.text, r.html} {
+		for _, want := range []string{k.Spec.Account, k.Spec.Label, k.Status.KeyID, k.Namespace, k.Name, "kubectl"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the mail does not say %q", want)
+			}
+		}
+	}
+	if strings.Contains(l.raw+r.text+r.html, material) {
+		t.Error("the mail holds the key")
+	}
+}
+
+// sent waits until the mail of a date was taken by the mail server.
+func (w *world) sent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
+	t.Helper()
+	w.settle(t, k, "the mail of "+on+" is sent", func() error {
+		for _, n := range k.Status.Notifications {
+			if n.Date == on && n.State == v1alpha1.NotificationSent && n.Reason == reason && n.SentAt != nil {
+				return nil
+			}
+		}
+		return fmt.Errorf("notifications are %+v", k.Status.Notifications)
+	})
+}
+
+func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.maileon(t), w.namespace(t)
+	notification := func(to string, days ...int32) *v1alpha1.Notification {
+		return &v1alpha1.Notification{Emails: []string{to}, DaysBefore: days}
+	}
+	seven := newKey(namespace, "seven", v1alpha1.APIKeySpec{Account: account.Name, Expiration: date(t, 7), Notification: notification("seven@example.com")})
+	far := newKey(namespace, "far", v1alpha1.APIKeySpec{Account: account.Name, Expiration: date(t, 9), Notification: notification("far@example.com")})
+	both := newKey(namespace, "both", v1alpha1.APIKeySpec{Account: account.Name, Expiration: date(t, 3), Notification: notification("both@example.com", 7, 5, 1)})
+	w.issue(t, seven, far, both)
+
+	w.sent(t, seven, date(t, 0), "") // seven days are the default
+	w.sent(t, both, date(t, -2), "") // of two that were due, the more urgent
+	w.settle(t, both, "the rest is in the status", func() error {
+		var got []string
+		for _, n := range both.Status.Notifications {
+			got = append(got, n.Date+" "+string(n.State)+" "+n.Reason)
+		}
+		want := []string{date(t, -4) + " Skipped " + v1alpha1.ReasonSuperseded, date(t, -2) + " Sent ", date(t, 2) + " Pending "}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("notifications are %q, want %q", got, want)
+		}
+		return nil
+	})
+	time.Sleep(calm)
+	for address, want := range map[string]int{"seven@example.com": 1, "far@example.com": 0, "both@example.com": 1} {
+		if got := len(w.mail.of(address)); got != want {
+			t.Errorf("%d mails came to %s, want %d", got, address, want)
+		}
+	}
+	w.eventually(t, "an Event tells", func() error {
+		if _, ok := w.events(t, seven)[v1alpha1.ReasonNotificationSent]; !ok {
+			return fmt.Errorf("no Event is %s", v1alpha1.ReasonNotificationSent)
+		}
+		return nil
+	})
+}
+
+func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.maileon(t), w.namespace(t)
+	extended := newKey(namespace, "extended", v1alpha1.APIKeySpec{
+		Account: account.Name, Expiration: date(t, 60), Notification: &v1alpha1.Notification{Emails: []string{"extended@example.com"}},
+	})
+	inactive := newKey(namespace, "inactive", v1alpha1.APIKeySpec{
+		Account: account.Name, State: v1alpha1.KeyStateInactive, Expiration: date(t, 3), Notification: &v1alpha1.Notification{Emails: []string{"inactive@example.com"}},
+	})
+	w.issue(t, extended)
+	w.create(t, inactive)
+	w.become(t, inactive, v1alpha1.StateInactive)
+	w.change(t, extended, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
+	w.become(t, extended, v1alpha1.StateActive)
+	time.Sleep(calm)
+	for _, address := range []string{"extended@example.com", "inactive@example.com"} {
+		if n := len(w.mail.of(address)); n != 0 {
+			t.Errorf("%d mails came to %s", n, address)
+		}
+	}
+}
+
+func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{
+		Account: w.maileon(t).Name, Label: "Newsletter", Expiration: date(t, 5),
+		Notification: &v1alpha1.Notification{Emails: []string{"fallback@example.com"}, Locale: "eo"},
+	})
+	w.issue(t, k)
+	w.sent(t, k, date(t, -2), v1alpha1.ReasonLocaleNotAvailable)
+	w.checkLetter(t, k, w.mail.of("fallback@example.com")[0], "expires")
+}
+
+func TestMaileon_TheWhitelistIsTakenAndNeverOpensByAccident(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.maileon(t), w.namespace(t)
+	k := newKey(namespace, "newsletter", v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
+	w.issue(t, k)
+	if k.Status.IPRestriction != v1alpha1.IPRestricted {
+		t.Errorf("the key is %s", k.Status.IPRestriction)
+	}
+	out, err := w.kubectl(t, "patch", "apikey", k.Name, "-n", namespace, "--type=merge", "-p", `{"spec":{"ipWhitelist":[]}}`)
+	if err == nil || !strings.Contains(out, "ipWhitelist must not be empty") {
+		t.Errorf("emptying the whitelist was answered %q", out)
+	}
+	for _, bad := range []string{"10.0.0.1/8", "::ffff:192.0.2.7", "example.com"} {
+		other := newKey(namespace, fresh("bad"), v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{bad}})
+		denied(t, w.admin.Create(t.Context(), other), "spec.ipWhitelist")
+	}
+	if keys.SecretName(k) != "newsletter" {
+		t.Error("the Secret is not where the key is")
+	}
+}

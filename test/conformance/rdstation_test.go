@@ -1,0 +1,211 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// RD Station Marketing: at most five keys with unique names, that never expire, are never deleted, and allow conversions
+// only. That a key travels in the query string as api_key needs a verifier, and is not here yet.
+
+// rdStation is an account as config/samples/account-forbid-deletion.yaml has it.
+func (w *world) rdStation(t *testing.T) *v1alpha1.Account {
+	t.Helper()
+	five := int32(5)
+	return w.account(t, v1alpha1.AccountSpec{
+		TimeZone:         "America/Sao_Paulo",
+		Limits:           &v1alpha1.Limits{MaxKeys: &five},
+		DeletionPolicy:   v1alpha1.DeletionForbid,
+		ExpirationPolicy: &v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationForbidden},
+		AllowedScopes:    []string{"conversions:write"},
+		KeyDefaults:      &v1alpha1.KeyDefaults{Scopes: []string{"conversions:write"}},
+	})
+}
+
+func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.rdStation(t), w.namespace(t)
+	var list []*v1alpha1.APIKey
+	for i := range 5 {
+		list = append(list, newKey(namespace, fmt.Sprintf("key-%d", i), v1alpha1.APIKeySpec{Account: account.Name, Label: fmt.Sprintf("Landing %d", i)}))
+	}
+	w.issue(t, list...)
+	sixth := newKey(namespace, "key-5", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing 5"})
+	denied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached, "5")
+
+	// An inactive key is still one of the five.
+	w.change(t, list[0], func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.become(t, list[0], v1alpha1.StateInactive)
+	denied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
+	w.eventually(t, "the account says 5/5", func() error {
+		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
+			return err
+		}
+		if account.Status.Keys == nil || account.Status.Keys.Usage != "5/5" || account.Status.Keys.Inactive == nil || *account.Status.Keys.Inactive != 1 {
+			return fmt.Errorf("it says %+v", account.Status.Keys)
+		}
+		return nil
+	})
+	denied(t, w.tryChange(t, list[1], func(s *v1alpha1.APIKeySpec) { s.Label = "Landing 2" }), v1alpha1.ReasonLabelTaken)
+}
+
+func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.rdStation(t), w.namespace(t)
+	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
+	w.issue(t, k)
+	if k.Status.ExpirationTime != nil {
+		t.Errorf("the key expires at %v", k.Status.ExpirationTime)
+	}
+	if got := keys.EffectiveScopes(k, account); len(got) != 1 || got[0] != "conversions:write" {
+		t.Errorf("the key may do %v", got)
+	}
+	denied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = "2027-02-28" }), v1alpha1.ReasonExpirationForbidden)
+	for _, scope := range []string{"contacts:read", "conversions:*", "*"} {
+		other := newKey(namespace, fresh("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
+		denied(t, w.admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)
+	}
+}
+
+func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.rdStation(t), w.namespace(t)
+	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
+	w.issue(t, k)
+	material := w.material(t, k)
+	for _, args := range [][]string{
+		{"delete", "apikey", "landing", "-n", namespace},
+		{"delete", "apikeys", "--all", "-n", namespace},
+		{"delete", "apikey", "landing", "-n", namespace, "--force", "--grace-period=0"},
+	} {
+		if out, err := w.kubectl(t, args...); err == nil || !strings.Contains(out, "forbids the deletion of keys") || !strings.Contains(out, "landing") {
+			t.Errorf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	if _, err := w.kubectl(t, "delete", "account", account.Name); err == nil {
+		t.Error("the account was deleted under its keys")
+	}
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.become(t, k, v1alpha1.StateInactive)
+	denied(t, w.admin.Delete(t.Context(), k), "forbids the deletion of keys")
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.become(t, k, v1alpha1.StateActive)
+	if w.material(t, k) != material {
+		t.Error("the key is another one after it was activated again")
+	}
+}
+
+func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.rdStation(t), w.namespace(t)
+	w.mustKubectl(t, "apply", "-k", "config/access")
+	owner, manager, analyst, outsider := fresh("owner"), fresh("manager"), fresh("analyst"), fresh("outsider")
+	w.create(t,
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: owner}, RoleRef: clusterRole("apikey-manager-owner"), Subjects: user(owner)},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: analyst, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-viewer"), Subjects: user(analyst)},
+	)
+	// Another test puts the policy on the use of accounts into force: whoever may manage keys here may use the account.
+	w.create(t,
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{account.Name},
+		}}},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager}, RoleRef: clusterRole(manager), Subjects: user(manager)},
+	)
+	for person, may := range map[string]bool{owner: true, manager: true, analyst: false, outsider: false} {
+		k := newKey(namespace, "by-"+person, v1alpha1.APIKeySpec{Account: account.Name, Label: person})
+		w.eventually(t, person+" gets the right answer", func() error {
+			switch err := w.as(t, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
+			case may:
+				return err
+			case !apierrors.IsForbidden(err):
+				return fmt.Errorf("creating a key was answered %w", orNothing(err))
+			}
+			return nil
+		})
+	}
+	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
+	if err := w.as(t, manager).Create(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	w.become(t, k, v1alpha1.StateActive)
+	off := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Inactive"}}`))
+	if err := w.as(t, analyst).Get(t.Context(), clientKey(k), k.DeepCopy()); err != nil {
+		t.Errorf("an analyst can't see a key: %v", err)
+	}
+	if err := w.as(t, analyst).Patch(t.Context(), k.DeepCopy(), off); !apierrors.IsForbidden(err) {
+		t.Errorf("an analyst switched a key off: %v", err)
+	}
+	for _, person := range []string{manager, analyst} {
+		if err := w.as(t, person).Get(t.Context(), clientKey(k), w.secret(t, k)); !apierrors.IsForbidden(err) {
+			t.Errorf("%s read the key itself through our roles: %v", person, err)
+		}
+		raise := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"limits":{"maxKeys":50}}}`))
+		if err := w.as(t, person).Patch(t.Context(), account.DeepCopy(), raise); !apierrors.IsForbidden(err) {
+			t.Errorf("%s raised the limit: %v", person, err)
+		}
+	}
+	if err := w.as(t, manager).Patch(t.Context(), k, off); err != nil {
+		t.Errorf("a Manager can't switch a key off: %v", err)
+	}
+	w.become(t, k, v1alpha1.StateInactive)
+}
+
+func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.namespace(t), fresh("manager")
+	w.mustKubectl(t, "apply", "-k", "config/access")
+	w.mustKubectl(t, "apply", "-k", "config/account-use")
+	w.create(t,
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{own.Name},
+		}}},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager}, RoleRef: clusterRole(manager), Subjects: user(manager)},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
+	)
+	w.eventually(t, "the policy is in force", func() error {
+		err := w.as(t, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not use account "+other.Name) {
+			return fmt.Errorf("a key of the other account was answered %w", orNothing(err))
+		}
+		return nil
+	})
+	k := newKey(namespace, "ours", v1alpha1.APIKeySpec{Account: own.Name, Label: "Ours"})
+	if err := w.as(t, manager).Create(t.Context(), k); err != nil {
+		t.Fatalf("a key of the own account: %v", err)
+	}
+	w.become(t, k, v1alpha1.StateActive) // the manager's own writes are not in the policy's way
+}
+
+func clusterRole(name string) rbacv1.RoleRef {
+	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
+}
+
+func user(name string) []rbacv1.Subject {
+	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}}
+}
+
+func orNothing(err error) error {
+	if err == nil {
+		return errors.New("yes")
+	}
+	return err
+}

@@ -1,0 +1,449 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package conformance_test proves that what five public products offer their users for API keys can be said in our
+// manifests and is carried out: one file a system, on a real API server, with the manager's own binary, its webhook and
+// a real SMTP server. What needs a verifier is not here yet.
+package conformance_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+const (
+	// patience is how long anything may take to come about: a busy laptop, not a fast one.
+	patience = time.Minute
+	// interval is how often to look whether it has.
+	interval = 50 * time.Millisecond
+	// calm is how long nothing may happen for it to count as nothing.
+	calm = 3 * time.Second
+)
+
+// world is what all tests share: a control plane, a manager that guards it, and a mail server.
+type world struct {
+	plane *controlplane.ControlPlane
+	admin client.Client
+	mail  *mailbox
+}
+
+// shared is started by the first test that needs it, and stopped after the last.
+var shared struct {
+	sync.Once
+	world *world
+	err   error
+}
+
+func TestMain(m *testing.M) {
+	// The tests wait far more than they work. What the command line says comes after, and wins.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	log.SetLogger(logr.Discard())
+	code := m.Run()
+	if shared.world != nil {
+		if err := shared.world.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the control plane:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// enter starts the world, or skips the test where there is nothing to start.
+func enter(t *testing.T) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: conformance was not tested. Run it without -short")
+	}
+	shared.Do(func() { shared.world, shared.err = startWorld(context.Background()) })
+	if errors.Is(shared.err, controlplane.ErrNoBinaries) {
+		t.Skipf("SKIPPED: conformance was not tested: %v", shared.err)
+	}
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.world
+}
+
+func startWorld(ctx context.Context) (w *world, err error) {
+	w = &world{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.stop())
+			w = nil
+		}
+	}()
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return w, err
+	}
+	if w.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: port}); err != nil {
+		return w, err
+	}
+	if w.admin, err = connect(w.plane.Config()); err != nil {
+		return w, err
+	}
+	if w.mail, err = startMailbox(); err != nil {
+		return w, err
+	}
+	binary, err := controlplane.BuildManager(ctx)
+	if err != nil {
+		return w, err
+	}
+	_, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: binary, WebhookPort: port, Flags: []string{
+		"--zap-log-level=5", "--smtp-host=127.0.0.1", "--smtp-port=" + strconv.Itoa(w.mail.port), "--smtp-tls=none",
+		"--smtp-from=API keys <api-keys@example.com>",
+	}})
+	if err != nil {
+		return w, err
+	}
+	return w, w.awaitGuard(ctx)
+}
+
+func (w *world) stop() error {
+	var problems []error
+	if w.plane != nil {
+		problems = append(problems, w.plane.Stop())
+	}
+	if w.mail != nil {
+		problems = append(problems, w.mail.stop())
+	}
+	return errors.Join(problems...)
+}
+
+// awaitGuard waits until the API server asks the webhook. It tells by a selector that only the webhook refuses.
+func (w *world) awaitGuard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	probe := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
+	probe.Spec.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}
+	for w.admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) == nil {
+		if ctx.Err() != nil {
+			return errors.New("the API server does not ask the webhook")
+		}
+		time.Sleep(interval)
+	}
+	return nil
+}
+
+func connect(config *rest.Config) (client.Client, error) {
+	config.QPS = -1
+	config.WarningHandler = rest.NoWarnings{}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return client.New(config, client.Options{Scheme: scheme})
+}
+
+// as is a client of a person who has the rights that were given to them, and no others.
+func (w *world) as(t *testing.T, user string) client.Client {
+	t.Helper()
+	config := w.plane.Config()
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
+	c, err := connect(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// kubectl runs a command as an administrator.
+func (w *world) kubectl(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), w.plane.Kubectl(), append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, w.plane.Root()
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// mustKubectl runs a command that must succeed, and returns what it says.
+func (w *world) mustKubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := w.kubectl(t, args...)
+	if err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+var counter atomic.Int64
+
+func fresh(prefix string) string { return fmt.Sprintf("%s-%d", prefix, counter.Add(1)) }
+
+func (w *world) namespace(t *testing.T) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fresh("team")}}
+	w.create(t, namespace)
+	return namespace.Name
+}
+
+// account creates an account, and waits until the manager, and with it the webhook, has heard of it.
+func (w *world) account(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Account {
+	t.Helper()
+	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: fresh("customer")}, Spec: spec}
+	w.create(t, a)
+	w.eventually(t, "the manager speaks of account "+a.Name, func() error {
+		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
+			return err
+		}
+		if a.Status.ObservedGeneration != a.Generation {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	return a
+}
+
+func newKey(namespace, name string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
+	return &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
+}
+
+func (w *world) create(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	for _, o := range objects {
+		if err := w.admin.Create(t.Context(), o); err != nil {
+			t.Fatalf("create %s: %v", o.GetName(), err)
+		}
+	}
+}
+
+// issue creates keys and waits until they are in use.
+func (w *world) issue(t *testing.T, list ...*v1alpha1.APIKey) {
+	t.Helper()
+	for _, k := range list {
+		w.create(t, k)
+	}
+	for _, k := range list {
+		w.become(t, k, v1alpha1.StateActive)
+	}
+}
+
+// change changes a key as kubectl patch does.
+func (w *world) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) {
+	t.Helper()
+	if err := w.tryChange(t, k, change); err != nil {
+		t.Fatalf("change %s: %v", k.Name, err)
+	}
+}
+
+func (w *world) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) error {
+	t.Helper()
+	before, after := k.DeepCopy(), k.DeepCopy()
+	change(&after.Spec)
+	err := w.admin.Patch(t.Context(), after, client.MergeFrom(before))
+	if err == nil {
+		*k = *after
+	}
+	return err
+}
+
+// become waits until what is declared of a key has been carried out, and the key is in a state.
+func (w *world) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedState) {
+	t.Helper()
+	w.settle(t, k, fmt.Sprintf("APIKey %s is %s", k.Name, want), func() error {
+		ready := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady)
+		if k.Status.State != want || ready == nil || ready.Status != metav1.ConditionTrue || ready.Reason != string(want) {
+			return fmt.Errorf("state %s, conditions %v", k.Status.State, k.Status.Conditions)
+		}
+		return nil
+	})
+}
+
+// settle waits until the status speaks of the spec as it is, and the check passes.
+func (w *world) settle(t *testing.T, k *v1alpha1.APIKey, what string, check func() error) {
+	t.Helper()
+	w.eventually(t, what, func() error {
+		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
+			return err
+		}
+		if k.Status.ObservedGeneration != k.Generation {
+			return fmt.Errorf("the status speaks of generation %d, not %d", k.Status.ObservedGeneration, k.Generation)
+		}
+		return check()
+	})
+}
+
+func (w *world) eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	w.within(t, patience, what, check)
+}
+
+func (w *world) within(t *testing.T, limit time.Duration, what string, check func() error) {
+	t.Helper()
+	end := time.Now().Add(limit)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %s it is not so that %s: %v", limit, what, err)
+		}
+		time.Sleep(interval)
+	}
+}
+
+// secret is the Secret of a key.
+func (w *world) secret(t *testing.T, k *v1alpha1.APIKey) *corev1.Secret {
+	t.Helper()
+	secret := &corev1.Secret{}
+	if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// material is the entry of the default shape.
+func (w *world) material(t *testing.T, k *v1alpha1.APIKey) string {
+	t.Helper()
+	return string(w.secret(t, k).Data[keys.EntryCurrent])
+}
+
+// gone waits until an object is not there any more.
+func (w *world) gone(t *testing.T, o client.Object) {
+	t.Helper()
+	name := client.ObjectKeyFromObject(o)
+	w.eventually(t, name.String()+" is gone", func() error {
+		switch err := w.admin.Get(t.Context(), name, o); {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		return errors.New("it is there")
+	})
+}
+
+// events are the reasons of what was told about a key.
+func (w *world) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Event {
+	t.Helper()
+	var list eventsv1.EventList
+	if err := w.admin.List(t.Context(), &list, client.InNamespace(k.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]eventsv1.Event{}
+	for _, e := range list.Items {
+		if e.Regarding.UID == k.UID {
+			found[e.Reason] = e
+		}
+	}
+	return found
+}
+
+// find lists the keys of an account, as `kubectl get apikeys -A --field-selector` does.
+func (w *world) find(t *testing.T, fields client.MatchingFields) []v1alpha1.APIKey {
+	t.Helper()
+	var list v1alpha1.APIKeyList
+	if err := w.admin.List(t.Context(), &list, fields); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// denied wants an error that says all of that.
+func denied(t *testing.T, err error, says ...string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("it was not denied; %q was to be said", says)
+		return
+	}
+	for _, text := range says {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%q does not say %q", err, text)
+		}
+	}
+}
+
+// reasons are those of a key's history, in order.
+func reasons(k *v1alpha1.APIKey) []string {
+	var list []string
+	for _, h := range k.Status.History {
+		list = append(list, h.Reason)
+	}
+	return list
+}
+
+// credential is the one of a role that verifiers know; nil: there is none.
+func credential(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
+	for i := range k.Status.Credentials {
+		if k.Status.Credentials[i].Role == role {
+			return &k.Status.Credentials[i]
+		}
+	}
+	return nil
+}
+
+// known is the digest of what verifiers take for current.
+func known(k *v1alpha1.APIKey) string {
+	if c := credential(k, v1alpha1.RoleCurrent); c != nil {
+		return c.SHA256
+	}
+	return ""
+}
+
+func digest(material string) string { return keys.Material(material).SHA256() }
+
+// logs are all that the programs of this world wrote down.
+func (w *world) logs(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.plane.Dir(), "*.log"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no logs: %v", err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
+// valid is whether verifiers accept the key now.
+func valid(k *v1alpha1.APIKey) bool {
+	return meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionValid)
+}
+
+func clientKey(o client.Object) client.ObjectKey { return client.ObjectKeyFromObject(o) }
+
+func differs(got, want string) error {
+	if got != want {
+		return fmt.Errorf("it is %q, want %q", got, want)
+	}
+	return nil
+}
