@@ -1,0 +1,390 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package access_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+const (
+	timeout = time.Minute
+	home    = "shop"    // where people have a role by RoleBinding
+	foreign = "kitchen" // where they have none
+
+	ownerRole  = "apikey-manager-owner"
+	editorRole = "apikey-manager-editor"
+	viewerRole = "apikey-manager-viewer"
+)
+
+func TestAccess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a control plane takes seconds")
+	}
+	ctrl.SetLogger(logr.Discard())
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{})
+	if errors.Is(err, controlplane.ErrNoBinaries) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &world{plane: plane, admin: connect(t, plane.Config())}
+	w.furnish(t)
+	t.Run("an owner manages accounts and keys", w.owner)
+	t.Run("an editor manages the keys of a namespace", w.editor)
+	t.Run("a viewer reads keys and accounts", w.viewer)
+	t.Run("who has no role does nothing", w.stranger)
+	t.Run("built-in roles have ours", w.aggregation)
+	t.Run("naming an account takes the right to use it", w.accountUse)
+}
+
+// world is what the tests share. They run one after the other: the last installs the policy.
+type world struct {
+	plane *controlplane.ControlPlane
+	admin client.Client
+}
+
+// furnish puts two namespaces, an account, and a key with its Secret in each on the control plane.
+func (w *world) furnish(t *testing.T) {
+	t.Helper()
+	w.create(t, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}})
+	for _, namespace := range []string{home, foreign} {
+		w.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+		w.create(t, newKey(namespace, "present", "acme"))
+		w.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "present"}})
+	}
+}
+
+// everything is each thing a person may try, by what it is called. Nothing of it is carried out: the API server is asked
+// for a dry run, which it authorizes like any other.
+var everything = map[string]func(context.Context, client.Client) error{
+	"read accounts": func(ctx context.Context, c client.Client) error {
+		return errors.Join(c.List(ctx, &v1alpha1.AccountList{}), c.Get(ctx, client.ObjectKey{Name: "acme"}, &v1alpha1.Account{}))
+	},
+	"create accounts": func(ctx context.Context, c client.Client) error {
+		return c.Create(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "globex"}}, client.DryRunAll)
+	},
+	"change accounts": func(ctx context.Context, c client.Client) error {
+		return c.Patch(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}, merge(`{"spec":{"state":"Suspended"}}`), client.DryRunAll)
+	},
+	"delete accounts": func(ctx context.Context, c client.Client) error {
+		return c.Delete(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}, client.DryRunAll)
+	},
+	"write the status of accounts": func(ctx context.Context, c client.Client) error {
+		return c.Status().Patch(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}, merge(`{"status":{"slots":[]}}`), client.DryRunAll)
+	},
+	"read all keys": func(ctx context.Context, c client.Client) error {
+		return c.List(ctx, &v1alpha1.APIKeyList{})
+	},
+	"read keys at home": readKeys(home), "read keys elsewhere": readKeys(foreign),
+	"create keys at home": createKeys(home), "create keys elsewhere": createKeys(foreign),
+	"change keys at home": changeKeys(home), "change keys elsewhere": changeKeys(foreign),
+	"delete keys at home": deleteKeys(home), "delete keys elsewhere": deleteKeys(foreign),
+	"write the status of keys": func(ctx context.Context, c client.Client) error {
+		return c.Status().Patch(ctx, newKey(home, "present", "acme"), merge(`{"status":{"state":"Active"}}`), client.DryRunAll)
+	},
+	"read Secrets at home": readSecrets(home), "read Secrets elsewhere": readSecrets(foreign),
+}
+
+func readKeys(namespace string) func(context.Context, client.Client) error {
+	return func(ctx context.Context, c client.Client) error {
+		return errors.Join(c.List(ctx, &v1alpha1.APIKeyList{}, client.InNamespace(namespace)),
+			c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "present"}, &v1alpha1.APIKey{}))
+	}
+}
+
+func createKeys(namespace string) func(context.Context, client.Client) error {
+	return func(ctx context.Context, c client.Client) error {
+		return c.Create(ctx, newKey(namespace, "another", "acme"), client.DryRunAll)
+	}
+}
+
+func changeKeys(namespace string) func(context.Context, client.Client) error {
+	return func(ctx context.Context, c client.Client) error {
+		return c.Patch(ctx, newKey(namespace, "present", "acme"), merge(`{"spec":{"state":"Inactive"}}`), client.DryRunAll)
+	}
+}
+
+func deleteKeys(namespace string) func(context.Context, client.Client) error {
+	return func(ctx context.Context, c client.Client) error {
+		return errors.Join(c.Delete(ctx, newKey(namespace, "present", "acme"), client.DryRunAll),
+			c.DeleteAllOf(ctx, &v1alpha1.APIKey{}, client.InNamespace(namespace), client.DryRunAll))
+	}
+}
+
+func readSecrets(namespace string) func(context.Context, client.Client) error {
+	return func(ctx context.Context, c client.Client) error {
+		return errors.Join(c.List(ctx, &corev1.SecretList{}, client.InNamespace(namespace)),
+			c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "present"}, &corev1.Secret{}))
+	}
+}
+
+func (w *world) owner(t *testing.T) {
+	w.bindEverywhere(t, "olga", ownerRole)
+	w.may(t, "olga", "read accounts", "create accounts", "change accounts", "delete accounts", "read all keys",
+		"read keys at home", "create keys at home", "change keys at home", "delete keys at home",
+		"read keys elsewhere", "create keys elsewhere", "change keys elsewhere", "delete keys elsewhere")
+}
+
+func (w *world) editor(t *testing.T) {
+	w.bindAtHome(t, "eva", editorRole)
+	w.may(t, "eva", "read keys at home", "create keys at home", "change keys at home", "delete keys at home")
+}
+
+func (w *world) viewer(t *testing.T) {
+	w.bindEverywhere(t, "victor", viewerRole)
+	w.may(t, "victor", "read accounts", "read all keys", "read keys at home", "read keys elsewhere")
+	w.bindAtHome(t, "vera", viewerRole) // accounts are in no namespace
+	w.may(t, "vera", "read keys at home")
+}
+
+func (w *world) stranger(t *testing.T) { w.may(t, "sam") }
+
+// aggregation tests that whoever edits a namespace edits its keys, and whoever views it views them. The Secrets that an
+// editor reads are those that edit itself lets them read.
+func (w *world) aggregation(t *testing.T) {
+	if !w.plane.HasControllers() {
+		t.Skip("no kube-controller-manager among the binaries: nobody aggregates roles")
+	}
+	keys := []string{"read keys at home", "create keys at home", "change keys at home", "delete keys at home"}
+	for user, c := range map[string]struct {
+		role string
+		may  []string
+	}{
+		"anna": {"admin", append([]string{"read Secrets at home"}, keys...)},
+		"emil": {"edit", append([]string{"read Secrets at home"}, keys...)},
+		"vito": {"view", []string{"read keys at home"}},
+	} {
+		t.Run(c.role, func(t *testing.T) {
+			w.bindAtHome(t, user, c.role)
+			as := w.as(t, user)
+			eventually(t, c.role+" may not read keys", func() bool { return everything["read keys at home"](t.Context(), as) == nil })
+			w.may(t, user, c.may...)
+		})
+	}
+	t.Run("view everywhere sees accounts", func(t *testing.T) {
+		w.bindEverywhere(t, "vlad", "view")
+		w.may(t, "vlad", "read accounts", "read all keys", "read keys at home", "read keys elsewhere")
+	})
+}
+
+// may tests that a user may do what is listed and nothing else of everything.
+func (w *world) may(t *testing.T, user string, listed ...string) {
+	t.Helper()
+	c, allowed := w.as(t, user), map[string]bool{}
+	for _, what := range listed {
+		if everything[what] == nil {
+			t.Fatalf("%q is nothing that can be tried", what)
+		}
+		allowed[what] = true
+	}
+	for what, try := range everything {
+		err := try(t.Context(), c)
+		switch {
+		case allowed[what] && err != nil:
+			t.Errorf("%s may not %s: %v", user, what, err)
+		case !allowed[what] && !forbidden(err):
+			t.Errorf("%s may %s: got %v, want forbidden", user, what, err)
+		}
+	}
+}
+
+// forbidden is whether each of the errors joined in err is a refusal.
+func forbidden(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return apierrors.IsForbidden(err)
+	}
+	for _, e := range joined.Unwrap() {
+		if !apierrors.IsForbidden(e) {
+			return false
+		}
+	}
+	return true
+}
+
+// accountUse tests config/account-use.
+func (w *world) accountUse(t *testing.T) {
+	w.bindAtHome(t, "eva", editorRole)
+	eva := w.as(t, "eva")
+	before := newKey(home, "before", "globex")
+	w.create(t, before)
+	w.install(t, "config", "account-use", "policy.yaml")
+	var err error
+	eventually(t, "the policy refuses nothing", func() bool {
+		err = eva.Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll)
+		return err != nil
+	})
+	const ask = "you may not use account acme in a key: ask for the verb use on accounts.apikey-manager.io named acme"
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), ask) {
+		t.Errorf("without the right: got %v, want forbidden, because %q", err, ask)
+	}
+	w.create(t, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "use-acme"},
+		Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, ResourceNames: []string{"acme"}, Verbs: []string{"use"},
+		}},
+	})
+	w.bindEverywhere(t, "eva", "use-acme")
+	eventually(t, "who may use acme may not name it in a key", func() bool {
+		return eva.Create(t.Context(), newKey(home, "hers", "acme")) == nil
+	})
+	t.Run("another account is refused", func(t *testing.T) {
+		err := eva.Create(t.Context(), newKey(home, "another", "globex"), client.DryRunAll)
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "named globex") {
+			t.Errorf("got %v, want forbidden, because of globex", err)
+		}
+	})
+	t.Run("a key of another account may not be changed, its metadata may", func(t *testing.T) {
+		if err := eva.Patch(t.Context(), before.DeepCopy(), merge(`{"spec":{"state":"Inactive"}}`)); !apierrors.IsForbidden(err) {
+			t.Errorf("change of spec: got %v, want forbidden", err)
+		}
+		if err := eva.Patch(t.Context(), before.DeepCopy(), merge(`{"metadata":{"annotations":{"example.com/seen":"yes"}}}`)); err != nil {
+			t.Errorf("change of an annotation: %v", err)
+		}
+		if err := eva.Patch(t.Context(), before.DeepCopy(), merge(`{"spec":{"account":"globex"}}`)); err != nil {
+			t.Errorf("no change at all: %v", err)
+		}
+		if err := eva.Delete(t.Context(), before.DeepCopy(), client.DryRunAll); err != nil {
+			t.Errorf("deletion: %v", err)
+		}
+	})
+	t.Run("a key of the account may be changed", func(t *testing.T) {
+		if err := eva.Patch(t.Context(), newKey(home, "hers", "acme"), merge(`{"spec":{"state":"Inactive"}}`)); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("who owns accounts may use them all", func(t *testing.T) {
+		w.bindEverywhere(t, "olga", ownerRole)
+		if err := w.as(t, "olga").Create(t.Context(), newKey(home, "of-owner", "globex"), client.DryRunAll); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("the manager writes status", func(t *testing.T) {
+		manager := connect(t, w.plane.ManagerConfig())
+		if err := manager.Status().Patch(t.Context(), before.DeepCopy(), merge(`{"status":{"observedGeneration":1,"state":"Pending"}}`)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// install puts the objects of a manifest on the control plane.
+func (w *world) install(t *testing.T, path ...string) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{w.plane.Root()}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for document := range strings.SplitSeq(string(content), "\n---\n") {
+		var object unstructured.Unstructured
+		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
+			t.Fatal(err)
+		}
+		w.create(t, &object)
+	}
+}
+
+func (w *world) create(t *testing.T, object client.Object) {
+	t.Helper()
+	if err := w.admin.Create(t.Context(), object); client.IgnoreAlreadyExists(err) != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) bindEverywhere(t *testing.T, user, role string) {
+	t.Helper()
+	w.create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: user + "-" + role}, RoleRef: clusterRole(role), Subjects: subjects(user)})
+	w.awaitBinding(t, user, role)
+}
+
+func (w *world) bindAtHome(t *testing.T, user, role string) {
+	t.Helper()
+	w.create(t, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: user + "-" + role}, RoleRef: clusterRole(role), Subjects: subjects(user),
+	})
+	w.awaitBinding(t, user, role)
+}
+
+// awaitBinding gives the API server's authorizer, which watches bindings, the moment it takes to hear of one.
+func (w *world) awaitBinding(t *testing.T, user, role string) {
+	t.Helper()
+	if !strings.HasPrefix(role, "apikey-manager-") {
+		return
+	}
+	c := w.as(t, user)
+	eventually(t, user+" did not become "+role, func() bool { return everything["read keys at home"](t.Context(), c) == nil })
+}
+
+func clusterRole(name string) rbacv1.RoleRef {
+	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
+}
+
+func subjects(user string) []rbacv1.Subject {
+	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
+}
+
+// as connects as a user.
+func (w *world) as(t *testing.T, user string) client.Client {
+	t.Helper()
+	config := w.plane.Config()
+	config.Impersonate = rest.ImpersonationConfig{UserName: user}
+	return connect(t, config)
+}
+
+func connect(t *testing.T, config *rest.Config) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newKey(namespace, name, account string) *v1alpha1.APIKey {
+	return &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
+}
+
+func merge(patch string) client.Patch {
+	return client.RawPatch("application/merge-patch+json", []byte(patch))
+}
+
+func eventually(t *testing.T, otherwise string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(timeout); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s, %s", timeout, otherwise)
+		}
+	}
+}
