@@ -1,0 +1,213 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fault_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+const (
+	home = "fault" // the namespace of all keys
+
+	steady   = "steady-"   // keys that are only ever rotated
+	wild     = "wild-"     // keys that are rotated, switched, compromised, and lose their Secrets
+	queued   = "queued-"   // keys that are switched, more than their account has slots for
+	passing  = "passing-"  // keys that come and go, more than their account has slots for
+	expiring = "expiring-" // keys that expire within seconds, some after being revoked
+	told     = "told-"     // keys of which people are told by mail at once
+)
+
+// limit is how many keys of an account may hold a credential at any instant.
+type limit struct {
+	most   int
+	usable bool // only usable keys count
+}
+
+func (l limit) counts(k *v1alpha1.APIKey) bool {
+	if l.usable {
+		return k.Status.State == v1alpha1.StateActive
+	}
+	return len(k.Status.Credentials) > 0
+}
+
+var limits = map[string]limit{
+	"busy":  {most: 20},
+	"queue": {most: 3, usable: true},
+	"small": {most: 4},
+	"large": {most: 1000},
+}
+
+// load is people at work, all at once.
+type load struct {
+	client client.Client
+	random *rand.Rand
+
+	// gate is held by whoever wants people to stop for a while.
+	gate sync.RWMutex
+	mu   sync.Mutex
+	// here are the keys that exist for certain, by name.
+	here                 map[string]types.UID
+	serial, done, failed int
+}
+
+func newLoad(c client.Client, seed uint64) *load {
+	return &load{client: c, random: rand.New(rand.NewPCG(seed, 1)), here: map[string]types.UID{}}
+}
+
+// furnish creates the accounts, and the keys that stay.
+func (l *load) furnish(ctx context.Context) error {
+	if err := l.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}}); err != nil {
+		return err
+	}
+	for name, limit := range limits {
+		most := int32(limit.most)
+		account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		account.Spec.Limits = &v1alpha1.Limits{MaxKeys: &most, Enforcement: v1alpha1.EnforcementQueue}
+		if limit.usable {
+			account.Spec.Limits.Counting = v1alpha1.CountUsable
+		}
+		if err := l.client.Create(ctx, account); err != nil {
+			return err
+		}
+	}
+	for i := range 10 {
+		for _, kind := range []string{steady, wild} {
+			overlap := v1alpha1.Duration(fmt.Sprintf("%ds", 2+l.random.IntN(9)))
+			if err := l.create(ctx, number(kind, i), "busy", func(s *v1alpha1.APIKeySpec) { s.Rotation = &v1alpha1.Rotation{Overlap: overlap} }); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range 8 {
+		if err := l.create(ctx, number(queued, i), "queue", nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run does something every so often until the context ends.
+func (l *load) run(ctx context.Context) {
+	const pause = 90 * time.Millisecond
+	for ctx.Err() == nil {
+		l.gate.RLock()
+		err := l.try(ctx)
+		l.gate.RUnlock()
+		l.mu.Lock()
+		l.done++
+		if err != nil && client.IgnoreNotFound(err) != nil {
+			l.failed++
+		}
+		l.mu.Unlock()
+		time.Sleep(pause)
+	}
+}
+
+// total is how much people have done, and how much of it failed.
+func (l *load) total() (done, failed int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.done, l.failed
+}
+
+func (l *load) try(ctx context.Context) error {
+	const patience = 3 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return l.something(ctx)
+}
+
+// something picks what to do. Errors are part of life here: the API server may be down.
+func (l *load) something(ctx context.Context) error {
+	what, which := l.random.IntN(100), l.random.IntN(10)
+	switch {
+	case what < 35:
+		return l.rotate(ctx, number(steady, which))
+	case what < 52:
+		return l.rotate(ctx, number(wild, which))
+	case what < 58:
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: number(wild, which)}}
+		return l.client.Delete(ctx, secret)
+	case what < 62:
+		return l.change(ctx, number(wild, which), map[string]any{"rotation": map[string]any{"revokeBefore": now()}})
+	case what < 68:
+		return l.toggle(ctx, number(wild, which))
+	case what < 78:
+		return l.toggle(ctx, number(queued, which%8))
+	case what < 84:
+		return l.comeOrGo(ctx, number(passing, which%8))
+	case what < 88:
+		l.serial++
+		end := time.Now().Add(time.Duration(3+which) * time.Second).UTC().Format(time.RFC3339)
+		return l.create(ctx, number(expiring, l.serial), "large", func(s *v1alpha1.APIKeySpec) { s.Expiration = end })
+	case what < 91:
+		return l.change(ctx, number(expiring, l.serial), map[string]any{"state": v1alpha1.KeyStateRevoked})
+	}
+	l.serial++
+	return l.create(ctx, number(told, l.serial), "large", func(s *v1alpha1.APIKeySpec) {
+		s.Expiration = time.Now().Add(48 * time.Hour).UTC().Format(time.RFC3339)
+		s.Notification = &v1alpha1.Notification{Emails: []string{number(told, l.serial) + "@example.com"}}
+	})
+}
+
+func number(kind string, i int) string { return fmt.Sprintf("%s%d", kind, i) }
+
+func now() string { return time.Now().UTC().Truncate(time.Second).Format(time.RFC3339) }
+
+func (l *load) rotate(ctx context.Context, name string) error {
+	return l.change(ctx, name, map[string]any{"rotation": map[string]any{"requestedAt": now()}})
+}
+
+func (l *load) toggle(ctx context.Context, name string) error {
+	state := v1alpha1.KeyStateActive
+	if l.random.IntN(2) == 0 {
+		state = v1alpha1.KeyStateInactive
+	}
+	return l.change(ctx, name, map[string]any{"state": state})
+}
+
+func (l *load) change(ctx context.Context, name string, spec map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"spec": spec})
+	if err != nil {
+		return err
+	}
+	key := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: name}}
+	return l.client.Patch(ctx, key, client.RawPatch(types.MergePatchType, patch))
+}
+
+func (l *load) comeOrGo(ctx context.Context, name string) error {
+	if l.random.IntN(2) == 0 {
+		return client.IgnoreAlreadyExists(l.create(ctx, name, "small", nil))
+	}
+	l.mu.Lock()
+	delete(l.here, name) // whether or not the answer tells
+	l.mu.Unlock()
+	return l.client.Delete(ctx, &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: name}})
+}
+
+func (l *load) create(ctx context.Context, name, account string, with func(*v1alpha1.APIKeySpec)) error {
+	key := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
+	if with != nil {
+		with(&key.Spec)
+	}
+	if err := l.client.Create(ctx, key); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.here[name] = key.UID
+	return nil
+}

@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fault_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// proxy is a wire that can be cut. It forwards TCP connections from an address of its own.
+type proxy struct {
+	address, target string
+	// delay holds every new connection up, to make what is said over it last longer.
+	delay time.Duration
+
+	mu       sync.Mutex
+	listener net.Listener
+	open     map[net.Conn]bool
+}
+
+func startProxy(t *testing.T, target string, delay time.Duration) *proxy {
+	t.Helper()
+	p := &proxy{address: "127.0.0.1:0", target: target, delay: delay, open: map[net.Conn]bool{}}
+	if err := p.mend(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.cut)
+	return p
+}
+
+// mend makes the wire whole, at the address it had.
+func (p *proxy) mend() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", p.address)
+	if err != nil {
+		return err
+	}
+	p.listener, p.address = listener, listener.Addr().String()
+	go p.serve(listener)
+	return nil
+}
+
+// cut ends all connections and refuses new ones.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	_ = p.listener.Close()
+	p.mu.Unlock()
+	p.drop()
+}
+
+// drop ends all connections in the middle of whatever is said over them. New ones are welcome.
+func (p *proxy) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.open {
+		_ = conn.Close()
+	}
+	clear(p.open)
+}
+
+func (p *proxy) serve(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go p.forward(conn)
+	}
+}
+
+func (p *proxy) forward(from net.Conn) {
+	time.Sleep(p.delay)
+	to, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.target)
+	if err != nil {
+		_ = from.Close()
+		return
+	}
+	p.mu.Lock()
+	p.open[from], p.open[to] = true, true
+	p.mu.Unlock()
+	end := func() {
+		_, _ = from.Close(), to.Close()
+		p.mu.Lock()
+		delete(p.open, from)
+		delete(p.open, to)
+		p.mu.Unlock()
+	}
+	go func() { _, _ = io.Copy(to, from); end() }()
+	_, _ = io.Copy(from, to)
+	end()
+}

@@ -1,0 +1,279 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fault_test
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// recorder sees every state that keys, accounts and Secrets are ever in, in the order in which they were written, except
+// for what passes while the API server is down, if it has forgotten about it when it is back.
+type recorder struct {
+	client client.WithWatch
+
+	mu       sync.Mutex
+	keys     map[string]*v1alpha1.APIKey
+	limits   map[string]limit
+	moments  []moment
+	gaps     []gap
+	streams  []*stream
+	problems map[string]bool
+	writes   int
+}
+
+// moment is a write of a key that is only ever rotated, or of its Secret.
+type moment struct {
+	version uint64
+	key     string
+	// digest is of the current key, if it is the Secret that was written.
+	digest string
+	// known is what verifiers accept for good, if it is the key that was written.
+	known []string
+}
+
+// gap is what was not seen: writes after one version and up to another.
+type gap struct{ after, upTo uint64 }
+
+// stream is what is seen of one kind.
+type stream struct {
+	list  func() client.ObjectList
+	reset func()
+	see   func(watch.EventType, client.Object)
+	last  string
+}
+
+func newRecorder(c client.WithWatch, limits map[string]limit) *recorder {
+	return &recorder{client: c, keys: map[string]*v1alpha1.APIKey{}, limits: limits, problems: map[string]bool{}}
+}
+
+// run records until the context ends.
+func (r *recorder) run(ctx context.Context) {
+	r.mu.Lock()
+	r.streams = []*stream{
+		{list: func() client.ObjectList { return &v1alpha1.APIKeyList{} }, reset: func() { clear(r.keys) }, see: r.seeKey},
+		{list: func() client.ObjectList { return &v1alpha1.AccountList{} }, reset: func() {}, see: r.seeAccount},
+		{list: func() client.ObjectList { return &corev1.SecretList{} }, reset: func() {}, see: r.seeSecret},
+	}
+	streams := r.streams
+	r.mu.Unlock()
+	var all sync.WaitGroup
+	for _, s := range streams {
+		all.Go(func() {
+			const pause = 50 * time.Millisecond
+			for ctx.Err() == nil {
+				if s.last == "" || !r.watch(ctx, s) {
+					r.relist(ctx, s)
+				}
+				time.Sleep(pause)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// watch sees what happens after the last version that was seen. False: the API server no longer knows.
+func (r *recorder) watch(ctx context.Context, s *stream) bool {
+	w, err := r.client.Watch(ctx, s.list(), &client.ListOptions{
+		Namespace: namespaceOf(s), Raw: &metav1.ListOptions{ResourceVersion: s.last, AllowWatchBookmarks: true},
+	})
+	if err != nil {
+		return !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err)
+	}
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		object, ok := event.Object.(client.Object)
+		if !ok || event.Type == watch.Error {
+			return false
+		}
+		r.mu.Lock()
+		s.last = object.GetResourceVersion()
+		if event.Type != watch.Bookmark {
+			r.writes++
+			s.see(event.Type, object)
+		}
+		r.mu.Unlock()
+	}
+	return true
+}
+
+// relist sees the state of everything at one instant, and notes that what led to it was not seen.
+func (r *recorder) relist(ctx context.Context, s *stream) {
+	list := s.list()
+	if err := r.client.List(ctx, list, client.InNamespace(namespaceOf(s))); err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.last != "" {
+		r.gaps = append(r.gaps, gap{after: version(s.last), upTo: version(list.GetResourceVersion())})
+	}
+	s.last = list.GetResourceVersion()
+	s.reset()
+	_ = meta.EachListItem(list, func(o runtime.Object) error {
+		s.see(watch.Added, o.(client.Object))
+		return nil
+	})
+}
+
+func namespaceOf(s *stream) string {
+	if _, cluster := s.list().(*v1alpha1.AccountList); cluster {
+		return ""
+	}
+	return home
+}
+
+func version(s string) uint64 {
+	v, _ := strconv.ParseUint(s, 10, 64)
+	return v
+}
+
+func (r *recorder) problem(format string, args ...any) {
+	r.problems[fmt.Sprintf(format, args...)] = true
+}
+
+func (r *recorder) seeKey(kind watch.EventType, object client.Object) {
+	key := object.(*v1alpha1.APIKey)
+	if kind == watch.Deleted {
+		delete(r.keys, key.Name)
+	} else {
+		r.keys[key.Name] = key
+	}
+	holders := 0
+	for _, k := range r.keys {
+		if k.Spec.Account == key.Spec.Account && r.limits[k.Spec.Account].counts(k) {
+			holders++
+		}
+	}
+	if most := r.limits[key.Spec.Account].most; holders > most {
+		r.problem("at version %s, %d keys of account %s hold a credential, and its limit is %d", key.ResourceVersion, holders, key.Spec.Account, most)
+	}
+	if !strings.HasPrefix(key.Name, steady) || key.Status.State != v1alpha1.StateActive {
+		return
+	}
+	m := moment{version: version(key.ResourceVersion), key: key.Name, known: []string{}}
+	for _, c := range key.Status.Credentials {
+		if c.NotAfter == nil {
+			m.known = append(m.known, c.SHA256)
+		}
+	}
+	r.moments = append(r.moments, m)
+}
+
+func (r *recorder) seeAccount(_ watch.EventType, object client.Object) {
+	account := object.(*v1alpha1.Account)
+	if most := r.limits[account.Name].most; len(account.Status.Slots) > most {
+		r.problem("at version %s, account %s has %d slots taken, and its limit is %d", account.ResourceVersion, account.Name, len(account.Status.Slots), most)
+	}
+}
+
+func (r *recorder) seeSecret(kind watch.EventType, object client.Object) {
+	secret := object.(*corev1.Secret)
+	if kind == watch.Deleted || !strings.HasPrefix(secret.Name, steady) {
+		return
+	}
+	r.moments = append(r.moments, moment{version: version(secret.ResourceVersion), key: secret.Name, digest: digest(secret.Data["api-key"])})
+}
+
+func digest(material []byte) string {
+	if len(material) == 0 {
+		return "nothing"
+	}
+	sum := sha256.Sum256(material)
+	return hex.EncodeToString(sum[:])
+}
+
+// behind is whether something that was written by now is still to be seen.
+func (r *recorder) behind(ctx context.Context) bool {
+	r.mu.Lock()
+	streams := r.streams
+	r.mu.Unlock()
+	for _, s := range streams {
+		list, newest := s.list(), uint64(0)
+		if r.client.List(ctx, list, client.InNamespace(namespaceOf(s))) != nil {
+			return true
+		}
+		_ = meta.EachListItem(list, func(o runtime.Object) error {
+			newest = max(newest, version(o.(client.Object).GetResourceVersion()))
+			return nil
+		})
+		r.mu.Lock()
+		late := version(s.last) < newest
+		r.mu.Unlock()
+		if late {
+			return true
+		}
+	}
+	return false
+}
+
+// refused goes through all that was ever true, in order, and says when a Secret's current key was one that verifiers
+// refuse. It returns how many instants it looked at.
+func (r *recorder) refused() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slices.SortStableFunc(r.moments, func(a, b moment) int { return cmp.Compare(a.version, b.version) })
+	known, held, looked := map[string][]string{}, map[string]string{}, 0
+	unseen := 0
+	slices.SortFunc(r.gaps, func(a, b gap) int { return cmp.Compare(a.upTo, b.upTo) })
+	for _, m := range r.moments {
+		for unseen < len(r.gaps) && r.gaps[unseen].upTo < m.version {
+			unseen++
+		}
+		if m.known != nil {
+			known[m.key] = m.known
+		} else {
+			held[m.key] = m.digest
+		}
+		blind := slices.ContainsFunc(r.gaps[unseen:], func(g gap) bool { return g.after < m.version })
+		if blind || known[m.key] == nil || held[m.key] == "" {
+			continue
+		}
+		looked++
+		if !slices.Contains(known[m.key], held[m.key]) {
+			r.problem("at version %d, verifiers refuse the current key in Secret %s", m.version, m.key)
+		}
+	}
+	return looked
+}
+
+// seen is how many writes were seen, and how many versions were not, in how many gaps.
+func (r *recorder) seen() (writes int, hidden uint64, gaps int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range r.gaps {
+		hidden += g.upTo - g.after
+	}
+	return r.writes, hidden, len(r.gaps)
+}
+
+// found are the problems so far.
+func (r *recorder) found() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []string
+	for p := range r.problems {
+		list = append(list, p)
+	}
+	slices.Sort(list)
+	return list
+}
