@@ -1,0 +1,378 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// bench is what all phases share.
+type bench struct {
+	options
+
+	out    io.Writer
+	plane  *controlplane.ControlPlane
+	sides  []side
+	admin  client.WithWatch // creates keys, watches them and cleans up
+	issuer client.Client    // the bare client's, with the manager's identity
+	server *http.Client     // reads the API server's metrics and raw objects
+	scenes int
+}
+
+// side is a manager to measure.
+type side struct{ name, binary string }
+
+func (b *bench) connect() (err error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return err
+		}
+	}
+	admin, issuer := b.plane.Config(), b.plane.ManagerConfig()
+	for _, config := range []*rest.Config{admin, issuer} {
+		config.QPS = -1 // as the manager: the API server alone says how fast
+	}
+	issuer.UserAgent = "manager" // names who wrote in managedFields
+	if b.admin, err = client.NewWithWatch(admin, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if b.issuer, err = client.New(issuer, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	b.server, err = rest.HTTPClientFor(admin)
+	return err
+}
+
+// measure warms everything up, and then lets the sides take turns.
+func (b *bench) measure(ctx context.Context) (figures, error) {
+	const few = 10
+	f := figures{managers: make([][]managerPhase, len(b.sides))}
+	b.say("Warming up")
+	warm, err := b.managerPhase(ctx, b.sides[0], max(1, b.keys/few), max(1, b.accounts/few))
+	if err != nil {
+		return f, err
+	}
+	if _, err := b.floorPhase(ctx, max(1, b.keys/few), max(1, b.accounts/few), warm.accountWrites()); err != nil {
+		return f, err
+	}
+	for round := range b.rounds {
+		for i, side := range b.sides {
+			phase, err := b.managerPhase(ctx, side, b.keys, b.accounts)
+			if err != nil {
+				return f, fmt.Errorf("measure %s: %w", side.name, err)
+			}
+			f.managers[i] = append(f.managers[i], phase)
+			b.say("Round %d of %d: %s issues %.0f keys/s", round+1, b.rounds, side.name, phase.rate())
+		}
+		phase, err := b.floorPhase(ctx, b.keys, b.accounts, f.managers[0][round].accountWrites())
+		if err != nil {
+			return f, fmt.Errorf("measure the bare client: %w", err)
+		}
+		f.floors = append(f.floors, phase)
+		b.say("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, phase.rate())
+	}
+	return f, nil
+}
+
+// issuePhase is what both sides have in common.
+type issuePhase struct {
+	course
+
+	keys, accounts int
+	requests       counts
+	conflicts      int
+	cpu            map[string]float64 // seconds of each program while keys were issued
+	bytes          counts             // of the stored objects as JSON, by resource
+	lone           []float64          // milliseconds from create to Ready of keys that came one at a time
+}
+
+// managerPhase is what was measured of a manager.
+type managerPhase struct {
+	issuePhase
+
+	lateEvents             int // not written yet when the last key was Ready
+	rounds                 int
+	before, after, resumed memory
+	restart                time.Duration
+	restartRequests        counts
+}
+
+// cpuAll is the processor time of everything that had a part in it.
+func (p issuePhase) cpuAll() float64 {
+	total := 0.0
+	for _, seconds := range p.cpu {
+		total += seconds
+	}
+	return total
+}
+
+func (p issuePhase) rate() float64 { return float64(p.keys) / p.took.Seconds() }
+func (p issuePhase) accountWrites() float64 {
+	return float64(p.requests.of("accounts/status")) / float64(p.accounts)
+}
+
+// managerPhase starts a manager in an empty world, lets it issue keys, restarts it, gives it some more keys one at a
+// time, and stops it.
+func (b *bench) managerPhase(ctx context.Context, side side, keys, accounts int) (managerPhase, error) {
+	p := managerPhase{issuePhase: issuePhase{keys: keys, accounts: accounts}}
+	s, err := b.newScene(ctx, keys, accounts)
+	if err != nil {
+		return p, err
+	}
+	if err := b.issueByManager(ctx, side, s, &p); err != nil {
+		return p, err
+	}
+	if err := b.restart(ctx, side, &p); err != nil {
+		return p, err
+	}
+	return p, b.cleanUp(ctx, s)
+}
+
+func (b *bench) issueByManager(ctx context.Context, side side, s scene, p *managerPhase) error {
+	m, err := b.startManager(ctx, side.binary)
+	if err != nil {
+		return err
+	}
+	if _, _, err := m.settle(ctx, 0); err != nil {
+		return err
+	}
+	if p.before, err = m.memory(ctx); err != nil {
+		return err
+	}
+	b.startProfile(ctx)
+	finish := func() (err error) {
+		b.stopProfile(ctx)
+		if p.lateEvents, err = b.lateEvents(ctx, s); err != nil {
+			return err
+		}
+		p.rounds, err = m.roundsToRest(ctx, p.keys)
+		return err
+	}
+	if err := b.issues(ctx, s, &p.issuePhase, func(*v1alpha1.APIKey) {}, finish); err != nil {
+		return err
+	}
+	b.profileHeap(ctx)
+	if p.after, err = m.memory(ctx); err != nil {
+		return err
+	}
+	return m.Stop(time.Minute)
+}
+
+// restart starts the manager again with all keys there, and measures how it comes to rest.
+func (b *bench) restart(ctx context.Context, side side, p *managerPhase) error {
+	before, err := b.served(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := b.startManager(ctx, side.binary)
+	if err != nil {
+		return err
+	}
+	if p.restart, _, err = m.settle(ctx, p.keys+p.accounts); err != nil {
+		return err
+	}
+	after, err := b.served(ctx)
+	if err != nil {
+		return err
+	}
+	p.restartRequests = after.requests.since(before.requests)
+	if p.resumed, err = m.memory(ctx); err != nil {
+		return err
+	}
+	byManager := func(context.Context, scene) (func(*v1alpha1.APIKey), func() error) {
+		return func(*v1alpha1.APIKey) {}, func() error { return nil }
+	}
+	if p.lone, err = b.loneKeys(ctx, byManager); err != nil {
+		return err
+	}
+	return m.Stop(time.Minute)
+}
+
+// floorPhase lets the bare client issue keys. No manager runs.
+func (b *bench) floorPhase(ctx context.Context, keys, accounts int, accountWrites float64) (issuePhase, error) {
+	p := issuePhase{keys: keys, accounts: accounts}
+	s, err := b.newScene(ctx, keys, accounts)
+	if err != nil {
+		return p, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	byFloor := func(ctx context.Context, s scene) (func(*v1alpha1.APIKey), func() error) {
+		f := newFloor(b.issuer, s, accountWrites)
+		done := make(chan error, 1)
+		go func() {
+			err := f.work(ctx, b.concurrency)
+			if err != nil {
+				cancel(err)
+			}
+			done <- err
+		}()
+		return f.created, func() error { return <-done }
+	}
+	created, finish := byFloor(ctx, s)
+	if err := b.issues(ctx, s, &p, created, finish); err != nil {
+		return p, err
+	}
+	if p.lone, err = b.loneKeys(ctx, byFloor); err != nil {
+		return p, err
+	}
+	return p, b.cleanUp(ctx, s)
+}
+
+// loneKeys creates keys of accounts of their own one after the other, each when the one before is Ready.
+func (b *bench) loneKeys(ctx context.Context, by func(context.Context, scene) (func(*v1alpha1.APIKey), func() error)) ([]float64, error) {
+	const few = 25
+	s, err := b.newScene(ctx, few, few)
+	if err != nil {
+		return nil, err
+	}
+	var latencies []float64
+	for _, key := range s.keys {
+		one := scene{namespace: s.namespace, keys: []*v1alpha1.APIKey{key}, accounts: 1}
+		created, finish := by(ctx, one)
+		c, err := b.drive(ctx, one, created, client.MatchingFields{"metadata.name": key.Name})
+		if err != nil {
+			return nil, err
+		}
+		if err := finish(); err != nil {
+			return nil, err
+		}
+		latencies = append(latencies, c.latencies...)
+	}
+	return latencies, b.cleanUp(ctx, s)
+}
+
+// issues creates the keys of a scene and measures until the last is Ready; then it waits for the rest of the writes.
+func (b *bench) issues(ctx context.Context, s scene, p *issuePhase, created func(*v1alpha1.APIKey), finish func() error) error {
+	before, err := b.served(ctx)
+	if err != nil {
+		return err
+	}
+	cpu := processorTime()
+	if p.course, err = b.drive(ctx, s, created); err != nil {
+		return err
+	}
+	p.cpu = processorTime()
+	for program := range p.cpu {
+		p.cpu[program] -= cpu[program]
+	}
+	if err := finish(); err != nil {
+		return err
+	}
+	after, err := b.served(ctx)
+	if err != nil {
+		return err
+	}
+	p.requests, p.conflicts = after.requests.since(before.requests), after.conflicts-before.conflicts
+	p.bytes, err = b.storedBytes(ctx, s)
+	return err
+}
+
+// service is what the API server has done so far.
+type service struct {
+	requests  counts
+	conflicts int
+}
+
+func (b *bench) served(ctx context.Context) (service, error) {
+	metrics, err := scrape(ctx, b.server, b.url("/metrics"))
+	if err != nil {
+		return service{}, err
+	}
+	var s service
+	s.requests, s.conflicts = requestsServed(metrics)
+	return s, nil
+}
+
+// storedBytes is how long the lists of a scene's objects are as JSON, with their managedFields.
+func (b *bench) storedBytes(ctx context.Context, s scene) (counts, error) {
+	sizes := counts{}
+	ours := "/apis/" + v1alpha1.GroupVersion.String()
+	in := "/namespaces/" + s.namespace.Name
+	for resource, path := range map[string]string{
+		"apikeys": ours + in + "/apikeys", "accounts": ours + "/accounts",
+		"secrets": "/api/v1" + in + "/secrets", "events": "/apis/events.k8s.io/v1" + in + "/events",
+	} {
+		body, err := b.get(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		sizes[request{resource: resource}] = len(body)
+	}
+	return sizes, nil
+}
+
+func (b *bench) url(path string) string { return strings.TrimSuffix(b.plane.Config().Host, "/") + path }
+
+func (b *bench) get(ctx context.Context, path string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url(path), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := b.server.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("get %s: %s", path, response.Status)
+	}
+	return io.ReadAll(response.Body)
+}
+
+// lateEvents is how many keys of a scene have no Event yet.
+func (b *bench) lateEvents(ctx context.Context, s scene) (int, error) {
+	var list eventsv1.EventList
+	if err := b.admin.List(ctx, &list, client.InNamespace(s.namespace.Name)); err != nil {
+		return 0, err
+	}
+	return len(s.keys) - len(list.Items), nil
+}
+
+func (b *bench) newScene(ctx context.Context, keys, accounts int) (scene, error) {
+	b.scenes++
+	s := newScene(b.scenes, keys, accounts, b.spread)
+	if err := b.admin.Create(ctx, s.namespace); err != nil {
+		return s, fmt.Errorf("create namespace %s: %w", s.namespace.Name, err)
+	}
+	return s, parallel(ctx, b.concurrency, s.prepared(), func(ctx context.Context, account *v1alpha1.Account) error {
+		return b.admin.Create(ctx, account)
+	})
+}
+
+// cleanUp deletes what a scene left, so that the next one finds an empty world. The namespace stays: nobody here ends one.
+func (b *bench) cleanUp(ctx context.Context, s scene) error {
+	here := client.InNamespace(s.namespace.Name)
+	err := errors.Join(
+		b.admin.DeleteAllOf(ctx, &v1alpha1.APIKey{}, here),
+		b.admin.DeleteAllOf(ctx, &corev1.Secret{}, here),
+		b.admin.DeleteAllOf(ctx, &eventsv1.Event{}, here),
+	)
+	if err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	accounts := slices.Collect(maps.Keys(s.sizes()))
+	return parallel(ctx, b.concurrency, accounts, func(ctx context.Context, name string) error {
+		return b.admin.Delete(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	})
+}

@@ -1,0 +1,141 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// managers are those to measure: the one given, or bin/manager, which is built; and those to compare it with. Each is put
+// aside, so that a build by somebody else changes nothing here.
+func (b *bench) managers(ctx context.Context) ([]side, error) {
+	sides := []side{{name: "manager"}}
+	for _, path := range b.against {
+		sides = append(sides, side{name: filepath.Base(path)})
+	}
+	for i := range sides {
+		dir := filepath.Join(b.plane.Dir(), "side-"+strconv.Itoa(i))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return nil, err
+		}
+		sides[i].binary = filepath.Join(dir, "manager")
+	}
+	for i, path := range b.against {
+		if err := copyFile(path, sides[i+1].binary); err != nil {
+			return nil, err
+		}
+	}
+	switch own := sides[0].binary; {
+	case b.profile != "":
+		return sides, b.buildProfiled(ctx, own)
+	case b.manager != "":
+		return sides, copyFile(b.manager, own)
+	default:
+		return sides, buildManager(ctx, own)
+	}
+}
+
+func buildManager(ctx context.Context, binary string) error {
+	built, err := controlplane.BuildManager(ctx, "-trimpath")
+	if err != nil {
+		return err
+	}
+	return copyFile(built, binary)
+}
+
+func copyFile(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o700)
+}
+
+//go:embed testdata/profile.go.txt
+var profileSource []byte
+
+const profileVariable = "LOAD_PROFILE_ADDRESS"
+
+// buildProfiled builds cmd/manager with one more file, which serves profiles. The product itself has no such thing.
+func (b *bench) buildProfiled(ctx context.Context, binary string) error {
+	source, overlay := filepath.Join(b.plane.Dir(), "profile.go"), filepath.Join(b.plane.Dir(), "overlay.json")
+	replace := map[string]string{filepath.Join(b.plane.Root(), "cmd", "manager", "profile.go"): source}
+	content, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(source, profileSource, 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(overlay, content, 0o600); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", overlay, "-o", binary, "./cmd/manager")
+	cmd.Dir = b.plane.Root()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the manager with profiles: %w\n%s", err, out)
+	}
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.profile, 0o750); err != nil {
+		return err
+	}
+	return os.Setenv(profileVariable, "127.0.0.1:"+strconv.Itoa(port)) // the manager inherits it
+}
+
+func (b *bench) startProfile(ctx context.Context) {
+	if b.profile != "" {
+		b.fetchProfile(ctx, "start", "")
+	}
+}
+
+func (b *bench) stopProfile(ctx context.Context) {
+	if b.profile != "" {
+		b.fetchProfile(ctx, "stop", "cpu.pprof")
+	}
+}
+
+func (b *bench) profileHeap(ctx context.Context) {
+	if b.profile != "" {
+		b.fetchProfile(ctx, "heap", "heap.pprof")
+		b.fetchProfile(ctx, "allocs", "allocs.pprof")
+	}
+}
+
+// fetchProfile asks the manager for a profile and keeps the answer. A profile that fails is worth a word, not an end.
+func (b *bench) fetchProfile(ctx context.Context, what, file string) {
+	if err := b.tryProfile(ctx, what, file); err != nil {
+		b.say("Profile %s: %v", what, err)
+	}
+}
+
+func (b *bench) tryProfile(ctx context.Context, what, file string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+os.Getenv(profileVariable)+"/"+what, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil || file == "" {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.profile, file), content, 0o600)
+}

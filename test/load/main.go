@@ -1,0 +1,126 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+type options struct {
+	keys, accounts, concurrency, rounds int
+	spread                              bool
+	timeout                             time.Duration
+	manager, profile                    string
+	against                             []string
+}
+
+func (o *options) bind(f *flag.FlagSet) {
+	f.IntVar(&o.keys, "keys", 2000, "how many keys to issue in each phase")
+	f.IntVar(&o.accounts, "accounts", 400, "over how many accounts; with more than 5 keys each they exist beforehand, with a higher limit")
+	f.IntVar(&o.concurrency, "concurrency", 8, "how many goroutines create keys, and how many workers issue them, on either side")
+	f.IntVar(&o.rounds, "rounds", 1, "how often to measure each side; the table has medians")
+	f.BoolVar(&o.spread, "spread", false, "create one key of each account after the other instead of an account's keys together")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
+	f.StringVar(&o.manager, "manager", "", "the manager `binary` to measure; built from the working tree unless given")
+	f.Func("against", "another manager `binary` to measure in the same run, for comparing builds; repeatable", func(path string) error {
+		o.against = append(o.against, path)
+		return nil
+	})
+	f.StringVar(&o.profile, "profile", "", "a `folder` for CPU, heap and allocation profiles of the manager, which slow it down a little")
+}
+
+const (
+	// usualLimit is how many keys an account may have by default.
+	usualLimit = 5
+	// highestLimit is how many it may have at all.
+	highestLimit = 1000
+)
+
+func (o *options) validate() error {
+	switch {
+	case o.keys < 1 || o.accounts < 1 || o.concurrency < 1 || o.rounds < 1:
+		return errors.New("--keys, --accounts, --concurrency and --rounds are at least 1")
+	case o.keys > o.accounts*highestLimit:
+		return fmt.Errorf("%d keys do not fit into %d accounts of at most %d: raise --accounts", o.keys, o.accounts, highestLimit)
+	case o.accounts > o.keys:
+		return errors.New("--accounts is at most --keys")
+	case o.manager != "" && o.profile != "":
+		return errors.New("--profile builds a manager of its own: leave --manager out")
+	}
+	return nil
+}
+
+func main() {
+	var o options
+	o.bind(flag.CommandLine)
+	flag.Parse()
+	ctrl.SetLogger(logr.Discard()) // what goes wrong comes back as an error
+	// A closed pipe or terminal too must not leave servers behind.
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	err := run(ctx, os.Stdout, o)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "\n"+err.Error())
+		os.Exit(1)
+	}
+}
+
+// run measures, prints the table, and stops whatever it started.
+func run(ctx context.Context, out io.Writer, o options) (err error) {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	b := &bench{options: o, out: out}
+	defer func() { err = errors.Join(err, b.stop()) }()
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	figures, err := b.measure(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(out, "\n"+report(o, figures)); err != nil {
+		return err
+	}
+	return figures.wrong()
+}
+
+// stop stops the control plane, and with it every manager.
+func (b *bench) stop() error {
+	if b.plane == nil {
+		return nil
+	}
+	return b.plane.Stop()
+}
+
+// start builds the managers and starts the control plane. Nothing collects garbage there: phases clean up themselves.
+func (b *bench) start(ctx context.Context) (err error) {
+	b.say("Starting a control plane")
+	b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true})
+	if err != nil {
+		return err
+	}
+	b.say("Building the manager")
+	if b.sides, err = b.managers(ctx); err != nil {
+		return err
+	}
+	return b.connect()
+}
+
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }

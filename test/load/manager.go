@@ -1,0 +1,141 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+const (
+	// quiet is how long nothing may happen in a manager that counts as settled: longer than whatever it puts off.
+	quiet = 6 * time.Second
+	// look is how often to look.
+	look = 250 * time.Millisecond
+)
+
+// manager is a running manager of which the metrics can be read.
+type manager struct {
+	*controlplane.Manager
+
+	began   time.Time
+	address string
+	client  *http.Client
+}
+
+// startManager runs a manager and waits until it is ready.
+func (b *bench) startManager(ctx context.Context, binary string) (*manager, error) {
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	m := &manager{began: time.Now(), address: "127.0.0.1:" + strconv.Itoa(port), client: &http.Client{}}
+	m.Manager, err = b.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: binary, Flags: []string{
+		"--metrics-bind-address=" + m.address, "--metrics-secure=false",
+		"--max-concurrent-reconciles=" + strconv.Itoa(b.concurrency),
+	}})
+	return m, err
+}
+
+func (m *manager) metrics(ctx context.Context) ([]sample, error) {
+	metrics, err := scrape(ctx, m.client, "http://"+m.address+"/metrics")
+	if ended := m.Err(); ended != nil {
+		return nil, ended
+	}
+	return metrics, err
+}
+
+// activity is what tells a manager at work from one at rest.
+type activity struct{ waiting, working, rounds float64 }
+
+func activityOf(metrics []sample) activity {
+	return activity{
+		waiting: sum(metrics, metricDepth, "", ""), working: sum(metrics, metricActive, "", ""),
+		rounds: sum(metrics, metricReconciles, "", ""),
+	}
+}
+
+// settle waits until the manager has done at least so many rounds, its queues are empty and it has been at rest for a
+// while. It says when that while began, counted from the start of the manager, and how many rounds there were.
+func (m *manager) settle(ctx context.Context, rounds int) (time.Duration, activity, error) {
+	var last activity
+	var since time.Time
+	for {
+		metrics, err := m.metrics(ctx)
+		if err != nil {
+			return 0, last, err
+		}
+		is := activityOf(metrics)
+		if is != last || since.IsZero() || is.waiting > 0 || is.working > 0 || is.rounds < float64(rounds) {
+			last, since = is, time.Now()
+		}
+		if time.Since(since) > quiet {
+			return since.Sub(m.began), is, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, last, fmt.Errorf("the manager does not settle: %+v: %w", last, context.Cause(ctx))
+		case <-time.After(look):
+		}
+	}
+}
+
+// roundsToRest waits until the manager has settled, and says how many rounds it has run.
+func (m *manager) roundsToRest(ctx context.Context, least int) (int, error) {
+	_, settled, err := m.settle(ctx, least)
+	return int(settled.rounds), err
+}
+
+// memory is what a manager needs, in bytes.
+type memory struct{ heap, resident float64 }
+
+// memory measures the heap that is in use: the least that any of several garbage collections left. Scrapes allocate
+// much; so that most collections fall between them, requests that allocate little bring those on.
+func (m *manager) memory(ctx context.Context) (memory, error) {
+	const enough, nudges, most = 6, 4000, 40
+	least, first := math.Inf(1), -1.0
+	for range most {
+		metrics, err := m.metrics(ctx)
+		if err != nil {
+			return memory{}, err
+		}
+		cycles := sum(metrics, metricGCs, "", "")
+		if first < 0 {
+			first = cycles
+		}
+		if cycles > first {
+			least = min(least, sum(metrics, metricHeapLive, "", ""))
+		}
+		if cycles >= first+enough {
+			break
+		}
+		for range nudges {
+			if err := m.nudge(ctx); err != nil {
+				return memory{}, err
+			}
+		}
+	}
+	return memory{heap: least, resident: residentSize(m.Pid())}, nil
+}
+
+func (m *manager) nudge(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.address+"/nothing", http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := m.client.Do(r)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	return err
+}

@@ -1,0 +1,226 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"unicode/utf8"
+)
+
+// The goals.
+const (
+	goalShare  = 75.0 // per cent of the bare client's rate
+	goalMemory = 12.0 // KiB a key
+)
+
+// figures are what was measured: of each manager and of the bare client one phase a round.
+type figures struct {
+	managers [][]managerPhase
+	floors   []issuePhase
+}
+
+// wrong says what must not be, however slow the machine is.
+func (f figures) wrong() error {
+	for _, phases := range f.managers {
+		for _, p := range phases {
+			if n := p.restartRequests.writes(); n > 0 {
+				return fmt.Errorf("a restart with nothing to do made %d writes: %v", n, p.restartRequests)
+			}
+		}
+	}
+	return nil
+}
+
+// row is a line of the table: a figure of each manager, of the bare client, and the goal.
+type row struct {
+	title string
+	cells []string
+	goal  string
+}
+
+// report is the table.
+func report(o options, f figures) string {
+	head := row{cells: []string{"manager"}, goal: "goal"}
+	for _, path := range o.against {
+		head.cells = append(head.cells, filepath.Base(path))
+	}
+	head.cells = append(head.cells, "bare client")
+	order := "an account's keys together"
+	if o.spread {
+		order = "accounts by turns"
+	}
+	title := fmt.Sprintf("%d keys over %d accounts (%s), %d creators and %d workers, medians of %d, %d CPUs, %s/%s, %s\n\n",
+		o.keys, o.accounts, order, o.concurrency, o.concurrency, o.rounds, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return title + layout(append([]row{head}, f.rows()...))
+}
+
+func (f figures) rows() []row {
+	var rows []row
+	rows = append(rows, f.rates()...)
+	rows = append(rows, row{title: "writes"})
+	rows = append(rows, f.writes()...)
+	rows = append(rows, row{title: "costs"})
+	rows = append(rows, f.costs()...)
+	rows = append(rows, row{title: "memory"})
+	rows = append(rows, f.memories()...)
+	rows = append(rows, row{title: "restart with all keys there"})
+	return append(rows, f.restarts()...)
+}
+
+func (f figures) rates() []row {
+	share := f.shares("of the bare client's, %", issuePhase.rate)
+	share.goal = fmt.Sprintf(">= %.0f", goalShare)
+	return []row{
+		f.both("keys issued per second", "%.0f", issuePhase.rate), share,
+		f.shares("the same of keys per second of CPU, %", func(p issuePhase) float64 { return float64(p.keys) / p.cpuAll() }),
+		f.both("create to Ready, p50, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.latencies, 0.50) }),
+		f.both("create to Ready, p99, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.latencies, 0.99) }),
+		f.both("one key at a time, p50, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.lone, 0.50) }),
+		f.both("one key at a time, p99, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.lone, 0.99) }),
+	}
+}
+
+// shares is what the managers reach of the bare client's, the most being 100.
+func (f figures) shares(title string, of func(issuePhase) float64) row {
+	var floor []float64
+	for _, p := range f.floors {
+		floor = append(floor, of(p))
+	}
+	r := f.managersOnly(title, "%.0f", func(p managerPhase) float64 { return 100 * of(p.issuePhase) / median(floor) })
+	r.cells = append(r.cells, "100")
+	return r
+}
+
+func (f figures) writes() []row {
+	perKey := func(verb, resource string) row {
+		return f.both(verb+" "+resource+" per key", "%.2f", func(p issuePhase) float64 {
+			return float64(p.requests[request{verb, resource}]) / float64(p.keys)
+		})
+	}
+	secrets, statuses, events := perKey(http.MethodPost, "secrets"), perKey(http.MethodPut, "apikeys/status"), perKey(http.MethodPost, "events")
+	secrets.goal, statuses.goal, events.goal = "1", "1", "1"
+	return []row{
+		perKey(http.MethodPost, "apikeys"), secrets, statuses, events,
+		f.both("POST accounts per account", "%.2f", func(p issuePhase) float64 {
+			return float64(p.requests[request{http.MethodPost, "accounts"}]) / float64(p.accounts)
+		}),
+		f.both("PUT accounts/status per account", "%.2f", issuePhase.accountWrites),
+		f.both("all writes per key", "%.2f", func(p issuePhase) float64 { return float64(p.requests.writes()) / float64(p.keys) }),
+		f.both("conflicts, in all", "%.0f", func(p issuePhase) float64 { return float64(p.conflicts) }),
+		f.both("GET secrets and apikeys, in all", "%.0f", func(p issuePhase) float64 {
+			return float64(p.requests.reads("secrets") + p.requests.reads("apikeys"))
+		}),
+	}
+}
+
+func (f figures) costs() []row {
+	stored := func(title string, resources ...string) row {
+		return f.both(title, "%.2f", func(p issuePhase) float64 {
+			n := 0
+			for _, resource := range resources {
+				n += p.bytes[request{resource: resource}]
+			}
+			return float64(n) / 1024 / float64(p.keys)
+		})
+	}
+	cpu := func(title string, of func(issuePhase) float64) row {
+		return f.both(title, "%.2f", func(p issuePhase) float64 { return 1000 * of(p) / float64(p.keys) })
+	}
+	return []row{
+		cpu("CPU of kube-apiserver, ms per key", func(p issuePhase) float64 { return p.cpu["kube-apiserver"] }),
+		cpu("CPU of etcd, ms per key", func(p issuePhase) float64 { return p.cpu["etcd"] }),
+		cpu("CPU of the manager, ms per key", func(p issuePhase) float64 { return p.cpu["manager"] }),
+		cpu("CPU of the bench, ms per key", func(p issuePhase) float64 { return p.cpu[thisProgram] }),
+		stored("objects as JSON, KiB per key", "apikeys", "secrets", "events", "accounts"),
+		f.managersOnly("Events not written at the last Ready", "%.0f", func(p managerPhase) float64 { return float64(p.lateEvents) }),
+		f.managersOnly("rounds of the reconcilers per key", "%.2f", func(p managerPhase) float64 { return float64(p.rounds) / float64(p.keys) }),
+	}
+}
+
+func (f figures) memories() []row {
+	mebibytes := func(title string, of func(managerPhase) float64) row {
+		return f.managersOnly(title, "%.1f", func(p managerPhase) float64 { return of(p) / (1 << 20) })
+	}
+	perKey := func(title string, of func(managerPhase) memory, part func(memory) float64) row {
+		return f.managersOnly(title, "%.1f", func(p managerPhase) float64 {
+			return (part(of(p)) - part(p.before)) / 1024 / float64(p.keys)
+		})
+	}
+	after, resumed := func(p managerPhase) memory { return p.after }, func(p managerPhase) memory { return p.resumed }
+	heap, resident := func(m memory) float64 { return m.heap }, func(m memory) float64 { return m.resident }
+	issued := perKey("heap per key, after issuing, KiB", after, heap)
+	restarted := perKey("heap per key, after a restart, KiB", resumed, heap)
+	issued.goal, restarted.goal = fmt.Sprintf("< %.0f", goalMemory), issued.goal
+	restarted.goal = issued.goal
+	return []row{
+		mebibytes("heap without keys, MiB", func(p managerPhase) float64 { return p.before.heap }),
+		issued, restarted,
+		mebibytes("resident without keys, MiB", func(p managerPhase) float64 { return p.before.resident }),
+		perKey("resident per key, after issuing, KiB", after, resident),
+		perKey("resident per key, after a restart, KiB", resumed, resident),
+	}
+}
+
+func (f figures) restarts() []row {
+	writes := f.managersOnly("writes", "%.0f", func(p managerPhase) float64 { return float64(p.restartRequests.writes()) })
+	reads := f.managersOnly("GET secrets", "%.0f", func(p managerPhase) float64 { return float64(p.restartRequests.reads("secrets")) })
+	writes.goal, reads.goal = "0", "0"
+	return []row{f.managersOnly("start to settled, s", "%.1f", func(p managerPhase) float64 { return p.restart.Seconds() }), writes, reads}
+}
+
+// both is a row of medians that the bare client has too.
+func (f figures) both(title, format string, of func(issuePhase) float64) row {
+	r := f.managersOnly(title, format, func(p managerPhase) float64 { return of(p.issuePhase) })
+	var values []float64
+	for _, p := range f.floors {
+		values = append(values, of(p))
+	}
+	r.cells = append(r.cells, fmt.Sprintf(format, median(values)))
+	return r
+}
+
+// managersOnly is a row of medians.
+func (f figures) managersOnly(title, format string, of func(managerPhase) float64) row {
+	r := row{title: title}
+	for _, phases := range f.managers {
+		var values []float64
+		for _, p := range phases {
+			values = append(values, of(p))
+		}
+		r.cells = append(r.cells, fmt.Sprintf(format, median(values)))
+	}
+	return r
+}
+
+// layout writes rows with their columns in line: titles to the left, figures to the right. A row without figures is a
+// heading for those below.
+func layout(rows []row) string {
+	wide, columns := 0, 0
+	for _, r := range rows {
+		wide, columns = max(wide, utf8.RuneCountInString(r.title)), max(columns, len(r.cells))
+	}
+	var out strings.Builder
+	for _, r := range rows {
+		line := fmt.Sprintf("%-*s", wide+2, "  "+r.title)
+		if len(r.cells) == 0 {
+			line = r.title
+		}
+		for i := range columns {
+			cell := ""
+			if i < len(r.cells) {
+				cell = r.cells[i]
+			}
+			line += fmt.Sprintf("  %11s", cell)
+		}
+		if r.goal != "" {
+			line += "  " + r.goal
+		}
+		out.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	return out.String()
+}

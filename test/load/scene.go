@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// scene is what one phase works on: a namespace of its own, and keys to create in it. Names are of the same length in
+// each phase, so that objects are of the same size.
+type scene struct {
+	namespace *corev1.Namespace
+	keys      []*v1alpha1.APIKey // in the order of their creation
+	accounts  int
+	limit     int32 // of accounts that have to exist beforehand; 0: whoever issues a key creates its account
+}
+
+// newScene makes the n-th scene. Accounts take turns if spread; else the keys of one come together, as a customer's do.
+func newScene(n, keys, accounts int, spread bool) scene {
+	s := scene{accounts: accounts}
+	s.namespace = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("load-%03d", n)}}
+	for i := range keys {
+		account := i * accounts / keys
+		if spread {
+			account = i % accounts
+		}
+		s.keys = append(s.keys, &v1alpha1.APIKey{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace.Name, Name: fmt.Sprintf("key-%05d", i)},
+			Spec: v1alpha1.APIKeySpec{
+				Account: fmt.Sprintf("account-%03d-%05d", n, account),
+				Label:   fmt.Sprintf("Integration %05d", i),
+			},
+		})
+	}
+	if most := (keys + accounts - 1) / accounts; most > usualLimit {
+		s.limit = int32(most)
+	}
+	return s
+}
+
+// prepared are the accounts that have to exist beforehand.
+func (s scene) prepared() []*v1alpha1.Account {
+	if s.limit == 0 {
+		return nil
+	}
+	var list []*v1alpha1.Account
+	for name := range s.sizes() {
+		account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		account.Spec.Limits = &v1alpha1.Limits{MaxKeys: &s.limit}
+		list = append(list, account)
+	}
+	return list
+}
+
+// sizes are how many keys each account has.
+func (s scene) sizes() map[string]int {
+	sizes := map[string]int{}
+	for _, k := range s.keys {
+		sizes[k.Spec.Account]++
+	}
+	return sizes
+}
