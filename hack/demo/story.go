@@ -9,6 +9,9 @@ const (
 	readKey    = `kubectl get secret shop-key -o jsonpath={.data.api-key} | base64 -d`
 	conditions = `kubectl get apikey shop-key -o jsonpath='{range .status.conditions[*]}{.type}={.status} {.reason}{"\n"}{end}'`
 	theKey     = "the key"
+
+	credentials = `kubectl get apikey shop-key -o jsonpath='{range .status.credentials[*]}{.role} {.hint} {.notAfter}{"\n"}{end}'`
+
 	tokenShape = `ak_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}`
 )
 
@@ -19,7 +22,7 @@ var story = []step{
 		commands: []command{
 			{line: "kubectl apply -f config/samples", check: says("account.apikey-manager.io/acme created", "apikey.apikey-manager.io/shop-key created")},
 			{line: "kubectl wait --for=condition=Ready apikeys --all --timeout=20s", check: says("shop-key condition met")},
-			{line: "kubectl get apikeys,accounts -A", again: true, check: says("shop-key", "campaign-key", "warehouse-key", "3/5", "Forbid")},
+			{line: "kubectl get apikeys,accounts -A", again: true, check: says("shop-key", "campaign-key", "warehouse-key", "4/5", "Forbid")},
 		},
 	},
 	{
@@ -71,6 +74,30 @@ var story = []step{
 		},
 	},
 	{
+		title: "It is rotated: a new key, and the one before is accepted for an hour more",
+		commands: []command{
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"rotation":{"requestedAt":"{now}","overlap":"1h"}}}'`, check: says("patched")},
+			{line: credentials, again: true, check: says("Current ak_", "Previous ak_")},
+			{line: readKey, check: both(matches(tokenShape), differsFrom(theKey)), moral: "A new key; and beside it the one before:"},
+			{line: `kubectl get secret shop-key -o jsonpath={.data.previous-api-key} | base64 -d`, check: sameAs(theKey)},
+			{line: readKey, check: remember(theKey)},
+		},
+	},
+	{
+		title: "People are told by mail before it expires, in their language",
+		commands: []command{
+			{
+				line:  `kubectl patch apikey shop-key --type=merge -p '{"spec":{"notification":{"emails":["tienda@example.com"],"daysBefore":[60],"locale":"es"}}}'`,
+				check: says("patched"),
+			},
+			{line: `cat $MAIL/1.txt`, again: true, check: says("tienda@example.com", "acme", "shop-key", "kubectl patch apikey")},
+			{
+				line:  `kubectl get apikey shop-key -o jsonpath='{range .status.notifications[*]}{.date} {.state}{"\n"}{end}'`,
+				again: true, check: says("Sent"),
+			},
+		},
+	},
+	{
 		title: "Where keys must be kept, deletion is refused",
 		commands: []command{
 			{line: "kubectl apply -f hack/demo/kept-key.yaml", check: says("created")},
@@ -85,10 +112,7 @@ var story = []step{
 			{line: "kubectl delete secret shop-key", check: says("deleted")},
 			{line: "kubectl wait --for=create secret/shop-key --timeout=20s", check: says("condition met")},
 			{line: readKey, check: both(matches(tokenShape), differsFrom(theKey)), moral: "Another key."},
-			{
-				line:  `kubectl get apikey shop-key -o jsonpath='{range .status.credentials[*]}{.role} {.hint} {.notAfter}{"\n"}{end}'`,
-				again: true, check: says("Current ak_", "Previous ak_"),
-			},
+			{line: credentials, again: true, check: says("Current ak_", "Previous ak_")},
 		},
 	},
 	{
@@ -96,7 +120,7 @@ var story = []step{
 		commands: []command{
 			{
 				line:  "kubectl get events --field-selector involvedObject.name=shop-key",
-				again: true, check: says("Issued", "Deactivated", "Activated", "Expired", "Reissued"),
+				again: true, check: says("Issued", "Deactivated", "Activated", "Expired", "Rotated", "NotificationSent", "Reissued"),
 			},
 		},
 	},

@@ -28,7 +28,7 @@ type step struct {
 
 // command is a line as a person would type it, and what must come of it.
 type command struct {
-	line  string // {soon} and {later} in it become instants
+	line  string // {soon}, {later} and {now} in it become instants
 	fails bool   // it is to be refused
 	again bool   // what it shows follows a little later: try until the check is content
 	until string // it watches: it is ended when a line has this
@@ -174,7 +174,7 @@ func (t *teller) shell(ctx context.Context, line string) *exec.Cmd {
 	return cmd
 }
 
-// fill puts instants into a line: {soon} is ten seconds ahead and remembered, {later} a month.
+// fill puts instants into a line: {soon} is ten seconds ahead and remembered, {later} a month, {now} none.
 func (t *teller) fill(line string) string {
 	now := time.Now().UTC().Truncate(time.Second)
 	if strings.Contains(line, "{soon}") {
@@ -183,6 +183,7 @@ func (t *teller) fill(line string) string {
 	return strings.NewReplacer(
 		"{soon}", t.soon.Format(time.RFC3339),
 		"{later}", now.AddDate(0, 1, 0).Format(time.RFC3339),
+		"{now}", now.Format(time.RFC3339),
 	).Replace(line)
 }
 

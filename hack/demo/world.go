@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/mailbox"
 )
 
 // world is what runs while the story is told.
@@ -21,6 +22,8 @@ type world struct {
 	plane   *controlplane.ControlPlane
 	manager *controlplane.Manager
 	log     string // the manager's; it outlives a failure
+	mailbox *mailbox.Server
+	mails   string // the folder that the mailbox keeps mails in
 }
 
 // start builds the manager, unless there is one, and starts it on a control plane. What it returns is to be stopped, also after an error.
@@ -58,15 +61,37 @@ func (w *world) startManager(ctx context.Context, binary string, webhooks int) e
 	if err := file.Close(); err != nil {
 		return err
 	}
-	w.manager, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: binary, Log: w.log, WebhookPort: webhooks})
+	if err := w.startMailbox(); err != nil {
+		return err
+	}
+	w.manager, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{
+		Binary: binary, Log: w.log, WebhookPort: webhooks,
+		Flags: []string{
+			"--smtp-host=127.0.0.1", "--smtp-tls=none", fmt.Sprintf("--smtp-port=%d", w.mailbox.Port()),
+			"--smtp-from=API keys <api-keys@example.com>",
+		},
+	})
+	return err
+}
+
+// startMailbox starts a mail server that keeps what it gets.
+func (w *world) startMailbox() (err error) {
+	w.mails = filepath.Join(w.plane.Dir(), "mail")
+	if err := os.Mkdir(w.mails, 0o700); err != nil {
+		return err
+	}
+	w.mailbox, err = mailbox.Start(w.mails)
 	return err
 }
 
 // stop stops everything. The manager's log goes too, unless there is a problem that somebody will want to look into.
 func (w *world) stop(problem error) error {
 	var err error
+	if w.mailbox != nil {
+		err = w.mailbox.Close()
+	}
 	if w.plane != nil {
-		err = w.plane.Stop()
+		err = errors.Join(err, w.plane.Stop())
 	}
 	switch {
 	case w.log == "":
@@ -85,6 +110,7 @@ func (w *world) environment() []string {
 	return append(os.Environ(),
 		"PATH="+filepath.Dir(w.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+w.plane.Kubeconfig(),
+		"MAIL="+w.mails,
 		"KUBECACHEDIR="+filepath.Join(w.plane.Dir(), "cache"),
 	)
 }
