@@ -48,10 +48,11 @@ manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's role from the m
 		paths=./controllers/... paths=./internal/webhook/... paths=./cmd/... output:rbac:dir=config/rbac
 
 .PHONY: docs
-docs: $(CRD_REF_DOCS) ## Write docs/api.md from the API types.
+docs: $(CRD_REF_DOCS) ## Write docs/api.md from the API types, and docs/metrics.md from the metrics.
 	@mkdir -p docs
 	@$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --renderer=markdown --output-path=docs/api.md
+	@go run ./hack/metricsdocs
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code.
@@ -104,6 +105,11 @@ test: controlplane ## Run all tests, with the race detector, on a real control p
 test-pure: ## Run the tests that need no control plane.
 	@go test -short -shuffle=on ./...
 
+.PHONY: test-fault
+test-fault: controlplane ## Kill managers, API server, etcd and network at random moments, for ten minutes; SEED replays a run.
+	@echo "compiling, which takes minutes the first time"
+	@$(WITH_ASSETS) go test ./test/fault -count=1 -v -timeout=10m -args -full $(if $(SEED),-seed=$(SEED))
+
 .PHONY: bench
 bench: controlplane ## Measure the manager under load, beside a bare client; BENCH_ARGS go to test/load.
 	@echo "compiling, which takes minutes the first time"
@@ -120,7 +126,7 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 
 .PHONY: golden
 golden: ## Write the golden files anew. Read the difference before you commit it.
-	@go test ./internal/keys/... -update
+	@go test ./internal/keys ./internal/notify ./hack/plan -update
 
 .PHONY: cover
 cover: controlplane ## Run all tests and say how much of the code they reach, in bin/cover.html too.
