@@ -99,6 +99,16 @@ func (s *server) hang() error {
 	return errors.New("the test has ended")
 }
 
+// awaitMails waits until n mails to a recipient were kept: a server whose connection is cut keeps the mail on its own time.
+func (s *server) awaitMails(to string, n int) []received {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		list := slices.DeleteFunc(s.inbox(), func(m received) bool { return m.To != to })
+		if len(list) >= n || time.Since(began) > 10*time.Second {
+			return list
+		}
+	}
+}
+
 func (s *server) inbox() []received {
 	s.mu.Lock()
 	defer s.mu.Unlock()

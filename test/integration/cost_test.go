@@ -13,6 +13,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -81,6 +82,40 @@ var _ = Describe("What it costs", func() {
 		Expect(writes).To(HaveKeyWithValue("PUT apikeys/status", 2*total))
 		Expect(writes).NotTo(HaveKey("PUT secrets"))
 		Expect(m.traffic.all(readsSecrets)).To(BeEmpty(), "it reads no Secret")
+	})
+
+	It("to rotate 500 keys at once: six writes and an Event each, none of them lost", func(ctx SpecContext) {
+		const total = 500
+		m := startManager(ctx, managerOptions{})
+		_, all := issue(ctx, total)
+		become(ctx, v1alpha1.StateActive, all...)
+		chronicle.awaitCalm(ctx)
+		before := map[string]string{}
+		for _, k := range all {
+			before[k.Name] = k.Status.KeyID
+		}
+		m.traffic.reset()
+		due := metav1.NewTime(time.Now().Add(15 * time.Second).Truncate(time.Second))
+		concurrently(16, total, func(i int) {
+			change(ctx, all[i], func(s *v1alpha1.APIKeySpec) {
+				s.Rotation = &v1alpha1.Rotation{RequestedAt: &due, Overlap: "10s"}
+			})
+		})
+		for _, k := range all {
+			settle(ctx, k, func(g Gomega) {
+				g.Expect(k.Status.KeyID).NotTo(Equal(before[k.Name]), "APIKey %s is not rotated", k.Name)
+				g.Expect(k.Status.Credentials).To(HaveLen(1), "the overlap of APIKey %s is not over", k.Name)
+				beSound(ctx, g, k)
+			})
+		}
+		chronicle.awaitCalm(ctx)
+		writes := m.traffic.writes()
+		GinkgoWriter.Printf("%d rotations: %v\n", total, writes)
+		Expect(writes).To(HaveKeyWithValue("PUT secrets", 3*total), "stage, promote, retire")
+		// Planned when the request came, then published, promoted, retired; a write that a stale cache made in vain is refused
+		// and made again.
+		Expect(writes["PUT apikeys/status"]).To(And(BeNumerically(">=", 4*total), BeNumerically("<=", 5*total)))
+		Expect(writes).To(HaveKeyWithValue("POST events", total))
 	})
 
 	It("to restart: nothing", func(ctx SpecContext) {
