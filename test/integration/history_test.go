@@ -280,6 +280,9 @@ func (h *history) replay(account string, look func(*moment)) (writes int) {
 			if o.Spec.Account != account {
 				continue
 			}
+			if len(m.keys) == 0 {
+				h.expectNoGapSince(e.version)
+			}
 			m.keys[o.UID] = o
 			if e.deleted {
 				delete(m.keys, o.UID)
@@ -293,9 +296,6 @@ func (h *history) replay(account string, look func(*moment)) (writes int) {
 			m.secrets[owners[o.UID]]++
 		default:
 			continue
-		}
-		if writes == 0 {
-			h.expectNoGapSince(e.version)
 		}
 		writes++
 		m.entry = e
