@@ -332,6 +332,30 @@ func TestDoubts(t *testing.T) {
 	}
 }
 
+func TestNeedsSlot(t *testing.T) {
+	t.Parallel()
+	usable, inactive := keystest.Counting(v1alpha1.CountUsable), keystest.State(v1alpha1.KeyStateInactive)
+	for name, tc := range map[string]struct {
+		key     *v1alpha1.APIKey
+		options []keystest.AccountOption
+		want    bool
+	}{
+		"All: every key":                      {aged("a", 1, inactive), nil, true},
+		"Usable: a key to be used":            {aged("a", 1), []keystest.AccountOption{usable}, true},
+		"Usable: a key that is switched off":  {aged("a", 1, inactive), []keystest.AccountOption{usable}, false},
+		"Usable: a key that has expired":      {aged("a", 1, keystest.Expiring(keystest.Epoch)), []keystest.AccountOption{usable}, false},
+		"Usable: a key that is yet to expire": {aged("a", 1, keystest.Expiring(keystest.Epoch.Add(time.Second))), []keystest.AccountOption{usable}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := keys.Facts{Key: tc.key, Account: keystest.Acct("acme", tc.options...), Defaults: keystest.Defaults, Now: keystest.Epoch}
+			if got := keys.NeedsSlot(f); got != tc.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}
+
 func TestFull(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -121,14 +121,14 @@ func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 		return nil
 	}
 	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
-	right, staged := "", ""
-	if c := current(after); c != nil && f.wants() != v1alpha1.StateRevoked {
+	right, staged, revoked := "", "", f.wants() == v1alpha1.StateRevoked
+	if c := current(after); c != nil && !revoked {
 		right = c.SHA256
 	}
 	if c := credential(after, v1alpha1.RoleStaged); c != nil {
 		staged = c.SHA256
 	}
-	retired := !f.Held.Previous || credential(after, v1alpha1.RolePrevious) != nil
+	retired := !f.Held.Previous || (credential(after, v1alpha1.RolePrevious) != nil && !revoked)
 	if f.Held.Current.SHA256 == right && !f.Held.Drifted && f.Held.Staged.SHA256 == staged && retired {
 		ref.ResourceVersion = f.Held.ResourceVersion
 	}
@@ -139,7 +139,7 @@ func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 // against it. A key in use stays so while its account has yet to speak, also if a write fails meanwhile.
 func (f *Facts) state(s standing, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
 	c := current(after)
-	waiting := s.waiting && f.Key.Status.State != v1alpha1.StateActive
+	waiting := s.waiting && (f.Key.Status.State != v1alpha1.StateActive || s.wants != v1alpha1.StateActive)
 	blocked, issued := s.refusal != nil || waiting, c != nil && !f.dead(c)
 	switch {
 	case s.wants == v1alpha1.StateRevoked:

@@ -217,7 +217,7 @@ func anyFacts(c chance) keys.Facts {
 	if c(2, "owned") == 0 {
 		f.Held = pick(c, "held", keystest.HeldBy(k), keystest.HeldBy(k), keystest.Held("another"), keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7"},
 			keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7", Current: keys.Part{SHA256: strings.Repeat("a", 64)}})
-		f.Held.Minted = f.Held.Current == keystest.PartOf("another") && c(2, "minted") == 0
+		f.Held.Minted = f.Held.Current == keystest.PartOf("another") && k.Spec.State != v1alpha1.KeyStateRevoked && c(2, "minted") == 0
 		f.Held.Drifted = c(4, "drifted") == 0
 		anyRotation(c, &f)
 	}

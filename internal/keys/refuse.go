@@ -101,7 +101,7 @@ func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.A
 	}
 	for _, s := range a.Status.Slots {
 		switch {
-		case s.Label != k.Spec.Label || isPredecessor(s, k):
+		case s.Label != k.Spec.Label:
 		case s.UID == string(k.UID):
 			return "", true
 		default:

@@ -112,6 +112,10 @@ func TestRefuse(t *testing.T) {
 		"a whitelist removed":   {key: opened(accepted(keystest.Whitelist("::1"))), account: acct("acme", policy(whitelistRequired)), want: v1alpha1.ReasonIPWhitelistRequired},
 		"another field changed": {key: relabelled(accepted()), account: acct("acme", policy(whitelistRequired), expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationRequired}))},
 		"an expiration moved, where only addresses are policed": {key: moved(accepted(), year.Format(time.RFC3339)), account: acct("acme", policy(whitelistRequired))},
+		"accepted, and never issued": { // switched off under Usable: nobody has it in use
+			key: key("shop", keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.IPRestriction = v1alpha1.IPUnrestricted })), account: acct("acme", policy(whitelistRequired)),
+			want: v1alpha1.ReasonIPWhitelistRequired,
+		},
 		"never accepted, though it exists": {
 			key: key("shop", keystest.Observed(v1alpha1.StatePending)), account: acct("acme", policy(whitelistRequired)), want: v1alpha1.ReasonIPWhitelistRequired,
 		},

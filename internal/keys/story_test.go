@@ -265,7 +265,7 @@ func (s *story) restart() {
 func (s *story) live(deeds int) error {
 	users := s.users()
 	for range deeds {
-		pause := pick(s.chance, "pause", 2*time.Second, time.Minute, 3*time.Hour, 40*time.Hour, 200*time.Hour)
+		pause := pick(s.chance, "pause", 2*time.Second, time.Minute, 3*time.Hour, 30*time.Hour, 100*time.Hour)
 		pause = s.atMost(pause)
 		if err := s.until(s.w.now.Add(pause)); err != nil {
 			return err
@@ -290,7 +290,7 @@ func (s *story) live(deeds int) error {
 			s.telling("user", "%s", s.deed())
 		}
 	}
-	return s.until(s.w.now.Add(s.atMost(100 * 24 * time.Hour)))
+	return s.until(s.w.now.Add(s.atMost(24 * time.Hour)))
 }
 
 // retries is whether a write that failed is about to be tried again.
@@ -304,7 +304,7 @@ func (s *story) retries() bool {
 func (s *story) atMost(pause time.Duration) time.Duration {
 	for _, k := range s.w.keys() {
 		if reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretConflict {
-			return min(pause, time.Hour)
+			return min(pause, time.Minute)
 		}
 	}
 	return pause

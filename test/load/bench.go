@@ -65,15 +65,9 @@ func (b *bench) connect() (err error) {
 
 // measure warms everything up, and then lets the sides take turns.
 func (b *bench) measure(ctx context.Context) (figures, error) {
-	const few = 10
 	f := figures{managers: make([][]managerPhase, len(b.sides))}
-	b.say("Warming up")
-	warm, err := b.managerPhase(ctx, b.sides[0], max(1, b.keys/few), max(1, b.accounts/few))
-	if err != nil {
-		return f, err
-	}
-	if _, err := b.floorPhase(ctx, max(1, b.keys/few), max(1, b.accounts/few), warm.accountWrites()); err != nil {
-		return f, err
+	if err := b.warmUp(ctx); err != nil {
+		return f, fmt.Errorf("warm up: %w", err)
 	}
 	for round := range b.rounds {
 		for i, side := range b.sides {
@@ -92,6 +86,20 @@ func (b *bench) measure(ctx context.Context) (figures, error) {
 		b.say("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, phase.rate())
 	}
 	return f, nil
+}
+
+// warmUp lets each side issue a tenth, so that nobody pays for being first.
+func (b *bench) warmUp(ctx context.Context) error {
+	const few = 10
+	b.say("Warming up")
+	accounts := (b.accounts + few - 1) / few
+	keys := max(accounts, b.keys/few)
+	p, err := b.managerPhase(ctx, b.sides[0], keys, accounts)
+	if err != nil {
+		return err
+	}
+	_, err = b.floorPhase(ctx, keys, accounts, p.accountWrites())
+	return err
 }
 
 // issuePhase is what both sides have in common.

@@ -100,7 +100,7 @@ type memory struct{ heap, resident float64 }
 // memory measures the heap that is in use: the least that any of several garbage collections left. Scrapes allocate
 // much; so that most collections fall between them, requests that allocate little bring those on.
 func (m *manager) memory(ctx context.Context) (memory, error) {
-	const enough, nudges, most = 6, 4000, 40
+	const enough, nudges, most = 8, 4000, 40
 	least, first := math.Inf(1), -1.0
 	for range most {
 		metrics, err := m.metrics(ctx)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"path/filepath"
 	"runtime"
@@ -180,7 +181,7 @@ func (f figures) both(title, format string, of func(issuePhase) float64) row {
 	for _, p := range f.floors {
 		values = append(values, of(p))
 	}
-	r.cells = append(r.cells, fmt.Sprintf(format, median(values)))
+	r.cells = append(r.cells, show(format, median(values)))
 	return r
 }
 
@@ -192,9 +193,17 @@ func (f figures) managersOnly(title, format string, of func(managerPhase) float6
 		for _, p := range phases {
 			values = append(values, of(p))
 		}
-		r.cells = append(r.cells, fmt.Sprintf(format, median(values)))
+		r.cells = append(r.cells, show(format, median(values)))
 	}
 	return r
+}
+
+// show writes a figure, if there is one: not all systems tell of processor time.
+func show(format string, figure float64) string {
+	if math.IsNaN(figure) || math.IsInf(figure, 0) {
+		return "-"
+	}
+	return fmt.Sprintf(format, figure)
 }
 
 // layout writes rows with their columns in line: titles to the left, figures to the right. A row without figures is a

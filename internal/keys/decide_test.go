@@ -1,0 +1,565 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// outline is what the tables of this file look at: the plan, and the status in one line.
+type outline struct {
+	Steps  string
+	Next   time.Duration // from now; zero: never
+	State  v1alpha1.ObservedState
+	Ready  string // status/reason
+	Accept string
+	Valid  string
+}
+
+func outlineOf(f keys.Facts) outline {
+	plan, after := keys.Decide(f), keys.Describe(f)
+	o := outline{State: after.State, Ready: conditionOf(after, v1alpha1.ConditionReady), Accept: conditionOf(after, v1alpha1.ConditionAccepted), Valid: conditionOf(after, v1alpha1.ConditionValid)}
+	for _, step := range plan.Steps {
+		o.Steps += step.String() + "; "
+	}
+	if !plan.Next.IsZero() {
+		o.Next = plan.Next.Sub(f.Now)
+	}
+	return o
+}
+
+func conditionOf(s v1alpha1.APIKeyStatus, conditionType string) string {
+	for _, c := range s.Conditions {
+		if c.Type == conditionType {
+			return string(c.Status) + "/" + c.Reason
+		}
+	}
+	return ""
+}
+
+// now is when the tables of this file look.
+var now = keystest.Epoch.Add(30 * 24 * time.Hour)
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	key := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return keystest.Key("shop", options...) }
+	issued := keystest.Issued(keystest.Epoch)
+	inUse := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return key(append(options, issued)...) }
+	with := func(k *v1alpha1.APIKey, options ...keystest.AccountOption) *v1alpha1.Account {
+		return keystest.Acct("acme", append(options, keystest.Slots(k))...)
+	}
+	recorded := with(key())
+	usable := keystest.Counting(v1alpha1.CountUsable)
+	inactive, revoked, observed := keystest.State(v1alpha1.KeyStateInactive), keystest.State(v1alpha1.KeyStateRevoked), keystest.Observed
+	nothing, foreign, leftover := keys.Held{Possession: keys.HeldNothing}, keys.Held{Possession: keys.HeldForeign}, keys.Held{Possession: keys.HeldLeftover}
+	own := keystest.Held("default/shop")
+	minted, drifted, another, empty := own, own, keystest.Held("another"), keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7"}
+	minted.Minted, drifted.Drifted = true, true
+	malformed := keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7", Current: keys.Part{SHA256: strings.Repeat("a", 64)}}
+	drained := empty
+	drained.Drifted = true
+	const (
+		accepted = "True/Accepted"
+		pending  = "False/Pending"
+	)
+	active := outline{State: v1alpha1.StateActive, Ready: "True/Active", Accept: accepted, Valid: "True/Active"}
+	refused := func(reason string) outline {
+		return outline{State: v1alpha1.StatePending, Ready: "False/" + reason, Accept: "False/" + reason, Valid: "False/NotAccepted"}
+	}
+	in := func(o outline, change func(*outline)) outline { change(&o); return o }
+	for name, tc := range map[string]struct {
+		key     *v1alpha1.APIKey
+		account *v1alpha1.Account
+		held    keys.Held
+		err     error
+		want    outline
+	}{
+		// The first credential.
+		"the first key of an account that does not exist": {
+			key: key(), held: nothing, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+		},
+		"a new key without a slot": {
+			key: key(), account: keystest.Acct("acme"), held: nothing, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+		},
+		"a very new key without a slot says nothing yet": {
+			key: key(keystest.Created(now.Add(-time.Second))), account: keystest.Acct("acme"), held: nothing, want: outline{Next: 5 * time.Second},
+		},
+		"a new key with a slot": {
+			key: key(), account: recorded, held: nothing, want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"its Secret has just been made":      {key: key(), account: recorded, held: minted, want: active},
+		"its Secret was made before a crash": {key: key(), account: recorded, held: own, want: active},
+		"its Secret was made, and is adopted, drifted or not": {
+			key: key(), account: recorded, held: drifted, want: in(active, func(o *outline) { o.Steps, o.Ready = "mend Secret shop; ", pending }),
+		},
+		"its Secret holds something that is no key": {
+			key: key(), account: recorded, held: malformed, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"its Secret holds nothing": {
+			key: key(), account: recorded, held: empty, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"a Secret, and no slot: it is not adopted": {
+			key: key(), account: keystest.Acct("acme"), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+		},
+		"its Secret could not be made": {
+			key: key(), account: recorded, held: nothing, err: errDown,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: "False/WriteFailed", Accept: accepted, Valid: pending},
+		},
+		"an inactive key gets a credential too, for later": {
+			key: key(inactive), account: recorded, held: nothing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: pending, Accept: accepted, Valid: "False/Inactive"},
+		},
+		"an expired key gets none": {
+			key: key(keystest.Expiring(now)), account: recorded, held: nothing, want: outline{State: v1alpha1.StateExpired, Ready: "True/Expired", Accept: accepted, Valid: "False/Expired"},
+		},
+		"a revoked key gets none": {
+			key: key(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"},
+		},
+		"Usable: an inactive key needs no slot, and gets no credential": {
+			key: key(inactive), account: keystest.Acct("acme", usable), held: nothing, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"},
+		},
+		"without a limit no slot is needed": {
+			key: key(), account: keystest.Acct("acme", keystest.Unlimited()), held: nothing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+
+		// Its life.
+		"in use":                        {key: inUse(), account: recorded, held: own, want: active},
+		"switched off":                  {key: inUse(inactive), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
+		"switched on again":             {key: inUse(), account: recorded, held: own, want: active},
+		"switched off and expired":      {key: inUse(inactive, keystest.Expiring(now)), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
+		"a second before it expires":    {key: inUse(keystest.Expiring(now.Add(time.Second))), account: recorded, held: own, want: in(active, func(o *outline) { o.Next = time.Second })},
+		"the very second it expires":    {key: inUse(keystest.Expiring(now)), account: recorded, held: own, want: outline{State: v1alpha1.StateExpired, Ready: "True/Expired", Accept: accepted, Valid: "False/Expired"}},
+		"expired, and moved later":      {key: inUse(keystest.Expiring(now.Add(time.Hour)), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), account: recorded, held: own, want: in(active, func(o *outline) { o.Next = time.Hour })},
+		"expired, and never to be more": {key: key(issued, observed(v1alpha1.StateExpired)), account: recorded, held: own, want: active},
+		"revoked": {
+			key: inUse(revoked), account: recorded, held: own, want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"},
+		},
+		"revoked, and emptied":              {key: inUse(revoked), account: recorded, held: empty, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and the Secret is gone":   {key: inUse(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and somebody else's":      {key: inUse(revoked), account: recorded, held: foreign, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, emptied, and drifted":     {key: inUse(revoked), account: recorded, held: drained, want: outline{Steps: "mend Secret shop; ", State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and put back by somebody": {key: inUse(revoked, observed(v1alpha1.StateRevoked)), account: recorded, held: another, want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and the Secret could not be emptied": {
+			key: inUse(revoked), account: recorded, held: own, err: errDown,
+			want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: "False/WriteFailed", Accept: accepted, Valid: "False/Revoked"},
+		},
+		"revoked in a suspended account: it is emptied all the same": {
+			key: inUse(revoked), account: with(key(), keystest.Suspended()), held: own,
+			want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: "False/AccountSuspended", Valid: "False/Revoked"},
+		},
+		"revoked without an account: it is emptied first": {
+			key: inUse(revoked), held: own,
+			want: outline{Steps: "empty Secret shop of material; create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
+		},
+		"a revocation is not hidden by patience": {
+			key: inUse(revoked), account: keystest.Acct("acme"), held: own,
+			want: outline{Steps: "empty Secret shop of material; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
+		},
+		"a deactivation is not hidden by patience": {
+			key: inUse(inactive), account: keystest.Acct("acme"), held: own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StateInactive, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Inactive"},
+		},
+		"an expiry is not hidden by patience": {
+			key: inUse(keystest.Expiring(now)), account: keystest.Acct("acme"), held: own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StateExpired, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Expired"},
+		},
+
+		// Its Secret.
+		"the Secret is gone": {
+			key: inUse(), account: recorded, held: nothing, want: in(active, func(o *outline) { o.Steps, o.Ready = "create Secret shop with a new Token; ", pending }),
+		},
+		"the Secret has a key that verifiers do not know": {
+			key: inUse(), account: recorded, held: another, want: in(active, func(o *outline) { o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", pending }),
+		},
+		"the Secret has something that is no key": {
+			key: inUse(), account: recorded, held: malformed, want: in(active, func(o *outline) { o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", pending }),
+		},
+		"the Secret has been emptied": {
+			key: inUse(), account: recorded, held: empty, want: in(active, func(o *outline) { o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", pending }),
+		},
+		"the Secret has drifted": {
+			key: inUse(), account: recorded, held: drifted, want: in(active, func(o *outline) { o.Steps, o.Ready = "mend Secret shop; ", pending }),
+		},
+		"the Secret could not be put right": {
+			key: inUse(), account: recorded, held: another, err: errDown, want: in(active, func(o *outline) {
+				o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", "False/WriteFailed"
+			}),
+		},
+		"the Secret is somebody else's": {
+			key: inUse(), account: recorded, held: foreign, want: in(active, func(o *outline) { o.Next, o.Ready = time.Minute, "False/SecretConflict" }),
+		},
+		"the Secret is somebody else's from the start": {
+			key: key(), account: recorded, held: foreign, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretConflict", Accept: accepted, Valid: pending},
+		},
+		"the Secret is that of the deleted key of this name": {
+			key: key(), account: recorded, held: leftover, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"switched off, and the Secret is gone: it is made again, for later": {
+			key: inUse(inactive), account: recorded, held: nothing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: pending, Accept: accepted, Valid: "False/Inactive"},
+		},
+		"refused, and the Secret is somebody else's: nobody looks for it": {
+			key: inUse(), account: with(key(), keystest.Suspended()), held: foreign, want: refused(v1alpha1.ReasonAccountSuspended),
+		},
+
+		// Its account.
+		"the account is gone, and comes back: the key stays in use": {
+			key: inUse(), held: own, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive},
+		},
+		"the account is gone, and can't be made: the key stays in use, and says so": {
+			key: inUse(), held: own, err: errDown,
+			want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive, Ready: "False/WriteFailed", Accept: "Unknown/Pending", Valid: "True/Active"},
+		},
+		"the record is lost: the key stays in use": {
+			key: inUse(), account: keystest.Acct("acme", keystest.MaxKeys(0)), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
+		},
+		"the account is suspended": {key: inUse(), account: with(key(), keystest.Suspended()), held: own, want: refused(v1alpha1.ReasonAccountSuspended)},
+		"the account is suspended, and the key is off anyway": {
+			key: inUse(inactive), account: with(key(), keystest.Suspended()), held: own,
+			want: outline{State: v1alpha1.StateInactive, Ready: "False/AccountSuspended", Accept: "False/AccountSuspended", Valid: "False/Inactive"},
+		},
+		"the account is back": {key: key(issued, observed(v1alpha1.StatePending)), account: recorded, held: own, want: active},
+		"the namespace is not allowed": {
+			key: inUse(), account: with(key(), policy(func(a *v1alpha1.AccountSpec) { a.AllowedNamespaces = team })), held: own, want: refused(v1alpha1.ReasonNamespaceNotAllowed),
+		},
+		"the account's zone does not exist": {
+			key: inUse(keystest.Expiration("2027-01-01")), account: with(key(), keystest.Zone("Mars/Base")), held: own, want: refused(v1alpha1.ReasonInvalidSpec),
+		},
+		"every slot is taken": {
+			key: key(), account: keystest.Acct("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: nothing, want: refused(v1alpha1.ReasonLimitReached),
+		},
+		"every slot is taken, one of them by the deleted key of this name": {
+			key: key(), account: keystest.Acct("acme", keystest.MaxKeys(1), keystest.Slots(key(keystest.UID("before")))), held: nothing,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+		},
+		"a slot has come free": {
+			key: key(observed(v1alpha1.StatePending)), account: recorded, held: nothing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"another key has the label": {
+			key: key(keystest.Label("web")), account: keystest.Acct("acme", keystest.Slots(keystest.Key("other", keystest.Label("web")))), held: nothing,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending}, // it is not among the siblings: gone, perhaps
+		},
+		"a new label is not on record yet: the key stays in use": {
+			key: inUse(keystest.Label("web")), account: recorded, held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
+		},
+
+		"switched off while the record is lost, its credential killed": {
+			key: inUse(inactive, keystest.RevokedBefore(now)), account: keystest.Acct("acme"), held: own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+		},
+
+		// Its grant, under Usable.
+		"Usable: switched on again, under a grant that was given back": {
+			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("1")), account: with(key(), usable), held: own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+		},
+		"Usable: switched on again, under a grant before the one that was given back": {
+			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("10")), account: keystest.Acct("acme", usable, ownSlot("9")), held: own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+		},
+		"Usable: switched on again, under a new grant": {
+			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.Acct("acme", usable, ownSlot("10")), held: own, want: active,
+		},
+		"Usable: switched on again, and no slot is left": {
+			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.Acct("acme", usable, keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
+			want: refused(v1alpha1.ReasonLimitReached),
+		},
+		"All: a key without a slot that gave its grant back before": {
+			key: key(issued, inactive, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.Acct("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
+			want: outline{State: v1alpha1.StateInactive, Ready: "False/LimitReached", Accept: "False/LimitReached", Valid: "False/Inactive"},
+		},
+
+		"being deleted: it is left alone": {key: key(keystest.Deleting(now)), account: recorded, held: own, want: outline{}},
+		"revoked and being deleted":       {key: key(revoked, keystest.Deleting(now)), account: recorded, held: own, want: outline{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := keys.Facts{Key: tc.key, Account: tc.account, Held: tc.held, Defaults: keystest.Defaults, Now: now, Err: tc.err}
+			before := tc.key.DeepCopy()
+			if diff := cmp.Diff(tc.want, outlineOf(f)); diff != "" {
+				t.Errorf("-want +got:\n%s%s", diff, keys.Decide(f).Why)
+			}
+			if err := checkDescribe(f); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(before, tc.key); diff != "" {
+				t.Errorf("the key that was read has changed:\n%s", diff)
+			}
+			if keys.Decide(f).Why == "" {
+				t.Error("the plan does not say why")
+			}
+		})
+	}
+}
+
+func ownSlot(grant string) keystest.AccountOption {
+	return func(a *v1alpha1.Account) {
+		a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(keystest.Key("shop"), grant))
+	}
+}
+
+// TestDescribe_AdoptsOnlyWhatItMay: what lies in a Secret becomes a credential only if this round made it, or if nothing
+// was issued before; and only for a key that is to have one.
+func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
+	t.Parallel()
+	key := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return keystest.Key("shop", options...) }
+	issued, revoked := keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateRevoked)
+	recorded := keystest.Acct("acme", keystest.Slots(key()))
+	own, another := keystest.Held("default/shop"), keystest.Held("another")
+	with := func(h keys.Held, change func(*keys.Held)) keys.Held { change(&h); return h }
+	minted := func(h *keys.Held) { h.Minted = true }
+	const first, second = "first", "second"
+	names := map[string]string{own.Current.SHA256: first, another.Current.SHA256: second, "": "none"}
+	for name, tc := range map[string]struct {
+		key     *v1alpha1.APIKey
+		account *v1alpha1.Account
+		held    keys.Held
+		want    string
+	}{
+		"nothing was issued: a round died":              {key: key(), account: recorded, held: own, want: first},
+		"nothing was issued, and this round made it":    {key: key(), account: recorded, held: with(own, minted), want: first},
+		"another was issued, and this round made it":    {key: key(issued), account: recorded, held: with(another, minted), want: second},
+		"another was issued, and somebody put it there": {key: key(issued), account: recorded, held: another, want: first},
+		"it is what was issued":                         {key: key(issued), account: recorded, held: own, want: first},
+		"it is no well-formed key":                      {key: key(), account: recorded, held: with(own, func(h *keys.Held) { h.Current.Identity = keys.Identity{} }), want: "none"},
+		"the Secret is somebody else's":                 {key: key(), account: recorded, held: with(own, func(h *keys.Held) { h.Possession = keys.HeldForeign }), want: "none"},
+		"the Secret is a deleted key's":                 {key: key(), account: recorded, held: with(own, func(h *keys.Held) { h.Possession = keys.HeldLeftover }), want: "none"},
+		"the key has no slot":                           {key: key(), account: keystest.Acct("acme"), held: own, want: "none"},
+		"the account is not known":                      {key: key(), held: own, want: "none"},
+		"the key is refused":                            {key: key(), account: keystest.Acct("acme", keystest.Slots(key()), keystest.Suspended()), held: own, want: "none"},
+		"the key is revoked":                            {key: key(revoked), account: recorded, held: own, want: "none"},
+		"the key is revoked, and this round made it":    {key: key(issued, revoked), account: recorded, held: with(another, minted), want: first},
+		"the key has expired":                           {key: key(keystest.Expiring(now)), account: recorded, held: own, want: "none"},
+		"the key is switched off":                       {key: key(keystest.State(v1alpha1.KeyStateInactive)), account: recorded, held: own, want: first},
+		"the key is being deleted":                      {key: key(keystest.Deleting(now)), account: recorded, held: own, want: "none"},
+		"it is staged, and verifiers do not know it":    {key: key(issued), account: recorded, held: with(own, func(h *keys.Held) { h.Staged = another.Current }), want: first},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			digest := ""
+			if c := currentOf(keys.Describe(keys.Facts{Key: tc.key, Account: tc.account, Held: tc.held, Defaults: keystest.Defaults, Now: now})); c != nil {
+				digest = c.SHA256
+			}
+			if got := names[digest]; got != tc.want {
+				t.Errorf("the current credential is %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestDescribe_ReleasesUnderUsable: which grant a status says was given back. It never says an earlier one than before,
+// whatever a stale record shows.
+func TestDescribe_ReleasesUnderUsable(t *testing.T) {
+	t.Parallel()
+	usable := keystest.Counting(v1alpha1.CountUsable)
+	inactive, expired, revoked := keystest.State(v1alpha1.KeyStateInactive), keystest.Expiring(now), keystest.State(v1alpha1.KeyStateRevoked)
+	for name, tc := range map[string]struct {
+		option   keystest.KeyOption
+		released string
+		account  []keystest.AccountOption
+		want     string
+	}{
+		"in use":                                {keystest.Label(""), "", []keystest.AccountOption{usable, ownSlot("9")}, ""},
+		"switched off":                          {inactive, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
+		"expired":                               {expired, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
+		"revoked":                               {revoked, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
+		"switched off again, under a new grant": {inactive, "9", []keystest.AccountOption{usable, ownSlot("10")}, "10"},
+		"a stale record":                        {inactive, "10", []keystest.AccountOption{usable, ownSlot("9")}, "10"},
+		"a record without it":                   {inactive, "10", []keystest.AccountOption{usable}, "10"},
+		"in use again: it is remembered":        {keystest.Label(""), "9", []keystest.AccountOption{usable, ownSlot("10")}, "9"},
+		"refused, it keeps its slot":            {keystest.Whitelist("x"), "", []keystest.AccountOption{usable, ownSlot("9")}, ""},
+		"switched off in a suspended account":   {inactive, "", []keystest.AccountOption{usable, keystest.Suspended(), ownSlot("9")}, "9"},
+		"All gives nothing back":                {inactive, "", []keystest.AccountOption{ownSlot("9")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Released(tc.released), tc.option)
+			f := keys.Facts{Key: k, Account: keystest.Acct("acme", tc.account...), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+			if got := keys.Describe(f).ReleasedGrant; got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestDescribe_RecordsWhatWasAccepted: status keeps what later policies are measured against, and what verifiers read.
+func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
+	t.Parallel()
+	k := keystest.Key("shop", keystest.Expiration("2026-07-01"), keystest.Whitelist("::1"), keystest.Generation(4))
+	f := keys.Facts{
+		Key: k, Account: keystest.Acct("acme", keystest.Zone("Europe/Madrid"), keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now,
+	}
+	f.Held.Minted = true
+	c := keystest.CredentialOf("default/shop")
+	c.IssuedAt = metav1.NewTime(now)
+	end := metav1.NewTime(time.Date(2026, 6, 30, 22, 0, 0, 0, time.UTC))
+	want := v1alpha1.APIKeyStatus{
+		ObservedGeneration: 4, State: v1alpha1.StateActive, KeyID: c.ID, ExpirationTime: &end, IPRestriction: v1alpha1.IPRestricted,
+		SecretRef: &v1alpha1.SecretRef{Name: "shop", ResourceVersion: "7"}, Credentials: []v1alpha1.Credential{c},
+		History: []v1alpha1.Transition{{Time: metav1.NewTime(now), Reason: v1alpha1.ReasonIssued, Message: "Issued credential " + c.ID}},
+	}
+	got := keys.Describe(f)
+	got.Conditions = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+
+	// Refused, it keeps what it was accepted with.
+	k.Status = keys.Describe(f)
+	k.Spec.Expiration, k.Spec.IPWhitelist = "2027-07-01", nil
+	f.Account = keystest.Acct("acme", keystest.Slots(k), policy(whitelistRequired))
+	if got := keys.Describe(f); got.ExpirationTime == nil || !got.ExpirationTime.Equal(&end) || got.IPRestriction != v1alpha1.IPRestricted {
+		t.Errorf("refused, it remembers %s, %s", got.ExpirationTime, got.IPRestriction)
+	}
+
+	// And the other way round: what is taken away is not remembered.
+	f.Account = keystest.Acct("acme", keystest.Slots(k))
+	k.Spec.Expiration = ""
+	if got := keys.Describe(f); got.ExpirationTime != nil || got.IPRestriction != v1alpha1.IPUnrestricted {
+		t.Errorf("accepted, it remembers %s, %s", got.ExpirationTime, got.IPRestriction)
+	}
+}
+
+// TestDescribe_OldCredentialLivesOn goes through two re-issues of a key.
+func TestDescribe_OldCredentialLivesOn(t *testing.T) {
+	t.Parallel()
+	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
+	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Defaults: keystest.Defaults, Now: now}
+	reissue := func(name string) {
+		f.Held = keystest.Held(name)
+		f.Held.Minted = true
+		k.Status = keys.Describe(f)
+	}
+	roles := func() string {
+		text := ""
+		for _, c := range k.Status.Credentials {
+			end := "for ever"
+			if c.NotAfter != nil {
+				end = c.NotAfter.Sub(now).String()
+			}
+			text += fmt.Sprintf("%s of %s until %s; ", c.Role, c.IssuedAt.UTC().Format(time.DateOnly), end)
+		}
+		return text
+	}
+	reissue("second")
+	if got, want := roles(), "Previous of 2026-01-10 until 24h0m0s; Current of 2026-02-09 until for ever; "; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := keys.Decide(f).Next, now.Add(24*time.Hour); !got.Equal(want) {
+		t.Errorf("it looks again at %s, want %s", got, want)
+	}
+	f.Now = now.Add(time.Hour)
+	reissue("third")
+	if got, want := roles(), "Previous of 2026-02-09 until 25h0m0s; Current of 2026-02-09 until for ever; "; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	f.Now, f.Held.Minted = now.Add(25*time.Hour-time.Second), false
+	if k.Status = keys.Describe(f); len(k.Status.Credentials) != 2 {
+		t.Errorf("a second too early: %s", roles())
+	}
+	f.Now = now.Add(25 * time.Hour)
+	if k.Status = keys.Describe(f); len(k.Status.Credentials) != 1 {
+		t.Errorf("too late: %s", roles())
+	}
+	if got := keys.Decide(f); len(got.Steps) > 0 || !got.Next.IsZero() {
+		t.Errorf("then it does %v, and looks at %s", got.Steps, got.Next)
+	}
+}
+
+// TestDescribe_KeepsTwentyTransitions switches a key off and on for a year.
+func TestDescribe_KeepsTwentyTransitions(t *testing.T) {
+	t.Parallel()
+	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
+	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults}
+	for day := range 365 {
+		f.Now = now.AddDate(0, 0, day)
+		k.Spec.State = v1alpha1.KeyStateInactive
+		if day%2 == 1 {
+			k.Spec.State = v1alpha1.KeyStateActive
+		}
+		k.Status = keys.Describe(f)
+	}
+	h := k.Status.History
+	if len(h) != 20 || !h[19].Time.Equal(&metav1.Time{Time: f.Now}) || h[19].Reason != v1alpha1.ReasonDeactivated || h[18].Reason != v1alpha1.ReasonActivated || !h[0].Time.Before(&h[1].Time) {
+		t.Errorf("%d transitions: %v", len(h), h)
+	}
+}
+
+// TestDescribe_TransitionsHaveTheirTime: a condition's time is that of its last change of status, not of its last look.
+func TestDescribe_TransitionsHaveTheirTime(t *testing.T) {
+	t.Parallel()
+	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
+	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+	k.Status = keys.Describe(f)
+	f.Now = now.Add(time.Hour)
+	k.Spec.State = v1alpha1.KeyStateInactive
+	for _, c := range keys.Describe(f).Conditions {
+		want := now
+		if c.Type == v1alpha1.ConditionValid { // the only one whose status changes
+			want = f.Now
+		}
+		if !c.LastTransitionTime.Time.Equal(want) {
+			t.Errorf("%s has been %s since %s, want %s", c.Type, c.Status, c.LastTransitionTime, want)
+		}
+	}
+}
+
+func TestRemembered_IsWhatDescribeSaw(t *testing.T) {
+	t.Parallel()
+	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
+	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+	k.Status = keys.Describe(f)
+	if diff := cmp.Diff(f.Held, keys.Remembered(k)); diff != "" {
+		t.Errorf("in use, -seen +remembered:\n%s", diff)
+	}
+	k.Spec.State = v1alpha1.KeyStateRevoked
+	if k.Status = keys.Describe(f); k.Status.SecretRef.ResourceVersion != "" {
+		t.Errorf("a Secret that must still be emptied is remembered as right")
+	}
+	f.Held = keys.Held{Possession: keys.HeldOwned, ResourceVersion: "8"}
+	k.Status = keys.Describe(f)
+	if diff := cmp.Diff(f.Held, keys.Remembered(k)); diff != "" {
+		t.Errorf("revoked, -seen +remembered:\n%s", diff)
+	}
+}
+
+func TestMintedHeld(t *testing.T) {
+	t.Parallel()
+	want := keystest.Held("default/shop")
+	want.Minted = true
+	if diff := cmp.Diff(want, keys.MintedHeld("7", keystest.MintedOf("default/shop"))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestStep_SaysWhatItDoes: a plan says that a key is to be made, and can't say which.
+func TestStep_SaysWhatItDoes(t *testing.T) {
+	t.Parallel()
+	for want, step := range map[string]keys.Step{
+		"create Account acme":                           keys.CreateAccount{Name: "acme"},
+		"create Secret shop with a new Token":           keys.CreateSecret{Name: "shop", Format: keystest.Token},
+		"replace what Secret shop holds by a new Token": keys.ReplaceMaterial{Name: "shop", Format: keystest.Token},
+		"stage a new Token in Secret shop":              keys.StageMaterial{Name: "shop", Format: keystest.Token},
+		"promote the staged credential in Secret shop":  keys.Promote{Name: "shop"},
+		"retire the previous credential in Secret shop": keys.Retire{Name: "shop"},
+		"empty Secret shop of material":                 keys.EmptySecret{Name: "shop"},
+		"mend Secret shop":                              keys.MendSecret{Name: "shop"},
+	} {
+		if got := fmt.Sprintf("%v", step); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
