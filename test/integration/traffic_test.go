@@ -24,6 +24,7 @@ type request struct {
 	metadata  bool // the answer has the metadata only
 	url       string
 	sentName  string // of the object in the body of a POST without a name in the path
+	conflict  bool   // it was refused, because it rested on stale facts
 }
 
 func (r request) String() string { return r.method + " " + r.url }
@@ -50,7 +51,7 @@ type traffic struct {
 	sabotage func(request) fault
 
 	mu       sync.Mutex
-	requests []request
+	requests []*request
 }
 
 // wrap is for rest.Config.Wrap.
@@ -65,7 +66,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func (t *traffic) roundTrip(next http.RoundTripper, r *http.Request) (*http.Response, error) {
 	is := parse(r)
 	t.mu.Lock()
-	t.requests = append(t.requests, is)
+	t.requests = append(t.requests, &is)
 	becomes := faultNone
 	if t.sabotage != nil {
 		becomes = t.sabotage(is)
@@ -79,6 +80,9 @@ func (t *traffic) roundTrip(next http.RoundTripper, r *http.Request) (*http.Resp
 		heard.note("transport errors", []byte(err.Error()))
 		return nil, err
 	}
+	t.mu.Lock()
+	is.conflict = response.StatusCode == http.StatusConflict
+	t.mu.Unlock()
 	if becomes == faultAfter {
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
@@ -164,17 +168,26 @@ func (t *traffic) all(keep func(request) bool) []request {
 	defer t.mu.Unlock()
 	var list []request
 	for _, r := range t.requests {
-		if keep(r) {
-			list = append(list, r)
+		if keep(*r) {
+			list = append(list, *r)
 		}
 	}
 	return list
 }
 
-// writes are the requests that change something, by method and resource.
+// writes are the requests that changed something, by method and resource.
 func (t *traffic) writes() map[string]int {
+	return t.count(func(r request) bool { return r.writes() && !r.conflict })
+}
+
+// conflicts are the writes that rested on stale facts, and were made again.
+func (t *traffic) conflicts() map[string]int {
+	return t.count(func(r request) bool { return r.conflict })
+}
+
+func (t *traffic) count(which func(request) bool) map[string]int {
 	counts := map[string]int{}
-	for _, r := range t.all(request.writes) {
+	for _, r := range t.all(which) {
 		counts[r.method+" "+r.resource]++
 	}
 	return counts
