@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"maps"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// account is what all keys of an account share, so that one store reaches all of them.
+type account struct {
+	name string
+	// keys counts the keys that name it.
+	keys int
+	// policy is nil while the account is not known. It is never changed, only replaced.
+	policy atomic.Pointer[policy]
+}
+
+// policy is what an Account has to say about every use of its keys.
+type policy struct {
+	suspended  bool
+	externalID string
+	zone       *time.Location
+	// scopes are what keys that name none may do, joined by commas.
+	scopes string
+	// allowedScopes bounds what keys may do; nil: it does not.
+	allowedScopes []string
+	// whitelistRequired refuses keys without a whitelist that were not accepted so.
+	whitelistRequired bool
+	// selector picks the namespaces whose keys may be used; nil: all. The names of those it picks are in namespaces.
+	selector   labels.Selector
+	namespaces map[string]bool
+}
+
+func newPolicy(a *v1alpha1.Account, namespaces map[string]labels.Set) *policy {
+	p := &policy{
+		suspended: a.Spec.State == v1alpha1.AccountSuspended, externalID: a.Spec.ExternalID,
+		allowedScopes: a.Spec.AllowedScopes, whitelistRequired: a.Spec.IPWhitelistPolicy == v1alpha1.IPWhitelistRequired,
+	}
+	if d := a.Spec.KeyDefaults; d != nil {
+		p.scopes = strings.Join(d.Scopes, ",")
+	}
+	if zone, err := keys.LoadZone(a.Spec.TimeZone); err == nil {
+		p.zone = zone
+	}
+	if a.Spec.AllowedNamespaces == nil {
+		return p
+	}
+	selector, err := metav1.LabelSelectorAsSelector(a.Spec.AllowedNamespaces)
+	if err != nil {
+		selector = labels.Nothing() // fail closed, as the manager does
+	}
+	p.selector, p.namespaces = selector, map[string]bool{}
+	for name, set := range namespaces {
+		if selector.Matches(set) {
+			p.namespaces[name] = true
+		}
+	}
+	return p
+}
+
+// moved returns the policy for a namespace with other labels; the same policy if they change nothing. Nil labels: the
+// namespace is gone.
+func (p *policy) moved(namespace string, set labels.Set) *policy {
+	if p.selector == nil {
+		return p
+	}
+	allowed := set != nil && p.selector.Matches(set)
+	if allowed == p.namespaces[namespace] {
+		return p
+	}
+	next := *p
+	next.namespaces = maps.Clone(p.namespaces)
+	if allowed {
+		next.namespaces[namespace] = true
+	} else {
+		delete(next.namespaces, namespace)
+	}
+	return &next
+}
+
+// admits is whether the account's policy lets a key be used at all.
+func (p *policy) admits(k *key) bool {
+	switch {
+	case p.selector != nil && !p.namespaces[k.namespace]:
+		return false
+	case p.whitelistRequired && k.networks == nil && !k.openAdmitted:
+		return false
+	}
+	return p.allowedScopes == nil || p.allows(p.scopesOf(k))
+}
+
+// scopesOf are what a key may do, joined by commas: its own scopes, or else the account's default ones.
+func (p *policy) scopesOf(k *key) string {
+	if k.scopes == "" {
+		return p.scopes
+	}
+	return k.scopes
+}
+
+// allows is whether every scope of a list, joined by commas, is covered by one that the account allows.
+func (p *policy) allows(scopes string) bool {
+	for wanted := range strings.SplitSeq(scopes, ",") {
+		if wanted != "" && !p.allowsOne(wanted) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *policy) allowsOne(wanted string) bool {
+	for _, granted := range p.allowedScopes {
+		if keys.Covers(granted, wanted) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Clients finds out who sent a request.
+type Clients struct {
+	trusted *networks
+}
+
+// NewClients reads which proxies are trusted to say whom they forward for: addresses and CIDRs. IPv4-mapped IPv6 is
+// unmapped.
+func NewClients(trusted []string) (*Clients, error) {
+	list := make([]netip.Prefix, 0, len(trusted))
+	for _, text := range trusted {
+		network, err := parseProxy(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no proxy: give an address, such as 192.0.2.7, or a network, such as 10.0.0.0/8", text)
+		}
+		list = append(list, network)
+	}
+	return &Clients{trusted: networksOf(list)}, nil
+}
+
+func parseProxy(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = plain(addr)
+		return addr.Prefix(addr.BitLen())
+	}
+	network, err := netip.ParsePrefix(text)
+	if err == nil && network.Addr().Is4In6() && network.Bits() >= 96 {
+		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
+	}
+	return network.Masked(), err
+}
+
+// mostHops is how many entries of X-Forwarded-For are looked at. A client may send any number.
+const mostHops = 64
+
+// Find is the address of the client: the peer that the gateway, or this process, saw; if that is a trusted proxy, the
+// last hop of X-Forwarded-For that is not one. The zero address means that it can't be told: an entry that had to be read
+// is malformed, or there are too many. Lines of the header come in the order in which they were received.
+func (c *Clients) Find(peer netip.Addr, forwarded []string) netip.Addr {
+	client := plain(peer)
+	hops := 0
+	for i := len(forwarded) - 1; i >= 0; i-- {
+		for rest, more := forwarded[i], true; more; {
+			if !c.trusted.contains(client) {
+				return client
+			}
+			if hops++; hops > mostHops {
+				return netip.Addr{}
+			}
+			comma := strings.LastIndexByte(rest, ',')
+			entry := rest[comma+1:]
+			rest, more = rest[:max(comma, 0)], comma >= 0
+			if client = ParseClient(strings.TrimSpace(entry)); !client.IsValid() {
+				return netip.Addr{}
+			}
+		}
+	}
+	return client
+}
+
+// ParseClient reads an address as proxies write them: with or without a port, IPv6 in brackets or not. The zero address
+// means that it can't be read.
+func ParseClient(text string) netip.Addr {
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
+		return plain(addr)
+	}
+	if both, err := netip.ParseAddrPort(text); err == nil {
+		return plain(both.Addr())
+	}
+	return netip.Addr{}
+}
+
+// plain is an address as whitelists have it: without a zone, and IPv4 as IPv4.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

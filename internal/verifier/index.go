@@ -1,0 +1,294 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Index knows all keys by digest. Verdicts read it without a lock, while one writer at a time changes it in place: a
+// change of one key costs the same however many there are, and a change of an account reaches all of its keys at once.
+type Index struct {
+	table *table
+	// complete is whether everything that exists is in the index.
+	complete atomic.Bool
+
+	mu         sync.Mutex // held by writers
+	keys       map[types.NamespacedName]*key
+	accounts   map[string]*account
+	namespaces map[string]labels.Set
+	// shadowed are credentials whose digest an older key has too, as happens when objects are copied with their status.
+	shadowed map[digest][]*credential
+}
+
+// NewIndex returns an index that knows nobody and lets nobody in.
+func NewIndex() *Index {
+	return &Index{
+		table: newTable(), keys: map[types.NamespacedName]*key{}, accounts: map[string]*account{},
+		namespaces: map[string]labels.Set{}, shadowed: map[digest][]*credential{},
+	}
+}
+
+// SetComplete lets verdicts begin: everything that exists is in the index.
+func (x *Index) SetComplete() { x.complete.Store(true) }
+
+// Complete is whether verdicts are given.
+func (x *Index) Complete() bool { return x.complete.Load() }
+
+// PutKey enters an APIKey, or what became of it. One that is being deleted is no more.
+func (x *Index) PutKey(k *v1alpha1.APIKey) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	name := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
+	if !k.DeletionTimestamp.IsZero() {
+		x.dropKey(name)
+		return
+	}
+	old := x.keys[name]
+	a := x.account(k.Spec.Account)
+	a.keys++
+	entry := newKey(k, a)
+	for i := range k.Status.Credentials {
+		if c := newCredential(k, &k.Status.Credentials[i], entry); c != nil {
+			c.usage = usageOf(old, &c.digest)
+			entry.credentials = append(entry.credentials, c)
+		}
+	}
+	entry.credentials = slices.Clip(entry.credentials)
+	x.keys[name] = entry
+	for _, c := range entry.credentials {
+		x.enter(c)
+	}
+	x.leave(old, entry)
+}
+
+// DropKey takes out an APIKey.
+func (x *Index) DropKey(name types.NamespacedName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.dropKey(name)
+}
+
+func (x *Index) dropKey(name types.NamespacedName) {
+	old := x.keys[name]
+	delete(x.keys, name)
+	x.leave(old, nil)
+}
+
+// leave takes out what an old record of a key had and the new one has not.
+func (x *Index) leave(old, next *key) {
+	if old == nil {
+		return
+	}
+	for _, c := range old.credentials {
+		if next == nil || next.credential(&c.digest) == nil {
+			x.exit(c)
+		}
+	}
+	old.account.keys--
+	x.forget(old.account)
+}
+
+func (k *key) credential(d *digest) *credential {
+	for _, c := range k.credentials {
+		if c.digest == *d {
+			return c
+		}
+	}
+	return nil
+}
+
+// usageOf is the usage that an earlier record of the same credential began.
+func usageOf(old *key, d *digest) *usage {
+	if old != nil {
+		if c := old.credential(d); c != nil {
+			return c.usage
+		}
+	}
+	return &usage{}
+}
+
+// enter makes a credential known. Of two keys with the same digest the older one has it.
+func (x *Index) enter(c *credential) {
+	holder := x.table.find(&c.digest)
+	if holder == nil || holder.key.identity() == c.key.identity() {
+		x.table.put(c)
+		return
+	}
+	x.unshadow(c)
+	if c.key.older(holder.key) {
+		c, holder = holder, c
+		x.table.put(holder)
+	}
+	x.shadowed[c.digest] = append(x.shadowed[c.digest], c)
+}
+
+// exit makes a credential unknown, and the oldest other key with the same digest its holder.
+func (x *Index) exit(c *credential) {
+	holder := x.table.find(&c.digest)
+	if holder == nil || holder.key.identity() != c.key.identity() {
+		x.unshadow(c)
+		return
+	}
+	others := x.shadowed[c.digest]
+	if len(others) == 0 {
+		x.table.remove(&c.digest)
+		return
+	}
+	next := slices.MinFunc(others, func(a, b *credential) int {
+		if a.key.older(b.key) {
+			return -1
+		}
+		return 1
+	})
+	x.unshadow(next)
+	x.table.put(next)
+}
+
+// unshadow takes a key's credential out of those that an older key has too.
+func (x *Index) unshadow(c *credential) {
+	others := slices.DeleteFunc(x.shadowed[c.digest], func(other *credential) bool {
+		return other.key.identity() == c.key.identity()
+	})
+	if len(others) == 0 {
+		delete(x.shadowed, c.digest)
+		return
+	}
+	x.shadowed[c.digest] = others
+}
+
+// ReplaceKeys makes the index know exactly these APIKeys.
+func (x *Index) ReplaceKeys(list []*v1alpha1.APIKey) {
+	exist := make(map[types.NamespacedName]bool, len(list))
+	for _, k := range list {
+		exist[types.NamespacedName{Namespace: k.Namespace, Name: k.Name}] = true
+		x.PutKey(k)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for name := range x.keys {
+		if !exist[name] {
+			x.dropKey(name)
+		}
+	}
+}
+
+// PutAccount enters an Account, or what became of it.
+func (x *Index) PutAccount(a *v1alpha1.Account) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.account(a.Name).policy.Store(newPolicy(a, x.namespaces))
+}
+
+// DropAccount takes out an Account: no key of it is accepted until it is back.
+func (x *Index) DropAccount(name string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.dropAccount(name)
+}
+
+func (x *Index) dropAccount(name string) {
+	if a := x.accounts[name]; a != nil {
+		a.policy.Store(nil)
+		x.forget(a)
+	}
+}
+
+// ReplaceAccounts makes the index know exactly these Accounts.
+func (x *Index) ReplaceAccounts(list []*v1alpha1.Account) {
+	exist := make(map[string]bool, len(list))
+	for _, a := range list {
+		exist[a.Name] = true
+		x.PutAccount(a)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for name := range x.accounts {
+		if !exist[name] {
+			x.dropAccount(name)
+		}
+	}
+}
+
+// account is what the keys of an account share, also while the account itself is not known.
+func (x *Index) account(name string) *account {
+	a := x.accounts[name]
+	if a == nil {
+		a = &account{name: name}
+		x.accounts[name] = a
+	}
+	return a
+}
+
+func (x *Index) forget(a *account) {
+	if a.keys == 0 && a.policy.Load() == nil {
+		delete(x.accounts, a.name)
+	}
+}
+
+// PutNamespace enters a namespace's labels, by which accounts pick namespaces.
+func (x *Index) PutNamespace(name string, set labels.Set) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if set == nil {
+		set = labels.Set{}
+	}
+	x.namespaces[name] = set
+	x.moveNamespace(name, set)
+}
+
+// DropNamespace takes out a namespace.
+func (x *Index) DropNamespace(name string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.dropNamespace(name)
+}
+
+func (x *Index) dropNamespace(name string) {
+	delete(x.namespaces, name)
+	x.moveNamespace(name, nil)
+}
+
+// ReplaceNamespaces makes the index know exactly these namespaces.
+func (x *Index) ReplaceNamespaces(sets map[string]labels.Set) {
+	for name, set := range sets {
+		x.PutNamespace(name, set)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for name := range x.namespaces {
+		if _, exists := sets[name]; !exists {
+			x.dropNamespace(name)
+		}
+	}
+}
+
+func (x *Index) moveNamespace(name string, set labels.Set) {
+	for _, a := range x.accounts {
+		if p := a.policy.Load(); p != nil {
+			if next := p.moved(name, set); next != p {
+				a.policy.Store(next)
+			}
+		}
+	}
+}
+
+// Size is how many keys, credentials and accounts the index knows.
+type Size struct {
+	Keys, Credentials, Accounts int
+}
+
+// Size counts what the index knows.
+func (x *Index) Size() Size {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return Size{Keys: len(x.keys), Credentials: x.table.live, Accounts: len(x.accounts)}
+}

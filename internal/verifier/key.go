@@ -1,0 +1,141 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"encoding/hex"
+	"math"
+	"strings"
+	"time"
+	"unique"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// key is what a verdict needs to know of an APIKey. It is never changed: a changed APIKey gets another one.
+type key struct {
+	namespace, name, uid, label string
+	account                     *account
+	// scopes are the key's own, joined by commas; empty: the account's default scopes apply.
+	scopes string
+	// networks are where the key may be used from; nil: from anywhere.
+	networks *networks
+	// created orders keys by age.
+	created int64
+	// expires is when the key expires, in seconds since the Unix epoch.
+	expires int64
+	// day is on which day the key expires, in its account's zone; 0: the spec names no day.
+	day day
+	// wanted is Valid if the spec wants the key to be used, or else why not.
+	wanted Code
+	// admitted is Valid if the manager lets the key be used, or else why not.
+	admitted Code
+	// openAdmitted is whether the manager accepted the key without a whitelist.
+	openAdmitted bool
+
+	credentials []*credential
+}
+
+// credential is one of the keys, by digest, that an APIKey had generated.
+type credential struct {
+	digest digest
+	id     string
+	key    *key
+	// ends is when it stops being accepted, and revoked when it dies of a compromise: seconds since the Unix epoch.
+	ends, revoked int64
+	// usage goes over to the next record of the same credential.
+	usage *usage
+}
+
+// never is later than any time.
+const never = math.MaxInt64
+
+// newKey reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the
+// manager accepted it.
+func newKey(k *v1alpha1.APIKey, a *account) *key {
+	entry := &key{
+		namespace: unique.Make(k.Namespace).Value(), name: k.Name, uid: string(k.UID), label: k.Spec.Label,
+		account: a, scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: newNetworks(k.Spec.IPWhitelist),
+		created: k.CreationTimestamp.Unix(), expires: unix(k.Status.ExpirationTime),
+		wanted: wantedOf(k), admitted: admittedOf(k), openAdmitted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
+	}
+	entry.expire(k.Spec.Expiration)
+	return entry
+}
+
+// expire takes the spec's expiration into account where it is earlier than the accepted one. One that can't be read is
+// the manager's to refuse.
+func (k *key) expire(expiration string) {
+	if t, err := time.Parse(time.RFC3339, expiration); err == nil {
+		k.expires = min(k.expires, t.Unix())
+	} else if t, err := time.Parse(time.DateOnly, expiration); err == nil {
+		k.day = dayOf(t)
+	}
+}
+
+func wantedOf(k *v1alpha1.APIKey) Code {
+	switch k.Spec.State {
+	case "", v1alpha1.KeyStateActive:
+		return Valid
+	case v1alpha1.KeyStateRevoked:
+		return Revoked
+	case v1alpha1.KeyStateInactive:
+	}
+	return Inactive
+}
+
+func admittedOf(k *v1alpha1.APIKey) Code {
+	switch k.Status.State {
+	case v1alpha1.StateActive:
+		return Valid
+	case v1alpha1.StateExpired:
+		return Expired
+	case v1alpha1.StateRevoked:
+		return Revoked
+	case v1alpha1.StatePending, v1alpha1.StateInactive:
+	}
+	return Inactive
+}
+
+// newCredential reads a credential of an APIKey; nil: its digest can't be read.
+func newCredential(k *v1alpha1.APIKey, c *v1alpha1.Credential, entry *key) *credential {
+	made := &credential{id: c.ID, key: entry, ends: unix(c.NotAfter), revoked: never}
+	if n, err := hex.Decode(made.digest[:], []byte(c.SHA256)); err != nil || n != len(made.digest) {
+		return nil
+	}
+	if r := k.Spec.Rotation; r != nil && r.RevokeBefore != nil && c.IssuedAt.Before(r.RevokeBefore) {
+		made.revoked = r.RevokeBefore.Unix()
+	}
+	return made
+}
+
+// older is whether a key was there before another one: the first by creation, then by UID.
+func (k *key) older(than *key) bool {
+	if k.created != than.created {
+		return k.created < than.created
+	}
+	return k.uid < than.uid
+}
+
+func (k *key) identity() types.NamespacedName {
+	return types.NamespacedName{Namespace: k.namespace, Name: k.name}
+}
+
+func unix(t *metav1.Time) int64 {
+	if t == nil {
+		return never
+	}
+	return t.Unix()
+}
+
+// day is a day of the calendar, as the number 20270228. The zero day is none.
+type day int32
+
+func dayOf(t time.Time) day {
+	year, month, d := t.Date()
+	return day(year*10000 + int(month)*100 + d) //nolint:gosec // a year of a date that was parsed has four digits
+}

@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Usage are the keys that were used, or tried, since a time.
+func (x *Index) Usage(since time.Time) []keys.KeyUsage {
+	var list []keys.KeyUsage
+	for _, k := range x.snapshot() {
+		used := keys.KeyUsage{Namespace: k.namespace, Name: k.name, UID: k.uid}
+		for _, c := range k.credentials {
+			if !c.usage.since(since) || c.usage.unused() {
+				continue
+			}
+			used.Credentials = append(used.Credentials, keys.CredentialUsage{
+				ID: c.id, LastUsed: instant(c.usage.lastAccepted.Load()), LastRefused: instant(c.usage.lastRefused.Load()), Counts: c.usage.counts(),
+			})
+		}
+		if len(used.Credentials) > 0 {
+			list = append(list, used)
+		}
+	}
+	return list
+}
+
+// AccountCounts is how often each verdict was given on the keys of an account that exist.
+type AccountCounts struct {
+	Account string
+	Counts  map[string]uint64
+}
+
+// snapshot holds writers up only for as long as it takes to copy pointers.
+func (x *Index) snapshot() []*key {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := make([]*key, 0, len(x.keys))
+	for _, k := range x.keys {
+		list = append(list, k)
+	}
+	return list
+}

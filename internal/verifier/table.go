@@ -1,0 +1,115 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"sync/atomic"
+)
+
+// digest is the SHA-256 of a whole key.
+type digest [sha256.Size]byte
+
+// table finds a credential by its digest. Readers take no lock and allocate nothing; there is one writer at a time. It is
+// a hash table with open addressing: a digest is evenly spread already, so its first bytes are its place, and nobody can
+// find keys that collide any faster than by trying.
+type table struct {
+	slots atomic.Pointer[[]atomic.Pointer[credential]]
+	// used counts the slots that are not empty, gone ones included.
+	used, live int
+}
+
+// gone marks the slot of a credential that was removed, so that those behind it are still found.
+var gone = &credential{}
+
+const smallestTable = 1 << 8
+
+func newTable() *table {
+	t := &table{}
+	t.resize(smallestTable)
+	return t
+}
+
+// find returns the credential with a digest; nil: there is none. Two digests are compared in constant time or not, all
+// the same: they are of keys of 122 bits or more, and nobody can choose one that shares a beginning with another.
+func (t *table) find(d *digest) *credential {
+	slots := *t.slots.Load()
+	mask := uint64(len(slots) - 1)
+	for i := place(d) & mask; ; i = (i + 1) & mask {
+		c := slots[i].Load()
+		if c == nil || (c != gone && c.digest == *d) {
+			return c
+		}
+	}
+}
+
+func place(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
+
+// put enters a credential, in place of the one with the same digest if there is one.
+func (t *table) put(c *credential) {
+	if slots := *t.slots.Load(); (t.used+1)*2 > len(slots) {
+		t.resize(max(smallestTable, t.live*3))
+	}
+	slot, found := t.slot(&c.digest)
+	if !found {
+		t.used++
+		t.live++
+	}
+	slot.Store(c)
+}
+
+// remove takes out the credential with a digest.
+func (t *table) remove(d *digest) {
+	if slot, found := t.slot(d); found {
+		slot.Store(gone)
+		t.live--
+	}
+}
+
+// slot is where a digest is, or where it would go.
+func (t *table) slot(d *digest) (slot *atomic.Pointer[credential], found bool) {
+	slots := *t.slots.Load()
+	mask := uint64(len(slots) - 1)
+	for i := place(d) & mask; ; i = (i + 1) & mask {
+		switch c := slots[i].Load(); {
+		case c == nil:
+			return &slots[i], false
+		case c != gone && c.digest == *d:
+			return &slots[i], true
+		}
+	}
+}
+
+// resize moves the credentials to a new table of the next power of two. Readers use the old one until it is ready.
+func (t *table) resize(atLeast int) {
+	size := smallestTable
+	for size < atLeast {
+		size *= 2
+	}
+	next := make([]atomic.Pointer[credential], size)
+	mask := uint64(size - 1)
+	t.all(func(c *credential) {
+		i := place(&c.digest) & mask
+		for next[i].Load() != nil {
+			i = (i + 1) & mask
+		}
+		next[i].Store(c)
+	})
+	t.used = t.live
+	t.slots.Store(&next)
+}
+
+// all visits each credential.
+func (t *table) all(visit func(*credential)) {
+	slots := t.slots.Load()
+	if slots == nil {
+		return
+	}
+	for i := range *slots {
+		if c := (*slots)[i].Load(); c != nil && c != gone {
+			visit(c)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// usage is how a credential was used since this process started. It is written by many at once, without a lock.
+type usage struct {
+	// accepted counts verdicts VALID; refused those of each other code from Revoked on.
+	accepted atomic.Uint64
+	refused  [Valid - Revoked]atomic.Uint32
+	// lastAccepted and lastRefused are minutes since the Unix epoch; 0: never.
+	lastAccepted, lastRefused atomic.Uint32
+}
+
+func (u *usage) record(code Code, now int64) {
+	minute := uint32(now / 60) //nolint:gosec // minutes since 1970 fit until the year 10136
+	if code == Valid {
+		u.accepted.Add(1)
+		touch(&u.lastAccepted, minute)
+		return
+	}
+	u.refused[code-Revoked].Add(1)
+	touch(&u.lastRefused, minute)
+}
+
+// touch writes only once a minute, so that many cores can use one key without waiting for each other.
+func touch(last *atomic.Uint32, minute uint32) {
+	if last.Load() < minute {
+		last.Store(minute)
+	}
+}
+
+// since is whether the credential was used, or tried, at that time or later.
+func (u *usage) since(t time.Time) bool {
+	return max(u.lastAccepted.Load(), u.lastRefused.Load()) >= minutes(t)
+}
+
+func minutes(t time.Time) uint32 {
+	return uint32(max(0, t.Unix()/60)) //nolint:gosec // not negative, and see record
+}
+
+func (u *usage) counts() map[string]uint64 {
+	counts := map[string]uint64{}
+	if n := u.accepted.Load(); n > 0 {
+		counts[Valid.String()] = n
+	}
+	for i := range u.refused {
+		if n := u.refused[i].Load(); n > 0 {
+			counts[(Revoked + Code(i)).String()] = uint64(n)
+		}
+	}
+	return counts
+}
+
+func instant(minute uint32) *time.Time {
+	if minute == 0 {
+		return nil
+	}
+	t := time.Unix(int64(minute)*60, 0).UTC()
+	return &t
+}
+
+func (u *usage) unused() bool { return u.lastAccepted.Load() == 0 && u.lastRefused.Load() == 0 }

@@ -1,0 +1,254 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"crypto/sha256"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Question is what a verdict is asked about a request.
+type Question struct {
+	// Key is the key in the request, and Found what the search for it came to: Valid, Missing or Ambiguous.
+	Key   string
+	Found Code
+	// Client is who sent the request, unmapped and without zone; the zero address: that can't be told.
+	Client netip.Addr
+	// Scopes are those that the route requires, separated by commas; empty: none.
+	Scopes string
+	// Account is the only one that the route is for, by name or external ID; empty: any.
+	Account string
+	// Claim is the account that the request itself names in the header that --account-header asks for.
+	Claim Claim
+}
+
+// Claim is what a request says about the account it comes from.
+type Claim struct {
+	// Required is whether requests have to name an account.
+	Required bool
+	// Account is its name or external ID; empty: the request names none, or more than one.
+	Account string
+}
+
+// Verdict is the answer to a question. It says more than its code only about a key that matched.
+type Verdict struct {
+	Code Code
+	// Step is the check that decided.
+	Step Step
+
+	credential *credential
+	policy     *policy
+}
+
+// Step is one of the checks that lead to a verdict, in this order.
+type Step uint8
+
+// The steps.
+const (
+	// StepSynced: the index is complete.
+	StepSynced Step = iota
+	// StepKey: the request has one key, and it is known.
+	StepKey
+	// StepState: the key is neither switched off nor revoked.
+	StepState
+	// StepAccount: the account is known, active, and lets the key be used.
+	StepAccount
+	// StepExpiry: neither the credential nor the key has come to its end.
+	StepExpiry
+	// StepAdmitted: the manager lets the key be used.
+	StepAdmitted
+	// StepAddress: the client is in the key's whitelist.
+	StepAddress
+	// StepScopes: the key has the scopes that the route requires.
+	StepScopes
+	// StepClaim: the key belongs to the account that the route and the request name.
+	StepClaim
+
+	stepCount
+)
+
+var stepNames = [stepCount]string{
+	"synced", "key", "state", "account", "expiry", "admitted", "address", "scopes", "claim",
+}
+
+// String is the step's name, such as expiry.
+func (s Step) String() string { return stepNames[s] }
+
+// Steps are all steps, in order.
+func Steps() []Step {
+	list := make([]Step, stepCount)
+	for i := range list {
+		list[i] = Step(i)
+	}
+	return list
+}
+
+// longestKey is well beyond the longest key that can be generated.
+const longestKey = 512
+
+// Decide gives the verdict on a request at a time, and remembers the use of the key. It allocates nothing.
+func (x *Index) Decide(q *Question, now time.Time) Verdict {
+	switch {
+	case !x.Complete():
+		return Verdict{Code: NotSynced, Step: StepSynced}
+	case q.Found != Valid:
+		return Verdict{Code: q.Found, Step: StepKey}
+	case len(q.Key) > longestKey:
+		return Verdict{Code: Unknown, Step: StepKey}
+	}
+	var whole [longestKey]byte
+	d := digest(sha256.Sum256(whole[:copy(whole[:], q.Key)]))
+	c := x.table.find(&d)
+	if c == nil {
+		return Verdict{Code: Unknown, Step: StepKey}
+	}
+	v := Verdict{Code: Valid, Step: StepClaim, credential: c, policy: c.key.account.policy.Load()}
+	for step := StepState; step < stepCount; step++ {
+		if code := c.check(step, v.policy, q, now); code != Valid {
+			v.Code, v.Step = code, step
+			break
+		}
+	}
+	c.usage.record(v.Code, now.Unix())
+	return v
+}
+
+// check is Valid if a credential passes a step, or else what stands against it.
+func (c *credential) check(step Step, p *policy, q *Question, now time.Time) Code {
+	switch step {
+	case StepState:
+		return c.checkState(now)
+	case StepAccount:
+		return p.checkKey(c.key)
+	case StepExpiry:
+		return c.checkExpiry(p, now)
+	case StepAdmitted:
+		return c.key.admitted
+	case StepAddress:
+		return unless(c.key.networks == nil || c.key.networks.contains(q.Client), IPNotAllowed)
+	case StepScopes:
+		return unless(covers(p.scopesOf(c.key), q.Scopes), ScopeMissing)
+	case StepClaim:
+		return unless(c.key.account.answersTo(p, q), AccountMismatch)
+	case StepSynced, StepKey, stepCount:
+	}
+	return NotSynced // no such check: let nobody in
+}
+
+func unless(good bool, code Code) Code {
+	if good {
+		return Valid
+	}
+	return code
+}
+
+func (c *credential) checkState(now time.Time) Code {
+	if now.Unix() >= c.revoked {
+		return Revoked
+	}
+	return c.key.wanted
+}
+
+func (p *policy) checkKey(k *key) Code {
+	switch {
+	case p == nil:
+		return Inactive
+	case p.suspended:
+		return AccountSuspended
+	}
+	return unless(p.admits(k), Inactive)
+}
+
+// checkExpiry is Expired from the very second on, and on the first instant of the day that the spec names.
+func (c *credential) checkExpiry(p *policy, now time.Time) Code {
+	second := now.Unix()
+	switch {
+	case second >= c.ends, second >= c.key.expires, c.key.admitted == Expired:
+		return Expired
+	case c.key.day != 0 && (p.zone == nil || dayOf(now.In(p.zone)) >= c.key.day):
+		return Expired
+	}
+	return Valid
+}
+
+// covers is whether each of the wanted scopes is covered by a granted one. Both are separated by commas.
+func covers(granted, wanted string) bool {
+	for wanted != "" {
+		var scope string
+		scope, wanted, _ = strings.Cut(wanted, ",")
+		if scope = strings.TrimSpace(scope); scope != "" && !coversOne(granted, scope) {
+			return false
+		}
+	}
+	return true
+}
+
+func coversOne(granted, wanted string) bool {
+	for granted != "" {
+		var scope string
+		scope, granted, _ = strings.Cut(granted, ",")
+		if keys.Covers(scope, wanted) {
+			return true
+		}
+	}
+	return false
+}
+
+// answersTo is whether an account is the one that a route is for, and the one that a request names if it has to.
+func (a *account) answersTo(p *policy, q *Question) bool {
+	is := func(name string) bool { return name == a.name || (name == p.externalID && name != "") }
+	return (q.Account == "" || is(q.Account)) && (!q.Claim.Required || is(q.Claim.Account))
+}
+
+// Key describes the key of a verdict, for those whom the answer concerns; nil: none matched.
+func (v *Verdict) Key() *Identity {
+	if v.credential == nil {
+		return nil
+	}
+	k := v.credential.key
+	id := &Identity{KeyID: v.credential.id, Namespace: k.namespace, Name: k.name, Account: k.account.name, Label: k.label, Scopes: k.scopes}
+	if v.policy != nil {
+		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
+	}
+	if ends := min(k.expires, v.credential.ends, v.credential.revoked); ends != never {
+		id.ExpiresAt = time.Unix(ends, 0).UTC()
+	}
+	return id
+}
+
+// KeyID is the public ID of the credential that matched; empty: none did.
+func (v *Verdict) KeyID() string {
+	if v.credential == nil {
+		return ""
+	}
+	return v.credential.id
+}
+
+// Account is the name of the account whose key matched; empty: none did.
+func (v *Verdict) Account() string {
+	if v.credential == nil {
+		return ""
+	}
+	return v.credential.key.account.name
+}
+
+// Identity is whom a key stands for.
+type Identity struct {
+	// KeyID is the public ID of the credential.
+	KeyID string
+	// Namespace and Name are those of the APIKey.
+	Namespace, Name string
+	// Account is the Account's name, ExternalID its ID in the provider's own system.
+	Account, ExternalID string
+	// Label is what a person calls the key.
+	Label string
+	// Scopes are what the key may do, separated by commas.
+	Scopes string
+	// ExpiresAt is when the credential stops being accepted; the zero time: as far as is known, never.
+	ExpiresAt time.Time
+}
