@@ -1,0 +1,57 @@
+-- SPDX-FileCopyrightText: The apikey-manager Authors
+-- SPDX-License-Identifier: Apache-2.0
+
+-- The action lua.apikey asks the verifier whether the request may pass, and sets the identity headers of its answer.
+-- The variable txn.apikey_needs is what the key must have: scopes=a,b&account=c.
+
+local verifier = "http://127.0.0.1:8080"
+
+local identity = { "x-apikey-id", "x-apikey-account", "x-apikey-external-id", "x-apikey-name", "x-apikey-scopes" }
+
+-- What belongs to the client's own connection and message, and not to a question about it.
+local private = {
+  "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
+  "transfer-encoding", "upgrade",
+}
+
+-- HAProxy's peer goes to the right end of X-Forwarded-For, where a client can't forge it.
+local function forwarded_for(headers, peer)
+  local hops = {}
+  local came = headers["x-forwarded-for"] or {}
+  for i = 0, #came do
+    if came[i] then table.insert(hops, came[i]) end
+  end
+  table.insert(hops, peer)
+  return table.concat(hops, ", ")
+end
+
+local function question(txn)
+  local headers = txn.http:req_get_headers()
+  for _, name in ipairs(private) do headers[name] = nil end
+  headers["x-forwarded-for"] = { forwarded_for(headers, txn.f:src()) }
+  headers["x-forwarded-method"] = { txn.f:method() }
+  headers["x-forwarded-uri"] = { txn.f:url() }
+  return headers
+end
+
+local function refuse(txn, answer)
+  local reply = txn:reply({ status = 503, reason = "Service Unavailable" })
+  if answer and answer.status and answer.status >= 400 then
+    reply:set_status(answer.status, answer.reason)
+    for _, name in ipairs({ "content-type", "www-authenticate" }) do
+      if answer.headers[name] then reply:add_header(name, answer.headers[name][0]) end
+    end
+    reply:set_body(answer.body)
+  end
+  txn:done(reply)
+end
+
+core.register_action("apikey", { "http-req" }, function(txn)
+  local needs = txn:get_var("txn.apikey_needs") or ""
+  local answer = core.httpclient():get({ url = verifier .. "/authz?" .. needs, headers = question(txn), timeout = 2000 })
+  if not answer or answer.status ~= 200 then return refuse(txn, answer) end
+  for _, name in ipairs(identity) do
+    if answer.headers[name] then txn.http:req_set_header(name, answer.headers[name][0]) end
+  end
+  txn:set_var("txn.apikey_allowed", true)
+end)
