@@ -9,6 +9,7 @@ import (
 	"io"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -31,6 +32,8 @@ type Options struct {
 	MaxConcurrentReconciles int
 	// Mailer sends mail before keys expire; nil: there is no mail server.
 	Mailer Mailer
+	// Verifiers are whom to ask how keys are used; nil: there are none.
+	Verifiers *Verifiers
 	// Count is told what happened to keys, for metrics; nil: nobody counts.
 	Count func([]keys.Event)
 	// Recorder takes the events; nil: the manager's own.
@@ -48,6 +51,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	teller := Teller{Recorder: o.Recorder, Count: o.Count}
+	o.Defaults.Verifiers = o.Verifiers != nil
 	k := &APIKeyReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Defaults: o.Defaults, Teller: teller,
 	}
@@ -61,6 +65,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	m := &MailReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Mailer: o.Mailer, Teller: teller}
 	if err := m.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the mail controller: %w", err)
+	}
+	if o.Verifiers == nil {
+		return nil
+	}
+	if err := newUsageReconciler(mgr.GetClient(), o.Clock, *o.Verifiers).setup(mgr, o); err != nil {
+		return fmt.Errorf("set up the usage controller: %w", err)
 	}
 	return nil
 }
@@ -96,7 +106,7 @@ func keysOf(ctx context.Context, reader client.Reader, index, value string) ([]*
 // NewScheme returns a scheme with what this package reads and writes.
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("build the scheme: %w", err)
 		}

@@ -301,7 +301,7 @@ const (
 //
 // +kubebuilder:validation:MinProperties=1
 type APIKeyStatus struct {
-	// conditions are Ready, Accepted, Valid and, only while True, Stalled.
+	// conditions are Ready, Accepted, Valid, only while True Stalled and, on a key that is Inactive or Revoked, Enforced.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

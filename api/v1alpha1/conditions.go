@@ -14,6 +14,10 @@ const (
 	ConditionValid = "Valid"
 	// ConditionStalled is present, and True, only while nothing but a person can help (kstatus convention).
 	ConditionStalled = "Stalled"
+	// ConditionEnforced is present on a key that is Inactive or Revoked while the manager runs with --verifier-service. It
+	// is True once every verifier refuses the key, and stays so until the key is used again. Its observedGeneration is
+	// the one that verifiers were last seen to know of.
+	ConditionEnforced = "Enforced"
 )
 
 // Reasons of Ready and Valid that name the state of a key. A key in one of them that is carried out is Ready=True.
@@ -67,6 +71,18 @@ const (
 	// ReasonInvalidSpec (Accepted=False, Stalled=True; on an Account Ready=False, Stalled=True): the spec has a value that
 	// can't be carried out; the message names the field.
 	ReasonInvalidSpec = "InvalidSpec"
+)
+
+// Reasons of Enforced.
+const (
+	// ReasonEnforced (Enforced=True): every verifier refuses the key.
+	ReasonEnforced = "Enforced"
+	// ReasonEnforcing (Enforced=False): some verifier has not heard yet that the key is off, or can't be reached; the message
+	// says which of the two. Nothing needs to be done unless it lasts: then look at the verifier's Pods.
+	ReasonEnforcing = "Enforcing"
+	// ReasonNoVerifier (Enforced=Unknown): the Service of --verifier-service has no verifier that is ready. Start one, or
+	// correct the flag.
+	ReasonNoVerifier = "NoVerifier"
 )
 
 // Reasons of events and of status.history, beside those above.

@@ -4,13 +4,16 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -41,6 +44,12 @@ type options struct {
 	webhookSecret  string
 
 	mail notify.Options
+
+	verifier          types.NamespacedName
+	verifierService   string
+	verifierPortName  string
+	verifierCAFile    string
+	verifierTokenFile string
 
 	log zap.Options
 }
@@ -97,6 +106,11 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar((*string)(&o.mail.TLS), "smtp-tls", string(notify.TLSStart), "how the connection is protected: starttls, implicit or none")
 	f.StringVar(&o.mail.CAFile, "smtp-ca-file", "", "`file` with the certificates that may vouch for the mail server; the system's unless said")
 
+	f.StringVar(&o.verifierService, "verifier-service", "", "`namespace/name` of the verifier's Service, whose replicas tell how keys are used and which they refuse; without it none are asked")
+	f.StringVar(&o.verifierPortName, "verifier-port-name", "usage", "`name` of the port of --verifier-service that answers the manager")
+	f.StringVar(&o.verifierCAFile, "verifier-ca-file", "", "`file` with the certificates that may vouch for the verifier; without it any certificate will do, since verifiers make their own")
+	f.StringVar(&o.verifierTokenFile, "verifier-token-file", "/var/run/secrets/apikey-manager.io/verifier/token", "`file` with the manager's token for the audience apikey-verifier; read again for each question")
+
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.log.BindFlags(zapFlags)
 	f.AddGoFlagSet(zapFlags)
@@ -110,11 +124,43 @@ func (o *options) validate() error {
 	if o.concurrency < 1 {
 		return fmt.Errorf("--max-concurrent-reconciles is %d: give at least 1", o.concurrency)
 	}
+	if err := o.validateVerifier(); err != nil {
+		return err
+	}
 	switch v1alpha1.DeletionPolicy(o.deletionPolicy) {
 	case v1alpha1.DeletionAllow, v1alpha1.DeletionForbid, v1alpha1.DeletionRequireConfirmation:
 		return nil
 	}
 	return fmt.Errorf("--default-deletion-policy is %q: give Allow, Forbid or RequireConfirmation", o.deletionPolicy)
+}
+
+// validateVerifier takes --verifier-service apart.
+func (o *options) validateVerifier() error {
+	if o.verifierService == "" {
+		return nil
+	}
+	namespace, name, _ := strings.Cut(o.verifierService, "/")
+	if namespace == "" || name == "" || strings.Contains(name, "/") {
+		return fmt.Errorf("--verifier-service is %q: give namespace/name, such as apikey-manager-system/apikey-verifier", o.verifierService)
+	}
+	if o.verifierPortName == "" {
+		return errors.New("--verifier-port-name is empty: name the port of --verifier-service that answers the manager")
+	}
+	o.verifier = types.NamespacedName{Namespace: namespace, Name: name}
+	return nil
+}
+
+// verifiers are whom to ask how keys are used; nil if no verifier is named.
+func (o *options) verifiers(meter controllers.VerifierMeter) *controllers.Verifiers {
+	if o.verifierService == "" {
+		return nil
+	}
+	return &controllers.Verifiers{
+		Service: o.verifier, Port: o.verifierPortName, Meter: meter,
+		Asker: controllers.NewUsageClient(controllers.UsageClientOptions{
+			TokenFile: o.verifierTokenFile, CAFile: o.verifierCAFile, ServerName: o.verifier.Name + "." + o.verifier.Namespace + ".svc",
+		}),
+	}
 }
 
 func (o *options) defaults() keys.Defaults {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
@@ -53,9 +54,13 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
+	enforcement, err := telemetry.NewEnforcement(metrics.Registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Clock: clock.RealClock{}, Random: rand.Reader, Defaults: o.defaults(), MaxConcurrentReconciles: o.concurrency,
-		Mailer: mailer, Count: happenings.Count,
+		Mailer: mailer, Verifiers: o.verifiers(enforcement), Count: happenings.Count,
 	})
 	if err != nil {
 		return err
@@ -83,9 +88,7 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 		Scheme: scheme,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
-			},
+			ByObject:         cached(o),
 		},
 		Controller:                    config.Controller{EnableWarmup: &warm},
 		Metrics:                       metricsOptions(o),
@@ -100,6 +103,19 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 		return nil, fmt.Errorf("create the manager: %w", err)
 	}
 	return mgr, nil
+}
+
+// cached narrows what is watched down to what is the manager's, or of use to it.
+func cached(o options) map[client.Object]cache.ByObject {
+	byObject := map[client.Object]cache.ByObject{
+		&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
+	}
+	if o.verifierService != "" {
+		byObject[&discoveryv1.EndpointSlice{}] = cache.ByObject{Namespaces: map[string]cache.Config{
+			o.verifier.Namespace: {LabelSelector: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: o.verifier.Name})},
+		}}
+	}
+	return byObject
 }
 
 func metricsOptions(o options) metricsserver.Options {

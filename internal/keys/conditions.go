@@ -28,6 +28,9 @@ func (f *Facts) setConditions(s standing, after *v1alpha1.APIKeyStatus) {
 	} else {
 		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled)
 	}
+	if !f.Defaults.Verifiers || !Ended(after.State) { // what is in it is written by whoever asks the verifiers
+		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionEnforced)
+	}
 }
 
 func (f *Facts) set(conditions *[]metav1.Condition, conditionType string, v verdict) {

@@ -17,6 +17,8 @@ type Defaults struct {
 	DeletionPolicy v1alpha1.DeletionPolicy
 	// RequireAccount keeps the manager from creating Accounts that a key names.
 	RequireAccount bool
+	// Verifiers is whether the manager asks verifiers what they enforce.
+	Verifiers bool
 }
 
 // Limit is how many keys may hold a slot, or that there is no limit.

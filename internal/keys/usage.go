@@ -3,7 +3,16 @@
 
 package keys
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
 
 // UsageReport is what one replica of the verifier tells the manager: GET /v1/usage, as JSON.
 type UsageReport struct {
@@ -39,4 +48,149 @@ type CredentialUsage struct {
 	LastRefused *time.Time `json:"lastRefused,omitempty"`
 	// Counts are how often each verdict was given.
 	Counts map[string]uint64 `json:"counts"`
+}
+
+// usageWindow is how often, at most, the uses of a key are written: a key in steady use costs a write in that time, however
+// many verifiers it is used at.
+const usageWindow = 5 * time.Minute
+
+// Ledger has what replicas said of the uses of keys until it stands in the keys' statuses, so that what a replica said
+// outlives it.
+type Ledger struct {
+	began   time.Time
+	uses    map[types.UID]uses
+	written map[types.UID]time.Time
+	ahead   map[claim]time.Time
+}
+
+// uses are when the credentials of a key were last used.
+type uses struct {
+	key  types.NamespacedName
+	last map[string]time.Time
+}
+
+// claim is what a replica whose clock is ahead says of a credential.
+type claim struct {
+	replica    string
+	uid        types.UID
+	credential string
+}
+
+// NewLedger returns an empty ledger. Whoever kept one before may have written a moment ago.
+func NewLedger(now time.Time) *Ledger {
+	return &Ledger{began: now, uses: map[types.UID]uses{}, written: map[types.UID]time.Time{}, ahead: map[claim]time.Time{}}
+}
+
+// Note enters what all replicas reported in one round. No use is later than now: one that a clock ahead of ours dates
+// into the future is taken to be of the moment in which it was first heard of.
+func (l *Ledger) Note(now time.Time, reports ...UsageReport) {
+	now = now.UTC()
+	ahead := map[claim]time.Time{}
+	for _, report := range reports {
+		for _, k := range report.Keys {
+			for _, c := range k.Credentials {
+				if c.LastUsed == nil {
+					continue
+				}
+				by := claim{report.Replica, types.UID(k.UID), c.ID}
+				if c.LastUsed.After(now) {
+					ahead[by] = *c.LastUsed
+				}
+				if !c.LastUsed.After(now) || !l.ahead[by].Equal(*c.LastUsed) {
+					l.note(k, c.ID, earlier(*c.LastUsed, now))
+				}
+			}
+		}
+	}
+	l.ahead = ahead
+	maps.DeleteFunc(l.written, func(_ types.UID, t time.Time) bool { return now.Sub(t) >= usageWindow })
+}
+
+func (l *Ledger) note(k KeyUsage, credential string, used time.Time) {
+	entry, known := l.uses[types.UID(k.UID)]
+	if !known {
+		entry = uses{key: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}, last: map[string]time.Time{}}
+		l.uses[types.UID(k.UID)] = entry
+	}
+	if used = used.UTC().Truncate(time.Minute); used.After(entry.last[credential]) {
+		entry.last[credential] = used
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// Keys are those with uses that their statuses may not have, by UID.
+func (l *Ledger) Keys() map[types.UID]types.NamespacedName {
+	list := make(map[types.UID]types.NamespacedName, len(l.uses))
+	for uid, entry := range l.uses {
+		list[uid] = entry.key
+	}
+	return list
+}
+
+// Forget drops the uses of a key that is no more.
+func (l *Ledger) Forget(uid types.UID) {
+	delete(l.uses, uid)
+	delete(l.written, uid)
+}
+
+// Record returns a key's status with its uses, and whether that is to be written now: the first use of a key or of a
+// credential is, further ones wait for their window. Times never go backwards. The use of a credential that is no longer
+// listed is one of the key all the same.
+func (l *Ledger) Record(k *v1alpha1.APIKey, now time.Time) (after v1alpha1.APIKeyStatus, due bool) {
+	after = k.Status
+	after.Credentials = slices.Clone(k.Status.Credentials)
+	changed, first := false, false
+	advance := func(t **metav1.Time, used time.Time) {
+		if used = earlier(used, now.UTC().Truncate(time.Minute)); *t == nil || (*t).Time.Before(used) {
+			changed, first = true, first || *t == nil
+			*t = &metav1.Time{Time: used}
+		}
+	}
+	for credential, used := range l.uses[k.UID].last {
+		advance(&after.LastUsedTime, used)
+		for i := range after.Credentials {
+			if after.Credentials[i].ID == credential {
+				advance(&after.Credentials[i].LastUsedTime, used)
+			}
+		}
+	}
+	return after, first || changed && now.Sub(l.lastWrite(k.UID)) >= usageWindow
+}
+
+func (l *Ledger) lastWrite(uid types.UID) time.Time {
+	if t, ok := l.written[uid]; ok {
+		return t
+	}
+	return l.began
+}
+
+// Written takes note that a key's status has the uses that Record returned at that time.
+func (l *Ledger) Written(uid types.UID, now time.Time) { l.written[uid] = now }
+
+// Settle forgets the uses of a key that stand in its status.
+func (l *Ledger) Settle(k *v1alpha1.APIKey) {
+	if l.settled(k) {
+		delete(l.uses, k.UID)
+	}
+}
+
+func (l *Ledger) settled(k *v1alpha1.APIKey) bool {
+	stands := func(t *metav1.Time, used time.Time) bool { return t != nil && !t.Time.Before(used) }
+	for credential, used := range l.uses[k.UID].last {
+		if !stands(k.Status.LastUsedTime, used) {
+			return false
+		}
+		for _, c := range k.Status.Credentials {
+			if c.ID == credential && !stands(c.LastUsedTime, used) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -10,8 +10,9 @@ type Kind string
 
 // The types of metrics.
 const (
-	Gauge   Kind = "gauge"
-	Counter Kind = "counter"
+	Gauge     Kind = "gauge"
+	Counter   Kind = "counter"
+	Histogram Kind = "histogram"
 )
 
 // Definition is a metric of apikey-manager.
@@ -56,7 +57,9 @@ var (
 )
 
 // Definitions are all metrics of apikey-manager, beside those of controller-runtime, in the order of the docs.
-var Definitions = []Definition{keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, happenings}
+var Definitions = []Definition{
+	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, happenings, enforcement, verifierReplicas, verifierFailures,
+}
 
 func (d Definition) desc() *prometheus.Desc {
 	return prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)

@@ -1,0 +1,194 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	// enforcementPatience is how long one replica may take to say what it enforces.
+	enforcementPatience = time.Second
+	// shortestPause and longestPause are between two questions while somebody waits: soon at first, so that what takes
+	// milliseconds is not measured in tenths of seconds.
+	shortestPause = 10 * time.Millisecond
+	longestPause  = 200 * time.Millisecond
+	// unsaid is how long verifiers may take before the status says that they are at it: most often that saves a write.
+	unsaid = 500 * time.Millisecond
+)
+
+// pending is a key that is switched off, and that not every verifier is known to refuse.
+type pending struct {
+	key types.NamespacedName
+	// seen is when the key was first seen to be switched off.
+	seen time.Time
+	// measured is whether to measure how long it takes: the key was in use, and was switched off under our eyes.
+	measured bool
+	// generation is the one that the version is of.
+	generation int64
+	// version is the key's in which verifiers must know it; empty: the manager is still at it itself.
+	version string
+	// told is what the status is to say; zero: nothing yet.
+	told keys.Enforcement
+}
+
+// see takes note of a key as it is now. was is what it was before, if it changed under our eyes.
+func (r *UsageReconciler) see(was, is *v1alpha1.APIKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !keys.Ending(is) || keys.Enforced(is) {
+		delete(r.waits, is.UID)
+		return
+	}
+	w := r.waits[is.UID]
+	if w == nil {
+		w = &pending{key: types.NamespacedName{Namespace: is.Namespace, Name: is.Name}, seen: r.Clock.Now()}
+		w.measured = was != nil && was.Status.State == v1alpha1.StateActive && !keys.Ending(was)
+		r.waits[is.UID] = w
+	}
+	if keys.Enforceable(is) && w.generation != is.Generation {
+		w.generation, w.version, w.told = is.Generation, is.ResourceVersion, keys.Enforcement{}
+		r.kick()
+	}
+}
+
+func (r *UsageReconciler) kick() {
+	select {
+	case r.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// keyHandler takes note of keys that are switched off. It wakes nobody: what there is to write comes of asking.
+func (r *UsageReconciler) keyHandler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) {
+			r.see(nil, e.Object.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
+			r.see(e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			delete(r.waits, e.Object.GetUID())
+			r.ledger.Forget(e.Object.GetUID())
+		},
+	}
+}
+
+// sliceHandler asks again when verifiers come and go.
+func (r *UsageReconciler) sliceHandler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(context.Context, event.CreateEvent, queue) { r.kick() },
+		UpdateFunc: func(context.Context, event.UpdateEvent, queue) { r.kick() },
+		DeleteFunc: func(context.Context, event.DeleteEvent, queue) { r.kick() },
+	}
+}
+
+// pollEnforcement asks verifiers what they enforce, as long as keys wait for them.
+func (r *UsageReconciler) pollEnforcement(ctx context.Context) error {
+	r.takeOver()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	kicked, pause := r.kicked, shortestPause
+	for {
+		select {
+		case <-kicked:
+			kicked, pause = nil, shortestPause // further ones are answered by the same question
+			timer.Reset(pause)
+			continue
+		case <-timer.C:
+			kicked = r.kicked
+		case <-ctx.Done():
+			return nil
+		}
+		changed, underway, err := r.enforce(ctx)
+		if err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "Could not ask verifiers what they enforce")
+			underway = true
+		}
+		r.wake(ctx, changed)
+		if underway {
+			timer.Reset(pause)
+			pause = min(2*pause, longestPause)
+		}
+	}
+}
+
+// takeOver measures nothing of what happened before: another manager may have led then.
+func (r *UsageReconciler) takeOver() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.waits {
+		w.measured = false
+	}
+}
+
+// enforce asks all replicas, and returns the keys of which there is something new to say, and whether to ask again soon.
+func (r *UsageReconciler) enforce(ctx context.Context) (changed []types.NamespacedName, underway bool, err error) {
+	versions := r.versions()
+	if len(versions) == 0 {
+		return nil, false, nil
+	}
+	live, err := r.Verifiers.ask(ctx, r, enforcementPatience, func(string) time.Time { return r.Clock.Now() })
+	if err != nil {
+		return nil, false, err
+	}
+	states := make([]keys.Replica, len(live))
+	for i := range live {
+		states[i] = live[i].state()
+		if live[i].err != nil {
+			log.FromContext(ctx).V(1).Info("Could not ask a verifier what it enforces", "address", live[i].address, "cause", live[i].err.Error())
+		}
+	}
+	changed, underway = r.judge(versions, states)
+	return changed, underway, nil
+}
+
+// versions are those that verifiers must know, of the keys that wait.
+func (r *UsageReconciler) versions() map[types.UID]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := map[types.UID]string{}
+	for uid, w := range r.waits {
+		if w.version != "" && !w.told.Complete() {
+			list[uid] = w.version
+		}
+	}
+	return list
+}
+
+// judge holds what replicas said against the versions about which they were asked.
+func (r *UsageReconciler) judge(versions map[types.UID]string, live []keys.Replica) (changed []types.NamespacedName, underway bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for uid, version := range versions {
+		w := r.waits[uid]
+		if w == nil || w.version != version {
+			continue // it changed meanwhile, and is asked about anew
+		}
+		e, took := keys.EnforcementOf(version, live), r.Clock.Since(w.seen)
+		underway = underway || e.Underway()
+		if e == w.told || e.Underway() && took < unsaid {
+			continue
+		}
+		w.told = e
+		changed = append(changed, w.key)
+		if e.Complete() && w.measured && r.Verifiers.Meter != nil {
+			w.measured = false
+			r.Verifiers.Meter.Enforced(took)
+		}
+	}
+	return changed, underway
+}

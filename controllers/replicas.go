@@ -1,0 +1,160 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// Asker asks one replica of the verifier what it enforces, and which keys were used since a time.
+type Asker interface {
+	Ask(ctx context.Context, address string, since time.Time) (Answer, error)
+}
+
+// Answer is what a replica reports.
+type Answer struct {
+	keys.UsageReport
+	// Sent is when it answered by its own clock; zero: it did not say.
+	Sent time.Time
+}
+
+// VerifierMeter is told how the verifiers do, for metrics.
+type VerifierMeter interface {
+	// Replicas is told how many replicas there are, and how many of them answered.
+	Replicas(live, reached int)
+	// Enforced is told how long it took from the moment in which a key was seen to be switched off until every replica
+	// refused it.
+	Enforced(time.Duration)
+}
+
+// Verifiers say where the replicas of the verifier are, and how to ask them.
+type Verifiers struct {
+	// Service is the verifier's. Its EndpointSlices name the replicas.
+	Service types.NamespacedName
+	// Port is the name of the Service's port that answers.
+	Port string
+	// Asker asks a replica.
+	Asker Asker
+	// Meter is told how they do; nil: nobody measures.
+	Meter VerifierMeter
+	// Every is how often to ask for the uses of keys: each minute unless said.
+	Every time.Duration
+}
+
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch,namespace=system
+// +kubebuilder:rbac:urls=/v1/usage,verbs=get
+
+// replica is a live replica of the verifier, and what came of asking it.
+type replica struct {
+	// address is where it answers, with its port.
+	address string
+	answer  Answer
+	err     error
+}
+
+// state is what the rules need to know of a replica.
+func (r *replica) state() keys.Replica {
+	if r.err != nil {
+		return keys.Replica{}
+	}
+	return keys.Replica{Reached: true, Synced: r.answer.Synced, KeysVersion: r.answer.KeysVersion}
+}
+
+// inParallel is how many replicas are asked at once.
+const inParallel = 16
+
+// ask asks all live replicas, each no longer than patience.
+func (v *Verifiers) ask(ctx context.Context, reader client.Reader, patience time.Duration, since func(address string) time.Time) ([]replica, error) {
+	var list discoveryv1.EndpointSliceList
+	err := reader.List(ctx, &list, client.InNamespace(v.Service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: v.Service.Name})
+	if err != nil {
+		return nil, fmt.Errorf("list the EndpointSlices of Service %s: %w", v.Service, err)
+	}
+	live := v.replicas(list.Items)
+	workqueue.ParallelizeUntil(ctx, inParallel, len(live), func(i int) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		live[i].answer, live[i].err = v.askOne(ctx, live[i].address, since(live[i].address))
+	})
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // replicas that were not asked are not silent
+	}
+	v.measure(live)
+	return live, nil
+}
+
+func (v *Verifiers) askOne(ctx context.Context, address string, since time.Time) (Answer, error) {
+	if address == "" {
+		return Answer{}, fmt.Errorf("the verifier's Service %s has no port %s: correct --verifier-port-name", v.Service, v.Port)
+	}
+	return v.Asker.Ask(ctx, address, since)
+}
+
+func (v *Verifiers) measure(live []replica) {
+	if v.Meter == nil {
+		return
+	}
+	reached := 0
+	for _, r := range live {
+		if r.err == nil {
+			reached++
+		}
+	}
+	v.Meter.Replicas(len(live), reached)
+}
+
+// replicas are those that may give verdicts: ready, or about to end and still serving. A Pod with addresses of both
+// families is one replica.
+func (v *Verifiers) replicas(list []discoveryv1.EndpointSlice) []replica {
+	slices.SortFunc(list, func(a, b discoveryv1.EndpointSlice) int {
+		return cmp.Or(cmp.Compare(a.AddressType, b.AddressType), cmp.Compare(a.Name, b.Name)) // IPv4 comes before IPv6
+	})
+	var live []replica
+	seen := map[string]bool{}
+	for _, slice := range list {
+		for _, endpoint := range slice.Endpoints {
+			if len(endpoint.Addresses) == 0 || !serves(endpoint.Conditions) {
+				continue
+			}
+			who := endpoint.Addresses[0]
+			if endpoint.TargetRef != nil && endpoint.TargetRef.UID != "" {
+				who = string(endpoint.TargetRef.UID)
+			}
+			if !seen[who] {
+				seen[who] = true
+				live = append(live, replica{address: v.address(slice.Ports, endpoint.Addresses[0])})
+			}
+		}
+	}
+	return live
+}
+
+// serves is whether an endpoint may be asked for verdicts. What is not said is yes, as the API has it.
+func serves(c discoveryv1.EndpointConditions) bool {
+	ready := c.Ready == nil || *c.Ready
+	return ready || c.Serving != nil && *c.Serving
+}
+
+// address is an endpoint with the port that answers; empty: there is none.
+func (v *Verifiers) address(ports []discoveryv1.EndpointPort, host string) string {
+	for _, port := range ports {
+		if port.Name != nil && *port.Name == v.Port && port.Port != nil {
+			return net.JoinHostPort(host, strconv.Itoa(int(*port.Port)))
+		}
+	}
+	return ""
+}

@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+const (
+	// usagePath is where a replica answers.
+	usagePath = "/v1/usage"
+	// maxReport bounds what is read of one answer: more than a million uses.
+	maxReport = 256 << 20
+	// idleConnection outlives the pause between two polls.
+	idleConnection = 2 * time.Minute
+)
+
+// UsageClientOptions say how to reach the replicas of the verifier.
+type UsageClientOptions struct {
+	// TokenFile has the token that tells them who asks, read anew for each question: the kubelet renews it.
+	TokenFile string
+	// CAFile has the certificates that may vouch for them, read anew for each connection. Left out, any certificate will
+	// do: verifiers make their own, and the token opens nothing but them.
+	CAFile string
+	// ServerName is what a certificate must be for, if CAFile is given.
+	ServerName string
+}
+
+// UsageClient asks replicas of the verifier over HTTPS.
+type UsageClient struct {
+	options UsageClientOptions
+	http    *http.Client
+}
+
+// NewUsageClient returns a client that follows no redirect and asks no proxy, so that the token goes to replicas alone.
+func NewUsageClient(options UsageClientOptions) *UsageClient {
+	c := &UsageClient{options: options}
+	c.http = &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{
+				MinVersion: tls.VersionTLS12, ServerName: options.ServerName,
+				InsecureSkipVerify: true, //nolint:gosec // verifyConnection verifies, with a CA file that may change
+				VerifyConnection:   c.verifyConnection,
+			},
+			IdleConnTimeout: idleConnection,
+		},
+	}
+	return c
+}
+
+// Ask implements Asker.
+func (c *UsageClient) Ask(ctx context.Context, address string, since time.Time) (Answer, error) {
+	request, err := c.request(ctx, address, since)
+	if err != nil {
+		return Answer{}, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return Answer{}, fmt.Errorf("ask a verifier: %w", err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	if response.StatusCode != http.StatusOK {
+		return Answer{}, fmt.Errorf("ask a verifier: %s answered %s", request.URL, response.Status)
+	}
+	var answer Answer
+	if err := json.NewDecoder(http.MaxBytesReader(nil, response.Body, maxReport)).Decode(&answer.UsageReport); err != nil {
+		return Answer{}, fmt.Errorf("read the answer of %s: %w", request.URL, err)
+	}
+	answer.Sent, _ = http.ParseTime(response.Header.Get("Date")) // zero if it is left out
+	return answer, nil
+}
+
+func (c *UsageClient) request(ctx context.Context, address string, since time.Time) (*http.Request, error) {
+	token, err := os.ReadFile(c.options.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("--verifier-token-file: %w", err)
+	}
+	target := url.URL{Scheme: "https", Host: address, Path: usagePath}
+	if !since.IsZero() {
+		target.RawQuery = url.Values{"since": {since.UTC().Format(time.RFC3339)}}.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask a verifier: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+	return request, nil
+}
+
+// verifyConnection is what crypto/tls does by itself, with the CA file as it is now.
+func (c *UsageClient) verifyConnection(state tls.ConnectionState) error {
+	if c.options.CAFile == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(c.options.CAFile)
+	if err != nil {
+		return fmt.Errorf("--verifier-ca-file: %w", err)
+	}
+	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), DNSName: c.options.ServerName}
+	if !options.Roots.AppendCertsFromPEM(pem) {
+		return errors.New("--verifier-ca-file has no certificate: give one or more in PEM")
+	}
+	for _, certificate := range state.PeerCertificates[1:] {
+		options.Intermediates.AddCert(certificate)
+	}
+	_, err = state.PeerCertificates[0].Verify(options)
+	return err
+}

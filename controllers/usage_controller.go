@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// UsageReconciler writes back what verifiers say of a key: when it was last used, and whether all of them refuse it. Of
+// the status it writes the times of last use and condition Enforced alone. Two loops of its own ask the verifiers, and
+// wake the keys about which there is something to write.
+type UsageReconciler struct {
+	client.Client
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// Verifiers are whom to ask.
+	Verifiers Verifiers
+
+	mu     sync.Mutex
+	ledger *keys.Ledger
+	waits  map[types.UID]*pending
+
+	// kicked says that there is a reason to ask at once.
+	kicked chan struct{}
+	// woken are the keys to write.
+	woken chan event.GenericEvent
+}
+
+func newUsageReconciler(c client.Client, now clock.PassiveClock, v Verifiers) *UsageReconciler {
+	if v.Every == 0 {
+		v.Every = time.Minute
+	}
+	return &UsageReconciler{
+		Client: c, Clock: now, Verifiers: v, ledger: keys.NewLedger(now.Now()), waits: map[types.UID]*pending{},
+		kicked: make(chan struct{}, 1), woken: make(chan event.GenericEvent),
+	}
+}
+
+// Reconcile writes what is known of a key, provided that nobody wrote the key meanwhile.
+func (r *UsageReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
+	now := r.Clock.Now()
+	next := r.record(key, now)
+	if !equality.Semantic.DeepEqual(key.Status, next.Status) {
+		err := r.Status().Update(ctx, next)
+		if stale(err) {
+			return ctrl.Result{RequeueAfter: staleWait}, nil
+		}
+		if err != nil {
+			return ctrl.Result{}, fmt.Errorf("write what verifiers say of APIKey %s: %w", key.Name, err)
+		}
+	}
+	r.recorded(key, next, now)
+	return ctrl.Result{}, nil
+}
+
+// record is a key with what verifiers say of it.
+func (r *UsageReconciler) record(key *v1alpha1.APIKey, now time.Time) *v1alpha1.APIKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := key.DeepCopy()
+	if status, due := r.ledger.Record(next, now); due {
+		next.Status = status
+	}
+	if w := r.waits[key.UID]; w != nil && w.generation == key.Generation && w.told != (keys.Enforcement{}) {
+		next.Status = keys.Enforce(next, w.told, now.UTC().Truncate(time.Second))
+	}
+	return next
+}
+
+// recorded forgets what now stands in the status.
+func (r *UsageReconciler) recorded(before, after *v1alpha1.APIKey, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !before.Status.LastUsedTime.Equal(after.Status.LastUsedTime) || !equality.Semantic.DeepEqual(before.Status.Credentials, after.Status.Credentials) {
+		r.ledger.Written(after.UID, now)
+	}
+	r.ledger.Settle(after)
+}
+
+// wake has keys written.
+func (r *UsageReconciler) wake(ctx context.Context, list []types.NamespacedName) {
+	for _, name := range list {
+		k := &v1alpha1.APIKey{}
+		k.Namespace, k.Name = name.Namespace, name.Name
+		select {
+		case r.woken <- event.GenericEvent{Object: k}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *UsageReconciler) setup(mgr ctrl.Manager, o Options) error {
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("apikey-usage").
+		Watches(&v1alpha1.APIKey{}, r.keyHandler()).
+		Watches(&discoveryv1.EndpointSlice{}, r.sliceHandler()).
+		WatchesRawSource(source.Channel(r.woken, &handler.EnqueueRequestForObject{})).
+		WithOptions(controllerOptions(o)).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+	if err != nil {
+		return err
+	}
+	for _, loop := range []manager.RunnableFunc{r.pollUsage, r.pollEnforcement} { // on the leader alone
+		if err := mgr.Add(loop); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	// usagePatience is how long one replica may take to tell of all uses.
+	usagePatience = 20 * time.Second
+	// usageOverlap is how far each question goes back before the last answer: uses are told to the minute.
+	usageOverlap = 2 * time.Minute
+)
+
+// pollUsage asks for the uses of keys from time to time.
+func (r *UsageReconciler) pollUsage(ctx context.Context) error {
+	ticker := time.NewTicker(r.Verifiers.Every)
+	defer ticker.Stop()
+	asked := map[string]time.Time{}
+	for {
+		due, err := r.collectUsage(ctx, asked)
+		if err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "Could not ask for the uses of keys")
+		}
+		r.wake(ctx, due)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// collectUsage asks all replicas, and returns the keys to write. What a replica was last asked is remembered by its own
+// clock, by which it picks its answer.
+func (r *UsageReconciler) collectUsage(ctx context.Context, asked map[string]time.Time) ([]types.NamespacedName, error) {
+	live, err := r.Verifiers.ask(ctx, r, usagePatience, func(address string) time.Time { return asked[address] })
+	if err != nil {
+		return nil, err
+	}
+	now := r.Clock.Now()
+	answered := map[string]time.Time{}
+	var reports []keys.UsageReport
+	for _, one := range live {
+		if one.err != nil {
+			log.FromContext(ctx).Info("Could not ask a verifier for the uses of keys", "address", one.address, "cause", one.err.Error())
+			answered[one.address] = asked[one.address]
+			continue
+		}
+		sent := one.answer.Sent
+		if sent.IsZero() {
+			sent = now
+		}
+		answered[one.address] = sent.Add(-usageOverlap)
+		reports = append(reports, one.answer.UsageReport)
+	}
+	clear(asked)
+	for address, t := range answered {
+		asked[address] = t
+	}
+	return r.dueUses(ctx, now, reports), nil
+}
+
+// dueUses enters what was reported, and returns the keys whose uses are to be written now. What stands in a status
+// already, and what was said of keys that are no more, is forgotten.
+func (r *UsageReconciler) dueUses(ctx context.Context, now time.Time, reports []keys.UsageReport) []types.NamespacedName {
+	r.mu.Lock()
+	r.ledger.Note(now, reports...)
+	all := r.ledger.Keys()
+	r.mu.Unlock()
+	var list []types.NamespacedName
+	for uid, name := range all {
+		var k v1alpha1.APIKey
+		err := r.Get(ctx, name, &k, client.UnsafeDisableDeepCopy)
+		if client.IgnoreNotFound(err) == nil && r.due(&k, uid, now) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// due is whether a key's uses are to be written now. Of a key that does not exist, or that took the place of the one that
+// was used, there is nothing to write.
+func (r *UsageReconciler) due(k *v1alpha1.APIKey, uid types.UID, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k.UID != uid {
+		r.ledger.Forget(uid)
+		return false
+	}
+	r.ledger.Settle(k)
+	_, due := r.ledger.Record(k, now)
+	return due
+}

@@ -1,0 +1,96 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// Ended is whether a person switched a key off that is in this state, so that they want to know who still accepts it.
+func Ended(s v1alpha1.ObservedState) bool {
+	return s == v1alpha1.StateInactive || s == v1alpha1.StateRevoked
+}
+
+// Ending is whether a person wants a key to be refused.
+func Ending(k *v1alpha1.APIKey) bool {
+	return k.Spec.State == v1alpha1.KeyStateInactive || k.Spec.State == v1alpha1.KeyStateRevoked
+}
+
+// Replica is what one live replica of the verifier says of itself. The zero value is one that can't be reached.
+type Replica struct {
+	// Reached is whether it answered.
+	Reached bool
+	// Synced is whether it gives verdicts. Before, it refuses every key.
+	Synced bool
+	// KeysVersion is the newest resourceVersion of APIKeys that it enforces.
+	KeysVersion string
+}
+
+// Enforces is whether the replica knows a version of a key, or refuses the key without.
+func (r Replica) Enforces(version string) bool {
+	knows := isVersion(version) && isVersion(r.KeysVersion) && !later(version, r.KeysVersion)
+	return r.Reached && (knows || !r.Synced)
+}
+
+// isVersion is whether a string, which may be a replica's word, is a resourceVersion that can be compared: a decimal
+// number.
+func isVersion(s string) bool {
+	return s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""
+}
+
+// Enforcement is how far the verifiers have come in refusing a key. Two of them may be compared.
+type Enforcement struct{ verdict }
+
+// EnforcementOf says how far all live replicas have come with a version of a key in which it is switched off.
+func EnforcementOf(version string, live []Replica) Enforcement {
+	lags := func(r Replica) bool { return !r.Enforces(version) }
+	silent := func(r Replica) bool { return !r.Reached }
+	switch {
+	case len(live) == 0:
+		return Enforcement{verdict{metav1.ConditionUnknown, v1alpha1.ReasonNoVerifier, "No verifier is ready"}}
+	case !slices.ContainsFunc(live, lags):
+		return Enforcement{verdict{metav1.ConditionTrue, v1alpha1.ReasonEnforced, "Every verifier refuses the key"}}
+	case slices.ContainsFunc(live, silent):
+		return Enforcement{verdict{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "The manager can't reach every verifier: one may still accept the key"}}
+	}
+	return Enforcement{verdict{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Some verifier has yet to hear that the key is off"}}
+}
+
+// Complete is whether every verifier refuses the key.
+func (e Enforcement) Complete() bool { return e.status == metav1.ConditionTrue }
+
+// Underway is whether some verifier may still accept the key.
+func (e Enforcement) Underway() bool { return e.status == metav1.ConditionFalse }
+
+// Enforced is whether the status says of a key as it is now that every verifier refuses it.
+func Enforced(k *v1alpha1.APIKey) bool {
+	c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == k.Generation
+}
+
+// Enforceable is whether the status says of a key as it is now that it is switched off, so that its version is one for
+// verifiers to know.
+func Enforceable(k *v1alpha1.APIKey) bool {
+	return Ending(k) && Ended(k.Status.State) && k.Status.ObservedGeneration == k.Generation && k.DeletionTimestamp.IsZero()
+}
+
+// Enforce returns a key's status with how far its verifiers have come. That every verifier refuses the key is not taken
+// back: a verifier that starts later reads the key before it answers.
+func Enforce(k *v1alpha1.APIKey, e Enforcement, now time.Time) v1alpha1.APIKeyStatus {
+	after := *k.Status.DeepCopy()
+	was := meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionEnforced)
+	if !Enforceable(k) || was && !e.Complete() {
+		return after
+	}
+	f := Facts{Key: k, Now: now}
+	f.set(&after.Conditions, v1alpha1.ConditionEnforced, e.verdict)
+	return after
+}
