@@ -96,7 +96,7 @@ plan: ## Print what would be done about FILE=keys.yaml at NOW=2027-02-28T12:00:0
 ##@ Test
 
 .PHONY: test
-test: controlplane ## Run all tests, with the race detector, on a real control plane.
+test: controlplane gateways ## Run all tests, with the race detector, on a real control plane.
 	@$(if $(RACE),,echo "make test: there is no C compiler, so this goes without the race detector")
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go test $(RACE) -shuffle=on -timeout=30m ./...
@@ -199,6 +199,10 @@ samples: kubectl ## Apply the samples.
 controlplane: ## Build kube-apiserver, etcd and kubectl from source into bin/k8s, unless KUBEBUILDER_ASSETS is set.
 	@hack/controlplane/build
 
+.PHONY: gateways
+gateways: ## Gather the gateways that stand in front of the verifier in tests: bin/gateways.
+	@hack/gateways/build
+
 .PHONY: kubectl
 kubectl:
 	@command -v "$(KUBECTL)" >/dev/null || hack/controlplane/build
@@ -213,5 +217,5 @@ $(TOOLS): go.tools.mod
 	@touch $@
 
 .PHONY: clean
-clean: ## Remove what was built, but not the control plane, which takes minutes.
+clean: ## Remove what was built, but not the control plane and the gateways, which take minutes.
 	@rm -rf dist bin/manager bin/cover.* $(TOOLS)
