@@ -1,0 +1,151 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+// crowd is an index of n keys, five to an account.
+func crowd(n int) *verifier.Index {
+	x := verifier.NewIndex()
+	for i := range n {
+		account := fmt.Sprintf("account-%d", i/5)
+		if i%5 == 0 {
+			x.PutAccount(keystest.Acct(account))
+		}
+		x.PutKey(member(i))
+	}
+	x.SetComplete()
+	return x
+}
+
+// member is a key as people have them: with a label, a scope, and a UID as long as the API server's.
+func member(i int) *v1alpha1.APIKey {
+	return keystest.Key(fmt.Sprintf("key-%d", i), keystest.Account(fmt.Sprintf("account-%d", i/5)), keystest.UID(fmt.Sprintf("6ba7b810-9dad-11d1-80b4-%012d", i)),
+		keystest.Label(fmt.Sprintf("Clave para la tienda %d", i)), keystest.Scopes("conversions:write"), keystest.Issued(epoch))
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, n := range []int{10, 1_000, 100_000} {
+		x := crowd(n)
+		for name, tc := range map[string]struct {
+			key  string
+			want verifier.Code
+		}{
+			"valid":   {material(fmt.Sprintf("default/key-%d", n/2)), verifier.Valid},
+			"unknown": {material("default/nobody"), verifier.Unknown},
+		} {
+			b.Run(fmt.Sprintf("keys=%d/%s", n, name), func(b *testing.B) {
+				b.ReportAllocs()
+				q := verifier.Question{Key: tc.key, Found: verifier.Valid, Client: netip.MustParseAddr("192.0.2.7"), Scopes: "conversions:write"}
+				for b.Loop() {
+					if v := x.Decide(&q, hour); v.Code != tc.want {
+						b.Fatal(v.Code)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkPutKey changes one key among many.
+func BenchmarkPutKey(b *testing.B) {
+	for _, n := range []int{100, 100_000} {
+		x := crowd(n)
+		k := member(n / 2)
+		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				x.PutKey(k)
+			}
+		})
+	}
+}
+
+func TestDecide_AllocatesNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		key    *v1alpha1.APIKey
+		ask    verifier.Question
+		policy func(*v1alpha1.AccountSpec)
+	}{
+		"plain":   {key: issued()},
+		"unknown": {key: issued(), ask: verifier.Question{Key: "ak_nobody"}},
+		"with all restrictions": {
+			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7"), keystest.Scopes("a", "b:*"), keystest.Expiration("2099-01-01"), keystest.RevokedBefore(epoch)),
+			ask: verifier.Question{Scopes: "a, b:c", Account: "acme", Claim: verifier.Claim{Required: true, Account: "4711"}},
+			policy: func(s *v1alpha1.AccountSpec) {
+				external(s)
+				allowTeam(s)
+				s.TimeZone, s.AllowedScopes = "Europe/Madrid", []string{"a", "b:*"}
+			},
+		},
+		"with a large whitelist": {key: issued(keystest.Whitelist(many(256)...))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world{key: tc.key, account: keystest.Acct("acme"), labels: map[string]string{"team": "shop"}}
+			if tc.policy != nil {
+				w.account = policy(tc.policy)
+			}
+			x, q := w.index(), tc.ask
+			if q.Key == "" {
+				q.Key = material("default/shop")
+			}
+			q.Found, q.Client = verifier.Valid, home
+			want := verifier.Valid
+			if tc.ask.Key != "" {
+				want = verifier.Unknown
+			}
+			got := verifier.NotSynced
+			if n := testing.AllocsPerRun(100, func() {
+				v := x.Decide(&q, hour)
+				got = v.Code
+			}); n > 0 {
+				t.Errorf("%g allocations", n)
+			}
+			if got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+func many(n int) []string {
+	list := []string{"192.0.2.7"}
+	for i := range n - 1 {
+		list = append(list, fmt.Sprintf("10.%d.0.0/16", i))
+	}
+	return list
+}
+
+// TestIndex_Memory holds 100,000 keys to their share of memory.
+func TestIndex_Memory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes up 100,000 keys")
+	}
+	const total, most = 100_000, 60 << 20
+	before := heap()
+	x := crowd(total)
+	used := heap() - before
+	t.Logf("%d keys take %.1f MiB: %d bytes each", total, float64(used)/(1<<20), used/total)
+	if used > most {
+		t.Errorf("%d keys take %d bytes, more than %d", total, used, most)
+	}
+	runtime.KeepAlive(x)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

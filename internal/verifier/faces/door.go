@@ -1,0 +1,153 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces
+
+import (
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+// Face is where a question was asked.
+type Face uint8
+
+// The faces.
+const (
+	ExtAuthz Face = iota
+	ForwardAuth
+	Verify
+	Explain
+
+	faceCount
+)
+
+var faceNames = [faceCount]string{"ext_authz", "forward_auth", "verify", "explain"}
+
+// String is the face's name in metrics and audit lines.
+func (f Face) String() string { return faceNames[f] }
+
+// Faces are all faces.
+func Faces() []Face { return []Face{ExtAuthz, ForwardAuth, Verify, Explain} }
+
+// Observer is told of each verdict. It must not wait for anything.
+type Observer func(face Face, verdict verifier.Verdict, took time.Duration)
+
+// DoorOptions say how a door decides and answers.
+type DoorOptions struct {
+	Finder  *verifier.Finder
+	Clients *verifier.Clients
+	Index   *verifier.Index
+	Clock   clock.PassiveClock
+	// AccountHeader is the request header that must name the key's account; empty: none has to.
+	AccountHeader string
+	// Realm is what a 401 says the key is for.
+	Realm string
+	// DenyStatusOnly answers with 401 and 403 alone.
+	DenyStatusOnly bool
+	// Audit writes lines about verdicts; nil: nobody does.
+	Audit *Audit
+	// Observers are told of each verdict.
+	Observers []Observer
+}
+
+// Door is what all faces ask.
+type Door struct {
+	DoorOptions
+	accountHeader, accountHeaderLower string
+	denials                           denials
+}
+
+// NewDoor returns a door.
+func NewDoor(o DoorOptions) *Door {
+	return &Door{
+		DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly),
+		accountHeader: textproto.CanonicalMIMEHeaderKey(o.AccountHeader), accountHeaderLower: strings.ToLower(o.AccountHeader),
+	}
+}
+
+// visit is a request at the door.
+type visit struct {
+	face    Face
+	request verifier.Request
+	// peer is who the face's own peer says that the request came from, or that peer itself.
+	peer netip.Addr
+	// needs are what the route requires.
+	needs needs
+	// method, host and path are for the audit.
+	method, host, path string
+}
+
+// check gives the verdict on a request.
+func (d *Door) check(v *visit) verifier.Verdict {
+	q := verifier.Question{Scopes: v.needs.scopes, Account: v.needs.account}
+	q.Key, q.Found = d.Finder.Find(v.request)
+	q.Client = d.Clients.Find(v.peer, v.request.Header("X-Forwarded-For", "x-forwarded-for"))
+	if d.accountHeader != "" {
+		q.Claim = verifier.Claim{Required: true, Account: single(v.request.Header(d.accountHeader, d.accountHeaderLower))}
+	}
+	return d.decide(v, &q)
+}
+
+// decide answers a question, and tells those who watch.
+func (d *Door) decide(v *visit, q *verifier.Question) verifier.Verdict {
+	start := d.Clock.Now()
+	verdict := d.Index.Decide(q, start)
+	took := d.Clock.Since(start)
+	for _, observe := range d.Observers {
+		observe(v.face, verdict, took)
+	}
+	d.Audit.record(v, q, &verdict)
+	return verdict
+}
+
+// single is the value of a header that was sent once; empty otherwise.
+func single(values []string) string {
+	if len(values) != 1 || strings.Contains(values[0], ",") {
+		return ""
+	}
+	return strings.TrimSpace(values[0])
+}
+
+// needs are what a route requires of a key.
+type needs struct {
+	// scopes are all required, separated by commas.
+	scopes string
+	// account is the only one; empty: any.
+	account string
+}
+
+// nobody is no account's name or external ID: both are shorter.
+var nobody = strings.Repeat("-", 1024)
+
+// add takes another requirement in. Requirements add up: whoever manages to name one more can only lose by it.
+func (n *needs) add(name, value string) {
+	switch {
+	case value == "":
+	case name == "scopes" && n.scopes == "":
+		n.scopes = value
+	case name == "scopes":
+		n.scopes += "," + value
+	case name == "account" && n.account == "":
+		n.account = value
+	case name == "account" && n.account != value:
+		n.account = nobody
+	}
+}
+
+// beforeQuery and query are the two sides of a URL's question mark. A fragment is no part of a request.
+func beforeQuery(url string) string {
+	path, _, _ := strings.Cut(url, "?")
+	return path
+}
+
+func query(url string) string {
+	_, query, _ := strings.Cut(url, "?")
+	query, _, _ = strings.Cut(query, "#")
+	return query
+}

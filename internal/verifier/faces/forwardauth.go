@@ -1,0 +1,136 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// authzPath is where gateways ask. Gateways that put the client's path behind it may do so.
+const authzPath = "/authz"
+
+// originalURLs are the headers in which gateways hand on what the client asked for: a URL, or its path and query.
+var originalURLs = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"}
+
+// Authz is the face for gateways that ask over HTTP: nginx auth_request, Traefik forwardAuth, Caddy forward_auth, HAProxy
+// and Gateway API's ExternalAuth. Nothing but 200 lets a request pass.
+func (d *Door) Authz() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == authzPath && !asks(r.Method) {
+			w.Header().Set("Allow", "GET, HEAD, POST")
+			problem{Status: foldStatus(http.StatusMethodNotAllowed, d.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD or POST"}.write(w)
+			return
+		}
+		d.authorize(w, r)
+	})
+}
+
+func asks(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost
+}
+
+func (d *Door) authorize(w http.ResponseWriter, r *http.Request) {
+	f := forwarded{r.Header}
+	uri := f.first(originalURLs[:]...)
+	verdict := d.check(&visit{
+		face: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), needs: needsOf(r.URL.RawQuery),
+		method: f.first("X-Forwarded-Method", "X-Original-Method"), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
+	})
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	if identity := verdict.Key(); verdict.Code.HTTP() == http.StatusOK && identity != nil {
+		values := identityValues(identity)
+		for i, name := range identityHeaders {
+			if values[i] != "" {
+				h[name] = values[i : i+1 : i+1]
+			}
+		}
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	denial, body := d.denials.of(&verdict)
+	h["Content-Type"] = problemJSON
+	if denial.challenge != "" {
+		h["Www-Authenticate"] = []string{denial.challenge}
+	}
+	w.WriteHeader(denial.Status)
+	_, _ = w.Write(body) // whoever hung up needs no answer
+}
+
+// Values that net/http only reads.
+var (
+	noStore     = []string{"no-store"}
+	problemJSON = []string{problemType}
+)
+
+// forwarded is a request that a gateway asks about, as its headers tell.
+type forwarded struct{ header http.Header }
+
+// Header implements verifier.Request.
+func (f forwarded) Header(canonical, _ string) []string { return f.header[canonical] }
+
+// Queries implements verifier.Request. The query of the question itself is the gateway's, and holds no key.
+func (f forwarded) Queries() []string {
+	var list []string
+	for _, name := range originalURLs {
+		for _, value := range f.header[name] {
+			if q := query(value); q != "" {
+				list = append(list, q)
+			}
+		}
+	}
+	return list
+}
+
+// first is the first value of the first of these headers that is there.
+func (f forwarded) first(names ...string) string {
+	for _, name := range names {
+		if values := f.header[name]; len(values) > 0 {
+			return values[0]
+		}
+	}
+	return ""
+}
+
+// pathOf is the path of a URL, or of what follows its host.
+func pathOf(uri string) string {
+	path := beforeQuery(uri)
+	if scheme, rest, whole := strings.Cut(path, "://"); whole && !strings.Contains(scheme, "/") {
+		_, path, _ = strings.Cut(rest, "/")
+		return "/" + path
+	}
+	return path
+}
+
+// needsOf reads what a route requires from the query with which its gateway asks.
+func needsOf(query string) needs {
+	var n needs
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		n.add(name, unescape(value))
+	}
+	return n
+}
+
+// unescape reads a parameter's value. What can't be read is a requirement that nobody meets.
+func unescape(value string) string {
+	if decoded, err := url.QueryUnescape(value); err == nil {
+		return decoded
+	}
+	return value
+}
+
+// peerOf is the address of a connection's other end; the zero address: it has none.
+func peerOf(remote string) netip.Addr {
+	both, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return both.Addr()
+}

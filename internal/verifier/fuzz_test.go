@@ -1,0 +1,75 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+// FuzzFind looks for keys in what anybody may send. A key that is found was in the request, whole.
+func FuzzFind(f *testing.F) {
+	f.Add("k", "Bearer k", "api_key=k", "key=k")
+	f.Add("k,l", "Basic azo=", "api_key=%6b&api_key", `key="k"; key=`)
+	f.Add("", "Basic "+strings.Repeat("A", 1<<12), "&&=&", ";;=")
+	finder, err := verifier.NewFinder(append([]string{"query:api_key", "cookie:key", "basic"}, verifier.DefaultSources...))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, header, authorization, query, cookie string) {
+		key, found := finder.Find(with("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
+		if (found == verifier.Valid) != (key != "") {
+			t.Fatalf("found %q, and says %s", key, found)
+		}
+		if strings.Contains(header, ",") && found != verifier.Ambiguous {
+			t.Fatalf("a joined header came out as %s", found)
+		}
+		if trimmed := strings.TrimSpace(header); trimmed != "" && found == verifier.Valid && key != trimmed {
+			t.Fatalf("the header says %q, and %q was found", trimmed, key)
+		}
+	})
+}
+
+// FuzzClient walks X-Forwarded-For. Whatever a client puts before what the proxies add changes nothing.
+func FuzzClient(f *testing.F) {
+	f.Add("192.0.2.7", "10.0.0.1")
+	f.Add("nonsense,,[::1]:80", "::ffff:10.0.0.1")
+	f.Add(strings.Repeat("10.0.0.1,", 100), "fe80::1%eth0")
+	clients, err := verifier.NewClients([]string{"10.0.0.0/8"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	outside := netip.MustParseAddr("203.0.113.9")
+	f.Fuzz(func(t *testing.T, forged, peer string) {
+		from, _ := netip.ParseAddr(peer)
+		got := clients.Find(from, []string{forged})
+		if got.Zone() != "" || got.Is4In6() {
+			t.Fatalf("%s is not plain", got)
+		}
+		if got := clients.Find(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) && got != outside {
+			t.Fatalf("got %s from behind what %q made up", got, forged)
+		}
+		if got := clients.Find(outside, []string{forged}); got != outside {
+			t.Fatalf("a peer that is not trusted made itself %s", got)
+		}
+	})
+}
+
+// FuzzDecide lets anybody in front of a key that is restricted in every way.
+func FuzzDecide(f *testing.F) {
+	f.Add(material("default/shop"), "192.0.2.7", "a", "acme")
+	f.Add("", "", ",", "*")
+	x := world{key: issued(), account: policy(external)}.index()
+	whole := material("default/shop")
+	f.Fuzz(func(t *testing.T, key, client, scopes, account string) {
+		q := verifier.Question{Key: key, Found: verifier.Valid, Scopes: scopes, Account: account}
+		q.Client, _ = netip.ParseAddr(client)
+		if v := x.Decide(&q, hour); v.Code == verifier.Valid && key != whole {
+			t.Fatalf("%q was let in", key)
+		}
+	})
+}

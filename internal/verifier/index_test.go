@@ -1,0 +1,231 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+// ask is the verdict on the key that a name stands for, and whose key it is.
+func ask(x *verifier.Index, name string) (verifier.Code, string) {
+	q := verifier.Question{Key: material(name), Found: verifier.Valid, Client: home}
+	v := x.Decide(&q, hour)
+	if id := v.Key(); id != nil {
+		return v.Code, id.Namespace + "/" + id.Name
+	}
+	return v.Code, ""
+}
+
+func expect(t *testing.T, x *verifier.Index, name string, want verifier.Code) {
+	t.Helper()
+	if got, _ := ask(x, name); got != want {
+		t.Errorf("%s: got %s, want %s", name, got, want)
+	}
+}
+
+func complete(objects ...any) *verifier.Index {
+	x := verifier.NewIndex()
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *v1alpha1.APIKey:
+			x.PutKey(o)
+		case *v1alpha1.Account:
+			x.PutAccount(o)
+		}
+	}
+	x.SetComplete()
+	return x
+}
+
+func TestIndex_FollowsAKey(t *testing.T) {
+	t.Parallel()
+	x := complete(keystest.Acct("acme"))
+	expect(t, x, "default/shop", verifier.Unknown)
+	x.PutKey(issued())
+	expect(t, x, "default/shop", verifier.Valid)
+	x.PutKey(keystest.Key("shop", keystest.Issued(epoch), keystest.Knows("next", v1alpha1.RoleStaged, epoch)))
+	expect(t, x, "default/shop", verifier.Valid)
+	expect(t, x, "next", verifier.Valid)
+	x.PutKey(keystest.Key("shop", keystest.Knows("next", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive)))
+	expect(t, x, "default/shop", verifier.Unknown)
+	expect(t, x, "next", verifier.Valid)
+	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"})
+	expect(t, x, "next", verifier.Unknown)
+	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"}) // told twice
+	if diff := cmp.Diff(verifier.Size{Accounts: 1}, x.Size()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// An account reaches its keys in one step, whether it or they came first.
+func TestIndex_AnAccountReachesItsKeys(t *testing.T) {
+	t.Parallel()
+	x := complete(issued())
+	expect(t, x, "default/shop", verifier.Inactive) // of an account that is not known
+	x.PutAccount(keystest.Acct("acme"))
+	expect(t, x, "default/shop", verifier.Valid)
+	x.PutAccount(keystest.Acct("acme", keystest.Suspended()))
+	expect(t, x, "default/shop", verifier.AccountSuspended)
+	x.PutAccount(keystest.Acct("acme"))
+	expect(t, x, "default/shop", verifier.Valid)
+	x.DropAccount("acme")
+	expect(t, x, "default/shop", verifier.Inactive)
+	x.PutAccount(keystest.Acct("acme"))
+	expect(t, x, "default/shop", verifier.Valid)
+	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"})
+	x.DropAccount("acme")
+	if diff := cmp.Diff(verifier.Size{}, x.Size()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestIndex_ANamespaceReachesItsKeys(t *testing.T) {
+	t.Parallel()
+	x := complete(policy(allowTeam), issued())
+	expect(t, x, "default/shop", verifier.Inactive)
+	x.PutNamespace("default", labels.Set{"team": "shop"})
+	expect(t, x, "default/shop", verifier.Valid)
+	x.PutNamespace("other", nil)
+	x.PutAccount(policy(allowTeam)) // told of the account again
+	expect(t, x, "default/shop", verifier.Valid)
+	x.PutNamespace("default", labels.Set{"team": "blog"})
+	expect(t, x, "default/shop", verifier.Inactive)
+	x.PutNamespace("default", labels.Set{"team": "shop"})
+	x.DropNamespace("default")
+	expect(t, x, "default/shop", verifier.Inactive)
+}
+
+// After a gap in the watch, everything is listed again.
+func TestIndex_Replace(t *testing.T) {
+	t.Parallel()
+	x := complete(policy(allowTeam), keystest.Acct("globex"), issued(), keystest.Key("blog", keystest.Account("globex"), keystest.Issued(epoch)))
+	x.PutNamespace("default", labels.Set{"team": "shop"})
+	expect(t, x, "default/shop", verifier.Valid)
+	expect(t, x, "default/blog", verifier.Valid)
+
+	x.ReplaceKeys([]*v1alpha1.APIKey{issued(), keystest.Key("new", keystest.Issued(epoch))})
+	expect(t, x, "default/shop", verifier.Valid)
+	expect(t, x, "default/new", verifier.Valid)
+	expect(t, x, "default/blog", verifier.Unknown)
+
+	x.ReplaceNamespaces(map[string]labels.Set{"other": {"team": "shop"}})
+	expect(t, x, "default/shop", verifier.Inactive)
+	x.ReplaceAccounts([]*v1alpha1.Account{keystest.Acct("acme")})
+	expect(t, x, "default/shop", verifier.Valid)
+	if diff := cmp.Diff(verifier.Size{Keys: 2, Credentials: 2, Accounts: 1}, x.Size()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Objects that are copied with their status have the same digests: the oldest has the key, and the next one inherits it.
+func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
+	t.Parallel()
+	copied := func(name string, age time.Duration) *v1alpha1.APIKey {
+		return keystest.Key(name, keystest.Created(epoch.Add(-age)), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
+	}
+	young, middle, old := copied("young", 0), copied("middle", time.Hour), copied("old", 2*time.Hour)
+	drop := func(x *verifier.Index, k *v1alpha1.APIKey) {
+		x.DropKey(types.NamespacedName{Namespace: k.Namespace, Name: k.Name})
+	}
+	for name, order := range map[string][]*v1alpha1.APIKey{
+		"oldest first":   {old, middle, young},
+		"youngest first": {young, middle, old},
+		"mixed":          {middle, old, young},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := complete(keystest.Acct("acme"))
+			for _, k := range order {
+				x.PutKey(k)
+				x.PutKey(k) // told of twice
+			}
+			has := func(want string) {
+				t.Helper()
+				if _, holder := ask(x, "shared"); holder != want {
+					t.Errorf("%q has it, want %q", holder, want)
+				}
+			}
+			has("default/old")
+			drop(x, middle)
+			has("default/old")
+			drop(x, old)
+			has("default/young")
+			x.PutKey(old)
+			has("default/old")
+			drop(x, young)
+			drop(x, old)
+			has("")
+			if diff := cmp.Diff(verifier.Size{Accounts: 1}, x.Size()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestIndex_DigestsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	k := issued()
+	k.Status.Credentials = append(k.Status.Credentials, v1alpha1.Credential{ID: "short", SHA256: "abcd"}, v1alpha1.Credential{ID: "odd", SHA256: "nonsense"})
+	x := complete(keystest.Acct("acme"), k)
+	expect(t, x, "default/shop", verifier.Valid)
+	if got := x.Size().Credentials; got != 1 {
+		t.Errorf("got %d credentials", got)
+	}
+}
+
+// What is remembered of a credential's use outlives changes of its key, and ends with the credential.
+func TestIndex_Usage(t *testing.T) {
+	t.Parallel()
+	minute := epoch.Add(30 * time.Minute)
+	x := complete(keystest.Acct("acme"), keystest.Key("shop", previous(minute), keystest.Issued(epoch)), keystest.Key("unused", keystest.Issued(epoch)))
+	use := func(name string, at time.Time) {
+		q := verifier.Question{Key: material(name), Found: verifier.Valid, Client: home}
+		x.Decide(&q, at)
+	}
+	use("default/shop", epoch.Add(time.Minute+59*time.Second))
+	use("before", epoch.Add(2*time.Minute))
+	x.PutKey(keystest.Key("shop", previous(minute), keystest.Issued(epoch), keystest.Label("renamed")))
+	use("default/shop", epoch.Add(3*time.Minute))
+	use("before", minute) // its overlap is over
+	at := func(d time.Duration) *time.Time {
+		t := epoch.Add(d)
+		return &t
+	}
+	credential := func(name string) string { return keystest.CredentialOf(name).ID }
+	want := []keys.KeyUsage{{Namespace: "default", Name: "shop", UID: "uid-shop", Credentials: []keys.CredentialUsage{
+		{ID: credential("before"), LastUsed: at(2 * time.Minute), LastRefused: at(30 * time.Minute), Counts: map[string]uint64{"VALID": 1, "EXPIRED": 1}},
+		{ID: credential("default/shop"), LastUsed: at(3 * time.Minute), Counts: map[string]uint64{"VALID": 2}},
+	}}}
+	if diff := cmp.Diff(want, x.Usage(time.Time{})); diff != "" {
+		t.Error(diff)
+	}
+	want[0].Credentials = want[0].Credentials[:1]
+	if diff := cmp.Diff(want, x.Usage(epoch.Add(4*time.Minute))); diff != "" {
+		t.Errorf("since the fourth minute: %s", diff)
+	}
+	if got := x.Usage(hour); got != nil {
+		t.Errorf("since an hour: %v", got)
+	}
+	x.PutKey(keystest.Key("shop", keystest.Issued(epoch)))
+	if got := x.Usage(time.Time{}); len(got) != 1 || len(got[0].Credentials) != 1 || got[0].Credentials[0].ID != credential("default/shop") {
+		t.Errorf("after the overlap: %v", got)
+	}
+	x.PutKey(keystest.Key("shop", keystest.UID("another"), keystest.Knows("fresh", v1alpha1.RoleCurrent, epoch), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+		s.Credentials[0].IssuedAt = metav1.NewTime(epoch)
+	})))
+	if got := x.Usage(time.Time{}); got != nil {
+		t.Errorf("of a new key of that name: %v", got)
+	}
+}

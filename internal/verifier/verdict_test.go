@@ -1,0 +1,294 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+var (
+	epoch = keystest.Epoch
+	hour  = epoch.Add(time.Hour)
+	home  = netip.MustParseAddr("192.0.2.7")
+)
+
+// world is what an index is told of.
+type world struct {
+	key     *v1alpha1.APIKey
+	account *v1alpha1.Account
+	labels  labels.Set
+}
+
+func (w world) index() *verifier.Index {
+	x := verifier.NewIndex()
+	x.PutNamespace("default", w.labels)
+	if w.account != nil {
+		x.PutAccount(w.account)
+	}
+	x.PutKey(w.key)
+	x.SetComplete()
+	return x
+}
+
+func issued(options ...keystest.KeyOption) *v1alpha1.APIKey {
+	return keystest.Key("shop", append(options, keystest.Issued(epoch))...)
+}
+
+func but(k *v1alpha1.APIKey, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
+	change(k)
+	return k
+}
+
+func policy(change func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
+	return keystest.Acct("acme", keystest.Policy(change))
+}
+
+// material is the whole key that a name stands for.
+func material(name string) string { return string(keystest.MaterialOf(name)) }
+
+func asking(change func(*verifier.Question)) verifier.Question {
+	q := verifier.Question{Key: material("default/shop"), Found: verifier.Valid, Client: home}
+	if change != nil {
+		change(&q)
+	}
+	return q
+}
+
+func previous(end time.Time) keystest.KeyOption {
+	return func(k *v1alpha1.APIKey) {
+		keystest.Knows("before", v1alpha1.RolePrevious, epoch.Add(-time.Hour))(k)
+		k.Status.Credentials[0].NotAfter = &metav1.Time{Time: end}
+	}
+}
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	withKey := func(key string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Key = key }
+	}
+	from := func(client string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Client, _ = netip.ParseAddr(client) }
+	}
+	needs := func(scopes string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Scopes = scopes }
+	}
+	claims := func(account string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Claim = verifier.Claim{Required: true, Account: account} }
+	}
+	only := func(account string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Account = account }
+	}
+	for name, tc := range map[string]struct {
+		key     *v1alpha1.APIKey
+		account *v1alpha1.Account // acme with an empty spec unless said
+		labels  labels.Set
+		ask     func(*verifier.Question)
+		now     time.Time // an hour after the key was issued unless said
+		want    verifier.Code
+		step    verifier.Step
+	}{
+		"a good key":                 {key: issued(), want: verifier.Valid, step: verifier.StepClaim},
+		"no key":                     {key: issued(), ask: func(q *verifier.Question) { q.Key, q.Found = "", verifier.Missing }, want: verifier.Missing, step: verifier.StepKey},
+		"two keys":                   {key: issued(), ask: func(q *verifier.Question) { q.Found = verifier.Ambiguous }, want: verifier.Ambiguous, step: verifier.StepKey},
+		"a key nobody has":           {key: issued(), ask: withKey("ak_nobody"), want: verifier.Unknown, step: verifier.StepKey},
+		"the beginning of a key":     {key: issued(), ask: withKey(material("default/shop")[:60]), want: verifier.Unknown, step: verifier.StepKey},
+		"a key and more":             {key: issued(), ask: withKey(material("default/shop") + "x"), want: verifier.Unknown, step: verifier.StepKey},
+		"a key in capitals":          {key: issued(), ask: withKey(strings.ToUpper(material("default/shop"))), want: verifier.Unknown, step: verifier.StepKey},
+		"a megabyte":                 {key: issued(), ask: withKey(strings.Repeat("x", 1<<20)), want: verifier.Unknown, step: verifier.StepKey},
+		"the longest key and more":   {key: issued(), ask: withKey(material("default/shop") + strings.Repeat("\x00", 500)), want: verifier.Unknown, step: verifier.StepKey},
+		"the digest of a key":        {key: issued(), ask: withKey(keystest.CredentialOf("default/shop").SHA256), want: verifier.Unknown, step: verifier.StepKey},
+		"a key being deleted":        {key: issued(keystest.Deleting(epoch)), want: verifier.Unknown, step: verifier.StepKey},
+		"a key that was not issued":  {key: keystest.Key("shop"), want: verifier.Unknown, step: verifier.StepKey},
+		"switched off in the spec":   {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateInactive }), want: verifier.Inactive, step: verifier.StepState},
+		"revoked in the spec":        {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateRevoked }), want: verifier.Revoked, step: verifier.StepState},
+		"in a state of a later API":  {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = "Paused" }), want: verifier.Inactive, step: verifier.StepState},
+		"switched on, not yet let":   {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateInactive }), want: verifier.Inactive, step: verifier.StepAdmitted},
+		"not accepted":               {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StatePending }), want: verifier.Inactive, step: verifier.StepAdmitted},
+		"without a state":            {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = "" }), want: verifier.Inactive, step: verifier.StepAdmitted},
+		"revoked in the status":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateRevoked }), want: verifier.Revoked, step: verifier.StepAdmitted},
+		"compromised":                {key: issued(keystest.RevokedBefore(epoch.Add(time.Second))), want: verifier.Revoked, step: verifier.StepState},
+		"compromised as of later":    {key: issued(keystest.RevokedBefore(hour.Add(time.Second))), want: verifier.Valid, step: verifier.StepClaim},
+		"compromised as of now":      {key: issued(keystest.RevokedBefore(hour)), want: verifier.Revoked, step: verifier.StepState},
+		"issued in that second":      {key: issued(keystest.RevokedBefore(epoch)), want: verifier.Valid, step: verifier.StepClaim},
+		"of no account":              {key: issued(keystest.Account("nobody")), want: verifier.Inactive, step: verifier.StepAccount},
+		"of a suspended account":     {key: issued(), account: keystest.Acct("acme", keystest.Suspended()), want: verifier.AccountSuspended, step: verifier.StepAccount},
+		"in a namespace not allowed": {key: issued(), account: policy(allowTeam), want: verifier.Inactive, step: verifier.StepAccount},
+		"in a namespace allowed":     {key: issued(), account: policy(allowTeam), labels: labels.Set{"team": "shop"}, want: verifier.Valid, step: verifier.StepClaim},
+		"under a selector that is none": {
+			key: issued(), labels: labels.Set{"team": "shop"}, want: verifier.Inactive, step: verifier.StepAccount,
+			account: policy(func(s *v1alpha1.AccountSpec) {
+				s.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Likes"}}}
+			}),
+		},
+		"with a scope not allowed": {
+			key: issued(keystest.Scopes("reports:read", "users:write")), want: verifier.Inactive, step: verifier.StepAccount,
+			account: policy(func(s *v1alpha1.AccountSpec) { s.AllowedScopes = []string{"reports:*"} }),
+		},
+		"with a default scope not allowed": {
+			key: issued(), want: verifier.Inactive, step: verifier.StepAccount,
+			account: policy(func(s *v1alpha1.AccountSpec) {
+				s.AllowedScopes = []string{"reports:*"}
+				s.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: []string{"users:write"}}
+			}),
+		},
+		"a whitelist removed under a policy": {
+			key: but(issued(keystest.Whitelist("192.0.2.7")), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = nil }), account: policy(requireWhitelist),
+			want: verifier.Inactive, step: verifier.StepAccount,
+		},
+		"accepted before the policy":        {key: issued(), account: policy(requireWhitelist), want: verifier.Valid, step: verifier.StepClaim},
+		"a second before it expires":        {key: issued(keystest.Expiring(hour.Add(time.Second))), want: verifier.Valid, step: verifier.StepClaim},
+		"a nanosecond before it expires":    {key: issued(keystest.Expiring(hour.Add(time.Second))), now: hour.Add(time.Second - 1), want: verifier.Valid, step: verifier.StepClaim},
+		"the second it expires":             {key: issued(keystest.Expiring(hour)), want: verifier.Expired, step: verifier.StepExpiry},
+		"expired, and moved later since":    {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-01" }), want: verifier.Expired, step: verifier.StepExpiry},
+		"expired, and freed since":          {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "" }), want: verifier.Expired, step: verifier.StepExpiry},
+		"moved earlier, to now":             {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = hour.Format(time.RFC3339) }), want: verifier.Expired, step: verifier.StepExpiry},
+		"moved earlier, to a day to come":   {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), want: verifier.Valid, step: verifier.StepClaim},
+		"moved to a day that began in Apia": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), account: keystest.Acct("acme", keystest.Zone("Pacific/Apia")), now: time.Date(2026, 1, 10, 11, 0, 0, 0, time.UTC), want: verifier.Expired, step: verifier.StepExpiry},
+		"moved to a day, in no zone":        {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-11" }), account: keystest.Acct("acme", keystest.Zone("Mars/Base")), want: verifier.Expired, step: verifier.StepExpiry},
+		"found expired by the manager":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), want: verifier.Expired, step: verifier.StepExpiry},
+		"the one before, in its overlap":    {key: keystest.Key("shop", previous(hour.Add(1)), keystest.Issued(epoch)), ask: withKey(material("before")), now: hour.Add(-time.Second), want: verifier.Valid, step: verifier.StepClaim},
+		"the one before, after its overlap": {key: keystest.Key("shop", previous(hour), keystest.Issued(epoch)), ask: withKey(material("before")), want: verifier.Expired, step: verifier.StepExpiry},
+		"the next one, staged": {
+			key: keystest.Key("shop", keystest.Issued(epoch), keystest.Knows("next", v1alpha1.RoleStaged, epoch)), ask: withKey(material("next")),
+			want: verifier.Valid, step: verifier.StepClaim,
+		},
+		"from a whitelisted address": {key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7")), want: verifier.Valid, step: verifier.StepClaim},
+		"from another address":       {key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.8")), want: verifier.IPNotAllowed, step: verifier.StepAddress},
+		"from a whitelisted network": {key: issued(keystest.Whitelist("2001:db8::/32")), ask: from("2001:db8::1"), want: verifier.Valid, step: verifier.StepClaim},
+		"from nobody knows where":    {key: issued(keystest.Whitelist("0.0.0.0/0", "::/0")), ask: from(""), want: verifier.IPNotAllowed, step: verifier.StepAddress},
+		"from nowhere, and free":     {key: issued(), ask: from(""), want: verifier.Valid, step: verifier.StepClaim},
+		"with the scope":             {key: issued(keystest.Scopes("a", "reports:*")), ask: needs("reports:read, a"), want: verifier.Valid, step: verifier.StepClaim},
+		"without the scope":          {key: issued(keystest.Scopes("a", "reports:*")), ask: needs("a,b"), want: verifier.ScopeMissing, step: verifier.StepScopes},
+		"with no scope at all":       {key: issued(), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.StepScopes},
+		"with the default scope":     {key: issued(), account: policy(defaultScope), ask: needs("a"), want: verifier.Valid, step: verifier.StepClaim},
+		"its own scopes, no default": {key: issued(keystest.Scopes("b")), account: policy(defaultScope), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.StepScopes},
+		"for another account":        {key: issued(), ask: only("globex"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"for its account":            {key: issued(), ask: only("acme"), want: verifier.Valid, step: verifier.StepClaim},
+		"claims its external ID":     {key: issued(), account: policy(external), ask: claims("4711"), want: verifier.Valid, step: verifier.StepClaim},
+		"claims its name":            {key: issued(), account: policy(external), ask: claims("acme"), want: verifier.Valid, step: verifier.StepClaim},
+		"claims another":             {key: issued(), account: policy(external), ask: claims("4712"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims nobody":              {key: issued(), account: policy(external), ask: claims(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims nobody, of nobody":   {key: issued(), ask: claims(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := world{key: tc.key, account: tc.account, labels: tc.labels}
+			if w.account == nil {
+				w.account = keystest.Acct("acme")
+			}
+			now := tc.now
+			if now.IsZero() {
+				now = hour
+			}
+			q := asking(tc.ask)
+			got := w.index().Decide(&q, now)
+			if got.Code != tc.want || got.Step != tc.step {
+				t.Errorf("got %s at step %s, want %s at step %s", got.Code, got.Step, tc.want, tc.step)
+			}
+			if matched := got.KeyID() != ""; matched != got.Code.Matched() {
+				t.Errorf("%s tells of the key: %t", got.Code, matched)
+			}
+		})
+	}
+}
+
+func allowTeam(s *v1alpha1.AccountSpec) {
+	s.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}}
+}
+func requireWhitelist(s *v1alpha1.AccountSpec) { s.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }
+func external(s *v1alpha1.AccountSpec)         { s.ExternalID = "4711" }
+func defaultScope(s *v1alpha1.AccountSpec) {
+	s.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: []string{"a"}}
+}
+
+// TestDecide_Order lets everything be wrong with a request, and puts it right one thing after the other.
+func TestDecide_Order(t *testing.T) {
+	t.Parallel()
+	x := verifier.NewIndex()
+	account := keystest.Acct("acme", keystest.Suspended())
+	key := issued(keystest.Whitelist("198.51.100.1"), keystest.Expiring(epoch), keystest.RevokedBefore(epoch.Add(1*time.Second)))
+	key.Spec.State, key.Status.State = v1alpha1.KeyStateInactive, v1alpha1.StatePending
+	x.PutAccount(account)
+	x.PutKey(key)
+	q := verifier.Question{Found: verifier.Missing, Client: home, Scopes: "a", Account: "globex"}
+	for _, next := range []struct {
+		want verifier.Code
+		mend func()
+	}{
+		{verifier.NotSynced, x.SetComplete},
+		{verifier.Missing, func() { q.Key, q.Found = "ak_nobody", verifier.Valid }},
+		{verifier.Unknown, func() { q.Key = material("default/shop") }},
+		{verifier.Revoked, func() { key.Spec.Rotation = nil }},
+		{verifier.Inactive, func() { key.Spec.State = v1alpha1.KeyStateActive }},
+		{verifier.AccountSuspended, func() { account.Spec.State = v1alpha1.AccountActive }},
+		{verifier.Expired, func() { key.Spec.Expiration, key.Status.ExpirationTime = "", nil }},
+		{verifier.Inactive, func() { key.Status.State = v1alpha1.StateActive }},
+		{verifier.IPNotAllowed, func() { key.Spec.IPWhitelist = nil }},
+		{verifier.ScopeMissing, func() { key.Spec.Scopes = []string{"*"} }},
+		{verifier.AccountMismatch, func() { q.Account = "" }},
+		{verifier.Valid, func() {}},
+	} {
+		if got := x.Decide(&q, hour); got.Code != next.want {
+			t.Fatalf("got %s, want %s", got.Code, next.want)
+		}
+		next.mend()
+		x.PutAccount(account)
+		x.PutKey(key)
+	}
+}
+
+func TestVerdict_Key(t *testing.T) {
+	t.Parallel()
+	account := policy(func(s *v1alpha1.AccountSpec) { external(s); defaultScope(s) })
+	for name, tc := range map[string]struct {
+		key  *v1alpha1.APIKey
+		want verifier.Identity
+	}{
+		"with everything": {
+			issued(keystest.Label("Tienda"), keystest.Scopes("b", "c:*"), keystest.Expiring(hour.Add(time.Second))),
+			verifier.Identity{Label: "Tienda", Scopes: "b,c:*", ExpiresAt: hour.Add(time.Second)},
+		},
+		"with next to nothing": {issued(), verifier.Identity{Scopes: "a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := asking(nil)
+			v := world{key: tc.key, account: account}.index().Decide(&q, hour)
+			tc.want.KeyID, tc.want.Namespace, tc.want.Name = keystest.CredentialOf("default/shop").ID, "default", "shop"
+			tc.want.Account, tc.want.ExternalID = "acme", "4711"
+			if diff := cmp.Diff(&tc.want, v.Key()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{
+		"VALID": "200 OK", "MISSING": "401 Unauthenticated", "AMBIGUOUS": "401 Unauthenticated", "UNKNOWN": "401 Unauthenticated",
+		"INACTIVE": "401 Unauthenticated", "EXPIRED": "401 Unauthenticated", "REVOKED": "401 Unauthenticated",
+		"ACCOUNT_SUSPENDED": "401 Unauthenticated", "IP_NOT_ALLOWED": "403 PermissionDenied", "SCOPE_MISSING": "403 PermissionDenied",
+		"ACCOUNT_MISMATCH": "403 PermissionDenied", "NOT_SYNCED": "503 Unavailable",
+	}
+	got := map[string]string{}
+	for _, c := range verifier.Codes() {
+		got[c.String()] = strings.TrimSpace(strings.Join([]string{strconv.Itoa(c.HTTP()), c.GRPC().String()}, " "))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
