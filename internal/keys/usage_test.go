@@ -1,0 +1,279 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// twice is a key with a current and a previous credential.
+func twice() *v1alpha1.APIKey {
+	return keystest.Key("web", keystest.Knows("old", v1alpha1.RolePrevious, keystest.Epoch), keystest.Knows("new", v1alpha1.RoleCurrent, keystest.Epoch),
+		keystest.Observed(v1alpha1.StateActive))
+}
+
+// used is what a replica reports of key web: which credentials were last used when, so many minutes after the epoch.
+func used(replica string, minutes map[string]float64) keys.UsageReport {
+	return usedBy(replica, "uid-web", minutes)
+}
+
+func usedBy(replica, uid string, minutes map[string]float64) keys.UsageReport {
+	k := keys.KeyUsage{Namespace: "default", Name: "web", UID: uid}
+	for name, m := range minutes {
+		t := minute(m)
+		k.Credentials = append(k.Credentials, keys.CredentialUsage{ID: keystest.CredentialOf(name).ID, LastUsed: &t})
+	}
+	k.Credentials = append(k.Credentials, keys.CredentialUsage{ID: "refused", LastRefused: &keystest.Epoch})
+	return keys.UsageReport{Replica: replica, Synced: true, Keys: []keys.KeyUsage{k}}
+}
+
+func minute(m float64) time.Time { return keystest.Epoch.Add(time.Duration(m * float64(time.Minute))) }
+
+// lastUsed is what a status says of last use, in minutes after the epoch: of the key, the old and the new credential. -1
+// is never.
+func lastUsed(s v1alpha1.APIKeyStatus) [3]float64 {
+	got := [3]float64{-1, -1, -1}
+	of := func(t *metav1.Time) float64 {
+		if t == nil {
+			return -1
+		}
+		return t.Sub(keystest.Epoch).Minutes()
+	}
+	got[0] = of(s.LastUsedTime)
+	for _, c := range s.Credentials {
+		switch c.ID {
+		case keystest.CredentialOf("old").ID:
+			got[1] = of(c.LastUsedTime)
+		case keystest.CredentialOf("new").ID:
+			got[2] = of(c.LastUsedTime)
+		}
+	}
+	return got
+}
+
+func TestLedger_Record(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reports []keys.UsageReport
+		want    [3]float64
+	}{
+		"nobody used it":                     {[]keys.UsageReport{used("a", nil)}, [3]float64{-1, -1, -1}},
+		"one credential was used":            {[]keys.UsageReport{used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
+		"both were used":                     {[]keys.UsageReport{used("a", map[string]float64{"new": 3, "old": 5})}, [3]float64{5, 5, 3}},
+		"replicas differ":                    {[]keys.UsageReport{used("a", map[string]float64{"new": 3}), used("b", map[string]float64{"new": 4, "old": 1})}, [3]float64{4, 1, 4}},
+		"the later is reported first":        {[]keys.UsageReport{used("a", map[string]float64{"new": 4}), used("b", map[string]float64{"new": 3})}, [3]float64{4, -1, 4}},
+		"seconds are not kept":               {[]keys.UsageReport{used("a", map[string]float64{"new": 3.7})}, [3]float64{3, -1, 3}},
+		"a clock is ahead":                   {[]keys.UsageReport{used("a", map[string]float64{"new": 500})}, [3]float64{10, -1, 10}},
+		"a clock is ahead by less than that": {[]keys.UsageReport{used("a", map[string]float64{"new": 10.9})}, [3]float64{10, -1, 10}},
+		"a credential is not listed":         {[]keys.UsageReport{used("a", map[string]float64{"new": 3, "gone": 6})}, [3]float64{6, -1, 3}},
+		"it was the key before of that name": {[]keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
+		"it was the key before, and it too":  {[]keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 7}), used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, k := keys.NewLedger(keystest.Epoch), twice()
+			before := k.DeepCopy()
+			l.Note(minute(10.5), tc.reports...)
+			after, due := l.Record(k, minute(10.5))
+			if diff := cmp.Diff(tc.want, lastUsed(after)); diff != "" {
+				t.Errorf("last used (-want +got):\n%s", diff)
+			}
+			if due != (tc.want[0] >= 0) {
+				t.Errorf("due is %t", due)
+			}
+			if diff := cmp.Diff(before, k); diff != "" {
+				t.Errorf("the key was changed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// write records the uses of a key as the manager does, if they are due.
+func write(l *keys.Ledger, k *v1alpha1.APIKey, now time.Time) bool {
+	after, due := l.Record(k, now)
+	if due {
+		k.Status = after
+		l.Written(k.UID, now)
+	}
+	l.Settle(k)
+	return due
+}
+
+func TestLedger_WhenItIsWritten(t *testing.T) {
+	t.Parallel()
+	l, k := keys.NewLedger(keystest.Epoch), twice()
+	for _, step := range []struct {
+		what   string
+		now    float64
+		use    map[string]float64
+		writes bool
+		want   [3]float64
+	}{
+		{"the first use of the key, at once", 1, map[string]float64{"old": 1}, true, [3]float64{1, 1, -1}},
+		{"another", 2, map[string]float64{"old": 2}, false, [3]float64{1, 1, -1}},
+		{"another", 5.9, map[string]float64{"old": 5}, false, [3]float64{1, 1, -1}},
+		{"nothing new, and the five minutes are over", 6, nil, true, [3]float64{5, 5, -1}},
+		{"a use at a time when the window is closed", 7, map[string]float64{"old": 7}, false, [3]float64{5, 5, -1}},
+		{"the first use of the other credential, at once", 8, map[string]float64{"new": 8}, true, [3]float64{8, 7, 8}},
+		{"another", 12, map[string]float64{"new": 12}, false, [3]float64{8, 7, 8}},
+		{"a window later", 13, nil, true, [3]float64{12, 7, 12}},
+		{"a long time without use", 500, nil, false, [3]float64{12, 7, 12}},
+		{"the first use after it", 501, map[string]float64{"new": 500.5}, true, [3]float64{500, 7, 500}},
+		{"what was said before, again", 600, map[string]float64{"new": 500, "old": 7}, false, [3]float64{500, 7, 500}},
+	} {
+		if l.Note(minute(step.now), used("a", step.use)); write(l, k, minute(step.now)) != step.writes {
+			t.Errorf("minute %v, %s: writes is %t", step.now, step.what, !step.writes)
+		}
+		if diff := cmp.Diff(step.want, lastUsed(k.Status)); diff != "" {
+			t.Errorf("minute %v, %s (-want +got):\n%s", step.now, step.what, diff)
+		}
+	}
+	if left := l.Keys(); len(left) > 0 {
+		t.Errorf("the ledger still has %v, though all of it stands in the status", left)
+	}
+}
+
+func TestLedger_WhatAGoneReplicaSaidIsNotLost(t *testing.T) {
+	t.Parallel()
+	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l.Note(minute(1), used("a", map[string]float64{"old": 1}))
+	write(l, k, minute(1))
+	l.Note(minute(3), used("a", map[string]float64{"old": 3}))
+	write(l, k, minute(3))
+	k.Status.Credentials = k.Status.Credentials[1:] // the overlap is over
+	for m := 4.0; m < 7; m++ {
+		l.Note(minute(m)) // and nobody answers any more
+		write(l, k, minute(m))
+	}
+	if diff := cmp.Diff([3]float64{3, -1, -1}, lastUsed(k.Status)); diff != "" {
+		t.Errorf("last used (-want +got):\n%s", diff)
+	}
+}
+
+func TestLedger_AManagerThatStartsDoesNotWriteWhatOneBeforeMayHaveJustWritten(t *testing.T) {
+	t.Parallel()
+	k := twice()
+	l := keys.NewLedger(keystest.Epoch)
+	l.Note(minute(1), used("a", map[string]float64{"old": 1}))
+	write(l, k, minute(1))
+	l = keys.NewLedger(minute(2))
+	l.Note(minute(2), used("a", map[string]float64{"old": 2}))
+	if write(l, k, minute(2)) {
+		t.Error("written again after a minute")
+	}
+	if !write(l, k, minute(7)) {
+		t.Error("not written after five minutes")
+	}
+}
+
+func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
+	t.Parallel()
+	l, k := keys.NewLedger(keystest.Epoch), twice()
+	for m := 1.0; m < 30; m++ { // each minute the replica repeats a use that is an hour ahead
+		l.Note(minute(m), used("a", map[string]float64{"old": 61}))
+		write(l, k, minute(m))
+	}
+	if diff := cmp.Diff([3]float64{1, 1, -1}, lastUsed(k.Status)); diff != "" {
+		t.Errorf("last used (-want +got):\n%s", diff)
+	}
+	l.Note(minute(30), used("a", map[string]float64{"old": 90}))
+	write(l, k, minute(30))
+	if diff := cmp.Diff([3]float64{30, 30, -1}, lastUsed(k.Status)); diff != "" {
+		t.Errorf("last used after a further use (-want +got):\n%s", diff)
+	}
+}
+
+func TestLedger_ForgetsKeysThatAreNoMore(t *testing.T) {
+	t.Parallel()
+	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l.Note(minute(1), used("a", map[string]float64{"old": 1}), usedBy("a", "uid-before", map[string]float64{"old": 1}))
+	l.Forget("uid-before")
+	if left := l.Keys(); len(left) != 1 || left[k.UID].String() != "default/web" {
+		t.Errorf("the ledger has %v", left)
+	}
+}
+
+// TestLedger_NeverBackwards: whatever the replicas' clocks say, whoever dies, and however often the manager starts anew,
+// times of last use never go backwards and are never in the future. The status is written at most every five minutes,
+// except for first uses, and in the end it says what was said last.
+func TestLedger_NeverBackwards(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		now, k := minute(600), twice() // later than any clock is behind
+		l := keys.NewLedger(now)
+		names := []string{"old", "new", "gone"}
+		skew := map[string]int{}
+		newest := -1.0 // of all honest uses, in minutes
+		wrote := keystest.Epoch
+		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 150).Draw(t, "pause")) * time.Second)
+			var reports []keys.UsageReport
+			for _, replica := range []string{"a", "b"} {
+				if !rapid.Bool().Draw(t, "answers") {
+					continue
+				}
+				if rapid.IntRange(0, 9).Draw(t, "restarts") == 0 {
+					skew[replica] = rapid.IntRange(-300, 300).Draw(t, "skew")
+				}
+				ago := rapid.IntRange(0, 10).Draw(t, "ago")
+				at := now.Sub(keystest.Epoch).Minutes() - float64(ago) + float64(skew[replica])
+				reports = append(reports, used(fmt.Sprint(replica, i), map[string]float64{rapid.SampledFrom(names).Draw(t, "credential"): at}))
+				newest = max(newest, float64(int(min(at, now.Sub(keystest.Epoch).Minutes()))))
+			}
+			if rapid.IntRange(0, 19).Draw(t, "manager restarts") == 0 && len(l.Keys()) == 0 {
+				l = keys.NewLedger(now)
+			}
+			l.Note(now, reports...)
+			was := lastUsed(k.Status)
+			wrote = step(t, l, k, was, wrote, now)
+		}
+		if newest < 0 {
+			return
+		}
+		now = now.Add(10 * time.Minute)
+		write(l, k, now)
+		if got := lastUsed(k.Status)[0]; got != newest {
+			t.Fatalf("the key was last used in minute %v, the status says %v", newest, got)
+		}
+		if left := l.Keys(); len(left) > 0 {
+			t.Fatalf("the ledger still has %v", left)
+		}
+	})
+}
+
+// step lets the manager write if it is time, and holds what it wrote against the rules.
+func step(t *rapid.T, l *keys.Ledger, k *v1alpha1.APIKey, was [3]float64, wrote, now time.Time) time.Time {
+	t.Helper()
+	writes := write(l, k, now)
+	is, first := lastUsed(k.Status), false
+	for i := range is {
+		first = first || was[i] < 0 && is[i] >= 0
+		if is[i] < was[i] {
+			t.Fatalf("from %v back to %v", was, is)
+		}
+		if is[i] > now.Sub(keystest.Epoch).Minutes() {
+			t.Fatalf("%v is in the future: it is minute %v", is, now.Sub(keystest.Epoch).Minutes())
+		}
+	}
+	if !writes {
+		return wrote
+	}
+	if is == was {
+		t.Fatalf("written though nothing changed: %v", is)
+	}
+	if !first && now.Sub(wrote) < 5*time.Minute {
+		t.Fatalf("written again after %s, without a first use: %v, then %v", now.Sub(wrote), was, is)
+	}
+	return now
+}
