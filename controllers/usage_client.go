@@ -20,8 +20,8 @@ import (
 const (
 	// usagePath is where a replica answers.
 	usagePath = "/v1/usage"
-	// maxReport bounds what is read of one answer: more than a million uses.
-	maxReport = 256 << 20
+	// maxReport bounds what is read of one answer: the uses of some hundred thousand keys.
+	maxReport = 64 << 20
 	// idleConnection outlives the pause between two polls.
 	idleConnection = 2 * time.Minute
 )

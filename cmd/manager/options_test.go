@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// parsed are options as a command line gives them.
+func parsed(t *testing.T, arguments ...string) (*options, error) {
+	t.Helper()
+	o := &options{}
+	flags := pflag.NewFlagSet(t.Name(), pflag.ContinueOnError)
+	o.bind(flags)
+	if err := flags.Parse(arguments); err != nil {
+		t.Fatal(err)
+	}
+	return o, o.validate()
+}
+
+func TestOptions_VerifierService(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		arguments []string
+		want      string // the namespace/name, or what the error names
+		refused   bool
+	}{
+		"namespace and name": {[]string{"--verifier-service=apikey-manager-system/apikey-verifier"}, "apikey-manager-system/apikey-verifier", false},
+		"no namespace":       {[]string{"--verifier-service=apikey-verifier"}, "--verifier-service", true},
+		"no name":            {[]string{"--verifier-service=apikey-manager-system/"}, "--verifier-service", true},
+		"too much":           {[]string{"--verifier-service=a/b/c"}, "--verifier-service", true},
+		"no port":            {[]string{"--verifier-service=a/b", "--verifier-port-name="}, "--verifier-port-name", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, err := parsed(t, tc.arguments...)
+			if (err != nil) != tc.refused || err != nil && !strings.HasPrefix(err.Error(), tc.want) {
+				t.Fatalf("got %v", err)
+			}
+			if v := o.verifiers(nil); !tc.refused && (v == nil || v.Service.String() != tc.want || v.Port != "usage") {
+				t.Errorf("asks %+v", v)
+			}
+		})
+	}
+}
+
+func TestOptions_WithoutAVerifierNobodyIsAskedAndNothingWatched(t *testing.T) {
+	t.Parallel()
+	o, err := parsed(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := o.verifiers(nil); v != nil {
+		t.Errorf("asks %+v", v)
+	}
+	for object := range cached(*o) {
+		if _, ok := object.(*discoveryv1.EndpointSlice); ok {
+			t.Error("watches EndpointSlices")
+		}
+	}
+}

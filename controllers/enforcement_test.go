@@ -1,0 +1,247 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// change changes a key as a user does, lets the manager carry it out, and tells the handlers of each step, as a watch does.
+func (u *usage) change(name string, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
+	u.w.t.Helper()
+	before := u.w.key(name)
+	u.w.change(name, change)
+	asked := u.w.key(name)
+	u.tell(before, asked)
+	r := u.w.keys()
+	r.Defaults.Verifiers = true
+	_, err := r.Reconcile(u.w.t.Context(), u.w.key(name))
+	u.w.must(err)
+	u.tell(asked, u.w.key(name))
+	return u.w.key(name)
+}
+
+func (u *usage) tell(was, is *v1alpha1.APIKey) {
+	u.keyHandler().Update(u.w.t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, nil)
+}
+
+// enforces says which version each verifier enforces; empty: it does not answer.
+func (u *usage) enforces(first, second string) {
+	u.f.reports = map[string]keys.UsageReport{}
+	for address, version := range map[string]string{"10.0.0.1:8443": first, "10.0.0.2:8443": second} {
+		if version != "" {
+			u.f.reports[address] = keys.UsageReport{Synced: true, KeysVersion: version}
+		}
+	}
+}
+
+// ask asks the verifiers what they enforce, and writes what there is to say.
+func (u *usage) ask(name string) (enforced string, underway bool) {
+	u.w.t.Helper()
+	changed, underway, err := u.enforce(u.w.t.Context())
+	u.w.must(err)
+	before := u.w.key(name)
+	u.reconcile(changed)
+	u.tell(before, u.w.key(name))
+	c := meta.FindStatusCondition(u.w.key(name).Status.Conditions, v1alpha1.ConditionEnforced)
+	if c == nil {
+		return "", underway
+	}
+	return string(c.Status) + "/" + c.Reason, underway
+}
+
+func (u *usage) expect(what, name, want string, underway bool) {
+	u.w.t.Helper()
+	if got, more := u.ask(name); got != want || more != underway {
+		u.w.t.Errorf("%s: Enforced is %q and asks again %t, want %q and %t", what, got, more, want, underway)
+	}
+}
+
+var (
+	inactive = keystest.State(v1alpha1.KeyStateInactive)
+	active   = keystest.State(v1alpha1.KeyStateActive)
+)
+
+func TestEnforcement_IsTrueOnceEveryReplicaKnows(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	u.expect("in use", "web", "", false)
+	old := u.w.key("web").ResourceVersion
+	k := u.change("web", inactive)
+	u.enforces(old, old)
+	u.expect("a moment after it was switched off", "web", "", true)
+	u.w.clock.SetTime(at(time.Second))
+	u.expect("a second after", "web", "False/Enforcing", true)
+	writes := len(u.w.writes)
+	u.expect("again", "web", "False/Enforcing", true)
+	if len(u.w.writes) != writes {
+		t.Errorf("wrote %q though nothing changed", u.w.writes[writes:])
+	}
+	u.enforces(k.ResourceVersion, old)
+	u.expect("one of two knows", "web", "False/Enforcing", true)
+	u.enforces(k.ResourceVersion, "")
+	u.expect("the other can't be reached", "web", "False/Enforcing", true)
+	u.w.clock.SetTime(at(2 * time.Second))
+	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.expect("both know", "web", "True/Enforced", false)
+	if got := u.f.meter.enforced; len(got) != 1 || got[0] != 2*time.Second {
+		t.Errorf("measured %v, want two seconds, once", got)
+	}
+	u.enforces(old, old)
+	u.expect("nobody is asked any more", "web", "True/Enforced", false)
+	if len(u.waits) > 0 {
+		t.Errorf("remembers %v", u.waits)
+	}
+}
+
+func TestEnforcement_MostOftenCostsOneWrite(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	old := u.w.key("web").ResourceVersion
+	k := u.change("web", inactive)
+	u.w.writes = nil
+	u.enforces(old, k.ResourceVersion)
+	u.expect("at once", "web", "", true)
+	u.w.clock.SetTime(at(300 * time.Millisecond))
+	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.expect("soon after", "web", "True/Enforced", false)
+	if len(u.w.writes) != 1 {
+		t.Errorf("writes %q", u.w.writes)
+	}
+}
+
+func TestEnforcement_AReplicaThatIsNotSyncedRefusesEverything(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	k := u.change("web", inactive)
+	u.enforces(k.ResourceVersion, "")
+	u.f.reports["10.0.0.2:8443"] = keys.UsageReport{Synced: false}
+	u.expect("one is not synced", "web", "True/Enforced", false)
+}
+
+func TestEnforcement_FollowsTheReplicasThatThereAre(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	k := u.change("web", inactive)
+	u.w.clock.SetTime(at(time.Second))
+	u.enforces(k.ResourceVersion, "")
+	u.expect("one can't be reached", "web", "False/Enforcing", true)
+	s := slice("a")
+	u.w.read(s)
+	all := s.Endpoints
+	s.Endpoints = nil
+	u.w.must(u.w.client.Update(t.Context(), s))
+	u.expect("none is left", "web", "Unknown/NoVerifier", false)
+	s.Endpoints = all[:1]
+	u.w.must(u.w.client.Update(t.Context(), s))
+	u.expect("the one that knows is back alone", "web", "True/Enforced", false)
+}
+
+func TestEnforcement_OfAKeyThatIsUsedAgainIsGone(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	k := u.change("web", inactive)
+	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.expect("inactive", "web", "True/Enforced", false)
+	u.change("web", active)
+	u.expect("active", "web", "", false)
+	again := u.change("web", inactive)
+	u.w.clock.SetTime(at(time.Second))
+	u.expect("inactive again, and they know of the first time", "web", "False/Enforcing", true)
+	u.enforces(again.ResourceVersion, again.ResourceVersion)
+	u.expect("they know", "web", "True/Enforced", false)
+	if got := u.f.meter.enforced; len(got) != 2 {
+		t.Errorf("measured %v", got)
+	}
+}
+
+func TestEnforcement_AChangeOfAnInactiveKeyDoesNotFlap(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	k := u.change("web", inactive)
+	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.expect("inactive", "web", "True/Enforced", false)
+	observed := func() int64 {
+		return meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced).ObservedGeneration
+	}
+	since := meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced).LastTransitionTime
+	for what, change := range map[string]func(*v1alpha1.APIKey){"labelled": keystest.Label("new"), "revoked": keystest.State(v1alpha1.KeyStateRevoked)} {
+		before := observed()
+		changed := u.change("web", change)
+		u.w.clock.SetTime(u.w.clock.Now().Add(time.Minute))
+		u.expect(what+", and nobody knows", "web", "True/Enforced", true)
+		if observed() != before {
+			t.Errorf("%s: speaks of generation %d before it was seen", what, observed())
+		}
+		u.enforces(changed.ResourceVersion, changed.ResourceVersion)
+		u.expect(what, "web", "True/Enforced", false)
+		if observed() != changed.Generation {
+			t.Errorf("%s: speaks of generation %d, want %d", what, observed(), changed.Generation)
+		}
+	}
+	if c := meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced); !c.LastTransitionTime.Equal(&since) {
+		t.Errorf("True since %s, was %s", c.LastTransitionTime, since)
+	}
+	if got := u.f.meter.enforced; len(got) != 1 {
+		t.Errorf("measured %v", got)
+	}
+}
+
+func TestEnforcement_WhatWasFoundAtStartIsNotMeasured(t *testing.T) {
+	t.Parallel()
+	for name, find := range map[string]func(u *usage, was, is *v1alpha1.APIKey){
+		"it was switched off before": func(u *usage, _, is *v1alpha1.APIKey) {
+			u.keyHandler().Create(t.Context(), event.CreateEvent{Object: is, IsInInitialList: true}, nil)
+		},
+		"it was switched off while another manager led": func(u *usage, was, is *v1alpha1.APIKey) {
+			u.tell(was, is)
+			u.takeOver()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newUsage(t, keystest.Key("web"))
+			was := u.w.key("web")
+			u.w.change("web", inactive)
+			u.w.settle()
+			is := u.w.key("web")
+			find(u, was, is)
+			u.enforces(is.ResourceVersion, is.ResourceVersion)
+			u.expect("found", "web", "True/Enforced", false)
+			if got := u.f.meter.enforced; len(got) > 0 {
+				t.Errorf("measured %v", got)
+			}
+		})
+	}
+}
+
+func TestEnforcement_AnAnswerFromBeforeTheDeactivationIsNone(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"), keystest.Key("other"))
+	u.change("other", inactive)
+	versions := u.versions()
+	u.change("web", inactive)
+	changed, _ := u.judge(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked
+	if len(changed) != 1 || changed[0].Name != "other" {
+		t.Errorf("judged %v", changed)
+	}
+}
+
+func TestEnforcement_ADeletedKeyIsForgotten(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	k := u.change("web", inactive)
+	u.keyHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
+	if changed, underway, err := u.enforce(t.Context()); len(changed) > 0 || underway || err != nil {
+		t.Errorf("asks for %v, again %t, %v", changed, underway, err)
+	}
+}

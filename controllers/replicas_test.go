@@ -1,0 +1,158 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// door is where the tests have their verifiers.
+var door = types.NamespacedName{Namespace: "apikey-manager-system", Name: "apikey-verifier"}
+
+// fleet are verifiers in memory, by address.
+type fleet struct {
+	mu      sync.Mutex
+	reports map[string]keys.UsageReport // those that answer
+	sent    time.Time                   // by their own clock
+	asked   map[string]time.Time        // since when, last
+	meter   meter
+}
+
+// meter writes down what it is told.
+type meter struct {
+	replicas [2]int
+	enforced []time.Duration
+}
+
+func (m *meter) Replicas(live, reached int)  { m.replicas = [2]int{live, reached} }
+func (m *meter) Enforced(took time.Duration) { m.enforced = append(m.enforced, took) }
+
+func (f *fleet) Ask(_ context.Context, address string, since time.Time) (Answer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked == nil {
+		f.asked = map[string]time.Time{}
+	}
+	f.asked[address] = since
+	report, ok := f.reports[address]
+	if !ok {
+		return Answer{}, errors.New("connection refused")
+	}
+	return Answer{UsageReport: report, Sent: f.sent}, nil
+}
+
+func (f *fleet) verifiers() Verifiers {
+	return Verifiers{Service: door, Port: "usage", Asker: f, Meter: &f.meter}
+}
+
+// slice is an EndpointSlice of the verifiers with ready endpoints.
+func slice(name string, addresses ...string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: door.Namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: door.Name}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: new("grpc"), Port: new(int32(9001))}, {Name: new("usage"), Port: new(int32(8443))}},
+	}
+	for _, address := range addresses {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}})
+	}
+	return s
+}
+
+func edited(s *discoveryv1.EndpointSlice, edit func(*discoveryv1.EndpointSlice)) *discoveryv1.EndpointSlice {
+	edit(s)
+	return s
+}
+
+// ofPod says that an endpoint is a Pod's.
+func ofPod(uid types.UID) func(*discoveryv1.EndpointSlice) {
+	return func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].TargetRef = &corev1.ObjectReference{UID: uid} }
+}
+
+func conditions(c discoveryv1.EndpointConditions) func(*discoveryv1.EndpointSlice) {
+	return func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Conditions = c }
+}
+
+func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
+	t.Parallel()
+	ipv6 := func(s *discoveryv1.EndpointSlice) { s.AddressType = discoveryv1.AddressTypeIPv6 }
+	for name, tc := range map[string]struct {
+		slices []client.Object
+		want   []string
+	}{
+		"there is no slice":                 {nil, nil},
+		"a slice is empty":                  {[]client.Object{slice("a")}, nil},
+		"two are ready":                     {[]client.Object{slice("a", "10.0.0.1", "10.0.0.2")}, []string{"10.0.0.1:8443", "10.0.0.2:8443"}},
+		"they are in two slices":            {[]client.Object{slice("a", "10.0.0.1"), slice("b", "10.0.0.2")}, []string{"10.0.0.1:8443", "10.0.0.2:8443"}},
+		"one is in two slices for a moment": {[]client.Object{slice("a", "10.0.0.1"), slice("b", "10.0.0.1")}, []string{"10.0.0.1:8443"}},
+		"readiness is not said":             {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{}))}, []string{"10.0.0.1:8443"}},
+		"one is not ready":                  {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(false)}))}, nil},
+		"one ends, and still serves":        {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}))}, []string{"10.0.0.1:8443"}},
+		"one has addresses of both families": {
+			[]client.Object{edited(edited(slice("a", "fd00::1"), ipv6), ofPod("1")), edited(slice("b", "10.0.0.1"), ofPod("1"))},
+			[]string{"10.0.0.1:8443"},
+		},
+		"they have IPv6 addresses alone": {[]client.Object{edited(slice("a", "fd00::1"), ipv6)}, []string{"[fd00::1]:8443"}},
+		"the slices are of another Service": {
+			[]client.Object{edited(slice("a", "10.0.0.1"), func(s *discoveryv1.EndpointSlice) { s.Labels[discoveryv1.LabelServiceName] = "other" })}, nil,
+		},
+		"the slices are in another namespace": {[]client.Object{edited(slice("a", "10.0.0.1"), func(s *discoveryv1.EndpointSlice) { s.Namespace = "default" })}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, f := newWorld(t, tc.slices...), &fleet{}
+			v := f.verifiers()
+			live, err := v.ask(t.Context(), w.cached(), time.Minute, func(string) time.Time { return at(0) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, slices.Sorted(maps.Keys(f.asked))); diff != "" {
+				t.Errorf("asked (-want +got):\n%s", diff)
+			}
+			if want := [2]int{len(tc.want), 0}; len(live) != len(tc.want) || f.meter.replicas != want {
+				t.Errorf("%d replicas, measured %v; want %v", len(live), f.meter.replicas, want)
+			}
+		})
+	}
+}
+
+func TestReplicas_OneWithoutThePortIsLiveAndSilent(t *testing.T) {
+	t.Parallel()
+	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{}
+	v := f.verifiers()
+	v.Port = "admin"
+	live, err := v.ask(t.Context(), w.cached(), time.Minute, func(string) time.Time { return at(0) })
+	if err != nil || len(live) != 1 || live[0].state() != (keys.Replica{}) || len(f.asked) > 0 {
+		t.Fatalf("got %+v, %v, asked %v", live, err, f.asked)
+	}
+	if got := live[0].err.Error(); !strings.Contains(got, "--verifier-port-name") || !strings.Contains(got, "admin") {
+		t.Errorf("the way out is not said: %s", got)
+	}
+}
+
+func TestReplicas_AManagerThatStopsTakesNobodyForSilent(t *testing.T) {
+	t.Parallel()
+	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{}
+	ctx, cancel := context.WithCancel(t.Context())
+	v := f.verifiers()
+	live, err := v.ask(ctx, w.cached(), time.Minute, func(string) time.Time { cancel(); return at(0) })
+	if err == nil {
+		t.Errorf("got %+v and no error", live)
+	}
+}

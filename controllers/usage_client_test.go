@@ -1,0 +1,155 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"bytes"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// tokenFile is a file with the manager's token.
+func tokenFile(t *testing.T, token string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// verifierServer is a verifier on this machine, with a certificate for example.com that nobody knows.
+func verifierServer(t *testing.T, answer http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewTLSServer(answer)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func addressOf(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "https://") }
+
+// caFile is a file with a server's certificate.
+func caFile(t *testing.T, s *httptest.Server) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestUsageClient_Asks(t *testing.T) {
+	t.Parallel()
+	var got []string
+	s := verifierServer(t, func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.URL.String()+" "+r.Header.Get("Authorization"))
+		w.Header().Set("Date", "Sat, 10 Jan 2026 09:00:07 GMT")
+		_, _ = io.WriteString(w, `{"replica":"a","synced":true,"keysVersion":"12","keys":[{"namespace":"default","name":"web","uid":"1",
+			"credentials":[{"id":"c","lastUsed":"2026-01-10T09:00:00Z","counts":{"VALID":3}}]}],"new":"field"}`)
+	})
+	file := tokenFile(t, "first\n")
+	c := NewUsageClient(UsageClientOptions{TokenFile: file})
+	answer, err := c.Ask(t.Context(), addressOf(s), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := at(0)
+	want := Answer{Sent: at(7 * time.Second), UsageReport: keys.UsageReport{
+		Replica: "a", Synced: true, KeysVersion: "12",
+		Keys: []keys.KeyUsage{{
+			Namespace: "default", Name: "web", UID: "1",
+			Credentials: []keys.CredentialUsage{{ID: "c", LastUsed: &used, Counts: map[string]uint64{"VALID": 3}}},
+		}},
+	}}
+	if diff := cmp.Diff(want, answer); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+	if err := os.WriteFile(file, []byte("second"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Ask(t.Context(), addressOf(s), at(0).In(time.FixedZone("CET", 3600))); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"GET /v1/usage Bearer first", "GET /v1/usage?since=2026-01-10T09%3A00%3A00Z Bearer second"}, got); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
+	t.Parallel()
+	elsewhere := verifierServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("the token went elsewhere: %s", r.URL)
+	})
+	for name, tc := range map[string]struct {
+		answer http.HandlerFunc
+		want   string
+	}{
+		"it refuses":             {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "403 Forbidden"},
+		"it redirects":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) }, "302 Found"},
+		"it breaks off":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":`) }, "read the answer"},
+		"it says something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<html>`) }, "read the answer"},
+		"it does not end": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"replica":"`)
+			for block := bytes.Repeat([]byte("a"), 1<<20); ; {
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+			}
+		}, "too large"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := verifierServer(t, tc.answer)
+			answer, err := NewUsageClient(UsageClientOptions{TokenFile: tokenFile(t, "s3cret")}).Ask(t.Context(), addressOf(s), at(0))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %+v, %v; want %q", answer, err, tc.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("the token is in the error: %v", err)
+			}
+		})
+	}
+}
+
+func TestUsageClient_VerifiesTheCertificateIfToldBy(t *testing.T) {
+	t.Parallel()
+	s := verifierServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) })
+	other := filepath.Join(t.TempDir(), "empty.crt")
+	if err := os.WriteFile(other, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		options UsageClientOptions
+		want    string // of the error; empty: there is none
+	}{
+		"nobody vouches, and nobody has to":   {UsageClientOptions{ServerName: "verifier.shop.svc"}, ""},
+		"the authority vouches for the name":  {UsageClientOptions{ServerName: "example.com", CAFile: caFile(t, s)}, ""},
+		"the certificate is for another name": {UsageClientOptions{ServerName: "verifier.shop.svc", CAFile: caFile(t, s)}, "not verifier.shop.svc"},
+		"the file has no certificate":         {UsageClientOptions{ServerName: "example.com", CAFile: other}, "--verifier-ca-file"},
+		"there is no such file":               {UsageClientOptions{ServerName: "example.com", CAFile: other + ".not"}, "--verifier-ca-file"},
+		"there is no token":                   {UsageClientOptions{TokenFile: other + ".not"}, "--verifier-token-file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tc.options.TokenFile == "" {
+				tc.options.TokenFile = tokenFile(t, "s3cret")
+			}
+			_, err := NewUsageClient(tc.options).Ask(t.Context(), addressOf(s), at(0))
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
