@@ -46,8 +46,9 @@ type ControlPlane struct {
 	manifests  manifests
 	admin      access
 	manager    access
+	verifier   access
 	controlled *Process // kube-controller-manager
-	managers   []*Manager
+	running    []*Process
 }
 
 // Start starts a control plane and puts on it what the manifests install, except for the pods. It is the caller's to Stop.
@@ -74,7 +75,13 @@ func (c *ControlPlane) ManagerConfig() *rest.Config { return rest.CopyConfig(c.m
 // ManagerKubeconfig is the manager's file.
 func (c *ControlPlane) ManagerKubeconfig() string { return c.manager.kubeconfig }
 
-// Namespace is the manager's own.
+// VerifierConfig reaches the API server as the verifier's ServiceAccount, with the permissions that we ship.
+func (c *ControlPlane) VerifierConfig() *rest.Config { return rest.CopyConfig(c.verifier.config) }
+
+// VerifierKubeconfig is the verifier's file.
+func (c *ControlPlane) VerifierKubeconfig() string { return c.verifier.kubeconfig }
+
+// Namespace is the manager's own, and the verifier's.
 func (c *ControlPlane) Namespace() string { return c.manifests.manager.Namespace }
 
 // Kubectl is the path of kubectl.
@@ -196,15 +203,20 @@ func (c *ControlPlane) installManifests(ctx context.Context, options Options) (e
 	if c.Namespace() == "" {
 		return nil // these manifests have no manager
 	}
-	c.manager, err = c.asServiceAccount(ctx, c.Namespace(), c.manifests.manager.Spec.Template.Spec.ServiceAccountName)
+	if c.manager, err = c.asServiceAccount(ctx, c.Namespace(), c.manifests.manager.Spec.Template.Spec.ServiceAccountName); err != nil {
+		return err
+	}
+	if account := c.manifests.verifier.Spec.Template.Spec.ServiceAccountName; account != "" {
+		c.verifier, err = c.asServiceAccount(ctx, c.Namespace(), account)
+	}
 	return err
 }
 
-// Stop stops all that was started, managers first, and removes its files. Stopping twice is fine.
+// Stop stops all that was started, managers and verifiers first, and removes its files. Stopping twice is fine.
 func (c *ControlPlane) Stop() error {
 	var problems []error
-	for _, m := range c.managers {
-		problems = append(problems, m.Stop(patience))
+	for _, p := range c.running {
+		problems = append(problems, p.Stop(patience))
 	}
 	problems = append(problems, c.StopControllers())
 	if c.env != nil {

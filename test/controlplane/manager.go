@@ -33,16 +33,20 @@ type Manager struct {
 
 // BuildManager builds cmd/manager into bin/manager, as `make build` does, with more flags if given, and returns its path.
 func BuildManager(ctx context.Context, flags ...string) (string, error) {
+	return build(ctx, "manager", flags...)
+}
+
+func build(ctx context.Context, command string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(root, "bin", "manager")
-	args := slices.Concat([]string{"build", "-trimpath", "-ldflags=-s -w"}, flags, []string{"-o", binary, "./cmd/manager"})
+	binary := filepath.Join(root, "bin", command)
+	args := slices.Concat([]string{"build", "-trimpath", "-ldflags=-s -w"}, flags, []string{"-o", binary, "./cmd/" + command})
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./cmd/manager: %w\n%s", err, out)
+		return "", fmt.Errorf("go build ./cmd/%s: %w\n%s", command, err, out)
 	}
 	return binary, nil
 }
@@ -63,7 +67,7 @@ func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions)
 		return nil, err
 	}
 	m := &Manager{Process: process, health: "http://" + health}
-	c.managers = append(c.managers, m)
+	c.running = append(c.running, process)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return m, m.AwaitReady(ctx)

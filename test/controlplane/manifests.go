@@ -34,7 +34,8 @@ type manifests struct {
 	spaces   []*unstructured.Unstructured
 	rest     []*unstructured.Unstructured
 	webhooks []*unstructured.Unstructured
-	manager  appsv1.Deployment // not applied: nothing here runs pods. It tells whose permissions the manager has
+	// Not applied: nothing here runs pods. They tell whose permissions the manager and the verifier have.
+	manager, verifier appsv1.Deployment
 }
 
 // render builds a kustomization with kubectl, as `kubectl apply -k` does.
@@ -85,8 +86,11 @@ func (m *manifests) addDeployment(object *unstructured.Unstructured) error {
 		return err
 	}
 	for _, container := range deployment.Spec.Template.Spec.Containers {
-		if container.Name == "manager" {
+		switch container.Name {
+		case "manager":
 			m.manager = deployment
+		case "verifier":
+			m.verifier = deployment
 		}
 	}
 	return nil

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controlplane
+
+import (
+	"context"
+	"net"
+	"strconv"
+)
+
+// VerifierOptions say how to run a verifier.
+type VerifierOptions struct {
+	// Binary is what BuildVerifier returned.
+	Binary string
+	// Log is the file its output is appended to: verifier.log in Dir unless said.
+	Log string
+	// Flags come last, so that they win.
+	Flags []string
+	// Unready starts it without waiting until it is ready.
+	Unready bool
+}
+
+// Verifier is a running verifier.
+type Verifier struct {
+	*Process
+
+	// GRPC, HTTP, Usage and Probes are the addresses, host:port, of its faces.
+	GRPC, HTTP, Usage, Probes string
+}
+
+// BuildVerifier builds cmd/verifier into bin/verifier, as `make build` does, with more flags if given, and returns its path.
+func BuildVerifier(ctx context.Context, flags ...string) (string, error) {
+	return build(ctx, "verifier", flags...)
+}
+
+// StartVerifier runs a verifier outside the cluster with the permissions it has inside, on ports of 127.0.0.1, and waits
+// until it is ready. Stop of the control plane stops it, if it still runs.
+func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOptions) (*Verifier, error) {
+	v := &Verifier{}
+	for _, address := range []*string{&v.GRPC, &v.HTTP, &v.Usage, &v.Probes} {
+		port, err := FreePort()
+		if err != nil {
+			return nil, err
+		}
+		*address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	if options.Log == "" {
+		options.Log = c.logOf("verifier")
+	}
+	flags := append([]string{
+		"--kubeconfig=" + c.VerifierKubeconfig(), "--grpc-bind-address=" + v.GRPC, "--http-bind-address=" + v.HTTP,
+		"--usage-bind-address=" + v.Usage, "--health-probe-bind-address=" + v.Probes, "--drain-delay=0s",
+	}, options.Flags...)
+	var err error
+	if v.Process, err = StartProcess(options.Log, options.Binary, flags...); err != nil {
+		return nil, err
+	}
+	c.running = append(c.running, v.Process)
+	if options.Unready {
+		return v, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return v, v.AwaitReady(ctx)
+}
+
+// AwaitReady waits until the verifier says that it is ready.
+func (v *Verifier) AwaitReady(ctx context.Context) error {
+	return v.awaitOK(ctx, "http://"+v.Probes+"/readyz")
+}
