@@ -1,0 +1,327 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateways_test
+
+import (
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestGateways tells the same stories to each gateway.
+func TestGateways(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	for _, g := range all {
+		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
+			g.tell(t, g.binary(t, w.plane.Root()))
+			t.Run("a key in a header", func(t *testing.T) { w.inHeader(t, &g) })
+			t.Run("a key in the query, as RD Station has it", func(t *testing.T) { w.inQuery(t, &g) })
+			t.Run("a key and a company in two headers, as Factura Fácil has it", func(t *testing.T) { w.inTwoHeaders(t, &g) })
+			t.Run("a key as Basic credentials, as Maileon has it", func(t *testing.T) { w.asBasic(t, &g) })
+			t.Run("a verifier that can't answer lets nobody in", func(t *testing.T) { w.failsClosed(t, &g) })
+		})
+	}
+}
+
+// with is a request that has a key in the header where keys are looked for first.
+func (w *world) with(name string) asking {
+	return asking{header: http.Header{"X-API-Key": {w.keys[name].material}}}
+}
+
+func (w *world) identityOf(name string, more ...string) map[string]string {
+	k := w.keys[name]
+	identity := map[string]string{"x-apikey-id": k.id, "x-apikey-name": k.name, "x-apikey-account": "bare"}
+	for i := 0; i < len(more); i += 2 {
+		identity[more[i]] = more[i+1]
+	}
+	return identity
+}
+
+// full is the identity of the key that has everything an identity can have.
+func (w *world) full() map[string]string {
+	return w.identityOf("full", "x-apikey-account", "acme", "x-apikey-external-id", company, "x-apikey-scopes", "orders:read")
+}
+
+func (w *world) inHeader(t *testing.T, g *gateway) {
+	f := w.serve(t, g, w.verifier(t, g.verifierFlags...).address)
+	t.Run("a good key passes, and its identity goes on without it", func(t *testing.T) { w.goodKeys(t, f) })
+	t.Run("identity that a client forges is replaced or dropped", func(t *testing.T) { w.forged(t, f) })
+	t.Run("other keys are refused, and their holders told why", func(t *testing.T) { w.badKeys(t, f) })
+	t.Run("a route's scope and account are required", func(t *testing.T) { w.routes(t, f) })
+	t.Run("another way to write a path is no way around a scope", func(t *testing.T) { w.paths(t, f) })
+	t.Run("an address is the client's own", func(t *testing.T) { w.addresses(t, f) })
+}
+
+func (w *world) goodKeys(t *testing.T, f *front) {
+	material := w.keys["full"].material
+	for about, header := range map[string]http.Header{
+		"in X-API-Key":       {"X-API-Key": {material}},
+		"as a Bearer token":  {"Authorization": {"Bearer " + material}},
+		"in a HTTP/2 manner": {"x-api-key": {material}},
+		"in both places":     {"X-API-Key": {material}, "Authorization": {"Bearer " + material}},
+	} {
+		t.Run(about, func(t *testing.T) {
+			s := f.passes(t, asking{method: http.MethodPut, path: "/stock/a%20b?n=1&m=%C3%A1", body: "seven", header: header}, w.full())
+			if places := s.holds(material); len(places) != 0 {
+				t.Errorf("the application sees the key in %v", places)
+			}
+			query, err := url.ParseQuery(strings.TrimPrefix(s.uri, "/stock/a%20b?"))
+			if s.method != http.MethodPut || s.body != "seven" || err != nil || query.Encode() != "m=%C3%A1&n=1" {
+				t.Errorf("the application sees %s %s with body %q", s.method, s.uri, s.body)
+			}
+		})
+	}
+	t.Run("whatever the client's query says of scopes and accounts", func(t *testing.T) {
+		q := w.with("full")
+		q.path = "/stock?scopes=never&account=nobody"
+		if s := f.passes(t, q, w.full()); s.uri != q.path {
+			t.Errorf("the application sees %s", s.uri)
+		}
+	})
+}
+
+func (w *world) forged(t *testing.T, f *front) {
+	names := []string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
+	for about, spell := range map[string]func(string) string{
+		"as they are":           func(name string) string { return name },
+		"in lower case":         strings.ToLower,
+		"with underscores":      func(name string) string { return strings.ReplaceAll(name, "-", "_") },
+		"with one underscore":   func(name string) string { return "X_" + name[2:] },
+		"with a late underline": func(name string) string { return "x-apikey_" + name[len("x-apikey-"):] },
+	} {
+		t.Run(about, func(t *testing.T) {
+			q := w.with("plain")
+			for _, name := range names {
+				q.header[spell(name)] = []string{"forged", "forged again"}
+			}
+			// The account of this key has no external id, and the key no scopes: those are absent.
+			f.passes(t, q, w.identityOf("plain"))
+		})
+	}
+	t.Run("by having them taken off with Connection", func(t *testing.T) {
+		q := w.with("full")
+		q.header["Connection"] = []string{"close, " + strings.Join(names, ", ")}
+		f.passes(t, q, w.full())
+	})
+}
+
+func (w *world) badKeys(t *testing.T, f *front) {
+	unknown := strings.Repeat("x", 60)
+	for about, c := range map[string]struct {
+		keys   []string
+		status int
+		code   string
+	}{
+		"none":               {nil, http.StatusUnauthorized, "MISSING"},
+		"unknown":            {[]string{unknown}, http.StatusUnauthorized, "UNKNOWN"},
+		"two":                {[]string{w.keys["full"].material, w.keys["plain"].material}, http.StatusUnauthorized, "AMBIGUOUS"},
+		"the same one twice": {[]string{w.keys["full"].material, w.keys["full"].material}, http.StatusUnauthorized, "AMBIGUOUS"},
+		"inactive":           {[]string{w.keys["inactive"].material}, http.StatusUnauthorized, "INACTIVE"},
+		"expired":            {[]string{w.keys["expired"].material}, http.StatusUnauthorized, "EXPIRED"},
+		"revoked":            {[]string{w.keys["revoked"].material}, http.StatusUnauthorized, "REVOKED"},
+	} {
+		t.Run(about, func(t *testing.T) {
+			f.refused(t, asking{path: "/stock", header: http.Header{"X-API-Key": c.keys}}, c.status, c.code)
+			f.refused(t, asking{path: "/stock", method: http.MethodPost, body: "seven", header: http.Header{"X-API-Key": c.keys}}, c.status, c.code)
+		})
+	}
+}
+
+func (w *world) routes(t *testing.T, f *front) {
+	orders, acme := w.with("full"), w.with("full")
+	orders.path, acme.path = "/orders/7?scopes=", "/acme/7?account=bare"
+	f.passes(t, orders, w.full())
+	f.passes(t, acme, w.full())
+	orders.header, acme.header = w.with("plain").header, w.with("plain").header
+	f.refused(t, orders, http.StatusForbidden, "SCOPE_MISSING")
+	f.refused(t, acme, http.StatusForbidden, "ACCOUNT_MISMATCH")
+}
+
+func (w *world) paths(t *testing.T, f *front) {
+	for _, path := range []string{
+		"/orders", "//orders/7", "/%6Frders/7", "/./orders/7", "/stock/../orders/7", "/stock/%2e%2e/orders/7", "/%2Forders/7",
+		"/stock%2F..%2Forders/7", "/%2e/orders/7",
+	} {
+		t.Run(path, func(t *testing.T) {
+			q := w.with("plain")
+			q.path = path
+			if a := f.ask(t, q); len(a.seen) != 0 || a.status < 300 || a.status >= 500 {
+				t.Errorf("it was answered %d and reached the application %d times", a.status, len(a.seen))
+			}
+		})
+	}
+}
+
+// addresses come from a loopback network, where a client can choose its own. 127.0.0.1 is the gateway's to the verifier,
+// and that of a load balancer in front of it: the one that is trusted.
+func (w *world) addresses(t *testing.T, f *front) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: client addresses were not tested: only Linux has all of 127.0.0.0/8")
+	}
+	const elsewhere = "127.0.0.2"
+	for about, c := range map[string]struct {
+		from      string
+		forwarded []string
+		allowed   bool
+	}{
+		"from the listed one":                     {from: office, allowed: true},
+		"from another one":                        {from: elsewhere},
+		"from another one that says otherwise":    {from: elsewhere, forwarded: []string{office}},
+		"in two headers":                          {from: elsewhere, forwarded: []string{office, office}},
+		"by naming the load balancer":             {from: elsewhere, forwarded: []string{office + ", 127.0.0.1"}},
+		"through the load balancer":               {from: "127.0.0.1", forwarded: []string{office}, allowed: true},
+		"through it, with a past that is no news": {from: "127.0.0.1", forwarded: []string{elsewhere + ", " + office}, allowed: true},
+		"through it from another one":             {from: "127.0.0.1", forwarded: []string{elsewhere}},
+		"through it from one that says otherwise": {from: "127.0.0.1", forwarded: []string{office + ", " + elsewhere}},
+		"through it in two headers":               {from: "127.0.0.1", forwarded: []string{office, elsewhere}},
+	} {
+		t.Run(about, func(t *testing.T) {
+			q := w.with("near")
+			q.from = c.from
+			if c.forwarded != nil {
+				q.header["X-Forwarded-For"] = c.forwarded
+			}
+			if c.allowed {
+				f.passes(t, q, w.identityOf("near", "x-apikey-account", "acme", "x-apikey-external-id", company))
+			} else {
+				f.refused(t, q, http.StatusForbidden, "IP_NOT_ALLOWED")
+			}
+		})
+	}
+}
+
+func (w *world) inQuery(t *testing.T, g *gateway) {
+	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=query:api_key"}, g.verifierFlags...)...).address)
+	material := w.keys["full"].material
+	for about, path := range map[string]string{
+		"alone":          "/platform/conversions?api_key=" + material,
+		"first":          "/platform/conversions?api_key=" + material + "&event=CONVERSION",
+		"last":           "/platform/conversions?event=CONVERSION&api_key=" + material,
+		"between others": "/platform/conversions?event=CONVERSION&api_key=" + material + "&n=1",
+	} {
+		t.Run(about, func(t *testing.T) {
+			s := f.passes(t, asking{path: path}, w.full())
+			want := []string(nil)
+			if g.keepsQuery { // docs/gateways.md says so
+				want = []string{"the URL"}
+			}
+			if places := s.holds(material); !slices.Equal(places, want) {
+				t.Errorf("the application sees the key in %v, want %v", places, want)
+			}
+			if strings.Contains(path, "event") && !strings.Contains(s.uri, "event=CONVERSION") {
+				t.Errorf("the application does not see the other parameters: %s", s.uri)
+			}
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		f.refused(t, asking{path: "/?api=" + material}, http.StatusUnauthorized, "MISSING")
+	})
+	t.Run("in the header, where no key is looked for", func(t *testing.T) { f.refused(t, w.with("full"), http.StatusUnauthorized, "MISSING") })
+	t.Run("twice, one of them empty", func(t *testing.T) {
+		if a := f.ask(t, asking{path: "/?api_key=&api_key=" + material}); len(a.seen) != 0 && len(a.seen[0].holds(material)) != 0 && !g.keepsQuery {
+			t.Errorf("the application sees the key in %v", a.seen[0].holds(material))
+		}
+	})
+	t.Run("in a URL that a header speaks of", func(t *testing.T) {
+		for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
+			header := http.Header{name: {"/?api_key=" + material}}
+			f.refused(t, asking{from: "127.0.0.2", header: header}, http.StatusUnauthorized, "MISSING")
+		}
+	})
+}
+
+func (w *world) inTwoHeaders(t *testing.T, g *gateway) {
+	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company"}, g.verifierFlags...)
+	f := w.serve(t, g, w.verifier(t, flags...).address, "X-API-Key", "X-FF-API-Key")
+	material := w.keys["full"].material
+	s := f.passes(t, asking{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {company}}}, w.full())
+	if places := s.holds(material); len(places) != 0 {
+		t.Errorf("the application sees the key in %v", places)
+	}
+	if got := s.header.Get("X-FF-Company"); got != company {
+		t.Errorf("the application sees company %q", got)
+	}
+	for about, header := range map[string]http.Header{
+		"another company": {"X-FF-API-Key": {material}, "X-FF-Company": {"00000000-0000-4000-8000-000000000001"}},
+		"no company":      {"X-FF-API-Key": {material}},
+	} {
+		t.Run(about, func(t *testing.T) {
+			f.refused(t, asking{header: header}, http.StatusForbidden, "ACCOUNT_MISMATCH")
+		})
+	}
+	t.Run("no key", func(t *testing.T) {
+		f.refused(t, asking{header: http.Header{"X-FF-Company": {company}}}, http.StatusUnauthorized, "MISSING")
+	})
+}
+
+func (w *world) asBasic(t *testing.T, g *gateway) {
+	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=basic"}, g.verifierFlags...)...).address)
+	material := w.keys["uuid"].material
+	for about, credentials := range map[string]string{"the key alone": material, "the key as user": material + ":"} {
+		t.Run(about, func(t *testing.T) {
+			header := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))}}
+			s := f.passes(t, asking{header: header}, w.identityOf("uuid", "x-apikey-account", "acme", "x-apikey-external-id", company))
+			if places := s.holds(material); len(places) != 0 {
+				t.Errorf("the application sees the key in %v", places)
+			}
+		})
+	}
+	t.Run("a key that nobody has", func(t *testing.T) {
+		header := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("nobody"))}}
+		f.refused(t, asking{header: header}, http.StatusUnauthorized, "UNKNOWN")
+	})
+}
+
+func (w *world) failsClosed(t *testing.T, g *gateway) {
+	t.Run("because it died", func(t *testing.T) {
+		v := w.startVerifier(t, "/readyz", g.verifierFlags...)
+		t.Cleanup(v.Kill)
+		f := w.serve(t, g, v.address)
+		f.passes(t, w.with("full"), w.full())
+		v.Kill()
+		for range 3 {
+			f.closed(t, w.with("full"))
+		}
+	})
+	t.Run("because it hangs", func(t *testing.T) {
+		hole, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = hole.Close() })
+		w.serve(t, g, hole.Addr().String()).closed(t, w.with("full"))
+	})
+	t.Run("because it has not read the keys", func(t *testing.T) {
+		v := w.startVerifier(t, "/healthz", append([]string{"--kubeconfig=" + w.nowhere(t)}, g.verifierFlags...)...)
+		t.Cleanup(v.Kill)
+		f := w.serve(t, g, v.address)
+		f.refused(t, w.with("full"), g.unsynced, "NOT_SYNCED")
+	})
+}
+
+// closed wants a request not to pass, whatever the client is told.
+func (f *front) closed(t *testing.T, q asking) {
+	t.Helper()
+	if a := f.ask(t, q); len(a.seen) != 0 || a.status < 500 {
+		t.Errorf("it was answered %d and reached the application %d times", a.status, len(a.seen))
+	}
+}
+
+// nowhere is the kubeconfig of an API server that is not there.
+func (w *world) nowhere(t *testing.T) string {
+	t.Helper()
+	file := t.TempDir() + "/nowhere.kubeconfig"
+	write(t, file, `{"apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
+"clusters": [{"name": "nowhere", "cluster": {"server": "https://`+freeAddress(t)+`"}}],
+"contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+"users": [{"name": "nobody", "user": {}}]}`)
+	return file
+}

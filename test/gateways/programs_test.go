@@ -1,0 +1,252 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateways_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// verifier is a running cmd/verifier.
+type verifier struct {
+	*controlplane.Process
+
+	// address is where gateways ask it.
+	address string
+}
+
+// verifier is one that runs with these flags. It is there for all tests.
+func (w *world) verifier(t *testing.T, flags ...string) *verifier {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := strings.Join(flags, " ")
+	if w.verifiers[id] == nil {
+		w.verifiers[id] = w.startVerifier(t, "/readyz", flags...)
+	}
+	return w.verifiers[id]
+}
+
+// startVerifier starts a verifier, which believes the gateways of these tests, and waits until its probe answers.
+func (w *world) startVerifier(t *testing.T, probe string, flags ...string) *verifier {
+	t.Helper()
+	health := freeAddress(t)
+	v := &verifier{address: freeAddress(t)}
+	name, err := os.CreateTemp(w.plane.Dir(), "verifier-*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = name.Close()
+	v.Process, err = controlplane.StartProcess(name.Name(), w.binary, append([]string{
+		"--kubeconfig=" + w.plane.Kubeconfig(), "--http-bind-address=" + v.address, "--grpc-bind-address=" + freeAddress(t),
+		"--health-probe-bind-address=" + health, "--usage-bind-address=0", "--trusted-proxy=127.0.0.1/32",
+	}, flags...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = eventually(t.Context(), func() error {
+		if err := v.Err(); err != nil {
+			return err
+		}
+		return answersOK(t.Context(), "http://"+health+probe)
+	})
+	if err != nil {
+		v.Kill()
+		t.Fatalf("start the verifier: %v\n%s", err, controlplane.Tail(v.Log, 2000))
+	}
+	return v
+}
+
+func answersOK(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, response.Status)
+	}
+	return nil
+}
+
+// gateway is how one of them is run with its sample.
+type gateway struct {
+	name string
+	// version and args are its arguments; DIR is where its configuration is.
+	version string
+	args    []string
+	// around are files that the sample is a part of, where it is not the whole configuration.
+	around map[string]string
+	// verifierFlags are those that its sample asks for.
+	verifierFlags []string
+	// keepsQuery says that it can't take a parameter out of a query.
+	keepsQuery bool
+	// unsynced is what it answers while the verifier has not read the keys.
+	unsynced int
+}
+
+var all = []gateway{
+	{
+		name: "nginx", version: "-v", args: []string{"-p", "DIR", "-e", "stderr", "-c", "DIR/nginx.conf"},
+		around:        map[string]string{"nginx.conf": nginxMain},
+		verifierFlags: []string{"--deny-status-only"}, unsynced: http.StatusForbidden,
+	},
+	{name: "haproxy", version: "-v", args: []string{"-db", "-f", "DIR/haproxy.cfg"}, unsynced: http.StatusServiceUnavailable},
+	{
+		name: "caddy", version: "version", args: []string{"run", "--config", "DIR/Caddyfile", "--adapter", "caddyfile"},
+		unsynced: http.StatusServiceUnavailable,
+	},
+	{
+		name: "traefik", version: "version", args: []string{"--configfile=DIR/traefik.yaml"},
+		keepsQuery: true, unsynced: http.StatusServiceUnavailable,
+	},
+}
+
+// nginxMain is what Debian's nginx.conf does around the files of conf.d, with every path of its own.
+const nginxMain = `daemon off;
+pid DIR/nginx.pid;
+error_log stderr;
+events {}
+http {
+    access_log off;
+    client_body_temp_path DIR/body;
+    proxy_temp_path DIR/proxy;
+    fastcgi_temp_path DIR/fastcgi;
+    uwsgi_temp_path DIR/uwsgi;
+    scgi_temp_path DIR/scgi;
+    include DIR/apikeys.conf;
+}
+`
+
+// binary is the gateway's program; the test is skipped where there is none.
+func (g *gateway) binary(t *testing.T, root string) string {
+	t.Helper()
+	program := filepath.Join(root, "bin", "gateways", g.name)
+	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+		t.Skipf("SKIPPED: %s was not tested: there is no %s. Run `make gateways`, which says why", g.name, program)
+	}
+	return program
+}
+
+// tell says which version is tested.
+func (g *gateway) tell(t *testing.T, program string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program, g.version).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", g.name, g.version, err, out)
+	}
+	t.Logf("%s", strings.TrimSpace(string(out)))
+}
+
+// front is a running gateway, between the tests' client and the application.
+type front struct {
+	*gateway
+
+	url         string
+	application *application
+}
+
+// serve runs a gateway with its sample, in which nothing but addresses is changed, and what the test changes besides.
+func (w *world) serve(t *testing.T, g *gateway, verifier string, changes ...string) *front {
+	t.Helper()
+	program, dir, address := g.binary(t, w.plane.Root()), t.TempDir(), freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	f := &front{gateway: g, url: "http://" + address, application: newApplication(t)}
+	g.configure(t, w.plane.Root(), dir, append([]string{
+		"127.0.0.1:8080", verifier, "127.0.0.1:8090", f.application.address(),
+		"0.0.0.0:8000", address, ":8000", ":" + port, "8000", address,
+		"/etc/haproxy/", dir + "/", "/etc/traefik/", dir + "/",
+		// The load balancer that is trusted: where these tests' client is unless it says otherwise.
+		"192.0.2.0/24", "127.0.0.1/32",
+	}, changes...))
+	// Caddy keeps state in these folders, and listens on another port unless it is told where.
+	args := []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "CADDY_ADMIN=127.0.0.1:0", program}
+	for _, arg := range g.args {
+		args = append(args, strings.ReplaceAll(arg, "DIR", dir))
+	}
+	process, err := controlplane.StartProcess(filepath.Join(dir, "log"), "env", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := process.Stop(patience); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("%s said:\n%s", g.name, controlplane.Tail(process.Log, 4000))
+		}
+	})
+	f.awaitListening(t, process, address)
+	return f
+}
+
+// configure renders the sample into a folder.
+func (g *gateway) configure(t *testing.T, root, dir string, changes []string) {
+	t.Helper()
+	samples := filepath.Join(root, "config", "samples", "gateways", g.name)
+	files, err := os.ReadDir(samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	render := strings.NewReplacer(changes...)
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(samples, file.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, file.Name()), render.Replace(string(text)))
+	}
+	for name, text := range g.around {
+		write(t, filepath.Join(dir, name), strings.ReplaceAll(text, "DIR", dir))
+	}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *front) awaitListening(t *testing.T, process *controlplane.Process, address string) {
+	t.Helper()
+	err := eventually(t.Context(), func() error {
+		if err := process.Err(); err != nil {
+			return err
+		}
+		connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			_ = connection.Close()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("start %s: %v", f.name, err)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	port, err := controlplane.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "127.0.0.1:" + strconv.Itoa(port)
+}

@@ -1,0 +1,171 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateways_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// application is what the gateway protects. It remembers what it saw.
+type application struct {
+	server *httptest.Server
+
+	mu   sync.Mutex
+	seen []seen
+}
+
+// seen is a request as the application saw it.
+type seen struct {
+	method, uri, body string
+	header            http.Header
+}
+
+func newApplication(t *testing.T) *application {
+	t.Helper()
+	a := &application{}
+	a.server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.seen = append(a.seen, seen{method: r.Method, uri: r.RequestURI, body: string(body), header: r.Header})
+	}))
+	t.Cleanup(a.server.Close)
+	return a
+}
+
+func (a *application) address() string { return a.server.Listener.Addr().String() }
+
+// take is what it saw since the last time.
+func (a *application) take() []seen {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	taken := a.seen
+	a.seen = nil
+	return taken
+}
+
+// asking is a request that a client sends to the gateway.
+type asking struct {
+	method, path, body string
+	// from is the client's address: 127.0.0.1 unless said, which is also the trusted load balancer's.
+	from   string
+	header http.Header
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	seen   []seen
+}
+
+func (f *front) ask(t *testing.T, q asking) answer {
+	t.Helper()
+	if q.method == "" {
+		q.method = http.MethodGet
+	}
+	if q.path == "" {
+		q.path = "/"
+	}
+	request, err := http.NewRequestWithContext(t.Context(), q.method, f.url+q.path, strings.NewReader(q.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range q.header {
+		request.Header[name] = values // as it is written, which need not be the canonical way
+	}
+	from := &net.TCPAddr{IP: net.ParseIP("127.0.0.1")}
+	if q.from != "" {
+		from.IP = net.ParseIP(q.from)
+	}
+	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: from}).DialContext, DisableKeepAlives: true}
+	response, err := (&http.Client{Transport: transport, Timeout: patience}).Do(request)
+	if err != nil {
+		t.Fatalf("%s %s: %v", q.method, q.path, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{status: response.StatusCode, header: response.Header, body: string(body), seen: f.application.take()}
+}
+
+// passes wants the request to reach the application once, with exactly this identity and without the key.
+func (f *front) passes(t *testing.T, q asking, identity map[string]string) seen {
+	t.Helper()
+	a := f.ask(t, q)
+	if a.status != http.StatusOK || len(a.seen) != 1 {
+		t.Fatalf("it was answered %d and reached the application %d times: %s", a.status, len(a.seen), a.body)
+	}
+	if diff := cmp.Diff(identity, a.seen[0].identity()); diff != "" {
+		t.Errorf("the application sees another identity (-want +got):\n%s", diff)
+	}
+	return a.seen[0]
+}
+
+// refused wants the request not to reach the application, and the client to be told the verifier's words.
+func (f *front) refused(t *testing.T, q asking, status int, code string) {
+	t.Helper()
+	a := f.ask(t, q)
+	if a.status != status || len(a.seen) != 0 {
+		t.Fatalf("it was answered %d and reached the application %d times, want %d and none: %s", a.status, len(a.seen), status, a.body)
+	}
+	var problem struct {
+		Code   string `json:"code"`
+		Status int    `json:"status"`
+	}
+	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if err := json.Unmarshal([]byte(a.body), &problem); err != nil || media != "application/problem+json" || problem.Code != code || problem.Status != status {
+		t.Errorf("the client is told %s %s, want %s", media, a.body, code)
+	}
+	challenges := a.header.Values("WWW-Authenticate")
+	if status == http.StatusUnauthorized && (len(challenges) != 1 || !strings.HasPrefix(challenges[0], "ApiKey realm=")) {
+		t.Errorf("the client is challenged with %q", challenges)
+	}
+	if status != http.StatusUnauthorized && len(challenges) != 0 {
+		t.Errorf("the client is challenged with %q, and has a key already", challenges)
+	}
+}
+
+// identity are the headers that an application may take for the verifier's, in whatever way it reads names.
+func (s seen) identity() map[string]string {
+	found := map[string]string{}
+	for name, values := range s.header {
+		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		if strings.HasPrefix(name, "x-apikey-") {
+			found[name] = strings.Join(values, " and ")
+		}
+	}
+	return found
+}
+
+// holds tells where a key can be read in what the application saw.
+func (s seen) holds(material string) []string {
+	var found []string
+	for _, text := range []string{material, base64.StdEncoding.EncodeToString([]byte(material)), base64.StdEncoding.EncodeToString([]byte(material + ":"))} {
+		for name, values := range s.header {
+			if strings.Contains(strings.Join(values, ","), text) {
+				found = append(found, name)
+			}
+		}
+	}
+	decoded, err := url.QueryUnescape(s.uri)
+	if strings.Contains(s.uri, material) || err == nil && strings.Contains(decoded, material) {
+		found = append(found, "the URL")
+	}
+	return found
+}

@@ -1,0 +1,251 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gateways_test puts real gateways, configured as config/samples/gateways tells users to, in front of the real
+// verifier, with keys that the real manager issued on a real API server. What can be seen from outside is checked: which
+// requests reach the application, what it sees of them, and what a client is told of a refusal.
+package gateways_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+const (
+	// patience is how long anything may take to come about: a busy laptop, not a fast one.
+	patience = 90 * time.Second
+	// interval is how often to look whether it has.
+	interval = 50 * time.Millisecond
+)
+
+// world is what all gateways share: a control plane, a manager, keys in every state, and verifiers.
+type world struct {
+	plane  *controlplane.ControlPlane
+	admin  client.Client
+	binary string // of the verifier
+	keys   map[string]issued
+
+	mu        sync.Mutex
+	verifiers map[string]*verifier
+}
+
+// issued is a key as its holder knows it.
+type issued struct {
+	material, id, name string
+}
+
+// shared is started by the first test that needs it, and stopped after the last.
+var shared struct {
+	sync.Once
+	world *world
+	err   error
+}
+
+func TestMain(m *testing.M) {
+	// The gateways' stories wait more than they work. What the command line says comes after, and wins.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	log.SetLogger(logr.Discard())
+	code := m.Run()
+	if shared.world != nil {
+		if err := shared.world.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the control plane:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// enter starts the world, or skips the test where there is nothing to start.
+func enter(t *testing.T) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: no gateway was tested. Run it without -short")
+	}
+	shared.Do(func() { shared.world, shared.err = startWorld(context.Background()) })
+	if errors.Is(shared.err, controlplane.ErrNoBinaries) {
+		t.Skipf("SKIPPED: no gateway was tested: %v", shared.err)
+	}
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.world
+}
+
+func startWorld(ctx context.Context) (w *world, err error) {
+	w = &world{keys: map[string]issued{}, verifiers: map[string]*verifier{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.stop())
+			w = nil
+		}
+	}()
+	if w.plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
+		return w, err
+	}
+	if w.admin, err = connect(w.plane.Config()); err != nil {
+		return w, err
+	}
+	manager, err := controlplane.BuildManager(ctx)
+	if err != nil {
+		return w, err
+	}
+	if w.binary, err = buildVerifier(ctx, w.plane.Root()); err != nil {
+		return w, err
+	}
+	if _, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: manager}); err != nil {
+		return w, err
+	}
+	return w, w.furnish(ctx)
+}
+
+func (w *world) stop() error {
+	var problems []error
+	for _, v := range w.verifiers {
+		problems = append(problems, v.Stop(patience))
+	}
+	if w.plane != nil {
+		problems = append(problems, w.plane.Stop())
+	}
+	return errors.Join(problems...)
+}
+
+func connect(config *rest.Config) (client.Client, error) {
+	config.QPS = -1
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return client.New(config, client.Options{Scheme: scheme})
+}
+
+// buildVerifier builds cmd/verifier as `make build` does.
+func buildVerifier(ctx context.Context, root string) (string, error) {
+	binary := filepath.Join(root, "bin", "verifier")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./cmd/verifier")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build ./cmd/verifier: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+const (
+	// company is the id of account acme at its provider.
+	company = "7f9c24e8-3b0a-4d56-9a41-58d2c1f0b6e3"
+	// office is the one address that key near works from.
+	office = "127.0.0.3"
+)
+
+// furnish has the manager issue the keys, and puts some of them out of use.
+func (w *world) furnish(ctx context.Context) error {
+	accounts := map[string]v1alpha1.AccountSpec{"acme": {ExternalID: company}, "bare": {}}
+	for name, spec := range accounts {
+		if err := w.admin.Create(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}); err != nil {
+			return err
+		}
+	}
+	specs := map[string]v1alpha1.APIKeySpec{
+		"full":     {Account: "acme", Scopes: []string{"orders:read"}},
+		"near":     {Account: "acme", IPWhitelist: []string{office}},
+		"uuid":     {Account: "acme", Format: &v1alpha1.Format{Type: v1alpha1.FormatUUID}},
+		"plain":    {Account: "bare"},
+		"inactive": {Account: "bare"},
+		"expired":  {Account: "bare"},
+		"revoked":  {Account: "bare"},
+	}
+	for name, spec := range specs {
+		spec.Label = name
+		if err := w.issue(ctx, &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		w.become(ctx, "inactive", v1alpha1.StateInactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive }),
+		w.become(ctx, "revoked", v1alpha1.StateRevoked, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked }),
+		// Today has begun already.
+		w.become(ctx, "expired", v1alpha1.StateExpired, func(s *v1alpha1.APIKeySpec) { s.Expiration = time.Now().UTC().Format(time.DateOnly) }),
+	)
+}
+
+func (w *world) issue(ctx context.Context, k *v1alpha1.APIKey) error {
+	if err := w.admin.Create(ctx, k); err != nil {
+		return err
+	}
+	if err := w.await(ctx, k, v1alpha1.StateActive); err != nil {
+		return err
+	}
+	secret := &corev1.Secret{}
+	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, secret); err != nil {
+		return err
+	}
+	w.keys[k.Name] = issued{material: string(secret.Data[keys.EntryCurrent]), id: k.Status.KeyID, name: k.Namespace + "/" + k.Name}
+	return nil
+}
+
+// become changes a key, and waits until the manager has carried it out.
+func (w *world) become(ctx context.Context, name string, want v1alpha1.ObservedState, change func(*v1alpha1.APIKeySpec)) error {
+	k := &v1alpha1.APIKey{}
+	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: name}, k); err != nil {
+		return err
+	}
+	before := k.DeepCopy()
+	change(&k.Spec)
+	if err := w.admin.Patch(ctx, k, client.MergeFrom(before)); err != nil {
+		return err
+	}
+	return w.await(ctx, k, want)
+}
+
+func (w *world) await(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) error {
+	return eventually(ctx, func() error {
+		if err := w.admin.Get(ctx, client.ObjectKeyFromObject(k), k); err != nil {
+			return err
+		}
+		if k.Status.ObservedGeneration != k.Generation || k.Status.State != want {
+			return fmt.Errorf("APIKey %s is %s, not %s", k.Name, k.Status.State, want)
+		}
+		return nil
+	})
+}
+
+// eventually waits until a check passes, and returns what is wrong if it never does.
+func eventually(ctx context.Context, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("after %s: %w", patience, err)
+		case <-time.After(interval):
+		}
+	}
+}
