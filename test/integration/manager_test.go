@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
@@ -51,6 +52,10 @@ type managerOptions struct {
 	webhookPort int
 	// sabotage says what becomes of its requests.
 	sabotage func(request) fault
+	// verifiers are whom it asks; nil: nobody.
+	verifiers *controllers.Verifiers
+	// clock, unless nil, is what it has for the time.
+	clock clock.PassiveClock
 }
 
 // manager is a manager within this process, wired as cmd/manager wires it, with a cache of its own and the permissions
@@ -67,7 +72,15 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	if o.defaults == nil {
 		o.defaults = &flagDefaults
 	}
+	if o.clock == nil {
+		o.clock = clock.RealClock{}
+	}
 	m := &manager{traffic: &traffic{sabotage: o.sabotage}, registry: prometheus.NewPedanticRegistry()}
+	if o.verifiers != nil {
+		enforcement, err := telemetry.NewEnforcement(m.registry)
+		Expect(err).NotTo(HaveOccurred())
+		o.verifiers.Meter = enforcement
+	}
 	config := plane.ManagerConfig()
 	config.QPS = -1 // as ctrl.GetConfig has it
 	config.Wrap(m.traffic.wrap)
@@ -75,7 +88,8 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	rotator := newRotator(config)
 	mgr := newManager(config, o, rotator)
 	Expect(controllers.Setup(living, mgr, controllers.Options{
-		Clock: clock.RealClock{}, Random: rand.Reader, Defaults: *o.defaults, MaxConcurrentReconciles: concurrency, SkipNameValidation: true,
+		Clock: o.clock, Random: rand.Reader, Defaults: *o.defaults, MaxConcurrentReconciles: concurrency, SkipNameValidation: true,
+		Verifiers: o.verifiers,
 	})).To(Succeed())
 	if o.webhookPort != 0 {
 		Expect(guard.Setup(mgr, clock.RealClock{}, *o.defaults)).To(Succeed())
@@ -100,14 +114,20 @@ func newManager(config *rest.Config, o managerOptions, rotator *certs.Rotator) c
 	GinkgoHelper()
 	scheme, err := controllers.NewScheme()
 	Expect(err).NotTo(HaveOccurred())
+	byObject := map[client.Object]cache.ByObject{
+		&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
+	}
+	if o.verifiers != nil {
+		byObject[&discoveryv1.EndpointSlice{}] = cache.ByObject{Namespaces: map[string]cache.Config{
+			o.verifiers.Service.Namespace: {LabelSelector: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: o.verifiers.Service.Name})},
+		}}
+	}
 	warm := true
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
-			},
+			ByObject:         byObject,
 		},
 		Controller: ctrlconfig.Controller{EnableWarmup: &warm},
 		Metrics:    metricsserver.Options{BindAddress: "0"},

@@ -1,0 +1,320 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/controllers"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	verifierAudience = "apikey-verifier"
+	verifierPort     = "usage"
+	usagePath        = "/v1/usage"
+)
+
+var _ = Describe("What verifiers say", func() {
+	var (
+		f     *fleet
+		clock *movedClock
+		m     *manager
+		k     *v1alpha1.APIKey
+	)
+	BeforeEach(func(ctx SpecContext) {
+		f, clock = newFleet(ctx, "192.0.2.1", "192.0.2.2"), &movedClock{}
+		m = startManager(ctx, managerOptions{clock: clock, verifiers: f.verifiers(ctx)})
+		k = newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+	})
+
+	It("tells people when a key was last used, at most every five minutes and never backwards", func(ctx SpecContext) {
+		first, second := f.replicas["192.0.2.1"], f.replicas["192.0.2.2"]
+		now := time.Now().UTC().Truncate(time.Minute)
+		lastUsed := func() time.Time {
+			read(ctx, k)
+			if k.Status.LastUsedTime == nil {
+				return time.Time{}
+			}
+			Expect(credential(k, v1alpha1.RoleCurrent).LastUsedTime.Time).To(Equal(k.Status.LastUsedTime.Time))
+			return k.Status.LastUsedTime.UTC()
+		}
+		Expect(lastUsed()).To(BeZero())
+		By("using it for the first time")
+		first.use(k, now.Add(-8*time.Minute))
+		Eventually(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
+		By("using it again, within five minutes")
+		second.use(k, now.Add(-4*time.Minute))
+		Consistently(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
+		By("letting the replica die that knows, before it is written")
+		second.die(true)
+		clock.forward(5 * time.Minute)
+		Eventually(lastUsed).WithContext(ctx).Should(Equal(now.Add(-4 * time.Minute)))
+		By("letting it come back, and know nothing")
+		second.forget()
+		second.die(false)
+		clock.forward(5 * time.Minute)
+		Consistently(lastUsed).WithContext(ctx).Should(Equal(now.Add(-4 * time.Minute)))
+		By("using it once more, by a clock that is ahead")
+		second.use(k, now.Add(1000*time.Hour))
+		clock.forward(5 * time.Minute)
+		Eventually(lastUsed).WithContext(ctx).Should(BeTemporally(">", now))
+		Expect(lastUsed()).To(BeTemporally("<=", clock.Now()))
+
+		chronicle.sync(ctx)
+		Expect(turns(k, func(k *v1alpha1.APIKey) time.Time { return k.Status.LastUsedTime.UTC() }, func(k *v1alpha1.APIKey) bool { return k.Status.LastUsedTime != nil })).
+			To(Equal([]time.Time{now.Add(-8 * time.Minute), now.Add(-4 * time.Minute), lastUsed()}), "each was written once")
+	})
+
+	It("tells when every verifier refuses a key that is switched off", func(ctx SpecContext) {
+		first, second := f.replicas["192.0.2.1"], f.replicas["192.0.2.2"]
+		enforced := func() string { read(ctx, k); return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }
+		catchUp := func(list ...*verifier) {
+			read(ctx, k)
+			for _, v := range list {
+				v.enforce(k.ResourceVersion)
+			}
+		}
+		catchUp(first, second)
+		Consistently(enforced).WithContext(ctx).Should(BeEmpty())
+		change(ctx, k, state(v1alpha1.KeyStateInactive))
+		become(ctx, v1alpha1.StateInactive, k)
+		Eventually(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
+		By("letting one of two catch up")
+		catchUp(first)
+		Consistently(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionEnforced)).To(ContainSubstring("yet to hear"))
+		By("letting the other one catch up")
+		catchUp(second)
+		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
+		By("changing something else")
+		change(ctx, k, label("off"))
+		become(ctx, v1alpha1.StateInactive, k)
+		Consistently(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
+		observed := func() int64 {
+			read(ctx, k)
+			return meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced).ObservedGeneration
+		}
+		Expect(observed()).To(BeNumerically("<", k.Generation))
+		catchUp(first, second)
+		Eventually(observed).WithContext(ctx).Should(Equal(k.Generation))
+		By("using it again")
+		change(ctx, k, state(v1alpha1.KeyStateActive))
+		become(ctx, v1alpha1.StateActive, k)
+		Expect(enforced()).To(BeEmpty())
+		By("revoking it while one can't be reached")
+		second.die(true)
+		change(ctx, k, state(v1alpha1.KeyStateRevoked))
+		become(ctx, v1alpha1.StateRevoked, k)
+		catchUp(first)
+		Eventually(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
+		Eventually(func() string { enforced(); return message(k.Status.Conditions, v1alpha1.ConditionEnforced) }).
+			WithContext(ctx).Should(ContainSubstring("can't reach"))
+		By("taking its endpoint away")
+		f.serve(ctx, "192.0.2.1")
+		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
+		By("bringing it back as it was")
+		f.serve(ctx, "192.0.2.1", "192.0.2.2")
+		Consistently(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
+
+		chronicle.sync(ctx)
+		Expect(turns(k, func(k *v1alpha1.APIKey) string { return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }, func(*v1alpha1.APIKey) bool { return true })).
+			To(Equal([]string{"", "False/Enforcing", "True/Enforced", "", "False/Enforcing", "True/Enforced"}), "it does not flap")
+		Expect(m.measured()).To(Equal(uint64(2)), "each time it was switched off while it was in use was measured, once")
+	})
+})
+
+// turns are the values that something of a key took on, each when it changed, as the watch told.
+func turns[T comparable](k *v1alpha1.APIKey, of func(*v1alpha1.APIKey) T, has func(*v1alpha1.APIKey) bool) []T {
+	var list []T
+	for _, e := range chronicle.of(kindKey, k.UID) {
+		if key := e.object.(*v1alpha1.APIKey); has(key) {
+			list = append(list, of(key))
+		}
+	}
+	return slices.Compact(list)
+}
+
+// measured is how often the manager measured how long verifiers took to refuse a key.
+func (m *manager) measured() uint64 {
+	GinkgoHelper()
+	families, err := m.registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		if family.GetName() == "apikey_manager_enforcement_seconds" {
+			return family.GetMetric()[0].GetHistogram().GetSampleCount()
+		}
+	}
+	Fail("nothing measures")
+	return 0
+}
+
+// movedClock is the time, moved forward.
+type movedClock struct {
+	mu sync.Mutex
+	by time.Duration
+}
+
+func (c *movedClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.by)
+}
+
+func (c *movedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+func (c *movedClock) forward(by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.by += by
+}
+
+// fleet are verifiers on this machine. The API server takes no loopback address for an endpoint's, so that each has
+// another one there.
+type fleet struct {
+	service  types.NamespacedName
+	replicas map[string]*verifier
+	client   *controllers.UsageClient
+}
+
+// verifier is a replica that says what it is told to, to whom may ask.
+type verifier struct {
+	server *httptest.Server
+	mu     sync.Mutex
+	dead   bool
+	report keys.UsageReport
+}
+
+func newFleet(ctx context.Context, addresses ...string) *fleet {
+	GinkgoHelper()
+	f := &fleet{service: types.NamespacedName{Namespace: plane.Namespace(), Name: fresh("verifier")}, replicas: map[string]*verifier{}}
+	for _, address := range addresses {
+		v := &verifier{report: keys.UsageReport{Replica: address, Synced: true, KeysVersion: "1"}}
+		v.server = httptest.NewTLSServer(v)
+		DeferCleanup(v.server.Close)
+		f.replicas[address] = v
+	}
+	slice := f.slice(addresses)
+	create(ctx, slice)
+	DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, slice)).To(Succeed()) })
+	return f
+}
+
+func (f *fleet) slice(addresses []string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: f.service.Namespace, Name: f.service.Name, Labels: map[string]string{discoveryv1.LabelServiceName: f.service.Name},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: new(verifierPort), Port: new(int32(8443))}},
+	}
+	for _, address := range addresses {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}})
+	}
+	return s
+}
+
+// serve says which replicas the Service has.
+func (f *fleet) serve(ctx context.Context, addresses ...string) {
+	GinkgoHelper()
+	s := f.slice(nil)
+	read(ctx, s)
+	s.Endpoints = f.slice(addresses).Endpoints
+	Expect(admin.Update(ctx, s)).To(Succeed())
+}
+
+// verifiers are how the manager asks: with the token that the kubelet would give it.
+func (f *fleet) verifiers(ctx context.Context) *controllers.Verifiers {
+	GinkgoHelper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: plane.Namespace(), Name: "apikey-manager"}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{verifierAudience}}}
+	Expect(admin.SubResource("token").Create(ctx, account, request)).To(Succeed())
+	file := filepath.Join(GinkgoT().TempDir(), "token")
+	Expect(os.WriteFile(file, []byte(request.Status.Token), 0o600)).To(Succeed())
+	f.client = controllers.NewUsageClient(controllers.UsageClientOptions{TokenFile: file})
+	return &controllers.Verifiers{Service: f.service, Port: verifierPort, Asker: f, Every: 100 * time.Millisecond}
+}
+
+// Ask implements controllers.Asker.
+func (f *fleet) Ask(ctx context.Context, address string, since time.Time) (controllers.Answer, error) {
+	host, _, _ := strings.Cut(address, ":")
+	return f.client.Ask(ctx, strings.TrimPrefix(f.replicas[host].server.URL, "https://"), since)
+}
+
+// ServeHTTP answers whom the API server authenticates for verifiers and authorizes.
+func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.dead {
+		panic(http.ErrAbortHandler)
+	}
+	if !mayAsk(r) {
+		http.Error(w, "forbidden", http.StatusForbidden)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(v.report)
+}
+
+// mayAsk is whether the API server knows the token as one for verifiers, of somebody who may get the path.
+func mayAsk(r *http.Request) bool {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{verifierAudience}}}
+	if admin.Create(r.Context(), review) != nil || !review.Status.Authenticated {
+		return false
+	}
+	access := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: review.Status.User.Username, Groups: review.Status.User.Groups,
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: r.URL.Path, Verb: strings.ToLower(r.Method)},
+	}}
+	return r.URL.Path == usagePath && admin.Create(r.Context(), access) == nil && access.Status.Allowed
+}
+
+func (v *verifier) use(k *v1alpha1.APIKey, last time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Keys = []keys.KeyUsage{{
+		Namespace: k.Namespace, Name: k.Name, UID: string(k.UID),
+		Credentials: []keys.CredentialUsage{{ID: k.Status.KeyID, LastUsed: &last, Counts: map[string]uint64{"VALID": 1}}},
+	}}
+}
+
+func (v *verifier) enforce(version string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.KeysVersion = version
+}
+
+func (v *verifier) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Keys = nil
+}
+
+func (v *verifier) die(dead bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.dead = dead
+}
