@@ -14,10 +14,11 @@ ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
-    go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /manager ./cmd/manager
+    go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/ ./cmd/manager ./cmd/verifier
 
+# One image for both: the verifier's Deployment says command: [/verifier].
 FROM gcr.io/distroless/static:nonroot
-COPY --from=build /manager /manager
+COPY --from=build /out/manager /out/verifier /
 # As a number, so that runAsNonRoot can be checked.
 USER 65532:65532
 ENTRYPOINT ["/manager"]

@@ -151,8 +151,8 @@ vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities. Asks the Go vulnera
 ##@ Build
 
 .PHONY: build
-build: ## Build bin/manager.
-	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/manager ./cmd/manager
+build: ## Build bin/manager and bin/verifier.
+	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/manager ./cmd/verifier
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
@@ -218,4 +218,4 @@ $(TOOLS): go.tools.mod
 
 .PHONY: clean
 clean: ## Remove what was built, but not the control plane and the gateways, which take minutes.
-	@rm -rf dist bin/manager bin/cover.* $(TOOLS)
+	@rm -rf dist bin/manager bin/verifier bin/cover.* $(TOOLS)

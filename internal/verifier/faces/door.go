@@ -85,18 +85,18 @@ type visit struct {
 
 // check gives the verdict on a request.
 func (d *Door) check(v *visit) verifier.Verdict {
+	start := d.Clock.Now()
 	q := verifier.Question{Scopes: v.needs.scopes, Account: v.needs.account}
 	q.Key, q.Found = d.Finder.Find(v.request)
 	q.Client = d.Clients.Find(v.peer, v.request.Header("X-Forwarded-For", "x-forwarded-for"))
 	if d.accountHeader != "" {
 		q.Claim = verifier.Claim{Required: true, Account: single(v.request.Header(d.accountHeader, d.accountHeaderLower))}
 	}
-	return d.decide(v, &q)
+	return d.decide(v, &q, start)
 }
 
-// decide answers a question, and tells those who watch.
-func (d *Door) decide(v *visit, q *verifier.Question) verifier.Verdict {
-	start := d.Clock.Now()
+// decide answers a question that came at a time, and tells those who watch.
+func (d *Door) decide(v *visit, q *verifier.Question, start time.Time) verifier.Verdict {
 	verdict := d.Index.Decide(q, start)
 	took := d.Clock.Since(start)
 	for _, observe := range d.Observers {

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
 // authzPath is where gateways ask. Gateways that put the client's path behind it may do so.
@@ -42,8 +44,8 @@ func (d *Door) authorize(w http.ResponseWriter, r *http.Request) {
 	})
 	h := w.Header()
 	h["Cache-Control"] = noStore
-	if identity := verdict.Key(); verdict.Code.HTTP() == http.StatusOK && identity != nil {
-		values := identityValues(identity)
+	if verdict.Code == verifier.Valid {
+		values := identityValues(verdict.Key())
 		for i, name := range identityHeaders {
 			if values[i] != "" {
 				h[name] = values[i : i+1 : i+1]

@@ -1,0 +1,155 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+)
+
+// options are the flags.
+type options struct {
+	server faces.ServerOptions
+
+	sources        []string
+	trusted        []string
+	accountHeader  string
+	realm          string
+	denyStatusOnly bool
+
+	auditSample    float64
+	accountMetrics bool
+	accountLimit   int
+
+	replica string
+	traces  bool
+
+	log zap.Options
+}
+
+func newCommand() *cobra.Command {
+	o := options{replica: envOr("POD_NAME", hostname()), traces: tracesWanted(os.Environ())}
+	cmd := &cobra.Command{
+		Use:   "verifier",
+		Short: "Say which requests carry a good API key",
+		Long: "verifier answers gateways and applications that ask whether a request's API key is good: Envoy over gRPC (ext_authz),\n" +
+			"other gateways over HTTP (/authz), applications with JSON (/v1/verify). It knows the keys of the whole cluster by their\n" +
+			"digests, and goes on from memory while the API server is away. It sends traces if an OTEL_EXPORTER_OTLP_... variable is set.",
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PreRunE:       func(*cobra.Command, []string) error { return o.validate() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+			config, err := ctrl.GetConfig() // reads --kubeconfig
+			if err != nil {
+				return fmt.Errorf("find the cluster: %w", err)
+			}
+			return run(cmd.Context(), config, o)
+		},
+	}
+	o.bind(cmd.Flags())
+	return cmd
+}
+
+func (o *options) bind(f *pflag.FlagSet) {
+	const defaultDrain, defaultShutdown = 5 * time.Second, 10 * time.Second
+	f.StringVar(&o.server.GRPCAddress, "grpc-bind-address", ":9001", "`address` where Envoy asks; 0 turns it off")
+	f.StringVar(&o.server.HTTPAddress, "http-bind-address", ":8080", "`address` where other gateways and applications ask; 0 turns it off")
+	f.StringVar(&o.server.UsageAddress, "usage-bind-address", ":8443", "`address` of /v1/usage and /metrics, over TLS, for callers the API server authenticates and authorizes; 0 turns it off")
+	f.StringVar(&o.server.ProbeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 turns it off")
+
+	f.StringArrayVar(&o.sources, "key-source", verifier.DefaultSources, "`place` of the key: header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic; repeatable. Two different keys in a request are refused")
+	f.StringArrayVar(&o.trusted, "trusted-proxy", nil, "`network` or address of proxies whose X-Forwarded-For is believed; repeatable")
+	f.StringVar(&o.accountHeader, "account-header", "", "request `header` that must name the key's account, such as X-FF-Company")
+	f.StringVar(&o.realm, "realm", "apikey-manager", "what WWW-Authenticate says that keys are for")
+	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false, "refuse with 401 and 403 alone, for gateways that make 500 of anything else, such as nginx")
+
+	f.Float64Var(&o.auditSample, "audit-sample", 0, "which share of those who were let in gets an audit line, from 0 to 1; those who were not always do")
+	f.BoolVar(&o.accountMetrics, "account-metrics", false, "count verdicts by account as well")
+	f.IntVar(&o.accountLimit, "account-metrics-limit", 1000, "how many accounts are counted; the rest are counted together, as the account with an empty name")
+
+	f.StringVar(&o.server.TLS.Cert, "tls-cert-file", "", "`file` with the server's certificate, read again when it changes; without it the faces speak without TLS")
+	f.StringVar(&o.server.TLS.Key, "tls-key-file", "", "`file` with the key of the server's certificate")
+	f.StringVar(&o.server.TLS.ClientCA, "tls-client-ca-file", "", "`file` with the certificates that must vouch for whoever asks, read again for each connection")
+	f.DurationVar(&o.server.DrainDelay, "drain-delay", defaultDrain, "how long to go on serving, unready, when told to end")
+	f.DurationVar(&o.server.ShutdownTimeout, "shutdown-timeout", defaultShutdown, "how long to wait after that for answers under way")
+
+	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
+	o.log.BindFlags(zapFlags)
+	f.AddGoFlagSet(zapFlags)
+	f.AddGoFlag(flag.CommandLine.Lookup("kubeconfig"))
+}
+
+func (o *options) validate() error {
+	if _, err := verifier.NewFinder(o.sources); err != nil {
+		return fmt.Errorf("--key-source: %w", err)
+	}
+	if _, err := verifier.NewClients(o.trusted); err != nil {
+		return fmt.Errorf("--trusted-proxy: %w", err)
+	}
+	switch t := o.server.TLS; {
+	case (t.Cert == "") != (t.Key == ""):
+		return errors.New("--tls-cert-file and --tls-key-file: give both or none")
+	case t.ClientCA != "" && t.Cert == "":
+		return errors.New("--tls-client-ca-file: give --tls-cert-file and --tls-key-file as well, or leave it out")
+	case o.auditSample < 0 || o.auditSample > 1:
+		return fmt.Errorf("--audit-sample is %v: give a share from 0 to 1", o.auditSample)
+	case o.accountLimit < 1:
+		return fmt.Errorf("--account-metrics-limit is %d: give at least 1, or leave --account-metrics out", o.accountLimit)
+	case o.accountHeader != "" && !headerName.MatchString(o.accountHeader):
+		return fmt.Errorf("--account-header is %q: give a header's name, such as X-FF-Company", o.accountHeader)
+	case !realm.MatchString(o.realm):
+		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
+	case o.server.DrainDelay < 0:
+		return fmt.Errorf("--drain-delay is %s: give 0s or longer", o.server.DrainDelay)
+	case o.server.ShutdownTimeout <= 0:
+		return fmt.Errorf("--shutdown-timeout is %s: give a second or more", o.server.ShutdownTimeout)
+	}
+	return nil
+}
+
+var (
+	headerName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
+	realm      = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
+)
+
+// tracesWanted is whether the environment says where to send traces.
+func tracesWanted(environment []string) bool {
+	for _, entry := range environment {
+		if name, value, _ := strings.Cut(entry, "="); value != "" && (name == "OTEL_EXPORTER_OTLP_ENDPOINT" || name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
+			return true
+		}
+	}
+	return false
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "verifier"
+	}
+	return name
+}
+
+func envOr(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}

@@ -1,0 +1,291 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+// ServerOptions say where and how the faces are served.
+type ServerOptions struct {
+	// GRPCAddress, HTTPAddress and ProbeAddress are where to listen for Envoy, for other gateways and applications, and for
+	// the kubelet. UsageAddress is where to listen for the manager and for those who scrape metrics. "0" turns one off.
+	GRPCAddress, HTTPAddress, ProbeAddress, UsageAddress string
+	TLS                                                  TLSFiles
+	// Usage is what is served on UsageAddress.
+	Usage http.Handler
+	// DrainDelay is how long to go on serving after the process was told to end: gateways have to hear of it first.
+	DrainDelay time.Duration
+	// ShutdownTimeout bounds the wait for answers under way after that.
+	ShutdownTimeout time.Duration
+	// WrapHTTP puts something around the HTTP faces, and GRPC are further options of the gRPC server: traces. Nil: none.
+	WrapHTTP func(http.Handler) http.Handler
+	GRPC     []grpc.ServerOption
+}
+
+// Server serves the faces.
+type Server struct {
+	options      ServerOptions
+	door         *Door
+	certificates *certificates
+	health       *health.Server
+	grpc         *grpc.Server
+	listeners    []*listener
+	draining     atomic.Bool
+}
+
+// listener is an address and who serves it.
+type listener struct {
+	flag, address string
+	net.Listener
+	serve func(net.Listener) error
+	// stop ends serving when answers under way were given, or the context ended.
+	stop func(context.Context) error
+}
+
+// NewServer returns a server that listens already, so that its addresses are known; nobody is answered before Run.
+func NewServer(ctx context.Context, door *Door, o ServerOptions) (*Server, error) {
+	certs, err := newCertificates(o.TLS)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{options: o, door: door, certificates: certs, health: health.NewServer()}
+	if err := s.addAll(); err != nil {
+		return nil, err
+	}
+	for _, l := range s.listeners {
+		var config net.ListenConfig
+		if l.Listener, err = config.Listen(ctx, "tcp", l.address); err != nil {
+			s.close()
+			return nil, fmt.Errorf("--%s: %w", l.flag, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) close() {
+	for _, l := range s.listeners {
+		if l.Listener != nil {
+			_ = l.Close() // nobody was answered on it
+		}
+	}
+}
+
+func (s *Server) addAll() error {
+	s.addGRPC()
+	s.addHTTP("http-bind-address", s.options.HTTPAddress, s.faces(), s.certificates.faces("h2", "http/1.1"))
+	s.addHTTP("health-probe-bind-address", s.options.ProbeAddress, s.probes(), nil)
+	if s.options.Usage == nil {
+		return nil
+	}
+	config, err := s.certificates.usage("apikey-verifier")
+	s.addHTTP("usage-bind-address", s.options.UsageAddress, s.options.Usage, config)
+	return err
+}
+
+const off = "0"
+
+// What one client may take of the server.
+const (
+	maxMessage     = 1 << 20 // of gRPC: the headers of a request, and what else Envoy is told to send
+	maxHeader      = 128 << 10
+	maxStreams     = 1000
+	headerTimeout  = 5 * time.Second
+	requestTimeout = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	shortestPing   = 10 * time.Second
+)
+
+func (s *Server) addGRPC() {
+	if s.options.GRPCAddress == off {
+		return
+	}
+	options := append([]grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleTimeout, Timeout: requestTimeout}),
+	}, s.options.GRPC...)
+	if config := s.certificates.faces("h2"); config != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(config)))
+	}
+	s.grpc = grpc.NewServer(options...)
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	s.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
+	s.listeners = append(s.listeners, &listener{
+		flag: "grpc-bind-address", address: s.options.GRPCAddress, serve: s.grpc.Serve, stop: s.stopGRPC,
+	})
+}
+
+func (s *Server) stopGRPC(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-done
+		return ctx.Err()
+	}
+}
+
+func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls.Config) {
+	if address == off {
+		return
+	}
+	server := &http.Server{
+		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
+		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout,
+	}
+	l := &listener{flag: flag, address: address, serve: server.Serve, stop: func(ctx context.Context) error {
+		return errors.Join(server.Shutdown(ctx), server.Close())
+	}}
+	if config != nil {
+		l.serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	s.listeners = append(s.listeners, l)
+}
+
+// faces are those over HTTP. What looks like an odd path is a client's, and is not tidied up.
+func (s *Server) faces() http.Handler {
+	authz, verify, explain := s.door.Authz(), s.door.Verify(), s.door.Explain()
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case path == authzPath || len(path) > len(authzPath) && path[:len(authzPath)+1] == authzPath+"/":
+			authz.ServeHTTP(w, r)
+		case path == verifyPath:
+			verify.ServeHTTP(w, r)
+		case path == explainPath:
+			explain.ServeHTTP(w, r)
+		default:
+			problem{Status: http.StatusNotFound, Detail: "there is " + authzPath + ", " + verifyPath + " and " + explainPath}.write(w)
+		}
+	}))
+	if s.options.WrapHTTP != nil {
+		return s.options.WrapHTTP(handler)
+	}
+	return handler
+}
+
+func (s *Server) probes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch {
+		case s.draining.Load():
+			http.Error(w, "draining", http.StatusServiceUnavailable)
+		case !s.door.Index.Complete():
+			http.Error(w, "the keys are not known yet", http.StatusServiceUnavailable)
+		default:
+			_, _ = w.Write([]byte("ok\n"))
+		}
+	})
+	return mux
+}
+
+// setHealth is what gRPC health says of the server as a whole, and of each service.
+func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
+	s.health.SetServingStatus("", status)
+	for name := range s.grpc.GetServiceInfo() {
+		s.health.SetServingStatus(name, status)
+	}
+}
+
+// Run serves until the context ends, and then for as long as gateways need to hear of it.
+func (s *Server) Run(ctx context.Context) error {
+	living, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, living := errgroup.WithContext(living)
+	group.Go(func() error { return s.certificates.run(living) })
+	for _, l := range s.listeners {
+		group.Go(func() error {
+			if err := l.serve(l.Listener); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
+				return fmt.Errorf("--%s: %w", l.flag, err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		defer end()
+		s.announce(ctx, living)
+		return s.drain(living)
+	})
+	return group.Wait()
+}
+
+// announce tells when verdicts begin, and returns when the server is to end.
+func (s *Server) announce(ctx, living context.Context) {
+	const glance = 20 * time.Millisecond
+	ticker := time.NewTicker(glance)
+	defer ticker.Stop()
+	for ready := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-living.Done():
+			return
+		case <-ticker.C:
+			if !ready && s.door.Index.Complete() && s.grpc != nil {
+				s.setHealth(healthv1.HealthCheckResponse_SERVING)
+			}
+			if ready = s.door.Index.Complete(); ready {
+				ticker.Stop()
+			}
+		}
+	}
+}
+
+// drain says that the server is to end, goes on serving for a while, and ends.
+func (s *Server) drain(living context.Context) error {
+	s.draining.Store(true)
+	s.health.Shutdown()
+	wait(living, s.options.DrainDelay)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(living), s.options.ShutdownTimeout)
+	defer cancel()
+	var group errgroup.Group
+	for _, l := range s.listeners {
+		group.Go(func() error {
+			if err := l.stop(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("--%s: %w", l.flag, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
+}
+
+// Address is where a face can be reached, by its flag's name; nil: it is off.
+func (s *Server) Address(flag string) net.Addr {
+	for _, l := range s.listeners {
+		if l.flag == flag {
+			return l.Addr()
+		}
+	}
+	return nil
+}
