@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
@@ -193,7 +194,7 @@ func (w *world) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 			t.Logf("%s said:\n%s", g.name, controlplane.Tail(process.Log, 4000))
 		}
 	})
-	f.awaitListening(t, process, address)
+	f.awaitRoutes(t, process)
 	return f
 }
 
@@ -225,17 +226,30 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-func (f *front) awaitListening(t *testing.T, process *controlplane.Process, address string) {
+// awaitRoutes waits until a request is answered, or kept waiting, by a route: Traefik listens before it has any.
+func (f *front) awaitRoutes(t *testing.T, process *controlplane.Process) {
 	t.Helper()
+	impatient := http.Client{Timeout: time.Second}
 	err := eventually(t.Context(), func() error {
 		if err := process.Err(); err != nil {
 			return err
 		}
-		connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
-		if err == nil {
-			_ = connection.Close()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url, http.NoBody)
+		if err != nil {
+			return err
 		}
-		return err
+		response, err := impatient.Do(request)
+		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { _ = response.Body.Close() }()
+		if response.StatusCode == http.StatusNotFound {
+			return errors.New("it has no routes yet")
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatalf("start %s: %v", f.name, err)
