@@ -97,8 +97,7 @@ func (r *UsageReconciler) sliceHandler() handler.EventHandler {
 }
 
 // pollEnforcement asks verifiers what they enforce, as long as keys wait for them.
-func (r *UsageReconciler) pollEnforcement(ctx context.Context) error {
-	r.takeOver()
+func (r *UsageReconciler) pollEnforcement(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	kicked, pause := r.kicked, shortestPause
@@ -111,7 +110,7 @@ func (r *UsageReconciler) pollEnforcement(ctx context.Context) error {
 		case <-timer.C:
 			kicked = r.kicked
 		case <-ctx.Done():
-			return nil
+			return
 		}
 		changed, underway, err := r.enforce(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -123,15 +122,6 @@ func (r *UsageReconciler) pollEnforcement(ctx context.Context) error {
 			timer.Reset(pause)
 			pause = min(2*pause, longestPause)
 		}
-	}
-}
-
-// takeOver measures nothing of what happened before: another manager may have led then.
-func (r *UsageReconciler) takeOver() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, w := range r.waits {
-		w.measured = false
 	}
 }
 

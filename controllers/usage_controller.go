@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -120,10 +121,27 @@ func (r *UsageReconciler) setup(mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	for _, loop := range []manager.RunnableFunc{r.pollUsage, r.pollEnforcement} { // on the leader alone
-		if err := mgr.Add(loop); err != nil {
-			return err
-		}
-	}
+	return mgr.Add(manager.RunnableFunc(r.lead))
+}
+
+// lead asks verifiers for as long as this manager leads.
+func (r *UsageReconciler) lead(ctx context.Context) error {
+	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("verifiers"))
+	r.takeOver()
+	var loops sync.WaitGroup
+	loops.Go(func() { r.pollUsage(ctx) })
+	loops.Go(func() { r.pollEnforcement(ctx) })
+	loops.Wait()
 	return nil
+}
+
+// takeOver begins anew: another manager may have led until a moment ago. It may have written uses, and what it saw is not
+// ours to measure.
+func (r *UsageReconciler) takeOver() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ledger = keys.NewLedger(r.Clock.Now())
+	for _, w := range r.waits {
+		w.measured = false
+	}
 }

@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -23,7 +24,7 @@ const (
 )
 
 // pollUsage asks for the uses of keys from time to time.
-func (r *UsageReconciler) pollUsage(ctx context.Context) error {
+func (r *UsageReconciler) pollUsage(ctx context.Context) {
 	ticker := time.NewTicker(r.Verifiers.Every)
 	defer ticker.Stop()
 	asked := map[string]time.Time{}
@@ -36,7 +37,7 @@ func (r *UsageReconciler) pollUsage(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
@@ -65,9 +66,7 @@ func (r *UsageReconciler) collectUsage(ctx context.Context, asked map[string]tim
 		reports = append(reports, one.answer.UsageReport)
 	}
 	clear(asked)
-	for address, t := range answered {
-		asked[address] = t
-	}
+	maps.Copy(asked, answered)
 	return r.dueUses(ctx, now, reports), nil
 }
 

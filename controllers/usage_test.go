@@ -126,6 +126,25 @@ func TestUsage_WritesAtMostEveryFiveMinutes(t *testing.T) {
 	}
 }
 
+func TestUsage_ANewLeaderDoesNotWriteWhatTheOneBeforeHasJustWritten(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	next := &usage{UsageReconciler: newUsageReconciler(u.w.cached(), u.w.clock, u.f.verifiers()), w: u.w, f: u.f, asked: map[string]time.Time{}}
+	u.w.clock.SetTime(at(time.Hour))
+	u.use("10.0.0.1:8443", "web", at(time.Hour))
+	u.poll()
+	u.w.clock.SetTime(at(time.Hour + time.Minute))
+	u.use("10.0.0.1:8443", "web", at(time.Hour+time.Minute))
+	next.takeOver()
+	if names := next.poll(); len(names) > 0 {
+		t.Errorf("wrote %v again after a minute", names)
+	}
+	u.w.clock.SetTime(at(time.Hour + 6*time.Minute))
+	if next.poll(); !u.lastUsed("web").Equal(at(time.Hour + time.Minute)) {
+		t.Errorf("last used %s", u.lastUsed("web"))
+	}
+}
+
 func TestUsage_AsksFromTheLastAnswerOnByTheReplicasClock(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))

@@ -106,7 +106,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar((*string)(&o.mail.TLS), "smtp-tls", string(notify.TLSStart), "how the connection is protected: starttls, implicit or none")
 	f.StringVar(&o.mail.CAFile, "smtp-ca-file", "", "`file` with the certificates that may vouch for the mail server; the system's unless said")
 
-	f.StringVar(&o.verifierService, "verifier-service", "", "`namespace/name` of the verifier's Service, whose replicas tell how keys are used and which they refuse; without it none are asked")
+	f.StringVar(&o.verifierService, "verifier-service", "", "`namespace/name` of the verifier's Service, whose replicas tell how keys are used and which they refuse; without it none are asked. In another namespace than --namespace, let the manager read its EndpointSlices")
 	f.StringVar(&o.verifierPortName, "verifier-port-name", "usage", "`name` of the port of --verifier-service that answers the manager")
 	f.StringVar(&o.verifierCAFile, "verifier-ca-file", "", "`file` with the certificates that may vouch for the verifier; without it any certificate will do, since verifiers make their own")
 	f.StringVar(&o.verifierTokenFile, "verifier-token-file", "/var/run/secrets/apikey-manager.io/verifier/token", "`file` with the manager's token for the audience apikey-verifier; read again for each question")
