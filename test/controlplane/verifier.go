@@ -25,8 +25,8 @@ type VerifierOptions struct {
 type Verifier struct {
 	*Process
 
-	// GRPC, HTTP, Usage and Probes are the addresses, host:port, of its faces.
-	GRPC, HTTP, Usage, Probes string
+	// GRPC, HTTP, Usage, Metrics and Probes are the addresses, host:port, of its faces.
+	GRPC, HTTP, Usage, Metrics, Probes string
 }
 
 // BuildVerifier builds cmd/verifier into bin/verifier, as `make build` does, with more flags if given, and returns its path.
@@ -38,7 +38,7 @@ func BuildVerifier(ctx context.Context, flags ...string) (string, error) {
 // until it is ready. Stop of the control plane stops it, if it still runs.
 func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOptions) (*Verifier, error) {
 	v := &Verifier{}
-	for _, address := range []*string{&v.GRPC, &v.HTTP, &v.Usage, &v.Probes} {
+	for _, address := range []*string{&v.GRPC, &v.HTTP, &v.Usage, &v.Metrics, &v.Probes} {
 		port, err := FreePort()
 		if err != nil {
 			return nil, err
@@ -50,7 +50,7 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 	}
 	flags := append([]string{
 		"--kubeconfig=" + c.VerifierKubeconfig(), "--grpc-bind-address=" + v.GRPC, "--http-bind-address=" + v.HTTP,
-		"--usage-bind-address=" + v.Usage, "--health-probe-bind-address=" + v.Probes, "--drain-delay=0s",
+		"--usage-bind-address=" + v.Usage, "--metrics-bind-address=" + v.Metrics, "--health-probe-bind-address=" + v.Probes, "--drain-delay=0s",
 	}, options.Flags...)
 	var err error
 	if v.Process, err = StartProcess(options.Log, options.Binary, flags...); err != nil {

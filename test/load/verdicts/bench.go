@@ -1,0 +1,163 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// bench is what a run has started.
+type bench struct {
+	options
+	out io.Writer
+
+	plane    *controlplane.ControlPlane
+	admin    client.WithWatch
+	verifier *controlplane.Verifier
+	floor    side
+	door     side
+	keys     int
+	bare     float64 // the verifier's heap while it knew no key
+	revoked  []time.Duration
+}
+
+// side is one of the two servers that are measured.
+type side struct {
+	address string
+	process *controlplane.Process
+}
+
+// processor is the time that the server has computed so far.
+func (s side) processor() (time.Duration, error) {
+	process, err := procfs.NewProc(s.process.Pid())
+	if err != nil {
+		return 0, err
+	}
+	stat, err := process.Stat()
+	return time.Duration(stat.CPUTime() * float64(time.Second)), err
+}
+
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
+
+// start starts a control plane, a verifier that it feeds, and the floor. No manager runs: the bench writes what a
+// manager would.
+func (b *bench) start(ctx context.Context) (err error) {
+	b.say("Starting a control plane")
+	if b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true}); err != nil {
+		return err
+	}
+	if err := b.connect(); err != nil {
+		return err
+	}
+	b.say("Building and starting the verifier")
+	binary, err := controlplane.BuildVerifier(ctx)
+	if err != nil {
+		return err
+	}
+	if b.verifier, err = b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: binary}); err != nil {
+		return err
+	}
+	b.door = side{address: b.verifier.GRPC, process: b.verifier.Process}
+	if b.bare, err = b.heap(ctx); err != nil {
+		return err
+	}
+	return b.startFloor()
+}
+
+func (b *bench) connect() error {
+	config := b.plane.Config()
+	config.QPS = -1
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	var err error
+	b.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
+	return err
+}
+
+func (b *bench) startFloor() error {
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	b.floor.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	b.floor.process, err = controlplane.StartProcess(filepath.Join(b.plane.Dir(), "floor.log"), program, floorCommand, b.floor.address)
+	return err
+}
+
+func (b *bench) stop() error {
+	var problems []error
+	if b.floor.process != nil {
+		b.floor.process.Kill() // it knows no other end
+	}
+	if b.plane != nil {
+		problems = append(problems, b.plane.Stop())
+	}
+	return errors.Join(problems...)
+}
+
+// row is what was measured of both sides in one situation: figures of each round, and the same place in each is the
+// same round.
+type row struct {
+	keys        int
+	what        string
+	floor, door []phase
+	heap        float64 // of the verifier, over what it weighed without keys
+}
+
+// measure lets both sides take turns at a number of keys.
+func (b *bench) measure(ctx context.Context, size int) ([]row, error) {
+	if err := b.grow(ctx, size); err != nil {
+		return nil, err
+	}
+	heap, err := b.heap(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var rows []row
+	for _, situation := range []struct {
+		what string
+		key  func(int) string
+	}{{"valid", func(i int) string { return material(i % size) }}, {"unknown", func(i int) string { return material(-1 - i%1000) }}} {
+		b.say("Measuring at %d keys: %s", size, situation.what)
+		r := row{keys: size, what: situation.what, heap: heap - b.bare}
+		for round := range b.rounds + 1 { // the first warms both up
+			for _, s := range []struct {
+				side
+				into *[]phase
+				want wanted
+			}{{b.floor, &r.floor, wantAny}, {b.door, &r.door, wantedOf(situation.what)}} {
+				p, err := b.drive(ctx, s.side, situation.key, s.want)
+				if err != nil {
+					return nil, err
+				}
+				if round > 0 {
+					*s.into = append(*s.into, p)
+				}
+			}
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}

@@ -1,0 +1,141 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	namespace  = "default"
+	perAccount = 5
+	writers    = 16
+)
+
+// material is the whole key of a number, in the shape of a Token.
+func material(i int) string { return fmt.Sprintf("ak_%012d_%043d%06d", i, i, i) }
+
+// grow adds keys as people and the manager would, until there are so many, and the verifier knows them.
+func (b *bench) grow(ctx context.Context, size int) error {
+	if b.keys < size {
+		b.say("Writing keys, up to %d", size)
+	}
+	numbers := make(chan int)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var first error
+	for range writers {
+		group.Go(func() {
+			for i := range numbers {
+				if err := b.write(ctx, i); err != nil {
+					mu.Lock()
+					first = errors.Join(first, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for ; b.keys < size; b.keys++ {
+		numbers <- b.keys
+	}
+	close(numbers)
+	group.Wait()
+	if first != nil {
+		return first
+	}
+	return b.await(ctx, "apikey_verifier_credentials", float64(size))
+}
+
+func (b *bench) write(ctx context.Context, i int) error {
+	account := fmt.Sprintf("account-%d", i/perAccount)
+	if i%perAccount == 0 {
+		if err := b.admin.Create(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: account}}); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+	}
+	k := &v1alpha1.APIKey{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(i)},
+		Spec:       v1alpha1.APIKeySpec{Account: account, Label: fmt.Sprintf("Clave para la tienda %d", i), Scopes: []string{"conversions:write"}},
+	}
+	if err := b.admin.Create(ctx, k); err != nil {
+		return err
+	}
+	id := fmt.Sprintf("%012d", i)
+	k.Status = v1alpha1.APIKeyStatus{
+		ObservedGeneration: 1, State: v1alpha1.StateActive, KeyID: id, IPRestriction: v1alpha1.IPUnrestricted,
+		Credentials: []v1alpha1.Credential{{
+			ID: id, Hint: "ak_" + id, SHA256: keys.Material(material(i)).SHA256(), IssuedAt: metav1.NewTime(time.Now().Truncate(time.Second)), Role: v1alpha1.RoleCurrent,
+		}},
+	}
+	return b.admin.Status().Update(ctx, k)
+}
+
+func name(i int) string { return fmt.Sprintf("key-%d", i) }
+
+// await waits until one of the verifier's gauges has a value.
+func (b *bench) await(ctx context.Context, gauge string, want float64) error {
+	for {
+		got, err := b.gauge(ctx, gauge)
+		if err != nil || got == want {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is %g, not %g: %w", gauge, got, want, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// heap is what the verifier's last garbage collection found in use. The runtime collects at least every two minutes; the
+// load before has made it do so often.
+func (b *bench) heap(ctx context.Context) (float64, error) {
+	return b.gauge(ctx, "go_gc_heap_live_bytes")
+}
+
+// gauge is one of the verifier's metrics without labels.
+func (b *bench) gauge(ctx context.Context, name string) (float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.verifier.Metrics+"/metrics", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	family := families[name]
+	if family == nil || len(family.GetMetric()) != 1 {
+		return 0, fmt.Errorf("the verifier has no metric %s, among %s", name, strings.Join(names(families), ", "))
+	}
+	metric := family.GetMetric()[0]
+	return metric.GetGauge().GetValue() + metric.GetUntyped().GetValue(), nil
+}
+
+func names[T any](families map[string]T) []string {
+	var all []string
+	for name := range families {
+		all = append(all, name)
+	}
+	return all
+}

@@ -1,0 +1,112 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command verdicts measures the verifier's own binary, fed by a real API server: how many requests a second Envoy may
+// ask about, side by side with a gRPC server that speaks the same protocol and always answers OK; what it weighs; and how
+// long it takes from the API server's answer to a deactivation until the first refusal.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+type options struct {
+	sizes                      []int
+	rounds, connections, burst int
+	phase                      time.Duration
+	revocations, revocationsAt int
+	timeout                    time.Duration
+}
+
+func (o *options) bind(f *flag.FlagSet) {
+	o.sizes = []int{10, 1_000, 100_000}
+	f.Func("keys", "numbers of keys to measure at, ascending: 10,1000,100000 unless given", func(list string) (err error) {
+		o.sizes, err = numbers(list)
+		return err
+	})
+	f.IntVar(&o.rounds, "rounds", 5, "how often each side is measured; the table has medians")
+	f.DurationVar(&o.phase, "phase", 3*time.Second, "how long each side is measured at a time")
+	f.IntVar(&o.connections, "connections", 2, "how many connections ask")
+	f.IntVar(&o.burst, "burst", 16, "how many requests are under way on each connection")
+	f.IntVar(&o.revocations, "revocations", 200, "how many keys to switch off, one after the other, under load")
+	f.IntVar(&o.revocationsAt, "revocations-at", 10_000, "how many keys there are meanwhile")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
+}
+
+func numbers(list string) ([]int, error) {
+	var all []int
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is no number of keys", text)
+		}
+		all = append(all, n)
+	}
+	if !slices.IsSorted(all) {
+		return nil, errors.New("give them in ascending order: keys are only added")
+	}
+	return all, nil
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == floorCommand {
+		fmt.Fprintln(os.Stderr, serveFloor(os.Args[2]))
+		os.Exit(1)
+	}
+	var o options
+	o.bind(flag.CommandLine)
+	flag.Parse()
+	ctrl.SetLogger(logr.Discard()) // what goes wrong comes back as an error
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	err := run(ctx, os.Stdout, o)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "\n"+err.Error())
+		os.Exit(1)
+	}
+}
+
+// run measures, prints the tables, and stops whatever it started.
+func run(ctx context.Context, out io.Writer, o options) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	b := &bench{options: o, out: out}
+	defer func() { err = errors.Join(err, b.stop()) }()
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	var rows []row
+	for _, size := range o.sizes {
+		if o.revocations > 0 && size > o.revocationsAt && b.revoked == nil {
+			if err := b.measureRevocations(ctx); err != nil {
+				return err
+			}
+		}
+		measured, err := b.measure(ctx, size)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, measured...)
+	}
+	if o.revocations > 0 && b.revoked == nil {
+		if err := b.measureRevocations(ctx); err != nil {
+			return err
+		}
+	}
+	_, err = io.WriteString(out, report(o, rows, b.revoked))
+	return err
+}

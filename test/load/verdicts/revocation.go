@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// measureRevocations switches keys off one after the other while others are asked about as fast as it goes, and measures
+// from the API server's answer to the first refusal.
+func (b *bench) measureRevocations(ctx context.Context) error {
+	if err := b.grow(ctx, max(b.keys, b.revocationsAt)); err != nil {
+		return err
+	}
+	b.say("Switching %d of %d keys off, under load", b.revocations, b.keys)
+	connection, err := grpc.NewClient(b.door.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = connection.Close() }()
+	loading, stop := context.WithCancel(ctx)
+	defer stop()
+	load := make(chan error, 1)
+	go func() {
+		_, err := b.askAll(ctx, loading, b.door.address, func(i int) string { return material(b.revocations + i%(b.keys-b.revocations)) }, wantOK)
+		load <- err
+	}()
+	for i := range b.revocations {
+		took, err := b.revoke(ctx, authv3.NewAuthorizationClient(connection), i)
+		if err != nil {
+			return err
+		}
+		b.revoked = append(b.revoked, took)
+	}
+	stop()
+	slices.Sort(b.revoked)
+	return errors.Join(<-load, b.restore(ctx))
+}
+
+// revoke switches a key off, and asks until it is refused.
+func (b *bench) revoke(ctx context.Context, c authv3.AuthorizationClient, i int) (time.Duration, error) {
+	if err := b.set(ctx, i, v1alpha1.KeyStateInactive); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	for {
+		answer, err := c.Check(ctx, envoys(material(i)))
+		if err != nil {
+			return 0, err
+		}
+		if codes.Code(answer.GetStatus().GetCode()) == codes.Unauthenticated { //nolint:gosec // a code of gRPC
+			return time.Since(start), nil
+		}
+	}
+}
+
+func (b *bench) set(ctx context.Context, i int, state v1alpha1.KeyState) error {
+	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(i)}}
+	patch := fmt.Appendf(nil, `{"spec":{"state":%q}}`, state)
+	return b.admin.Patch(ctx, k, client.RawPatch(types.MergePatchType, patch))
+}
+
+// restore switches the keys on again, and waits until that is known.
+func (b *bench) restore(ctx context.Context) error {
+	for i := range b.revocations {
+		if err := b.set(ctx, i, v1alpha1.KeyStateActive); err != nil {
+			return err
+		}
+	}
+	connection, err := grpc.NewClient(b.door.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = connection.Close() }()
+	for {
+		answer, err := authv3.NewAuthorizationClient(connection).Check(ctx, envoys(material(b.revocations-1)))
+		if err != nil || codes.Code(answer.GetStatus().GetCode()) == codes.OK { //nolint:gosec // a code of gRPC
+			return err
+		}
+	}
+}

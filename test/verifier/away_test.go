@@ -1,0 +1,174 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// soon is an expiration that comes while a test looks on.
+func soon() time.Time { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
+
+func (w *world) testWithoutManager(t *testing.T) {
+	inactive, inactiveKey := w.issue(t, "inactive", v1alpha1.APIKeySpec{Account: "away", Label: "a"})
+	revoked, revokedKey := w.issue(t, "revoked", v1alpha1.APIKeySpec{Account: "away", Label: "b"})
+	compromised, compromisedKey := w.issue(t, "compromised", v1alpha1.APIKeySpec{Account: "away", Label: "c"})
+	shortened, shortenedKey := w.issue(t, "shortened", v1alpha1.APIKeySpec{Account: "away", Label: "d"})
+	deleted, deletedKey := w.issue(t, "deleted", v1alpha1.APIKeySpec{Account: "away", Label: "e"})
+	_, suspendedKey := w.issue(t, "suspended", v1alpha1.APIKeySpec{Account: "suspended"})
+	end := soon()
+	_, expiringKey := w.issue(t, "expiring", v1alpha1.APIKeySpec{Account: "expiring", Expiration: end.UTC().Format(time.RFC3339)})
+	must(t, w.manager.Stop(patience))
+
+	for _, material := range []string{inactiveKey, revokedKey, compromisedKey, shortenedKey, deletedKey, suspendedKey} {
+		comesToSay(t, w.verifier, material, "VALID")
+	}
+	w.change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	comesToSay(t, w.verifier, inactiveKey, "INACTIVE")
+	w.change(t, revoked, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked })
+	comesToSay(t, w.verifier, revokedKey, "REVOKED")
+	w.change(t, compromised, func(s *v1alpha1.APIKeySpec) {
+		s.Rotation = &v1alpha1.Rotation{RevokeBefore: &metav1.Time{Time: time.Now().Truncate(time.Second)}}
+	})
+	comesToSay(t, w.verifier, compromisedKey, "REVOKED")
+	must(t, w.admin.Delete(t.Context(), deleted))
+	comesToSay(t, w.verifier, deletedKey, "UNKNOWN")
+	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "suspended"}}
+	must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account))
+	account.Spec.State = v1alpha1.AccountSuspended
+	must(t, w.admin.Update(t.Context(), account))
+	comesToSay(t, w.verifier, suspendedKey, "ACCOUNT_SUSPENDED")
+	expiresOnItsSecond(t, w.verifier, expiringKey, end)
+
+	end = soon()
+	w.change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = end.UTC().Format(time.RFC3339) })
+	expiresOnItsSecond(t, w.verifier, shortenedKey, end)
+	// What a person loosens waits for the manager, who alone knows whether it may be.
+	w.change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
+	comesToSay(t, w.verifier, shortenedKey, "VALID") // the manager never heard of the shorter one
+}
+
+// expiresOnItsSecond asks on and on: no answer from before the second is a refusal, and none from after it is not.
+func expiresOnItsSecond(t *testing.T, v *controlplane.Verifier, material string, end time.Time) {
+	t.Helper()
+	for {
+		before := time.Now()
+		got, err := verdict(t.Context(), v, material)
+		must(t, err)
+		after := time.Now()
+		switch {
+		case got == "EXPIRED" && after.Before(end):
+			t.Fatalf("it has expired at %s, and was to at %s", after, end)
+		case got == "VALID" && !before.Before(end):
+			t.Fatalf("it is good at %s, and was to expire at %s", before, end)
+		case got == "EXPIRED":
+			return
+		case got != "VALID":
+			t.Fatalf("the verifier says %s", got)
+		}
+		time.Sleep(interval)
+	}
+}
+
+func (w *world) testWithoutAPIServer(t *testing.T) {
+	// The manager is away too: what this asks for was issued before.
+	_, lasting := w.copied(t, "lasting", "")
+	end := soon().Add(4 * time.Second)
+	_, expiring := w.copied(t, "ending", end.UTC().Format(time.RFC3339))
+	comesToSay(t, w.verifier, lasting, "VALID")
+	comesToSay(t, w.verifier, expiring, "VALID")
+	if age := cacheAge(t, w.verifier); age != 0 {
+		t.Errorf("while it is told of changes, its cache is %gs old", age)
+	}
+	must(t, w.plane.StopAPIServer())
+
+	says(t, w.verifier, lasting, "VALID")
+	expiresOnItsSecond(t, w.verifier, expiring, end)
+	says(t, w.verifier, lasting, "VALID")
+	young := cacheAge(t, w.verifier)
+	eventually(t, "the cache grows old", func() error {
+		if age := cacheAge(t, w.verifier); age <= young || age == 0 {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+
+	fresh := w.startVerifier(t, controlplane.VerifierOptions{Unready: true})
+	comesToSay(t, fresh, lasting, "NOT_SYNCED")
+	if status, _ := get(t, "http://"+fresh.Probes+"/readyz"); status != http.StatusServiceUnavailable {
+		t.Errorf("a verifier that knows nobody answers %d on /readyz", status)
+	}
+	if status, _ := get(t, "http://"+fresh.HTTP+"/authz"); status != http.StatusServiceUnavailable {
+		t.Errorf("a verifier that knows nobody answers %d on /authz", status)
+	}
+
+	must(t, w.plane.StartAPIServer(t.Context()))
+	must(t, fresh.AwaitReady(t.Context()))
+	comesToSay(t, fresh, lasting, "VALID")
+	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "lasting"}}
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	for _, v := range []*controlplane.Verifier{w.verifier, fresh} {
+		comesToSay(t, v, lasting, "INACTIVE")
+		eventually(t, "the cache is young again", func() error {
+			if age := cacheAge(t, v); age != 0 {
+				return errors.New("it is not")
+			}
+			return nil
+		})
+	}
+}
+
+// copied is a key with a status that says what the manager would say.
+func (w *world) copied(t *testing.T, name, expiration string) (*v1alpha1.APIKey, string) {
+	t.Helper()
+	material := "ak_" + name + strings.Repeat("0", 60)
+	k := &v1alpha1.APIKey{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec:       v1alpha1.APIKeySpec{Account: "away", Label: name, Expiration: expiration},
+	}
+	must(t, w.admin.Create(t.Context(), k))
+	k.Status = statusOf(name, material, expiration)
+	must(t, w.admin.Status().Update(t.Context(), k))
+	return k, material
+}
+
+// cacheAge is apikey_verifier_cache_age_seconds.
+func cacheAge(t *testing.T, v *controlplane.Verifier) float64 {
+	t.Helper()
+	_, text := get(t, "http://"+v.Metrics+"/metrics")
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(strings.TrimSpace(line), "apikey_verifier_cache_age_seconds "); found {
+			age, err := strconv.ParseFloat(value, 64)
+			must(t, err)
+			return age
+		}
+	}
+	t.Fatalf("there is no apikey_verifier_cache_age_seconds in %s", text)
+	return 0
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	must(t, err)
+	response, err := http.DefaultClient.Do(request)
+	must(t, err)
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	must(t, err)
+	return response.StatusCode, string(text)
+}
