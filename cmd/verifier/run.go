@@ -64,10 +64,14 @@ func newDoor(o options, index *verifier.Index) (*faces.Door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
-	return faces.NewDoor(faces.DoorOptions{
+	door, err := faces.NewDoor(faces.DoorOptions{
 		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: o.accountHeader, Realm: o.realm,
 		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(auditLogger(o), o.auditSample),
-	}), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--key-source: %w", err)
+	}
+	return door, nil
 }
 
 // auditLogger writes every line it is given. At its usual level the logger drops those that come in numbers.

@@ -4,6 +4,7 @@
 package faces
 
 import (
+	"fmt"
 	"net/netip"
 	"net/textproto"
 	"strings"
@@ -63,12 +64,18 @@ type Door struct {
 	denials                           denials
 }
 
+// mostSources is how many places for keys there may be.
+const mostSources = 64
+
 // NewDoor returns a door.
-func NewDoor(o DoorOptions) *Door {
+func NewDoor(o DoorOptions) (*Door, error) {
+	if n := len(o.Finder.Headers()) + len(o.Finder.QueryParameters()) + len(o.Finder.Cookies()); n > mostSources {
+		return nil, fmt.Errorf("there are %d places for a key: give at most %d", n, mostSources)
+	}
 	return &Door{
 		DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly),
 		accountHeader: textproto.CanonicalMIMEHeaderKey(o.AccountHeader), accountHeaderLower: strings.ToLower(o.AccountHeader),
-	}
+	}, nil
 }
 
 // visit is a request at the door.

@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces_test
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+	"k8s.io/utils/clock"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+)
+
+// always lets everybody in: what any server of this protocol costs at least.
+type always struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (always) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return &authv3.CheckResponse{Status: &rpcstatus.Status{}}, nil
+}
+
+// BenchmarkExtAuthz compares the face with a server that lets everybody in, over the same wire.
+func BenchmarkExtAuthz(b *testing.B) {
+	door := setup{options: faces.DoorOptions{Clock: clock.RealClock{}}}.door(b)
+	for name, server := range map[string]authv3.AuthorizationServer{"always": always{}, "verifier": door.ExtAuthz()} {
+		b.Run(name, func(b *testing.B) {
+			client := dialCheck(b, server)
+			request := benchRequest()
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if r, err := client.Check(b.Context(), request); err != nil || r.GetStatus().GetCode() != 0 {
+						b.Fatal(r, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkExtAuthz_InProcess is the face without a wire.
+func BenchmarkExtAuthz_InProcess(b *testing.B) {
+	server := setup{options: faces.DoorOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	request := benchRequest()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := server.Check(b.Context(), request); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchRequest() *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: "192.0.2.7"}}}},
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: "GET", Path: "/orders?page=2", Host: "api.example.com", Protocol: "HTTP/1.1",
+			Headers: map[string]string{
+				":authority": "api.example.com", ":method": "GET", ":path": "/orders?page=2", "accept": "*/*", "user-agent": "bench",
+				"x-api-key": goodKey, "x-request-id": "6f1c", "x-forwarded-proto": "https",
+			},
+		}},
+		ContextExtensions: map[string]string{"scopes": "orders:read"},
+	}}
+}
+
+// dialCheck serves a face in memory and returns a client of it.
+func dialCheck(t testing.TB, server authv3.AuthorizationServer) authv3.AuthorizationClient {
+	t.Helper()
+	wire := bufconn.Listen(1 << 20)
+	s := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(s, server)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(wire) }()
+	connection, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return wire.Dial() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := connection.Close(); err != nil {
+			t.Error(err)
+		}
+		s.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return authv3.NewAuthorizationClient(connection)
+}
