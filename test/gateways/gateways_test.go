@@ -91,11 +91,12 @@ func (w *world) goodKeys(t *testing.T, f *front) {
 func (w *world) forged(t *testing.T, f *front) {
 	names := []string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
 	for about, spell := range map[string]func(string) string{
-		"as they are":           func(name string) string { return name },
-		"in lower case":         strings.ToLower,
-		"with underscores":      func(name string) string { return strings.ReplaceAll(name, "-", "_") },
-		"with one underscore":   func(name string) string { return "X_" + name[2:] },
-		"with a late underline": func(name string) string { return "x-apikey_" + name[len("x-apikey-"):] },
+		"as they are":            func(name string) string { return name },
+		"in lower case":          strings.ToLower,
+		"with underscores":       func(name string) string { return strings.ReplaceAll(name, "-", "_") },
+		"with one underscore":    func(name string) string { return "X_" + name[2:] },
+		"with dots":              func(name string) string { return strings.ReplaceAll(name, "-", ".") },
+		"with a late underscore": func(name string) string { return "x-apikey_" + name[len("x-apikey-"):] },
 	} {
 		t.Run(about, func(t *testing.T) {
 			q := w.with("plain")

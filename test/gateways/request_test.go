@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -84,9 +85,7 @@ func (f *front) ask(t *testing.T, q asking) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range q.header {
-		request.Header[name] = values // as it is written, which need not be the canonical way
-	}
+	maps.Copy(request.Header, q.header) // names as they are written, which need not be the canonical way
 	from := &net.TCPAddr{IP: net.ParseIP("127.0.0.1")}
 	if q.from != "" {
 		from.IP = net.ParseIP(q.from)
@@ -145,7 +144,7 @@ func (f *front) refused(t *testing.T, q asking, status int, code string) {
 func (s seen) identity() map[string]string {
 	found := map[string]string{}
 	for name, values := range s.header {
-		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		name = strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
 		if strings.HasPrefix(name, "x-apikey-") {
 			found[name] = strings.Join(values, " and ")
 		}
