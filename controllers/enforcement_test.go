@@ -226,13 +226,31 @@ func TestEnforcement_WhatWasFoundAtStartIsNotMeasured(t *testing.T) {
 
 func TestEnforcement_AnAnswerFromBeforeTheDeactivationIsNone(t *testing.T) {
 	t.Parallel()
-	u := newUsage(t, keystest.Key("web"), keystest.Key("other"))
+	u := newUsage(t, keystest.Key("web"), keystest.Key("other"), keystest.Key("changed"))
 	u.change("other", inactive)
+	u.change("changed", inactive)
 	versions := u.versions()
 	u.change("web", inactive)
+	u.change("changed", keystest.Label("new"))
 	changed, _ := u.judge(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked
 	if len(changed) != 1 || changed[0].Name != "other" {
 		t.Errorf("judged %v", changed)
+	}
+}
+
+func TestEnforcement_OfAChangeThatNobodyWasAskedAboutIsNotSaid(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	k := u.change("web", inactive)
+	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	changed, _, err := u.enforce(t.Context())
+	u.w.must(err)
+	u.w.change("web", keystest.Label("new")) // and the watch has yet to tell
+	_, err = u.w.keys().Reconcile(t.Context(), u.w.key("web"))
+	u.w.must(err)
+	u.reconcile(changed)
+	if c := meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced); c != nil {
+		t.Errorf("Enforced is %+v of version %s, asked was about %s", c, u.w.key("web").ResourceVersion, k.ResourceVersion)
 	}
 }
 

@@ -194,6 +194,19 @@ func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 	}
 }
 
+func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l.Note(minute(10), used("a", map[string]float64{"old": 10}))
+	write(l, k, minute(5))
+	if diff := cmp.Diff([3]float64{5, 5, -1}, lastUsed(k.Status)); diff != "" {
+		t.Errorf("last used (-want +got):\n%s", diff)
+	}
+	if write(l, k, minute(3)); lastUsed(k.Status)[0] != 5 {
+		t.Errorf("back to %v", lastUsed(k.Status))
+	}
+}
+
 func TestLedger_ForgetsKeysThatAreNoMore(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
