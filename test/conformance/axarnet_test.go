@@ -48,7 +48,8 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 	w := enter(t)
 	k := newKey(w.namespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
 	w.issue(t, k)
-	material, secret := w.material(t, k), w.secret(t, k)
+	material, secret, door := w.material(t, k), w.secret(t, k), w.door(t)
+	w.answers(t, "VALID", door, "", with(material))
 
 	for range 2 {
 		w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"state":"Inactive"}}`)
@@ -56,6 +57,7 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 		if valid(k) {
 			t.Error("an inactive key still has access")
 		}
+		w.answers(t, "401 INACTIVE", door, "", with(material))
 		if w.material(t, k) != material {
 			t.Error("an inactive key was taken away")
 		}
@@ -64,6 +66,7 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 		if !valid(k) || known(k) != digest(material) || w.material(t, k) != material {
 			t.Error("the same key did not get its access back")
 		}
+		w.answers(t, "VALID", door, "", with(material))
 	}
 	if again := w.secret(t, k); again.UID != secret.UID || again.ResourceVersion != secret.ResourceVersion {
 		t.Error("the Secret was written although nothing about it changed")

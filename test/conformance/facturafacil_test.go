@@ -4,6 +4,7 @@
 package conformance_test
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,8 +19,7 @@ import (
 )
 
 // Factura Fácil: a distributor makes keys for its customers. Each has a UUID, is found by customer and by it, comes as two
-// headers, has a history, and is deleted after a question that names it. That a request needs both headers to match needs
-// a verifier, and is not here yet.
+// headers that both have to match, has a history, and is deleted after a question that names it.
 
 var (
 	anyUUID      = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
@@ -65,6 +65,33 @@ func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 	if string(w.secret(t, k).Data["X-FF-API-Key"]) != string(data["X-FF-API-Key"]) {
 		t.Error("the key changed with the customer's id")
 	}
+}
+
+func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	account, namespace := w.facturaFacil(t), w.namespace(t)
+	k := newKey(namespace, "timbrado", stamping(account, "Timbrado"))
+	w.issue(t, k)
+	block := map[string]string{}
+	for name, value := range w.secret(t, k).Data { // the credentials block that an integrator copies
+		block[name] = string(value)
+	}
+	other := func(name, value string) map[string]string {
+		headers := maps.Clone(block)
+		headers[name] = value
+		return headers
+	}
+	door := w.door(t, "--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company")
+	w.answers(t, "VALID", door, "", block)
+	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", "00000000-0000-4000-8000-000000000001"))
+	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", ""))
+	stays(t, "401 UNKNOWN", door, "", other("X-FF-API-Key", block["X-FF-API-Key"][1:]+"x"))
+	stays(t, "401 MISSING", door, "", other("X-FF-API-Key", ""))
+	// A key of another customer is as good as none under this one's id.
+	theirs := newKey(namespace, "ajeno", stamping(w.account(t, v1alpha1.AccountSpec{ExternalID: "another"}), "Ajeno"))
+	w.issue(t, theirs)
+	w.answers(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-API-Key", string(w.secret(t, theirs).Data["X-FF-API-Key"])))
 }
 
 func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.T) {

@@ -41,6 +41,13 @@ func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
 	}
 	err := w.tryChange(t, crm, func(s *v1alpha1.APIKeySpec) { s.Scopes = []string{"contacts:write", "campaigns:send"} })
 	denied(t, err, v1alpha1.ReasonScopeNotAllowed, "campaigns:send")
+
+	door, sync, read := w.door(t), with(w.material(t, crm)), with(w.material(t, dashboard))
+	w.answers(t, "VALID", door, "scopes=contacts:write", sync)
+	w.answers(t, "VALID", door, "scopes=reports:read", read)
+	stays(t, "403 SCOPE_MISSING", door, "scopes=reports:read", sync)
+	stays(t, "403 SCOPE_MISSING", door, "scopes=contacts:write", read)
+	stays(t, "403 SCOPE_MISSING", door, "scopes=contacts:write,campaigns:send", sync)
 }
 
 // The least interval is a minute, so this test takes one.
@@ -65,6 +72,8 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	if got := string(w.secret(t, k).Data[keys.EntryPrevious]); got != first {
 		t.Error("the Secret does not hold the previous key during the overlap")
 	}
+	w.answers(t, "VALID", w.door(t), "", with(w.material(t, k)))
+	stays(t, "VALID", w.door(t), "", with(first))
 	w.settle(t, k, "the overlap ends", func() error {
 		if c := credential(k, v1alpha1.RolePrevious); c != nil && c.SHA256 == digest(first) {
 			return errors.New("verifiers still know the previous key")
@@ -78,6 +87,9 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	})
 	if over := time.Since(previous.NotAfter.Time); over < 0 {
 		t.Errorf("the overlap ended %s early", -over)
+	}
+	if got, err := ask(t, w.door(t), "", with(first)); err != nil || got == "VALID" {
+		t.Errorf("after the overlap the previous key is answered %s, %v", got, err)
 	}
 }
 
@@ -181,6 +193,8 @@ func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
 	if !valid(k) {
 		t.Error("the new key is not accepted")
 	}
+	w.answers(t, "VALID", w.door(t), "", with(w.material(t, k)))
+	stays(t, "401 UNKNOWN", w.door(t), "", with(stolen)) // it was REVOKED until the rotation was over
 }
 
 func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
@@ -197,6 +211,7 @@ func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 			t.Errorf("the Secret of a revoked key holds it in %s", entry)
 		}
 	}
+	w.answers(t, "401 REVOKED", w.door(t), "", with(material))
 	denied(t, w.tryChange(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive }), "a revoked key stays revoked")
 	replacement := newKey(namespace, "crm-2", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync 2"})
 	w.issue(t, replacement)

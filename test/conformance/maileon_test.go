@@ -4,6 +4,7 @@
 package conformance_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"regexp"
 	"slices"
@@ -16,7 +17,7 @@ import (
 )
 
 // Maileon: a description, an expiration date that means the start of that day, mails before it in the reader's language,
-// and an IP whitelist. That requests from other addresses are refused needs a verifier, and is not here yet.
+// and an IP whitelist. The key comes as HTTP Basic authentication.
 
 var uuidVersion4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
@@ -79,9 +80,11 @@ func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
 	w := enter(t)
 	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, Expiration: date(t, 2)})
 	w.issue(t, k)
-	material := w.material(t, k)
+	material, door := w.material(t, k), w.door(t, maileonFlags...)
+	w.answers(t, "VALID", door, "", basic(material, ""))
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 0) }) // today began already
 	w.become(t, k, v1alpha1.StateExpired)
+	w.answers(t, "401 EXPIRED", door, "", basic(material, ""))
 	if valid(k) {
 		t.Error("an expired key is accepted")
 	}
@@ -90,6 +93,41 @@ func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
 	if w.material(t, k) != material {
 		t.Error("it is another key")
 	}
+	w.answers(t, "VALID", door, "", basic(material, ""))
+}
+
+// maileonFlags take keys as Maileon's clients send them, and believe the gateway, which is on this machine.
+var maileonFlags = []string{"--key-source=basic", "--trusted-proxy=127.0.0.1"}
+
+// basic are the headers of a request with a key as HTTP Basic authentication, sent from an address.
+func basic(material, from string) map[string]string {
+	headers := map[string]string{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(material))}
+	if from != "" {
+		headers["X-Forwarded-For"] = from
+	}
+	return headers
+}
+
+func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
+	w.issue(t, k)
+	material, door := w.material(t, k), w.door(t, maileonFlags...)
+	w.answers(t, "VALID", door, "", basic(material, "192.0.2.7"))
+	for from, want := range map[string]string{
+		"10.255.0.1": "VALID", "2001:db8::1": "VALID", "::ffff:10.0.0.1": "VALID", "192.0.2.7:4711": "VALID",
+		"192.0.2.8": "403 IP_NOT_ALLOWED", "2001:db9::1": "403 IP_NOT_ALLOWED", "": "403 IP_NOT_ALLOWED",
+		"192.0.2.7, 192.0.2.8":           "403 IP_NOT_ALLOWED", // what the client made up, then what the gateway saw
+		"192.0.2.7, nonsense, 127.0.0.1": "403 IP_NOT_ALLOWED",
+	} {
+		stays(t, want, door, "", basic(material, from))
+	}
+	// A gateway that is not trusted speaks for itself alone.
+	w.answers(t, "403 IP_NOT_ALLOWED", w.door(t, "--key-source=basic"), "", basic(material, "192.0.2.7"))
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"198.51.100.0/24"} })
+	w.answers(t, "403 IP_NOT_ALLOWED", door, "", basic(material, "192.0.2.7"))
+	stays(t, "VALID", door, "", basic(material, "198.51.100.9"))
 }
 
 func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 )
 
 // RD Station Marketing: at most five keys with unique names, that never expire, are never deleted, and allow conversions
-// only. That a key travels in the query string as api_key needs a verifier, and is not here yet.
+// only. A key travels in the query string as api_key.
 
 // rdStation is an account as config/samples/account-forbid-deletion.yaml has it.
 func (w *world) rdStation(t *testing.T) *v1alpha1.Account {
@@ -80,6 +80,30 @@ func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 		other := newKey(namespace, fresh("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
 		denied(t, w.admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)
 	}
+}
+
+func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	k := newKey(w.namespace(t), "landing", v1alpha1.APIKeySpec{Account: w.rdStation(t).Name, Label: "Landing"})
+	w.issue(t, k)
+	material := w.material(t, k)
+	calling := func(query string) map[string]string {
+		return map[string]string{"X-Original-URI": "/platform/conversions?" + query}
+	}
+	door := w.door(t, "--key-source=query:api_key")
+	w.answers(t, "VALID", door, "scopes=conversions:write", calling("api_key="+material))
+	stays(t, "VALID", door, "scopes=conversions:write", calling("event=CONVERSION&api_key="+material+"&x=1"))
+	stays(t, "403 SCOPE_MISSING", door, "scopes=contacts:read", calling("api_key="+material))
+	stays(t, "401 AMBIGUOUS", door, "", calling("api_key="+material+"&api_key="+material))
+	stays(t, "401 MISSING", door, "", calling("key="+material))
+	stays(t, "401 MISSING", door, "", with(material))
+	stays(t, "401 MISSING", w.door(t), "", calling("api_key="+material)) // unless asked, queries are not read
+
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.answers(t, "401 INACTIVE", door, "", calling("api_key="+material))
+	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.answers(t, "VALID", door, "", calling("api_key="+material))
 }
 
 func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {

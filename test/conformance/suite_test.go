@@ -3,7 +3,7 @@
 
 // Package conformance_test proves that what five public products offer their users for API keys can be said in our
 // manifests and is carried out: one file a system, on a real API server, with the manager's own binary, its webhook and
-// a real SMTP server. What needs a verifier is not here yet.
+// a real SMTP server, and with verifiers that are asked as a gateway asks.
 package conformance_test
 
 import (
@@ -48,11 +48,12 @@ const (
 	calm = 3 * time.Second
 )
 
-// world is what all tests share: a control plane, a manager that guards it, and a mail server.
+// world is what all tests share: a control plane, a manager that guards it, and a mail server and verifiers.
 type world struct {
 	plane *controlplane.ControlPlane
 	admin client.Client
 	mail  *mailbox
+	doors *doors
 }
 
 // shared is started by the first test that needs it, and stopped after the last.
@@ -113,6 +114,9 @@ func startWorld(ctx context.Context) (w *world, err error) {
 		return w, err
 	}
 	if w.mail, err = startMailbox(); err != nil {
+		return w, err
+	}
+	if w.doors, err = newDoors(ctx, w.plane); err != nil {
 		return w, err
 	}
 	binary, err := controlplane.BuildManager(ctx)

@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// doors are the verifiers of this world, one for each set of flags that a product's requests need.
+type doors struct {
+	plane  *controlplane.ControlPlane
+	binary string
+
+	mu   sync.Mutex
+	open map[string]*controlplane.Verifier
+}
+
+func newDoors(ctx context.Context, plane *controlplane.ControlPlane) (*doors, error) {
+	binary, err := controlplane.BuildVerifier(ctx)
+	return &doors{plane: plane, binary: binary, open: map[string]*controlplane.Verifier{}}, err
+}
+
+// door is a verifier with some flags.
+func (w *world) door(t *testing.T, flags ...string) *controlplane.Verifier {
+	t.Helper()
+	d := w.doors
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name := strings.Join(flags, " ")
+	if d.open[name] == nil {
+		v, err := d.plane.StartVerifier(t.Context(), controlplane.VerifierOptions{Binary: d.binary, Flags: flags})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.open[name] = v
+	}
+	return d.open[name]
+}
+
+// ask has a verifier say whether a request may pass, as a gateway would ask. The route's needs are a query, such as
+// scopes=a.
+func ask(t *testing.T, door *controlplane.Verifier, needs string, headers map[string]string) (code string, err error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+door.HTTP+"/authz?"+needs, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	for name, value := range headers {
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusOK {
+		return "VALID", nil
+	}
+	var problem struct {
+		Code   string `json:"code"`
+		Status int    `json:"status"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&problem); err != nil || problem.Status != response.StatusCode {
+		return "", fmt.Errorf("a refusal with status %d that says %+v: %w", response.StatusCode, problem, err)
+	}
+	return fmt.Sprintf("%d %s", problem.Status, problem.Code), nil
+}
+
+// answers waits for an answer: what was declared a moment ago is on its way.
+func (w *world) answers(t *testing.T, want string, door *controlplane.Verifier, needs string, headers map[string]string) {
+	t.Helper()
+	w.eventually(t, "the verifier answers "+want, func() error {
+		got, err := ask(t, door, needs, headers)
+		if err != nil {
+			return err
+		}
+		return differs(got, want)
+	})
+}
+
+// stays wants an answer at once: it is no news.
+func stays(t *testing.T, want string, door *controlplane.Verifier, needs string, headers map[string]string) {
+	t.Helper()
+	got, err := ask(t, door, needs, headers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != want {
+		t.Errorf("the verifier answers %s, want %s", got, want)
+	}
+}
+
+// with are the headers of a request with a key where most clients have it.
+func with(material string) map[string]string { return map[string]string{"X-API-Key": material} }
