@@ -5,18 +5,26 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"net/http"
+	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap/zapcore"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/telemetry"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
 )
@@ -28,16 +36,31 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	door, err := newDoor(o, index)
+	meters, err := newMeters(o, index, feed)
 	if err != nil {
 		return err
+	}
+	door, err := newDoor(o, index, meters)
+	if err != nil {
+		return err
+	}
+	if o.server.Usage, err = newUsage(config, o, index, feed); err != nil {
+		return err
+	}
+	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
+	defer deaf()
+	if o.traces {
+		traces, err := newTraces(hearing)
+		if err != nil {
+			return err
+		}
+		defer traces.Shutdown(hearing) //nolint:errcheck // spans that could not be sent are lost
+		addTraces(&o.server, traces)
 	}
 	server, err := faces.NewServer(ctx, door, o.server)
 	if err != nil {
 		return err
 	}
-	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
-	defer deaf()
 	go feed.Run(hearing)
 	return server.Run(ctx)
 }
@@ -55,7 +78,7 @@ func newFeed(config *rest.Config, index *verifier.Index) (*verifier.Feed, error)
 	return verifier.NewFeed(source, clock.RealClock{}, index), nil
 }
 
-func newDoor(o options, index *verifier.Index) (*faces.Door, error) {
+func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier) (*faces.Door, error) {
 	finder, err := verifier.NewFinder(o.sources)
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
@@ -67,11 +90,52 @@ func newDoor(o options, index *verifier.Index) (*faces.Door, error) {
 	door, err := faces.NewDoor(faces.DoorOptions{
 		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: o.accountHeader, Realm: o.realm,
 		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(auditLogger(o), o.auditSample),
+		Observers: []faces.Observer{func(face faces.Face, v verifier.Verdict, took time.Duration) {
+			meters.Observe(int(face), int(v.Code), v.Account(), took)
+		}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
 	}
 	return door, nil
+}
+
+func newMeters(o options, index *verifier.Index, feed *verifier.Feed) (*telemetry.Verifier, error) {
+	measured := telemetry.VerifierOptions{
+		Faces: names(faces.Faces()), Codes: names(verifier.Codes()), Synced: index.Complete,
+		CacheAge: func() time.Duration { return feed.Age(clock.RealClock{}.Now()) },
+		Size: func() (int, int, int) {
+			size := index.Size()
+			return size.Keys, size.Credentials, size.Accounts
+		},
+	}
+	if o.accountMetrics {
+		measured.AccountLimit = o.accountLimit
+	}
+	meters, err := telemetry.NewVerifier(metrics.Registry, measured)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return meters, nil
+}
+
+func names[T fmt.Stringer](list []T) []string {
+	var texts []string
+	for _, one := range list {
+		texts = append(texts, one.String())
+	}
+	return texts
+}
+
+// newUsage tells the manager how keys are used. The name of a replica is new with each start, as its counts are.
+func newUsage(config *rest.Config, o options, index *verifier.Index, feed *verifier.Feed) (http.Handler, error) {
+	const start = 6
+	return faces.Usage(faces.UsageOptions{
+		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:start]), Index: index,
+		KeysVersion: feed.KeysVersion, AccountsVersion: feed.AccountsVersion,
+		Metrics: promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}),
+		Logger:  ctrl.Log.WithName("usage"),
+	})
 }
 
 // auditLogger writes every line it is given. At its usual level the logger drops those that come in numbers.

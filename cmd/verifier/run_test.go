@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -18,7 +19,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -26,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
@@ -57,6 +61,8 @@ func TestVerifier(t *testing.T) {
 	w.issue(t)
 	w.start(t)
 	t.Run("a good key passes", func(t *testing.T) { w.expect(t, http.StatusOK, w.ask(t)) })
+	t.Run("who may, is told of its use", w.usage)
+	t.Run("who may, is told of metrics", w.metrics)
 	t.Run("a revoked key does not", func(t *testing.T) {
 		w.revoke(t)
 		w.expect(t, http.StatusUnauthorized, w.ask(t))
@@ -103,6 +109,88 @@ func (w *world) issue(t *testing.T) {
 	if err := w.admin.Status().Update(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (w *world) usage(t *testing.T) {
+	w.allow(t, "manager", "/v1/usage")
+	ask := func(account string, audiences ...string) *http.Request {
+		return w.asking(t, "/v1/usage?since=2027-01-01T00:00:00Z", w.token(t, account, audiences...))
+	}
+	w.expect(t, http.StatusUnauthorized, w.asking(t, "/v1/usage", ""))
+	w.expect(t, http.StatusUnauthorized, w.asking(t, "/v1/usage", "no-token"))
+	w.expect(t, http.StatusUnauthorized, ask("manager"))
+	w.expect(t, http.StatusForbidden, ask("stranger", "apikey-verifier"))
+	w.expect(t, http.StatusBadRequest, w.asking(t, "/v1/usage?since=yesterday", w.token(t, "manager", "apikey-verifier")))
+	var report keys.UsageReport
+	r := w.asking(t, "/v1/usage", w.token(t, "manager", "apikey-verifier"))
+	if err := json.NewDecoder(w.expect(t, http.StatusOK, r).Body).Decode(&report); err != nil {
+		t.Fatal(err)
+	}
+	if !report.Synced || report.KeysVersion == "" || report.AccountsVersion == "" || report.Replica == "" {
+		t.Errorf("the report says %+v", report)
+	}
+	if len(report.Keys) != 1 || report.Keys[0].Name != "shop" || report.Keys[0].Credentials[0].Counts["VALID"] == 0 {
+		t.Errorf("the keys in use are %+v, want default/shop with some VALID", report.Keys)
+	}
+}
+
+func (w *world) metrics(t *testing.T) {
+	w.allow(t, "scraper", "/metrics")
+	w.expect(t, http.StatusUnauthorized, w.asking(t, "/metrics", ""))
+	w.expect(t, http.StatusForbidden, w.asking(t, "/metrics", w.token(t, "manager")))
+	answer, err := io.ReadAll(w.expect(t, http.StatusOK, w.asking(t, "/metrics", w.token(t, "scraper"))).Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"apikey_verifier_synced 1", "apikey_verifier_keys 1", "apikey_verifier_credentials 1", "apikey_verifier_accounts 1"} {
+		if !strings.Contains(string(answer), "\n"+line+"\n") {
+			t.Errorf("the metrics lack %q", line)
+		}
+	}
+	if !strings.Contains(string(answer), `apikey_verifier_checks_total{code="VALID",face="forward_auth"}`) || strings.Contains(string(answer), secret) {
+		t.Errorf("the metrics are %s", answer)
+	}
+}
+
+// allow lets a ServiceAccount get a path of the verifier.
+func (w *world) allow(t *testing.T, account, path string) {
+	t.Helper()
+	meta := metav1.ObjectMeta{Name: "test-" + account}
+	for _, o := range []client.Object{
+		&rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, NonResourceURLs: []string{path}}}},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: corev1.NamespaceDefault, Name: account}},
+		},
+	} {
+		if err := w.admin.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// token is one of a ServiceAccount, which is made if there is none.
+func (w *world) token(t *testing.T, account string, audiences ...string) string {
+	t.Helper()
+	o := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceDefault, Name: account}}
+	if err := client.IgnoreAlreadyExists(w.admin.Create(t.Context(), o)); err != nil {
+		t.Fatal(err)
+	}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}
+	if err := w.admin.SubResource("token").Create(t.Context(), o, request); err != nil {
+		t.Fatal(err)
+	}
+	return request.Status.Token
+}
+
+func (w *world) asking(t *testing.T, path, token string) *http.Request {
+	t.Helper()
+	r := w.to(t, "usage-bind-address", path)
+	r.URL.Scheme = "https"
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return r
 }
 
 func (w *world) revoke(t *testing.T) {

@@ -57,9 +57,9 @@ var (
 )
 
 // Definitions are all metrics of apikey-manager, beside those of controller-runtime, in the order of the docs.
-var Definitions = []Definition{
+var Definitions = append([]Definition{
 	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, happenings, enforcement, verifierReplicas, verifierFailures,
-}
+}, verifierDefinitions...)
 
 func (d Definition) desc() *prometheus.Desc {
 	return prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)

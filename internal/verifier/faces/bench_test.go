@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"k8s.io/utils/clock"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
@@ -28,18 +29,23 @@ func (always) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRespons
 	return &authv3.CheckResponse{Status: &rpcstatus.Status{}}, nil
 }
 
-// BenchmarkExtAuthz compares the face with a server that lets everybody in, over the same wire.
+// BenchmarkExtAuthz compares the face with a server that lets everybody in, over the same wire. The client reads no more of
+// an answer than that it is one: Envoy has a CPU of its own for that.
 func BenchmarkExtAuthz(b *testing.B) {
 	door := setup{options: faces.DoorOptions{Clock: clock.RealClock{}}}.door(b)
 	for name, server := range map[string]authv3.AuthorizationServer{"always": always{}, "verifier": door.ExtAuthz()} {
 		b.Run(name, func(b *testing.B) {
-			client := dialCheck(b, server)
+			connection := dialFace(b, server)
 			request := benchRequest()
+			if r, err := authv3.NewAuthorizationClient(connection).Check(b.Context(), request); err != nil || r.GetStatus().GetCode() != 0 {
+				b.Fatal(r, err)
+			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if r, err := client.Check(b.Context(), request); err != nil || r.GetStatus().GetCode() != 0 {
-						b.Fatal(r, err)
+					if err := connection.Invoke(b.Context(), authv3.Authorization_Check_FullMethodName, request, &emptypb.Empty{}); err != nil {
+						b.Error(err)
+						return
 					}
 				}
 			})
@@ -73,8 +79,8 @@ func benchRequest() *authv3.CheckRequest {
 	}}
 }
 
-// dialCheck serves a face in memory and returns a client of it.
-func dialCheck(t testing.TB, server authv3.AuthorizationServer) authv3.AuthorizationClient {
+// dialFace serves a face in memory and returns a connection to it.
+func dialFace(t testing.TB, server authv3.AuthorizationServer) *grpc.ClientConn {
 	t.Helper()
 	wire := bufconn.Listen(1 << 20)
 	s := grpc.NewServer()
@@ -95,5 +101,5 @@ func dialCheck(t testing.TB, server authv3.AuthorizationServer) authv3.Authoriza
 			t.Error(err)
 		}
 	})
-	return authv3.NewAuthorizationClient(connection)
+	return connection
 }

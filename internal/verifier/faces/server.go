@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -170,23 +171,30 @@ func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls
 
 // faces are those over HTTP. What looks like an odd path is a client's, and is not tidied up.
 func (s *Server) faces() http.Handler {
-	authz, verify, explain := s.door.Authz(), s.door.Verify(), s.door.Explain()
+	routes := map[string]http.Handler{authzPath: s.door.Authz(), verifyPath: s.door.Verify(), explainPath: s.door.Explain()}
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch path := r.URL.Path; {
-		case path == authzPath || len(path) > len(authzPath) && path[:len(authzPath)+1] == authzPath+"/":
-			authz.ServeHTTP(w, r)
-		case path == verifyPath:
-			verify.ServeHTTP(w, r)
-		case path == explainPath:
-			explain.ServeHTTP(w, r)
-		default:
-			problem{Status: http.StatusNotFound, Detail: "there is " + authzPath + ", " + verifyPath + " and " + explainPath}.write(w)
+		if face := routes[Route(r.URL.Path)]; face != nil {
+			face.ServeHTTP(w, r)
+			return
 		}
+		problem{Status: http.StatusNotFound, Detail: "there is " + authzPath + ", " + verifyPath + " and " + explainPath}.write(w)
 	}))
 	if s.options.WrapHTTP != nil {
 		return s.options.WrapHTTP(handler)
 	}
 	return handler
+}
+
+// Route is which of the faces over HTTP a path leads to, by its own path; "other": none. What follows /authz/ is the path
+// that a client asked its gateway for.
+func Route(path string) string {
+	switch {
+	case path == authzPath, strings.HasPrefix(path, authzPath+"/"):
+		return authzPath
+	case path == verifyPath, path == explainPath:
+		return path
+	}
+	return "other"
 }
 
 func (s *Server) probes() http.Handler {
@@ -261,7 +269,7 @@ func (s *Server) announce(ctx, living context.Context) {
 func (s *Server) drain(living context.Context) error {
 	s.draining.Store(true)
 	s.health.Shutdown()
-	wait(living, s.options.DrainDelay)
+	pause(living, s.options.DrainDelay)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(living), s.options.ShutdownTimeout)
 	defer cancel()
 	var group errgroup.Group
@@ -276,7 +284,7 @@ func (s *Server) drain(living context.Context) error {
 	return group.Wait()
 }
 
-func wait(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	<-ctx.Done()

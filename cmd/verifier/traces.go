@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+)
+
+// newTraces sends spans to where the environment says (OTEL_EXPORTER_OTLP_...), of the share that it says
+// (OTEL_TRACES_SAMPLER). It is the caller's to shut down.
+func newTraces(ctx context.Context) (*sdktrace.TracerProvider, error) {
+	exporter, err := otlptracegrpc.New(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("send traces: %w", err)
+	}
+	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter)), nil
+}
+
+// parents says which trace a request belongs to. Nothing else that it carries is looked at.
+var parents = propagation.TraceContext{}
+
+// addTraces lets each question have a span.
+func addTraces(o *faces.ServerOptions, provider trace.TracerProvider) {
+	o.GRPC = append(o.GRPC, grpc.StatsHandler(otelgrpc.NewServerHandler(
+		otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(parents),
+		// Spans are named by methods, and whoever asks may name any.
+		otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool { return i.FullMethodName == authv3.Authorization_Check_FullMethodName }),
+	)))
+	tracer := provider.Tracer("github.com/apikey-manager/apikey-manager/cmd/verifier")
+	o.WrapHTTP = func(next http.Handler) http.Handler { return traced(tracer, next) }
+}
+
+// traced is what otelhttp does, without what could be told of a request: its URL, and its headers.
+func traced(tracer trace.Tracer, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := parents.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx, span := tracer.Start(ctx, faces.Route(r.URL.Path), trace.WithSpanKind(trace.SpanKindServer))
+		defer span.End()
+		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(answer, r.WithContext(ctx))
+		span.SetAttributes(attribute.Int("http.response.status_code", answer.status))
+	})
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}

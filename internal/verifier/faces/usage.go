@@ -1,0 +1,149 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+const (
+	usagePath   = "/v1/usage"
+	metricsPath = "/metrics"
+	// usageAudience is what a token must be for that opens /v1/usage, so that no token that was meant for the API server
+	// is sent around among replicas.
+	usageAudience = "apikey-verifier"
+)
+
+// UsageOptions say what is told of the use of keys, and to whom.
+type UsageOptions struct {
+	// API is how to reach the API server, which knows who may ask.
+	API *rest.Config
+	// Replica names this process, anew with each start.
+	Replica string
+	Index   *verifier.Index
+	// KeysVersion and AccountsVersion are the newest that the index enforces.
+	KeysVersion, AccountsVersion func() string
+	// Metrics are told as well.
+	Metrics http.Handler
+	Logger  logr.Logger
+}
+
+// Usage answers GET /v1/usage and GET /metrics, each to those who may get that path by the API server's RBAC.
+func Usage(o UsageOptions) (http.Handler, error) {
+	g, err := newGuard(o.API, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET "+usagePath, g.guard(http.HandlerFunc(o.report), usageAudience))
+	mux.Handle("GET "+metricsPath, g.guard(o.Metrics))
+	return mux, nil
+}
+
+func (o *UsageOptions) report(w http.ResponseWriter, r *http.Request) {
+	since := time.Time{}
+	if text := r.URL.Query().Get("since"); text != "" {
+		var err error
+		if since, err = time.Parse(time.RFC3339, text); err != nil {
+			problem{Status: http.StatusBadRequest, Detail: "since is no time: give one such as 2027-02-28T12:00:00Z, or leave it out"}.write(w)
+			return
+		}
+	}
+	// The versions first: what is told of the use of keys may be newer than they are, but not older.
+	report := keys.UsageReport{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion(), AccountsVersion: o.AccountsVersion()}
+	report.Keys = o.Index.Usage(since)
+	h := w.Header()
+	h["Cache-Control"], h["Content-Type"] = noStore, applicationJSON
+	if err := json.NewEncoder(w).Encode(report); err != nil {
+		o.Logger.V(1).Info("Could not send the use of keys", "cause", err.Error())
+	}
+}
+
+// guard asks the API server who somebody is, and what they may get.
+type guard struct {
+	who    authenticator.Request
+	may    authorizer.Authorizer
+	logger logr.Logger
+}
+
+func newGuard(api *rest.Config, logger logr.Logger) (*guard, error) {
+	reviews, err := authenticationv1.NewForConfig(api)
+	if err != nil {
+		return nil, fmt.Errorf("create the client of token reviews: %w", err)
+	}
+	access, err := authorizationv1.NewForConfig(api)
+	if err != nil {
+		return nil, fmt.Errorf("create the client of access reviews: %w", err)
+	}
+	const remembered, patience, first, factor, tries = 30 * time.Second, 5 * time.Second, 200 * time.Millisecond, 2, 3
+	retry := &wait.Backoff{Duration: first, Factor: factor, Steps: tries}
+	who, _, err := authenticatorfactory.DelegatingAuthenticatorConfig{
+		Anonymous: &apiserver.AnonymousAuthConfig{Enabled: false}, CacheTTL: remembered,
+		TokenAccessReviewClient: reviews, TokenAccessReviewTimeout: patience, WebhookRetryBackoff: retry,
+	}.New()
+	if err != nil {
+		return nil, fmt.Errorf("review tokens: %w", err)
+	}
+	may, err := authorizerfactory.DelegatingAuthorizerConfig{
+		SubjectAccessReviewClient: access, AllowCacheTTL: remembered, DenyCacheTTL: remembered, WebhookRetryBackoff: retry,
+	}.New()
+	if err != nil {
+		return nil, fmt.Errorf("review access: %w", err)
+	}
+	return &guard{who: who, may: may, logger: logger}, nil
+}
+
+// guard lets those through whose token is for one of the audiences, or for the API server if none is named, and who may
+// get the path.
+func (g *guard) guard(next http.Handler, audiences ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		if len(audiences) > 0 {
+			ctx = authenticator.WithAudiences(ctx, audiences)
+		}
+		caller, known, err := g.who.AuthenticateRequest(r.WithContext(ctx))
+		if err != nil {
+			g.logger.V(1).Info("Could not authenticate a caller", "path", r.URL.Path, "cause", err.Error())
+		}
+		if err != nil || !known {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			problem{Status: http.StatusUnauthorized, Detail: wanted(audiences)}.write(w)
+			return
+		}
+		verdict, _, err := g.may.Authorize(ctx, authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
+		if err != nil {
+			g.logger.V(1).Info("Could not authorize a caller", "path", r.URL.Path, "user", caller.User.GetName(), "cause", err.Error())
+		}
+		if err != nil || verdict != authorizer.DecisionAllow {
+			problem{Status: http.StatusForbidden, Detail: "allow the caller to get the nonResourceURL " + r.URL.Path}.write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func wanted(audiences []string) string {
+	if len(audiences) == 0 {
+		return "send a token that the API server accepts, as Authorization: Bearer"
+	}
+	return "send a token with the audience " + strings.Join(audiences, " or ") + ", as Authorization: Bearer"
+}
