@@ -60,6 +60,9 @@ func live(ctx context.Context, out io.Writer, w *world, stay bool) error {
 	if stay {
 		return w.stay(ctx, out)
 	}
+	if err := w.prepareGateway(ctx, out); err != nil {
+		return err
+	}
 	t := &teller{out: out, dir: w.plane.Root(), environment: w.environment(), bold: isTerminal(out)}
 	if err := t.tell(ctx, story); err != nil {
 		return err

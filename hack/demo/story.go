@@ -3,7 +3,10 @@
 
 package main
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 const (
 	readKey    = `kubectl get secret shop-key -o jsonpath={.data.api-key} | base64 -d`
@@ -11,6 +14,8 @@ const (
 	theKey     = "the key"
 
 	credentials = `kubectl get apikey shop-key -o jsonpath='{range .status.credentials[*]}{.role} {.hint} {.notAfter}{"\n"}{end}'`
+
+	throughGateway = `curl -sS -w '%{http_code}\n' -H "X-API-Key: $(` + readKey + `)" $SHOP/`
 
 	tokenShape = `ak_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}`
 )
@@ -122,6 +127,15 @@ var story = []step{
 				line:  "kubectl get events --field-selector involvedObject.name=shop-key",
 				again: true, check: says("Issued", "Deactivated", "Activated", "Expired", "Rotated", "NotificationSent", "Reissued"),
 			},
+		},
+	},
+	{
+		title: "A real gateway, Caddy, asks the verifier about each request: no key, a good one, one that is switched off",
+		commands: []command{
+			{line: `curl -sS -w '\n%{http_code}\n' $SHOP/`, check: says(`"code":"MISSING"`, "401")},
+			{line: throughGateway, again: true, check: says("Welcome, acme", "200")},
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Inactive"}}'`, check: says("patched")},
+			{line: strings.Replace(throughGateway, `-w '`, `-w '\n`, 1), again: true, check: says(`"code":"INACTIVE"`, "401")},
 		},
 	},
 }

@@ -24,6 +24,7 @@ type world struct {
 	log     string // the manager's; it outlives a failure
 	mailbox *mailbox.Server
 	mails   string // the folder that the mailbox keeps mails in
+	gateway gateway
 }
 
 // start builds the manager, unless there is one, and starts it on a control plane. What it returns is to be stopped, also after an error.
@@ -90,6 +91,7 @@ func (w *world) stop(problem error) error {
 	if w.mailbox != nil {
 		err = w.mailbox.Close()
 	}
+	err = errors.Join(err, w.gateway.stop())
 	if w.plane != nil {
 		err = errors.Join(err, w.plane.Stop())
 	}
@@ -111,6 +113,7 @@ func (w *world) environment() []string {
 		"PATH="+filepath.Dir(w.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+w.plane.Kubeconfig(),
 		"MAIL="+w.mails,
+		"SHOP=http://"+w.gateway.address,
 		"KUBECACHEDIR="+filepath.Join(w.plane.Dir(), "cache"),
 	)
 }

@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// gateway is a real one, Caddy, with the sample configuration of config/samples/gateways, in front of an application.
+type gateway struct {
+	address     string
+	process     *controlplane.Process
+	application *http.Server
+}
+
+// openGateway starts a verifier, an application, and Caddy between clients and both.
+func (w *world) openGateway(ctx context.Context) error {
+	if _, err := exec.LookPath("curl"); err != nil {
+		return errors.New("the last step needs curl: install it and try again")
+	}
+	binary, err := controlplane.BuildVerifier(ctx)
+	if err != nil {
+		return err
+	}
+	verifier, err := w.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: binary})
+	if err != nil {
+		return err
+	}
+	application, err := w.startApplication()
+	if err != nil {
+		return err
+	}
+	if w.gateway.address, err = freeAddress(); err != nil {
+		return err
+	}
+	// The sample, with the addresses of this machine put in.
+	return w.startCaddy(ctx, strings.NewReplacer("127.0.0.1:8080", verifier.HTTP, "127.0.0.1:8090", application, "http://:8000", "http://"+w.gateway.address))
+}
+
+func (w *world) startCaddy(ctx context.Context, local *strings.Replacer) error {
+	sample, err := os.ReadFile(filepath.Join(w.plane.Root(), "config", "samples", "gateways", "caddy", "Caddyfile"))
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(w.plane.Dir(), "Caddyfile")
+	// Neither its administration nor what it remembers is to be in anybody's way.
+	text := strings.Replace(local.Replace(string(sample)), "{\n", "{\n\tadmin off\n\tpersist_config off\n", 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	caddy := filepath.Join(w.plane.Root(), "bin", "gateways", "caddy")
+	w.gateway.process, err = controlplane.StartProcess(filepath.Join(w.plane.Dir(), "caddy.log"), caddy, "run", "--config", file, "--adapter", "caddyfile")
+	if err != nil {
+		return err
+	}
+	return w.gateway.await(ctx)
+}
+
+// startApplication starts what the gateway protects: it greets whoever comes through by what the gateway says of them.
+func (w *world) startApplication() (address string, err error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	w.gateway.application = &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(out, "Welcome, %s: your key %s came in, and I was not shown it.\n", r.Header.Get("X-Apikey-Account"), r.Header.Get("X-Apikey-Id"))
+	})}
+	go func() { _ = w.gateway.application.Serve(listener) }() // it ends when it is closed
+	return listener.Addr().String(), nil
+}
+
+// await waits until the gateway takes connections.
+func (g *gateway) await(ctx context.Context) error {
+	var dialer net.Dialer
+	for {
+		connection, err := dialer.DialContext(ctx, "tcp", g.address)
+		if err == nil {
+			return connection.Close()
+		}
+		select {
+		case <-g.process.Done():
+			return g.process.Err()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (g *gateway) stop() error {
+	var problems []error
+	if g.process != nil {
+		problems = append(problems, g.process.Stop(patience))
+	}
+	if g.application != nil {
+		problems = append(problems, g.application.Close())
+	}
+	return errors.Join(problems...)
+}
+
+func freeAddress() (string, error) {
+	port, err := controlplane.FreePort()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
+}
+
+func (w *world) prepareGateway(ctx context.Context, out io.Writer) error {
+	return timed(out, "Starting a verifier, an application, and a gateway in front of it", func() error { return w.openGateway(ctx) })
+}
