@@ -85,6 +85,7 @@ run: controlplane ## Start a control plane and the manager on this machine, and 
 
 .PHONY: demo
 demo: controlplane ## The whole story on this machine, with real kubectl commands.
+	@hack/gateways/build caddy
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo
 
@@ -114,6 +115,11 @@ test-fault: controlplane ## Kill managers, API server, etcd and network at rando
 bench: controlplane ## Measure the manager under load, beside a bare client; BENCH_ARGS go to test/load.
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./test/load $(BENCH_ARGS)
+
+.PHONY: bench-verifier
+bench-verifier: controlplane ## Measure the verifier, beside a gRPC server that always answers OK; BENCH_ARGS go to test/load/verdicts.
+	@echo "compiling, which takes minutes the first time"
+	@$(WITH_ASSETS) go run -trimpath ./test/load/verdicts $(BENCH_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME.
