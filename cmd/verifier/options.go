@@ -71,7 +71,8 @@ func (o *options) bind(f *pflag.FlagSet) {
 	const defaultDrain, defaultShutdown = 5 * time.Second, 10 * time.Second
 	f.StringVar(&o.server.GRPCAddress, "grpc-bind-address", ":9001", "`address` where Envoy asks; 0 turns it off")
 	f.StringVar(&o.server.HTTPAddress, "http-bind-address", ":8080", "`address` where other gateways and applications ask; 0 turns it off")
-	f.StringVar(&o.server.UsageAddress, "usage-bind-address", ":8443", "`address` of /v1/usage and /metrics, over TLS, for callers the API server authenticates and authorizes; 0 turns it off")
+	f.StringVar(&o.server.UsageAddress, "usage-bind-address", ":8443", "`address` of /v1/usage, over TLS, for the manager: for callers the API server authenticates and authorizes; 0 turns it off")
+	f.StringVar(&o.server.MetricsAddress, "metrics-bind-address", ":8082", "`address` of /metrics, for anybody who reaches it, so that it answers while the API server is away; 0 turns it off")
 	f.StringVar(&o.server.ProbeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 turns it off")
 
 	f.StringArrayVar(&o.sources, "key-source", verifier.DefaultSources, "`place` of the key: header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic; repeatable. Two different keys in a request are refused")

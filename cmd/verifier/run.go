@@ -47,6 +47,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if o.server.Usage, err = newUsage(config, o, index, feed); err != nil {
 		return err
 	}
+	o.server.Metrics = newMetrics()
 	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
 	defer deaf()
 	if o.traces {
@@ -133,9 +134,14 @@ func newUsage(config *rest.Config, o options, index *verifier.Index, feed *verif
 	return faces.Usage(faces.UsageOptions{
 		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:start]), Index: index,
 		KeysVersion: feed.KeysVersion, AccountsVersion: feed.AccountsVersion,
-		Metrics: promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}),
-		Logger:  ctrl.Log.WithName("usage"),
+		Logger: ctrl.Log.WithName("usage"),
 	})
+}
+
+func newMetrics() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
+	return mux
 }
 
 // auditLogger writes every line it is given. At its usual level the logger drops those that come in numbers.

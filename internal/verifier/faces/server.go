@@ -27,11 +27,11 @@ import (
 // ServerOptions say where and how the faces are served.
 type ServerOptions struct {
 	// GRPCAddress, HTTPAddress and ProbeAddress are where to listen for Envoy, for other gateways and applications, and for
-	// the kubelet. UsageAddress is where to listen for the manager and for those who scrape metrics. "0" turns one off.
-	GRPCAddress, HTTPAddress, ProbeAddress, UsageAddress string
-	TLS                                                  TLSFiles
-	// Usage is what is served on UsageAddress.
-	Usage http.Handler
+	// the kubelet; UsageAddress and MetricsAddress for the manager, and for those who scrape metrics. "0" turns one off.
+	GRPCAddress, HTTPAddress, ProbeAddress, UsageAddress, MetricsAddress string
+	TLS                                                                  TLSFiles
+	// Usage and Metrics are what is served on UsageAddress, over TLS, and on MetricsAddress; nil: nothing.
+	Usage, Metrics http.Handler
 	// DrainDelay is how long to go on serving after the process was told to end: gateways have to hear of it first.
 	DrainDelay time.Duration
 	// ShutdownTimeout bounds the wait for answers under way after that.
@@ -93,6 +93,9 @@ func (s *Server) addAll() error {
 	s.addGRPC()
 	s.addHTTP("http-bind-address", s.options.HTTPAddress, s.faces(), s.certificates.faces("h2", "http/1.1"))
 	s.addHTTP("health-probe-bind-address", s.options.ProbeAddress, s.probes(), nil)
+	if s.options.Metrics != nil {
+		s.addHTTP("metrics-bind-address", s.options.MetricsAddress, s.options.Metrics, nil)
+	}
 	if s.options.Usage == nil {
 		return nil
 	}

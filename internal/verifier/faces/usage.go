@@ -26,8 +26,7 @@ import (
 )
 
 const (
-	usagePath   = "/v1/usage"
-	metricsPath = "/metrics"
+	usagePath = "/v1/usage"
 	// usageAudience is what a token must be for that opens /v1/usage, so that no token that was meant for the API server
 	// is sent around among replicas.
 	usageAudience = "apikey-verifier"
@@ -42,20 +41,17 @@ type UsageOptions struct {
 	Index   *verifier.Index
 	// KeysVersion and AccountsVersion are the newest that the index enforces.
 	KeysVersion, AccountsVersion func() string
-	// Metrics are told as well.
-	Metrics http.Handler
-	Logger  logr.Logger
+	Logger                       logr.Logger
 }
 
-// Usage answers GET /v1/usage and GET /metrics, each to those who may get that path by the API server's RBAC.
+// Usage answers GET /v1/usage to those who may get that path by the API server's RBAC.
 func Usage(o UsageOptions) (http.Handler, error) {
 	g, err := newGuard(o.API, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+usagePath, g.guard(http.HandlerFunc(o.report), usageAudience))
-	mux.Handle("GET "+metricsPath, g.guard(o.Metrics))
+	mux.Handle("GET "+usagePath, g.guard(http.HandlerFunc(o.report)))
 	return mux, nil
 }
 
@@ -112,21 +108,17 @@ func newGuard(api *rest.Config, logger logr.Logger) (*guard, error) {
 	return &guard{who: who, may: may, logger: logger}, nil
 }
 
-// guard lets those through whose token is for one of the audiences, or for the API server if none is named, and who may
-// get the path.
-func (g *guard) guard(next http.Handler, audiences ...string) http.Handler {
+// guard lets those through whose token is for the verifier, and who may get the path.
+func (g *guard) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		if len(audiences) > 0 {
-			ctx = authenticator.WithAudiences(ctx, audiences)
-		}
+		ctx := authenticator.WithAudiences(r.Context(), authenticator.Audiences{usageAudience})
 		caller, known, err := g.who.AuthenticateRequest(r.WithContext(ctx))
 		if err != nil {
 			g.logger.V(1).Info("Could not authenticate a caller", "path", r.URL.Path, "cause", err.Error())
 		}
 		if err != nil || !known {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			problem{Status: http.StatusUnauthorized, Detail: wanted(audiences)}.write(w)
+			problem{Status: http.StatusUnauthorized, Detail: "send a token with the audience " + usageAudience + ", as Authorization: Bearer"}.write(w)
 			return
 		}
 		verdict, _, err := g.may.Authorize(ctx, authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
@@ -139,11 +131,4 @@ func (g *guard) guard(next http.Handler, audiences ...string) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-func wanted(audiences []string) string {
-	if len(audiences) == 0 {
-		return "send a token that the API server accepts, as Authorization: Bearer"
-	}
-	return "send a token with the audience " + strings.Join(audiences, " or ") + ", as Authorization: Bearer"
 }
