@@ -22,7 +22,9 @@ type Audit struct {
 
 // NewAudit returns an audit that writes about a share of those who were let in, from 0 to 1. It counts and throws no dice:
 // of ten with a share of 0.1 it is the tenth.
-func NewAudit(logger logr.Logger, sample float64) *Audit { return &Audit{logger: logger, sample: sample} }
+func NewAudit(logger logr.Logger, sample float64) *Audit {
+	return &Audit{logger: logger, sample: sample}
+}
 
 // record writes about a verdict, or not.
 func (a *Audit) record(v *visit, q *verifier.Question, verdict *verifier.Verdict) {

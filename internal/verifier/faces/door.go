@@ -147,14 +147,15 @@ func (n *needs) add(name, value string) {
 	}
 }
 
-// beforeQuery and query are the two sides of a URL's question mark. A fragment is no part of a request.
+// beforeQuery and query are what comes before and after a URL's question mark. A fragment is no part of a request.
 func beforeQuery(url string) string {
+	url, _, _ = strings.Cut(url, "#")
 	path, _, _ := strings.Cut(url, "?")
 	return path
 }
 
 func query(url string) string {
+	url, _, _ = strings.Cut(url, "#")
 	_, query, _ := strings.Cut(url, "?")
-	query, _, _ = strings.Cut(query, "#")
 	return query
 }

@@ -81,6 +81,12 @@ type setup struct {
 	options          faces.DoorOptions
 	// unsynced leaves the index incomplete.
 	unsynced bool
+	// index is the one to use; nil: that of the keys above.
+	index *verifier.Index
+}
+
+func accountNamed(name, externalID string) *v1alpha1.Account {
+	return &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AccountSpec{ExternalID: externalID}}
 }
 
 func (s setup) door(t testing.TB) *faces.Door {
@@ -97,7 +103,10 @@ func (s setup) door(t testing.TB) *faces.Door {
 		t.Fatal(err)
 	}
 	o := s.options
-	o.Finder, o.Clients, o.Index = finder, clients, newIndex()
+	if s.index == nil {
+		s.index = newIndex()
+	}
+	o.Finder, o.Clients, o.Index = finder, clients, s.index
 	if o.Clock == nil {
 		o.Clock = clocktesting.NewFakePassiveClock(now)
 	}

@@ -1,0 +1,199 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+)
+
+// identity are the headers by which an upstream knows whose key it was.
+type identity struct{ id, account, externalID, name, scopes string }
+
+func identityOf(h http.Header) identity {
+	return identity{h.Get("X-Apikey-Id"), h.Get("X-Apikey-Account"), h.Get("X-Apikey-External-Id"), h.Get("X-Apikey-Name"), h.Get("X-Apikey-Scopes")}
+}
+
+var goodIdentity = identity{"idgood", "acme", "ext-1", "shops/good", "orders:read,orders:write"}
+
+func TestAuthz(t *testing.T) {
+	t.Parallel()
+	type ask struct {
+		setup  setup
+		method string
+		target string
+		header http.Header
+	}
+	query := setup{sources: []string{"query:api_key", "header:X-API-Key"}}
+	for name, tc := range map[string]struct {
+		ask
+		status   int
+		code     string
+		identity identity
+	}{
+		"a good key passes":               {ask: ask{header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"HEAD is answered":                {ask: ask{method: "HEAD", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"POST is answered":                {ask: ask{method: "POST", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"DELETE is not":                   {ask: ask{method: "DELETE", header: header("X-Api-Key", goodKey)}, status: 405},
+		"a client's path may follow":      {ask: ask{method: "DELETE", target: "/authz/orders//7?api_key=x", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"a path that only begins so":      {ask: ask{target: "/authzz", header: header("X-Api-Key", goodKey)}, status: 404},
+		"what is not there is not sent":   {ask: ask{header: header("X-Api-Key", plainKey)}, status: 200, identity: identity{"idplain", "bare", "", "shops/plain", ""}},
+		"an odd external ID is encoded":   {ask: ask{header: header("X-Api-Key", oddKey)}, status: 200, identity: identity{"idodd", "odd", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9", "shops/odd", ""}},
+		"a forged identity is not echoed": {ask: ask{header: header("X-Api-Key", plainKey, "X-Apikey-External-Id", "root", "X-Apikey-Scopes", "all")}, status: 200, identity: identity{"idplain", "bare", "", "shops/plain", ""}},
+
+		"no key":              {ask: ask{}, status: 401, code: "MISSING"},
+		"two keys":            {ask: ask{header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey)}, status: 401, code: "AMBIGUOUS"},
+		"one header twice":    {ask: ask{header: header("X-Api-Key", goodKey, "X-Api-Key", goodKey)}, status: 401, code: "AMBIGUOUS"},
+		"an unknown key":      {ask: ask{header: header("X-Api-Key", unknownKey)}, status: 401, code: "UNKNOWN"},
+		"a revoked key":       {ask: ask{header: header("X-Api-Key", revokedKey)}, status: 401, code: "REVOKED"},
+		"an inactive key":     {ask: ask{header: header("X-Api-Key", inactiveKey)}, status: 401, code: "INACTIVE"},
+		"a suspended account": {ask: ask{header: header("X-Api-Key", suspendedKey)}, status: 401, code: "ACCOUNT_SUSPENDED"},
+		"an expired key":      {ask: ask{header: header("X-Api-Key", expiredKey)}, status: 401, code: "EXPIRED"},
+		"a strange address":   {ask: ask{header: header("X-Api-Key", listedKey)}, status: 403, code: "IP_NOT_ALLOWED"},
+		"a scope that it has": {ask: ask{target: "/authz?scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"an encoded one":      {ask: ask{target: "/authz?scopes=orders%3Aread%2Corders%3Awrite", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"a scope that it lacks": {
+			ask: ask{target: "/authz?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING",
+		},
+		"one of two scopes":     {ask: ask{target: "/authz?scopes=orders:read,admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
+		"scopes add up":         {ask: ask{target: "/authz?scopes=admin&scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
+		"an unreadable scope":   {ask: ask{target: "/authz?scopes=%zz", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
+		"its account":           {ask: ask{target: "/authz?account=acme", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"its account's own ID":  {ask: ask{target: "/authz?account=ext-1", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"another account":       {ask: ask{target: "/authz?account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"two accounts":          {ask: ask{target: "/authz?account=acme&account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"two names of one":      {ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"keys not known yet":    {ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503, code: "NOT_SYNCED"},
+		"503 becomes 403":       {ask: ask{setup: setup{unsynced: true, options: faces.DoorOptions{DenyStatusOnly: true}}, header: header("X-Api-Key", goodKey)}, status: 403, code: "NOT_SYNCED"},
+		"405 becomes 403":       {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
+		"401 stays":             {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}}, status: 401, code: "MISSING"},
+		"Traefik's URI":         {ask: ask{setup: query, header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey+"&page=2")}, status: 200, identity: goodIdentity},
+		"nginx's URI":           {ask: ask{setup: query, header: header("X-Original-Uri", "/orders?page=2&api_key="+goodKey)}, status: 200, identity: goodIdentity},
+		"ingress-nginx's URL":   {ask: ask{setup: query, header: header("X-Original-Url", "https://a.example/orders?api_key="+goodKey)}, status: 200, identity: goodIdentity},
+		"a fragment is no key":  {ask: ask{setup: query, header: header("X-Original-Url", "/orders#?api_key="+goodKey)}, status: 401, code: "MISSING"},
+		"two URIs that differ":  {ask: ask{setup: query, header: header("X-Original-Uri", "/?api_key="+goodKey, "X-Forwarded-Uri", "/?api_key="+plainKey)}, status: 401, code: "AMBIGUOUS"},
+		"its own query":         {ask: ask{setup: query, target: "/authz?api_key=" + goodKey}, status: 401, code: "MISSING"},
+		"a query nobody wanted": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
+		"a client behind a trusted proxy": {
+			ask:    ask{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
+			status: 200, identity: identity{"idlisted", "acme", "ext-1", "shops/listed", ""},
+		},
+		"a client that forges its address": {
+			ask: ask{header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")}, status: 403, code: "IP_NOT_ALLOWED",
+		},
+		"a header that names its account": {
+			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
+			status: 200, identity: goodIdentity,
+		},
+		"a header that names another account": {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "bare")}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a header that names two":             {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme", "X-Ff-Company", "acme")}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a header that is not there":          {ask: ask{setup: claim, header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := serve(t, tc.setup, faces.ServerOptions{})
+			method, target := tc.method, tc.target
+			if method == "" {
+				method = http.MethodGet
+			}
+			if target == "" {
+				target = "/authz"
+			}
+			answer, body := send(t, at, method, target, tc.header, "")
+			if answer.StatusCode != tc.status {
+				t.Fatalf("got %s %s, want %d", answer.Status, body, tc.status)
+			}
+			if answer.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("the answer may be kept: %v", answer.Header)
+			}
+			if got := identityOf(answer.Header); got != tc.identity {
+				t.Errorf("identity is %+v, want %+v", got, tc.identity)
+			}
+			wantChallenge := ""
+			if tc.status == http.StatusUnauthorized {
+				wantChallenge = `ApiKey realm="tests"`
+			}
+			if got := answer.Header.Get("WWW-Authenticate"); got != wantChallenge {
+				t.Errorf("WWW-Authenticate is %q, want %q", got, wantChallenge)
+			}
+			if tc.status != http.StatusOK && method != http.MethodHead {
+				checkProblem(t, answer, body, tc.code)
+			} else if body != "" {
+				t.Errorf("the body is %q", body)
+			}
+		})
+	}
+}
+
+var claim = setup{options: faces.DoorOptions{AccountHeader: "x-ff-company"}}
+
+// header makes a header of names, in their canonical form, and values.
+func header(pairs ...string) http.Header {
+	h := http.Header{}
+	for i := 0; i < len(pairs); i += 2 {
+		h[pairs[i]] = append(h[pairs[i]], pairs[i+1])
+	}
+	return h
+}
+
+// checkProblem checks the whole body of a denial.
+func checkProblem(t *testing.T, answer *http.Response, body, code string) {
+	t.Helper()
+	if got := answer.Header.Get("Content-Type"); got != "application/problem+json" {
+		t.Errorf("Content-Type is %q", got)
+	}
+	var got map[string]any
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatalf("%q: %v", body, err)
+	}
+	if got["title"] == "" || got["status"] != float64(answer.StatusCode) || got["type"] != "about:blank" {
+		t.Errorf("the problem is %s", body)
+	}
+	if code == "" {
+		return
+	}
+	want := map[string]any{"code": code}
+	if id, matched := matchedIDs[code]; matched {
+		want["keyID"] = id
+	}
+	for _, name := range []string{"type", "title", "status"} {
+		delete(got, name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the problem is not what it should be (-want +got):\n%s", diff)
+	}
+}
+
+// matchedIDs are the IDs of the keys that codes are tried with; codes that are not here tell none.
+var matchedIDs = map[string]string{
+	"REVOKED": "idrevoked", "INACTIVE": "idinactive", "ACCOUNT_SUSPENDED": "idsuspended", "EXPIRED": "idexpired",
+	"IP_NOT_ALLOWED": "idlisted", "SCOPE_MISSING": "idgood", "ACCOUNT_MISMATCH": "idgood",
+}
+
+// send sends a request and returns the answer with its whole body.
+func send(t *testing.T, at *served, method, target string, h http.Header, body string) (*http.Response, string) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, "http://"+at.http+target, stringBody(body))
+	r.RequestURI = ""
+	if h != nil {
+		r.Header = h
+	}
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(text)
+}
