@@ -28,6 +28,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
 const (
@@ -147,6 +148,66 @@ var _ = Describe("What verifiers say", func() {
 	})
 })
 
+var _ = Describe("What the verifier itself says", func() {
+	It("comes back to people: the use of a key, and its refusal by every replica", func(ctx SpecContext) {
+		binary, err := controlplane.BuildVerifier(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		f := newFleet(ctx)
+		var replicas []*controlplane.Verifier
+		for _, address := range []string{"192.0.2.1", "192.0.2.2"} {
+			v, err := plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: binary})
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(func() error { return v.Stop(timeout) })
+			replicas, f.reach[address] = append(replicas, v), v.Usage
+		}
+		f.serve(ctx, "192.0.2.1", "192.0.2.2")
+		m := startManager(ctx, managerOptions{verifiers: f.verifiers(ctx)})
+		k := newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+		enforced := func() string { read(ctx, k); return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }
+		material := materialOf(ctx, k)
+
+		By("using it")
+		begun := time.Now().UTC().Truncate(time.Minute)
+		Eventually(func() int { return knock(ctx, replicas[1], material) }).WithContext(ctx).Should(Equal(http.StatusOK))
+		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.LastUsedTime).NotTo(BeNil()) })
+		Expect(k.Status.LastUsedTime.Time).To(BeTemporally(">=", begun))
+		Expect(credential(k, v1alpha1.RoleCurrent).LastUsedTime).To(Equal(k.Status.LastUsedTime))
+
+		By("switching it off")
+		change(ctx, k, state(v1alpha1.KeyStateInactive))
+		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
+		for _, v := range replicas {
+			Expect(knock(ctx, v, material)).To(Equal(http.StatusUnauthorized), "the status says that it is refused")
+		}
+		Expect(m.measured()).To(Equal(uint64(1)))
+
+		By("revoking it while one of them does not answer")
+		Expect(replicas[0].Stop(timeout)).To(Succeed())
+		change(ctx, k, state(v1alpha1.KeyStateActive))
+		become(ctx, v1alpha1.StateActive, k)
+		change(ctx, k, state(v1alpha1.KeyStateRevoked))
+		become(ctx, v1alpha1.StateRevoked, k)
+		Eventually(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
+		f.serve(ctx, "192.0.2.2")
+		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
+		Expect(knock(ctx, replicas[1], material)).To(Equal(http.StatusUnauthorized))
+	})
+})
+
+// knock asks a verifier for its verdict on a key, as a gateway does.
+func knock(ctx context.Context, v *controlplane.Verifier, material string) int {
+	GinkgoHelper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.HTTP+"/authz", nil)
+	Expect(err).NotTo(HaveOccurred())
+	request.Header.Set("X-API-Key", material)
+	response, err := http.DefaultClient.Do(request)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(response.Body.Close()).To(Succeed())
+	return response.StatusCode
+}
+
 // turns are the values that something of a key took on, each when it changed, as the watch told.
 func turns[T comparable](k *v1alpha1.APIKey, of func(*v1alpha1.APIKey) T, has func(*v1alpha1.APIKey) bool) []T {
 	var list []T
@@ -195,8 +256,10 @@ func (c *movedClock) forward(by time.Duration) {
 // fleet are verifiers on this machine. The API server takes no loopback address for an endpoint's, so that each has
 // another one there.
 type fleet struct {
-	service  types.NamespacedName
+	service types.NamespacedName
+	// replicas are those whose words the test sets, and reach is where each replica answers.
 	replicas map[string]*verifier
+	reach    map[string]string
 	client   *controllers.UsageClient
 }
 
@@ -210,12 +273,12 @@ type verifier struct {
 
 func newFleet(ctx context.Context, addresses ...string) *fleet {
 	GinkgoHelper()
-	f := &fleet{service: types.NamespacedName{Namespace: plane.Namespace(), Name: fresh("verifier")}, replicas: map[string]*verifier{}}
+	f := &fleet{service: types.NamespacedName{Namespace: plane.Namespace(), Name: fresh("verifier")}, replicas: map[string]*verifier{}, reach: map[string]string{}}
 	for _, address := range addresses {
 		v := &verifier{report: keys.UsageReport{Replica: address, Synced: true, KeysVersion: "1"}}
 		v.server = httptest.NewTLSServer(v)
 		DeferCleanup(v.server.Close)
-		f.replicas[address] = v
+		f.replicas[address], f.reach[address] = v, v.server.Listener.Addr().String()
 	}
 	slice := f.slice(addresses)
 	create(ctx, slice)
@@ -261,7 +324,7 @@ func (f *fleet) verifiers(ctx context.Context) *controllers.Verifiers {
 // Ask implements controllers.Asker.
 func (f *fleet) Ask(ctx context.Context, address string, since time.Time) (controllers.Answer, error) {
 	host, _, _ := strings.Cut(address, ":")
-	return f.client.Ask(ctx, strings.TrimPrefix(f.replicas[host].server.URL, "https://"), since)
+	return f.client.Ask(ctx, f.reach[host], since)
 }
 
 // ServeHTTP answers whom the API server authenticates for verifiers and authorizes.
