@@ -135,6 +135,7 @@ func (s *stream) run(ctx context.Context) {
 func (s *stream) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	list := s.list()
 	if err := s.source.List(ctx, list, &client.ListOptions{Raw: &o, Limit: o.Limit, Continue: o.Continue}); err != nil {
+		s.lose()
 		return nil, fmt.Errorf("list %s: %w", s.name, err)
 	}
 	return list, nil

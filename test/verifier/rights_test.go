@@ -39,7 +39,8 @@ func (w *world) testRights(t *testing.T) {
 	want := map[string][]string{
 		"apikeys.apikey-manager.io": see, "accounts.apikey-manager.io": see, "namespaces.": see,
 		"tokenreviews.authentication.k8s.io": {"create"}, "subjectaccessreviews.authorization.k8s.io": {"create"},
-		// What everybody may: ask what they may themselves, and who they are.
+		// What every ServiceAccount may: ask what it may itself and who it is, and see whom to trust.
+		"clustertrustbundles.certificates.k8s.io":       see,
 		"selfsubjectaccessreviews.authorization.k8s.io": {"create"}, "selfsubjectrulesreviews.authorization.k8s.io": {"create"},
 		"selfsubjectreviews.authentication.k8s.io": {"create"},
 	}

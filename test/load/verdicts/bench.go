@@ -29,6 +29,7 @@ type bench struct {
 
 	plane    *controlplane.ControlPlane
 	admin    client.WithWatch
+	binary   string // of the verifier
 	verifier *controlplane.Verifier
 	floor    side
 	door     side
@@ -66,11 +67,10 @@ func (b *bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	b.say("Building and starting the verifier")
-	binary, err := controlplane.BuildVerifier(ctx)
-	if err != nil {
+	if b.binary, err = controlplane.BuildVerifier(ctx); err != nil {
 		return err
 	}
-	if b.verifier, err = b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: binary}); err != nil {
+	if b.verifier, err = b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: b.binary}); err != nil {
 		return err
 	}
 	b.door = side{address: b.verifier.GRPC, process: b.verifier.Process}
@@ -160,4 +160,28 @@ func (b *bench) measure(ctx context.Context, size int) ([]row, error) {
 		rows = append(rows, r)
 	}
 	return rows, nil
+}
+
+// beginning is how a verifier starts where there are keys already.
+type beginning struct {
+	keys  int
+	ready time.Duration // from its start
+	peak  float64       // the most memory that it had by then, in bytes
+}
+
+// measureStart starts another verifier.
+func (b *bench) measureStart(ctx context.Context) (beginning, error) {
+	b.say("Starting another verifier at %d keys", b.keys)
+	start := time.Now()
+	v, err := b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: b.binary})
+	if err != nil {
+		return beginning{}, err
+	}
+	took := time.Since(start)
+	process, err := procfs.NewProc(v.Pid())
+	if err != nil {
+		return beginning{}, err
+	}
+	status, err := process.NewStatus()
+	return beginning{keys: b.keys, ready: took, peak: float64(status.VmHWM)}, err
 }

@@ -107,6 +107,10 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 			return err
 		}
 	}
-	_, err = io.WriteString(out, report(o, rows, b.revoked))
+	fresh, err := b.measureStart(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, report(o, rows, b.revoked, fresh))
 	return err
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // report has medians over rounds; ratios are taken round by round, since the machine's mood changes.
-func report(o options, rows []row, revoked []time.Duration) string {
+func report(o options, rows []row, revoked []time.Duration, fresh beginning) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "\next_authz over gRPC, %d connections with %d requests under way each, medians of %d rounds of %s.\n", o.connections, o.burst, o.rounds, o.phase)
 	out.WriteString("The floor is a gRPC server of the same protocol that always answers OK. Processor time is the server's.\n\n")
@@ -33,6 +33,7 @@ func report(o options, rows []row, revoked []time.Duration) string {
 		fmt.Fprintf(&out, "\nFrom the API server's answer to a deactivation to the first refusal, %d keys of %d under load: p50 %s, p99 %s, longest %s.\n",
 			len(revoked), o.revocationsAt, round(quantile(revoked, 0.5)), round(quantile(revoked, 0.99)), round(revoked[len(revoked)-1]))
 	}
+	fmt.Fprintf(&out, "\nA verifier that starts at %d keys is ready after %s, and has had %.0f MiB of memory at most.\n", fresh.keys, fresh.ready.Round(10*time.Millisecond), fresh.peak/(1<<20))
 	return out.String()
 }
 
