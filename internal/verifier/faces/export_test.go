@@ -1,0 +1,13 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces
+
+// CloseListener breaks a face, for tests of what happens then.
+func (s *Server) CloseListener(flag string) {
+	for _, l := range s.listeners {
+		if l.flag == flag {
+			_ = l.Listener.Close()
+		}
+	}
+}
