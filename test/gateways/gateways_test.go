@@ -308,6 +308,15 @@ func (w *world) failsClosed(t *testing.T, g *gateway) {
 	})
 }
 
+// TestHAProxy_AnErrorInLuaLetsNobodyIn breaks the script: HAProxy goes on with a request whose action failed.
+func TestHAProxy_AnErrorInLuaLetsNobodyIn(t *testing.T) {
+	t.Parallel()
+	w := enter(t)
+	haproxy := &all[slices.IndexFunc(all, func(g gateway) bool { return g.name == "haproxy" })]
+	f := w.serve(t, haproxy, w.verifier(t).address, "core.httpclient()", "core.nothing()")
+	f.closed(t, w.with("full"))
+}
+
 // closed wants a request not to pass, whatever the client is told.
 func (f *front) closed(t *testing.T, q asking) {
 	t.Helper()

@@ -53,22 +53,30 @@ func (w *world) startVerifier(t *testing.T, probe string, flags ...string) *veri
 	_ = name.Close()
 	v.Process, err = controlplane.StartProcess(name.Name(), w.binary, append([]string{
 		"--kubeconfig=" + w.plane.Kubeconfig(), "--http-bind-address=" + v.address, "--grpc-bind-address=" + freeAddress(t),
-		"--health-probe-bind-address=" + health, "--usage-bind-address=0", "--trusted-proxy=127.0.0.1/32",
+		"--health-probe-bind-address=" + health, "--usage-bind-address=0", "--metrics-bind-address=0",
+		"--trusted-proxy=127.0.0.1/32",
 	}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = eventually(t.Context(), func() error {
-		if err := v.Err(); err != nil {
-			return err
-		}
-		return answersOK(t.Context(), "http://"+health+probe)
-	})
+	err = started(t.Context(), v.Process, func() error { return answersOK(t.Context(), "http://"+health+probe) })
 	if err != nil {
 		v.Kill()
 		t.Fatalf("start the verifier: %v\n%s", err, controlplane.Tail(v.Log, 2000))
 	}
 	return v
+}
+
+// started waits until a check of a process passes. It does not wait for one that has ended.
+func started(ctx context.Context, p *controlplane.Process, check func() error) error {
+	var ended error
+	err := eventually(ctx, func() error {
+		if ended = p.Err(); ended != nil {
+			return nil
+		}
+		return check()
+	})
+	return errors.Join(err, ended)
 }
 
 func answersOK(ctx context.Context, url string) error {
@@ -230,10 +238,7 @@ func write(t *testing.T, file, text string) {
 func (f *front) awaitRoutes(t *testing.T, process *controlplane.Process) {
 	t.Helper()
 	impatient := http.Client{Timeout: time.Second}
-	err := eventually(t.Context(), func() error {
-		if err := process.Err(); err != nil {
-			return err
-		}
+	err := started(t.Context(), process, func() error {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url, http.NoBody)
 		if err != nil {
 			return err
