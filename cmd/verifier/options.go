@@ -109,7 +109,7 @@ func (o *options) validate() error {
 		return errors.New("--tls-cert-file and --tls-key-file: give both or none")
 	case t.ClientCA != "" && t.Cert == "":
 		return errors.New("--tls-client-ca-file: give --tls-cert-file and --tls-key-file as well, or leave it out")
-	case o.auditSample < 0 || o.auditSample > 1:
+	case !(o.auditSample >= 0 && o.auditSample <= 1): // not a number is neither
 		return fmt.Errorf("--audit-sample is %v: give a share from 0 to 1", o.auditSample)
 	case o.accountLimit < 1:
 		return fmt.Errorf("--account-metrics-limit is %d: give at least 1, or leave --account-metrics out", o.accountLimit)
@@ -130,14 +130,19 @@ var (
 	realm      = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
 )
 
-// tracesWanted is whether the environment says where to send traces.
+// tracesWanted is whether the environment says where to send traces, and does not say to send none.
 func tracesWanted(environment []string) bool {
+	wanted := false
 	for _, entry := range environment {
-		if name, value, _ := strings.Cut(entry, "="); value != "" && (name == "OTEL_EXPORTER_OTLP_ENDPOINT" || name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
-			return true
+		name, value, _ := strings.Cut(entry, "=")
+		switch {
+		case name == "OTEL_SDK_DISABLED" && strings.EqualFold(value, "true"), name == "OTEL_TRACES_EXPORTER" && value == "none":
+			return false
+		case name == "OTEL_EXPORTER_OTLP_ENDPOINT", name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT":
+			wanted = wanted || value != ""
 		}
 	}
-	return false
+	return wanted
 }
 
 func hostname() string {

@@ -14,9 +14,10 @@ import (
 
 func main() {
 	var b strings.Builder
-	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/telemetry`. Served over TLS, to callers that the API server authenticates and that\n" +
-		"may `get` the path `/metrics`: by the manager on `--metrics-bind-address`; those that begin with `apikey_verifier_` by each\n" +
-		"replica of the verifier on `--usage-bind-address`. Beside them are those of controller-runtime, client-go and Go.\n\n" +
+	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/telemetry`. The manager serves its own on `--metrics-bind-address` over TLS, to\n" +
+		"callers that the API server authenticates and that may `get` the path `/metrics`. Each replica of the verifier serves those\n" +
+		"that begin with `apikey_verifier_` on its own `--metrics-bind-address`, to anybody who reaches it. Beside them are those of\n" +
+		"controller-runtime, client-go and Go.\n\n" +
 		"Figures of single keys and accounts are computed when they are scraped, so none outlives its object. Alerts built on\n" +
 		"them: `config/prometheus/rules.yaml`.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
 	for _, d := range telemetry.Definitions {

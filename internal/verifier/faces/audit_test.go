@@ -48,38 +48,38 @@ func TestAudit(t *testing.T) {
 	}{
 		"a denial over HTTP": {
 			ask: func(t *testing.T, at *served) {
-				send(t, at, "GET", "/authz?scopes=admin", header("X-Api-Key", goodKey, "X-Forwarded-Method", "PUT", "X-Forwarded-Host", "api.example.com", "X-Forwarded-Uri", "/orders?api_key=other"), "")
+				send(t, at.http, "GET", "/authz?scopes=admin", header("X-Api-Key", goodKey, "X-Forwarded-Method", "PUT", "X-Forwarded-Host", "api.example.com", "X-Forwarded-Uri", "/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "SCOPE_MISSING", "idgood", "acme", "127.0.0.1", "PUT", "api.example.com", "/orders")},
 		},
 		"a URL in place of a path": {
 			ask: func(t *testing.T, at *served) {
-				send(t, at, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url", "https://api.example.com/orders?api_key=other"), "")
+				send(t, at.http, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url", "https://api.example.com/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "GET", "", "/orders")},
 		},
 		"a denial of an application's question": {
 			ask: func(t *testing.T, at *served) {
-				send(t, at, "POST", "/v1/verify", nil, `{"key":"`+unknownKey+`","ip":"192.0.2.9"}`)
+				send(t, at.http, "POST", "/v1/verify", nil, `{"key":"`+unknownKey+`","ip":"192.0.2.9"}`)
 			},
 			want: []string{line("Denied", "verify", "UNKNOWN", "", "", "192.0.2.9", "", "", "")},
 		},
 		"the key in odd places is not told": {
 			ask: func(t *testing.T, at *served) {
-				send(t, at, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey, "X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey, "X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "[redacted]", "[redacted]", "/[redacted]/x")},
 		},
 		"what is too long is cut": {
 			ask: func(t *testing.T, at *served) {
-				send(t, at, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")
+				send(t, at.http, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", long[:32], long[:255], "/"+long[:511])},
 		},
 		"who is let in is told of as often as asked": {
 			ask: func(t *testing.T, at *served) {
 				for range 10 {
-					send(t, at, "GET", "/authz", header("X-Api-Key", goodKey), "")
+					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey), "")
 				}
 			},
 			want: []string{

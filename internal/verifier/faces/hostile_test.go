@@ -132,7 +132,7 @@ func (h *hostile) key() string {
 	at := 3 + h.IntN(len(good)-6)
 	return h.one(
 		unknownKey, inactiveKey, expiredKey, revokedKey, suspendedKey, strings.ToUpper(good), good[:at]+"!"+good[at+1:], good[:at]+"\x00"+good[at:],
-		good[at:]+good[:at], good+good, good+"\n"+good, good+","+good, good+", "+unknownKey, "Bearer Bearer "+good, good+"\u200b", good+".", "'"+good+"' or 1=1",
+		good[at:]+good[:at], good+good, good+"\n"+good, good+","+good, good+", "+unknownKey, "Bearer "+"Bearer "+good, good+"\u200b", good+".", "'"+good+"' or 1=1",
 		"%00"+good, url.QueryEscape("\r\n"+good), good[:8], "*", "%", "null", "[redacted]",
 	)
 }

@@ -5,9 +5,7 @@ package faces_test
 
 import (
 	"context"
-	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -54,11 +52,4 @@ func serveDoor(t testing.TB, door *faces.Door, o faces.ServerOptions) *served {
 		<-ended
 	})
 	return at
-}
-
-func stringBody(text string) io.Reader {
-	if text == "" {
-		return http.NoBody
-	}
-	return strings.NewReader(text)
 }

@@ -65,8 +65,7 @@ func healthOf(t *testing.T, connection *grpc.ClientConn, service string) healthv
 // probe is the status of a probe.
 func probe(t *testing.T, at *served, path string) int {
 	t.Helper()
-	answer, _ := send(t, &served{http: at.probe}, http.MethodGet, path, nil, "")
-	return answer.StatusCode
+	return send(t, at.probe, http.MethodGet, path, nil, "").status
 }
 
 func TestServer_ReadyWhenTheKeysAreKnown(t *testing.T) {
@@ -122,12 +121,12 @@ func TestServer_DrainsBeforeItEnds(t *testing.T) {
 	at.stop()
 	eventually(t, "the server is not unready", func() bool { return probe(t, at, "/readyz") == http.StatusServiceUnavailable })
 	eventually(t, "health does not say NOT_SERVING", func() bool { return healthOf(t, connection, authService) == healthv1.HealthCheckResponse_NOT_SERVING })
-	if answer, _ := send(t, at, http.MethodGet, "/authz", header("X-Api-Key", goodKey), ""); answer.StatusCode != http.StatusOK {
-		t.Errorf("while it drains, a good key gets %s", answer.Status)
+	if got := send(t, at.http, http.MethodGet, "/authz", header("X-Api-Key", goodKey), ""); got.status != http.StatusOK {
+		t.Errorf("while it drains, a good key gets %+v", got)
 	}
-	answer, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil))
-	if err != nil || answer.GetOkResponse() == nil {
-		t.Errorf("while it drains, a good key gets %v, %v", answer, err)
+	checked, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil))
+	if err != nil || checked.GetOkResponse() == nil {
+		t.Errorf("while it drains, a good key gets %v, %v", checked, err)
 	}
 	ended(t, at)
 	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http); err == nil {

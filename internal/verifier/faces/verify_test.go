@@ -98,12 +98,12 @@ func TestVerify(t *testing.T) {
 // told asks, and returns the answer, which is 200 whatever the verdict is.
 func told(t *testing.T, at *served, path, asked string) map[string]any {
 	t.Helper()
-	answer, body := send(t, at, http.MethodPost, path, nil, asked)
-	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "application/json" || answer.Header.Get("Cache-Control") != "no-store" {
-		t.Fatalf("got %s %v %s", answer.Status, answer.Header, body)
+	a := send(t, at.http, http.MethodPost, path, nil, asked)
+	if a.status != http.StatusOK || a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %+v", a)
 	}
 	got := map[string]any{}
-	if err := json.Unmarshal([]byte(body), &got); err != nil {
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil {
 		t.Fatal(err)
 	}
 	return got
@@ -140,13 +140,13 @@ func TestVerify_SaysWhatIsWrongWithAQuestion(t *testing.T) {
 				if method == "" {
 					method = http.MethodPost
 				}
-				answer, body := send(t, at, method, path, nil, tc.asked)
-				if answer.StatusCode != tc.status {
-					t.Fatalf("got %s %s, want %d", answer.Status, body, tc.status)
+				got := send(t, at.http, method, path, nil, tc.asked)
+				if got.status != tc.status {
+					t.Fatalf("got %+v, want %d", got, tc.status)
 				}
-				checkProblem(t, answer, body, "")
-				if !strings.Contains(body, tc.detail) || strings.Contains(body, goodKey) {
-					t.Errorf("the problem is %s, want %q", body, tc.detail)
+				checkProblem(t, got, "")
+				if !strings.Contains(got.body, tc.detail) || strings.Contains(got.body, goodKey) {
+					t.Errorf("the problem is %s, want %q", got.body, tc.detail)
 				}
 			})
 		}

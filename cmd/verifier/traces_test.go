@@ -1,0 +1,122 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+)
+
+const (
+	traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
+	parent  = "00-" + traceID + "-00f067aa0ba902b7-01"
+)
+
+func TestTraces_HTTP(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		target, span string
+		status       int
+	}{
+		"a gateway's question":     {"/authz/" + secret + "?api_key=" + secret, "/authz", http.StatusForbidden},
+		"an application's":         {"/v1/verify?" + secret, "/v1/verify", http.StatusForbidden},
+		"one that leads to nobody": {"/" + secret, "other", http.StatusForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			spans := tracetest.NewSpanRecorder()
+			var o faces.ServerOptions
+			addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
+			face := o.WrapHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tc.status) }))
+			r := httptest.NewRequestWithContext(t.Context(), secret, tc.target, strings.NewReader(secret))
+			r.Header = http.Header{"Traceparent": {parent}, "X-Api-Key": {secret}, "User-Agent": {secret}, "X-Forwarded-For": {secret}, "Baggage": {"key=" + secret}}
+			r.Host = secret
+			face.ServeHTTP(httptest.NewRecorder(), r)
+			checkSpan(t, spans, tc.span)
+			if got := fmt.Sprint(spans.Ended()[0].Attributes()); !strings.Contains(got, "403") {
+				t.Errorf("the span's attributes are %s", got)
+			}
+		})
+	}
+}
+
+func TestTraces_GRPC(t *testing.T) {
+	t.Parallel()
+	spans := tracetest.NewSpanRecorder()
+	o := faces.ServerOptions{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: patience}
+	addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
+	door, err := newDoor(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	door.Observers, door.Audit = nil, nil
+	server, err := faces.NewServer(t.Context(), door, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Run(t.Context()) //nolint:errcheck // it ends with the test
+	connection, err := grpc.NewClient(server.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent, "x-api-key", secret)
+	http := &authv3.AttributeContext_HttpRequest{Method: secret, Host: secret, Path: "/" + secret + "?" + secret, Headers: map[string]string{"x-api-key": secret}}
+	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}}
+	if _, err := authv3.NewAuthorizationClient(connection).Check(ctx, request); err != nil {
+		t.Fatal(err)
+	}
+	if err := connection.Invoke(ctx, "/"+secret+"/"+secret, request, request); err == nil {
+		t.Error("there is a method of that name")
+	}
+	eventuallyOne(t, spans)
+	checkSpan(t, spans, "envoy.service.auth.v3.Authorization/Check")
+}
+
+// checkSpan checks that there is one span of a name, in its parent's trace, which tells nothing of the request.
+func checkSpan(t *testing.T, spans *tracetest.SpanRecorder, name string) {
+	t.Helper()
+	list := spans.Ended()
+	if len(list) != 1 || list[0].Name() != name || list[0].SpanContext().TraceID().String() != traceID {
+		t.Fatalf("the spans are %+v, want one named %s", tracetest.SpanStubsFromReadOnlySpans(list), name)
+	}
+	if told := fmt.Sprintf("%+v", tracetest.SpanStubsFromReadOnlySpans(list)); strings.Contains(told, secret) {
+		t.Errorf("the span tells the key: %s", told)
+	}
+	for _, a := range list[0].Attributes() {
+		if !slices.Contains(toldAttributes, string(a.Key)) {
+			t.Errorf("the span tells %s", a.Key)
+		}
+	}
+}
+
+// toldAttributes are all that spans may have: none is of the client's making.
+var toldAttributes = []string{
+	"http.response.status_code", "rpc.system", "rpc.system.name", "rpc.service", "rpc.method", "rpc.grpc.status_code", "rpc.response.status_code",
+	"network.peer.address", "network.peer.port", "server.address", "server.port", "client.address", "client.port",
+}
+
+func eventuallyOne(t *testing.T, spans *tracetest.SpanRecorder) {
+	t.Helper()
+	for end := time.Now().Add(patience); len(spans.Ended()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("there is no span")
+		}
+	}
+}
