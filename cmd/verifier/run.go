@@ -13,14 +13,12 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.uber.org/zap/zapcore"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -40,7 +38,9 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	door, err := newDoor(o, index, meters)
+	audit, flush := newAuditLogger(o)
+	defer flush()
+	door, err := newDoor(o, index, meters, audit)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func newFeed(config *rest.Config, index *verifier.Index) (*verifier.Feed, error)
 	return verifier.NewFeed(source, clock.RealClock{}, index), nil
 }
 
-func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier) (*faces.Door, error) {
+func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit logr.Logger) (*faces.Door, error) {
 	finder, err := verifier.NewFinder(o.sources)
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
@@ -90,7 +90,7 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier) (*fac
 	}
 	door, err := faces.NewDoor(faces.DoorOptions{
 		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: o.accountHeader, Realm: o.realm,
-		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(auditLogger(o), o.auditSample),
+		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(audit, o.auditSample),
 		Observers: []faces.Observer{func(face faces.Face, v verifier.Verdict, took time.Duration) {
 			meters.Observe(int(face), int(v.Code), v.Account(), took)
 		}},
@@ -142,10 +142,4 @@ func newMetrics() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 	return mux
-}
-
-// auditLogger writes every line it is given. At its usual level the logger drops those that come in numbers.
-func auditLogger(o options) logr.Logger {
-	const all = -2
-	return zap.New(zap.UseFlagOptions(&o.log), zap.Level(zapcore.Level(all))).WithName("audit")
 }
