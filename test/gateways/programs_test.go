@@ -69,14 +69,15 @@ func (w *world) startVerifier(t *testing.T, probe string, flags ...string) *veri
 
 // started waits until a check of a process passes. It does not wait for one that has ended.
 func started(ctx context.Context, p *controlplane.Process, check func() error) error {
-	var ended error
 	err := eventually(ctx, func() error {
-		if ended = p.Err(); ended != nil {
+		select {
+		case <-p.Done():
 			return nil
+		default:
+			return check()
 		}
-		return check()
 	})
-	return errors.Join(err, ended)
+	return errors.Join(err, p.Err())
 }
 
 func answersOK(ctx context.Context, url string) error {
