@@ -5,6 +5,7 @@ package faces_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
 )
 
@@ -311,6 +313,29 @@ func TestExtAuthz_AnswersFollowTheKey(t *testing.T) {
 	index.PutAccount(accountNamed("acme", "ext-9"))
 	if got := account(); got != "ext-9" {
 		t.Errorf("after the account changed the external ID is %q, want ext-9", got)
+	}
+}
+
+func TestExtAuthz_EachKeyHasItsOwnAnswer(t *testing.T) {
+	t.Parallel()
+	const many = 20_000 // more than there are places for answers
+	index := newIndex()
+	name := func(i int) string { return fmt.Sprintf("key-%d", i) }
+	secret := func(i int) string { return fmt.Sprintf("sk_many_%024d", i) }
+	for i := range many {
+		index.PutKey(newKey(name(i), secret(i), v1alpha1.APIKeySpec{Account: "bare"}))
+	}
+	server := setup{index: index}.door(t).ExtAuthz()
+	for range 2 {
+		for i := range many {
+			response, err := server.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": secret(i)}, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := reread(t, response).GetDynamicMetadata().GetFields()["keyID"].GetStringValue(); got != "id"+name(i) {
+				t.Fatalf("key %d is told to be %q", i, got)
+			}
+		}
 	}
 }
 
