@@ -17,7 +17,7 @@ type VerifierOptions struct {
 	Log string
 	// Flags come last, so that they win.
 	Flags []string
-	// Unready starts it without waiting until it is ready.
+	// Unready waits only until it is alive.
 	Unready bool
 }
 
@@ -57,11 +57,11 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 		return nil, err
 	}
 	c.running = append(c.running, v.Process)
-	if options.Unready {
-		return v, nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	if options.Unready {
+		return v, v.awaitOK(ctx, "http://"+v.Probes+"/healthz")
+	}
 	return v, v.AwaitReady(ctx)
 }
 

@@ -51,7 +51,7 @@ func (w *world) full() map[string]string {
 }
 
 func (w *world) inHeader(t *testing.T, g *gateway) {
-	f := w.serve(t, g, w.verifier(t, g.verifierFlags...).address)
+	f := w.serve(t, g, w.verifier(t, g.verifierFlags...).HTTP)
 	t.Run("a good key passes, and its identity goes on without it", func(t *testing.T) { w.goodKeys(t, f) })
 	t.Run("identity that a client forges is replaced or dropped", func(t *testing.T) { w.forged(t, f) })
 	t.Run("other keys are refused, and their holders told why", func(t *testing.T) { w.badKeys(t, f) })
@@ -200,7 +200,7 @@ func (w *world) addresses(t *testing.T, f *front) {
 }
 
 func (w *world) inQuery(t *testing.T, g *gateway) {
-	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=query:api_key"}, g.verifierFlags...)...).address)
+	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=query:api_key"}, g.verifierFlags...)...).HTTP)
 	material := w.keys["full"].material
 	for about, path := range map[string]string{
 		"alone":          "/platform/conversions?api_key=" + material,
@@ -241,7 +241,7 @@ func (w *world) inQuery(t *testing.T, g *gateway) {
 
 func (w *world) inTwoHeaders(t *testing.T, g *gateway) {
 	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company"}, g.verifierFlags...)
-	f := w.serve(t, g, w.verifier(t, flags...).address, "X-API-Key", "X-FF-API-Key")
+	f := w.serve(t, g, w.verifier(t, flags...).HTTP, "X-API-Key", "X-FF-API-Key")
 	material := w.keys["full"].material
 	s := f.passes(t, asking{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {company}}}, w.full())
 	if places := s.holds(material); len(places) != 0 {
@@ -264,7 +264,7 @@ func (w *world) inTwoHeaders(t *testing.T, g *gateway) {
 }
 
 func (w *world) asBasic(t *testing.T, g *gateway) {
-	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=basic"}, g.verifierFlags...)...).address)
+	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=basic"}, g.verifierFlags...)...).HTTP)
 	material := w.keys["uuid"].material
 	for about, credentials := range map[string]string{"the key alone": material, "the key as user": material + ":"} {
 		t.Run(about, func(t *testing.T) {
@@ -283,9 +283,9 @@ func (w *world) asBasic(t *testing.T, g *gateway) {
 
 func (w *world) failsClosed(t *testing.T, g *gateway) {
 	t.Run("because it died", func(t *testing.T) {
-		v := w.startVerifier(t, "/readyz", g.verifierFlags...)
+		v := w.startVerifier(t, false, g.verifierFlags...)
 		t.Cleanup(v.Kill)
-		f := w.serve(t, g, v.address)
+		f := w.serve(t, g, v.HTTP)
 		f.passes(t, w.with("full"), w.full())
 		v.Kill()
 		for range 3 {
@@ -301,9 +301,9 @@ func (w *world) failsClosed(t *testing.T, g *gateway) {
 		w.serve(t, g, hole.Addr().String()).closed(t, w.with("full"))
 	})
 	t.Run("because it has not read the keys", func(t *testing.T) {
-		v := w.startVerifier(t, "/healthz", append([]string{"--kubeconfig=" + w.nowhere(t)}, g.verifierFlags...)...)
+		v := w.startVerifier(t, true, append([]string{"--kubeconfig=" + w.nowhere(t)}, g.verifierFlags...)...)
 		t.Cleanup(v.Kill)
-		f := w.serve(t, g, v.address)
+		f := w.serve(t, g, v.HTTP)
 		f.refused(t, w.with("full"), g.unsynced, "NOT_SYNCED")
 	})
 }
@@ -313,7 +313,7 @@ func TestHAProxy_AnErrorInLuaLetsNobodyIn(t *testing.T) {
 	t.Parallel()
 	w := enter(t)
 	haproxy := &all[slices.IndexFunc(all, func(g gateway) bool { return g.name == "haproxy" })]
-	f := w.serve(t, haproxy, w.verifier(t).address, "core.httpclient()", "core.nothing()")
+	f := w.serve(t, haproxy, w.verifier(t).HTTP, "core.httpclient()", "core.nothing()")
 	f.closed(t, w.with("full"))
 }
 

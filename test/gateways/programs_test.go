@@ -6,7 +6,6 @@ package gateways_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -21,48 +20,26 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// verifier is a running cmd/verifier.
-type verifier struct {
-	*controlplane.Process
-
-	// address is where gateways ask it.
-	address string
-}
-
 // verifier is one that runs with these flags. It is there for all tests.
-func (w *world) verifier(t *testing.T, flags ...string) *verifier {
+func (w *world) verifier(t *testing.T, flags ...string) *controlplane.Verifier {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	id := strings.Join(flags, " ")
 	if w.verifiers[id] == nil {
-		w.verifiers[id] = w.startVerifier(t, "/readyz", flags...)
+		w.verifiers[id] = w.startVerifier(t, false, flags...)
 	}
 	return w.verifiers[id]
 }
 
-// startVerifier starts a verifier, which believes the gateways of these tests, and waits until its probe answers.
-func (w *world) startVerifier(t *testing.T, probe string, flags ...string) *verifier {
+// startVerifier starts a verifier that believes the gateways of these tests, and waits until it is ready, or alive at least.
+func (w *world) startVerifier(t *testing.T, unready bool, flags ...string) *controlplane.Verifier {
 	t.Helper()
-	health := freeAddress(t)
-	v := &verifier{address: freeAddress(t)}
-	name, err := os.CreateTemp(w.plane.Dir(), "verifier-*.log")
+	v, err := w.plane.StartVerifier(t.Context(), controlplane.VerifierOptions{
+		Binary: w.binary, Unready: unready, Flags: append([]string{"--trusted-proxy=127.0.0.1/32"}, flags...),
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	_ = name.Close()
-	v.Process, err = controlplane.StartProcess(name.Name(), w.binary, append([]string{
-		"--kubeconfig=" + w.plane.Kubeconfig(), "--http-bind-address=" + v.address, "--grpc-bind-address=" + freeAddress(t),
-		"--health-probe-bind-address=" + health, "--usage-bind-address=0", "--metrics-bind-address=0",
-		"--trusted-proxy=127.0.0.1/32",
-	}, flags...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = started(t.Context(), v.Process, func() error { return answersOK(t.Context(), "http://"+health+probe) })
-	if err != nil {
-		v.Kill()
-		t.Fatalf("start the verifier: %v\n%s", err, controlplane.Tail(v.Log, 2000))
 	}
 	return v
 }
@@ -78,22 +55,6 @@ func started(ctx context.Context, p *controlplane.Process, check func() error) e
 		}
 	})
 	return errors.Join(err, p.Err())
-}
-
-func answersOK(ctx context.Context, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, response.Status)
-	}
-	return nil
 }
 
 // gateway is how one of them is run with its sample.

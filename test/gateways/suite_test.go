@@ -12,8 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +45,7 @@ type world struct {
 	keys   map[string]issued
 
 	mu        sync.Mutex
-	verifiers map[string]*verifier
+	verifiers map[string]*controlplane.Verifier
 }
 
 // issued is a key as its holder knows it.
@@ -95,7 +93,7 @@ func enter(t *testing.T) *world {
 }
 
 func startWorld(ctx context.Context) (w *world, err error) {
-	w = &world{keys: map[string]issued{}, verifiers: map[string]*verifier{}}
+	w = &world{keys: map[string]issued{}, verifiers: map[string]*controlplane.Verifier{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.stop())
@@ -112,7 +110,7 @@ func startWorld(ctx context.Context) (w *world, err error) {
 	if err != nil {
 		return w, err
 	}
-	if w.binary, err = buildVerifier(ctx, w.plane.Root()); err != nil {
+	if w.binary, err = controlplane.BuildVerifier(ctx); err != nil {
 		return w, err
 	}
 	if _, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: manager}); err != nil {
@@ -122,14 +120,10 @@ func startWorld(ctx context.Context) (w *world, err error) {
 }
 
 func (w *world) stop() error {
-	var problems []error
-	for _, v := range w.verifiers {
-		problems = append(problems, v.Stop(patience))
+	if w.plane == nil {
+		return nil
 	}
-	if w.plane != nil {
-		problems = append(problems, w.plane.Stop())
-	}
-	return errors.Join(problems...)
+	return w.plane.Stop()
 }
 
 func connect(config *rest.Config) (client.Client, error) {
@@ -141,17 +135,6 @@ func connect(config *rest.Config) (client.Client, error) {
 		}
 	}
 	return client.New(config, client.Options{Scheme: scheme})
-}
-
-// buildVerifier builds cmd/verifier as `make build` does.
-func buildVerifier(ctx context.Context, root string) (string, error) {
-	binary := filepath.Join(root, "bin", "verifier")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./cmd/verifier")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./cmd/verifier: %w\n%s", err, out)
-	}
-	return binary, nil
 }
 
 const (
