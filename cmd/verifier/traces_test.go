@@ -13,6 +13,7 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/go-logr/logr"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc"
@@ -61,7 +62,7 @@ func TestTraces_GRPC(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	o := faces.ServerOptions{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: patience}
 	addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
-	door, err := newDoor(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil)
+	door, err := newDoor(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +78,8 @@ func TestTraces_GRPC(t *testing.T) {
 	}
 	defer connection.Close()
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent, "x-api-key", secret)
-	http := &authv3.AttributeContext_HttpRequest{Method: secret, Host: secret, Path: "/" + secret + "?" + secret, Headers: map[string]string{"x-api-key": secret}}
-	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}}
+	asked := &authv3.AttributeContext_HttpRequest{Method: secret, Host: secret, Path: "/" + secret + "?" + secret, Headers: map[string]string{"x-api-key": secret}}
+	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: asked}}}
 	if _, err := authv3.NewAuthorizationClient(connection).Check(ctx, request); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ package faces_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -27,9 +28,7 @@ import (
 // headers are joined by commas and cookies by semicolons, and the source is the direct peer.
 func envoyRequest(path string, headers map[string]string, extensions map[string]string) *authv3.CheckRequest {
 	all := map[string]string{":authority": "api.example.com", ":method": "GET", ":path": path, ":scheme": "https", "x-request-id": "6f1c0d8e"}
-	for name, value := range headers {
-		all[name] = value
-	}
+	maps.Copy(all, headers)
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:      peer("198.51.100.9", 51234),
 		Destination: peer("10.0.0.1", 8443),
@@ -73,8 +72,8 @@ func set(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-func allowed(ok *authv3.OkHttpResponse, metadata map[string]any) *authv3.CheckResponse {
-	fields, err := structpb.NewStruct(metadata)
+func allowed(ok *authv3.OkHttpResponse, dynamic map[string]any) *authv3.CheckResponse {
+	fields, err := structpb.NewStruct(dynamic)
 	if err != nil {
 		panic(err)
 	}

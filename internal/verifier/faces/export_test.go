@@ -7,7 +7,7 @@ package faces
 func (s *Server) CloseListener(flag string) {
 	for _, l := range s.listeners {
 		if l.flag == flag {
-			_ = l.Listener.Close()
+			_ = l.Close()
 		}
 	}
 }

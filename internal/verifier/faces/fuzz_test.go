@@ -19,7 +19,8 @@ import (
 
 func FuzzCheck(f *testing.F) {
 	for _, r := range []*authv3.CheckRequest{
-		{}, envoyRequest("/?api_key="+unknownKey, map[string]string{"x-api-key": revokedKey, "cookie": "session=" + expiredKey}, map[string]string{"scopes": "a"}),
+		{},
+		envoyRequest("/?api_key="+unknownKey, map[string]string{"x-api-key": revokedKey, "cookie": "session=" + expiredKey}, map[string]string{"scopes": "a"}),
 		raw(envoyRequest("/", map[string]string{"authorization": "Basic eDp5"}, nil), "x-api-key", "a,b"),
 	} {
 		seed, err := proto.Marshal(r)

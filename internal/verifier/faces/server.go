@@ -122,8 +122,10 @@ func (s *Server) addGRPC() {
 	if s.options.GRPCAddress == off {
 		return
 	}
+	workers := uint32(runtime.GOMAXPROCS(0)) //nolint:gosec // as many as there are cores
 	options := append([]grpc.ServerOption{
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
+		grpc.NumStreamWorkers(workers), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleTimeout, Timeout: requestTimeout}),
 	}, s.options.GRPC...)
