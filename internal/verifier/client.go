@@ -6,6 +6,7 @@ package verifier
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -49,8 +50,8 @@ const mostHops = 64
 func (c *Clients) Find(peer netip.Addr, forwarded []string) netip.Addr {
 	client := plain(peer)
 	hops := 0
-	for i := len(forwarded) - 1; i >= 0; i-- {
-		for rest, more := forwarded[i], true; more; {
+	for _, line := range slices.Backward(forwarded) {
+		for rest, more := line, true; more; {
 			if !c.trusted.contains(client) {
 				return client
 			}

@@ -163,7 +163,7 @@ func (c *contact) ResultChan() <-chan watch.Event { return c.events }
 // Stop implements watch.Interface.
 func (c *contact) Stop() {
 	c.Interface.Stop()
-	for range c.events { //nolint:revive // what nobody reads any more would keep the relay waiting
+	for range c.events { // what nobody reads any more would keep the relay waiting
 	}
 }
 

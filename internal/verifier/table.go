@@ -36,13 +36,18 @@ func newTable() *table {
 // the same: they are of keys of 122 bits or more, and nobody can choose one that shares a beginning with another.
 func (t *table) find(d *digest) *credential {
 	slots := *t.slots.Load()
-	mask := uint64(len(slots) - 1)
+	mask := maskOf(slots)
 	for i := place(d) & mask; ; i = (i + 1) & mask {
 		c := slots[i].Load()
 		if c == nil || (c != gone && c.digest == *d) {
 			return c
 		}
 	}
+}
+
+// maskOf keeps places within so many slots, which are a power of two.
+func maskOf(slots []atomic.Pointer[credential]) uint64 {
+	return uint64(len(slots) - 1) //nolint:gosec // there are slots
 }
 
 func place(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
@@ -71,7 +76,7 @@ func (t *table) remove(d *digest) {
 // slot is where a digest is, or where it would go.
 func (t *table) slot(d *digest) (slot *atomic.Pointer[credential], found bool) {
 	slots := *t.slots.Load()
-	mask := uint64(len(slots) - 1)
+	mask := maskOf(slots)
 	for i := place(d) & mask; ; i = (i + 1) & mask {
 		switch c := slots[i].Load(); {
 		case c == nil:
@@ -89,7 +94,7 @@ func (t *table) resize(atLeast int) {
 		size *= 2
 	}
 	next := make([]atomic.Pointer[credential], size)
-	mask := uint64(size - 1)
+	mask := maskOf(next)
 	t.all(func(c *credential) {
 		i := place(&c.digest) & mask
 		for next[i].Load() != nil {

@@ -208,6 +208,7 @@ func TestDecide(t *testing.T) {
 func allowTeam(s *v1alpha1.AccountSpec) {
 	s.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}}
 }
+
 func requireWhitelist(s *v1alpha1.AccountSpec) { s.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }
 func external(s *v1alpha1.AccountSpec)         { s.ExternalID = "4711" }
 func defaultScope(s *v1alpha1.AccountSpec) {

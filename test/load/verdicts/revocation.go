@@ -14,10 +14,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -64,7 +63,7 @@ func (b *bench) revoke(ctx context.Context, c authv3.AuthorizationClient, i int)
 		if err != nil {
 			return 0, err
 		}
-		if codes.Code(answer.GetStatus().GetCode()) == codes.Unauthenticated { //nolint:gosec // a code of gRPC
+		if codes.Code(answer.GetStatus().GetCode()) == codes.Unauthenticated {
 			return time.Since(start), nil
 		}
 	}
@@ -90,7 +89,7 @@ func (b *bench) restore(ctx context.Context) error {
 	defer func() { _ = connection.Close() }()
 	for {
 		answer, err := authv3.NewAuthorizationClient(connection).Check(ctx, envoys(material(b.revocations-1)))
-		if err != nil || codes.Code(answer.GetStatus().GetCode()) == codes.OK { //nolint:gosec // a code of gRPC
+		if err != nil || codes.Code(answer.GetStatus().GetCode()) == codes.OK {
 			return err
 		}
 	}
