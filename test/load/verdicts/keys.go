@@ -4,8 +4,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -44,7 +44,7 @@ func (b *bench) grow(ctx context.Context, size int) error {
 			for i := range numbers {
 				if err := b.write(ctx, i); err != nil {
 					mu.Lock()
-					first = errors.Join(first, err)
+					first = cmp.Or(first, err)
 					mu.Unlock()
 				}
 			}
