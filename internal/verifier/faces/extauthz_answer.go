@@ -14,7 +14,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
@@ -119,13 +119,13 @@ func (a *envoyAnswers) denied(v *verifier.Verdict) *authv3.CheckResponse {
 
 func (a *envoyAnswers) allowed(v *verifier.Verdict, e *enveloped) *authv3.CheckResponse {
 	o := occasion{verdict: *v, carried: a.carriedBy(e)}
-	if rest, cut := a.cutCookies(e); cut {
-		return a.allow(v.Key(), o.carried, withoutCookies(rest))
+	if left := a.cutCookies(e); left.cut {
+		return a.allow(v.Key(), o.carried, left)
 	}
 	slot := &a.recent[maphash.Comparable(a.seed, o)%recentAnswers]
 	answer := slot.Load()
 	if answer == nil || answer.occasion != o {
-		answer = &recentAnswer{occasion: o, response: sealed(a.allow(v.Key(), o.carried, &authv3.OkHttpResponse{}))}
+		answer = &recentAnswer{occasion: o, response: a.allow(v.Key(), o.carried, cookies{})}
 		slot.Store(answer)
 	}
 	return answer.response
@@ -146,61 +146,72 @@ func (a *envoyAnswers) carriedBy(e *enveloped) carried {
 	return c
 }
 
-// allow lets a request pass with the identity of its key, and without the key or what a client says of itself.
-func (a *envoyAnswers) allow(id *verifier.Identity, c carried, ok *authv3.OkHttpResponse) *authv3.CheckResponse {
+// allow lets a request pass with the identity of its key, and without the key or what a client says of itself. It is
+// written as it goes over the wire: of keys that many different ones are in use, this is most of the cost of an answer.
+func (a *envoyAnswers) allow(id *verifier.Identity, c carried, left cookies) *authv3.CheckResponse {
+	ok := make(wire, 0, usualAnswer)
+	switch {
+	case left.cut && left.rest == "":
+		ok.text(okHeadersToRemove, "cookie")
+	case left.cut:
+		ok.overwrite("cookie", left.rest)
+	}
 	for i, value := range identityValues(id) {
-		if name := strings.ToLower(identityHeaders[i]); value != "" {
-			ok.Headers = append(ok.Headers, overwrite(name, value))
+		if value != "" {
+			ok.overwrite(lowerIdentityHeaders[i], value)
 		} else {
-			ok.HeadersToRemove = append(ok.HeadersToRemove, name)
+			ok.text(okHeadersToRemove, lowerIdentityHeaders[i])
 		}
 	}
 	for i, name := range a.headers {
 		if c&(1<<i) != 0 {
-			ok.HeadersToRemove = append(ok.HeadersToRemove, name)
+			ok.text(okHeadersToRemove, name)
 		}
 	}
 	for i, name := range a.parameters {
 		if c&(1<<(len(a.headers)+i)) != 0 {
-			ok.QueryParametersToRemove = append(ok.QueryParametersToRemove, name)
+			ok.text(okQueryParametersToRemove, name)
 		}
 	}
-	return &authv3.CheckResponse{
-		Status:          a.ready[verifier.Valid].GetStatus(),
-		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
-		DynamicMetadata: metadataOf(id),
-	}
+	whole := make(wire, 0, len(ok)+usualAnswer)
+	whole.message(answerOkResponse, ok)
+	whole.message(answerDynamicMetadata, metadataOf(id))
+	answer := &authv3.CheckResponse{Status: a.ready[verifier.Valid].GetStatus()}
+	answer.ProtoReflect().SetUnknown(protoreflect.RawFields(whole))
+	return answer
 }
 
-// metadataOf is what later filters, such as rate limits, may go by.
-func metadataOf(id *verifier.Identity) *structpb.Struct {
-	fields := map[string]*structpb.Value{"keyID": structpb.NewStringValue(id.KeyID), "account": structpb.NewStringValue(id.Account)}
+// metadataOf is what later filters, such as rate limits, may go by: a google.protobuf.Struct.
+func metadataOf(id *verifier.Identity) wire {
+	m := make(wire, 0, usualAnswer)
+	m.field("keyID", stringValue(id.KeyID))
+	m.field("account", stringValue(id.Account))
 	if id.ExternalID != "" {
-		fields["externalID"] = structpb.NewStringValue(strings.ToValidUTF8(id.ExternalID, "\uFFFD"))
+		m.field("externalID", stringValue(strings.ToValidUTF8(id.ExternalID, "\uFFFD")))
 	}
-	scopes := &structpb.ListValue{}
-	if id.Scopes != "" {
-		for scope := range strings.SplitSeq(id.Scopes, ",") {
-			scopes.Values = append(scopes.Values, structpb.NewStringValue(scope))
+	var scopes wire
+	for scope := range strings.SplitSeq(id.Scopes, ",") {
+		if scope != "" {
+			scopes.message(listValues, stringValue(scope))
 		}
 	}
-	fields["scopes"] = structpb.NewListValue(scopes)
-	return &structpb.Struct{Fields: fields}
+	var list wire
+	list.message(valueList, scopes)
+	m.field("scopes", list)
+	return m
 }
 
-// withoutCookies leaves the request the rest of its cookies.
-func withoutCookies(rest string) *authv3.OkHttpResponse {
-	if rest == "" {
-		return &authv3.OkHttpResponse{HeadersToRemove: []string{"cookie"}}
-	}
-	return &authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{overwrite("cookie", rest)}}
+// cookies are what is left of a request's cookies once those that hold keys were cut out, if there were any.
+type cookies struct {
+	cut  bool
+	rest string
 }
 
-// cutCookies is what is left of the cookies without those that hold keys, and whether there were any of these.
-func (a *envoyAnswers) cutCookies(e *enveloped) (rest string, cut bool) {
+func (a *envoyAnswers) cutCookies(e *enveloped) cookies {
 	if len(a.cookies) == 0 {
-		return "", false
+		return cookies{}
 	}
+	cut := false
 	var left []string
 	for _, line := range e.Header("", "cookie") {
 		for pair := range strings.SplitSeq(line, ";") {
@@ -215,5 +226,5 @@ func (a *envoyAnswers) cutCookies(e *enveloped) (rest string, cut bool) {
 			}
 		}
 	}
-	return strings.ToValidUTF8(strings.Join(left, "; "), ""), cut
+	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(left, "; "), "")}
 }

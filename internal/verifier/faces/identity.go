@@ -22,6 +22,14 @@ const (
 
 var identityHeaders = [headerCount]string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
 
+// lowerIdentityHeaders are their names as Envoy has them.
+var lowerIdentityHeaders = func() (lower [headerCount]string) {
+	for i, name := range identityHeaders {
+		lower[i] = strings.ToLower(name)
+	}
+	return lower
+}()
+
 // identityValues are the values of the identity headers; empty: the header must not be there.
 func identityValues(id *verifier.Identity) [headerCount]string {
 	return [headerCount]string{
