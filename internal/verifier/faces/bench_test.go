@@ -5,6 +5,7 @@ package faces_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 
@@ -17,6 +18,8 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"k8s.io/utils/clock"
 
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
 )
 
@@ -102,4 +105,26 @@ func dialFace(t testing.TB, server authv3.AuthorizationServer) *grpc.ClientConn 
 		}
 	})
 	return connection
+}
+
+// BenchmarkExtAuthz_ManyKeys lets more keys take turns than ready answers are kept for.
+func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
+	const many = 20_000
+	x, materials := verifier.NewIndex(), make([]string, many)
+	x.PutAccount(keystest.Acct("acme"))
+	for i := range materials {
+		name := fmt.Sprintf("key-%d", i)
+		x.PutKey(keystest.Key(name, keystest.Scopes("orders:read"), keystest.Issued(keystest.Epoch)))
+		materials[i] = string(keystest.MaterialOf("default/" + name))
+	}
+	x.SetComplete()
+	server := setup{index: x, options: faces.DoorOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	request := benchRequest()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		request.GetAttributes().GetRequest().GetHttp().Headers["x-api-key"] = materials[i%many]
+		if answer, err := server.Check(b.Context(), request); err != nil || answer.GetStatus().GetCode() != 0 {
+			b.Fatal(answer, err)
+		}
+	}
 }

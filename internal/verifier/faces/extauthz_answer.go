@@ -184,20 +184,12 @@ func (a *envoyAnswers) allow(id *verifier.Identity, c carried, left cookies) *au
 // metadataOf is what later filters, such as rate limits, may go by: a google.protobuf.Struct.
 func metadataOf(id *verifier.Identity) wire {
 	m := make(wire, 0, usualAnswer)
-	m.field("keyID", stringValue(id.KeyID))
-	m.field("account", stringValue(id.Account))
+	m.textField("keyID", id.KeyID)
+	m.textField("account", id.Account)
 	if id.ExternalID != "" {
-		m.field("externalID", stringValue(strings.ToValidUTF8(id.ExternalID, "\uFFFD")))
+		m.textField("externalID", strings.ToValidUTF8(id.ExternalID, "\uFFFD"))
 	}
-	var scopes wire
-	for scope := range strings.SplitSeq(id.Scopes, ",") {
-		if scope != "" {
-			scopes.message(listValues, stringValue(scope))
-		}
-	}
-	var list wire
-	list.message(valueList, scopes)
-	m.field("scopes", list)
+	m.listField("scopes", id.Scopes)
 	return m
 }
 
