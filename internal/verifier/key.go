@@ -67,13 +67,15 @@ func newKey(k *v1alpha1.APIKey, a *account) *key {
 	return entry
 }
 
-// expire takes the spec's expiration into account where it is earlier than the accepted one. One that can't be read is
-// the manager's to refuse.
+// expire takes the spec's expiration into account where it is earlier than the accepted one. A key with one that can't
+// be read is refused, as the manager will: whoever wrote it wanted the key to end.
 func (k *key) expire(expiration string) {
 	if t, err := time.Parse(time.RFC3339, expiration); err == nil {
 		k.expires = min(k.expires, t.Unix())
 	} else if t, err := time.Parse(time.DateOnly, expiration); err == nil {
 		k.day = dayOf(t)
+	} else if expiration != "" && k.wanted == Valid {
+		k.wanted = Inactive
 	}
 }
 

@@ -123,6 +123,7 @@ func TestDecide(t *testing.T) {
 		"compromised as of later":    {key: issued(keystest.RevokedBefore(hour.Add(time.Second))), want: verifier.Valid, step: verifier.StepClaim},
 		"compromised as of now":      {key: issued(keystest.RevokedBefore(hour)), want: verifier.Revoked, step: verifier.StepState},
 		"issued in that second":      {key: issued(keystest.RevokedBefore(epoch)), want: verifier.Valid, step: verifier.StepClaim},
+		"an expiration that is none": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "soon" }), want: verifier.Inactive, step: verifier.StepState},
 		"of no account":              {key: issued(keystest.Account("nobody")), want: verifier.Inactive, step: verifier.StepAccount},
 		"of a suspended account":     {key: issued(), account: keystest.Acct("acme", keystest.Suspended()), want: verifier.AccountSuspended, step: verifier.StepAccount},
 		"in a namespace not allowed": {key: issued(), account: policy(allowTeam), want: verifier.Inactive, step: verifier.StepAccount},
