@@ -15,11 +15,11 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 const (
-	// usagePath is where a replica answers.
-	usagePath = "/v1/usage"
 	// maxReport bounds what is read of one answer: the uses of some hundred thousand keys.
 	maxReport = 64 << 20
 	// idleConnection outlives the pause between two polls.
@@ -87,7 +87,7 @@ func (c *UsageClient) request(ctx context.Context, address string, since time.Ti
 	if err != nil {
 		return nil, fmt.Errorf("--verifier-token-file: %w", err)
 	}
-	target := url.URL{Scheme: "https", Host: address, Path: usagePath}
+	target := url.URL{Scheme: "https", Host: address, Path: keys.UsagePath}
 	if !since.IsZero() {
 		target.RawQuery = url.Values{"since": {since.UTC().Format(time.RFC3339)}}.Encode()
 	}

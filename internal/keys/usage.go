@@ -14,7 +14,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// UsageReport is what one replica of the verifier tells the manager: GET /v1/usage, as JSON.
+// UsagePath is where a replica of the verifier tells the manager how keys are used.
+const UsagePath = "/v1/usage"
+
+// UsageReport is what it tells there, as JSON.
 type UsageReport struct {
 	// Replica names the process that answers, anew with each start of it.
 	Replica string `json:"replica"`

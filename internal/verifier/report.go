@@ -29,12 +29,6 @@ func (x *Index) Usage(since time.Time) []keys.KeyUsage {
 	return list
 }
 
-// AccountCounts is how often each verdict was given on the keys of an account that exist.
-type AccountCounts struct {
-	Account string
-	Counts  map[string]uint64
-}
-
 // snapshot holds writers up only for as long as it takes to copy pointers.
 func (x *Index) snapshot() []*key {
 	x.mu.Lock()

@@ -25,12 +25,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-const (
-	usagePath = "/v1/usage"
-	// usageAudience is what a token must be for that opens /v1/usage, so that no token that was meant for the API server
-	// is sent around among replicas.
-	usageAudience = "apikey-verifier"
-)
+// usageAudience is what a token must be for that opens /v1/usage, so that no token that was meant for the API server is
+// sent around among replicas.
+const usageAudience = "apikey-verifier"
 
 // UsageOptions say what is told of the use of keys, and to whom.
 type UsageOptions struct {
@@ -51,7 +48,7 @@ func Usage(o UsageOptions) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+usagePath, g.guard(http.HandlerFunc(o.report)))
+	mux.Handle("GET "+keys.UsagePath, g.guard(http.HandlerFunc(o.report)))
 	return mux, nil
 }
 
