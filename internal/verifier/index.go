@@ -18,8 +18,9 @@ import (
 // change of one key costs the same however many there are, and a change of an account reaches all of its keys at once.
 type Index struct {
 	table *table
-	// complete is whether everything that exists is in the index.
-	complete atomic.Bool
+	// complete is whether everything that exists is in the index; completed is closed when it comes to be.
+	complete  atomic.Bool
+	completed chan struct{}
 
 	mu         sync.Mutex // held by writers
 	keys       map[types.NamespacedName]*key
@@ -33,12 +34,19 @@ type Index struct {
 func NewIndex() *Index {
 	return &Index{
 		table: newTable(), keys: map[types.NamespacedName]*key{}, accounts: map[string]*account{},
-		namespaces: map[string]labels.Set{}, shadowed: map[digest][]*credential{},
+		namespaces: map[string]labels.Set{}, shadowed: map[digest][]*credential{}, completed: make(chan struct{}),
 	}
 }
 
 // SetComplete lets verdicts begin: everything that exists is in the index.
-func (x *Index) SetComplete() { x.complete.Store(true) }
+func (x *Index) SetComplete() {
+	if x.complete.CompareAndSwap(false, true) {
+		close(x.completed)
+	}
+}
+
+// Completed is closed when verdicts begin.
+func (x *Index) Completed() <-chan struct{} { return x.completed }
 
 // Complete is whether verdicts are given.
 func (x *Index) Complete() bool { return x.complete.Load() }

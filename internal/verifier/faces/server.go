@@ -251,21 +251,16 @@ func (s *Server) Run(ctx context.Context) error {
 
 // announce tells when verdicts begin, and returns when the server is to end.
 func (s *Server) announce(ctx, living context.Context) {
-	const glance = 20 * time.Millisecond
-	ticker := time.NewTicker(glance)
-	defer ticker.Stop()
-	for ready := false; ; {
+	for complete := s.door.Index.Completed(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-living.Done():
 			return
-		case <-ticker.C:
-			if !ready && s.door.Index.Complete() && s.grpc != nil {
+		case <-complete:
+			complete = nil
+			if s.grpc != nil {
 				s.setHealth(healthv1.HealthCheckResponse_SERVING)
-			}
-			if ready = s.door.Index.Complete(); ready {
-				ticker.Stop()
 			}
 		}
 	}
