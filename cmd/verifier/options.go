@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/http/httpguts"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -113,7 +114,7 @@ func (o *options) validate() error {
 		return fmt.Errorf("--audit-sample is %v: give a share from 0 to 1", o.auditSample)
 	case o.accountLimit < 1:
 		return fmt.Errorf("--account-metrics-limit is %d: give at least 1, or leave --account-metrics out", o.accountLimit)
-	case o.accountHeader != "" && !headerName.MatchString(o.accountHeader):
+	case o.accountHeader != "" && !httpguts.ValidHeaderFieldName(o.accountHeader):
 		return fmt.Errorf("--account-header is %q: give a header's name, such as X-FF-Company", o.accountHeader)
 	case !realm.MatchString(o.realm):
 		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
@@ -125,10 +126,7 @@ func (o *options) validate() error {
 	return nil
 }
 
-var (
-	headerName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
-	realm      = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
-)
+var realm = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
 
 // tracesWanted is whether the environment says where to send traces, and does not say to send none.
 func tracesWanted(environment []string) bool {

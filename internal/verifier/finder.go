@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"net/textproto"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Request is what a face knows of a request: Envoy's CheckRequest, or an HTTP request that a gateway asks about.
@@ -48,9 +49,6 @@ const (
 // DefaultSources are where keys are looked for unless flags say otherwise. A query is not among them: URLs end in logs.
 var DefaultSources = []string{"header:X-API-Key", "header:Authorization:Bearer"}
 
-// token is what RFC 9110 allows as a header's name, and RFC 6265 as a cookie's.
-var token = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
-
 // NewFinder reads where keys are looked for, in order: header:X-API-Key, header:Authorization:Bearer, query:api_key,
 // cookie:NAME or basic.
 func NewFinder(sources []string) (*Finder, error) {
@@ -71,17 +69,20 @@ func parseSource(text string) (source, error) {
 	kind, rest, _ := strings.Cut(text, ":")
 	name, scheme, _ := strings.Cut(rest, ":")
 	switch {
-	case kind == "header" && token.MatchString(name) && (scheme == "" || token.MatchString(scheme)):
+	case kind == "header" && isToken(name) && (scheme == "" || isToken(scheme)):
 		return source{kind: fromHeader, name: textproto.CanonicalMIMEHeaderKey(name), lower: strings.ToLower(name), scheme: scheme}, nil
 	case kind == "query" && rest != "" && rest == url.QueryEscape(rest):
 		return source{kind: fromQuery, name: rest}, nil
-	case kind == "cookie" && token.MatchString(rest):
+	case kind == "cookie" && isToken(rest):
 		return source{kind: fromCookie, name: rest}, nil
 	case text == "basic":
 		return source{kind: fromBasic, name: "Authorization", lower: "authorization", scheme: "Basic"}, nil
 	}
 	return source{}, fmt.Errorf("%q is no place for a key: give header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic", text)
 }
+
+// isToken is whether a text may be a header's name or a scheme (RFC 9110), or a cookie's name (RFC 6265).
+func isToken(text string) bool { return httpguts.ValidHeaderFieldName(text) }
 
 // Find is the key of a request. Found is Valid, Missing or Ambiguous: two different keys are never tried one after the
 // other, and neither is a header that was joined from two.
