@@ -79,7 +79,8 @@ tidy: ## Tidy go.mod and go.sum.
 	@go mod tidy
 
 .PHONY: run
-run: controlplane ## Start a control plane and the manager on this machine, and stay.
+run: controlplane ## Start a control plane, the manager and a gateway on this machine, and stay.
+	@hack/gateways/build caddy
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo --stay
 

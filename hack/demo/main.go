@@ -57,11 +57,11 @@ func live(ctx context.Context, out io.Writer, w *world, stay bool) error {
 		<-w.manager.Done()
 		cancel(w.manager.Err())
 	}()
-	if stay {
-		return w.stay(ctx, out)
-	}
 	if err := w.prepareGateway(ctx, out); err != nil {
 		return err
+	}
+	if stay {
+		return w.stay(ctx, out)
 	}
 	t := &teller{out: out, dir: w.plane.Root(), environment: w.environment(), bold: isTerminal(out)}
 	if err := t.tell(ctx, story); err != nil {

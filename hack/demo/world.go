@@ -125,11 +125,12 @@ It is up. In another terminal, in this folder:
 
   export KUBECONFIG=%s
   export PATH=%s:$PATH
+  export SHOP=http://%s   # an application behind a gateway that asks the verifier
   kubectl apply -f config/samples/account.yaml -f config/samples/apikey.yaml
   kubectl get apikeys,accounts -A
 
 The manager's log is %s. Ctrl-C stops everything.
-`, w.plane.Kubeconfig(), filepath.Dir(w.plane.Kubectl()), w.log)
+`, w.plane.Kubeconfig(), filepath.Dir(w.plane.Kubectl()), w.gateway.address, w.log)
 	if err != nil {
 		return err
 	}
