@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -48,7 +49,9 @@ type ControlPlane struct {
 	manager    access
 	verifier   access
 	controlled *Process // kube-controller-manager
-	running    []*Process
+
+	mu      sync.Mutex // tests start managers and verifiers side by side
+	running []*Process
 }
 
 // Start starts a control plane and puts on it what the manifests install, except for the pods. It is the caller's to Stop.
@@ -212,10 +215,25 @@ func (c *ControlPlane) installManifests(ctx context.Context, options Options) (e
 	return err
 }
 
+// launch starts a program that Stop stops.
+func (c *ControlPlane) launch(log, program string, args ...string) (*Process, error) {
+	p, err := StartProcess(log, program, args...)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = append(c.running, p)
+	return p, nil
+}
+
 // Stop stops all that was started, managers and verifiers first, and removes its files. Stopping twice is fine.
 func (c *ControlPlane) Stop() error {
+	c.mu.Lock()
+	running := c.running
+	c.mu.Unlock()
 	var problems []error
-	for _, p := range c.running {
+	for _, p := range running {
 		problems = append(problems, p.Stop(patience))
 	}
 	problems = append(problems, c.StopControllers())

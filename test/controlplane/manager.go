@@ -62,12 +62,11 @@ func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions)
 		options.Log = c.logOf("manager")
 	}
 	health := "127.0.0.1:" + strconv.Itoa(port)
-	process, err := StartProcess(options.Log, options.Binary, append(c.managerFlags(options.WebhookPort, health), options.Flags...)...)
+	process, err := c.launch(options.Log, options.Binary, append(c.managerFlags(options.WebhookPort, health), options.Flags...)...)
 	if err != nil {
 		return nil, err
 	}
 	m := &Manager{Process: process, health: "http://" + health}
-	c.running = append(c.running, process)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return m, m.AwaitReady(ctx)

@@ -4,10 +4,12 @@
 package controlplane_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,6 +89,35 @@ func TestTail_IsWholeLines(t *testing.T) {
 	}
 	if got := controlplane.Tail(path+".not", 10); got != "" {
 		t.Errorf("of no file: got %q, want nothing", got)
+	}
+}
+
+// Verifiers are started side by side by tests that share a control plane: none may be forgotten.
+func TestStop_StopsAllThatWereStartedTogether(t *testing.T) {
+	t.Parallel()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel() // nobody waits for them to be ready
+	var plane controlplane.ControlPlane
+	program := filepath.Join("testdata", "deaf-to-flags")
+	started := make([]*controlplane.Verifier, 20)
+	log := filepath.Join(t.TempDir(), "log")
+	var all sync.WaitGroup
+	for i := range started {
+		all.Go(func() {
+			started[i], _ = plane.StartVerifier(gone, controlplane.VerifierOptions{Binary: program, Log: log})
+		})
+	}
+	all.Wait()
+	if err := plane.Stop(); err != nil {
+		t.Error(err)
+	}
+	for _, v := range started {
+		select {
+		case <-v.Done():
+		default:
+			t.Errorf("process %d still runs", v.Pid())
+			v.Kill()
+		}
 	}
 }
 

@@ -53,10 +53,9 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 		"--usage-bind-address=" + v.Usage, "--metrics-bind-address=" + v.Metrics, "--health-probe-bind-address=" + v.Probes, "--drain-delay=0s",
 	}, options.Flags...)
 	var err error
-	if v.Process, err = StartProcess(options.Log, options.Binary, flags...); err != nil {
+	if v.Process, err = c.launch(options.Log, options.Binary, flags...); err != nil {
 		return nil, err
 	}
-	c.running = append(c.running, v.Process)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if options.Unready {
