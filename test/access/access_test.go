@@ -12,21 +12,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 const (
@@ -40,23 +37,8 @@ const (
 )
 
 func TestAccess(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a control plane takes seconds")
-	}
-	ctrl.SetLogger(logr.Discard())
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{})
-	if errors.Is(err, controlplane.ErrNoBinaries) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &world{plane: plane, admin: connect(t, plane.Config())}
+	plane := controlplanetest.Start(t, controlplane.Options{})
+	w := &world{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	w.furnish(t)
 	t.Run("an owner manages accounts and keys", w.owner)
 	t.Run("an editor manages the keys of a namespace", w.editor)
@@ -186,7 +168,7 @@ func (w *world) aggregation(t *testing.T) {
 		t.Run(c.role, func(t *testing.T) {
 			w.bindAtHome(t, user, c.role)
 			as := w.as(t, user)
-			eventually(t, c.role+" may not read keys", func() bool { return everything["read keys at home"](t.Context(), as) == nil })
+			controlplanetest.Until(t, c.role+" may not read keys", func() bool { return everything["read keys at home"](t.Context(), as) == nil })
 			w.may(t, user, c.may...)
 		})
 	}
@@ -239,7 +221,7 @@ func (w *world) accountUse(t *testing.T) {
 	w.create(t, before)
 	w.install(t, "config", "account-use", "policy.yaml")
 	var err error
-	eventually(t, "the policy refuses nothing", func() bool {
+	controlplanetest.Until(t, "the policy refuses nothing", func() bool {
 		err = eva.Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll)
 		return err != nil
 	})
@@ -254,7 +236,7 @@ func (w *world) accountUse(t *testing.T) {
 		}},
 	})
 	w.bindEverywhere(t, "eva", "use-acme")
-	eventually(t, "who may use acme may not name it in a key", func() bool {
+	controlplanetest.Until(t, "who may use acme may not name it in a key", func() bool {
 		return eva.Create(t.Context(), newKey(home, "hers", "acme")) == nil
 	})
 	t.Run("another account is refused", func(t *testing.T) {
@@ -289,7 +271,7 @@ func (w *world) accountUse(t *testing.T) {
 		}
 	})
 	t.Run("the manager writes status", func(t *testing.T) {
-		manager := connect(t, w.plane.ManagerConfig())
+		manager := controlplanetest.Connect(t, w.plane.ManagerConfig())
 		if err := manager.Status().Patch(t.Context(), before.DeepCopy(), merge(`{"status":{"observedGeneration":1,"state":"Pending"}}`)); err != nil {
 			t.Error(err)
 		}
@@ -340,7 +322,7 @@ func (w *world) awaitBinding(t *testing.T, user, role string) {
 		return
 	}
 	c := w.as(t, user)
-	eventually(t, user+" did not become "+role, func() bool { return everything["read keys at home"](t.Context(), c) == nil })
+	controlplanetest.Until(t, user+" did not become "+role, func() bool { return everything["read keys at home"](t.Context(), c) == nil })
 }
 
 func clusterRole(name string) rbacv1.RoleRef {
@@ -356,20 +338,7 @@ func (w *world) as(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := w.plane.Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: user}
-	return connect(t, config)
-}
-
-func connect(t *testing.T, config *rest.Config) client.Client {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return controlplanetest.Connect(t, config)
 }
 
 func newKey(namespace, name, account string) *v1alpha1.APIKey {
@@ -378,13 +347,4 @@ func newKey(namespace, name, account string) *v1alpha1.APIKey {
 
 func merge(patch string) client.Patch {
 	return client.RawPatch("application/merge-patch+json", []byte(patch))
-}
-
-func eventually(t *testing.T, otherwise string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(timeout); !done(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %s, %s", timeout, otherwise)
-		}
-	}
 }

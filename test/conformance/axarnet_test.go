@@ -18,7 +18,7 @@ import (
 
 func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "Clave para integración con tienda"})
 	w.issue(t, k)
 
@@ -45,10 +45,10 @@ func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 
 func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
 	w.issue(t, k)
-	material, secret, door := w.material(t, k), w.secret(t, k), w.door(t)
+	material, secret, door := w.material(t, k), w.secret(t, k), w.doors.With(t)
 	w.answers(t, "VALID", door, "", with(material))
 
 	for range 2 {
@@ -79,7 +79,7 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 
 func TestAxarnet_KeysAreToldApartByTheirLabel(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.account(t, v1alpha1.AccountSpec{}), w.namespace(t)
 	shop := newKey(namespace, "tienda", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
 	web := newKey(namespace, "web", v1alpha1.APIKeySpec{Account: account.Name, Label: "Página web"})

@@ -4,47 +4,14 @@
 package conformance_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
-
-// doors are the verifiers of this world, one for each set of flags that a product's requests need.
-type doors struct {
-	plane  *controlplane.ControlPlane
-	binary string
-
-	mu   sync.Mutex
-	open map[string]*controlplane.Verifier
-}
-
-func newDoors(ctx context.Context, plane *controlplane.ControlPlane) (*doors, error) {
-	binary, err := controlplane.BuildVerifier(ctx)
-	return &doors{plane: plane, binary: binary, open: map[string]*controlplane.Verifier{}}, err
-}
-
-// door is a verifier with some flags.
-func (w *world) door(t *testing.T, flags ...string) *controlplane.Verifier {
-	t.Helper()
-	d := w.doors
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	name := strings.Join(flags, " ")
-	if d.open[name] == nil {
-		v, err := d.plane.StartVerifier(t.Context(), controlplane.VerifierOptions{Binary: d.binary, Flags: flags})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.open[name] = v
-	}
-	return d.open[name]
-}
 
 // ask has a verifier say whether a request may pass, as a gateway would ask. The route's needs are a query, such as
 // scopes=a.
@@ -78,7 +45,7 @@ func ask(t *testing.T, door *controlplane.Verifier, needs string, headers map[st
 // answers waits for an answer: what was declared a moment ago is on its way.
 func (w *world) answers(t *testing.T, want string, door *controlplane.Verifier, needs string, headers map[string]string) {
 	t.Helper()
-	w.eventually(t, "the verifier answers "+want, func() error {
+	controlplanetest.Eventually(t, "the verifier answers "+want, func() error {
 		got, err := ask(t, door, needs, headers)
 		if err != nil {
 			return err

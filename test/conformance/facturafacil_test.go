@@ -16,6 +16,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // Factura Fácil: a distributor makes keys for its customers. Each has a UUID, is found by customer and by it, comes as two
@@ -45,7 +46,7 @@ func stamping(account *v1alpha1.Account, label string) v1alpha1.APIKeySpec {
 
 func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account := w.facturaFacil(t)
 	k := newKey(w.namespace(t), "timbrado", stamping(account, "Timbrado"))
 	w.issue(t, k)
@@ -59,7 +60,7 @@ func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 	// The customer's id changes with the account, and the key stays.
 	const moved = "00000000-0000-4000-8000-000000000001"
 	w.mustKubectl(t, "patch", "account", account.Name, "--type=merge", "-p", `{"spec":{"externalID":"`+moved+`"}}`)
-	w.eventually(t, "the Secret has the new id", func() error {
+	controlplanetest.Eventually(t, "the Secret has the new id", func() error {
 		return differs(string(w.secret(t, k).Data["X-FF-Company"]), moved)
 	})
 	if string(w.secret(t, k).Data["X-FF-API-Key"]) != string(data["X-FF-API-Key"]) {
@@ -69,7 +70,7 @@ func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 
 func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.facturaFacil(t), w.namespace(t)
 	k := newKey(namespace, "timbrado", stamping(account, "Timbrado"))
 	w.issue(t, k)
@@ -82,7 +83,7 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 		headers[name] = value
 		return headers
 	}
-	door := w.door(t, "--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company")
+	door := w.doors.With(t, "--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company")
 	w.answers(t, "VALID", door, "", block)
 	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", "00000000-0000-4000-8000-000000000001"))
 	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", ""))
@@ -96,7 +97,7 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 
 func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.facturaFacil(t), w.namespace(t)
 	for template, says := range map[string]string{
 		"{{ .Kye }}":                  "X-FF-API-Key:1",
@@ -121,7 +122,7 @@ func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.
 
 func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	one, other, namespace := w.facturaFacil(t), w.facturaFacil(t), w.namespace(t)
 	a, b := newKey(namespace, "a", stamping(one, "A")), newKey(namespace, "b", stamping(one, "B"))
 	c := newKey(namespace, "c", stamping(other, "A")) // another customer's keys may have the same label
@@ -152,7 +153,7 @@ func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
 
 func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.facturaFacil(t), w.namespace(t)
 	a, b, c := newKey(namespace, "a", stamping(account, "A")), newKey(namespace, "b", stamping(account, "B")), newKey(namespace, "c", stamping(account, "C"))
 	w.issue(t, a, b, c)
@@ -196,7 +197,7 @@ func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 
 func TestFacturaFacil_EveryKeyHasAHistory(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "timbrado", stamping(w.facturaFacil(t), "Timbrado"))
 	w.issue(t, k)
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })

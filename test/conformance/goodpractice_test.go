@@ -15,6 +15,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // Good practice for e-mail marketing keys: named, no more rights than needed, rotated, kept safe, watched, and revoked and
@@ -22,7 +23,7 @@ import (
 
 func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account := w.account(t, v1alpha1.AccountSpec{
 		AllowedScopes: []string{"contacts:*", "reports:read"},
 		KeyDefaults:   &v1alpha1.KeyDefaults{Scopes: []string{"reports:read"}},
@@ -42,7 +43,7 @@ func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
 	err := w.tryChange(t, crm, func(s *v1alpha1.APIKeySpec) { s.Scopes = []string{"contacts:write", "campaigns:send"} })
 	denied(t, err, v1alpha1.ReasonScopeNotAllowed, "campaigns:send")
 
-	door, sync, read := w.door(t), with(w.material(t, crm)), with(w.material(t, dashboard))
+	door, sync, read := w.doors.With(t), with(w.material(t, crm)), with(w.material(t, dashboard))
 	w.answers(t, "VALID", door, "scopes=contacts:write", sync)
 	w.answers(t, "VALID", door, "scopes=reports:read", read)
 	stays(t, "403 SCOPE_MISSING", door, "scopes=reports:read", sync)
@@ -53,7 +54,7 @@ func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
 // The least interval is a minute, so this test takes one.
 func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account := w.account(t, v1alpha1.AccountSpec{KeyDefaults: &v1alpha1.KeyDefaults{Rotation: &v1alpha1.RotationDefaults{Interval: "1m", Overlap: "30s"}}})
 	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync"})
 	w.issue(t, k)
@@ -72,8 +73,8 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	if got := string(w.secret(t, k).Data[keys.EntryPrevious]); got != first {
 		t.Error("the Secret does not hold the previous key during the overlap")
 	}
-	w.answers(t, "VALID", w.door(t), "", with(w.material(t, k)))
-	stays(t, "VALID", w.door(t), "", with(first))
+	w.answers(t, "VALID", w.doors.With(t), "", with(w.material(t, k)))
+	stays(t, "VALID", w.doors.With(t), "", with(first))
 	w.settle(t, k, "the overlap ends", func() error {
 		if c := credential(k, v1alpha1.RolePrevious); c != nil && c.SHA256 == digest(first) {
 			return errors.New("verifiers still know the previous key")
@@ -88,14 +89,14 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	if over := time.Since(previous.NotAfter.Time); over < 0 {
 		t.Errorf("the overlap ended %s early", -over)
 	}
-	if got, err := ask(t, w.door(t), "", with(first)); err != nil || got == "VALID" {
+	if got, err := ask(t, w.doors.With(t), "", with(first)); err != nil || got == "VALID" {
 		t.Errorf("after the overlap the previous key is answered %s, %v", got, err)
 	}
 }
 
 func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	first := w.material(t, k)
@@ -116,7 +117,7 @@ func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 
 func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	material := w.material(t, k)
@@ -144,7 +145,7 @@ func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
 
 func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
@@ -155,7 +156,7 @@ func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
 	if got := reasons(k); !slices.Equal(got, want) {
 		t.Errorf("the history is %v, want %v", got, want)
 	}
-	w.eventually(t, "each of it is an Event", func() error {
+	controlplanetest.Eventually(t, "each of it is an Event", func() error {
 		told := w.events(t, k)
 		for _, reason := range want {
 			if _, ok := told[reason]; !ok {
@@ -168,7 +169,7 @@ func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
 
 func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	stolen, where := w.material(t, k), w.secret(t, k)
@@ -193,13 +194,13 @@ func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
 	if !valid(k) {
 		t.Error("the new key is not accepted")
 	}
-	w.answers(t, "VALID", w.door(t), "", with(w.material(t, k)))
-	stays(t, "401 UNKNOWN", w.door(t), "", with(stolen)) // it was REVOKED until the rotation was over
+	w.answers(t, "VALID", w.doors.With(t), "", with(w.material(t, k)))
+	stays(t, "401 UNKNOWN", w.doors.With(t), "", with(stolen)) // it was REVOKED until the rotation was over
 }
 
 func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.account(t, v1alpha1.AccountSpec{}), w.namespace(t)
 	old := newKey(namespace, "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync"})
 	w.issue(t, old)
@@ -211,7 +212,7 @@ func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 			t.Errorf("the Secret of a revoked key holds it in %s", entry)
 		}
 	}
-	w.answers(t, "401 REVOKED", w.door(t), "", with(material))
+	w.answers(t, "401 REVOKED", w.doors.With(t), "", with(material))
 	denied(t, w.tryChange(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive }), "a revoked key stays revoked")
 	replacement := newKey(namespace, "crm-2", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync 2"})
 	w.issue(t, replacement)
@@ -223,7 +224,7 @@ func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 // rotated waits until a key is in use with another credential than before, and its Secret holds that.
 func (w *world) rotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
 	t.Helper()
-	w.within(t, limit, "APIKey "+k.Name+" has another credential", func() error {
+	controlplanetest.Within(t, limit, "APIKey "+k.Name+" has another credential", func() error {
 		if err := w.admin.Get(t.Context(), clientKey(k), k); err != nil {
 			return err
 		}

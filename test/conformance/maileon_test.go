@@ -14,6 +14,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // Maileon: a description, an expiration date that means the start of that day, mails before it in the reader's language,
@@ -50,7 +51,7 @@ func date(t *testing.T, days int) string {
 
 func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.maileon(t), w.namespace(t)
 	for name, tc := range map[string]struct{ date, want string }{
 		"winter": {date: "2027-02-28", want: "2027-02-28T00:00:00+01:00"},
@@ -77,10 +78,10 @@ func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
 
 func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, Expiration: date(t, 2)})
 	w.issue(t, k)
-	material, door := w.material(t, k), w.door(t, maileonFlags...)
+	material, door := w.material(t, k), w.doors.With(t, maileonFlags...)
 	w.answers(t, "VALID", door, "", basic(material, ""))
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 0) }) // today began already
 	w.become(t, k, v1alpha1.StateExpired)
@@ -110,10 +111,10 @@ func basic(material, from string) map[string]string {
 
 func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
 	w.issue(t, k)
-	material, door := w.material(t, k), w.door(t, maileonFlags...)
+	material, door := w.material(t, k), w.doors.With(t, maileonFlags...)
 	w.answers(t, "VALID", door, "", basic(material, "192.0.2.7"))
 	for from, want := range map[string]string{
 		"10.255.0.1": "VALID", "2001:db8::1": "VALID", "::ffff:10.0.0.1": "VALID", "192.0.2.7:4711": "VALID",
@@ -124,7 +125,7 @@ func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
 		stays(t, want, door, "", basic(material, from))
 	}
 	// A gateway that is not trusted speaks for itself alone.
-	w.answers(t, "403 IP_NOT_ALLOWED", w.door(t, "--key-source=basic"), "", basic(material, "192.0.2.7"))
+	w.answers(t, "403 IP_NOT_ALLOWED", w.doors.With(t, "--key-source=basic"), "", basic(material, "192.0.2.7"))
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"198.51.100.0/24"} })
 	w.answers(t, "403 IP_NOT_ALLOWED", door, "", basic(material, "192.0.2.7"))
 	stays(t, "VALID", door, "", basic(material, "198.51.100.9"))
@@ -132,7 +133,7 @@ func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
 
 func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.maileon(t), w.namespace(t)
 	for locale, subject := range map[string]string{
 		"de": "läuft", "en": "expires", "es": "caduca", "fr": "expire", "it": "scade", "pt": "expira",
@@ -202,7 +203,7 @@ func (w *world) sent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
 
 func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.maileon(t), w.namespace(t)
 	notification := func(to string, days ...int32) *v1alpha1.Notification {
 		return &v1alpha1.Notification{Emails: []string{to}, DaysBefore: days}
@@ -231,7 +232,7 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 			t.Errorf("%d mails came to %s, want %d", got, address, want)
 		}
 	}
-	w.eventually(t, "an Event tells", func() error {
+	controlplanetest.Eventually(t, "an Event tells", func() error {
 		if _, ok := w.events(t, seven)[v1alpha1.ReasonNotificationSent]; !ok {
 			return fmt.Errorf("no Event is %s", v1alpha1.ReasonNotificationSent)
 		}
@@ -241,7 +242,7 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 
 func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.maileon(t), w.namespace(t)
 	extended := newKey(namespace, "extended", v1alpha1.APIKeySpec{
 		Account: account.Name, Expiration: date(t, 60), Notification: &v1alpha1.Notification{Emails: []string{"extended@example.com"}},
@@ -264,7 +265,7 @@ func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
 
 func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{
 		Account: w.maileon(t).Name, Label: "Newsletter", Expiration: date(t, 5),
 		Notification: &v1alpha1.Notification{Emails: []string{"fallback@example.com"}, Locale: "eo"},
@@ -276,7 +277,7 @@ func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
 
 func TestMaileon_TheWhitelistIsTakenAndNeverOpensByAccident(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.maileon(t), w.namespace(t)
 	k := newKey(namespace, "newsletter", v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
 	w.issue(t, k)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // RD Station Marketing: at most five keys with unique names, that never expire, are never deleted, and allow conversions
@@ -37,7 +38,7 @@ func (w *world) rdStation(t *testing.T) *v1alpha1.Account {
 
 func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.rdStation(t), w.namespace(t)
 	var list []*v1alpha1.APIKey
 	for i := range 5 {
@@ -51,7 +52,7 @@ func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 	w.change(t, list[0], func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.become(t, list[0], v1alpha1.StateInactive)
 	denied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
-	w.eventually(t, "the account says 5/5", func() error {
+	controlplanetest.Eventually(t, "the account says 5/5", func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
 			return err
 		}
@@ -65,7 +66,7 @@ func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 
 func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.rdStation(t), w.namespace(t)
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
 	w.issue(t, k)
@@ -84,21 +85,21 @@ func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 
 func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	k := newKey(w.namespace(t), "landing", v1alpha1.APIKeySpec{Account: w.rdStation(t).Name, Label: "Landing"})
 	w.issue(t, k)
 	material := w.material(t, k)
 	calling := func(query string) map[string]string {
 		return map[string]string{"X-Original-URI": "/platform/conversions?" + query}
 	}
-	door := w.door(t, "--key-source=query:api_key")
+	door := w.doors.With(t, "--key-source=query:api_key")
 	w.answers(t, "VALID", door, "scopes=conversions:write", calling("api_key="+material))
 	stays(t, "VALID", door, "scopes=conversions:write", calling("event=CONVERSION&api_key="+material+"&x=1"))
 	stays(t, "403 SCOPE_MISSING", door, "scopes=contacts:read", calling("api_key="+material))
 	stays(t, "401 AMBIGUOUS", door, "", calling("api_key="+material+"&api_key="+material))
 	stays(t, "401 MISSING", door, "", calling("key="+material))
 	stays(t, "401 MISSING", door, "", with(material))
-	stays(t, "401 MISSING", w.door(t), "", calling("api_key="+material)) // unless asked, queries are not read
+	stays(t, "401 MISSING", w.doors.With(t), "", calling("api_key="+material)) // unless asked, queries are not read
 
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.answers(t, "401 INACTIVE", door, "", calling("api_key="+material))
@@ -108,7 +109,7 @@ func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
 
 func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.rdStation(t), w.namespace(t)
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
 	w.issue(t, k)
@@ -137,7 +138,7 @@ func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
 
 func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	account, namespace := w.rdStation(t), w.namespace(t)
 	w.mustKubectl(t, "apply", "-k", "config/access")
 	owner, manager, analyst, outsider := fresh("owner"), fresh("manager"), fresh("analyst"), fresh("outsider")
@@ -155,7 +156,7 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	)
 	for person, may := range map[string]bool{owner: true, manager: true, analyst: false, outsider: false} {
 		k := newKey(namespace, "by-"+person, v1alpha1.APIKeySpec{Account: account.Name, Label: person})
-		w.eventually(t, person+" gets the right answer", func() error {
+		controlplanetest.Eventually(t, person+" gets the right answer", func() error {
 			switch err := w.as(t, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
 			case may:
 				return err
@@ -194,7 +195,7 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 
 func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.namespace(t), fresh("manager")
 	w.mustKubectl(t, "apply", "-k", "config/access")
 	w.mustKubectl(t, "apply", "-k", "config/account-use")
@@ -205,7 +206,7 @@ func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager}, RoleRef: clusterRole(manager), Subjects: user(manager)},
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
 	)
-	w.eventually(t, "the policy is in force", func() error {
+	controlplanetest.Eventually(t, "the policy is in force", func() error {
 		err := w.as(t, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not use account "+other.Name) {
 			return fmt.Errorf("a key of the other account was answered %w", orNothing(err))

@@ -10,40 +10,33 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 const (
 	// patience is how long anything may take to come about: a busy laptop, not a fast one.
-	patience = time.Minute
-	// interval is how often to look whether it has.
-	interval = 50 * time.Millisecond
+	patience = controlplanetest.Patience
 	// calm is how long nothing may happen for it to count as nothing.
 	calm = 3 * time.Second
 )
@@ -53,56 +46,18 @@ type world struct {
 	plane *controlplane.ControlPlane
 	admin client.Client
 	mail  *mailbox
-	doors *doors
+	doors *controlplanetest.Verifiers
 }
 
-// shared is started by the first test that needs it, and stopped after the last.
-var shared struct {
-	sync.Once
-	world *world
-	err   error
-}
+var shared = controlplanetest.Shared[*world]{New: startWorld}
 
 func TestMain(m *testing.M) {
-	// The tests wait far more than they work. What the command line says comes after, and wins.
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
-	}
-	log.SetLogger(logr.Discard())
-	code := m.Run()
-	if shared.world != nil {
-		if err := shared.world.stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the control plane:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// enter starts the world, or skips the test where there is nothing to start.
-func enter(t *testing.T) *world {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("SKIPPED: conformance was not tested. Run it without -short")
-	}
-	shared.Do(func() { shared.world, shared.err = startWorld(context.Background()) })
-	if errors.Is(shared.err, controlplane.ErrNoBinaries) {
-		t.Skipf("SKIPPED: conformance was not tested: %v", shared.err)
-	}
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.world
+	const parallel = 16
+	shared.Main(m, parallel)
 }
 
 func startWorld(ctx context.Context) (w *world, err error) {
 	w = &world{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.stop())
-			w = nil
-		}
-	}()
 	port, err := controlplane.FreePort()
 	if err != nil {
 		return w, err
@@ -110,20 +65,16 @@ func startWorld(ctx context.Context) (w *world, err error) {
 	if w.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: port}); err != nil {
 		return w, err
 	}
-	if w.admin, err = connect(w.plane.Config()); err != nil {
+	if w.admin, err = controlplanetest.NewClient(w.plane.Config()); err != nil {
 		return w, err
 	}
 	if w.mail, err = startMailbox(); err != nil {
 		return w, err
 	}
-	if w.doors, err = newDoors(ctx, w.plane); err != nil {
+	if w.doors, err = controlplanetest.NewVerifiers(ctx, w.plane); err != nil {
 		return w, err
 	}
-	binary, err := controlplane.BuildManager(ctx)
-	if err != nil {
-		return w, err
-	}
-	_, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: binary, WebhookPort: port, Flags: []string{
+	_, err = controlplanetest.StartManager(ctx, w.plane, controlplane.ManagerOptions{WebhookPort: port, Flags: []string{
 		"--zap-log-level=5", "--smtp-host=127.0.0.1", "--smtp-port=" + strconv.Itoa(w.mail.port), "--smtp-tls=none",
 		"--smtp-from=API keys <api-keys@example.com>",
 	}})
@@ -133,7 +84,8 @@ func startWorld(ctx context.Context) (w *world, err error) {
 	return w, w.awaitGuard(ctx)
 }
 
-func (w *world) stop() error {
+// Stop implements what a shared world needs.
+func (w *world) Stop() error {
 	var problems []error
 	if w.plane != nil {
 		problems = append(problems, w.plane.Stop())
@@ -146,29 +98,14 @@ func (w *world) stop() error {
 
 // awaitGuard waits until the API server asks the webhook. It tells by a selector that only the webhook refuses.
 func (w *world) awaitGuard(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	probe := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
 	probe.Spec.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}
-	for w.admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) == nil {
-		if ctx.Err() != nil {
+	return controlplanetest.Await(ctx, func() error {
+		if w.admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) == nil {
 			return errors.New("the API server does not ask the webhook")
 		}
-		time.Sleep(interval)
-	}
-	return nil
-}
-
-func connect(config *rest.Config) (client.Client, error) {
-	config.QPS = -1
-	config.WarningHandler = rest.NoWarnings{}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, err
-		}
-	}
-	return client.New(config, client.Options{Scheme: scheme})
+		return nil
+	})
 }
 
 // as is a client of a person who has the rights that were given to them, and no others.
@@ -176,11 +113,7 @@ func (w *world) as(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := w.plane.Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
-	c, err := connect(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return controlplanetest.Connect(t, config)
 }
 
 // kubectl runs a command as an administrator.
@@ -219,7 +152,7 @@ func (w *world) account(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Accou
 	t.Helper()
 	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: fresh("customer")}, Spec: spec}
 	w.create(t, a)
-	w.eventually(t, "the manager speaks of account "+a.Name, func() error {
+	controlplanetest.Eventually(t, "the manager speaks of account "+a.Name, func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
 			return err
 		}
@@ -289,7 +222,7 @@ func (w *world) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedS
 // settle waits until the status speaks of the spec as it is, and the check passes.
 func (w *world) settle(t *testing.T, k *v1alpha1.APIKey, what string, check func() error) {
 	t.Helper()
-	w.eventually(t, what, func() error {
+	controlplanetest.Eventually(t, what, func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
 			return err
 		}
@@ -298,26 +231,6 @@ func (w *world) settle(t *testing.T, k *v1alpha1.APIKey, what string, check func
 		}
 		return check()
 	})
-}
-
-func (w *world) eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	w.within(t, patience, what, check)
-}
-
-func (w *world) within(t *testing.T, limit time.Duration, what string, check func() error) {
-	t.Helper()
-	end := time.Now().Add(limit)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("after %s it is not so that %s: %v", limit, what, err)
-		}
-		time.Sleep(interval)
-	}
 }
 
 // secret is the Secret of a key.
@@ -340,7 +253,7 @@ func (w *world) material(t *testing.T, k *v1alpha1.APIKey) string {
 func (w *world) gone(t *testing.T, o client.Object) {
 	t.Helper()
 	name := client.ObjectKeyFromObject(o)
-	w.eventually(t, name.String()+" is gone", func() error {
+	controlplanetest.Eventually(t, name.String()+" is gone", func() error {
 		switch err := w.admin.Get(t.Context(), name, o); {
 		case apierrors.IsNotFound(err):
 			return nil

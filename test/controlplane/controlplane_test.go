@@ -15,14 +15,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 const timeout = time.Minute
@@ -48,7 +46,7 @@ func TestControlPlane(t *testing.T) {
 		}
 		t.Logf("stopped in %s", time.Since(began).Round(time.Millisecond))
 	})
-	s := &suite{plane: plane, admin: connect(t, plane.Config())}
+	s := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	t.Run("the manager is its ServiceAccount, with our roles", s.identity)
 	t.Run("what an APIKey owns goes with it", s.collection)
 	t.Run("a namespace with keys goes away", s.namespace)
@@ -64,7 +62,7 @@ type suite struct {
 }
 
 func (s *suite) identity(t *testing.T) {
-	manager := connect(t, s.plane.ManagerConfig())
+	manager := controlplanetest.Connect(t, s.plane.ManagerConfig())
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := manager.Create(t.Context(), review); err != nil {
 		t.Fatal(err)
@@ -88,7 +86,7 @@ func (s *suite) collection(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the Secret of a deleted APIKey is still there", func() bool { return s.gone(t, secret) })
+	controlplanetest.Until(t, "the Secret of a deleted APIKey is still there", func() bool { return s.gone(t, secret) })
 }
 
 func (s *suite) namespace(t *testing.T) {
@@ -101,7 +99,7 @@ func (s *suite) namespace(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the deleted namespace is still there", func() bool { return s.gone(t, namespace) })
+	controlplanetest.Until(t, "the deleted namespace is still there", func() bool { return s.gone(t, namespace) })
 }
 
 func (s *suite) apiServerRestart(t *testing.T) {
@@ -121,7 +119,7 @@ func (s *suite) apiServerRestart(t *testing.T) {
 	if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(key), key); err != nil {
 		t.Error(err)
 	}
-	if err := connect(t, s.plane.ManagerConfig()).List(t.Context(), &v1alpha1.APIKeyList{}); err != nil {
+	if err := controlplanetest.Connect(t, s.plane.ManagerConfig()).List(t.Context(), &v1alpha1.APIKeyList{}); err != nil {
 		t.Errorf("the manager's token did not survive: %v", err)
 	}
 }
@@ -157,26 +155,13 @@ func (s *suite) webhooks(t *testing.T) {
 	if err := s.plane.InstallWebhooks(t.Context(), port); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the webhook is not asked about a deletion", func() bool {
+	controlplanetest.Until(t, "the webhook is not asked about a deletion", func() bool {
 		err = s.admin.Delete(t.Context(), key, client.DryRunAll)
 		return err != nil
 	})
 	if !strings.Contains(err.Error(), "https://127.0.0.1:") {
 		t.Errorf("deletion with no manager: got %v, want a refusal that names https://127.0.0.1", err)
 	}
-}
-
-func connect(t *testing.T, config *rest.Config) client.Client {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 func (s *suite) needControllers(t *testing.T) {
@@ -214,13 +199,4 @@ func (s *suite) newSecret(t *testing.T, key *v1alpha1.APIKey) *corev1.Secret {
 func (s *suite) gone(t *testing.T, object client.Object) bool {
 	t.Helper()
 	return apierrors.IsNotFound(s.admin.Get(t.Context(), client.ObjectKeyFromObject(object), object))
-}
-
-func eventually(t *testing.T, otherwise string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(timeout); !done(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %s, %s", timeout, otherwise)
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 func TestStart_SaysHowToGetTheBinaries(t *testing.T) {
@@ -129,6 +130,6 @@ func startScript(t *testing.T, script string) *controlplane.Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Kill)
-	eventually(t, "the script is not up", func() bool { return strings.HasPrefix(controlplane.Tail(p.Log, 1000), "up\n") })
+	controlplanetest.Until(t, "the script is not up", func() bool { return strings.HasPrefix(controlplane.Tail(p.Log, 1000), "up\n") })
 	return p
 }

@@ -5,7 +5,6 @@ package fault_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -14,17 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 	"github.com/apikey-manager/apikey-manager/test/mailbox"
 )
 
@@ -127,25 +122,13 @@ type house struct {
 
 func open(t *testing.T) *house {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard())
+	plane := controlplanetest.Start(t, controlplane.Options{})
 	binary, err := controlplane.BuildManager(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{})
-	if errors.Is(err, controlplane.ErrNoBinaries) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
 	h := &house{plane: plane, random: rand.New(rand.NewPCG(*seed, 0)), excused: map[string]int{}}
-	c := connect(t, plane.Config())
+	c := controlplanetest.Connect(t, plane.Config())
 	h.admin, h.load, h.recorder = c, newLoad(c, *seed), newRecorder(c, limits)
 	if err := h.load.furnish(t.Context()); err != nil {
 		t.Fatal(err)
@@ -400,18 +383,4 @@ func (h *house) report(t *testing.T) {
 			t.Logf("the end of the log of %s:\n%s", r.name, controlplane.Tail(r.log, 3000))
 		}
 	}
-}
-
-func connect(t *testing.T, config *rest.Config) client.WithWatch {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
-	}
-	config.QPS = -1
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

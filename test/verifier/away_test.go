@@ -17,6 +17,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // soon is an expiration that comes while a test looks on.
@@ -31,7 +32,7 @@ func (w *world) testWithoutManager(t *testing.T) {
 	_, suspendedKey := w.issue(t, "suspended", v1alpha1.APIKeySpec{Account: "suspended"})
 	end := soon()
 	_, expiringKey := w.issue(t, "expiring", v1alpha1.APIKeySpec{Account: "expiring", Expiration: end.UTC().Format(time.RFC3339)})
-	must(t, w.manager.Stop(patience))
+	must(t, w.manager.Stop(controlplanetest.Patience))
 
 	for _, material := range []string{inactiveKey, revokedKey, compromisedKey, shortenedKey, deletedKey, suspendedKey} {
 		comesToSay(t, w.verifier, material, "VALID")
@@ -80,7 +81,7 @@ func expiresOnItsSecond(t *testing.T, v *controlplane.Verifier, material string,
 		case got != "VALID":
 			t.Fatalf("the verifier says %s", got)
 		}
-		time.Sleep(interval)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -100,14 +101,14 @@ func (w *world) testWithoutAPIServer(t *testing.T) {
 	expiresOnItsSecond(t, w.verifier, expiring, end)
 	says(t, w.verifier, lasting, "VALID")
 	young := cacheAge(t, w.verifier)
-	eventually(t, "the cache grows old", func() error {
+	controlplanetest.Eventually(t, "the cache grows old", func() error {
 		if age := cacheAge(t, w.verifier); age <= young || age == 0 {
 			return errors.New("it does not")
 		}
 		return nil
 	})
 
-	fresh := w.startVerifier(t, controlplane.VerifierOptions{Unready: true})
+	fresh := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true})
 	comesToSay(t, fresh, lasting, "NOT_SYNCED")
 	if status, _ := get(t, "http://"+fresh.Probes+"/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("a verifier that knows nobody answers %d on /readyz", status)
@@ -123,7 +124,7 @@ func (w *world) testWithoutAPIServer(t *testing.T) {
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	for _, v := range []*controlplane.Verifier{w.verifier, fresh} {
 		comesToSay(t, v, lasting, "INACTIVE")
-		eventually(t, "the cache is young again", func() error {
+		controlplanetest.Eventually(t, "the cache is young again", func() error {
 			if age := cacheAge(t, v); age != 0 {
 				return errors.New("it is not")
 			}

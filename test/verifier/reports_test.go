@@ -27,6 +27,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 const (
@@ -78,7 +79,7 @@ func (w *world) testReports(t *testing.T) {
 	for i := range 2 {
 		port, err := controlplane.FreePort()
 		must(t, err)
-		v := w.startVerifier(t, controlplane.VerifierOptions{Flags: []string{"--usage-bind-address=" + net.JoinHostPort(host, strconv.Itoa(port))}})
+		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: []string{"--usage-bind-address=" + net.JoinHostPort(host, strconv.Itoa(port))}})
 		v.Usage = net.JoinHostPort(host, strconv.Itoa(port))
 		replicas = append(replicas, v)
 		s := slice.DeepCopy()
@@ -95,7 +96,7 @@ func (w *world) testReports(t *testing.T) {
 	for _, v := range replicas {
 		comesToSay(t, v, material, "VALID")
 	}
-	eventually(t, "people see when the key was used", func() error {
+	controlplanetest.Eventually(t, "people see when the key was used", func() error {
 		must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k))
 		current := k.Status.Credentials[0].LastUsedTime
 		if k.Status.LastUsedTime == nil || current == nil {
@@ -108,7 +109,7 @@ func (w *world) testReports(t *testing.T) {
 	})
 
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	eventually(t, "people see that every verifier refuses the key", func() error {
+	controlplanetest.Eventually(t, "people see that every verifier refuses the key", func() error {
 		must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k))
 		c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced)
 		if c == nil || c.Status != metav1.ConditionTrue || c.ObservedGeneration != k.Generation {
@@ -120,7 +121,7 @@ func (w *world) testReports(t *testing.T) {
 		says(t, v, material, "INACTIVE")
 	}
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
-	eventually(t, "an active key has nothing to enforce", func() error {
+	controlplanetest.Eventually(t, "an active key has nothing to enforce", func() error {
 		must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k))
 		if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced); c != nil || k.Status.State != v1alpha1.StateActive {
 			return fmt.Errorf("state %s, condition %v", k.Status.State, c)

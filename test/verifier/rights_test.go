@@ -16,11 +16,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // testRights asks the API server for all that the verifier's ServiceAccount may do, and tries what matters most.
 func (w *world) testRights(t *testing.T) {
-	verifier := connect(t, w.plane.VerifierConfig())
+	verifier := controlplanetest.Connect(t, w.plane.VerifierConfig())
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: w.plane.Namespace()}}
 	must(t, verifier.Create(t.Context(), review))
 	got := map[string][]string{}

@@ -14,44 +14,28 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
-)
-
-const (
-	// patience is how long anything may take to come about: a busy laptop, not a fast one.
-	patience = 2 * time.Minute
-	// interval is how often to look whether it has.
-	interval = 20 * time.Millisecond
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // world is a control plane with a manager and a verifier.
 type world struct {
-	plane    *controlplane.ControlPlane
-	admin    client.Client
-	manager  *controlplane.Manager
-	verifier *controlplane.Verifier
-	binary   string // of the verifier
+	plane     *controlplane.ControlPlane
+	admin     client.Client
+	manager   *controlplane.Manager
+	verifiers *controlplanetest.Verifiers
+	verifier  *controlplane.Verifier // the first
 }
 
 // TestVerifier tells one story, in order: each part takes away something that the next can do without.
 func TestVerifier(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: the verifier was not tested on a real API server. Run it without -short")
-	}
-	log.SetLogger(logr.Discard())
 	w := start(t)
 	t.Run("it may do what it needs, and no more", w.testRights)
 	t.Run("use and enforcement come back to people", w.testReports)
@@ -61,32 +45,18 @@ func TestVerifier(t *testing.T) {
 
 func start(t *testing.T) *world {
 	t.Helper()
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{})
-	if errors.Is(err, controlplane.ErrNoBinaries) {
-		t.Skipf("SKIPPED: the verifier was not tested on a real API server: %v", err)
-	}
-	must(t, err)
-	t.Cleanup(func() { must(t, plane.Stop()) })
-	w := &world{plane: plane, admin: connect(t, plane.Config())}
-	manager, err := controlplane.BuildManager(t.Context())
-	must(t, err)
-	w.binary, err = controlplane.BuildVerifier(t.Context())
+	plane := controlplanetest.Start(t, controlplane.Options{})
+	w := &world{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
+	var err error
+	w.verifiers, err = controlplanetest.NewVerifiers(t.Context(), plane)
 	must(t, err)
 	// Two verifiers: use is merged, and both have to refuse.
-	w.verifier = w.startVerifier(t, controlplane.VerifierOptions{})
-	w.manager, err = plane.StartManager(t.Context(), controlplane.ManagerOptions{Binary: manager, Flags: []string{
+	w.verifier = w.verifiers.Start(t, controlplane.VerifierOptions{})
+	w.manager, err = controlplanetest.StartManager(t.Context(), plane, controlplane.ManagerOptions{Flags: []string{
 		"--verifier-service=" + plane.Namespace() + "/" + service, "--verifier-token-file=" + w.managersToken(t),
 	}})
 	must(t, err)
 	return w
-}
-
-func (w *world) startVerifier(t *testing.T, o controlplane.VerifierOptions) *controlplane.Verifier {
-	t.Helper()
-	o.Binary = w.binary
-	v, err := w.plane.StartVerifier(t.Context(), o)
-	must(t, err)
-	return v
 }
 
 func must(t *testing.T, err error) {
@@ -96,22 +66,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func connect(t *testing.T, config *rest.Config) client.Client {
-	t.Helper()
-	config.QPS = -1
-	scheme := runtime.NewScheme()
-	must(t, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	must(t, err)
-	return c
-}
-
 // issue declares a key, waits until the manager has issued it, and returns it with its material.
 func (w *world) issue(t *testing.T, name string, spec v1alpha1.APIKeySpec) (*v1alpha1.APIKey, string) {
 	t.Helper()
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
 	must(t, w.admin.Create(t.Context(), k))
-	eventually(t, "APIKey "+name+" is issued", func() error {
+	controlplanetest.Eventually(t, "APIKey "+name+" is issued", func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
 			return err
 		}
@@ -169,25 +129,10 @@ func says(t *testing.T, v *controlplane.Verifier, material, want string) {
 // comesToSay waits for a verdict.
 func comesToSay(t *testing.T, v *controlplane.Verifier, material, want string) {
 	t.Helper()
-	eventually(t, "the verifier says "+want, func() error {
+	controlplanetest.Eventually(t, "the verifier says "+want, func() error {
 		got, err := verdict(t.Context(), v, material)
 		return errors.Join(err, differs(got, want))
 	})
-}
-
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	end := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("after %s it is not so that %s: %v", patience, what, err)
-		}
-		time.Sleep(interval)
-	}
 }
 
 func differs(got, want string) error {

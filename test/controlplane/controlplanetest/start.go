@@ -1,0 +1,83 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controlplanetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+)
+
+// Start starts a control plane for a test and stops it at its end. The test is skipped where there is none to start.
+func Start(t *testing.T, o controlplane.Options) *controlplane.ControlPlane {
+	t.Helper()
+	skipShort(t)
+	log.SetLogger(logr.Discard())
+	plane, err := controlplane.Start(t.Context(), o)
+	skipWithout(t, err)
+	t.Cleanup(func() {
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return plane
+}
+
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: nothing was tested on a real API server. Run it without -short; `make controlplane` builds what it needs, once")
+	}
+}
+
+// skipWithout skips a test for want of binaries, and ends it on any other error.
+func skipWithout(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, controlplane.ErrNoBinaries) {
+		t.Skipf("SKIPPED: nothing was tested on a real API server: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Connect reaches the API server, for a test.
+func Connect(t *testing.T, config *rest.Config) client.WithWatch {
+	t.Helper()
+	c, err := NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// NewClient returns a client that knows our kinds, and is as fast as the API server. Warnings are not printed.
+func NewClient(config *rest.Config) (client.WithWatch, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("register kinds: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
+	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+}
+
+// StartManager builds the manager and runs it.
+func StartManager(ctx context.Context, plane *controlplane.ControlPlane, o controlplane.ManagerOptions) (m *controlplane.Manager, err error) {
+	if o.Binary, err = controlplane.BuildManager(ctx); err != nil {
+		return nil, err
+	}
+	return plane.StartManager(ctx, o)
+}
