@@ -4,7 +4,6 @@
 package verifier
 
 import (
-	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -36,12 +35,11 @@ type policy struct {
 	allowedScopes []string
 	// whitelistRequired refuses keys without a whitelist that were not accepted so.
 	whitelistRequired bool
-	// selector picks the namespaces whose keys may be used; nil: all. The names of those it picks are in namespaces.
-	selector   labels.Selector
-	namespaces map[string]bool
+	// selector picks the namespaces whose keys may be used; nil: all.
+	selector labels.Selector
 }
 
-func newPolicy(a *v1alpha1.Account, namespaces map[string]labels.Set) *policy {
+func newPolicy(a *v1alpha1.Account) *policy {
 	p := &policy{
 		suspended: a.Spec.State == v1alpha1.AccountSuspended, externalID: a.Spec.ExternalID,
 		allowedScopes: a.Spec.AllowedScopes, whitelistRequired: a.Spec.IPWhitelistPolicy == v1alpha1.IPWhitelistRequired,
@@ -59,39 +57,14 @@ func newPolicy(a *v1alpha1.Account, namespaces map[string]labels.Set) *policy {
 	if err != nil {
 		selector = labels.Nothing() // fail closed, as the manager does
 	}
-	p.selector, p.namespaces = selector, map[string]bool{}
-	for name, set := range namespaces {
-		if selector.Matches(set) {
-			p.namespaces[name] = true
-		}
-	}
+	p.selector = selector
 	return p
-}
-
-// moved returns the policy for a namespace with other labels; the same policy if they change nothing. Nil labels: the
-// namespace is gone.
-func (p *policy) moved(namespace string, set labels.Set) *policy {
-	if p.selector == nil {
-		return p
-	}
-	allowed := set != nil && p.selector.Matches(set)
-	if allowed == p.namespaces[namespace] {
-		return p
-	}
-	next := *p
-	next.namespaces = maps.Clone(p.namespaces)
-	if allowed {
-		next.namespaces[namespace] = true
-	} else {
-		delete(next.namespaces, namespace)
-	}
-	return &next
 }
 
 // admits is whether the account's policy lets a key be used at all.
 func (p *policy) admits(k *key) bool {
 	switch {
-	case p.selector != nil && !p.namespaces[k.namespace]:
+	case p.selector != nil && !k.namespace.isIn(p.selector):
 		return false
 	case p.whitelistRequired && k.networks == nil && !k.openAdmitted:
 		return false

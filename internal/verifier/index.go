@@ -25,7 +25,7 @@ type Index struct {
 	mu         sync.Mutex // held by writers
 	keys       map[types.NamespacedName]*key
 	accounts   map[string]*account
-	namespaces map[string]labels.Set
+	namespaces map[string]*namespace
 	// shadowed are credentials whose digest an older key has too, as happens when objects are copied with their status.
 	shadowed map[digest][]*credential
 }
@@ -34,7 +34,7 @@ type Index struct {
 func NewIndex() *Index {
 	return &Index{
 		table: newTable(), keys: map[types.NamespacedName]*key{}, accounts: map[string]*account{},
-		namespaces: map[string]labels.Set{}, shadowed: map[digest][]*credential{}, completed: make(chan struct{}),
+		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completed: make(chan struct{}),
 	}
 }
 
@@ -61,9 +61,9 @@ func (x *Index) PutKey(k *v1alpha1.APIKey) {
 		return
 	}
 	old := x.keys[name]
-	a := x.account(k.Spec.Account)
-	a.keys++
-	entry := newKey(k, a)
+	entry := newKey(k, x.account(k.Spec.Account), x.namespace(k.Namespace))
+	entry.account.keys++
+	entry.namespace.keys++
 	for i := range k.Status.Credentials {
 		if c := newCredential(k, &k.Status.Credentials[i], entry); c != nil {
 			c.usage = usageOf(old, &c.digest)
@@ -102,7 +102,9 @@ func (x *Index) leave(old, next *key) {
 		}
 	}
 	old.account.keys--
-	x.forget(old.account)
+	old.namespace.keys--
+	x.forgetAccount(old.account)
+	x.forgetNamespace(old.namespace)
 }
 
 func (k *key) credential(d *digest) *credential {
@@ -193,7 +195,7 @@ func (x *Index) ReplaceKeys(list []*v1alpha1.APIKey) {
 func (x *Index) PutAccount(a *v1alpha1.Account) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.account(a.Name).policy.Store(newPolicy(a, x.namespaces))
+	x.account(a.Name).policy.Store(newPolicy(a))
 }
 
 // DropAccount takes out an Account: no key of it is accepted until it is back.
@@ -206,7 +208,7 @@ func (x *Index) DropAccount(name string) {
 func (x *Index) dropAccount(name string) {
 	if a := x.accounts[name]; a != nil {
 		a.policy.Store(nil)
-		x.forget(a)
+		x.forgetAccount(a)
 	}
 }
 
@@ -236,7 +238,7 @@ func (x *Index) account(name string) *account {
 	return a
 }
 
-func (x *Index) forget(a *account) {
+func (x *Index) forgetAccount(a *account) {
 	if a.keys == 0 && a.policy.Load() == nil {
 		delete(x.accounts, a.name)
 	}
@@ -246,14 +248,10 @@ func (x *Index) forget(a *account) {
 func (x *Index) PutNamespace(name string, set labels.Set) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if set == nil {
-		set = labels.Set{}
-	}
-	x.namespaces[name] = set
-	x.moveNamespace(name, set)
+	x.namespace(name).labels.Store(&set)
 }
 
-// DropNamespace takes out a namespace.
+// DropNamespace takes out a namespace: no account picks it until it is back.
 func (x *Index) DropNamespace(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -261,8 +259,10 @@ func (x *Index) DropNamespace(name string) {
 }
 
 func (x *Index) dropNamespace(name string) {
-	delete(x.namespaces, name)
-	x.moveNamespace(name, nil)
+	if n := x.namespaces[name]; n != nil {
+		n.labels.Store(nil)
+		x.forgetNamespace(n)
+	}
 }
 
 // ReplaceNamespaces makes the index know exactly these namespaces.
@@ -279,13 +279,19 @@ func (x *Index) ReplaceNamespaces(sets map[string]labels.Set) {
 	}
 }
 
-func (x *Index) moveNamespace(name string, set labels.Set) {
-	for _, a := range x.accounts {
-		if p := a.policy.Load(); p != nil {
-			if next := p.moved(name, set); next != p {
-				a.policy.Store(next)
-			}
-		}
+// namespace is what the keys of a namespace share, also while the namespace itself is not known.
+func (x *Index) namespace(name string) *namespace {
+	n := x.namespaces[name]
+	if n == nil {
+		n = &namespace{name: name}
+		x.namespaces[name] = n
+	}
+	return n
+}
+
+func (x *Index) forgetNamespace(n *namespace) {
+	if n.keys == 0 && n.labels.Load() == nil {
+		delete(x.namespaces, n.name)
 	}
 }
 

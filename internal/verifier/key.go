@@ -18,8 +18,9 @@ import (
 
 // key is what a verdict needs to know of an APIKey. It is never changed: a changed APIKey gets another one.
 type key struct {
-	namespace, name, uid, label string
-	account                     *account
+	name, uid, label string
+	account          *account
+	namespace        *namespace
 	// scopes are the key's own, joined by commas; empty: the account's default scopes apply.
 	scopes string
 	// networks are where the key may be used from; nil: from anywhere.
@@ -56,10 +57,10 @@ const never = math.MaxInt64
 
 // newKey reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the
 // manager accepted it.
-func newKey(k *v1alpha1.APIKey, a *account) *key {
+func newKey(k *v1alpha1.APIKey, a *account, n *namespace) *key {
 	entry := &key{
-		namespace: unique.Make(k.Namespace).Value(), name: k.Name, uid: string(k.UID), label: k.Spec.Label,
-		account: a, scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: newNetworks(k.Spec.IPWhitelist),
+		name: k.Name, uid: string(k.UID), label: k.Spec.Label, account: a, namespace: n,
+		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: newNetworks(k.Spec.IPWhitelist),
 		created: k.CreationTimestamp.Unix(), expires: unix(k.Status.ExpirationTime),
 		wanted: wantedOf(k), admitted: admittedOf(k), openAdmitted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
 	}
@@ -124,7 +125,7 @@ func (k *key) older(than *key) bool {
 }
 
 func (k *key) identity() types.NamespacedName {
-	return types.NamespacedName{Namespace: k.namespace, Name: k.name}
+	return types.NamespacedName{Namespace: k.namespace.name, Name: k.name}
 }
 
 func unix(t *metav1.Time) int64 {

@@ -211,7 +211,7 @@ func (v *Verdict) Key() *Identity {
 		return nil
 	}
 	k := v.credential.key
-	id := &Identity{KeyID: v.credential.id, Namespace: k.namespace, Name: k.name, Account: k.account.name, Label: k.label, Scopes: k.scopes}
+	id := &Identity{KeyID: v.credential.id, Namespace: k.namespace.name, Name: k.name, Account: k.account.name, Label: k.label, Scopes: k.scopes}
 	if v.policy != nil {
 		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
 	}

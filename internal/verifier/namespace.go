@@ -1,0 +1,25 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// namespace is what all keys of a namespace share, so that one store reaches all of them.
+type namespace struct {
+	name string
+	// keys counts the keys in it.
+	keys int
+	// labels are nil while the namespace is not known. They are never changed, only replaced.
+	labels atomic.Pointer[labels.Set]
+}
+
+// isIn is whether a selector picks the namespace.
+func (n *namespace) isIn(selector labels.Selector) bool {
+	set := n.labels.Load()
+	return set != nil && selector.Matches(*set)
+}
