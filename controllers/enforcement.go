@@ -20,11 +20,15 @@ const (
 	// enforcementPatience is how long one replica may take to say what it enforces.
 	enforcementPatience = time.Second
 	// shortestPause and longestPause are between two questions while somebody waits: soon at first, so that what takes
-	// milliseconds is not measured in tenths of seconds.
+	// milliseconds is not measured in tenths of seconds, and ever later while a verifier lags.
 	shortestPause = 10 * time.Millisecond
-	longestPause  = 200 * time.Millisecond
+	longestPause  = 15 * time.Second
+	// kickedPause is between two questions when there is news: keys that are switched off together share a question.
+	kickedPause = 50 * time.Millisecond
 	// unsaid is how long verifiers may take before the status says that they are at it: most often that saves a write.
 	unsaid = 500 * time.Millisecond
+	// resaid is how long what is not complete is left to stand, so that a verifier that comes and goes costs few writes.
+	resaid = 30 * time.Second
 )
 
 // pending is a key that is switched off, and that not every verifier is known to refuse.
@@ -34,12 +38,15 @@ type pending struct {
 	seen time.Time
 	// measured is whether to measure how long it takes: the key was in use, and was switched off under our eyes.
 	measured bool
-	// generation is the one that the version is of.
+	// generation is the one that is asked about, since a time, and version the key's in which verifiers must know it.
 	generation int64
-	// version is the key's in which verifiers must know it; empty: the manager is still at it itself.
-	version string
-	// told is what the status is to say; zero: nothing yet.
-	told keys.Enforcement
+	version    string
+	since      time.Time
+	// writable is whether the status speaks of that generation, so that the condition may.
+	writable bool
+	// told is what the status is to say, since a time; zero: nothing yet.
+	told   keys.Enforcement
+	toldAt time.Time
 }
 
 // see takes note of a key as it is now. was is what it was before, if it changed under our eyes.
@@ -56,8 +63,13 @@ func (r *UsageReconciler) see(was, is *v1alpha1.APIKey) {
 		w.measured = was != nil && was.Status.State == v1alpha1.StateActive && !keys.Ending(was)
 		r.waits[is.UID] = w
 	}
-	if keys.Enforceable(is) && w.generation != is.Generation {
-		w.generation, w.version, w.told = is.Generation, is.ResourceVersion, keys.Enforcement{}
+	if w.generation != is.Generation {
+		w.generation, w.version, w.since = is.Generation, is.ResourceVersion, r.Clock.Now()
+		w.writable, w.told = false, keys.Enforcement{}
+		r.kick()
+	}
+	if !w.writable && keys.Enforceable(is) {
+		w.writable = true
 		r.kick()
 	}
 }
@@ -76,15 +88,21 @@ func (r *UsageReconciler) keyHandler() handler.EventHandler {
 			r.see(nil, e.Object.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // nobody told of the end of the one before
+				r.forget(e.ObjectOld.GetUID())
+			}
 			r.see(e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			delete(r.waits, e.Object.GetUID())
-			r.ledger.Forget(e.Object.GetUID())
-		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { r.forget(e.Object.GetUID()) },
 	}
+}
+
+// forget drops what is known of a key that is no more.
+func (r *UsageReconciler) forget(uid types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waits, uid)
+	r.ledger.Forget(uid)
 }
 
 // sliceHandler asks again when verifiers come and go.
@@ -100,15 +118,15 @@ func (r *UsageReconciler) sliceHandler() handler.EventHandler {
 func (r *UsageReconciler) pollEnforcement(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	kicked, pause := r.kicked, shortestPause
+	kicked, pause, asked := r.kicked, shortestPause, time.Time{}
 	for {
 		select {
 		case <-kicked:
 			kicked, pause = nil, shortestPause // further ones are answered by the same question
-			timer.Reset(pause)
+			timer.Reset(max(shortestPause, kickedPause-r.Clock.Since(asked)))
 			continue
 		case <-timer.C:
-			kicked = r.kicked
+			kicked, asked = r.kicked, r.Clock.Now()
 		case <-ctx.Done():
 			return
 		}
@@ -131,7 +149,7 @@ func (r *UsageReconciler) enforce(ctx context.Context) (changed []types.Namespac
 	if len(versions) == 0 {
 		return nil, false, nil
 	}
-	live, err := r.Verifiers.ask(ctx, r, enforcementPatience, func(string) time.Time { return r.Clock.Now() })
+	live, err := r.Verifiers.ask(ctx, r, enforcementPatience, func(string) Question { return Question{} }, func(*replica) {})
 	if err != nil {
 		return nil, false, err
 	}
@@ -152,7 +170,7 @@ func (r *UsageReconciler) versions() map[types.UID]string {
 	defer r.mu.Unlock()
 	list := map[types.UID]string{}
 	for uid, w := range r.waits {
-		if w.version != "" && !w.told.Complete() {
+		if !w.told.Complete() {
 			list[uid] = w.version
 		}
 	}
@@ -168,17 +186,36 @@ func (r *UsageReconciler) judge(versions map[types.UID]string, live []keys.Repli
 		if w == nil || w.version != version {
 			continue // it changed meanwhile, and is asked about anew
 		}
-		e, took := keys.EnforcementOf(version, live), r.Clock.Since(w.seen)
-		underway = underway || e.Underway()
-		if e == w.told || e.Underway() && took < unsaid {
-			continue
+		e := keys.EnforcementOf(version, live)
+		if e.Complete() {
+			r.measure(w)
 		}
-		w.told = e
-		changed = append(changed, w.key)
-		if e.Complete() && w.measured && r.Verifiers.Meter != nil {
-			w.measured = false
-			r.Verifiers.Meter.Enforced(took)
+		if w.writable && w.news(e, r.Clock.Now()) {
+			w.told, w.toldAt = e, r.Clock.Now()
+			changed = append(changed, w.key)
 		}
+		underway = underway || e.Underway() || w.writable && e != w.told
 	}
 	return changed, underway
+}
+
+// news is whether the status is to say something else now than what it was told last.
+func (w *pending) news(e keys.Enforcement, now time.Time) bool {
+	switch {
+	case e == w.told:
+		return false
+	case e.Complete():
+		return true
+	case w.told == keys.Enforcement{}:
+		return !e.Underway() || now.Sub(w.since) >= unsaid
+	}
+	return now.Sub(w.toldAt) >= resaid
+}
+
+// measure takes the time from the moment in which a key was seen to be switched off until all verifiers refused it, once.
+func (r *UsageReconciler) measure(w *pending) {
+	if w.measured && r.Verifiers.Meter != nil {
+		r.Verifiers.Meter.Enforced(r.Clock.Since(w.seen))
+	}
+	w.measured = false
 }

@@ -4,10 +4,13 @@
 package controllers
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -22,6 +25,12 @@ func (u *usage) change(name string, change func(*v1alpha1.APIKey)) *v1alpha1.API
 	u.w.change(name, change)
 	asked := u.w.key(name)
 	u.tell(before, asked)
+	return u.carryOut(name)
+}
+
+func (u *usage) carryOut(name string) *v1alpha1.APIKey {
+	u.w.t.Helper()
+	asked := u.w.key(name)
 	r := u.w.keys()
 	r.Defaults.Verifiers = true
 	_, err := r.Reconcile(u.w.t.Context(), u.w.key(name))
@@ -119,6 +128,57 @@ func TestEnforcement_MostOftenCostsOneWrite(t *testing.T) {
 	}
 }
 
+// A verifier that comes and goes, while another one lags, costs a write now and then, not one each time.
+func TestEnforcement_WhatIsNotCompleteIsNotSaidAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	old := u.w.key("web").ResourceVersion
+	u.change("web", inactive)
+	s := slice("a")
+	u.w.read(s)
+	all := s.Endpoints
+	u.w.writes = nil
+	for i := range 60 {
+		u.w.clock.SetTime(at(time.Second + time.Duration(i)*time.Second))
+		u.enforces(old, old)
+		s.Endpoints = all[:2*(i%2)]
+		u.w.must(u.w.client.Update(t.Context(), s))
+		u.ask("web")
+	}
+	written := 0
+	for _, w := range u.w.writes {
+		if w == "update status of APIKey web" {
+			written++
+		}
+	}
+	if written < 2 || written > 3 {
+		t.Errorf("%d writes in a minute: %q", written, u.w.writes)
+	}
+}
+
+// Verifiers refuse a key by its spec alone: how long they take is measured from there, and what the manager takes to write
+// its own part of the status is not counted in.
+func TestEnforcement_IsMeasuredFromTheSpec(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	before := u.w.key("web")
+	u.w.change("web", inactive)
+	k := u.w.key("web")
+	u.tell(before, k)
+	u.w.clock.SetTime(at(time.Second))
+	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.expect("the manager has yet to write its status", "web", "", false)
+	if got := u.f.meter.enforced; len(got) != 1 || got[0] != time.Second {
+		t.Errorf("measured %v, want a second, once", got)
+	}
+	u.w.clock.SetTime(at(time.Minute))
+	u.carryOut("web")
+	u.expect("it has", "web", "True/Enforced", false)
+	if got := u.f.meter.enforced; len(got) != 1 {
+		t.Errorf("measured %v", got)
+	}
+}
+
 func TestEnforcement_AReplicaThatIsNotSyncedRefusesEverything(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
@@ -140,6 +200,8 @@ func TestEnforcement_FollowsTheReplicasThatThereAre(t *testing.T) {
 	all := s.Endpoints
 	s.Endpoints = nil
 	u.w.must(u.w.client.Update(t.Context(), s))
+	u.expect("none is left, a moment later", "web", "False/Enforcing", true)
+	u.w.clock.SetTime(at(time.Minute))
 	u.expect("none is left", "web", "Unknown/NoVerifier", false)
 	s.Endpoints = all[:1]
 	u.w.must(u.w.client.Update(t.Context(), s))
@@ -261,5 +323,52 @@ func TestEnforcement_ADeletedKeyIsForgotten(t *testing.T) {
 	u.keyHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
 	if changed, underway, err := u.enforce(t.Context()); len(changed) > 0 || underway || err != nil {
 		t.Errorf("asks for %v, again %t, %v", changed, underway, err)
+	}
+}
+
+// A verifier that lags is asked ever more seldom, and news that come in numbers share a question.
+func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		news func(u *usage)
+		most int
+	}{
+		"one lags for a minute": {func(*usage) { time.Sleep(time.Minute) }, 20},
+		"keys are switched off for a second, one each millisecond": {func(u *usage) {
+			for range 1000 {
+				u.kick()
+				time.Sleep(time.Millisecond)
+			}
+		}, 22},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newUsage(t, keystest.Key("web"))
+			u.enforces(u.w.key("web").ResourceVersion, "")
+			u.change("web", inactive)
+			synctest.Test(t, func(t *testing.T) {
+				r := newUsageReconciler(u.Client, clock.RealClock{}, u.Verifiers)
+				r.see(nil, u.w.key("web"))
+				ctx, stop := context.WithCancel(t.Context())
+				go func() {
+					for range r.woken { // nobody writes
+						continue
+					}
+				}()
+				u.f.count = 0
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					r.pollEnforcement(ctx)
+				}()
+				tc.news(&usage{UsageReconciler: r})
+				stop()
+				<-done
+				close(r.woken)
+				if polls := u.f.count / 2; polls > tc.most || polls < 5 {
+					t.Errorf("asked %d times, want at most %d", polls, tc.most)
+				}
+			})
+		})
 	}
 }

@@ -6,10 +6,12 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -20,16 +22,31 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Asker asks one replica of the verifier what it enforces, and which keys were used since a time.
+// Asker asks one replica of the verifier what it enforces, and which keys were used.
 type Asker interface {
-	Ask(ctx context.Context, address string, since time.Time) (Answer, error)
+	Ask(ctx context.Context, address string, q Question) (Answer, error)
+}
+
+// Question is what a replica is asked.
+type Question struct {
+	// Uses is whether to tell which keys were used, since a time; the zero time: ever.
+	Uses  bool
+	Since time.Time
 }
 
 // Answer is what a replica reports.
 type Answer struct {
 	keys.UsageReport
-	// Sent is when it answered by its own clock; zero: it did not say.
+	// Sent is when it answered by its own clock, in whole seconds; zero: it did not say.
 	Sent time.Time
+}
+
+// behind is by how much the replica's clock is behind ours, which says now; negative if it is ahead.
+func (a *Answer) behind(now time.Time) time.Duration {
+	if a.Sent.IsZero() {
+		return 0
+	}
+	return now.Sub(a.Sent)
 }
 
 // VerifierMeter is told how the verifiers do, for metrics.
@@ -58,13 +75,18 @@ type Verifiers struct {
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch,namespace=system
 // +kubebuilder:rbac:urls=/v1/usage,verbs=get
 
-// replica is a live replica of the verifier, and what came of asking it.
+// replica is a replica of the verifier, and what came of asking it.
 type replica struct {
 	// address is where it answers, with its port.
 	address string
-	answer  Answer
-	err     error
+	// serves is whether gateways are sent to it. Those that were before may be connected still.
+	serves bool
+	answer Answer
+	err    error
 }
+
+// gone is whether it gives no verdicts: nobody is sent to it, and nothing listens where it was.
+func (r replica) gone() bool { return !r.serves && errors.Is(r.err, syscall.ECONNREFUSED) }
 
 // state is what the rules need to know of a replica.
 func (r *replica) state() keys.Replica {
@@ -74,11 +96,14 @@ func (r *replica) state() keys.Replica {
 	return keys.Replica{Reached: true, Synced: r.answer.Synced, KeysVersion: r.answer.KeysVersion}
 }
 
-// inParallel is how many replicas are asked at once.
-const inParallel = 16
+// inParallel is how many replicas are asked at once: their answers may be long.
+const inParallel = 4
 
-// ask asks all live replicas, each no longer than patience.
-func (v *Verifiers) ask(ctx context.Context, reader client.Reader, patience time.Duration, since func(address string) time.Time) ([]replica, error) {
+// ask asks all replicas, each no longer than patience, and hands each to heard as soon as it has answered or failed to.
+// It returns those that are live.
+func (v *Verifiers) ask(
+	ctx context.Context, reader client.Reader, patience time.Duration, question func(address string) Question, heard func(*replica),
+) ([]replica, error) {
 	var list discoveryv1.EndpointSliceList
 	err := reader.List(ctx, &list, client.InNamespace(v.Service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: v.Service.Name})
 	if err != nil {
@@ -88,20 +113,22 @@ func (v *Verifiers) ask(ctx context.Context, reader client.Reader, patience time
 	workqueue.ParallelizeUntil(ctx, inParallel, len(live), func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		live[i].answer, live[i].err = v.askOne(ctx, live[i].address, since(live[i].address))
+		live[i].answer, live[i].err = v.askOne(ctx, live[i].address, question(live[i].address))
+		heard(&live[i])
 	})
 	if ctx.Err() != nil {
 		return nil, ctx.Err() // replicas that were not asked are not silent
 	}
+	live = slices.DeleteFunc(live, replica.gone)
 	v.measure(live)
 	return live, nil
 }
 
-func (v *Verifiers) askOne(ctx context.Context, address string, since time.Time) (Answer, error) {
+func (v *Verifiers) askOne(ctx context.Context, address string, q Question) (Answer, error) {
 	if address == "" {
 		return Answer{}, fmt.Errorf("the verifier's Service %s has no port %s: correct --verifier-port-name", v.Service, v.Port)
 	}
-	return v.Asker.Ask(ctx, address, since)
+	return v.Asker.Ask(ctx, address, q)
 }
 
 func (v *Verifiers) measure(live []replica) {
@@ -117,8 +144,8 @@ func (v *Verifiers) measure(live []replica) {
 	v.Meter.Replicas(len(live), reached)
 }
 
-// replicas are those that may give verdicts: ready, or about to end and still serving. A Pod with addresses of both
-// families is one replica.
+// replicas are all that there are. One that is not ready may give verdicts all the same, over connections that it had
+// before. A Pod with addresses of both families is one replica.
 func (v *Verifiers) replicas(list []discoveryv1.EndpointSlice) []replica {
 	slices.SortFunc(list, func(a, b discoveryv1.EndpointSlice) int {
 		return cmp.Or(cmp.Compare(a.AddressType, b.AddressType), cmp.Compare(a.Name, b.Name)) // IPv4 comes before IPv6
@@ -127,16 +154,17 @@ func (v *Verifiers) replicas(list []discoveryv1.EndpointSlice) []replica {
 	seen := map[string]bool{}
 	for _, slice := range list {
 		for _, endpoint := range slice.Endpoints {
-			if len(endpoint.Addresses) == 0 || !serves(endpoint.Conditions) {
+			if len(endpoint.Addresses) == 0 {
 				continue
 			}
-			who := endpoint.Addresses[0]
+			one := replica{address: v.address(slice.Ports, endpoint.Addresses[0]), serves: serves(endpoint.Conditions)}
+			who := cmp.Or(one.address, endpoint.Addresses[0])
 			if endpoint.TargetRef != nil && endpoint.TargetRef.UID != "" {
 				who = string(endpoint.TargetRef.UID)
 			}
 			if !seen[who] {
 				seen[who] = true
-				live = append(live, replica{address: v.address(slice.Ports, endpoint.Addresses[0])})
+				live = append(live, one)
 			}
 		}
 	}

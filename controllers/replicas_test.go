@@ -6,10 +6,12 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +33,9 @@ type fleet struct {
 	mu      sync.Mutex
 	reports map[string]keys.UsageReport // those that answer
 	sent    time.Time                   // by their own clock
-	asked   map[string]time.Time        // since when, last
+	asked   map[string]Question         // last
+	count   int                         // of questions
+	refused map[string]bool             // where nothing listens
 	meter   meter
 }
 
@@ -44,16 +48,20 @@ type meter struct {
 func (m *meter) Replicas(live, reached int)  { m.replicas = [2]int{live, reached} }
 func (m *meter) Enforced(took time.Duration) { m.enforced = append(m.enforced, took) }
 
-func (f *fleet) Ask(_ context.Context, address string, since time.Time) (Answer, error) {
+func (f *fleet) Ask(_ context.Context, address string, q Question) (Answer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.asked == nil {
-		f.asked = map[string]time.Time{}
+		f.asked = map[string]Question{}
 	}
-	f.asked[address] = since
+	f.asked[address] = q
+	f.count++
+	if f.refused[address] {
+		return Answer{}, fmt.Errorf("ask a verifier: %w", syscall.ECONNREFUSED)
+	}
 	report, ok := f.reports[address]
 	if !ok {
-		return Answer{}, errors.New("connection refused")
+		return Answer{}, errors.New("it says nothing")
 	}
 	return Answer{UsageReport: report, Sent: f.sent}, nil
 }
@@ -85,9 +93,16 @@ func ofPod(uid types.UID) func(*discoveryv1.EndpointSlice) {
 	return func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].TargetRef = &corev1.ObjectReference{UID: uid} }
 }
 
+// toAll asks all replicas the same.
+func toAll(string) Question { return Question{} }
+
+func nobody(*replica) {}
+
 func conditions(c discoveryv1.EndpointConditions) func(*discoveryv1.EndpointSlice) {
 	return func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Conditions = c }
 }
+
+var unready = conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(false)})
 
 func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
 	t.Parallel()
@@ -102,7 +117,8 @@ func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
 		"they are in two slices":            {[]client.Object{slice("a", "10.0.0.1"), slice("b", "10.0.0.2")}, []string{"10.0.0.1:8443", "10.0.0.2:8443"}},
 		"one is in two slices for a moment": {[]client.Object{slice("a", "10.0.0.1"), slice("b", "10.0.0.1")}, []string{"10.0.0.1:8443"}},
 		"readiness is not said":             {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{}))}, []string{"10.0.0.1:8443"}},
-		"one is not ready":                  {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(false)}))}, nil},
+		"one is not ready, but may answer":  {[]client.Object{edited(slice("a", "10.0.0.1"), unready)}, []string{"10.0.0.1:8443"}},
+		"two are on one address":            {[]client.Object{slice("a", "10.0.0.1"), edited(slice("b", "10.0.0.1"), func(s *discoveryv1.EndpointSlice) { *s.Ports[1].Port = 9443 })}, []string{"10.0.0.1:8443", "10.0.0.1:9443"}},
 		"one ends, and still serves":        {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}))}, []string{"10.0.0.1:8443"}},
 		"one has addresses of both families": {
 			[]client.Object{edited(edited(slice("a", "fd00::1"), ipv6), ofPod("1")), edited(slice("b", "10.0.0.1"), ofPod("1"))},
@@ -118,7 +134,7 @@ func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
 			t.Parallel()
 			w, f := newWorld(t, tc.slices...), &fleet{}
 			v := f.verifiers()
-			live, err := v.ask(t.Context(), w.cached(), time.Minute, func(string) time.Time { return at(0) })
+			live, err := v.ask(t.Context(), w.cached(), time.Minute, toAll, nobody)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +153,7 @@ func TestReplicas_OneWithoutThePortIsLiveAndSilent(t *testing.T) {
 	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{}
 	v := f.verifiers()
 	v.Port = "admin"
-	live, err := v.ask(t.Context(), w.cached(), time.Minute, func(string) time.Time { return at(0) })
+	live, err := v.ask(t.Context(), w.cached(), time.Minute, toAll, nobody)
 	if err != nil || len(live) != 1 || live[0].state() != (keys.Replica{}) || len(f.asked) > 0 {
 		t.Fatalf("got %+v, %v, asked %v", live, err, f.asked)
 	}
@@ -146,12 +162,44 @@ func TestReplicas_OneWithoutThePortIsLiveAndSilent(t *testing.T) {
 	}
 }
 
+// A replica that is not ready may give verdicts over connections that it had before, unless nothing listens there.
+func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fleet *fleet
+		edit  func(*discoveryv1.EndpointSlice)
+		want  []keys.Replica
+	}{
+		"it answers":                       {&fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7"}}},
+		"it is silent":                     {&fleet{}, unready, []keys.Replica{{}}},
+		"nothing listens":                  {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, unready, nil},
+		"nothing listens, but it is ready": {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, func(*discoveryv1.EndpointSlice) {}, []keys.Replica{{}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, edited(slice("a", "10.0.0.1"), tc.edit))
+			v := tc.fleet.verifiers()
+			live, err := v.ask(t.Context(), w.cached(), time.Minute, toAll, nobody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []keys.Replica
+			for i := range live {
+				got = append(got, live[i].state())
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("live replicas (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestReplicas_AManagerThatStopsTakesNobodyForSilent(t *testing.T) {
 	t.Parallel()
 	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{}
 	ctx, cancel := context.WithCancel(t.Context())
 	v := f.verifiers()
-	live, err := v.ask(ctx, w.cached(), time.Minute, func(string) time.Time { cancel(); return at(0) })
+	live, err := v.ask(ctx, w.cached(), time.Minute, func(string) Question { cancel(); return Question{} }, nobody)
 	if err == nil {
 		t.Errorf("got %+v and no error", live)
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,8 +21,11 @@ import (
 )
 
 const (
-	// maxReport bounds what is read of one answer: the uses of some hundred thousand keys.
-	maxReport = 64 << 20
+	// maxReport bounds what is read of an answer with the uses of keys: of some hundred thousand; maxState of one without.
+	maxReport = 32 << 20
+	maxState  = 64 << 10
+	// mostObjects bounds what is made of it.
+	mostObjects = 1 << 20
 	// idleConnection outlives the pause between two polls.
 	idleConnection = 2 * time.Minute
 )
@@ -61,8 +65,8 @@ func NewUsageClient(options UsageClientOptions) *UsageClient {
 }
 
 // Ask implements Asker.
-func (c *UsageClient) Ask(ctx context.Context, address string, since time.Time) (Answer, error) {
-	request, err := c.request(ctx, address, since)
+func (c *UsageClient) Ask(ctx context.Context, address string, q Question) (Answer, error) {
+	request, err := c.request(ctx, address, q)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -70,33 +74,66 @@ func (c *UsageClient) Ask(ctx context.Context, address string, since time.Time) 
 	if err != nil {
 		return Answer{}, fmt.Errorf("ask a verifier: %w", err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close() //nolint:errcheck // what was needed of it was read
 	if response.StatusCode != http.StatusOK {
 		return Answer{}, fmt.Errorf("ask a verifier: %s answered %s", request.URL, response.Status)
 	}
 	var answer Answer
-	if err := json.NewDecoder(http.MaxBytesReader(nil, response.Body, maxReport)).Decode(&answer.UsageReport); err != nil {
+	if err := readReport(http.MaxBytesReader(nil, response.Body, q.longestAnswer()), &answer.UsageReport); err != nil {
 		return Answer{}, fmt.Errorf("read the answer of %s: %w", request.URL, err)
 	}
 	answer.Sent, _ = http.ParseTime(response.Header.Get("Date")) // zero if it is left out
 	return answer, nil
 }
 
-func (c *UsageClient) request(ctx context.Context, address string, since time.Time) (*http.Request, error) {
+func (c *UsageClient) request(ctx context.Context, address string, q Question) (*http.Request, error) {
 	token, err := os.ReadFile(c.options.TokenFile)
 	if err != nil {
 		return nil, fmt.Errorf("--verifier-token-file: %w", err)
 	}
-	target := url.URL{Scheme: "https", Host: address, Path: keys.UsagePath}
-	if !since.IsZero() {
-		target.RawQuery = url.Values{"since": {since.UTC().Format(time.RFC3339)}}.Encode()
-	}
+	target := url.URL{Scheme: "https", Host: address, Path: keys.UsagePath, RawQuery: q.query()}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask a verifier: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
 	return request, nil
+}
+
+// readReport reads what a verifier says of itself, and nothing else. A short text may be a large report: "{}" is one key.
+func readReport(from io.Reader, report *keys.UsageReport) error {
+	text, err := io.ReadAll(from)
+	if err != nil {
+		return err
+	}
+	if bytes.Count(text, []byte("{")) > mostObjects {
+		return errors.New("it is too large")
+	}
+	if err := json.Unmarshal(text, report); err != nil {
+		return err
+	}
+	if report.Replica == "" {
+		return errors.New("it is no verifier's")
+	}
+	return nil
+}
+
+// query asks for no more than is wanted: most questions are asked while somebody waits.
+func (q Question) query() string {
+	switch {
+	case !q.Uses:
+		return "keys=none"
+	case q.Since.IsZero():
+		return ""
+	}
+	return url.Values{"since": {q.Since.UTC().Format(time.RFC3339)}}.Encode()
+}
+
+func (q Question) longestAnswer() int64 {
+	if q.Uses {
+		return maxReport
+	}
+	return maxState
 }
 
 // verifyConnection is what crypto/tls does by itself, with the CA file as it is now.

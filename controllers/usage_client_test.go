@@ -61,7 +61,7 @@ func TestUsageClient_Asks(t *testing.T) {
 	})
 	file := tokenFile(t, "first\n")
 	c := NewUsageClient(UsageClientOptions{TokenFile: file})
-	answer, err := c.Ask(t.Context(), addressOf(s), time.Time{})
+	answer, err := c.Ask(t.Context(), addressOf(s), Question{Uses: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,10 +79,15 @@ func TestUsageClient_Asks(t *testing.T) {
 	if err := os.WriteFile(file, []byte("second"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Ask(t.Context(), addressOf(s), at(0).In(time.FixedZone("CET", 3600))); err != nil {
-		t.Fatal(err)
+	for _, q := range []Question{{Uses: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}} {
+		if _, err := c.Ask(t.Context(), addressOf(s), q); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if diff := cmp.Diff([]string{"GET /v1/usage Bearer first", "GET /v1/usage?since=2026-01-10T09%3A00%3A00Z Bearer second"}, got); diff != "" {
+	wantAsked := []string{
+		"GET /v1/usage Bearer first", "GET /v1/usage?since=2026-01-10T09%3A00%3A00Z Bearer second", "GET /v1/usage?keys=none Bearer second",
+	}
+	if diff := cmp.Diff(wantAsked, got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
@@ -100,6 +105,10 @@ func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
 		"it redirects":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) }, "302 Found"},
 		"it breaks off":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":`) }, "read the answer"},
 		"it says something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<html>`) }, "read the answer"},
+		"it says nothing":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) }, "no verifier's"},
+		"it is short, and grows": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"replica":"a","keys":[`+strings.Repeat("{},", mostObjects)+`{}]}`)
+		}, "too large"},
 		"it does not end": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"replica":"`)
 			for block := bytes.Repeat([]byte("a"), 1<<20); ; {
@@ -112,7 +121,7 @@ func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := verifierServer(t, tc.answer)
-			answer, err := NewUsageClient(UsageClientOptions{TokenFile: tokenFile(t, "s3cret")}).Ask(t.Context(), addressOf(s), at(0))
+			answer, err := NewUsageClient(UsageClientOptions{TokenFile: tokenFile(t, "s3cret")}).Ask(t.Context(), addressOf(s), Question{Uses: true})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %+v, %v; want %q", answer, err, tc.want)
 			}
@@ -125,7 +134,7 @@ func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
 
 func TestUsageClient_VerifiesTheCertificateIfToldBy(t *testing.T) {
 	t.Parallel()
-	s := verifierServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) })
+	s := verifierServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":"a"}`) })
 	other := filepath.Join(t.TempDir(), "empty.crt")
 	if err := os.WriteFile(other, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
@@ -146,7 +155,7 @@ func TestUsageClient_VerifiesTheCertificateIfToldBy(t *testing.T) {
 			if tc.options.TokenFile == "" {
 				tc.options.TokenFile = tokenFile(t, "s3cret")
 			}
-			_, err := NewUsageClient(tc.options).Ask(t.Context(), addressOf(s), at(0))
+			_, err := NewUsageClient(tc.options).Ask(t.Context(), addressOf(s), Question{})
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}

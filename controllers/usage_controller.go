@@ -59,7 +59,7 @@ func newUsageReconciler(c client.Client, now clock.PassiveClock, v Verifiers) *U
 // Reconcile writes what is known of a key, provided that nobody wrote the key meanwhile.
 func (r *UsageReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
 	now := r.Clock.Now()
-	next := r.record(key, now)
+	next, used := r.record(key, now)
 	if !equality.Semantic.DeepEqual(key.Status, next.Status) {
 		err := r.Status().Update(ctx, next)
 		if stale(err) {
@@ -69,32 +69,33 @@ func (r *UsageReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (
 			return ctrl.Result{}, fmt.Errorf("write what verifiers say of APIKey %s: %w", key.Name, err)
 		}
 	}
-	r.recorded(key, next, now)
+	r.recorded(next, used, now)
 	return ctrl.Result{}, nil
 }
 
-// record is a key with what verifiers say of it.
-func (r *UsageReconciler) record(key *v1alpha1.APIKey, now time.Time) *v1alpha1.APIKey {
+// record is a key with what verifiers say of it, and whether its uses are among that.
+func (r *UsageReconciler) record(key *v1alpha1.APIKey, now time.Time) (next *v1alpha1.APIKey, used bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := key.DeepCopy()
-	if status, due := r.ledger.Record(next, now); due {
+	next = key.DeepCopy()
+	status, used := r.ledger.Record(next, now)
+	if used {
 		next.Status = status
 	}
 	if w := r.waits[key.UID]; w != nil && w.generation == key.Generation && w.told != (keys.Enforcement{}) {
 		next.Status = keys.Enforce(next, w.told, now.UTC().Truncate(time.Second))
 	}
-	return next
+	return next, used
 }
 
 // recorded forgets what now stands in the status.
-func (r *UsageReconciler) recorded(before, after *v1alpha1.APIKey, now time.Time) {
+func (r *UsageReconciler) recorded(key *v1alpha1.APIKey, used bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !before.Status.LastUsedTime.Equal(after.Status.LastUsedTime) || !equality.Semantic.DeepEqual(before.Status.Credentials, after.Status.Credentials) {
-		r.ledger.Written(after.UID, now)
+	if used {
+		r.ledger.Written(key.UID, now)
 	}
-	r.ledger.Settle(after)
+	r.ledger.Settle(key)
 }
 
 // wake has keys written.

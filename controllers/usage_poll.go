@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 const (
@@ -45,36 +44,39 @@ func (r *UsageReconciler) pollUsage(ctx context.Context) {
 // collectUsage asks all replicas, and returns the keys to write. What a replica was last asked is remembered by its own
 // clock, by which it picks its answer.
 func (r *UsageReconciler) collectUsage(ctx context.Context, asked map[string]time.Time) ([]types.NamespacedName, error) {
-	live, err := r.Verifiers.ask(ctx, r, usagePatience, func(address string) time.Time { return asked[address] })
+	live, err := r.Verifiers.ask(ctx, r, usagePatience, func(address string) Question {
+		return Question{Uses: true, Since: asked[address]}
+	}, r.note)
 	if err != nil {
 		return nil, err
 	}
-	now := r.Clock.Now()
-	answered := map[string]time.Time{}
-	var reports []keys.UsageReport
+	now, answered := r.Clock.Now(), map[string]time.Time{}
 	for _, one := range live {
 		if one.err != nil {
 			log.FromContext(ctx).Info("Could not ask a verifier for the uses of keys", "address", one.address, "cause", one.err.Error())
 			answered[one.address] = asked[one.address]
 			continue
 		}
-		sent := one.answer.Sent
-		if sent.IsZero() {
-			sent = now
-		}
-		answered[one.address] = sent.Add(-usageOverlap)
-		reports = append(reports, one.answer.UsageReport)
+		answered[one.address] = now.Add(-one.answer.behind(now) - usageOverlap)
 	}
 	clear(asked)
 	maps.Copy(asked, answered)
-	return r.dueUses(ctx, now, reports), nil
+	return r.dueUses(ctx, now), nil
 }
 
-// dueUses enters what was reported, and returns the keys whose uses are to be written now. What stands in a status
-// already, and what was said of keys that are no more, is forgotten.
-func (r *UsageReconciler) dueUses(ctx context.Context, now time.Time, reports []keys.UsageReport) []types.NamespacedName {
+// note enters what a replica reported, and keeps no more of its answer than is needed: answers are long.
+func (r *UsageReconciler) note(one *replica) {
+	now := r.Clock.Now()
 	r.mu.Lock()
-	r.ledger.Note(now, reports...)
+	defer r.mu.Unlock()
+	r.ledger.Note(now, one.answer.behind(now), one.answer.UsageReport)
+	one.answer.Keys = nil
+}
+
+// dueUses are the keys whose uses are to be written now. What stands in a status already, and what was said of keys that
+// are no more, is forgotten.
+func (r *UsageReconciler) dueUses(ctx context.Context, now time.Time) []types.NamespacedName {
+	r.mu.Lock()
 	all := r.ledger.Keys()
 	r.mu.Unlock()
 	var list []types.NamespacedName

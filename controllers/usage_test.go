@@ -150,22 +150,22 @@ func TestUsage_AsksFromTheLastAnswerOnByTheReplicasClock(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"))
 	u.f.sent = at(-time.Hour)
 	u.poll()
-	if got := u.f.asked["10.0.0.1:8443"]; !got.IsZero() {
+	if got := u.f.asked["10.0.0.1:8443"].Since; !got.IsZero() {
 		t.Errorf("first asked since %s, want all", got)
 	}
 	delete(u.f.reports, "10.0.0.2:8443")
 	u.f.sent = at(-time.Hour + time.Minute)
 	u.poll()
 	for _, address := range []string{"10.0.0.1:8443", "10.0.0.2:8443"} {
-		if got, want := u.f.asked[address], at(-time.Hour-2*time.Minute); !got.Equal(want) {
+		if got, want := u.f.asked[address].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
 			t.Errorf("then %s was asked since %s, want %s", address, got, want)
 		}
 	}
 	u.poll()
-	if got, want := u.f.asked["10.0.0.1:8443"], at(-time.Hour-time.Minute); !got.Equal(want) {
+	if got, want := u.f.asked["10.0.0.1:8443"].Since, at(-time.Hour-time.Minute); !got.Equal(want) {
 		t.Errorf("one that answers is asked since %s, want %s", got, want)
 	}
-	if got, want := u.f.asked["10.0.0.2:8443"], at(-time.Hour-2*time.Minute); !got.Equal(want) {
+	if got, want := u.f.asked["10.0.0.2:8443"].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
 		t.Errorf("one that did not answer is asked since %s, want %s", got, want)
 	}
 }

@@ -77,11 +77,11 @@ const (
 const (
 	// ReasonEnforced (Enforced=True): every verifier refuses the key.
 	ReasonEnforced = "Enforced"
-	// ReasonEnforcing (Enforced=False): some verifier has not heard yet that the key is off, or can't be reached; the message
-	// says which of the two. Nothing needs to be done unless it lasts: then look at the verifier's Pods.
+	// ReasonEnforcing (Enforced=False): some verifier has not heard yet that the key is off, or can't be reached. Nothing needs
+	// to be done unless it lasts: then look at the verifier's Pods.
 	ReasonEnforcing = "Enforcing"
-	// ReasonNoVerifier (Enforced=Unknown): the Service of --verifier-service has no verifier that is ready. Start one, or
-	// correct the flag.
+	// ReasonNoVerifier (Enforced=Unknown): the Service of --verifier-service has no verifier. Start one, or correct the
+	// flag.
 	ReasonNoVerifier = "NoVerifier"
 )
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -48,6 +49,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 		return err
 	}
 	o.server.Metrics = newMetrics()
+	o.server.ErrorLog = slog.NewLogLogger(logr.ToSlogHandler(ctrl.Log.WithName("http")), slog.LevelDebug)
 	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
 	defer deaf()
 	if o.traces {
@@ -55,7 +57,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 		if err != nil {
 			return err
 		}
-		defer traces.Shutdown(hearing) //nolint:errcheck // spans that could not be sent are lost
+		defer endTraces(hearing, traces)
 		addTraces(&o.server, traces)
 	}
 	server, err := faces.NewServer(ctx, door, o.server)
@@ -133,8 +135,7 @@ func newUsage(config *rest.Config, o options, index *verifier.Index, feed *verif
 	const start = 6
 	return faces.Usage(faces.UsageOptions{
 		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:start]), Index: index,
-		KeysVersion: feed.KeysVersion, AccountsVersion: feed.AccountsVersion,
-		Logger: ctrl.Log.WithName("usage"),
+		KeysVersion: feed.KeysVersion, Clock: clock.RealClock{}, Logger: ctrl.Log.WithName("usage"),
 	})
 }
 

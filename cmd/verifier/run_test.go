@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -18,19 +17,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // patience bounds what hangs.
@@ -41,23 +37,8 @@ const secret = "sk_test_0123456789abcdefghijklmnop"
 
 // TestVerifier runs the command as main does, on a real API server.
 func TestVerifier(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a control plane takes seconds")
-	}
-	ctrl.SetLogger(logr.Discard())
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{WithoutControllers: true})
-	if errors.Is(err, controlplane.ErrNoBinaries) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &world{plane: plane, admin: connect(t, plane)}
+	plane := controlplanetest.Start(t, controlplane.Options{WithoutControllers: true})
+	w := &world{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	w.issue(t)
 	w.start(t)
 	t.Run("a good key passes", func(t *testing.T) { w.expect(t, http.StatusOK, w.ask(t)) })
@@ -74,19 +55,6 @@ type world struct {
 	plane     *controlplane.ControlPlane
 	admin     client.Client
 	addresses map[string]string
-}
-
-func connect(t *testing.T, plane *controlplane.ControlPlane) client.Client {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := errors.Join(v1alpha1.AddToScheme(scheme), clientgoscheme.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(plane.Config(), client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 // issue does what a manager would: it makes an account and a key, and writes what it accepted to the status.
@@ -126,11 +94,15 @@ func (w *world) usage(t *testing.T) {
 	if err := json.Unmarshal([]byte(w.expect(t, http.StatusOK, r)), &report); err != nil {
 		t.Fatal(err)
 	}
-	if !report.Synced || report.KeysVersion == "" || report.AccountsVersion == "" || report.Replica == "" {
+	if !report.Synced || report.KeysVersion == "" || report.Replica == "" {
 		t.Errorf("the report says %+v", report)
 	}
 	if len(report.Keys) != 1 || report.Keys[0].Name != "shop" || report.Keys[0].Credentials[0].Counts["VALID"] == 0 {
 		t.Errorf("the keys in use are %+v, want default/shop with some VALID", report.Keys)
+	}
+	r = w.asking(t, "/v1/usage?keys=none", w.token(t, "manager", "apikey-verifier"))
+	if answer := w.expect(t, http.StatusOK, r); strings.Contains(answer, "keys\"") || !strings.Contains(answer, report.Replica) {
+		t.Errorf("asked for no keys, it says %s", answer)
 	}
 }
 

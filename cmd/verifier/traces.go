@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -29,6 +30,14 @@ func newTraces(ctx context.Context) (*sdktrace.TracerProvider, error) {
 		return nil, fmt.Errorf("send traces: %w", err)
 	}
 	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter)), nil
+}
+
+// endTraces sends the last spans, for as long as that may take when the process is to end. Others are lost.
+func endTraces(ctx context.Context, provider *sdktrace.TracerProvider) {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_ = provider.Shutdown(ctx)
 }
 
 // parents says which trace a request belongs to. Nothing else that it carries is looked at.

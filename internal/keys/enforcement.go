@@ -52,16 +52,13 @@ type Enforcement struct{ verdict }
 // EnforcementOf says how far all live replicas have come with a version of a key in which it is switched off.
 func EnforcementOf(version string, live []Replica) Enforcement {
 	lags := func(r Replica) bool { return !r.Enforces(version) }
-	silent := func(r Replica) bool { return !r.Reached }
 	switch {
 	case len(live) == 0:
-		return Enforcement{verdict{metav1.ConditionUnknown, v1alpha1.ReasonNoVerifier, "No verifier is ready"}}
+		return Enforcement{verdict{metav1.ConditionUnknown, v1alpha1.ReasonNoVerifier, "There is no verifier"}}
 	case !slices.ContainsFunc(live, lags):
 		return Enforcement{verdict{metav1.ConditionTrue, v1alpha1.ReasonEnforced, "Every verifier refuses the key"}}
-	case slices.ContainsFunc(live, silent):
-		return Enforcement{verdict{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "The manager can't reach every verifier: one may still accept the key"}}
 	}
-	return Enforcement{verdict{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Some verifier has yet to hear that the key is off"}}
+	return Enforcement{verdict{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Some verifier has yet to say that it refuses the key"}}
 }
 
 // Complete is whether every verifier refuses the key.

@@ -25,9 +25,8 @@ type UsageReport struct {
 	Synced bool `json:"synced"`
 	// KeysVersion is the newest resourceVersion of APIKeys that the replica enforces.
 	KeysVersion string `json:"keysVersion"`
-	// AccountsVersion is the newest resourceVersion of Accounts that the replica enforces.
-	AccountsVersion string `json:"accountsVersion"`
-	// Keys are the keys in use since the time that was asked for (?since=, RFC 3339), or all that were ever used.
+	// Keys are the keys in use since the time that was asked for (?since=, RFC 3339), or all that were ever used; none if
+	// nobody asked for them (?keys=none).
 	Keys []KeyUsage `json:"keys,omitempty"`
 }
 
@@ -63,7 +62,6 @@ type Ledger struct {
 	began   time.Time
 	uses    map[types.UID]uses
 	written map[types.UID]time.Time
-	ahead   map[claim]time.Time
 }
 
 // uses are when the credentials of a key were last used.
@@ -72,40 +70,27 @@ type uses struct {
 	last map[string]time.Time
 }
 
-// claim is what a replica whose clock is ahead says of a credential.
-type claim struct {
-	replica    string
-	uid        types.UID
-	credential string
-}
-
 // NewLedger returns an empty ledger. Whoever kept one before may have written a moment ago.
 func NewLedger(now time.Time) *Ledger {
-	return &Ledger{began: now, uses: map[types.UID]uses{}, written: map[types.UID]time.Time{}, ahead: map[claim]time.Time{}}
+	return &Ledger{began: now, uses: map[types.UID]uses{}, written: map[types.UID]time.Time{}}
 }
 
-// Note enters what all replicas reported in one round. No use is later than now: one that a clock ahead of ours dates
-// into the future is taken to be of the moment in which it was first heard of.
-func (l *Ledger) Note(now time.Time, reports ...UsageReport) {
-	now = now.UTC()
-	ahead := map[claim]time.Time{}
-	for _, report := range reports {
-		for _, k := range report.Keys {
-			for _, c := range k.Credentials {
-				if c.LastUsed == nil {
-					continue
-				}
-				by := claim{report.Replica, types.UID(k.UID), c.ID}
-				if c.LastUsed.After(now) {
-					ahead[by] = *c.LastUsed
-				}
-				if !c.LastUsed.After(now) || !l.ahead[by].Equal(*c.LastUsed) {
-					l.note(k, c.ID, earlier(*c.LastUsed, now))
-				}
+// Note enters what a replica reported now. Its clock may be off: behind is by how much it is behind ours, negative if it is
+// ahead, and its times are taken for ours that much later. What was not yet by then is nothing that anybody did.
+func (l *Ledger) Note(now time.Time, behind time.Duration, report UsageReport) {
+	if behind.Abs() < time.Minute {
+		behind = 0 // uses are told to the minute
+	}
+	for _, k := range report.Keys {
+		for _, c := range k.Credentials {
+			if c.LastUsed == nil || k.UID == "" {
+				continue
+			}
+			if used := c.LastUsed.Add(behind); used.Before(now.Add(time.Minute)) {
+				l.note(k, c.ID, earlier(used, now))
 			}
 		}
 	}
-	l.ahead = ahead
 	maps.DeleteFunc(l.written, func(_ types.UID, t time.Time) bool { return now.Sub(t) >= usageWindow })
 }
 

@@ -4,7 +4,6 @@
 package keys_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -65,26 +64,33 @@ func lastUsed(s v1alpha1.APIKeyStatus) [3]float64 {
 func TestLedger_Record(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
+		behind  time.Duration
 		reports []keys.UsageReport
 		want    [3]float64
 	}{
-		"nobody used it":                     {[]keys.UsageReport{used("a", nil)}, [3]float64{-1, -1, -1}},
-		"one credential was used":            {[]keys.UsageReport{used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
-		"both were used":                     {[]keys.UsageReport{used("a", map[string]float64{"new": 3, "old": 5})}, [3]float64{5, 5, 3}},
-		"replicas differ":                    {[]keys.UsageReport{used("a", map[string]float64{"new": 3}), used("b", map[string]float64{"new": 4, "old": 1})}, [3]float64{4, 1, 4}},
-		"the later is reported first":        {[]keys.UsageReport{used("a", map[string]float64{"new": 4}), used("b", map[string]float64{"new": 3})}, [3]float64{4, -1, 4}},
-		"seconds are not kept":               {[]keys.UsageReport{used("a", map[string]float64{"new": 3.7})}, [3]float64{3, -1, 3}},
-		"a clock is ahead":                   {[]keys.UsageReport{used("a", map[string]float64{"new": 500})}, [3]float64{10, -1, 10}},
-		"a clock is ahead by less than that": {[]keys.UsageReport{used("a", map[string]float64{"new": 10.9})}, [3]float64{10, -1, 10}},
-		"a credential is not listed":         {[]keys.UsageReport{used("a", map[string]float64{"new": 3, "gone": 6})}, [3]float64{6, -1, 3}},
-		"it was the key before of that name": {[]keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
-		"it was the key before, and it too":  {[]keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 7}), used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
+		"nobody used it":                     {0, []keys.UsageReport{used("a", nil)}, [3]float64{-1, -1, -1}},
+		"one credential was used":            {0, []keys.UsageReport{used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
+		"both were used":                     {0, []keys.UsageReport{used("a", map[string]float64{"new": 3, "old": 5})}, [3]float64{5, 5, 3}},
+		"replicas differ":                    {0, []keys.UsageReport{used("a", map[string]float64{"new": 3}), used("b", map[string]float64{"new": 4, "old": 1})}, [3]float64{4, 1, 4}},
+		"the later is reported first":        {0, []keys.UsageReport{used("a", map[string]float64{"new": 4}), used("b", map[string]float64{"new": 3})}, [3]float64{4, -1, 4}},
+		"seconds are not kept":               {0, []keys.UsageReport{used("a", map[string]float64{"new": 3.7})}, [3]float64{3, -1, 3}},
+		"a clock is ahead":                   {-490 * time.Minute, []keys.UsageReport{used("a", map[string]float64{"new": 497, "old": 493})}, [3]float64{7, 3, 7}},
+		"a clock is behind":                  {5 * time.Minute, []keys.UsageReport{used("a", map[string]float64{"new": 3, "old": -4})}, [3]float64{8, 1, 8}},
+		"a clock is a little behind":         {50 * time.Second, []keys.UsageReport{used("a", map[string]float64{"new": 3.5})}, [3]float64{3, -1, 3}},
+		"a clock is a little ahead":          {0, []keys.UsageReport{used("a", map[string]float64{"new": 11})}, [3]float64{10, -1, 10}},
+		"it is to be used one day":           {0, []keys.UsageReport{used("a", map[string]float64{"new": 500})}, [3]float64{-1, -1, -1}},
+		"a credential is not listed":         {0, []keys.UsageReport{used("a", map[string]float64{"new": 3, "gone": 6})}, [3]float64{6, -1, 3}},
+		"it was the key before of that name": {0, []keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
+		"it was the key before, and it too":  {0, []keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 7}), used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
+		"it was no key at all":               {0, []keys.UsageReport{usedBy("a", "", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, k := keys.NewLedger(keystest.Epoch), twice()
 			before := k.DeepCopy()
-			l.Note(minute(10.5), tc.reports...)
+			for _, report := range tc.reports {
+				l.Note(minute(10.5), tc.behind, report)
+			}
 			after, due := l.Record(k, minute(10.5))
 			if diff := cmp.Diff(tc.want, lastUsed(after)); diff != "" {
 				t.Errorf("last used (-want +got):\n%s", diff)
@@ -132,7 +138,7 @@ func TestLedger_WhenItIsWritten(t *testing.T) {
 		{"the first use after it", 501, map[string]float64{"new": 500.5}, true, [3]float64{500, 7, 500}},
 		{"what was said before, again", 600, map[string]float64{"new": 500, "old": 7}, false, [3]float64{500, 7, 500}},
 	} {
-		if l.Note(minute(step.now), used("a", step.use)); write(l, k, minute(step.now)) != step.writes {
+		if l.Note(minute(step.now), 0, used("a", step.use)); write(l, k, minute(step.now)) != step.writes {
 			t.Errorf("minute %v, %s: writes is %t", step.now, step.what, !step.writes)
 		}
 		if diff := cmp.Diff(step.want, lastUsed(k.Status)); diff != "" {
@@ -147,15 +153,12 @@ func TestLedger_WhenItIsWritten(t *testing.T) {
 func TestLedger_WhatAGoneReplicaSaidIsNotLost(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
-	l.Note(minute(1), used("a", map[string]float64{"old": 1}))
+	l.Note(minute(1), 0, used("a", map[string]float64{"old": 1}))
 	write(l, k, minute(1))
-	l.Note(minute(3), used("a", map[string]float64{"old": 3}))
+	l.Note(minute(3), 0, used("a", map[string]float64{"old": 3}))
 	write(l, k, minute(3))
 	k.Status.Credentials = k.Status.Credentials[1:] // the overlap is over
-	for m := 4.0; m < 7; m++ {
-		l.Note(minute(m)) // and nobody answers any more
-		write(l, k, minute(m))
-	}
+	write(l, k, minute(7))                          // and nobody answers any more
 	if diff := cmp.Diff([3]float64{3, -1, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used (-want +got):\n%s", diff)
 	}
@@ -165,10 +168,10 @@ func TestLedger_AManagerThatStartsDoesNotWriteWhatOneBeforeMayHaveJustWritten(t 
 	t.Parallel()
 	k := twice()
 	l := keys.NewLedger(keystest.Epoch)
-	l.Note(minute(1), used("a", map[string]float64{"old": 1}))
+	l.Note(minute(1), 0, used("a", map[string]float64{"old": 1}))
 	write(l, k, minute(1))
 	l = keys.NewLedger(minute(2))
-	l.Note(minute(2), used("a", map[string]float64{"old": 2}))
+	l.Note(minute(2), 0, used("a", map[string]float64{"old": 2}))
 	if write(l, k, minute(2)) {
 		t.Error("written again after a minute")
 	}
@@ -181,13 +184,13 @@ func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
 	for m := 1.0; m < 30; m++ { // each minute the replica repeats a use that is an hour ahead
-		l.Note(minute(m), used("a", map[string]float64{"old": 61}))
+		l.Note(minute(m), -time.Hour+time.Duration(int(m)%5-2)*time.Second, used("a", map[string]float64{"old": 61}))
 		write(l, k, minute(m))
 	}
 	if diff := cmp.Diff([3]float64{1, 1, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used (-want +got):\n%s", diff)
 	}
-	l.Note(minute(30), used("a", map[string]float64{"old": 90}))
+	l.Note(minute(30), -time.Hour, used("a", map[string]float64{"old": 90}))
 	write(l, k, minute(30))
 	if diff := cmp.Diff([3]float64{30, 30, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used after a further use (-want +got):\n%s", diff)
@@ -197,7 +200,7 @@ func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
-	l.Note(minute(10), used("a", map[string]float64{"old": 10}))
+	l.Note(minute(10), 0, used("a", map[string]float64{"old": 10}))
 	write(l, k, minute(5))
 	if diff := cmp.Diff([3]float64{5, 5, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used (-want +got):\n%s", diff)
@@ -210,7 +213,8 @@ func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
 func TestLedger_ForgetsKeysThatAreNoMore(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
-	l.Note(minute(1), used("a", map[string]float64{"old": 1}), usedBy("a", "uid-before", map[string]float64{"old": 1}))
+	l.Note(minute(1), 0, used("a", map[string]float64{"old": 1}))
+	l.Note(minute(1), 0, usedBy("a", "uid-before", map[string]float64{"old": 1}))
 	l.Forget("uid-before")
 	if left := l.Keys(); len(left) != 1 || left[k.UID].String() != "default/web" {
 		t.Errorf("the ledger has %v", left)
@@ -226,28 +230,26 @@ func TestLedger_NeverBackwards(t *testing.T) {
 		now, k := minute(600), twice() // later than any clock is behind
 		l := keys.NewLedger(now)
 		names := []string{"old", "new", "gone"}
-		skew := map[string]int{}
-		newest := -1.0 // of all honest uses, in minutes
+		behind := map[string]int{} // in minutes
+		newest := -1.0             // of all uses, in minutes
 		wrote := keystest.Epoch
-		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 150).Draw(t, "pause")) * time.Second)
-			var reports []keys.UsageReport
 			for _, replica := range []string{"a", "b"} {
 				if !rapid.Bool().Draw(t, "answers") {
 					continue
 				}
 				if rapid.IntRange(0, 9).Draw(t, "restarts") == 0 {
-					skew[replica] = rapid.IntRange(-300, 300).Draw(t, "skew")
+					behind[replica] = rapid.IntRange(-300, 300).Draw(t, "behind")
 				}
-				ago := rapid.IntRange(0, 10).Draw(t, "ago")
-				at := now.Sub(keystest.Epoch).Minutes() - float64(ago) + float64(skew[replica])
-				reports = append(reports, used(fmt.Sprint(replica, i), map[string]float64{rapid.SampledFrom(names).Draw(t, "credential"): at}))
-				newest = max(newest, float64(int(min(at, now.Sub(keystest.Epoch).Minutes()))))
+				at := now.Sub(keystest.Epoch).Minutes() - float64(rapid.IntRange(0, 10).Draw(t, "ago"))
+				report := used(replica, map[string]float64{rapid.SampledFrom(names).Draw(t, "credential"): at - float64(behind[replica])})
+				l.Note(now, time.Duration(behind[replica])*time.Minute, report)
+				newest = max(newest, float64(int(at)))
 			}
 			if rapid.IntRange(0, 19).Draw(t, "manager restarts") == 0 && len(l.Keys()) == 0 {
 				l = keys.NewLedger(now)
 			}
-			l.Note(now, reports...)
 			was := lastUsed(k.Status)
 			wrote = step(t, l, k, was, wrote, now)
 		}

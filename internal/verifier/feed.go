@@ -98,9 +98,6 @@ func (f *Feed) Age(now time.Time) time.Duration {
 // KeysVersion is the newest resourceVersion of APIKeys that the index enforces; empty: none yet.
 func (f *Feed) KeysVersion() string { return f.streams[streamKeys].newest() }
 
-// AccountsVersion is the newest resourceVersion of Accounts that the index enforces; empty: none yet.
-func (f *Feed) AccountsVersion() string { return f.streams[streamAccounts].newest() }
-
 // stream feeds the objects of one kind.
 type stream struct {
 	name   string
@@ -133,6 +130,9 @@ func (s *stream) run(ctx context.Context) {
 }
 
 func (s *stream) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	if o.ResourceVersion == "0" {
+		o.ResourceVersion = "" // as it is, not as some API server remembers it: a key may have been switched off since
+	}
 	list := s.list()
 	if err := s.source.List(ctx, list, &client.ListOptions{Raw: &o, Limit: o.Limit, Continue: o.Continue}); err != nil {
 		s.lose()

@@ -208,24 +208,42 @@ func TestIndex_Usage(t *testing.T) {
 		{ID: credential("before"), LastUsed: at(2 * time.Minute), LastRefused: at(30 * time.Minute), Counts: map[string]uint64{"VALID": 1, "EXPIRED": 1}},
 		{ID: credential("default/shop"), LastUsed: at(3 * time.Minute), Counts: map[string]uint64{"VALID": 2}},
 	}}}
-	if diff := cmp.Diff(want, x.Usage(time.Time{})); diff != "" {
+	if diff := cmp.Diff(want, x.Usage(time.Time{}, hour)); diff != "" {
 		t.Error(diff)
 	}
 	want[0].Credentials = want[0].Credentials[:1]
-	if diff := cmp.Diff(want, x.Usage(epoch.Add(4*time.Minute))); diff != "" {
+	if diff := cmp.Diff(want, x.Usage(epoch.Add(4*time.Minute), hour)); diff != "" {
 		t.Errorf("since the fourth minute: %s", diff)
 	}
-	if got := x.Usage(hour); got != nil {
+	if got := x.Usage(hour, hour); got != nil {
 		t.Errorf("since an hour: %v", got)
 	}
 	x.PutKey(keystest.Key("shop", keystest.Issued(epoch)))
-	if got := x.Usage(time.Time{}); len(got) != 1 || len(got[0].Credentials) != 1 || got[0].Credentials[0].ID != credential("default/shop") {
+	if got := x.Usage(time.Time{}, hour); len(got) != 1 || len(got[0].Credentials) != 1 || got[0].Credentials[0].ID != credential("default/shop") {
 		t.Errorf("after the overlap: %v", got)
 	}
 	x.PutKey(keystest.Key("shop", keystest.UID("another"), keystest.Knows("fresh", v1alpha1.RoleCurrent, epoch), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 		s.Credentials[0].IssuedAt = metav1.NewTime(epoch)
 	})))
-	if got := x.Usage(time.Time{}); got != nil {
+	if got := x.Usage(time.Time{}, hour); got != nil {
 		t.Errorf("of a new key of that name: %v", got)
+	}
+}
+
+// A clock that was ahead, and is set right, hides no use: the one from before is taken for one of now, and stays that.
+func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	x := complete(keystest.Acct("acme"), issued())
+	lastUsed := func(now time.Time) time.Time { return *x.Usage(time.Time{}, now)[0].Credentials[0].LastUsed }
+	q := verifier.Question{Key: material("default/shop"), Found: verifier.Valid, Client: home}
+	x.Decide(&q, epoch.Add(3*time.Hour))
+	for _, minutes := range []time.Duration{10, 11, 20} {
+		if got, want := lastUsed(epoch.Add(minutes*time.Minute)), epoch.Add(10*time.Minute); !got.Equal(want) {
+			t.Errorf("set back to minute 10, in minute %d: last used at %s, want %s", minutes, got, want)
+		}
+	}
+	x.Decide(&q, epoch.Add(21*time.Minute))
+	if got, want := lastUsed(epoch.Add(22*time.Minute)), epoch.Add(21*time.Minute); !got.Equal(want) {
+		t.Errorf("used again: last used at %s, want %s", got, want)
 	}
 }

@@ -9,17 +9,18 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Usage are the keys that were used, or tried, since a time.
-func (x *Index) Usage(since time.Time) []keys.KeyUsage {
+// Usage are the keys that were used, or tried, since a time, as they are told of now.
+func (x *Index) Usage(since, now time.Time) []keys.KeyUsage {
 	var list []keys.KeyUsage
 	for _, k := range x.snapshot() {
-		used := keys.KeyUsage{Namespace: k.namespace, Name: k.name, UID: k.uid}
+		used := keys.KeyUsage{Namespace: k.namespace.name, Name: k.name, UID: k.uid}
 		for _, c := range k.credentials {
-			if !c.usage.since(since) || c.usage.unused() {
+			accepted, refused := settle(&c.usage.lastAccepted, minutes(now)), settle(&c.usage.lastRefused, minutes(now))
+			if last := max(accepted, refused); last == 0 || last < minutes(since) {
 				continue
 			}
 			used.Credentials = append(used.Credentials, keys.CredentialUsage{
-				ID: c.id, LastUsed: instant(c.usage.lastAccepted.Load()), LastRefused: instant(c.usage.lastRefused.Load()), Counts: c.usage.counts(),
+				ID: c.id, LastUsed: instant(accepted), LastRefused: instant(refused), Counts: c.usage.counts(),
 			})
 		}
 		if len(used.Credentials) > 0 {

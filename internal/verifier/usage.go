@@ -13,7 +13,7 @@ type usage struct {
 	// accepted counts verdicts VALID; refused those of each other code from Revoked on.
 	accepted atomic.Uint64
 	refused  [Valid - Revoked]atomic.Uint32
-	// lastAccepted and lastRefused are minutes since the Unix epoch; 0: never.
+	// lastAccepted and lastRefused are minutes since the Unix epoch, by the clock as it was then; 0: never.
 	lastAccepted, lastRefused atomic.Uint32
 }
 
@@ -30,14 +30,19 @@ func (u *usage) record(code Code, now int64) {
 
 // touch writes only once a minute, so that many cores can use one key without waiting for each other.
 func touch(last *atomic.Uint32, minute uint32) {
-	if last.Load() < minute {
+	if last.Load() != minute {
 		last.Store(minute)
 	}
 }
 
-// since is whether the credential was used, or tried, at that time or later.
-func (u *usage) since(t time.Time) bool {
-	return max(u.lastAccepted.Load(), u.lastRefused.Load()) >= minutes(t)
+// settle is the minute of a last use. One that lies ahead is from before the clock was set back: it is taken to be of
+// this minute, once.
+func settle(last *atomic.Uint32, now uint32) uint32 {
+	minute := last.Load()
+	if minute > now && last.CompareAndSwap(minute, now) {
+		return now
+	}
+	return min(minute, now)
 }
 
 func minutes(t time.Time) uint32 {
@@ -64,5 +69,3 @@ func instant(minute uint32) *time.Time {
 	t := time.Unix(int64(minute)*60, 0).UTC()
 	return &t
 }
-
-func (u *usage) unused() bool { return u.lastAccepted.Load() == 0 && u.lastRefused.Load() == 0 }

@@ -20,6 +20,7 @@ import (
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -36,9 +37,10 @@ type UsageOptions struct {
 	// Replica names this process, anew with each start.
 	Replica string
 	Index   *verifier.Index
-	// KeysVersion and AccountsVersion are the newest that the index enforces.
-	KeysVersion, AccountsVersion func() string
-	Logger                       logr.Logger
+	// KeysVersion is the newest that the index enforces.
+	KeysVersion func() string
+	Clock       clock.PassiveClock
+	Logger      logr.Logger
 }
 
 // Usage answers GET /v1/usage to those who may get that path by the API server's RBAC.
@@ -53,17 +55,18 @@ func Usage(o UsageOptions) (http.Handler, error) {
 }
 
 func (o *UsageOptions) report(w http.ResponseWriter, r *http.Request) {
-	since := time.Time{}
-	if text := r.URL.Query().Get("since"); text != "" {
+	asked, since := r.URL.Query(), time.Time{}
+	if text := asked.Get("since"); text != "" {
 		var err error
 		if since, err = time.Parse(time.RFC3339, text); err != nil {
 			problem{Status: http.StatusBadRequest, Detail: "since is no time: give one such as 2027-02-28T12:00:00Z, or leave it out"}.write(w)
 			return
 		}
 	}
-	// The versions first: what is told of the use of keys may be newer than they are, but not older.
-	report := keys.UsageReport{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion(), AccountsVersion: o.AccountsVersion()}
-	report.Keys = o.Index.Usage(since)
+	report := keys.UsageReport{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion()}
+	if asked.Get("keys") != "none" {
+		report.Keys = o.Index.Usage(since, o.Clock.Now())
+	}
 	h := w.Header()
 	h["Cache-Control"], h["Content-Type"] = noStore, applicationJSON
 	if err := json.NewEncoder(w).Encode(report); err != nil {
