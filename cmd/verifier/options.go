@@ -121,7 +121,7 @@ func (o *options) validate() error {
 	case o.server.DrainDelay < 0:
 		return fmt.Errorf("--drain-delay is %s: give 0s or longer", o.server.DrainDelay)
 	case o.server.ShutdownTimeout <= 0:
-		return fmt.Errorf("--shutdown-timeout is %s: give a second or more", o.server.ShutdownTimeout)
+		return fmt.Errorf("--shutdown-timeout is %s: give more than 0s, such as 10s", o.server.ShutdownTimeout)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestOptions(t *testing.T) {
 		"a header with a space":          {[]string{"--account-header=X FF"}, `--account-header is "X FF": give a header's name`},
 		"a realm with quotes":            {[]string{`--realm=a"b`}, `--realm is "a\"b": give letters`},
 		"a drain into the past":          {[]string{"--drain-delay=-1s"}, "--drain-delay is -1s: give 0s or longer"},
-		"no time to end":                 {[]string{"--shutdown-timeout=0s"}, "--shutdown-timeout is 0s: give a second or more"},
+		"no time to end":                 {[]string{"--shutdown-timeout=0s"}, "--shutdown-timeout is 0s: give more than 0s, such as 10s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -18,8 +18,8 @@ func main() {
 		"callers that the API server authenticates and that may `get` the path `/metrics`. Each replica of the verifier serves those\n" +
 		"that begin with `apikey_verifier_` on its own `--metrics-bind-address`, to anybody who reaches it. Beside them are those of\n" +
 		"controller-runtime, client-go and Go.\n\n" +
-		"Figures of single keys and accounts are computed when they are scraped, so none outlives its object. Alerts built on\n" +
-		"them: `config/prometheus/rules.yaml`.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+		"Figures of single keys and accounts are computed when they are scraped, so none outlives its object. What the verifier counts\n" +
+		"by account goes on until it restarts. Alerts built on them: `config/prometheus/rules.yaml`.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
 	for _, d := range telemetry.Definitions {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, d.Kind, strings.Join(d.Labels, ", "), d.Help)
 	}

@@ -4,6 +4,7 @@
 package verifier
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -35,8 +36,11 @@ func parseProxy(text string) (netip.Prefix, error) {
 		return addr.Prefix(addr.BitLen())
 	}
 	network, err := netip.ParsePrefix(text)
-	if err == nil && network.Addr().Is4In6() && network.Bits() >= 96 {
-		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
+	if err == nil && network.Addr().Is4In6() {
+		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96) // no valid one if it has more than IPv4 in it
+		if !network.IsValid() {
+			err = errors.New("it mixes IPv4 and IPv6")
+		}
 	}
 	return network.Masked(), err
 }
@@ -72,7 +76,11 @@ func (c *Clients) Find(peer netip.Addr, forwarded []string) netip.Addr {
 // ParseClient reads an address as proxies write them: with or without a port, IPv6 in brackets or not. The zero address
 // means that it can't be read.
 func ParseClient(text string) netip.Addr {
-	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
+	bare := text
+	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
+		bare = text[1 : len(text)-1]
+	}
+	if addr, err := netip.ParseAddr(bare); err == nil {
 		return plain(addr)
 	}
 	if both, err := netip.ParseAddrPort(text); err == nil {

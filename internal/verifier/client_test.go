@@ -38,6 +38,8 @@ func TestClients_Find(t *testing.T) {
 		"with a port that is none":            {forwarded: []string{"192.0.2.7:port"}},
 		"IPv6":                                {forwarded: []string{"2001:db8::7"}, want: "2001:db8::7"},
 		"IPv6 in brackets":                    {forwarded: []string{"[2001:db8::7]"}, want: "2001:db8::7"},
+		"half a bracket":                      {forwarded: []string{"[192.0.2.7"}},
+		"the other half":                      {forwarded: []string{"192.0.2.7]"}},
 		"IPv6 in brackets, with a port":       {forwarded: []string{"[2001:db8::7]:443"}, want: "2001:db8::7"},
 		"IPv6 with a zone":                    {forwarded: []string{"fe80::7%eth0"}, want: "fe80::7"},
 		"a trusted hop of IPv6":               {forwarded: []string{"192.0.2.7, fd00::1"}, want: "192.0.2.7"},
@@ -81,7 +83,8 @@ func TestNewClients(t *testing.T) {
 	t.Parallel()
 	for text, good := range map[string]bool{
 		"10.0.0.0/8": true, "10.0.0.1": true, "fd00::/8": true, "::ffff:10.0.0.1": true, "10.0.0.1/8": true,
-		"": false, "10.0.0.0/33": false, "proxy": false, "10.0.0.0:80": false,
+		"::ffff:10.0.0.0/104": true,
+		"":                    false, "10.0.0.0/33": false, "proxy": false, "10.0.0.0:80": false, "::ffff:0:0/90": false,
 	} {
 		_, err := verifier.NewClients([]string{text})
 		if (err == nil) != good {

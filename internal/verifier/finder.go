@@ -118,11 +118,11 @@ func (s *source) search(r Request, into *search) {
 		s.searchHeader(r.Header(s.name, s.lower), into)
 	case fromQuery:
 		for _, query := range r.Queries() {
-			s.searchPairs(query, "&", into, unescape)
+			s.searchPairs(query, "&", into, Unescape)
 		}
 	case fromCookie:
 		for _, line := range r.Header("Cookie", "cookie") {
-			s.searchPairs(line, ";", into, unquote)
+			s.searchPairs(line, CookieSeparators, into, unquote)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func afterScheme(value, scheme string) string {
 func basic(credentials string) string {
 	decoded, err := base64.StdEncoding.DecodeString(credentials)
 	if err != nil {
-		return credentials
+		return "not base64"
 	}
 	user, password, _ := strings.Cut(string(decoded), ":")
 	if password != "" {
@@ -169,13 +169,18 @@ func basic(credentials string) string {
 	return user
 }
 
+// CookieSeparators come between cookies. A comma does where two lines were joined into one, as Envoy does it: no name and
+// no value of a cookie has one (RFC 6265, section 4.1.1).
+const CookieSeparators = ";,"
+
 // searchPairs reads name=value pairs. A name that comes twice is ambiguous.
-func (s *source) searchPairs(text, separator string, into *search, read func(string) string) {
+func (s *source) searchPairs(text, separators string, into *search, read func(string) string) {
 	seen := false
-	for text != "" {
-		var pair string
-		pair, text, _ = strings.Cut(text, separator)
-		name, value, _ := strings.Cut(strings.TrimLeft(pair, " "), "=")
+	for pair := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
+		if s.kind == fromCookie {
+			pair = strings.TrimLeft(pair, " ")
+		}
+		name, value, _ := strings.Cut(pair, "=")
 		if name != s.name || value == "" {
 			continue
 		}
@@ -188,8 +193,8 @@ func (s *source) searchPairs(text, separator string, into *search, read func(str
 	}
 }
 
-// unescape reads a query parameter's value. What can't be read is a key that nobody has.
-func unescape(value string) string {
+// Unescape reads a value in a query. One that can't be read stays as it is, and is nobody's.
+func Unescape(value string) string {
 	if decoded, err := url.QueryUnescape(value); err == nil {
 		return decoded
 	}

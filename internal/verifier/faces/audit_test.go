@@ -70,6 +70,18 @@ func TestAudit(t *testing.T) {
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "[redacted]", "[redacted]", "/[redacted]/x")},
 		},
+		"something short that is no key strikes nothing out": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", "/orders", "X-Forwarded-Uri", "/orders/7"), "")
+			},
+			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/7")},
+		},
+		"a path that may have one of two keys in it is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
+			},
+			want: []string{line("Denied", "forward_auth", "AMBIGUOUS", "", "", "127.0.0.1", "", "", "[redacted]")},
+		},
 		"what is too long is cut": {
 			ask: func(t *testing.T, at *served) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,11 @@ func NewDoor(o DoorOptions) (*Door, error) {
 	if n := len(o.Finder.Headers()) + len(o.Finder.QueryParameters()) + len(o.Finder.Cookies()); n > mostSources {
 		return nil, fmt.Errorf("there are %d places for a key: give at most %d", n, mostSources)
 	}
+	for _, name := range o.Finder.Headers() {
+		if slices.Contains(lowerIdentityHeaders[:], name) {
+			return nil, fmt.Errorf("header:%s says who came in: give another header for the key", name)
+		}
+	}
 	return &Door{
 		DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly),
 		accountHeader: textproto.CanonicalMIMEHeaderKey(o.AccountHeader), accountHeaderLower: strings.ToLower(o.AccountHeader),
@@ -131,21 +137,6 @@ type needs struct {
 
 // nobody is no account's name or external ID: both are shorter.
 var nobody = strings.Repeat("-", 1024)
-
-// add takes another requirement in. Requirements add up: whoever manages to name one more can only lose by it.
-func (n *needs) add(name, value string) {
-	switch {
-	case value == "":
-	case name == "scopes" && n.scopes == "":
-		n.scopes = value
-	case name == "scopes":
-		n.scopes += "," + value
-	case name == "account" && n.account == "":
-		n.account = value
-	case name == "account" && n.account != value:
-		n.account = nobody
-	}
-}
 
 // beforeQuery and query are what comes before and after a URL's question mark. A fragment is no part of a request.
 func beforeQuery(url string) string {

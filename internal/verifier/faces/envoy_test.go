@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -25,7 +26,7 @@ import (
 )
 
 // envoyRequest is a CheckRequest as Envoy writes it: the query is in the path, header names are in lower case, repeated
-// headers are joined by commas and cookies by semicolons, and the source is the direct peer.
+// headers are joined by commas, and the source is the direct peer.
 func envoyRequest(path string, headers map[string]string, extensions map[string]string) *authv3.CheckRequest {
 	all := map[string]string{":authority": "api.example.com", ":method": "GET", ":path": path, ":scheme": "https", "x-request-id": "6f1c0d8e"}
 	maps.Copy(all, headers)
@@ -131,6 +132,18 @@ func TestExtAuthz_Allows(t *testing.T) {
 		},
 		"a lonely cookie is removed": {
 			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": `session="` + goodKey + `"`}, nil), want: withoutHeader("cookie"),
+		},
+		"cookies of two lines, which Envoy joins": {
+			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": "a=1,session=" + goodKey + "; b=2,3"}, nil),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
+				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "a=1; b=2,3")}, ok.Headers...)
+			}),
+		},
+		"bytes that are no text make no cookie": {
+			setup: everywhere, request: raw(envoyRequest("/", nil, nil), "cookie", "session="+goodKey+"; ses\xffsion=evil"),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
+				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "ses!sion=evil")}, ok.Headers...)
+			}),
 		},
 		"raw cookies are joined": {
 			setup: everywhere, request: raw(envoyRequest("/", nil, nil), "cookie", "a=1", "cookie", "session="+goodKey, "cookie", "b=2"),
@@ -350,4 +363,29 @@ func reread(t testing.TB, m *authv3.CheckResponse) *authv3.CheckResponse {
 		t.Fatal(err)
 	}
 	return arrived
+}
+
+// An answer to a key in use is kept ready, unless it is long: anybody may give their key many scopes.
+func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
+	t.Parallel()
+	var many []string
+	for i := range 64 {
+		many = append(many, fmt.Sprintf("%s:%02d", strings.Repeat("s", 100), i))
+	}
+	const longKey = "sk_long_0123456789abcdefghijklmn"
+	index := newIndex()
+	index.PutKey(newKey("long", longKey, v1alpha1.APIKeySpec{Account: "acme", Scopes: many}))
+	server := setup{index: index}.door(t).ExtAuthz()
+	for key, ready := range map[string]bool{goodKey: true, longKey: false} {
+		ask := func() *authv3.CheckResponse {
+			answer, err := server.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": key}, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer
+		}
+		if got := ask() == ask(); got != ready {
+			t.Errorf("%s: kept ready is %t", key, got)
+		}
+	}
 }

@@ -46,7 +46,7 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 
 // enveloped is a request that Envoy asks about.
 type enveloped struct {
-	// headers are joined by commas if they were sent twice, cookies by semicolons.
+	// headers are joined by commas if they were sent twice.
 	headers map[string]string
 	// raw are the headers one by one, in place of the others if Envoy was told to send them so (encode_raw_headers).
 	raw []*corev3.HeaderValue

@@ -33,8 +33,12 @@ type envoyAnswers struct {
 	recent [recentAnswers]atomic.Pointer[recentAnswer]
 }
 
-// recentAnswers bounds the memory that ready answers take, which is less than a KiB each.
-const recentAnswers = 1 << 13
+// recentAnswers and longestRecent bound the memory that ready answers take. Most are shorter than a KiB; one with many
+// scopes is not worth it.
+const (
+	recentAnswers = 1 << 13
+	longestRecent = 1 << 10
+)
 
 // recentAnswer is what a verdict was answered with.
 type recentAnswer struct {
@@ -126,7 +130,9 @@ func (a *envoyAnswers) allowed(v *verifier.Verdict, e *enveloped) *authv3.CheckR
 	answer := slot.Load()
 	if answer == nil || answer.occasion != o {
 		answer = &recentAnswer{occasion: o, response: a.allow(v.Key(), o.carried, cookies{})}
-		slot.Store(answer)
+		if len(answer.response.ProtoReflect().GetUnknown()) <= longestRecent {
+			slot.Store(answer)
+		}
 	}
 	return answer.response
 }
@@ -207,16 +213,29 @@ func (a *envoyAnswers) cutCookies(e *enveloped) cookies {
 	var left []string
 	for _, line := range e.Header("", "cookie") {
 		for pair := range strings.SplitSeq(line, ";") {
-			pair = strings.TrimSpace(pair)
-			name, _, _ := strings.Cut(pair, "=")
-			switch {
-			case pair == "":
-			case slices.Contains(a.cookies, strings.TrimSpace(name)):
-				cut = true
-			default:
-				left = append(left, pair)
+			rest := a.cutCookie(pair)
+			cut = cut || len(rest) < len(pair)
+			if rest = strings.TrimSpace(rest); rest != "" {
+				left = append(left, rest)
 			}
 		}
 	}
-	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(left, "; "), "")}
+	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(left, "; "), "!")} // as Envoy has it
+}
+
+// cutCookie cuts keys out of what stands between two semicolons: one cookie, or the end of a line and the beginning of the
+// next one, which were joined by a comma.
+func (a *envoyAnswers) cutCookie(pair string) string {
+	if !strings.Contains(pair, ",") {
+		if a.isKey(pair) {
+			return ""
+		}
+		return pair
+	}
+	return strings.Join(slices.DeleteFunc(strings.Split(pair, ","), a.isKey), ",")
+}
+
+func (a *envoyAnswers) isKey(cookie string) bool {
+	name, _, _ := strings.Cut(cookie, "=")
+	return slices.Contains(a.cookies, strings.TrimSpace(name))
 }

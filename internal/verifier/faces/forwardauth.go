@@ -6,7 +6,6 @@ package faces
 import (
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -22,12 +21,16 @@ var originalURLs = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-
 // and Gateway API's ExternalAuth. Nothing but 200 lets a request pass.
 func (d *Door) Authz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == authzPath && !asks(r.Method) {
+		needs, strange := needsOf(r.URL.RawQuery)
+		switch exact := r.URL.Path == authzPath; {
+		case exact && !asks(r.Method):
 			w.Header().Set("Allow", "GET, HEAD, POST")
 			problem{Status: foldStatus(http.StatusMethodNotAllowed, d.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD or POST"}.write(w)
-			return
+		case exact && strange: // a misspelt requirement must not let everybody in; behind a path it may be the client's
+			problem{Status: foldStatus(http.StatusBadRequest, d.DenyStatusOnly), Detail: "ask " + authzPath + " with scopes and account in its query, and nothing else"}.write(w)
+		default:
+			d.authorize(w, r, needs)
 		}
-		d.authorize(w, r)
 	})
 }
 
@@ -35,11 +38,11 @@ func asks(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost
 }
 
-func (d *Door) authorize(w http.ResponseWriter, r *http.Request) {
+func (d *Door) authorize(w http.ResponseWriter, r *http.Request, n needs) {
 	f := forwarded{r.Header}
 	uri := f.first(originalURLs[:]...)
 	verdict := d.check(&visit{
-		face: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), needs: needsOf(r.URL.RawQuery),
+		face: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), needs: n,
 		method: f.first("X-Forwarded-Method", "X-Original-Method"), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
 	})
 	h := w.Header()
@@ -108,24 +111,25 @@ func pathOf(uri string) string {
 	return path
 }
 
-// needsOf reads what a route requires from the query with which its gateway asks.
-func needsOf(query string) needs {
-	var n needs
-	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
+// needsOf reads what a route requires from the query with which its gateway asks, and whether there is anything else in
+// it. Requirements add up: whoever manages to name one more can only lose by it.
+func needsOf(query string) (n needs, strange bool) {
+	var scopes []string
+	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		n.add(name, unescape(value))
+		switch value = verifier.Unescape(value); {
+		case name == "scopes" && value != "":
+			scopes = append(scopes, value)
+		case name == "account" && (n.account == "" || n.account == value):
+			n.account = value
+		case name == "account" && value != "":
+			n.account = nobody
+		case name != "scopes" && name != "account" && pair != "":
+			strange = true
+		}
 	}
-	return n
-}
-
-// unescape reads a parameter's value. What can't be read is a requirement that nobody meets.
-func unescape(value string) string {
-	if decoded, err := url.QueryUnescape(value); err == nil {
-		return decoded
-	}
-	return value
+	n.scopes = strings.Join(scopes, ",")
+	return n, strange
 }
 
 // peerOf is the address of a connection's other end; the zero address: it has none.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -78,7 +79,11 @@ func TestAuthz(t *testing.T) {
 		"ingress-nginx's URL":   {ask: ask{setup: query, header: header("X-Original-Url", "https://a.example/orders?api_key="+goodKey)}, status: 200, identity: goodIdentity},
 		"a fragment is no key":  {ask: ask{setup: query, header: header("X-Original-Url", "/orders#?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"two URIs that differ":  {ask: ask{setup: query, header: header("X-Original-Uri", "/?api_key="+goodKey, "X-Forwarded-Uri", "/?api_key="+plainKey)}, status: 401, code: "AMBIGUOUS"},
-		"its own query":         {ask: ask{setup: query, target: "/authz?api_key=" + goodKey}, status: 401, code: "MISSING"},
+		"its own query":         {ask: ask{setup: query, target: "/authz/?api_key=" + goodKey}, status: 401, code: "MISSING"},
+		"a misspelt need":       {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one beside a need":     {ask: ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)}, status: 400},
+		"400 becomes 403":       {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"}, status: 403},
+		"a need without value":  {ask: ask{target: "/authz?scopes=&account=&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
 		"a query nobody wanted": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"a client behind a trusted proxy": {
 			ask:    ask{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
@@ -194,4 +199,14 @@ func send(t *testing.T, address, method, target string, h http.Header, body stri
 		t.Fatal(err)
 	}
 	return answer{response.StatusCode, response.Header, string(text)}
+}
+
+// Behind a client's path the query may be the client's: however much of it asks for scopes, it is read once.
+func TestAuthz_ManyNeedsCostLittle(t *testing.T) {
+	handler := setup{}.door(t).Authz()
+	request := httptest.NewRequest(http.MethodGet, "/authz/?"+strings.Repeat("scopes=a&", 6000), nil)
+	const few = 100
+	if n := testing.AllocsPerRun(10, func() { handler.ServeHTTP(httptest.NewRecorder(), request) }); n > few {
+		t.Errorf("%v allocations", n)
+	}
 }

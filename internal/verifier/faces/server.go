@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"runtime"
@@ -31,6 +32,8 @@ type ServerOptions struct {
 	// the kubelet; UsageAddress and MetricsAddress for the manager, and for those who scrape metrics. "0" turns one off.
 	GRPCAddress, HTTPAddress, ProbeAddress, UsageAddress, MetricsAddress string
 	TLS                                                                  TLSFiles
+	// ErrorLog is told of connections that came to nothing over HTTP; nil: the standard log.
+	ErrorLog *log.Logger
 	// Usage and Metrics are what is served on UsageAddress, over TLS, and on MetricsAddress; nil: nothing.
 	Usage, Metrics http.Handler
 	// DrainDelay is how long to go on serving after the process was told to end: gateways have to hear of it first.
@@ -100,7 +103,7 @@ func (s *Server) addAll() error {
 	if s.options.Usage == nil {
 		return nil
 	}
-	config, err := s.certificates.usage("apikey-verifier")
+	config, err := s.certificates.usage()
 	s.addHTTP("usage-bind-address", s.options.UsageAddress, s.options.Usage, config)
 	return err
 }
@@ -109,13 +112,15 @@ const off = "0"
 
 // What one client may take of the server.
 const (
-	maxMessage     = 1 << 20 // of gRPC: the headers of a request, and what else Envoy is told to send
+	maxMessage     = 256 << 10 // of gRPC: the headers of a request, and what else Envoy is told to send
 	maxHeader      = 128 << 10
 	maxStreams     = 1000
 	headerTimeout  = 5 * time.Second
 	requestTimeout = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	shortestPing   = 10 * time.Second
+	// longestConnection has Envoy connect anew from time to time, so that replicas that were added get their share.
+	longestConnection = 5 * time.Minute
 )
 
 func (s *Server) addGRPC() {
@@ -127,7 +132,9 @@ func (s *Server) addGRPC() {
 		grpc.NumStreamWorkers(workers), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPing, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleTimeout, Timeout: requestTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: idleTimeout, Timeout: requestTimeout, MaxConnectionAge: longestConnection, MaxConnectionAgeGrace: requestTimeout,
+		}),
 	}, s.options.GRPC...)
 	if config := s.certificates.faces("h2"); config != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(config)))
@@ -164,7 +171,7 @@ func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls
 	}
 	server := &http.Server{
 		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
-		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout,
+		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout, ErrorLog: s.options.ErrorLog,
 	}
 	l := &listener{flag: flag, address: address, serve: server.Serve, stop: func(ctx context.Context) error {
 		return errors.Join(server.Shutdown(ctx), server.Close())

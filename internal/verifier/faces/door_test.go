@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package faces_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+)
+
+func TestNewDoor_RefusesPlacesWhereNoKeyCanBe(t *testing.T) {
+	t.Parallel()
+	var many []string
+	for i := range 65 {
+		many = append(many, fmt.Sprintf("query:key%d", i))
+	}
+	for want, sources := range map[string][]string{
+		"give at most 64":                      many,
+		"give another header for the key":      {"header:X-API-Key", "header:x-apikey-id"},
+		"header:x-apikey-scopes says who came in": {"header:X-Apikey-Scopes:Bearer"},
+	} {
+		finder, err := verifier.NewFinder(sources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := faces.NewDoor(faces.DoorOptions{Finder: finder}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
