@@ -188,12 +188,12 @@ uninstall: kubectl ## Remove the CRDs, and with them every APIKey, its Secret an
 	@$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
-deploy: kubectl ## Install the CRDs and the manager with the image IMG.
+deploy: kubectl ## Install the CRDs, the manager and the verifier with the image IMG.
 	@$(INSTALLER) | $(KUBECTL) apply --server-side -f -
 
 # By label, so that the CRDs stay, and with them the keys.
 .PHONY: undeploy
-undeploy: kubectl ## Remove the manager. CRDs, keys and Secrets stay.
+undeploy: kubectl ## Remove the manager and the verifier, so that gateways refuse everybody. CRDs, keys and Secrets stay.
 	@$(INSTALLER) | $(KUBECTL) delete --ignore-not-found --selector app.kubernetes.io/component!=crd -f -
 
 .PHONY: samples
@@ -203,7 +203,7 @@ samples: kubectl ## Apply the samples.
 ##@ Tools
 
 .PHONY: controlplane
-controlplane: ## Build kube-apiserver, etcd and kubectl from source into bin/k8s, unless KUBEBUILDER_ASSETS is set.
+controlplane: ## Build kube-apiserver, etcd, kube-controller-manager and kubectl from source into bin/k8s, unless KUBEBUILDER_ASSETS is set.
 	@hack/controlplane/build
 
 .PHONY: gateways
@@ -213,6 +213,7 @@ gateways: ## Gather the gateways that stand in front of the verifier in tests: b
 .PHONY: kubectl
 kubectl:
 	@command -v "$(KUBECTL)" >/dev/null || hack/controlplane/build
+	@command -v "$(KUBECTL)" >/dev/null || { echo "make kubectl: there is no $(KUBECTL): install kubectl, or unset KUBEBUILDER_ASSETS to have it built" >&2; exit 1; }
 
 .PHONY: tools
 tools: $(TOOLS) ## Build the linters and generators into bin/.

@@ -36,7 +36,7 @@ var (
 	}
 	keyNotified = Definition{
 		"apikey_manager_key_notified_status", Gauge,
-		"Whether people were told that a key is about to expire: 1 if a mail was sent, else 0; absent for keys that never expire.",
+		"Whether people were told of the expiration that a key has now: 1 if a mail was sent, else 0; absent for keys that never expire.",
 		[]string{"namespace", "name", "account"},
 	}
 	keyReady = Definition{

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 // scrapeTimeout bounds how long a scrape waits for the cache, which answers from memory.
@@ -55,10 +56,15 @@ func (o *Objects) Collect(out chan<- prometheus.Metric) {
 		o.log.Error(err, "Could not list keys for a scrape")
 		return
 	}
+	accounts, err := o.accounts(ctx)
+	if err != nil {
+		o.log.Error(err, "Could not list accounts for a scrape")
+		return
+	}
 	states := map[string]map[v1alpha1.ObservedState]int{}
 	for i := range list.Items {
 		k := &list.Items[i]
-		collectKey(out, k)
+		collectKey(out, k, accounts[k.Spec.Account])
 		if states[k.Spec.Account] == nil {
 			states[k.Spec.Account] = map[v1alpha1.ObservedState]int{}
 		}
@@ -71,11 +77,23 @@ func (o *Objects) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func collectKey(out chan<- prometheus.Metric, k *v1alpha1.APIKey) {
+func (o *Objects) accounts(ctx context.Context) (map[string]*v1alpha1.Account, error) {
+	var list v1alpha1.AccountList
+	if err := o.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	byName := make(map[string]*v1alpha1.Account, len(list.Items))
+	for i := range list.Items {
+		byName[list.Items[i].Name] = &list.Items[i]
+	}
+	return byName, nil
+}
+
+func collectKey(out chan<- prometheus.Metric, k *v1alpha1.APIKey, account *v1alpha1.Account) {
 	labels := []string{k.Namespace, k.Name, k.Spec.Account}
 	if t := k.Status.ExpirationTime; t != nil {
 		out <- keyExpiration.gauge(float64(t.Unix()), labels...)
-		out <- keyNotified.gauge(oneIf(notified(k)), labels...)
+		out <- keyNotified.gauge(oneIf(notified(k, account)), labels...)
 	}
 	if t := k.Status.NextRotationTime; t != nil {
 		out <- keyRotation.gauge(float64(t.Unix()), labels...)
@@ -89,10 +107,22 @@ func collectKey(out chan<- prometheus.Metric, k *v1alpha1.APIKey) {
 	}
 }
 
-func notified(k *v1alpha1.APIKey) bool {
-	return slices.ContainsFunc(k.Status.Notifications, func(n v1alpha1.NotificationStatus) bool {
-		return n.State == v1alpha1.NotificationSent
-	})
+// notified is whether a mail was sent for the expiration that the key has now. Its status remembers those for one that has
+// moved since as well.
+func notified(k *v1alpha1.APIKey, account *v1alpha1.Account) bool {
+	var sent []string
+	for _, n := range k.Status.Notifications {
+		if n.State == v1alpha1.NotificationSent {
+			sent = append(sent, n.Date)
+		}
+	}
+	if len(sent) == 0 {
+		return false
+	}
+	forgetful := *k
+	forgetful.Status.Notifications = nil // of a key without a past the rules name the mails of this expiration alone
+	plan := keys.DecideMail(keys.Facts{Key: &forgetful, Account: account}, true)
+	return slices.ContainsFunc(plan.Notifications, func(n v1alpha1.NotificationStatus) bool { return slices.Contains(sent, n.Date) })
 }
 
 func oneIf(b bool) float64 {

@@ -6,6 +6,8 @@ package telemetry_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +65,7 @@ apikey_manager_account_keys{account="zeta",state="Revoked"} 0
 # HELP apikey_manager_key_expiration_timestamp_seconds When an accepted key expires, in seconds since the Unix epoch; absent for keys that never expire.
 # TYPE apikey_manager_key_expiration_timestamp_seconds gauge
 apikey_manager_key_expiration_timestamp_seconds{account="acme",name="web",namespace="default"} 1.7680392e+09
-# HELP apikey_manager_key_notified_status Whether people were told that a key is about to expire: 1 if a mail was sent, else 0; absent for keys that never expire.
+# HELP apikey_manager_key_notified_status Whether people were told of the expiration that a key has now: 1 if a mail was sent, else 0; absent for keys that never expire.
 # TYPE apikey_manager_key_notified_status gauge
 apikey_manager_key_notified_status{account="acme",name="web",namespace="default"} 0
 # HELP apikey_manager_key_ready_status Whether a key is Ready: 1 for the one of True, False and Unknown that holds, else 0.
@@ -97,14 +99,71 @@ apikey_manager_key_ready_status{account="zeta",condition="Unknown",name="off",na
 // A scrape that cannot read says nothing, rather than that there are no keys, and breaks no other metric.
 func TestObjects_WhatCannotBeReadIsLeftOut(t *testing.T) {
 	t.Parallel()
-	down := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
-		return errors.New("no cache")
-	}}
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(telemetry.NewObjects(t.Context(), reader(t, down), testr.New(t)))
-	families, err := registry.Gather()
-	if err != nil || len(families) > 0 {
-		t.Errorf("got %v, %v", families, err)
+	for name, unreadable := range map[string]client.ObjectList{"keys": &v1alpha1.APIKeyList{}, "accounts": &v1alpha1.AccountList{}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			down := interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+				if reflect.TypeOf(list) == reflect.TypeOf(unreadable) {
+					return errors.New("no cache")
+				}
+				return c.List(ctx, list, o...)
+			}}
+			registry := prometheus.NewPedanticRegistry()
+			registry.MustRegister(telemetry.NewObjects(t.Context(), reader(t, down, keystest.Key("web")), testr.New(t)))
+			families, err := registry.Gather()
+			if err != nil || len(families) > 0 {
+				t.Errorf("got %v, %v", families, err)
+			}
+		})
+	}
+}
+
+// Mails for an expiration that has moved since do not count: nobody was told of the one that the key has now.
+func TestObjects_NotifiedOfThisExpiration(t *testing.T) {
+	t.Parallel()
+	mails := v1alpha1.Notification{Emails: []string{"a@example.com"}, DaysBefore: []int32{30, 7}} // on 1 and 24 October
+	on := func(date string, state v1alpha1.NotificationState) v1alpha1.NotificationStatus {
+		return v1alpha1.NotificationStatus{Date: date, State: state}
+	}
+	const sent, pending = v1alpha1.NotificationSent, v1alpha1.NotificationPending
+	for name, tc := range map[string]struct {
+		accountsOwn bool // the account asks for the mails, not the key
+		list        []v1alpha1.NotificationStatus
+		want        int
+	}{
+		"no mail yet":                   {list: []v1alpha1.NotificationStatus{on("2026-10-01", pending), on("2026-10-24", pending)}},
+		"one of two":                    {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", pending)}, want: 1},
+		"all":                           {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", sent)}, want: 1},
+		"as the account wants":          {accountsOwn: true, list: []v1alpha1.NotificationStatus{on("2026-10-24", sent)}, want: 1},
+		"not skipped and not failed":    {list: []v1alpha1.NotificationStatus{on("2026-10-01", v1alpha1.NotificationSkipped), on("2026-10-24", v1alpha1.NotificationFailed)}},
+		"of an earlier expiration":      {list: []v1alpha1.NotificationStatus{on("2026-07-01", sent), on("2026-10-01", pending), on("2026-10-24", pending)}},
+		"of a later expiration":         {list: []v1alpha1.NotificationStatus{on("2026-10-01", pending), on("2026-10-24", pending), on("2027-07-01", sent)}},
+		"of an earlier one and of this": {list: []v1alpha1.NotificationStatus{on("2026-07-01", sent), on("2026-10-01", sent), on("2026-10-24", pending)}, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// In Madrid this is the last day of October, and in UTC the day before.
+			expiring := keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+				s.ExpirationTime = &metav1.Time{Time: time.Date(2026, 10, 30, 23, 0, 0, 0, time.UTC)}
+				s.Notifications = tc.list
+			})
+			key, account := keystest.Key("web", expiring), keystest.Acct("acme", keystest.Zone("Europe/Madrid"))
+			if tc.accountsOwn {
+				account.Spec.KeyDefaults = &v1alpha1.KeyDefaults{Notification: &mails}
+			} else {
+				key.Spec.Notification = &mails
+			}
+			const metric = "apikey_manager_key_notified_status"
+			want := fmt.Sprintf(`
+# HELP %[1]s Whether people were told of the expiration that a key has now: 1 if a mail was sent, else 0; absent for keys that never expire.
+# TYPE %[1]s gauge
+%[1]s{account="acme",name="web",namespace="default"} %[2]d
+`, metric, tc.want)
+			collector := telemetry.NewObjects(t.Context(), reader(t, interceptor.Funcs{}, key, account), testr.New(t))
+			if err := testutil.CollectAndCompare(collector, strings.NewReader(want), metric); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
