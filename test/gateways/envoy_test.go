@@ -5,16 +5,24 @@ package gateways_test
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	ext_authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3" // a type that the bootstrap names
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	header_mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3" // a type that the bootstrap names
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -38,20 +46,75 @@ func TestEnvoy_TheSampleIsABootstrap(t *testing.T) {
 	manager, filter := &hcmv3.HttpConnectionManager{}, &ext_authzv3.ExtAuthz{}
 	unpack(t, bootstrap.GetStaticResources().GetListeners()[0].GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), manager)
 	unpack(t, manager.GetHttpFilters()[0].GetTypedConfig(), filter)
-	if filter.GetFailureModeAllow() || filter.GetClearRouteCache() || filter.GetWithRequestBody() != nil || filter.GetIncludePeerCertificate() {
-		t.Errorf("ext_authz is %v", filter)
-	}
-	if !manager.GetUseRemoteAddress().GetValue() || !manager.GetNormalizePath().GetValue() || !manager.GetMergeSlashes() {
-		t.Error("a client chooses its address or another path than the one that is seen")
-	}
 	clusters := map[string]bool{}
 	for _, cluster := range bootstrap.GetStaticResources().GetClusters() {
 		clusters[cluster.GetName()] = true
 	}
+	t.Run("the verifier is asked, and without it nobody passes", func(t *testing.T) { asksVerifier(t, filter, clusters) })
+	t.Run("clients do not choose what is seen of them", func(t *testing.T) { choosesItself(t, manager) })
+	routes := manager.GetRouteConfig().GetVirtualHosts()[0].GetRoutes()
+	t.Run("segments that applications strip are refused before all routes", func(t *testing.T) { refusesStripped(t, routes[0]) })
+	t.Run("routes need what they say", func(t *testing.T) { needsOfRoutes(t, manager.GetHttpFilters()[0].GetName(), routes[1:], clusters) })
+}
+
+func asksVerifier(t *testing.T, filter *ext_authzv3.ExtAuthz, clusters map[string]bool) {
+	if filter.GetFailureModeAllow() || filter.GetClearRouteCache() || filter.GetWithRequestBody() != nil || filter.GetIncludePeerCertificate() {
+		t.Errorf("ext_authz is %v", filter)
+	}
+	service := filter.GetGrpcService()
+	if verifier := service.GetEnvoyGrpc().GetClusterName(); !clusters[verifier] {
+		t.Errorf("the verifier is cluster %q, which is not there", verifier)
+	}
+	if timeout := service.GetTimeout().AsDuration(); timeout != 500*time.Millisecond {
+		t.Errorf("Envoy waits %s for it", timeout)
+	}
+	if status := filter.GetStatusOnError().GetCode(); status != typev3.StatusCode_ServiceUnavailable {
+		t.Errorf("without it clients are told %s", status)
+	}
+}
+
+func choosesItself(t *testing.T, manager *hcmv3.HttpConnectionManager) {
+	if !manager.GetUseRemoteAddress().GetValue() {
+		t.Error("a client chooses its address")
+	}
+	if !manager.GetNormalizePath().GetValue() || !manager.GetMergeSlashes() ||
+		manager.GetPathWithEscapedSlashesAction() != hcmv3.HttpConnectionManager_REJECT_REQUEST {
+		t.Error("a client chooses another path than the one that is seen")
+	}
+	if action := manager.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction(); action != corev3.HttpProtocolOptions_DROP_HEADER {
+		t.Errorf("headers with underscores are met with %s", action)
+	}
+	early := &header_mutationv3.HeaderMutation{}
+	unpack(t, manager.GetEarlyHeaderMutationExtensions()[0].GetTypedConfig(), early)
+	removed := fully(t, early.GetMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex())
+	for name, want := range map[string]bool{"x.apikey.id": true, "x-apikey.id": true, "x.apikey-external.id": true, "x-api-key": false} {
+		if removed.MatchString(name) != want {
+			t.Errorf("that %s is removed is %t", name, !want)
+		}
+	}
+}
+
+// refusesStripped has paths as they are once Envoy has cleaned them.
+func refusesStripped(t *testing.T, route *routev3.Route) {
+	if status := route.GetDirectResponse().GetStatus(); status != http.StatusBadRequest {
+		t.Errorf("they are answered %d", status)
+	}
+	refused := fully(t, route.GetMatch().GetSafeRegex())
+	for path, want := range map[string]bool{
+		"/stock/..;/orders": true, "/stock/..;x=1/orders": true, "/.;/orders": true, "/;/orders": true, "/stock/%2E.%3B/orders": true,
+		"/stock/7;v=1/8": false, "/stock/.../8": false, "/": false,
+	} {
+		if refused.MatchString(path) != want {
+			t.Errorf("that %s is refused is %t", path, !want)
+		}
+	}
+}
+
+func needsOfRoutes(t *testing.T, filter string, routes []*routev3.Route, clusters map[string]bool) {
 	needs := map[string]map[string]string{}
-	for _, route := range manager.GetRouteConfig().GetVirtualHosts()[0].GetRoutes() {
+	for _, route := range routes {
 		own := &ext_authzv3.ExtAuthzPerRoute{}
-		if config := route.GetTypedPerFilterConfig()[manager.GetHttpFilters()[0].GetName()]; config != nil {
+		if config := route.GetTypedPerFilterConfig()[filter]; config != nil {
 			unpack(t, config, own)
 		}
 		if own.GetDisabled() || !clusters[route.GetRoute().GetCluster()] {
@@ -63,9 +126,15 @@ func TestEnvoy_TheSampleIsABootstrap(t *testing.T) {
 	if diff := cmp.Diff(want, needs); diff != "" {
 		t.Errorf("routes need something else (-want +got):\n%s", diff)
 	}
-	if verifier := filter.GetGrpcService().GetEnvoyGrpc().GetClusterName(); !clusters[verifier] {
-		t.Errorf("the verifier is cluster %q, which is not there", verifier)
+}
+
+// fully is an expression as Envoy matches it: RE2, as Go's are, and against the whole text.
+func fully(t *testing.T, expression *matcherv3.RegexMatcher) *regexp.Regexp {
+	t.Helper()
+	if expression.GetRegex() == "" {
+		t.Fatal("there is no expression")
 	}
+	return regexp.MustCompile("^(?:" + expression.GetRegex() + ")$")
 }
 
 func readEnvoy(t *testing.T, into *bootstrapv3.Bootstrap) {
@@ -104,7 +173,7 @@ func unpack[M interface {
 // TestEnvoyGateway_TheSampleIsAccepted has a real API server hold the sample to Envoy Gateway's own CRDs.
 func TestEnvoyGateway_TheSampleIsAccepted(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	crds := filepath.Join(w.plane.Root(), "bin", "gateways", "envoy-gateway-crds")
 	if _, err := os.Stat(crds); err != nil {
 		t.Skipf("SKIPPED: the sample of Envoy Gateway was not tested: there is no %s. Run `make gateways`", crds)

@@ -10,14 +10,17 @@ import (
 	"net/url"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
 // TestGateways tells the same stories to each gateway.
 func TestGateways(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
+	w := shared.Enter(t)
 	for _, g := range all {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
@@ -51,13 +54,18 @@ func (w *world) full() map[string]string {
 }
 
 func (w *world) inHeader(t *testing.T, g *gateway) {
-	f := w.serve(t, g, w.verifier(t, g.verifierFlags...).HTTP)
+	v := w.verifier(t, g.verifierFlags...)
+	f := w.serve(t, g, v.HTTP)
 	t.Run("a good key passes, and its identity goes on without it", func(t *testing.T) { w.goodKeys(t, f) })
 	t.Run("identity that a client forges is replaced or dropped", func(t *testing.T) { w.forged(t, f) })
 	t.Run("other keys are refused, and their holders told why", func(t *testing.T) { w.badKeys(t, f) })
 	t.Run("a route's scope and account are required", func(t *testing.T) { w.routes(t, f) })
 	t.Run("another way to write a path is no way around a scope", func(t *testing.T) { w.paths(t, f) })
+	t.Run("an ordinary path stays as it is", func(t *testing.T) { w.plainPaths(t, f) })
 	t.Run("an address is the client's own", func(t *testing.T) { w.addresses(t, f) })
+	t.Run("what is asked for is audited, and not what a client says of it", func(t *testing.T) { w.audited(t, f, v.Log) })
+	t.Run("all scopes that a key can have are handed on", func(t *testing.T) { w.wide(t, f) })
+	t.Run("nothing of a request or an answer is lost", func(t *testing.T) { w.whole(t, f) })
 }
 
 func (w *world) goodKeys(t *testing.T, f *front) {
@@ -146,16 +154,101 @@ func (w *world) routes(t *testing.T, f *front) {
 	f.refused(t, acme, http.StatusForbidden, "ACCOUNT_MISMATCH")
 }
 
+// paths are all below /orders to some gateway or application, in one way of reading them.
 func (w *world) paths(t *testing.T, f *front) {
 	for _, path := range []string{
 		"/orders", "//orders/7", "/%6Frders/7", "/./orders/7", "/stock/../orders/7", "/stock/%2e%2e/orders/7", "/%2Forders/7",
 		"/stock%2F..%2Forders/7", "/%2e/orders/7",
+		// A gateway cleans these, and takes them for /stock.
+		"/orders/../stock", "/orders/%2e%2E/stock", "/orders%2f..%2Fstock",
+		`/stock\..\orders/7`, "/stock%5C..%5corders/7", "/orders/..#/stock",
+		// They can't be decoded.
+		"/orders/7%", "/orders/%zz", "/orders/%2", "/%6Frders/%",
+		// Tomcat strips what a segment has from the semicolon on, before it cleans the path.
+		"/stock/..;/orders/7", "/stock/..;x=1/orders/7", "/stock/%2e.;/orders/7", "/stock/..%3B/orders/7", "/.;/orders/7",
+		"/;/orders/7", "/;x=1/orders/7", "/%3b/orders/7",
 	} {
 		t.Run(path, func(t *testing.T) {
-			q := w.with("plain")
-			q.path = path
-			if a := f.ask(t, q); len(a.seen) != 0 || a.status < 300 || a.status >= 500 {
-				t.Errorf("it was answered %d and reached the application %d times", a.status, len(a.seen))
+			f.application.requests.Store(0)
+			a := f.get(t, path, w.keys["plain"].material)
+			refused := f.application.requests.Load() == 0 && a.status >= 300 && a.status < 500
+			// Where the application is told nothing of /orders, it is right to pass.
+			cleaned := len(a.seen) == 1 && a.seen[0].uri == "/stock"
+			if !refused && !cleaned {
+				t.Errorf("it was answered %d and reached the application as %v", a.status, a.seen)
+			}
+		})
+	}
+}
+
+func (w *world) plainPaths(t *testing.T, f *front) {
+	for _, path := range []string{
+		"/stock/.well-known/..a/b..", "/stock/.../7", "/stock/7;v=1.2;w/8", "/stock/a%20b%C3%A1", "/stock/7?next=/../orders%2F%3B%5c",
+	} {
+		t.Run(path, func(t *testing.T) {
+			a := f.get(t, path, w.keys["plain"].material)
+			if a.status != http.StatusOK || len(a.seen) != 1 || a.seen[0].uri != path {
+				t.Errorf("it was answered %d and reached the application as %v", a.status, a.seen)
+			}
+		})
+	}
+}
+
+// audited wants the verifier's log to tell what the client asked for, also through a trusted load balancer that hands
+// whatever headers it gets on.
+func (w *world) audited(t *testing.T, f *front, log string) {
+	for about, from := range map[string]string{"from anywhere": "127.0.0.2", "through the load balancer": "127.0.0.1"} {
+		t.Run(about, func(t *testing.T) {
+			path := "/audited/" + f.name + "/" + from
+			header := http.Header{
+				"X-Forwarded-Uri": {path + "/forged"}, "X-Forwarded-Method": {"FORGED"}, "X-Original-Method": {"FORGED"},
+				"X-Original-Uri": {path + "/forged"}, "X-Original-Url": {"http://forged" + path},
+			}
+			if from != "127.0.0.1" { // a load balancer may say which host it was asked for
+				header["X-Forwarded-Host"] = []string{"forged"}
+			}
+			f.ask(t, asking{method: http.MethodPost, path: path + "?n=1", from: from, header: header})
+			line := auditLine(t, log, path)
+			host, _, _ := strings.Cut(line.Host, ":")
+			if line.Method != http.MethodPost || line.Path != path || host != "127.0.0.1" {
+				t.Errorf("the audit says %+v", line)
+			}
+		})
+	}
+}
+
+// wide is for a key whose scopes take more than eight kilobytes, and a client that leaves little room for them.
+func (w *world) wide(t *testing.T, f *front) {
+	identity := w.identityOf("wide", "x-apikey-scopes", strings.Join(manyScopes(), ","))
+	f.passes(t, w.with("wide"), identity)
+	q := w.with("wide")
+	q.header["X-Large"] = []string{strings.Repeat("x", 6000), strings.Repeat("x", 6000)}
+	f.passes(t, q, identity)
+}
+
+func (w *world) whole(t *testing.T, f *front) {
+	t.Run("a body of unknown length", func(t *testing.T) {
+		q := w.with("full")
+		q.method, q.body, q.chunked = http.MethodPost, strings.Repeat("seven", 100_000), true
+		if s := f.passes(t, q, w.full()); s.body != q.body {
+			t.Errorf("the application sees %d bytes of %d", len(s.body), len(q.body))
+		}
+	})
+	t.Run("HEAD", func(t *testing.T) {
+		q := w.with("full")
+		q.method = http.MethodHead
+		if s := f.passes(t, q, w.full()); s.method != http.MethodHead {
+			t.Errorf("the application sees %s", s.method)
+		}
+	})
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		t.Run("a refusal of the application's own with "+strconv.Itoa(status), func(t *testing.T) {
+			q := w.with("full")
+			q.header[answerWith] = []string{strconv.Itoa(status)}
+			a := f.ask(t, q)
+			challenges := a.header.Values("WWW-Authenticate")
+			if a.status != status || len(a.seen) != 1 || a.body != ownWords || !slices.Equal(challenges, []string{ownChallenge}) {
+				t.Errorf("the client is told %d %q %q, and the application saw %d requests", a.status, challenges, a.body, len(a.seen))
 			}
 		})
 	}
@@ -234,7 +327,9 @@ func (w *world) inQuery(t *testing.T, g *gateway) {
 	t.Run("in a URL that a header speaks of", func(t *testing.T) {
 		for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
 			header := http.Header{name: {"/?api_key=" + material}}
-			f.refused(t, asking{from: "127.0.0.2", header: header}, http.StatusUnauthorized, "MISSING")
+			for _, from := range []string{"127.0.0.2", "127.0.0.1"} { // from anywhere, and through the load balancer
+				f.refused(t, asking{from: from, header: header}, http.StatusUnauthorized, "MISSING")
+			}
 		}
 	})
 }
@@ -283,7 +378,7 @@ func (w *world) asBasic(t *testing.T, g *gateway) {
 
 func (w *world) failsClosed(t *testing.T, g *gateway) {
 	t.Run("because it died", func(t *testing.T) {
-		v := w.startVerifier(t, false, g.verifierFlags...)
+		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: append([]string{trust}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
 		f := w.serve(t, g, v.HTTP)
 		f.passes(t, w.with("full"), w.full())
@@ -291,6 +386,10 @@ func (w *world) failsClosed(t *testing.T, g *gateway) {
 		for range 3 {
 			f.closed(t, w.with("full"))
 		}
+		// What it logs of these is looked at when it has ended.
+		material := w.keys["full"].material
+		f.closed(t, asking{path: "/?api_key=" + material})
+		f.closed(t, asking{header: http.Header{"Authorization": {"Bearer " + material}}})
 	})
 	t.Run("because it hangs", func(t *testing.T) {
 		hole, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -301,7 +400,7 @@ func (w *world) failsClosed(t *testing.T, g *gateway) {
 		w.serve(t, g, hole.Addr().String()).closed(t, w.with("full"))
 	})
 	t.Run("because it has not read the keys", func(t *testing.T) {
-		v := w.startVerifier(t, true, append([]string{"--kubeconfig=" + w.nowhere(t)}, g.verifierFlags...)...)
+		v := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true, Flags: append([]string{trust, "--kubeconfig=" + w.nowhere(t)}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
 		f := w.serve(t, g, v.HTTP)
 		f.refused(t, w.with("full"), g.unsynced, "NOT_SYNCED")
@@ -311,10 +410,22 @@ func (w *world) failsClosed(t *testing.T, g *gateway) {
 // TestHAProxy_AnErrorInLuaLetsNobodyIn breaks the script: HAProxy goes on with a request whose action failed.
 func TestHAProxy_AnErrorInLuaLetsNobodyIn(t *testing.T) {
 	t.Parallel()
-	w := enter(t)
-	haproxy := &all[slices.IndexFunc(all, func(g gateway) bool { return g.name == "haproxy" })]
-	f := w.serve(t, haproxy, w.verifier(t).HTTP, "core.httpclient()", "core.nothing()")
+	w := shared.Enter(t)
+	f := w.serve(t, named("haproxy"), w.verifier(t).HTTP, "core.httpclient()", "core.nothing()")
 	f.closed(t, w.with("full"))
+}
+
+// TestTraefik_EncodedCharactersAreRefused has all that 3.6.4 and later call suspicious, but for the percent sign: 3.6.1
+// routes by them as they are, and an application may decode them.
+func TestTraefik_EncodedCharactersAreRefused(t *testing.T) {
+	t.Parallel()
+	w := shared.Enter(t)
+	f := w.serve(t, named("traefik"), w.verifier(t).HTTP)
+	for _, path := range []string{"/a%2Fb", "/a%2fb", "/a%5Cb", "/a%5cb", "/a%00b", "/a%3Bb", "/a%3bb", "/a%3Fb", "/a%3fb", "/a%23b"} {
+		if a := f.get(t, path, w.keys["full"].material); a.status != http.StatusForbidden || len(a.seen) != 0 {
+			t.Errorf("%s was answered %d and reached the application %d times", path, a.status, len(a.seen))
+		}
+	}
 }
 
 // closed wants a request not to pass, whatever the client is told.

@@ -4,6 +4,7 @@
 package gateways_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -12,41 +13,29 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
+
+// trust has a verifier believe the gateways of these tests.
+const trust = "--trusted-proxy=127.0.0.1/32"
 
 // verifier is one that runs with these flags. It is there for all tests.
 func (w *world) verifier(t *testing.T, flags ...string) *controlplane.Verifier {
 	t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	id := strings.Join(flags, " ")
-	if w.verifiers[id] == nil {
-		w.verifiers[id] = w.startVerifier(t, false, flags...)
-	}
-	return w.verifiers[id]
-}
-
-// startVerifier starts a verifier that believes the gateways of these tests, and waits until it is ready, or alive at least.
-func (w *world) startVerifier(t *testing.T, unready bool, flags ...string) *controlplane.Verifier {
-	t.Helper()
-	v, err := w.plane.StartVerifier(t.Context(), controlplane.VerifierOptions{
-		Binary: w.binary, Unready: unready, Flags: append([]string{"--trusted-proxy=127.0.0.1/32"}, flags...),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
+	return w.verifiers.With(t, append([]string{trust}, flags...)...)
 }
 
 // started waits until a check of a process passes. It does not wait for one that has ended.
 func started(ctx context.Context, p *controlplane.Process, check func() error) error {
-	err := eventually(ctx, func() error {
+	err := controlplanetest.Await(ctx, func() error {
 		select {
 		case <-p.Done():
 			return nil
@@ -69,6 +58,8 @@ type gateway struct {
 	verifierFlags []string
 	// keepsQuery says that it can't take a parameter out of a query.
 	keepsQuery bool
+	// logsQuery says that it can't leave a query out of what it logs.
+	logsQuery bool
 	// unsynced is what it answers while the verifier has not read the keys.
 	unsynced int
 }
@@ -77,7 +68,7 @@ var all = []gateway{
 	{
 		name: "nginx", version: "-v", args: []string{"-p", "DIR", "-e", "stderr", "-c", "DIR/nginx.conf"},
 		around:        map[string]string{"nginx.conf": nginxMain},
-		verifierFlags: []string{"--deny-status-only"}, unsynced: http.StatusForbidden,
+		verifierFlags: []string{"--deny-status-only"}, logsQuery: true, unsynced: http.StatusForbidden,
 	},
 	{name: "haproxy", version: "-v", args: []string{"-db", "-f", "DIR/haproxy.cfg"}, unsynced: http.StatusServiceUnavailable},
 	{
@@ -90,6 +81,10 @@ var all = []gateway{
 	},
 }
 
+func named(name string) *gateway {
+	return &all[slices.IndexFunc(all, func(g gateway) bool { return g.name == name })]
+}
+
 // nginxMain is what Debian's nginx.conf does around the files of conf.d, with every path of its own.
 const nginxMain = `daemon off;
 pid DIR/nginx.pid;
@@ -97,6 +92,8 @@ error_log stderr;
 events {}
 http {
     access_log off;
+    # Workers may not be let into DIR, where bodies that are larger go.
+    client_body_buffer_size 1m;
     client_body_temp_path DIR/body;
     proxy_temp_path DIR/proxy;
     fastcgi_temp_path DIR/fastcgi;
@@ -157,15 +154,36 @@ func (w *world) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := process.Stop(patience); err != nil {
+		if err := process.Stop(controlplanetest.Patience); err != nil {
 			t.Error(err)
 		}
+		w.keepsKeys(t, g, process.Log)
 		if t.Failed() {
 			t.Logf("%s said:\n%s", g.name, controlplane.Tail(process.Log, 4000))
 		}
 	})
 	f.awaitRoutes(t, process)
 	return f
+}
+
+// loggedQuery is where nginx's error log has the query of a request.
+var loggedQuery = regexp.MustCompile(`(, request: "[A-Z]+ [^"?]*)\?[^"]*`)
+
+// keepsKeys wants no key in what a gateway logged, but in a query where docs/gateways.md says so.
+func (w *world) keepsKeys(t *testing.T, g *gateway, log string) {
+	t.Helper()
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Error(err)
+	}
+	if g.logsQuery {
+		text = loggedQuery.ReplaceAll(text, []byte("$1"))
+	}
+	for name, k := range w.keys {
+		if bytes.Contains(text, []byte(k.material)) {
+			t.Errorf("%s logs key %s", g.name, name)
+		}
+	}
 }
 
 // configure renders the sample into a folder.

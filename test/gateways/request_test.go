@@ -4,8 +4,11 @@
 package gateways_test
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -13,16 +16,32 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
+)
+
+const (
+	// answerWith is a header by which a client tells the application which status to refuse it with.
+	answerWith = "Answer-With"
+	// ownChallenge and ownWords are what the application says then.
+	ownChallenge = "Application"
+	ownWords     = "the application's own words"
 )
 
 // application is what the gateway protects. It remembers what it saw.
 type application struct {
 	server *httptest.Server
+	// requests counts those as well that Go's server does not understand.
+	requests atomic.Int32
 
 	mu   sync.Mutex
 	seen []seen
@@ -37,12 +56,23 @@ type seen struct {
 func newApplication(t *testing.T) *application {
 	t.Helper()
 	a := &application{}
-	a.server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	a.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.seen = append(a.seen, seen{method: r.Method, uri: r.RequestURI, body: string(body), header: r.Header})
+		if status, err := strconv.Atoi(r.Header.Get(answerWith)); err == nil {
+			w.Header().Set("WWW-Authenticate", ownChallenge)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, ownWords)
+		}
 	}))
+	a.server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateActive {
+			a.requests.Add(1)
+		}
+	}
+	a.server.Start()
 	t.Cleanup(a.server.Close)
 	return a
 }
@@ -61,6 +91,8 @@ func (a *application) take() []seen {
 // asking is a request that a client sends to the gateway.
 type asking struct {
 	method, path, body string
+	// chunked sends the body without saying how long it is.
+	chunked bool
 	// from is the client's address: 127.0.0.1 unless said, which is also the trusted load balancer's.
 	from   string
 	header http.Header
@@ -85,13 +117,16 @@ func (f *front) ask(t *testing.T, q asking) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if q.chunked {
+		request.ContentLength = -1
+	}
 	maps.Copy(request.Header, q.header) // names as they are written, which need not be the canonical way
 	from := &net.TCPAddr{IP: net.ParseIP("127.0.0.1")}
 	if q.from != "" {
 		from.IP = net.ParseIP(q.from)
 	}
 	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: from}).DialContext, DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport, Timeout: patience}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: controlplanetest.Patience}).Do(request)
 	if err != nil {
 		t.Fatalf("%s %s: %v", q.method, q.path, err)
 	}
@@ -101,6 +136,27 @@ func (f *front) ask(t *testing.T, q asking) answer {
 		t.Fatal(err)
 	}
 	return answer{status: response.StatusCode, header: response.Header, body: string(body), seen: f.application.take()}
+}
+
+// get asks for a path, byte for byte as it is written: Go's client refuses some and writes others anew.
+func (f *front) get(t *testing.T, path, key string) answer {
+	t.Helper()
+	host := strings.TrimPrefix(f.url, "http://")
+	connection, err := (&net.Dialer{Timeout: controlplanetest.Patience}).DialContext(t.Context(), "tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+	if err := connection.SetDeadline(time.Now().Add(controlplanetest.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = fmt.Fprintf(connection, "GET %s HTTP/1.1\r\nHost: %s\r\nX-API-Key: %s\r\nConnection: close\r\n\r\n", path, host, key)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	return answer{status: response.StatusCode, header: response.Header, seen: f.application.take()}
 }
 
 // passes wants the request to reach the application once, with exactly this identity and without the key.
@@ -138,6 +194,30 @@ func (f *front) refused(t *testing.T, q asking, status int, code string) {
 	if status != http.StatusUnauthorized && len(challenges) != 0 {
 		t.Errorf("the client is challenged with %q, and has a key already", challenges)
 	}
+}
+
+// audit is what the verifier's log says of a request.
+type audit struct {
+	Method, Host, Path string
+}
+
+// auditLine is what a verifier's log says first of a request with this path, or one that begins so.
+func auditLine(t *testing.T, log, path string) (line audit) {
+	t.Helper()
+	controlplanetest.Eventually(t, "the audit has "+path, func() error {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			return err
+		}
+		for entry := range strings.Lines(string(text)) {
+			line = audit{}
+			if json.Unmarshal([]byte(entry), &line) == nil && strings.HasPrefix(line.Path, path) {
+				return nil
+			}
+		}
+		return errors.New("it has not")
+	})
+	return line
 }
 
 // identity are the headers that an application may take for the verifier's, in whatever way it reads names.

@@ -9,43 +9,26 @@ package gateways_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
-)
-
-const (
-	// patience is how long anything may take to come about: a busy laptop, not a fast one.
-	patience = 90 * time.Second
-	// interval is how often to look whether it has.
-	interval = 50 * time.Millisecond
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // world is what all gateways share: a control plane, a manager, keys in every state, and verifiers.
 type world struct {
-	plane  *controlplane.ControlPlane
-	admin  client.Client
-	binary string // of the verifier
-	keys   map[string]issued
-
-	mu        sync.Mutex
-	verifiers map[string]*controlplane.Verifier
+	plane     *controlplane.ControlPlane
+	admin     client.Client
+	verifiers *controlplanetest.Verifiers
+	keys      map[string]issued
 }
 
 // issued is a key as its holder knows it.
@@ -53,88 +36,36 @@ type issued struct {
 	material, id, name string
 }
 
-// shared is started by the first test that needs it, and stopped after the last.
-var shared struct {
-	sync.Once
-	world *world
-	err   error
-}
+var shared = controlplanetest.Shared[*world]{New: startWorld}
 
 func TestMain(m *testing.M) {
-	// The gateways' stories wait more than they work. What the command line says comes after, and wins.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	log.SetLogger(logr.Discard())
-	code := m.Run()
-	if shared.world != nil {
-		if err := shared.world.stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the control plane:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// enter starts the world, or skips the test where there is nothing to start.
-func enter(t *testing.T) *world {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("SKIPPED: no gateway was tested. Run it without -short")
-	}
-	shared.Do(func() { shared.world, shared.err = startWorld(context.Background()) })
-	if errors.Is(shared.err, controlplane.ErrNoBinaries) {
-		t.Skipf("SKIPPED: no gateway was tested: %v", shared.err)
-	}
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.world
+	const parallel = 8
+	shared.Main(m, parallel)
 }
 
 func startWorld(ctx context.Context) (w *world, err error) {
-	w = &world{keys: map[string]issued{}, verifiers: map[string]*controlplane.Verifier{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.stop())
-			w = nil
-		}
-	}()
+	w = &world{keys: map[string]issued{}}
 	if w.plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
 		return w, err
 	}
-	if w.admin, err = connect(w.plane.Config()); err != nil {
+	if w.admin, err = controlplanetest.NewClient(w.plane.Config()); err != nil {
 		return w, err
 	}
-	manager, err := controlplane.BuildManager(ctx)
-	if err != nil {
+	if w.verifiers, err = controlplanetest.NewVerifiers(ctx, w.plane); err != nil {
 		return w, err
 	}
-	if w.binary, err = controlplane.BuildVerifier(ctx); err != nil {
-		return w, err
-	}
-	if _, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{Binary: manager}); err != nil {
+	if _, err = controlplanetest.StartManager(ctx, w.plane, controlplane.ManagerOptions{}); err != nil {
 		return w, err
 	}
 	return w, w.furnish(ctx)
 }
 
-func (w *world) stop() error {
+// Stop implements what a shared world needs.
+func (w *world) Stop() error {
 	if w.plane == nil {
 		return nil
 	}
 	return w.plane.Stop()
-}
-
-func connect(config *rest.Config) (client.Client, error) {
-	config.QPS = -1
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, err
-		}
-	}
-	return client.New(config, client.Options{Scheme: scheme})
 }
 
 const (
@@ -157,6 +88,7 @@ func (w *world) furnish(ctx context.Context) error {
 		"near":     {Account: "acme", IPWhitelist: []string{office}},
 		"uuid":     {Account: "acme", Format: &v1alpha1.Format{Type: v1alpha1.FormatUUID}},
 		"plain":    {Account: "bare"},
+		"wide":     {Account: "bare", Scopes: manyScopes()},
 		"inactive": {Account: "bare"},
 		"expired":  {Account: "bare"},
 		"revoked":  {Account: "bare"},
@@ -173,6 +105,16 @@ func (w *world) furnish(ctx context.Context) error {
 		// Today has begun already.
 		w.become(ctx, "expired", v1alpha1.StateExpired, func(s *v1alpha1.APIKeySpec) { s.Expiration = time.Now().UTC().Format(time.DateOnly) }),
 	)
+}
+
+// manyScopes are as many as a key can have, each as long as can be.
+func manyScopes() []string {
+	const most, longest = 64, 128
+	scopes := make([]string, most)
+	for i := range scopes {
+		scopes[i] = fmt.Sprintf("scope:%0*d", longest-len("scope:"), i)
+	}
+	return scopes
 }
 
 func (w *world) issue(ctx context.Context, k *v1alpha1.APIKey) error {
@@ -205,7 +147,7 @@ func (w *world) become(ctx context.Context, name string, want v1alpha1.ObservedS
 }
 
 func (w *world) await(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) error {
-	return eventually(ctx, func() error {
+	return controlplanetest.Await(ctx, func() error {
 		if err := w.admin.Get(ctx, client.ObjectKeyFromObject(k), k); err != nil {
 			return err
 		}
@@ -214,21 +156,4 @@ func (w *world) await(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.Obs
 		}
 		return nil
 	})
-}
-
-// eventually waits until a check passes, and returns what is wrong if it never does.
-func eventually(ctx context.Context, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("after %s: %w", patience, err)
-		case <-time.After(interval):
-		}
-	}
 }

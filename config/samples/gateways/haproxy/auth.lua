@@ -27,6 +27,7 @@ end
 
 local function question(txn)
   local headers = txn.http:req_get_headers()
+  headers["x-forwarded-host"] = headers["host"]
   for _, name in ipairs(private) do headers[name] = nil end
   headers["x-forwarded-for"] = { forwarded_for(headers, txn.f:src()) }
   headers["x-forwarded-method"] = { txn.f:method() }
