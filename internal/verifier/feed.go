@@ -103,8 +103,8 @@ type stream struct {
 	name   string
 	object client.Object
 	list   func() client.ObjectList
-	// strip keeps of an object only what its store reads.
-	strip cache.TransformFunc
+	// strip keeps of an object that is listed only what its store reads.
+	strip func(any) any
 	store
 	source client.WithWatch
 	clock  clock.PassiveClock
@@ -227,23 +227,31 @@ func (s *stream) UpdateResourceVersion(version string) { s.version.Store(&versio
 func (s *stream) Resync() error { return nil }
 
 // Transformer implements cache.TransformingStore.
-func (s *stream) Transformer() cache.TransformFunc { return s.strip }
+func (s *stream) Transformer() cache.TransformFunc {
+	return func(o any) (any, error) { return s.strip(o), nil }
+}
 
 // keyStore feeds APIKeys.
 type keyStore struct{ *Index }
 
 func (x keyStore) put(o any)                   { x.PutKey(o.(*v1alpha1.APIKey)) } //nolint:forcetypeassert // checked by the reflector
 func (x keyStore) drop(o types.NamespacedName) { x.DropKey(o) }
-func (x keyStore) replace(list []any)          { x.ReplaceKeys(typed[*v1alpha1.APIKey](list)) }
+func (x keyStore) replace(list []any) {
+	records := make([]Record, 0, len(list))
+	for _, o := range list {
+		if r, ok := stripKey(o).(Record); ok { // a list that was not streamed has the objects themselves
+			records = append(records, r)
+		}
+	}
+	x.ReplaceKeys(records)
+}
 
 // stripKey drops what no verdict needs, so that a list of all keys is short.
-func stripKey(o any) (any, error) {
+func stripKey(o any) any {
 	if k, ok := o.(*v1alpha1.APIKey); ok {
-		k.ManagedFields, k.Annotations, k.Labels, k.OwnerReferences = nil, nil, nil, nil
-		k.Spec.Notification, k.Spec.Format, k.Spec.Secret = nil, nil, nil
-		k.Status.Conditions, k.Status.Notifications, k.Status.History = nil, nil, nil
+		return Read(k)
 	}
-	return o, nil
+	return o
 }
 
 // accountStore feeds Accounts.
@@ -253,11 +261,11 @@ func (x accountStore) put(o any)                   { x.PutAccount(o.(*v1alpha1.A
 func (x accountStore) drop(o types.NamespacedName) { x.DropAccount(o.Name) }
 func (x accountStore) replace(list []any)          { x.ReplaceAccounts(typed[*v1alpha1.Account](list)) }
 
-func stripAccount(o any) (any, error) {
+func stripAccount(o any) any {
 	if a, ok := o.(*v1alpha1.Account); ok {
 		a.ManagedFields, a.Annotations, a.Status = nil, nil, v1alpha1.AccountStatus{}
 	}
-	return o, nil
+	return o
 }
 
 // namespaceStore feeds the labels of Namespaces.
@@ -276,11 +284,11 @@ func (x namespaceStore) replace(list []any) {
 	x.ReplaceNamespaces(sets)
 }
 
-func stripNamespace(o any) (any, error) {
+func stripNamespace(o any) any {
 	if n, ok := o.(*metav1.PartialObjectMetadata); ok {
 		n.ManagedFields, n.Annotations = nil, nil
 	}
-	return o, nil
+	return o
 }
 
 func typed[T any](list []any) []T {

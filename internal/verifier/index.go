@@ -52,27 +52,22 @@ func (x *Index) Completed() <-chan struct{} { return x.completed }
 func (x *Index) Complete() bool { return x.complete.Load() }
 
 // PutKey enters an APIKey, or what became of it. One that is being deleted is no more.
-func (x *Index) PutKey(k *v1alpha1.APIKey) {
+func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(Read(k)) }
+
+func (x *Index) put(r Record) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	name := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
-	if !k.DeletionTimestamp.IsZero() {
-		x.dropKey(name)
+	if r.gone {
+		x.dropKey(r.id())
 		return
 	}
-	old := x.keys[name]
-	entry := newKey(k, x.account(k.Spec.Account), x.namespace(k.Namespace))
+	old, entry := x.keys[r.id()], r.key
+	entry.account, entry.namespace = x.account(r.ofAccount), x.namespace(r.inNamespace)
 	entry.account.keys++
 	entry.namespace.keys++
-	for i := range k.Status.Credentials {
-		if c := newCredential(k, &k.Status.Credentials[i], entry); c != nil {
-			c.usage = usageOf(old, &c.digest)
-			entry.credentials = append(entry.credentials, c)
-		}
-	}
-	entry.credentials = slices.Clip(entry.credentials)
-	x.keys[name] = entry
+	x.keys[r.id()] = entry
 	for _, c := range entry.credentials {
+		c.usage = usageOf(old, &c.digest)
 		x.enter(c)
 	}
 	x.leave(old, entry)
@@ -176,11 +171,11 @@ func (x *Index) unshadow(c *credential) {
 }
 
 // ReplaceKeys makes the index know exactly these APIKeys.
-func (x *Index) ReplaceKeys(list []*v1alpha1.APIKey) {
+func (x *Index) ReplaceKeys(list []Record) {
 	exist := make(map[types.NamespacedName]bool, len(list))
-	for _, k := range list {
-		exist[types.NamespacedName{Namespace: k.Namespace, Name: k.Name}] = true
-		x.PutKey(k)
+	for _, r := range list {
+		exist[r.id()] = true
+		x.put(r)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -115,7 +115,7 @@ func TestIndex_Replace(t *testing.T) {
 	expect(t, x, "default/shop", verifier.Valid)
 	expect(t, x, "default/blog", verifier.Valid)
 
-	x.ReplaceKeys([]*v1alpha1.APIKey{issued(), keystest.Key("new", keystest.Issued(epoch))})
+	x.ReplaceKeys([]verifier.Record{verifier.Read(issued()), verifier.Read(keystest.Key("new", keystest.Issued(epoch)))})
 	expect(t, x, "default/shop", verifier.Valid)
 	expect(t, x, "default/new", verifier.Valid)
 	expect(t, x, "default/blog", verifier.Unknown)
@@ -237,9 +237,9 @@ func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
 	lastUsed := func(now time.Time) time.Time { return *x.Usage(time.Time{}, now)[0].Credentials[0].LastUsed }
 	q := verifier.Question{Key: material("default/shop"), Found: verifier.Valid, Client: home}
 	x.Decide(&q, epoch.Add(3*time.Hour))
-	for _, minutes := range []time.Duration{10, 11, 20} {
-		if got, want := lastUsed(epoch.Add(minutes*time.Minute)), epoch.Add(10*time.Minute); !got.Equal(want) {
-			t.Errorf("set back to minute 10, in minute %d: last used at %s, want %s", minutes, got, want)
+	for _, later := range []time.Duration{10 * time.Minute, 11 * time.Minute, 20 * time.Minute} {
+		if got, want := lastUsed(epoch.Add(later)), epoch.Add(10*time.Minute); !got.Equal(want) {
+			t.Errorf("set back to minute 10, asked after %s: last used at %s, want %s", later, got, want)
 		}
 	}
 	x.Decide(&q, epoch.Add(21*time.Minute))

@@ -6,6 +6,7 @@ package verifier
 import (
 	"encoding/hex"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unique"
@@ -16,11 +17,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// key is what a verdict needs to know of an APIKey. It is never changed: a changed APIKey gets another one.
+// key is what a verdict needs to know of an APIKey. It is not changed once it is in an index: a changed APIKey gets another
+// one.
 type key struct {
 	name, uid, label string
-	account          *account
-	namespace        *namespace
+	// account and namespace are set by the index.
+	account   *account
+	namespace *namespace
 	// scopes are the key's own, joined by commas; empty: the account's default scopes apply.
 	scopes string
 	// networks are where the key may be used from; nil: from anywhere.
@@ -55,11 +58,35 @@ type credential struct {
 // never is later than any time.
 const never = math.MaxInt64
 
-// newKey reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the
-// manager accepted it.
-func newKey(k *v1alpha1.APIKey, a *account, n *namespace) *key {
+// Record is an APIKey as far as verdicts need it. It is a small part of the object: a list of all keys is one of these.
+type Record struct {
+	*key
+
+	// gone is whether the APIKey is being deleted.
+	gone                   bool
+	inNamespace, ofAccount string
+}
+
+// Read reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
+// accepted it.
+func Read(k *v1alpha1.APIKey) Record {
+	r := Record{key: newKey(k), gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account}
+	for i := range k.Status.Credentials {
+		if c := newCredential(k, &k.Status.Credentials[i], r.key); c != nil {
+			r.credentials = append(r.credentials, c)
+		}
+	}
+	r.credentials = slices.Clip(r.credentials)
+	return r
+}
+
+func (r *Record) id() types.NamespacedName {
+	return types.NamespacedName{Namespace: r.inNamespace, Name: r.name}
+}
+
+func newKey(k *v1alpha1.APIKey) *key {
 	entry := &key{
-		name: k.Name, uid: string(k.UID), label: k.Spec.Label, account: a, namespace: n,
+		name: k.Name, uid: string(k.UID), label: k.Spec.Label,
 		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: newNetworks(k.Spec.IPWhitelist),
 		created: k.CreationTimestamp.Unix(), expires: unix(k.Status.ExpirationTime),
 		wanted: wantedOf(k), admitted: admittedOf(k), openAdmitted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,

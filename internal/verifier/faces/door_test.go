@@ -19,8 +19,8 @@ func TestNewDoor_RefusesPlacesWhereNoKeyCanBe(t *testing.T) {
 		many = append(many, fmt.Sprintf("query:key%d", i))
 	}
 	for want, sources := range map[string][]string{
-		"give at most 64":                      many,
-		"give another header for the key":      {"header:X-API-Key", "header:x-apikey-id"},
+		"give at most 64":                         many,
+		"give another header for the key":         {"header:X-API-Key", "header:x-apikey-id"},
 		"header:x-apikey-scopes says who came in": {"header:X-Apikey-Scopes:Bearer"},
 	} {
 		finder, err := verifier.NewFinder(sources)

@@ -384,8 +384,8 @@ func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
 			}
 			return answer
 		}
-		if got := ask() == ask(); got != ready {
-			t.Errorf("%s: kept ready is %t", key, got)
+		if first, second := ask(), ask(); (first == second) != ready {
+			t.Errorf("%s: kept ready is %t", key, !ready)
 		}
 	}
 }

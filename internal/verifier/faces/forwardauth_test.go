@@ -204,7 +204,7 @@ func send(t *testing.T, address, method, target string, h http.Header, body stri
 // Behind a client's path the query may be the client's: however much of it asks for scopes, it is read once.
 func TestAuthz_ManyNeedsCostLittle(t *testing.T) {
 	handler := setup{}.door(t).Authz()
-	request := httptest.NewRequest(http.MethodGet, "/authz/?"+strings.Repeat("scopes=a&", 6000), nil)
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/authz/?"+strings.Repeat("scopes=a&", 6000), nil)
 	const few = 100
 	if n := testing.AllocsPerRun(10, func() { handler.ServeHTTP(httptest.NewRecorder(), request) }); n > few {
 		t.Errorf("%v allocations", n)
