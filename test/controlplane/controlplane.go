@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -215,9 +216,17 @@ func (c *ControlPlane) installManifests(ctx context.Context, options Options) (e
 	return err
 }
 
-// launch starts a program that Stop stops.
-func (c *ControlPlane) launch(log, program string, args ...string) (*Process, error) {
-	p, err := StartProcess(log, program, args...)
+// launch starts the program of a Deployment, with what that sets in its environment. Stop stops it.
+func (c *ControlPlane) launch(of *appsv1.Deployment, log, program string, args ...string) (*Process, error) {
+	var environment []string
+	for _, container := range of.Spec.Template.Spec.Containers {
+		for _, variable := range container.Env {
+			if variable.ValueFrom == nil {
+				environment = append(environment, variable.Name+"="+variable.Value)
+			}
+		}
+	}
+	p, err := startProcess(log, environment, program, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -51,8 +51,8 @@ func build(ctx context.Context, command string, flags ...string) (string, error)
 	return binary, nil
 }
 
-// StartManager runs a manager outside the cluster with the permissions it has inside, and waits until it is ready. Stop
-// of the control plane stops it, if it still runs.
+// StartManager runs a manager outside the cluster with the permissions and the environment it has inside, and waits until it
+// is ready. Stop of the control plane stops it, if it still runs.
 func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions) (*Manager, error) {
 	port, err := FreePort()
 	if err != nil {
@@ -62,7 +62,7 @@ func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions)
 		options.Log = c.logOf("manager")
 	}
 	health := "127.0.0.1:" + strconv.Itoa(port)
-	process, err := c.launch(options.Log, options.Binary, append(c.managerFlags(options.WebhookPort, health), options.Flags...)...)
+	process, err := c.launch(&c.manifests.manager, options.Log, options.Binary, append(c.managerFlags(options.WebhookPort, health), options.Flags...)...)
 	if err != nil {
 		return nil, err
 	}

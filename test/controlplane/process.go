@@ -31,6 +31,11 @@ type Process struct {
 
 // StartProcess starts a program whose output is appended to the file log.
 func StartProcess(log, program string, args ...string) (*Process, error) {
+	return startProcess(log, nil, program, args...)
+}
+
+// startProcess adds to our own environment.
+func startProcess(log string, environment []string, program string, args ...string) (*Process, error) {
 	file, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -39,6 +44,7 @@ func StartProcess(log, program string, args ...string) (*Process, error) {
 	//nolint:noctx // it outlives the context of its start
 	cmd := exec.Command(program, args...)
 	p := &Process{Log: log, name: filepath.Base(program), cmd: cmd, done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = file, file
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {

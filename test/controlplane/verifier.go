@@ -34,8 +34,8 @@ func BuildVerifier(ctx context.Context, flags ...string) (string, error) {
 	return build(ctx, "verifier", flags...)
 }
 
-// StartVerifier runs a verifier outside the cluster with the permissions it has inside, on ports of 127.0.0.1, and waits
-// until it is ready. Stop of the control plane stops it, if it still runs.
+// StartVerifier runs a verifier outside the cluster with the permissions and the environment it has inside, on ports of
+// 127.0.0.1, and waits until it is ready. Stop of the control plane stops it, if it still runs.
 func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOptions) (*Verifier, error) {
 	v := &Verifier{}
 	for _, address := range []*string{&v.GRPC, &v.HTTP, &v.Usage, &v.Metrics, &v.Probes} {
@@ -53,7 +53,7 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 		"--usage-bind-address=" + v.Usage, "--metrics-bind-address=" + v.Metrics, "--health-probe-bind-address=" + v.Probes, "--drain-delay=0s",
 	}, options.Flags...)
 	var err error
-	if v.Process, err = c.launch(options.Log, options.Binary, flags...); err != nil {
+	if v.Process, err = c.launch(&c.manifests.verifier, options.Log, options.Binary, flags...); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
