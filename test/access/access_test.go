@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -27,7 +26,6 @@ import (
 )
 
 const (
-	timeout = time.Minute
 	home    = "shop"    // where people have a role by RoleBinding
 	foreign = "kitchen" // where they have none
 

@@ -23,8 +23,6 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-const timeout = time.Minute
-
 func TestControlPlane(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a control plane takes seconds")
