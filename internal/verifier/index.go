@@ -23,7 +23,6 @@ type Index struct {
 	completed chan struct{}
 
 	mu         sync.Mutex // held by writers
-	keys       map[types.NamespacedName]*key
 	accounts   map[string]*account
 	namespaces map[string]*namespace
 	// shadowed are credentials whose digest an older key has too, as happens when objects are copied with their status.
@@ -33,7 +32,7 @@ type Index struct {
 // NewIndex returns an index that knows nobody and lets nobody in.
 func NewIndex() *Index {
 	return &Index{
-		table: newTable(), keys: map[types.NamespacedName]*key{}, accounts: map[string]*account{},
+		table: newTable(), accounts: map[string]*account{},
 		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completed: make(chan struct{}),
 	}
 }
@@ -58,15 +57,17 @@ func (x *Index) put(r Record) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if r.gone {
-		x.dropKey(r.id())
+		x.dropKey(r.inNamespace, r.name)
 		return
 	}
-	old, entry := x.keys[r.id()], r.key
+	entry := r.key
 	entry.account, entry.namespace = x.account(r.ofAccount), x.namespace(r.inNamespace)
+	old := entry.namespace.keys[r.name]
+	delete(entry.namespace.keys, r.name) // its name, too, is the old record's
+	entry.namespace.keys[r.name] = entry
 	entry.account.keys++
-	entry.namespace.keys++
-	x.keys[r.id()] = entry
-	for _, c := range entry.credentials {
+	for i := range entry.credentials {
+		c := &entry.credentials[i]
 		c.usage = usageOf(old, &c.digest)
 		x.enter(c)
 	}
@@ -77,13 +78,15 @@ func (x *Index) put(r Record) {
 func (x *Index) DropKey(name types.NamespacedName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.dropKey(name)
+	x.dropKey(name.Namespace, name.Name)
 }
 
-func (x *Index) dropKey(name types.NamespacedName) {
-	old := x.keys[name]
-	delete(x.keys, name)
-	x.leave(old, nil)
+func (x *Index) dropKey(in, name string) {
+	if n := x.namespaces[in]; n != nil {
+		old := n.keys[name]
+		delete(n.keys, name)
+		x.leave(old, nil)
+	}
 }
 
 // leave takes out what an old record of a key had and the new one has not.
@@ -91,20 +94,19 @@ func (x *Index) leave(old, next *key) {
 	if old == nil {
 		return
 	}
-	for _, c := range old.credentials {
-		if next == nil || next.credential(&c.digest) == nil {
+	for i := range old.credentials {
+		if c := &old.credentials[i]; next == nil || next.credential(&c.digest) == nil {
 			x.exit(c)
 		}
 	}
 	old.account.keys--
-	old.namespace.keys--
 	x.forgetAccount(old.account)
 	x.forgetNamespace(old.namespace)
 }
 
 func (k *key) credential(d *digest) *credential {
-	for _, c := range k.credentials {
-		if c.digest == *d {
+	for i := range k.credentials {
+		if c := &k.credentials[i]; c.digest == *d {
 			return c
 		}
 	}
@@ -124,7 +126,7 @@ func usageOf(old *key, d *digest) *usage {
 // enter makes a credential known. Of two keys with the same digest the older one has it.
 func (x *Index) enter(c *credential) {
 	holder := x.table.find(&c.digest)
-	if holder == nil || holder.key.identity() == c.key.identity() {
+	if holder == nil || holder.key.is(c.key) {
 		x.table.put(c)
 		return
 	}
@@ -139,7 +141,7 @@ func (x *Index) enter(c *credential) {
 // exit makes a credential unknown, and the oldest other key with the same digest its holder.
 func (x *Index) exit(c *credential) {
 	holder := x.table.find(&c.digest)
-	if holder == nil || holder.key.identity() != c.key.identity() {
+	if holder == nil || !holder.key.is(c.key) {
 		x.unshadow(c)
 		return
 	}
@@ -161,7 +163,7 @@ func (x *Index) exit(c *credential) {
 // unshadow takes a key's credential out of those that an older key has too.
 func (x *Index) unshadow(c *credential) {
 	others := slices.DeleteFunc(x.shadowed[c.digest], func(other *credential) bool {
-		return other.key.identity() == c.key.identity()
+		return other.key.is(c.key)
 	})
 	if len(others) == 0 {
 		delete(x.shadowed, c.digest)
@@ -174,14 +176,16 @@ func (x *Index) unshadow(c *credential) {
 func (x *Index) ReplaceKeys(list []Record) {
 	exist := make(map[types.NamespacedName]bool, len(list))
 	for _, r := range list {
-		exist[r.id()] = true
+		exist[types.NamespacedName{Namespace: r.inNamespace, Name: r.name}] = true
 		x.put(r)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for name := range x.keys {
-		if !exist[name] {
-			x.dropKey(name)
+	for in, n := range x.namespaces {
+		for name := range n.keys {
+			if !exist[types.NamespacedName{Namespace: in, Name: name}] {
+				x.dropKey(in, name)
+			}
 		}
 	}
 }
@@ -278,14 +282,14 @@ func (x *Index) ReplaceNamespaces(sets map[string]labels.Set) {
 func (x *Index) namespace(name string) *namespace {
 	n := x.namespaces[name]
 	if n == nil {
-		n = &namespace{name: name}
+		n = &namespace{name: name, keys: map[string]*key{}}
 		x.namespaces[name] = n
 	}
 	return n
 }
 
 func (x *Index) forgetNamespace(n *namespace) {
-	if n.keys == 0 && n.labels.Load() == nil {
+	if len(n.keys) == 0 && n.labels.Load() == nil {
 		delete(x.namespaces, n.name)
 	}
 }
@@ -299,5 +303,9 @@ type Size struct {
 func (x *Index) Size() Size {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return Size{Keys: len(x.keys), Credentials: x.table.live, Accounts: len(x.accounts)}
+	size := Size{Credentials: x.table.live, Accounts: len(x.accounts)}
+	for _, n := range x.namespaces {
+		size.Keys += len(n.keys)
+	}
+	return size
 }

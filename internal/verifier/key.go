@@ -6,13 +6,11 @@ package verifier
 import (
 	"encoding/hex"
 	"math"
-	"slices"
 	"strings"
 	"time"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -41,7 +39,7 @@ type key struct {
 	// openAdmitted is whether the manager accepted the key without a whitelist.
 	openAdmitted bool
 
-	credentials []*credential
+	credentials []credential
 }
 
 // credential is one of the keys, by digest, that an APIKey had generated.
@@ -70,22 +68,45 @@ type Record struct {
 // Read reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
 // accepted it.
 func Read(k *v1alpha1.APIKey) Record {
-	r := Record{key: newKey(k), gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account}
+	var made struct {
+		key
+		usual [1]credential // most keys have one: a piece of memory less to look through for garbage
+	}
+	entry := &made.key
+	*entry, entry.credentials = newKey(k), made.usual[:0]
 	for i := range k.Status.Credentials {
-		if c := newCredential(k, &k.Status.Credentials[i], r.key); c != nil {
-			r.credentials = append(r.credentials, c)
+		if c, ok := newCredential(k, &k.Status.Credentials[i]); ok {
+			c.key = entry
+			entry.credentials = append(entry.credentials, c)
 		}
 	}
-	r.credentials = slices.Clip(r.credentials)
-	return r
+	entry.pack()
+	return Record{key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account}
 }
 
-func (r *Record) id() types.NamespacedName {
-	return types.NamespacedName{Namespace: r.inNamespace, Name: r.name}
+// pack puts the texts that live as long as the key into one piece of memory, for the same reason.
+func (k *key) pack() {
+	texts := []*string{&k.name, &k.uid, &k.label}
+	for i := range k.credentials {
+		texts = append(texts, &k.credentials[i].id)
+	}
+	var all strings.Builder
+	size := 0
+	for _, text := range texts {
+		size += len(*text)
+	}
+	all.Grow(size)
+	for _, text := range texts {
+		all.WriteString(*text)
+	}
+	whole := all.String()
+	for _, text := range texts {
+		*text, whole = whole[:len(*text)], whole[len(*text):]
+	}
 }
 
-func newKey(k *v1alpha1.APIKey) *key {
-	entry := &key{
+func newKey(k *v1alpha1.APIKey) key {
+	entry := key{
 		name: k.Name, uid: string(k.UID), label: k.Spec.Label,
 		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: newNetworks(k.Spec.IPWhitelist),
 		created: k.CreationTimestamp.Unix(), expires: unix(k.Status.ExpirationTime),
@@ -131,16 +152,16 @@ func admittedOf(k *v1alpha1.APIKey) Code {
 	return Inactive
 }
 
-// newCredential reads a credential of an APIKey; nil: its digest can't be read.
-func newCredential(k *v1alpha1.APIKey, c *v1alpha1.Credential, entry *key) *credential {
-	made := &credential{id: c.ID, key: entry, ends: unix(c.NotAfter), revoked: never}
+// newCredential reads a credential of an APIKey, unless its digest can't be read.
+func newCredential(k *v1alpha1.APIKey, c *v1alpha1.Credential) (made credential, ok bool) {
+	made = credential{id: c.ID, ends: unix(c.NotAfter), revoked: never}
 	if n, err := hex.Decode(made.digest[:], []byte(c.SHA256)); err != nil || n != len(made.digest) {
-		return nil
+		return made, false
 	}
 	if r := k.Spec.Rotation; r != nil && r.RevokeBefore != nil && c.IssuedAt.Before(r.RevokeBefore) {
 		made.revoked = r.RevokeBefore.Unix()
 	}
-	return made
+	return made, true
 }
 
 // older is whether a key was there before another one: the first by creation, then by UID.
@@ -151,9 +172,8 @@ func (k *key) older(than *key) bool {
 	return k.uid < than.uid
 }
 
-func (k *key) identity() types.NamespacedName {
-	return types.NamespacedName{Namespace: k.namespace.name, Name: k.name}
-}
+// is whether two records are of the same key, at two times.
+func (k *key) is(other *key) bool { return k.namespace == other.namespace && k.name == other.name }
 
 func unix(t *metav1.Time) int64 {
 	if t == nil {

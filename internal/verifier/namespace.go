@@ -9,11 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// namespace is what all keys of a namespace share, so that one store reaches all of them.
+// namespace has the keys of a namespace, and what they share, so that one store reaches all of them.
 type namespace struct {
 	name string
-	// keys counts the keys in it.
-	keys int
+	keys map[string]*key
 	// labels are nil while the namespace is not known. They are never changed, only replaced.
 	labels atomic.Pointer[labels.Set]
 }

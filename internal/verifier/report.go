@@ -4,6 +4,8 @@
 package verifier
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -14,7 +16,8 @@ func (x *Index) Usage(since, now time.Time) []keys.KeyUsage {
 	var list []keys.KeyUsage
 	for _, k := range x.snapshot() {
 		used := keys.KeyUsage{Namespace: k.namespace.name, Name: k.name, UID: k.uid}
-		for _, c := range k.credentials {
+		for i := range k.credentials {
+			c := &k.credentials[i]
 			accepted, refused := settle(&c.usage.lastAccepted, minutes(now)), settle(&c.usage.lastRefused, minutes(now))
 			if last := max(accepted, refused); last == 0 || last < minutes(since) {
 				continue
@@ -34,9 +37,9 @@ func (x *Index) Usage(since, now time.Time) []keys.KeyUsage {
 func (x *Index) snapshot() []*key {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	list := make([]*key, 0, len(x.keys))
-	for _, k := range x.keys {
-		list = append(list, k)
+	var list []*key
+	for _, n := range x.namespaces {
+		list = slices.AppendSeq(list, maps.Values(n.keys))
 	}
 	return list
 }

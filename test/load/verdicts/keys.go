@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/procfs"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -58,7 +59,38 @@ func (b *bench) grow(ctx context.Context, size int) error {
 	if first != nil {
 		return first
 	}
-	return b.await(ctx, "apikey_verifier_credentials", float64(size))
+	if err := b.await(ctx, "apikey_verifier_credentials", float64(size)); err != nil {
+		return err
+	}
+	return b.quiet(ctx)
+}
+
+// quiet waits until the machine has little to do, a minute at most: the API server is busy for a while after so many writes.
+func (b *bench) quiet(ctx context.Context) error {
+	const little, longest = 0.15, time.Minute
+	machine, err := procfs.NewDefaultFS()
+	if err != nil {
+		return err
+	}
+	before, err := machine.Stat()
+	for end := time.Now().Add(longest); err == nil && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+		now, more := machine.Stat()
+		idle, all := now.CPUTotal.Idle-before.CPUTotal.Idle, total(now.CPUTotal)-total(before.CPUTotal)
+		if more == nil && idle >= (1-little)*all {
+			return nil
+		}
+		before, err = now, more
+	}
+	return err
+}
+
+func total(s procfs.CPUStat) float64 {
+	return s.User + s.Nice + s.System + s.Idle + s.Iowait + s.IRQ + s.SoftIRQ + s.Steal
 }
 
 func (b *bench) write(ctx context.Context, i int) error {
