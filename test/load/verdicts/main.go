@@ -29,6 +29,7 @@ type options struct {
 	rounds, connections, burst int
 	phase                      time.Duration
 	revocations, revocationsAt int
+	skim                       bool
 	timeout                    time.Duration
 }
 
@@ -42,6 +43,7 @@ func (o *options) bind(f *flag.FlagSet) {
 	f.DurationVar(&o.phase, "phase", 3*time.Second, "how long each side is measured at a time")
 	f.IntVar(&o.connections, "connections", 2, "how many connections ask")
 	f.IntVar(&o.burst, "burst", 16, "how many requests are under way on each connection")
+	f.BoolVar(&o.skim, "skim", false, "read no more of an answer than whether it lets the request in, as if whoever asks had processors of its own")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys to switch off, one after the other, under load")
 	f.IntVar(&o.revocationsAt, "revocations-at", 10_000, "how many keys there are meanwhile")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
