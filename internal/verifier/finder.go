@@ -122,7 +122,7 @@ func (s *source) search(r Request, into *search) {
 		}
 	case fromCookie:
 		for _, line := range r.Header("Cookie", "cookie") {
-			s.searchPairs(line, CookieSeparators, into, unquote)
+			s.searchPairs(line, cookieSeparators, into, unquote)
 		}
 	}
 }
@@ -169,9 +169,9 @@ func basic(credentials string) string {
 	return user
 }
 
-// CookieSeparators come between cookies. A comma does where two lines were joined into one, as Envoy does it: no name and
+// cookieSeparators come between cookies. A comma does where two lines were joined into one, as Envoy does it: no name and
 // no value of a cookie has one (RFC 6265, section 4.1.1).
-const CookieSeparators = ";,"
+const cookieSeparators = ";,"
 
 // searchPairs reads name=value pairs. A name that comes twice is ambiguous.
 func (s *source) searchPairs(text, separators string, into *search, read func(string) string) {
