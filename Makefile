@@ -125,13 +125,8 @@ bench-verifier: controlplane ## Measure the verifier, beside a gRPC server that 
 	@$(WITH_ASSETS) go run -trimpath ./test/load/verdicts $(BENCH_ARGS)
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME.
-	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
-		sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file" | while read -r target; do \
-			echo "$$target in $$(dirname "$$file")"; \
-			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
-		done || exit 1; \
-	done
+fuzz: ## Run each fuzz target for FUZZTIME, as many at once as there are cores.
+	@hack/fuzz/run $(FUZZTIME)
 
 .PHONY: golden
 golden: ## Write the golden files anew. Read the difference before you commit it.
