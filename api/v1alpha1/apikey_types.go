@@ -37,6 +37,10 @@ type APIKey struct {
 	// status is what is true of the key now.
 	// +optional
 	Status APIKeyStatus `json:"status,omitzero"`
+
+	// Undecodable holds the paths of the fields that could not be decoded and are left out here, such as spec.rotation. It is
+	// not part of the API. Such an object is not worked on, its key is not accepted, and it must not be written.
+	Undecodable []string `json:"-"`
 }
 
 // APIKeyList is a list of APIKeys.
