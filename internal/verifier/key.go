@@ -64,6 +64,8 @@ type Record struct {
 	// gone is whether the APIKey is being deleted.
 	gone                   bool
 	inNamespace, ofAccount string
+	// undecodable is set for an APIKey that can't be decoded.
+	undecodable *Undecodable
 }
 
 // Read reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
@@ -82,8 +84,13 @@ func Read(k *v1alpha1.APIKey) Record {
 			entry.credentials = append(entry.credentials, c)
 		}
 	}
+	if len(k.Undecodable) > 0 {
+		entry.refuse()
+	}
 	entry.pack()
-	return Record{key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account}
+	return Record{
+		key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account, undecodable: undecodableKey(k),
+	}
 }
 
 // pack puts the texts that live as long as the key into one piece of memory, for the same reason.
