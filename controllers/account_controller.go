@@ -28,12 +28,17 @@ type AccountReconciler struct {
 	Clock clock.PassiveClock
 	// Defaults are what the manager's flags say.
 	Defaults keys.Defaults
+
+	undecodable undecodableLog
 }
 
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts/status,verbs=update;patch
 
 // Reconcile runs one round for an account. Its only step is the write of the record.
 func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Account) (ctrl.Result, error) {
+	if r.undecodable.setAside(ctx, account) {
+		return ctrl.Result{}, nil
+	}
 	facts, err := r.observe(ctx, account)
 	if err != nil {
 		return ctrl.Result{}, err

@@ -38,7 +38,8 @@ type APIKeyReconciler struct {
 	Teller Teller
 
 	// creating has the names of the accounts whose creation is under way.
-	creating sync.Map
+	creating    sync.Map
+	undecodable undecodableLog
 }
 
 // errStale says that the round was based on facts that are no longer true. It is no failure: the round is run again.
@@ -57,6 +58,9 @@ const maxRounds = 8
 // Reconcile runs rounds for a key until there is nothing to do: observe, decide, perform, describe, patch, announce. A
 // further round builds on the status that the one before has written, not on a cache that may not have heard of it.
 func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
+	if r.undecodable.setAside(ctx, key) {
+		return ctrl.Result{}, nil
+	}
 	facts, err := r.observe(ctx, key)
 	if err != nil {
 		return r.result(ctx, time.Time{}, err)

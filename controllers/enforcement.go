@@ -53,7 +53,7 @@ type pending struct {
 func (r *UsageReconciler) see(was, is *v1alpha1.APIKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !keys.Ending(is) || keys.Enforced(is) {
+	if len(is.Undecodable) > 0 || !keys.Ending(is) || keys.Enforced(is) {
 		delete(r.waits, is.UID)
 		return
 	}

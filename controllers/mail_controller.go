@@ -43,6 +43,9 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	if err != nil {
 		return r.result(time.Time{}, err)
 	}
+	if len(key.Undecodable) > 0 || facts.Account != nil && len(facts.Account.Undecodable) > 0 {
+		return ctrl.Result{}, nil // whom to tell, and when, may be among what could not be decoded
+	}
 	plan := keys.DecideMail(facts, r.Mailer != nil)
 	if err := r.patch(ctx, facts.Key, plan.Notifications); err != nil {
 		return r.result(time.Time{}, err)
@@ -68,7 +71,7 @@ func (r *MailReconciler) settleLater(ctx context.Context, key *v1alpha1.APIKey, 
 	var err error
 	for range settleTries {
 		var live v1alpha1.APIKey
-		if err = r.Live.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID {
+		if err = r.Live.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID || len(live.Undecodable) > 0 {
 			return client.IgnoreNotFound(err)
 		}
 		if err = r.patch(ctx, &live, keys.SettleMail(live.Status.Notifications, mail, deliveries, r.now())); !stale(err) {

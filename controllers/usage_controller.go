@@ -58,6 +58,9 @@ func newUsageReconciler(c client.Client, now clock.PassiveClock, v Verifiers) *U
 
 // Reconcile writes what is known of a key, provided that nobody wrote the key meanwhile.
 func (r *UsageReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
+	if len(key.Undecodable) > 0 {
+		return ctrl.Result{}, nil
+	}
 	now := r.Clock.Now()
 	next, used := r.record(key, now)
 	if !equality.Semantic.DeepEqual(key.Status, next.Status) {

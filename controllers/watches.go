@@ -35,7 +35,7 @@ const (
 
 func (r *APIKeyReconciler) setup(mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.APIKey{}, builder.WithPredicates(specChanged)).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
 		Watches(&v1alpha1.APIKey{}, r.siblingHandler()).
 		Watches(&v1alpha1.Account{}, r.accountHandler()).
@@ -46,7 +46,7 @@ func (r *APIKeyReconciler) setup(mgr ctrl.Manager, o Options) error {
 
 func (r *AccountReconciler) setup(mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.Account{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.Account{}, builder.WithPredicates(specChanged)).
 		Watches(&v1alpha1.APIKey{}, keyHandler()).
 		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
 		WithOptions(controllerOptions(o)).
@@ -62,7 +62,7 @@ func (r *MailReconciler) setup(mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("apikey-mail").
 		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: concernsMail})).
-		Watches(&v1alpha1.Account{}, accountSpecHandler(r), builder.WithPredicates(predicate.GenerationChangedPredicate{}, exceptCreation)).
+		Watches(&v1alpha1.Account{}, accountSpecHandler(r), builder.WithPredicates(specChanged, exceptCreation)).
 		WithOptions(options).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
@@ -70,7 +70,7 @@ func (r *MailReconciler) setup(mgr ctrl.Manager, o Options) error {
 // concernsMail is whether an update of a key may change when people are to be told.
 func concernsMail(e event.UpdateEvent) bool {
 	was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
-	return was.Generation != is.Generation || was.Status.State != is.Status.State ||
+	return was.Generation != is.Generation || len(was.Undecodable) != len(is.Undecodable) || was.Status.State != is.Status.State ||
 		!was.Status.ExpirationTime.Equal(is.Status.ExpirationTime)
 }
 
@@ -93,6 +93,9 @@ func accountSpecHandler(reader client.Reader) handler.EventHandler {
 func controllerOptions(o Options) controller.Options {
 	return controller.Options{MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation}
 }
+
+// specChanged lets changes of a spec pass, and those of an object that can't be decoded.
+var specChanged = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, undecodableChanged)
 
 // exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
 var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
@@ -134,7 +137,7 @@ func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*v1alpha1.Account), e.ObjectNew.(*v1alpha1.Account) //nolint:forcetypeassert // watched as Account
 			switch {
-			case was.Generation != is.Generation:
+			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable):
 				all(ctx, is, q)
 			case !slices.Equal(was.Status.Slots, is.Status.Slots):
 				r.enqueueKeys(ctx, keys.IndexAccount, is.Name, q, unchangedSlots(was, is))
@@ -214,7 +217,7 @@ func keyHandler() handler.EventHandler {
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
 			switch {
-			case was.Generation != is.Generation, was.Status.ReleasedGrant != is.Status.ReleasedGrant:
+			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable), was.Status.ReleasedGrant != is.Status.ReleasedGrant:
 				wake(is, q, admissionWindow)
 			case was.Status.State != is.Status.State:
 				wake(is, q, countsWindow)

@@ -28,6 +28,10 @@ type Account struct {
 	// status is what is true of the account now.
 	// +optional
 	Status AccountStatus `json:"status,omitzero"`
+
+	// Undecodable holds the paths of the fields that could not be decoded and are left out here, such as spec.rotation. It is
+	// not part of the API. Such an object is not worked on, its keys are not accepted, and it must not be written.
+	Undecodable []string `json:"-"`
 }
 
 // AccountList is a list of Accounts.

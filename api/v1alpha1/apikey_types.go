@@ -37,6 +37,10 @@ type APIKey struct {
 	// status is what is true of the key now.
 	// +optional
 	Status APIKeyStatus `json:"status,omitzero"`
+
+	// Undecodable holds the paths of the fields that could not be decoded and are left out here, such as spec.rotation. It is
+	// not part of the API. Such an object is not worked on, its key is not accepted, and it must not be written.
+	Undecodable []string `json:"-"`
 }
 
 // APIKeyList is a list of APIKeys.
@@ -92,7 +96,7 @@ type APIKeySpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=10
 	// +kubebuilder:validation:MaxLength=25
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$') && !self.matches('^9999-12-31T[0-9:]*-') && !format.date().validate(self.substring(0, 10)).hasValue() && (self.size() == 10 || !format.datetime().validate(self).hasValue())",message="expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$') && !self.startsWith('9999') && !format.date().validate(self.substring(0, 10)).hasValue() && (self.size() == 10 || !format.datetime().validate(self).hasValue() && timestamp(self).getFullYear() >= 1000 && timestamp(self).getFullYear() <= 9998)",message="expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z, of a year from 1000 to 9998"
 	Expiration string `json:"expiration,omitempty"`
 	// ipWhitelist are the addresses and networks the key may be used from. Left out, it may be used from anywhere; an
 	// empty list is refused, so that emptying it can never open a key.
@@ -136,6 +140,14 @@ type APIKeySpec struct {
 // +kubebuilder:validation:Pattern=`^([0-9]{1,6}(h|m|s)){1,3}$`
 type Duration string
 
+// Instant is a moment in time as RFC 3339 writes it, in whole seconds, with an upper-case T and either Z or an offset:
+// 2027-02-28T12:00:00Z. Its year is 1000 to 9998, as written and in UTC.
+//
+// +kubebuilder:validation:MinLength=20
+// +kubebuilder:validation:MaxLength=25
+// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$') && !self.startsWith('9999') && !format.datetime().validate(self).hasValue() && timestamp(self).getFullYear() >= 1000 && timestamp(self).getFullYear() <= 9998",message="must be an RFC 3339 instant in whole seconds, of a year from 1000 to 9998, such as 2027-02-28T12:00:00Z"
+type Instant string
+
 // Rotation says when a key gets a new credential.
 //
 // +kubebuilder:validation:MinProperties=1
@@ -149,12 +161,12 @@ type Rotation struct {
 	// interval; 0s means not at all.
 	// +optional
 	Overlap Duration `json:"overlap,omitempty"`
-	// requestedAt asks for one rotation if the current credential is older than this.
+	// requestedAt asks for one rotation if the current credential is older than this: 2027-02-28T12:00:00Z.
 	// +optional
-	RequestedAt *metav1.Time `json:"requestedAt,omitempty"`
+	RequestedAt Instant `json:"requestedAt,omitempty"`
 	// revokeBefore makes every credential issued before this dead at once; a new one is issued. For a compromise.
 	// +optional
-	RevokeBefore *metav1.Time `json:"revokeBefore,omitempty"`
+	RevokeBefore Instant `json:"revokeBefore,omitempty"`
 }
 
 // Notification says whom to tell before a key expires.
@@ -183,7 +195,7 @@ type Notification struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=10
 	// +kubebuilder:validation:MaxLength=10
-	// +kubebuilder:validation:XValidation:rule="!format.date().validate(self).hasValue()",message="notification.date must be a date that exists, such as 2027-02-21"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}$') && !self.startsWith('9999') && !format.date().validate(self).hasValue()",message="notification.date must be a date that exists, of a year from 1000 to 9998, such as 2027-02-21"
 	Date string `json:"date,omitempty"`
 	// locale is the language of the mail: two letters, en unless said.
 	// +optional

@@ -31,6 +31,7 @@ import (
 // run answers until the context ends. What the API server tells is heard until the last answer is given.
 func run(ctx context.Context, config *rest.Config, o options) error {
 	index := verifier.NewIndex()
+	index.ReportUndecodable(logUndecodable)
 	feed, err := newFeed(config, index)
 	if err != nil {
 		return err
@@ -66,6 +67,12 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	}
 	go feed.Run(hearing)
 	return server.Run(ctx)
+}
+
+// logUndecodable names an object that is set aside.
+func logUndecodable(o verifier.Undecodable) {
+	ctrl.Log.WithName("index").Info("Set aside an object that can't be decoded: correct these fields, as the schema of this version has them",
+		"kind", o.Kind, "namespace", o.Name.Namespace, "name", o.Name.Name, "fields", o.Fields, "resourceVersion", o.ResourceVersion)
 }
 
 func newFeed(config *rest.Config, index *verifier.Index) (*verifier.Feed, error) {
@@ -111,6 +118,7 @@ func newMeters(o options, index *verifier.Index, feed *verifier.Feed) (*telemetr
 			size := index.Size()
 			return size.Keys, size.Credentials, size.Accounts
 		},
+		Undecodable: index.Undecodable,
 	}
 	if o.accountMetrics {
 		measured.AccountLimit = o.accountLimit

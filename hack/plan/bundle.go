@@ -70,9 +70,9 @@ func (b *bundle) add(document []byte) error {
 		}
 		return nil
 	case "APIKey":
-		return decode(document, func(k *v1alpha1.APIKey) { b.keys = append(b.keys, complete(k)) })
+		return decode(document, func(k *strictKey) { b.keys = append(b.keys, complete((*v1alpha1.APIKey)(k))) })
 	case "Account":
-		return decode(document, func(a *v1alpha1.Account) { b.accounts = append(b.accounts, a) })
+		return decode(document, func(a *strictAccount) { b.accounts = append(b.accounts, (*v1alpha1.Account)(a)) })
 	case "Secret":
 		return decode(document, func(s *corev1.Secret) { b.secrets[s.Namespace+"/"+s.Name] = s })
 	case "Namespace":
@@ -80,6 +80,12 @@ func (b *bundle) add(document []byte) error {
 	}
 	return nil
 }
+
+// strictKey and strictAccount are decoded whole or not at all.
+type (
+	strictKey     v1alpha1.APIKey
+	strictAccount v1alpha1.Account
+)
 
 func decode[T any](document []byte, keep func(*T)) error {
 	var object T

@@ -71,7 +71,7 @@ func (a *admission) keepSlots() {
 		switch {
 		case k == nil && a.Confirmed[slot.UID]:
 			continue
-		case k == nil, !gaveBack(k, &slot):
+		case k == nil, len(k.Undecodable) > 0, !gaveBack(k, &slot):
 		case a.wantsUse(k):
 			slot.Grant = a.newGrant(k)
 		case countsUsableOnly(a.account):
@@ -86,13 +86,19 @@ func (a *admission) keepSlots() {
 // whatever becomes of the new, so that two keys can swap labels and none is held that nobody wants.
 func (a *admission) renameSlots() {
 	slots := a.account.Status.Slots
+	renamed := func(slot *v1alpha1.Slot) *v1alpha1.APIKey {
+		if k := a.byUID[slot.UID]; k != nil && len(k.Undecodable) == 0 && k.Spec.Label != slot.Label {
+			return k
+		}
+		return nil
+	}
 	for i := range slots {
-		if k := a.byUID[slots[i].UID]; k != nil && k.Spec.Label != slots[i].Label {
+		if renamed(&slots[i]) != nil {
 			slots[i].Label = ""
 		}
 	}
 	for i := range slots {
-		if k := a.byUID[slots[i].UID]; k != nil && k.Spec.Label != slots[i].Label && a.labelFree(k) {
+		if k := renamed(&slots[i]); k != nil && a.labelFree(k) {
 			slots[i].Label = k.Spec.Label
 		}
 	}
@@ -125,6 +131,8 @@ func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 	var others []*v1alpha1.APIKey
 	for _, k := range candidates {
 		switch {
+		case len(k.Undecodable) > 0 && MayBeIssued(k):
+			limit-- // it may be owed a slot
 		case !Entitled(k, a.account):
 			others = append(others, k)
 		case a.Confirmed[string(k.UID)]:

@@ -6,7 +6,12 @@ package keys
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
 // ErrUnknownZone says that a name is not an IANA time zone known to this program.
@@ -24,19 +29,61 @@ func LoadZone(name string) (*time.Location, error) {
 	return zone, nil
 }
 
+var (
+	errInstant = errors.New("must be an RFC 3339 instant in whole seconds, of a year from 1000 to 9998, such as 2027-02-28T12:00:00Z")
+	errDate    = errors.New("must be a date that exists, of a year from 1000 to 9998, such as 2027-02-28")
+	errTime    = errors.New("must be a date, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z, " +
+		"of a year from 1000 to 9998")
+)
+
+// instantForm is how instants are written.
+var instantForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
+
+// ParseInstant reads an instant of a spec. It reads exactly what the CEL rule of v1alpha1.Instant admits.
+func ParseInstant(s string) (time.Time, error) {
+	if !instantForm.MatchString(s) {
+		return time.Time{}, errInstant // time.Parse is more generous
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || !hasUsualYear(t) || !hasUsualYear(t.UTC()) {
+		return time.Time{}, errInstant
+	}
+	return t.UTC(), nil
+}
+
+// ParseDate reads a date of a spec, as the midnight in UTC with which it begins. It reads exactly what the CEL rules of dates admit.
+func ParseDate(s string) (time.Time, error) {
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil || !hasUsualYear(t) {
+		return time.Time{}, errDate
+	}
+	return t, nil
+}
+
+// hasUsualYear reports whether t has a year of four digits, as have the instants of a day before and a day after.
+func hasUsualYear(t time.Time) bool { return t.Year() >= 1000 && t.Year() <= 9998 }
+
+// instant returns an instant that validation let pass; nil: the spec has none.
+func instant(s v1alpha1.Instant) *metav1.Time {
+	t, err := ParseInstant(string(s))
+	if err != nil {
+		return nil
+	}
+	return &metav1.Time{Time: t}
+}
+
 // ResolveExpiration turns a spec's expiration into an instant (UTC, whole seconds): an RFC 3339 instant as it stands,
 // a date as the START of that day in the zone. Empty gives nil: never.
 func ResolveExpiration(expiration, zone string) (*time.Time, error) {
 	if expiration == "" {
 		return nil, nil //nolint:nilnil // nil is the instant of a key that never expires
 	}
-	if t, err := time.Parse(time.RFC3339, expiration); err == nil {
-		t = t.UTC().Truncate(time.Second)
+	if t, err := ParseInstant(expiration); err == nil {
 		return &t, nil
 	}
-	day, err := time.Parse(time.DateOnly, expiration)
+	day, err := ParseDate(expiration)
 	if err != nil {
-		return nil, fmt.Errorf("%q is neither a date such as 2027-02-28 nor an RFC 3339 instant such as 2027-02-28T12:00:00Z", expiration)
+		return nil, errTime
 	}
 	location, err := LoadZone(zone)
 	if err != nil {

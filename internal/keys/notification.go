@@ -115,7 +115,7 @@ func (f *Facts) mailDates() []mailDate {
 		return nil
 	}
 	if n.Date != "" {
-		if day, err := time.Parse(time.DateOnly, n.Date); err == nil {
+		if day, err := ParseDate(n.Date); err == nil {
 			return []mailDate{{date: n.Date, at: startOfDay(day, zone)}}
 		}
 		return nil

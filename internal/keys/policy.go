@@ -4,6 +4,7 @@
 package keys
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -39,6 +40,9 @@ func (d Defaults) Limit(a *v1alpha1.Account) (limit int, unlimited bool) {
 func (d Defaults) Deletion(a *v1alpha1.Account) v1alpha1.DeletionPolicy {
 	if a != nil && a.Spec.DeletionPolicy != "" {
 		return a.Spec.DeletionPolicy
+	}
+	if a != nil && leftOut(a.Undecodable, "spec.deletionPolicy") {
+		return cmp.Or(a.Status.DeletionPolicy, v1alpha1.DeletionForbid) // the last that could be decoded, or else none is lost
 	}
 	if d.DeletionPolicy != "" {
 		return d.DeletionPolicy

@@ -27,7 +27,7 @@ type Refusal struct {
 // first of an ordered list of checks speaks.
 func Refuse(f Facts) *Refusal {
 	for _, check := range []func(Facts) *Refusal{
-		refuseSpec, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
+		refuseUndecodable, refuseSpec, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
 	} {
 		if r := check(f); r != nil {
 			return r

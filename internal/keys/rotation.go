@@ -35,7 +35,7 @@ func (f *Facts) schedule() schedule {
 			s.interval = duration(r.Interval)
 		}
 		overlap = orElse(r.Overlap, overlap)
-		s.requestedAt, s.revokeBefore = r.RequestedAt, r.RevokeBefore
+		s.requestedAt, s.revokeBefore = instant(r.RequestedAt), instant(r.RevokeBefore)
 	}
 	s.overlap = defaultOverlap
 	if overlap != "" {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
 // This file is what must hold in every world: after each write, and once it is quiet.
@@ -66,7 +67,11 @@ func (r rules) check(w *world) error {
 // killed is whether the key's revokeBefore has come, and a credential was issued before it.
 func killed(k *v1alpha1.APIKey, c *v1alpha1.Credential, now time.Time) bool {
 	r := k.Spec.Rotation
-	return r != nil && r.RevokeBefore != nil && !now.Before(r.RevokeBefore.Time) && c.IssuedAt.Before(r.RevokeBefore)
+	if r == nil || r.RevokeBefore == "" {
+		return false
+	}
+	before := keystest.Time(r.RevokeBefore)
+	return !now.Before(before.Time) && c.IssuedAt.Before(before)
 }
 
 // accepted are the credentials that verifiers accept while the key is Active.
@@ -408,8 +413,8 @@ func nextRotation(k *v1alpha1.APIKey) *metav1.Time {
 	if interval, err := time.ParseDuration(string(r.Interval)); err == nil {
 		due = &metav1.Time{Time: issued.Add(interval)}
 	}
-	if r.RequestedAt != nil && issued.Before(r.RequestedAt) && (due == nil || r.RequestedAt.Before(due)) {
-		due = r.RequestedAt
+	if at := keystest.Time(r.RequestedAt); at != nil && issued.Before(at) && (due == nil || at.Before(due)) {
+		due = at
 	}
 	return due
 }

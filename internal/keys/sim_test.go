@@ -267,14 +267,14 @@ func (s *sim) changeRotation() {
 }
 
 func (s *sim) request() {
-	at := &metav1.Time{Time: s.w.now.Add(pick(s.chance, "requested", 0, 0, time.Second, -time.Hour, time.Hour)).Truncate(time.Second)}
+	at := keystest.Instant(s.w.now.Add(pick(s.chance, "requested", 0, 0, time.Second, -time.Hour, time.Hour)).Truncate(time.Second))
 	s.changeKey(func(k *v1alpha1.APIKeySpec) { setRotation(k, func(r *v1alpha1.Rotation) { r.RequestedAt = at }) })
 }
 
 func (s *sim) kill() {
-	at := &metav1.Time{Time: s.w.now.Add(pick(s.chance, "revoked before", 0, time.Second, -time.Hour, 20*time.Second, time.Hour)).Truncate(time.Second)}
+	at := keystest.Instant(s.w.now.Add(pick(s.chance, "revoked before", 0, time.Second, -time.Hour, 20*time.Second, time.Hour)).Truncate(time.Second))
 	if s.chance(5, "take back") == 0 {
-		at = nil
+		at = ""
 	}
 	s.changeKey(func(k *v1alpha1.APIKeySpec) { setRotation(k, func(r *v1alpha1.Rotation) { r.RevokeBefore = at }) })
 }

@@ -66,7 +66,7 @@ func ParseNetwork(entry string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// validateRotation holds the durations to what the arithmetic needs.
+// validateRotation holds durations and instants to what the arithmetic needs.
 func validateRotation(r *v1alpha1.Rotation, path *field.Path) field.ErrorList {
 	if r == nil {
 		return nil
@@ -85,10 +85,22 @@ func validateRotation(r *v1alpha1.Rotation, path *field.Path) field.ErrorList {
 	}
 	read("interval", r.Interval, time.Minute, &interval)
 	read("overlap", r.Overlap, 0, &overlap)
+	errs = append(errs, validateInstant(r.RequestedAt, path.Child("requestedAt"))...)
+	errs = append(errs, validateInstant(r.RevokeBefore, path.Child("revokeBefore"))...)
 	if interval > 0 && overlap > interval {
 		errs = append(errs, field.Invalid(path.Child("overlap"), r.Overlap, "must not be longer than interval"))
 	}
 	return errs
+}
+
+func validateInstant(s v1alpha1.Instant, path *field.Path) field.ErrorList {
+	if s == "" {
+		return nil
+	}
+	if _, err := ParseInstant(string(s)); err != nil {
+		return field.ErrorList{field.Invalid(path, s, err.Error())}
+	}
+	return nil
 }
 
 // validateTemplate keeps the manager's own names out of templates.

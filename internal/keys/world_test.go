@@ -186,11 +186,11 @@ func rotationText(r *v1alpha1.Rotation) string {
 		return "-"
 	}
 	text := fmt.Sprintf("%s/%s", r.Interval, r.Overlap)
-	if r.RequestedAt != nil {
-		text += " requested " + r.RequestedAt.UTC().Format("01-02 15:04:05")
+	if at := keystest.Time(r.RequestedAt); at != nil {
+		text += " requested " + at.UTC().Format("01-02 15:04:05")
 	}
-	if r.RevokeBefore != nil {
-		text += " dead before " + r.RevokeBefore.UTC().Format("01-02 15:04:05")
+	if before := keystest.Time(r.RevokeBefore); before != nil {
+		text += " dead before " + before.UTC().Format("01-02 15:04:05")
 	}
 	return text
 }

@@ -49,6 +49,11 @@ var (
 		"How many keys an account has, by state.",
 		[]string{"account", "state"},
 	}
+	undecodableObjects = Definition{
+		"apikey_manager_undecodable_objects", Gauge,
+		"How many objects of a kind the manager sets aside because it can't decode all of them: a log line names the fields.",
+		[]string{"kind"},
+	}
 	happenings = Definition{
 		"apikey_manager_events_total", Counter,
 		"What happened to keys, by the reason of the event: Issued, Rotated, Reissued, Expired, NotificationSent and so on.",
@@ -58,7 +63,7 @@ var (
 
 // Definitions are all metrics of apikey-manager, beside those of controller-runtime, in the order of the docs.
 var Definitions = append([]Definition{
-	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, happenings, enforcement, verifierReplicas, verifierFailures,
+	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects, happenings, enforcement, verifierReplicas, verifierFailures,
 }, verifierDefinitions...)
 
 func (d Definition) desc() *prometheus.Desc {

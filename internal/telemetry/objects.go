@@ -42,7 +42,7 @@ var _ prometheus.Collector = &Objects{}
 
 // Describe implements prometheus.Collector.
 func (o *Objects) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []Definition{keyExpiration, keyRotation, keyNotified, keyReady, accountKeys} {
+	for _, d := range []Definition{keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects} {
 		out <- d.desc()
 	}
 }
@@ -61,6 +61,7 @@ func (o *Objects) Collect(out chan<- prometheus.Metric) {
 		o.log.Error(err, "Could not list accounts for a scrape")
 		return
 	}
+	collectUndecodable(out, list.Items, accounts)
 	states := map[string]map[v1alpha1.ObservedState]int{}
 	for i := range list.Items {
 		k := &list.Items[i]
@@ -74,6 +75,24 @@ func (o *Objects) Collect(out chan<- prometheus.Metric) {
 		for _, state := range []v1alpha1.ObservedState{v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked} {
 			out <- accountKeys.gauge(float64(counts[state]), account, string(state))
 		}
+	}
+}
+
+// collectUndecodable counts the objects that are set aside because not all of them could be decoded.
+func collectUndecodable(out chan<- prometheus.Metric, list []v1alpha1.APIKey, accounts map[string]*v1alpha1.Account) {
+	counts := map[string]int{"APIKey": 0, "Account": 0}
+	for i := range list {
+		if len(list[i].Undecodable) > 0 {
+			counts["APIKey"]++
+		}
+	}
+	for _, a := range accounts {
+		if len(a.Undecodable) > 0 {
+			counts["Account"]++
+		}
+	}
+	for kind, n := range counts {
+		out <- undecodableObjects.gauge(float64(n), kind)
 	}
 }
 

@@ -37,12 +37,16 @@ var (
 	}
 	verifierKeys        = Definition{"apikey_verifier_keys", Gauge, "How many APIKeys the verifier knows.", nil}
 	verifierCredentials = Definition{"apikey_verifier_credentials", Gauge, "How many credentials the verifier knows.", nil}
-	verifierAccounts    = Definition{"apikey_verifier_accounts", Gauge, "How many accounts the verifier knows, or has keys of.", nil}
+	verifierUndecodable = Definition{
+		"apikey_verifier_undecodable_objects", Gauge,
+		"How many objects of a kind the verifier can't decode all of: it refuses such a key, and all keys of such an account.", []string{"kind"},
+	}
+	verifierAccounts = Definition{"apikey_verifier_accounts", Gauge, "How many accounts the verifier knows, or has keys of.", nil}
 )
 
 // verifierDefinitions are the metrics of the verifier, in the order of the docs.
 var verifierDefinitions = []Definition{
-	verifierChecks, verifierDuration, verifierAccountChecks, verifierCacheAge, verifierSynced, verifierKeys, verifierCredentials, verifierAccounts,
+	verifierChecks, verifierDuration, verifierAccountChecks, verifierCacheAge, verifierSynced, verifierKeys, verifierCredentials, verifierAccounts, verifierUndecodable,
 }
 
 // VerifierOptions say what there is to measure of a verifier.
@@ -51,6 +55,8 @@ type VerifierOptions struct {
 	Faces, Codes []string
 	// Size is how many keys, credentials and accounts are known.
 	Size func() (keys, credentials, accounts int)
+	// Undecodable is how many keys and accounts can't be decoded.
+	Undecodable func() (keys, accounts int)
 	// CacheAge is how long no changes were heard of, and Synced whether verdicts are given.
 	CacheAge func() time.Duration
 	Synced   func() bool
@@ -101,6 +107,11 @@ func (o VerifierOptions) gauges() []prometheus.Collector {
 	size := func(pick func(keys, credentials, accounts int) int) func() float64 {
 		return func() float64 { return float64(pick(o.Size())) }
 	}
+	undecodable := func(kind string, pick func(keys, accounts int) int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: verifierUndecodable.Name, Help: verifierUndecodable.Help, ConstLabels: prometheus.Labels{"kind": kind},
+		}, func() float64 { return float64(pick(o.Undecodable())) })
+	}
 	synced := func() float64 {
 		if o.Synced() {
 			return 1
@@ -113,6 +124,8 @@ func (o VerifierOptions) gauges() []prometheus.Collector {
 		gauge(verifierKeys, size(func(keys, _, _ int) int { return keys })),
 		gauge(verifierCredentials, size(func(_, credentials, _ int) int { return credentials })),
 		gauge(verifierAccounts, size(func(_, _, accounts int) int { return accounts })),
+		undecodable("APIKey", func(keys, _ int) int { return keys }),
+		undecodable("Account", func(_, accounts int) int { return accounts }),
 	}
 }
 

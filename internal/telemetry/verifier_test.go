@@ -19,7 +19,7 @@ func newVerifier(t *testing.T, accountLimit int) (*telemetry.Verifier, *promethe
 	registry := prometheus.NewPedanticRegistry()
 	v, err := telemetry.NewVerifier(registry, telemetry.VerifierOptions{
 		Faces: []string{"one", "two"}, Codes: []string{"UNKNOWN", "VALID"}, AccountLimit: accountLimit,
-		Size:     func() (int, int, int) { return 3, 4, 2 },
+		Size: func() (int, int, int) { return 3, 4, 2 }, Undecodable: func() (int, int) { return 1, 0 },
 		CacheAge: func() time.Duration { return 1500 * time.Millisecond }, Synced: func() bool { return true },
 	})
 	if err != nil {
@@ -56,8 +56,12 @@ apikey_verifier_credentials 4
 # HELP apikey_verifier_accounts How many accounts the verifier knows, or has keys of.
 # TYPE apikey_verifier_accounts gauge
 apikey_verifier_accounts 2
+# HELP apikey_verifier_undecodable_objects How many objects of a kind the verifier can't decode all of: it refuses such a key, and all keys of such an account.
+# TYPE apikey_verifier_undecodable_objects gauge
+apikey_verifier_undecodable_objects{kind="APIKey"} 1
+apikey_verifier_undecodable_objects{kind="Account"} 0
 `, "apikey_verifier_checks_total", "apikey_verifier_cache_age_seconds", "apikey_verifier_synced", "apikey_verifier_keys",
-		"apikey_verifier_credentials", "apikey_verifier_accounts")
+		"apikey_verifier_credentials", "apikey_verifier_accounts", "apikey_verifier_undecodable_objects")
 	if n := testutil.CollectAndCount(registry, "apikey_verifier_account_checks_total"); n != 0 {
 		t.Errorf("there are %d figures of accounts that nobody asked for", n)
 	}

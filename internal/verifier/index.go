@@ -27,6 +27,8 @@ type Index struct {
 	namespaces map[string]*namespace
 	// shadowed are credentials whose digest an older key has too, as happens when objects are copied with their status.
 	shadowed map[digest][]*credential
+	// undecodableKeys and undecodableAccounts are the objects that are set aside.
+	undecodableKeys, undecodableAccounts undecodableObjects
 }
 
 // NewIndex returns an index that knows nobody and lets nobody in.
@@ -56,6 +58,7 @@ func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(Read(k)) }
 func (x *Index) put(r Record) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.undecodableKeys.put(types.NamespacedName{Namespace: r.inNamespace, Name: r.name}, r.undecodable)
 	if r.gone {
 		x.dropKey(r.inNamespace, r.name)
 		return
@@ -82,6 +85,7 @@ func (x *Index) DropKey(name types.NamespacedName) {
 }
 
 func (x *Index) dropKey(in, name string) {
+	x.undecodableKeys.put(types.NamespacedName{Namespace: in, Name: name}, nil)
 	if n := x.namespaces[in]; n != nil {
 		old := n.keys[name]
 		delete(n.keys, name)
@@ -194,6 +198,11 @@ func (x *Index) ReplaceKeys(list []Record) {
 func (x *Index) PutAccount(a *v1alpha1.Account) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.undecodableAccounts.put(types.NamespacedName{Name: a.Name}, undecodableAccount(a))
+	if len(a.Undecodable) > 0 { // what is left out may be what its keys must not be used for
+		x.withdrawPolicy(a.Name)
+		return
+	}
 	x.account(a.Name).policy.Store(newPolicy(a))
 }
 
@@ -205,6 +214,12 @@ func (x *Index) DropAccount(name string) {
 }
 
 func (x *Index) dropAccount(name string) {
+	x.undecodableAccounts.put(types.NamespacedName{Name: name}, nil)
+	x.withdrawPolicy(name)
+}
+
+// withdrawPolicy has every key of an account refused.
+func (x *Index) withdrawPolicy(name string) {
 	if a := x.accounts[name]; a != nil {
 		a.policy.Store(nil)
 		x.forgetAccount(a)
@@ -223,6 +238,11 @@ func (x *Index) ReplaceAccounts(list []*v1alpha1.Account) {
 	for name := range x.accounts {
 		if !exist[name] {
 			x.dropAccount(name)
+		}
+	}
+	for name := range x.undecodableAccounts.versions {
+		if !exist[name.Name] {
+			x.dropAccount(name.Name)
 		}
 	}
 }

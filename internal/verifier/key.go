@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 // key is what a verdict needs to know of an APIKey. It is not changed once it is in an index: a changed APIKey gets another
@@ -63,6 +64,8 @@ type Record struct {
 	// gone is whether the APIKey is being deleted.
 	gone                   bool
 	inNamespace, ofAccount string
+	// undecodable is set for an APIKey that can't be decoded.
+	undecodable *Undecodable
 }
 
 // Read reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
@@ -74,14 +77,20 @@ func Read(k *v1alpha1.APIKey) Record {
 	}
 	entry := &made.key
 	*entry, entry.credentials = newKey(k), made.usual[:0]
+	revokeBefore := entry.revokeBefore(k.Spec.Rotation)
 	for i := range k.Status.Credentials {
-		if c, ok := newCredential(k, &k.Status.Credentials[i]); ok {
+		if c, ok := newCredential(&k.Status.Credentials[i], revokeBefore); ok {
 			c.key = entry
 			entry.credentials = append(entry.credentials, c)
 		}
 	}
+	if len(k.Undecodable) > 0 {
+		entry.refuse()
+	}
 	entry.pack()
-	return Record{key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account}
+	return Record{
+		key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account, undecodable: undecodableKey(k),
+	}
 }
 
 // pack puts the texts that live as long as the key into one piece of memory, for the same reason.
@@ -119,13 +128,37 @@ func newKey(k *v1alpha1.APIKey) key {
 // expire takes the spec's expiration into account where it is earlier than the accepted one. A key with one that can't
 // be read is refused, as the manager will: whoever wrote it wanted the key to end.
 func (k *key) expire(expiration string) {
-	if t, err := time.Parse(time.RFC3339, expiration); err == nil {
+	if expiration == "" {
+		return
+	}
+	if t, err := keys.ParseInstant(expiration); err == nil {
 		k.expires = min(k.expires, t.Unix())
-	} else if t, err := time.Parse(time.DateOnly, expiration); err == nil {
+	} else if t, err := keys.ParseDate(expiration); err == nil {
 		k.day = dayOf(t)
-	} else if expiration != "" && k.wanted == Valid {
+	} else {
+		k.refuse()
+	}
+}
+
+// refuse makes a key that would be used Inactive, since its object can't be read.
+func (k *key) refuse() {
+	if k.wanted == Valid {
 		k.wanted = Inactive
 	}
+}
+
+// revokeBefore returns when credentials that were issued before that instant die. A key whose instant can't be read is refused,
+// as the manager will refuse it.
+func (k *key) revokeBefore(r *v1alpha1.Rotation) *metav1.Time {
+	if r == nil || r.RevokeBefore == "" {
+		return nil
+	}
+	t, err := keys.ParseInstant(string(r.RevokeBefore))
+	if err != nil {
+		k.refuse()
+		return nil
+	}
+	return &metav1.Time{Time: t}
 }
 
 func wantedOf(k *v1alpha1.APIKey) Code {
@@ -153,13 +186,13 @@ func admittedOf(k *v1alpha1.APIKey) Code {
 }
 
 // newCredential reads a credential of an APIKey, unless its digest can't be read.
-func newCredential(k *v1alpha1.APIKey, c *v1alpha1.Credential) (made credential, ok bool) {
+func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (made credential, ok bool) {
 	made = credential{id: c.ID, ends: unix(c.NotAfter), revoked: never}
 	if n, err := hex.Decode(made.digest[:], []byte(c.SHA256)); err != nil || n != len(made.digest) {
 		return made, false
 	}
-	if r := k.Spec.Rotation; r != nil && r.RevokeBefore != nil && c.IssuedAt.Before(r.RevokeBefore) {
-		made.revoked = r.RevokeBefore.Unix()
+	if revokeBefore != nil && c.IssuedAt.Before(revokeBefore) {
+		made.revoked = revokeBefore.Unix()
 	}
 	return made, true
 }

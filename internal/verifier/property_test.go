@@ -40,7 +40,11 @@ func (w world) good(q verifier.Question, credential v1alpha1.Credential, now tim
 	if a.Spec.ExternalID != "" {
 		names = append(names, a.Spec.ExternalID)
 	}
-	killed := k.Spec.Rotation != nil && past(k.Spec.Rotation.RevokeBefore) && credential.IssuedAt.Before(k.Spec.Rotation.RevokeBefore)
+	killed := false
+	if r := k.Spec.Rotation; r != nil {
+		before := keystest.Time(r.RevokeBefore)
+		killed = r.RevokeBefore != "" && (before == nil || past(before) && credential.IssuedAt.Before(before))
+	}
 	selected := true
 	if s := a.Spec.AllowedNamespaces; s != nil {
 		selector, err := metav1.LabelSelectorAsSelector(s)

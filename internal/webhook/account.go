@@ -6,6 +6,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,11 +26,25 @@ var _ admission.Validator[*v1alpha1.Account] = &AccountValidator{}
 
 // ValidateCreate denies an account whose spec can't be carried out.
 func (v *AccountValidator) ValidateCreate(_ context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
+	if err := undecodableError(keys.NewlyUndecodable(nil, account.Undecodable)); err != nil {
+		return nil, err
+	}
 	return nil, keys.ValidateAccount(account).ToAggregate()
+}
+
+// undecodableError denies fields that can't be decoded; nil: there are none.
+func undecodableError(fields []string) error {
+	if len(fields) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s can't be read: correct it, as the schema of this version has it", strings.Join(fields, ", "))
 }
 
 // ValidateUpdate denies a change to a spec that can't be carried out.
 func (v *AccountValidator) ValidateUpdate(_ context.Context, was, is *v1alpha1.Account) (admission.Warnings, error) {
+	if err := undecodableError(keys.NewlyUndecodable(was.Undecodable, is.Undecodable)); err != nil {
+		return nil, err
+	}
 	if equality.Semantic.DeepEqual(was.Spec, is.Spec) {
 		return nil, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -64,7 +65,8 @@ func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIK
 // ValidateUpdate denies a change that makes a key break its account's policy. A key that breaks it already may change
 // otherwise: switching it off must always be possible.
 func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.APIKey) (admission.Warnings, error) {
-	if !is.DeletionTimestamp.IsZero() || equality.Semantic.DeepEqual(was.Spec, is.Spec) {
+	unchanged := equality.Semantic.DeepEqual(was.Spec, is.Spec) && slices.Equal(was.Undecodable, is.Undecodable)
+	if !is.DeletionTimestamp.IsZero() || unchanged {
 		return nil, nil
 	}
 	facts, err := v.facts(ctx, is)
@@ -170,11 +172,27 @@ func readNamespace(ctx context.Context, reader client.Reader, name string) (*met
 	return namespace, nil
 }
 
+// accountOf returns the name of a key's account, also of a key whose spec can't be decoded; empty: it can't be told.
+func (v *APIKeyValidator) accountOf(ctx context.Context, key *v1alpha1.APIKey) (string, error) {
+	if len(key.Undecodable) == 0 {
+		return key.Spec.Account, nil
+	}
+	var list v1alpha1.AccountList
+	if err := v.Cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return "", fmt.Errorf("list accounts: %w", err)
+	}
+	return keys.HolderOf(key, list.Items), nil
+}
+
 // ValidateDelete denies deletion where the account's policy does. A key that never got a credential, or whose namespace
 // is going away, can always be deleted.
 func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIKey) (admission.Warnings, error) {
-	if !keys.Issued(key) {
+	if !keys.MayBeIssued(key) {
 		return nil, nil
+	}
+	var err error
+	if key.Spec.Account, err = v.accountOf(ctx, key); err != nil {
+		return nil, err
 	}
 	var account v1alpha1.Account
 	if err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account); client.IgnoreNotFound(err) != nil {

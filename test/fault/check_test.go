@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
 // scene is all there is, at an instant at which people have stopped.
@@ -113,10 +114,10 @@ func (s *scene) active(k *v1alpha1.APIKey) {
 		return
 	}
 	for _, c := range k.Status.Credentials {
-		if r := rotation.RequestedAt; r != nil && c.Role == v1alpha1.RoleCurrent && c.IssuedAt.Before(r) {
+		if r := keystest.Time(rotation.RequestedAt); r != nil && c.Role == v1alpha1.RoleCurrent && c.IssuedAt.Before(r) {
 			s.fail(k.Name, "was not rotated as requested")
 		}
-		if r := rotation.RevokeBefore; r != nil && c.IssuedAt.Before(r) {
+		if r := keystest.Time(rotation.RevokeBefore); r != nil && c.IssuedAt.Before(r) {
 			s.fail(k.Name, "has a credential that was killed")
 		}
 	}

@@ -13,10 +13,10 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
 // manyKeys is how many keys "quiet" is shown with: INTEGRATION_KEYS, or enough to see it.
@@ -96,10 +96,10 @@ var _ = Describe("What it costs", func() {
 			before[k.Name] = k.Status.KeyID
 		}
 		m.traffic.reset()
-		due := metav1.NewTime(time.Now().Add(15 * time.Second).Truncate(time.Second))
+		due := keystest.Instant(time.Now().Add(15 * time.Second))
 		concurrently(16, total, func(i int) {
 			change(ctx, all[i], func(s *v1alpha1.APIKeySpec) {
-				s.Rotation = &v1alpha1.Rotation{RequestedAt: &due, Overlap: "10s"}
+				s.Rotation = &v1alpha1.Rotation{RequestedAt: due, Overlap: "10s"}
 			})
 		})
 		for _, k := range all {

@@ -99,14 +99,16 @@ func keyExpiration() testCases {
 	accepted := map[string]string{
 		"a date":                              "2027-02-28",
 		"the leap day of a leap year":         "2028-02-29",
-		"the last date there is":              "9999-12-31",
+		"the last date there is":              "9998-12-31",
 		"an instant in UTC":                   "2027-02-28T12:00:00Z",
 		"an instant with an offset":           "2027-02-28T12:00:00+01:00",
 		"an instant with a negative offset":   "2027-02-28T12:00:00-03:30",
 		"an instant with the largest offsets": "2027-02-28T23:59:59+14:00",
-		"the last instant there is":           "9999-12-31T23:59:59Z",
+		"the last instant there is":           "9998-12-31T23:59:59Z",
+		"the first date there is":             "1000-01-01",
+		"the first instant there is":          "1000-01-01T00:00:00Z",
 	}
-	remedy := "spec.expiration: expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z"
+	remedy := "spec.expiration: expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z, of a year from 1000 to 9998"
 	refused := map[string]string{
 		"a date that does not exist":               "2027-02-30",
 		"the leap day of another year":             "2027-02-29",
@@ -132,7 +134,12 @@ func keyExpiration() testCases {
 		"an offset of 60 minutes":                  "2027-02-28T12:00:00+01:60",
 		"the zero time of Go":                      "0001-01-01T00:00:00Z",
 		"a year before the calendar":               "0000-01-01",
-		"an instant beyond the last year, in UTC":  "9999-12-31T23:59:59-01:00",
+		"an instant beyond the last year, in UTC":  "9998-12-31T23:59:59-01:00",
+		"an instant before the first year, in UTC": "1000-01-01T00:00:00+00:01",
+		"a date of the last year":                  "9999-01-01",
+		"an instant of the last year":              "9999-01-01T00:00:00Z",
+		"an instant of it that is earlier in UTC":  "9999-01-01T00:00:00+01:00",
+		"a date of the year 999":                   "0999-12-31",
 	}
 	cases := testCases{
 		"nothing means never":                 {},

@@ -31,7 +31,7 @@ func rotationCases(path, message string) testCases {
 func notificationCases(path string) testCases {
 	emails, days, date, locale := path+".emails", path+".daysBefore", path+".date", path+".locale"
 	mail := emails + "[0]: notification.emails are plain addresses, such as ops@example.com"
-	day := date + ": notification.date must be a date that exists, such as 2027-02-21"
+	day := date + ": notification.date must be a date that exists, of a year from 1000 to 9998, such as 2027-02-21"
 	cases := testCases{
 		"all of it is fine":                       {change: change{emails: list("ops@example.com", "ana+claves@correo.example"), days: list(7, 1), locale: "es"}},
 		"a date is fine":                          {change: change{date: "2027-02-21"}},
@@ -46,6 +46,9 @@ func notificationCases(path string) testCases {
 		"11 days are too many":                    {change: change{days: list(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)}, wantErrors: []string{days + ": Too many: 11: must have at most 10 items"}},
 		"a date that does not exist is refused":   {change: change{date: "2027-02-30"}, wantErrors: []string{day}},
 		"a date with a time is refused":           {change: change{date: "2027-02-21T00:00:00Z"}, wantErrors: []string{date + ": Too long: may not be more than 10"}},
+		"a date of the last year is refused":      {change: change{date: "9999-01-01"}, wantErrors: []string{day}},
+		"a date of the year 999 is refused":       {change: change{date: "0999-12-31"}, wantErrors: []string{day}},
+		"the last date is fine":                   {change: change{date: "9998-12-31"}},
 		"a date without zeros is refused":         {change: change{date: "2027-2-21"}, wantErrors: []string{date + ": should be at least 10 chars long", day}},
 		"no addresses are refused":                {change: change{emails: list()}, wantErrors: []string{emails + ": should have at least 1 items"}},
 		"20 addresses are fine":                   {change: change{emails: many(20, "ops-%d@example.com")}},
@@ -91,8 +94,18 @@ func formatCases(path string) testCases {
 func keyRotation() testCases {
 	cases := rotationCases("spec.rotation", "rotation")
 	for _, field := range []string{"spec.rotation.requestedAt", "spec.rotation.revokeBefore"} {
-		cases[field+" as an instant is fine"] = testCase{change: change{field: "2027-02-28T12:00:00Z"}}
-		cases[field+" as a date is refused"] = testCase{change: change{field: "2027-02-28"}, wantErrors: []string{field + ": must be of type date-time"}}
+		remedy := field + ": must be an RFC 3339 instant in whole seconds, of a year from 1000 to 9998, such as 2027-02-28T12:00:00Z"
+		for _, value := range []string{"2027-02-28T12:00:00Z", "2028-02-29T23:59:59+14:00", "1000-01-01T00:00:00Z", "9998-12-31T23:59:59Z"} {
+			cases[field+" as "+value+" is fine"] = testCase{change: change{field: value}}
+		}
+		for _, value := range []string{
+			"2027-02-30T12:00:00Z", "2026-12-01t09:00:00z", "2026-12-01T09:00:00.5Z", "2026-12-01T24:00:00Z", "2026-12-31T23:59:60Z",
+			"9999-12-31T23:59:59-01:00", "9998-12-31T23:59:59-01:00", "1000-01-01T00:00:00+00:01", "0999-12-31T23:59:59Z", "2026-12-01T09:00:00+24:00",
+		} {
+			cases[field+" as "+value+" is refused"] = testCase{change: change{field: value}, wantErrors: []string{remedy}}
+		}
+		cases[field+" as a date is refused"] = testCase{change: change{field: "2027-02-28"}, wantErrors: []string{field + ": should be at least 20 chars long", remedy}}
+		cases[field+" of 26 characters is refused"] = testCase{change: change{field: "2026-12-01T09:00:00.00000Z"}, wantErrors: []string{field + ": Too long: may not be more than 25"}}
 	}
 	return cases
 }

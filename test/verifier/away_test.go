@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
@@ -42,7 +43,7 @@ func (w *world) testWithoutManager(t *testing.T) {
 	w.change(t, revoked, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked })
 	comesToSay(t, w.verifier, revokedKey, "REVOKED")
 	w.change(t, compromised, func(s *v1alpha1.APIKeySpec) {
-		s.Rotation = &v1alpha1.Rotation{RevokeBefore: &metav1.Time{Time: time.Now().Truncate(time.Second).Add(time.Second)}}
+		s.Rotation = &v1alpha1.Rotation{RevokeBefore: keystest.Instant(time.Now().Add(time.Second))}
 	})
 	comesToSay(t, w.verifier, compromisedKey, "REVOKED")
 	must(t, w.admin.Delete(t.Context(), deleted))

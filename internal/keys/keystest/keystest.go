@@ -124,14 +124,31 @@ func Rotation(interval, overlap v1alpha1.Duration) KeyOption {
 	return func(k *v1alpha1.APIKey) { rotation(k).Interval, rotation(k).Overlap = interval, overlap }
 }
 
+// Instant is t as a spec writes it; the zero time is no instant.
+func Instant(t time.Time) v1alpha1.Instant {
+	if t.IsZero() {
+		return ""
+	}
+	return v1alpha1.Instant(t.UTC().Format(time.RFC3339))
+}
+
+// Time reads an instant of a spec; nil: there is none, or it can't be read.
+func Time(s v1alpha1.Instant) *metav1.Time {
+	t, err := keys.ParseInstant(string(s))
+	if err != nil {
+		return nil
+	}
+	return &metav1.Time{Time: t}
+}
+
 // Requested asks for a rotation at t.
 func Requested(t time.Time) KeyOption {
-	return func(k *v1alpha1.APIKey) { rotation(k).RequestedAt = &metav1.Time{Time: t} }
+	return func(k *v1alpha1.APIKey) { rotation(k).RequestedAt = Instant(t) }
 }
 
 // RevokedBefore kills every credential from before t.
 func RevokedBefore(t time.Time) KeyOption {
-	return func(k *v1alpha1.APIKey) { rotation(k).RevokeBefore = &metav1.Time{Time: t} }
+	return func(k *v1alpha1.APIKey) { rotation(k).RevokeBefore = Instant(t) }
 }
 
 func rotation(k *v1alpha1.APIKey) *v1alpha1.Rotation {

@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"sync"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// undecodableLog names the objects that are set aside because not all of them could be decoded, once for each of their
+// versions.
+type undecodableLog struct {
+	// versions are the resourceVersions that were named, by UID.
+	versions sync.Map
+}
+
+// setAside reports whether an object must not be worked on. Nothing is written about it: a status that is written from what
+// could be decoded would wipe out the rest.
+func (l *undecodableLog) setAside(ctx context.Context, object client.Object) bool {
+	fields := undecodable(object)
+	if len(fields) == 0 {
+		l.versions.Delete(object.GetUID())
+		return false
+	}
+	if before, _ := l.versions.Swap(object.GetUID(), object.GetResourceVersion()); before != object.GetResourceVersion() {
+		log.FromContext(ctx).Info("Set aside an object that can't be decoded: correct these fields, as the schema of this version has them",
+			"fields", fields, "resourceVersion", object.GetResourceVersion())
+	}
+	return true
+}
+
+// undecodable returns the fields of an APIKey or Account that could not be decoded.
+func undecodable(object client.Object) []string {
+	switch o := object.(type) {
+	case *v1alpha1.APIKey:
+		return o.Undecodable
+	case *v1alpha1.Account:
+		return o.Undecodable
+	}
+	return nil
+}
+
+// undecodableChanged lets updates pass after which an object can't be decoded, or can be again.
+var undecodableChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return len(undecodable(e.ObjectNew)) > 0 || len(undecodable(e.ObjectOld)) > 0
+	},
+}
