@@ -84,6 +84,9 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 	if err != nil {
 		return false, errors.Join(facts.Err, err)
 	}
+	if keys.IsTemplateError(facts.Err) {
+		return false, nil // the status says so, and another try would find the same
+	}
 	return wrote, facts.Err
 }
 
