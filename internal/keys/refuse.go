@@ -48,7 +48,7 @@ func refuseSpec(f Facts) *Refusal {
 	if f.Account == nil {
 		return nil
 	}
-	err := checkTemplate(f.Key, f.Account)
+	err := f.Template.result(f.Key, f.Account)
 	if failed, ok := errors.AsType[*TemplateError](f.Err); ok {
 		err = failed // with the real credential
 	}

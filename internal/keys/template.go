@@ -13,6 +13,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 	"text/template/parse"
 	"time"
@@ -198,6 +199,21 @@ func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, contents ...Content
 		}
 	}
 	return entries, nil
+}
+
+// TemplateCheck is the result of checking the template of one key in one state of its spec and account.
+type TemplateCheck struct {
+	once sync.Once
+	err  error
+}
+
+// result checks the template if that was not done yet. A nil check does it every time.
+func (t *TemplateCheck) result(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
+	if t == nil {
+		return checkTemplate(k, a)
+	}
+	t.once.Do(func() { t.err = checkTemplate(k, a) })
+	return t.err
 }
 
 // checkTemplate returns what is wrong with a key's template. It renders the template as Render does, alone and during an
