@@ -88,12 +88,17 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 	if err != nil {
 		return false, errors.Join(facts.Err, err)
 	}
+	if keys.IsTemplateError(facts.Err) {
+		return false, nil // the status says so, and another try would find the same
+	}
 	return wrote, facts.Err
 }
 
 // observe reads everything this round may look at. In a settled world it reads from the cache alone.
 func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{Key: key.DeepCopy(), Defaults: r.Defaults, Now: r.Clock.Now().UTC().Truncate(time.Second)}
+	facts := keys.Facts{
+		Key: key.DeepCopy(), Defaults: r.Defaults, Now: r.Clock.Now().UTC().Truncate(time.Second), Template: &keys.TemplateCheck{},
+	}
 	var err error
 	if facts.Account, err = r.account(ctx, key.Spec.Account); err != nil {
 		return facts, err

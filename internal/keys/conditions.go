@@ -54,7 +54,7 @@ func (f *Facts) acceptedVerdict(s standing) verdict {
 func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) verdict {
 	name := SecretName(f.Key)
 	switch {
-	case f.Err != nil:
+	case f.Err != nil && !IsTemplateError(f.Err):
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(Say(f.Err))}
 	case after.State == v1alpha1.StateRevoked:
 		return f.revokedVerdict()

@@ -28,6 +28,8 @@ type Facts struct {
 	Now time.Time
 	// Err is what perform could not do, if anything.
 	Err error
+	// Template remembers what checking the key's template has found, if it is set: one round asks several times.
+	Template *TemplateCheck
 }
 
 // credential is the one in a role according to a status; nil: there is none.

@@ -5,6 +5,7 @@ package keys
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,7 +48,11 @@ func refuseSpec(f Facts) *Refusal {
 	if f.Account == nil {
 		return nil
 	}
-	if err := checkTemplate(f.Key, f.Account); err != nil {
+	err := f.Template.result(f.Key, f.Account)
+	if failed, ok := errors.AsType[*TemplateError](f.Err); ok {
+		err = failed // with the real credential
+	}
+	if err != nil {
 		return refused(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
 	}
 	if _, err := f.expiration(); err != nil {

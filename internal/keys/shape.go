@@ -4,10 +4,8 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"maps"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -82,8 +80,9 @@ func SecretName(k *v1alpha1.APIKey) string {
 	return k.Name
 }
 
-// Render is the Secret of a key with the given contents. It fails only if the key's template does, with the position
-// of the error; a template that Refuse let pass does not.
+// Render is the Secret of a key with the given contents, in which Inspect finds the current credential. It fails only if
+// the key's template does, with a TemplateError. A template that Refuse let pass fails if it makes something else of the
+// credential than of others.
 func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) {
 	shape := Shape{Type: "Opaque", Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
 	t := secretTemplate(k)
@@ -101,7 +100,7 @@ func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) 
 	case c.Revoked:
 		shape.Data[EntryRevoked] = []byte(revokedNote + "\n")
 	case custom:
-		entries, err := renderEntries(t.Data, valuesOf(k, a, c))
+		entries, err := renderTemplate(k, a, c)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -123,37 +122,9 @@ func put(data map[string][]byte, entry string, c Credential) {
 // ShapeDigest is the SHA-256 of all that a Secret with a template is rendered from but its material; empty for a key
 // without a template.
 func ShapeDigest(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
-	t := secretTemplate(k)
-	if t == nil {
+	if secretTemplate(k) == nil {
 		return ""
 	}
-	text, err := json.Marshal(struct {
-		Template *v1alpha1.SecretTemplate
-		Values   templateValues
-	}{t, valuesOf(k, a, Contents{})})
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256(templateSource(k, a))
 	return hex.EncodeToString(sum[:16])
-}
-
-// find looks for a known credential in a Secret's entries, whatever stands around it: by its hint, then by its digest.
-func find(data map[string][]byte, known v1alpha1.Credential) (Credential, bool) {
-	const longest = 300
-	for _, value := range data {
-		for start := 0; ; start++ {
-			i := bytes.Index(value[start:], []byte(known.Hint))
-			if i < 0 {
-				break
-			}
-			start += i
-			for end := min(start+longest, len(value)); end > start; end-- {
-				if m := Material(value[start:end]); m.SHA256() == known.SHA256 {
-					return Credential{Material: bytes.Clone(m), Identity: Identity{ID: known.ID, Hint: known.Hint}}, true
-				}
-			}
-		}
-	}
-	return Credential{}, false
 }

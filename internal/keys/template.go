@@ -5,7 +5,7 @@ package keys
 
 import (
 	"bytes"
-	"encoding/base64"
+	"crypto/sha3"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,32 +13,27 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 	"text/template/parse"
 	"time"
+	"unicode/utf8"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// maxEntry bounds one rendered entry of a Secret, which is at most 1 MiB in all.
-const maxEntry = 64 << 10
+// TemplateError says why a key's template does not render. Its message names the entry and the position, and holds no
+// value.
+type TemplateError struct{ message string }
 
-// templateFunctions are pure: no environment, no randomness, no time.
-var templateFunctions = template.FuncMap{
-	"quote":  quote,
-	"b64enc": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-	"lower":  strings.ToLower,
-	"upper":  strings.ToUpper,
-	"join":   func(separator string, list []string) string { return strings.Join(list, separator) },
-}
+// Error implements error.
+func (e *TemplateError) Error() string { return e.message }
 
-// quote writes a JSON string, which is a YAML string too.
-func quote(s string) (string, error) {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(s)
-	return strings.TrimSuffix(out.String(), "\n"), err
+// IsTemplateError reports whether an error says that a key's template does not render. Only a change of the template, or
+// of what it uses, can help.
+func IsTemplateError(err error) bool {
+	_, ok := errors.AsType[*TemplateError](err)
+	return ok
 }
 
 // templateValues are what a template may use. The names are part of the API.
@@ -70,107 +65,190 @@ func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) templateValue
 	return v
 }
 
-// renderEntries renders the entries of a template. Its error names the entry and the position in it, and holds no
-// value.
-func renderEntries(data map[string]string, values templateValues) (map[string][]byte, error) {
-	entries := make(map[string][]byte, len(data))
-	for _, name := range slices.Sorted(maps.Keys(data)) {
-		t, err := parseEntry(name, data[name])
-		if err != nil {
-			return nil, err
+// compiledTemplate holds the entries of a key's template, parsed and found to take no more operations than a rendering
+// may.
+type compiledTemplate struct {
+	names []string
+	root  *template.Template
+	// scopes is how often the body of a range is counted.
+	scopes     int
+	operations int
+	budget     budget
+}
+
+// compileTemplate parses the entries of a template for a key with so many scopes.
+func compileTemplate(data map[string]string, scopes int) (*compiledTemplate, error) {
+	c := &compiledTemplate{names: slices.Sorted(maps.Keys(data)), scopes: max(1, scopes)}
+	if len(data) > maxEntries {
+		return nil, &TemplateError{fmt.Sprintf("template: it has %d entries, and at most %d are possible", len(data), maxEntries)}
+	}
+	functions, known := template.FuncMap{writeFunction: c.budget.write}, map[string]any{}
+	for name, f := range templateFunctions {
+		functions[name], known[name] = c.budget.metered(f), f
+	}
+	for _, name := range templateBuiltins {
+		known[name] = name
+	}
+	c.root = template.New("").Option("missingkey=error").Funcs(functions)
+	for _, name := range c.names {
+		if err := c.parse(name, data[name], known); err != nil {
+			return nil, &TemplateError{withoutSource(err.Error())}
 		}
-		out := &bounded{left: maxEntry}
-		if err := t.Execute(out, values); err != nil {
-			return nil, err
+	}
+	return c, nil
+}
+
+// parse parses an entry, in which only the known functions are defined.
+func (c *compiledTemplate) parse(name, text string, known map[string]any) error {
+	switch {
+	case utf8.RuneCountInString(text) > maxEntryText:
+		return fmt.Errorf("template: %s:1: %w", name, errText)
+	case nestsTooDeep(text):
+		return fmt.Errorf("template: %s:1: %w", name, errDepth)
+	}
+	trees, err := parse.Parse(name, text, "", "", known)
+	if err != nil {
+		return err
+	}
+	if len(trees) > 1 {
+		return fmt.Errorf("template: %s: define and block are not available", name)
+	}
+	t, err := c.root.AddParseTree(name, trees[name])
+	if err != nil {
+		return err
+	}
+	return c.admit(t.Tree, t.Root, visit{weight: 1})
+}
+
+// nestsTooDeep reports whether a text may have so many parentheses one in another that parsing it takes megabytes of
+// stack. Those outside of actions are counted too.
+func nestsTooDeep(text string) bool {
+	depth := 0
+	for i := range len(text) {
+		switch {
+		case strings.HasPrefix(text[i:], "{{"):
+			depth = 0
+		case text[i] == '(':
+			depth++
+		case text[i] == ')':
+			depth = max(0, depth-1)
 		}
-		if out.Len() > 0 { // an entry that renders to nothing is left out: some consumers take each entry as a client
-			entries[name] = out.Bytes()
+		if depth > maxDepth {
+			return true
+		}
+	}
+	return false
+}
+
+// render renders the entries with the values of a key, within the budget of one rendering.
+func (c *compiledTemplate) render(values templateValues) (map[string][]byte, error) {
+	entries := make(map[string][]byte, len(c.names))
+	c.budget.left = maxMade
+	for _, name := range c.names {
+		c.budget.entry.Reset()
+		if err := c.root.ExecuteTemplate(io.Discard, name, values); err != nil {
+			return nil, &TemplateError{withoutSource(err.Error())}
+		}
+		if c.budget.entry.Len() > 0 { // an entry that renders to nothing is left out: some consumers take each entry as a client
+			entries[name] = bytes.Clone(c.budget.entry.Bytes())
 		}
 	}
 	return entries, nil
 }
 
-// parseEntry parses a template and refuses what could keep a worker busy for ever.
-func parseEntry(name, text string) (*template.Template, error) {
-	t, err := template.New(name).Funcs(templateFunctions).Option("missingkey=error").Parse(text)
+// withoutSource removes from an error of text/template the part that repeats the template.
+func withoutSource(message string) string {
+	before, after, found := strings.Cut(message, ": executing ")
+	if !found {
+		return message
+	}
+	_, reason, found := strings.Cut(after, ">: ")
+	if !found {
+		return message
+	}
+	return before + ": " + strings.TrimPrefix(reason, "error calling "+writeFunction+": ")
+}
+
+// errNoKey is the error of a template that renders without its key.
+var errNoKey = &TemplateError{"no entry holds {{ .Key }} as it is: one must, whatever the key is, so that the manager can find the key again"}
+
+// renderEntries renders the entries of a template with the given credentials. The current one is found in what it
+// returns.
+func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account, contents Contents) (map[string][]byte, error) {
+	entries, err := c.render(valuesOf(k, a, contents))
+	if err != nil || len(contents.Current.Material) == 0 {
+		return entries, err
+	}
+	current := v1alpha1.Credential{Hint: contents.Current.Hint, SHA256: contents.Current.Material.SHA256()}
+	if _, found := find(entries, current); !found {
+		return nil, errNoKey
+	}
+	return entries, nil
+}
+
+// renderTemplate renders the entries of a key's template with the given credentials.
+func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, contents ...Contents) (map[string][]byte, error) {
+	compiled, err := compileTemplate(k.Spec.Secret.Template.Data, len(EffectiveScopes(k, a)))
 	if err != nil {
 		return nil, err
 	}
-	if len(t.Templates()) > 1 {
-		return nil, fmt.Errorf("template: %s: define and block are not available", name)
-	}
-	if t.Tree == nil {
-		return t, nil
-	}
-	return t, refuseLoops(t.Tree, t.Root, false)
-}
-
-// refuseLoops allows range over .Scopes alone, and not within another.
-func refuseLoops(tree *parse.Tree, node parse.Node, inRange bool) error {
-	refuse := func(n parse.Node, what string) error {
-		location, _ := tree.ErrorContext(n)
-		return fmt.Errorf("template: %s: %s", location, what)
-	}
-	switch n := node.(type) {
-	case *parse.ListNode:
-		if n == nil {
-			return nil
+	var entries map[string][]byte
+	for _, c := range contents {
+		if entries, err = compiled.renderEntries(k, a, c); err != nil {
+			return nil, err
 		}
-		for _, child := range n.Nodes {
-			if err := refuseLoops(tree, child, inRange); err != nil {
-				return err
-			}
-		}
-	case *parse.IfNode:
-		return errors.Join(refuseLoops(tree, n.List, inRange), refuseLoops(tree, n.ElseList, inRange))
-	case *parse.WithNode:
-		return errors.Join(refuseLoops(tree, n.List, inRange), refuseLoops(tree, n.ElseList, inRange))
-	case *parse.RangeNode:
-		if p := n.Pipe.Cmds; inRange || len(p) != 1 || len(p[0].Args) != 1 || p[0].Args[0].String() != ".Scopes" {
-			return refuse(n, "range is available over .Scopes alone, and not within another range")
-		}
-		return errors.Join(refuseLoops(tree, n.List, true), refuseLoops(tree, n.ElseList, inRange))
-	case *parse.TemplateNode:
-		return refuse(n, "template is not available")
 	}
-	return nil
+	return entries, nil
 }
 
-// bounded is a buffer that refuses to grow beyond its bound.
-type bounded struct {
-	bytes.Buffer
-	left int
+// TemplateCheck is the result of checking the template of one key in one state of its spec and account.
+type TemplateCheck struct {
+	once sync.Once
+	err  error
 }
 
-func (b *bounded) Write(p []byte) (int, error) {
-	if b.left -= len(p); b.left < 0 {
-		return 0, fmt.Errorf("the entry is longer than %d bytes: %w", maxEntry, io.ErrShortWrite)
+// result checks the template if that was not done yet. A nil check does it every time.
+func (t *TemplateCheck) result(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
+	if t == nil {
+		return checkTemplate(k, a)
 	}
-	return b.Buffer.Write(p)
+	t.once.Do(func() { t.err = checkTemplate(k, a) })
+	return t.err
 }
 
-// checkTemplate finds what is wrong with a key's template by rendering it with a stand-in for the key. The key must
-// stand in one entry as it is, so that the manager can find it in the Secret again.
+// checkTemplate returns what is wrong with a key's template. It renders the template as Render does, alone and during an
+// overlap, with keys that are like real ones: they follow from all that the template can use, so that no template can
+// name them.
 func checkTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
-	t := secretTemplate(k)
-	if t == nil || len(t.Data) == 0 {
+	if t := secretTemplate(k); t == nil || len(t.Data) == 0 {
 		return nil
 	}
-	standIn := Credential{Material: Material(strings.Repeat("K", 64)), Identity: Identity{ID: "stand-in", Hint: "KKKK"}}
-	entries, err := renderEntries(t.Data, valuesOf(k, a, Contents{Current: standIn, Previous: standIn}))
+	source := sha3.NewSHAKE256()
+	if _, err := source.Write(templateSource(k, a)); err != nil {
+		return err
+	}
+	current, err := EffectiveFormat(k, a).Mint(source)
 	if err != nil {
 		return err
 	}
-	alone, err := renderEntries(t.Data, valuesOf(k, a, Contents{Current: standIn}))
+	previous, err := EffectiveFormat(k, a).Mint(source)
 	if err != nil {
 		return err
 	}
-	for name := range entries {
-		if bytes.Contains(alone[name], standIn.Material) {
-			return nil
-		}
+	_, err = renderTemplate(k, a, Contents{Current: Credential(current)}, Contents{Current: Credential(current), Previous: Credential(previous)})
+	return err
+}
+
+// templateSource holds all that a Secret with a template is rendered from but its credentials.
+func templateSource(k *v1alpha1.APIKey, a *v1alpha1.Account) []byte {
+	text, err := json.Marshal(struct {
+		Template *v1alpha1.SecretTemplate
+		Values   templateValues
+	}{secretTemplate(k), valuesOf(k, a, Contents{})})
+	if err != nil {
+		return nil
 	}
-	return errors.New("no entry holds {{ .Key }} as it is: one must, so that the manager can find the key again")
+	return text
 }
 
 func secretTemplate(k *v1alpha1.APIKey) *v1alpha1.SecretTemplate {

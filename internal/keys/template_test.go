@@ -77,8 +77,17 @@ func TestRefuse_Template(t *testing.T) {
 		"define":                    {`{{ define "a" }}{{ template "a" }}{{ end }}`, "define and block are not available"},
 		"block":                     {`{{ block "a" . }}x{{ end }}`, "define and block are not available"},
 		"template":                  {`{{ template "x" . }}`, "template is not available"},
-		"output without end":        {`{{ printf "%9999999d" 1 }}`, "longer than"},
-		"oversized output":          {`{{ printf "%70000d" 1 }}`, "longer than"},
+		"output without end": {
+			`{{ printf "%999999d" 1 }}`, "x:1:3: error calling printf: the template makes more than 262144 bytes",
+		},
+		"values without end": {
+			"{{ $a := .Key }}{{ range .Scopes }}{{ $a = print " + strings.Repeat("$a ", 64) + "}}{{ end }}",
+			"error calling print: the template makes more than 262144 bytes",
+		},
+		"a comparison of lists": {"{{ eq .Scopes .Scopes }}", "x:1:3: error calling eq: only strings"},
+		"a comparison of all":   {"{{ eq . . }}", "x:1:3: error calling eq: only strings"},
+		"a call of a value":     {"{{ .Key | call }}", `function "call" not defined`},
+		"oversized output":      {`{{ printf "%70000d" 1 }}`, "x:1:3: the entry is longer than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

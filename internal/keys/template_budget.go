@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// What one rendering may take, all entries of a template together. A template is a program that any user who may write
+// an APIKey makes the manager run.
+const (
+	// maxEntry bounds the bytes of one rendered entry of a Secret, which is at most 1 MiB in all.
+	maxEntry = 64 << 10
+	// maxMade bounds the bytes that a rendering makes: the arguments and results of functions, and what is written.
+	maxMade = 256 << 10
+	// maxOperations bounds the nodes of the parsed template that a rendering can visit.
+	maxOperations = 8 << 10
+	// maxDepth bounds how deeply the nodes of a template are nested.
+	maxDepth = 100
+	// maxEntries and maxEntryText are what the schema of APIKeys admits.
+	maxEntries   = 32
+	maxEntryText = 4096
+)
+
+var (
+	errMade       = fmt.Errorf("the template makes more than %d bytes, all entries and what is computed on the way together: make less", maxMade)
+	errEntry      = fmt.Errorf("the entry is longer than %d bytes", maxEntry)
+	errOperations = fmt.Errorf("the template takes more than %d steps, all entries together and range once a scope: write less", maxOperations)
+	errDepth      = fmt.Errorf("actions and parentheses are nested more than %d deep", maxDepth)
+	errText       = fmt.Errorf("the entry has a template of more than %d characters", maxEntryText)
+)
+
+// budget is what is left of maxMade in one rendering. Every function of a template spends from it.
+type budget struct {
+	left int
+	// entry receives the entry that is being rendered.
+	entry bytes.Buffer
+}
+
+// spend takes n bytes from the budget.
+func (b *budget) spend(n int) error {
+	if n > b.left {
+		b.left = 0
+		return errMade
+	}
+	b.left -= n
+	return nil
+}
+
+// function is a function of templates.
+type function struct {
+	// call computes the result. It is called only with arguments whose most fits the budget.
+	call func(args []any) (any, error)
+	// most returns the most bytes that call can make of its arguments, or more.
+	most func(args []any) int
+}
+
+// metered returns f as templates call it: its arguments, and what it makes of them, are taken from the budget. A result
+// that might exceed the budget is not made.
+func (b *budget) metered(f function) func(args ...any) (any, error) {
+	return func(args ...any) (any, error) {
+		taken := 0
+		for _, arg := range args {
+			taken += length(arg)
+		}
+		if err := b.spend(taken); err != nil {
+			return nil, err
+		}
+		if f.most(args) > b.left {
+			return nil, b.spend(b.left + 1)
+		}
+		result, err := f.call(args)
+		if err != nil {
+			return nil, err
+		}
+		return result, b.spend(length(result))
+	}
+}
+
+// write appends a value to the entry. Each text and each action of a template ends with it, so that what is too long is
+// refused with its position.
+func (b *budget) write(value any) (string, error) {
+	if printed(value) > b.left {
+		return "", b.spend(b.left + 1)
+	}
+	before := b.entry.Len()
+	switch v := value.(type) {
+	case nil:
+		b.entry.WriteString("<no value>") // as text/template does
+	case string:
+		b.entry.WriteString(v)
+	default:
+		fmt.Fprint(&b.entry, v)
+	}
+	if b.entry.Len() > maxEntry {
+		return "", errEntry
+	}
+	return "", b.spend(b.entry.Len() - before)
+}
+
+// length returns the bytes of the strings in a value.
+func length(value any) int {
+	n := 0
+	eachString(value, func(s string) { n += len(s) })
+	return n
+}
+
+// printedNumber bounds what fmt makes of a number without a width: %f of the largest complex number has 620 digits.
+const printedNumber = 700
+
+// printed returns the most bytes that fmt.Sprint makes of a value.
+func printed(value any) int {
+	const scalar = 64
+	n := 0
+	if parts := eachString(value, func(s string) { n += len(s) + 1 }); parts == 0 {
+		n = scalar
+	}
+	return n + 8
+}
+
+// eachString calls f for each string in a value of a template, and returns how many there are.
+func eachString(value any, f func(string)) int {
+	switch v := value.(type) {
+	case string:
+		f(v)
+		return 1
+	case []string:
+		for _, s := range v {
+			f(s)
+		}
+		return max(1, len(v))
+	case templateValues:
+		fields := []string{v.Key, v.PreviousKey, v.KeyID, v.Account, v.ExternalID, v.Label, v.Expiration, v.Namespace, v.Name}
+		return eachString(fields, f) + eachString(v.Scopes, f)
+	}
+	return 0
+}

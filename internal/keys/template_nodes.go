@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"text/template/parse"
+)
+
+// writeFunction is the function that every text and every action ends with. Templates can't name it.
+const writeFunction = "write"
+
+var (
+	errRange    = errors.New("range is available over .Scopes alone, and not within another range")
+	errTemplate = errors.New("template is not available")
+)
+
+// visit says how a rendering comes to a node.
+type visit struct {
+	// weight is how often.
+	weight int
+	// depth is how many nodes it is nested in.
+	depth   int
+	inRange bool
+}
+
+// admit counts what a rendering can visit of a node, and refuses what is too much, at its position. Range goes over
+// .Scopes alone and not within another, so that no rendering can visit more than is counted.
+func (c *compiledTemplate) admit(tree *parse.Tree, node parse.Node, v visit) error {
+	v.depth++
+	switch c.operations += v.weight * steps(node); {
+	case c.operations > maxOperations:
+		return at(tree, node, errOperations)
+	case v.depth > maxDepth:
+		return at(tree, node, errDepth)
+	}
+	switch n := node.(type) {
+	case *parse.ListNode:
+		return c.admitList(tree, n, v)
+	case *parse.ActionNode:
+		return c.admit(tree, n.Pipe, v)
+	case *parse.PipeNode:
+		if err := admitAll(c, tree, n.Decl, v); err != nil {
+			return err
+		}
+		return admitAll(c, tree, n.Cmds, v)
+	case *parse.CommandNode:
+		return admitAll(c, tree, n.Args, v)
+	case *parse.ChainNode:
+		return c.admit(tree, n.Node, v)
+	case *parse.IfNode:
+		return c.admitBranch(tree, &n.BranchNode, v, v)
+	case *parse.WithNode:
+		return c.admitBranch(tree, &n.BranchNode, v, v)
+	case *parse.RangeNode:
+		if p := n.Pipe.Cmds; v.inRange || len(p) != 1 || len(p[0].Args) != 1 || p[0].Args[0].String() != ".Scopes" {
+			return at(tree, n, errRange)
+		}
+		return c.admitBranch(tree, &n.BranchNode, v, visit{weight: c.scopes, depth: v.depth, inRange: true})
+	case *parse.TemplateNode:
+		return at(tree, n, errTemplate)
+	}
+	return nil
+}
+
+// steps returns how many operations a node is: one, and one more for each name in .a.b.c.
+func steps(node parse.Node) int {
+	switch n := node.(type) {
+	case *parse.FieldNode:
+		return len(n.Ident)
+	case *parse.VariableNode:
+		return len(n.Ident)
+	case *parse.ChainNode:
+		return 1 + len(n.Field)
+	}
+	return 1
+}
+
+func admitAll[N parse.Node](c *compiledTemplate, tree *parse.Tree, nodes []N, v visit) error {
+	for _, n := range nodes {
+		if err := c.admit(tree, n, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *compiledTemplate) admitBranch(tree *parse.Tree, n *parse.BranchNode, v, body visit) error {
+	if err := c.admit(tree, n.Pipe, v); err != nil {
+		return err
+	}
+	if err := c.admit(tree, n.List, body); err != nil || n.ElseList == nil {
+		return err
+	}
+	return c.admit(tree, n.ElseList, v)
+}
+
+// admitList makes the texts and actions of a list calls of writeFunction, and admits them.
+func (c *compiledTemplate) admitList(tree *parse.Tree, list *parse.ListNode, v visit) error {
+	for i, node := range list.Nodes {
+		switch n := node.(type) {
+		case *parse.TextNode:
+			text := &parse.StringNode{NodeType: parse.NodeString, Pos: n.Pos, Text: string(n.Text)}
+			pipe := &parse.PipeNode{NodeType: parse.NodePipe, Pos: n.Pos, Cmds: []*parse.CommandNode{callOfWrite(n.Pos, text)}}
+			list.Nodes[i] = &parse.ActionNode{NodeType: parse.NodeAction, Pos: n.Pos, Pipe: pipe}
+		case *parse.ActionNode:
+			if len(n.Pipe.Decl) == 0 {
+				n.Pipe.Cmds = append(n.Pipe.Cmds, callOfWrite(n.Pos))
+			}
+		}
+		if err := c.admit(tree, list.Nodes[i], v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func callOfWrite(pos parse.Pos, args ...parse.Node) *parse.CommandNode {
+	name := parse.NewIdentifier(writeFunction).SetPos(pos)
+	return &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pos, Args: append([]parse.Node{name}, args...)}
+}
+
+// at returns err with the entry, line and column of a node.
+func at(tree *parse.Tree, node parse.Node, err error) error {
+	location, _ := tree.ErrorContext(node)
+	return fmt.Errorf("template: %s: %w", location, err)
+}
