@@ -181,17 +181,18 @@ install: kubectl ## Install the CRDs on the cluster of your kubeconfig.
 	@$(KUBECTL) apply --server-side -k config/crd
 
 .PHONY: uninstall
-uninstall: kubectl ## Remove the CRDs, and with them every APIKey, its Secret and every Account.
-	@$(KUBECTL) delete --ignore-not-found -k config/crd
+uninstall: kubectl ## Remove the CRDs and the admission policies, and with them every APIKey, its Secret and every Account.
+	@for part in crd secret-template account-use; do $(KUBECTL) delete --ignore-not-found -k config/$$part || exit 1; done
 
 .PHONY: deploy
 deploy: kubectl ## Install the CRDs, the manager and the verifier with the image IMG.
 	@$(INSTALLER) | $(KUBECTL) apply --server-side -f -
 
-# By label, so that the CRDs stay, and with them the keys.
+# By label, so that the CRDs stay, and with them the keys. The policies stay too: what is declared while no manager runs is
+# carried out by the next one.
 .PHONY: undeploy
-undeploy: kubectl ## Remove the manager and the verifier, so that gateways refuse everybody. CRDs, keys and Secrets stay.
-	@$(INSTALLER) | $(KUBECTL) delete --ignore-not-found --selector app.kubernetes.io/component!=crd -f -
+undeploy: kubectl ## Remove the manager and the verifier, so that gateways refuse everybody. CRDs, policies, keys and Secrets stay.
+	@$(INSTALLER) | $(KUBECTL) delete --ignore-not-found --selector 'app.kubernetes.io/component notin (crd, policy)' -f -
 
 .PHONY: samples
 samples: kubectl ## Apply the samples.

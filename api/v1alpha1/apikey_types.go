@@ -264,22 +264,26 @@ type SecretSpec struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type SecretTemplate struct {
-	// labels are added to the Secret's own.
+	// labels are added to the Secret's own. Names of kubernetes.io, k8s.io, x-k8s.io and apikey-manager.io are reserved.
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(name, name.size() <= 317 && !format.qualifiedName().validate(name).hasValue() && self[name].size() <= 63)",message="secret.template.labels must be valid labels: names such as example.com/team, values of at most 63 characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !name.matches('^([^/]*[.])?(kubernetes|k8s|x-k8s|apikey-manager)[.]io/'))",message="secret.template.labels must not use names of kubernetes.io, k8s.io, x-k8s.io or apikey-manager.io, which controllers act upon: use a domain of your own, such as example.com/team"
 	Labels map[string]string `json:"labels,omitempty"`
-	// annotations are added to the Secret.
+	// annotations are added to the Secret. Names of kubernetes.io, k8s.io, x-k8s.io and apikey-manager.io are reserved.
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(name, name.size() <= 317 && !format.qualifiedName().validate(name).hasValue() && self[name].size() <= 4096)",message="secret.template.annotations must be valid annotations of at most 4096 characters, with names such as example.com/owner"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !name.matches('^([^/]*[.])?(kubernetes|k8s|x-k8s|apikey-manager)[.]io/'))",message="secret.template.annotations must not use names of kubernetes.io, k8s.io, x-k8s.io or apikey-manager.io, which controllers act upon: use a domain of your own, such as example.com/owner"
 	Annotations map[string]string `json:"annotations,omitempty"`
-	// type is the Secret's type: Opaque unless said. Immutable, as a Secret's type is.
+	// type is the type of the Secret; it defaults to Opaque. Immutable, as a Secret's type is. Types that Kubernetes or its
+	// tools act upon are refused, whoever asks: the manager must not write what the user may not.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self in ['kubernetes.io/basic-auth', 'kubernetes.io/dockerconfigjson'] || !self.lowerAscii().trim().matches('^([^/]*[.])?((kubernetes|k8s|x-k8s|apikey-manager|cattle)[.]io|helm[.]sh)(/|$)')",message="secret.template.type must not be one that Kubernetes or its tools act upon: leave it out for Opaque, or use kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson or a type of a domain of your own, such as example.com/api-key"
 	Type string `json:"type,omitempty"`
 	// data are the entries, each a Go template over .Key, .PreviousKey, .KeyID, .Account, .ExternalID, .Label, .Scopes,
 	// .Expiration, .Namespace and .Name. They replace the default entries. One entry at least holds .Key as it is.

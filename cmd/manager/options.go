@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -35,6 +36,7 @@ type options struct {
 	maxKeys        int32
 	deletionPolicy string
 	requireAccount bool
+	reserved       []string
 
 	webhooks       bool
 	webhookPort    int
@@ -90,6 +92,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.Int32Var(&o.maxKeys, "default-max-keys", 5, "how many keys an account may have that sets no limits.maxKeys (0..1000)")
 	f.StringVar(&o.deletionPolicy, "default-deletion-policy", string(v1alpha1.DeletionAllow), "whether keys may be deleted where the account sets no deletionPolicy: Allow, Forbid or RequireConfirmation")
 	f.BoolVar(&o.requireAccount, "require-account", false, "refuse keys whose Account does not exist instead of creating it")
+	f.StringSliceVar(&o.reserved, "reserved-metadata-prefixes", []string{"argocd.argoproj.io"}, "further `domains`, with all below them, that labels, annotations and type of a secret.template must not use, since tools act upon them; those of Kubernetes and of this project are always reserved")
 
 	f.BoolVar(&o.webhooks, "webhooks", true, "serve the admission webhook; false is for running outside a cluster")
 	f.IntVar(&o.webhookPort, "webhook-port", 9443, "port of the admission webhook")
@@ -124,6 +127,9 @@ func (o *options) validate() error {
 	if o.concurrency < 1 {
 		return fmt.Errorf("--max-concurrent-reconciles is %d: give at least 1", o.concurrency)
 	}
+	if err := o.validateReserved(); err != nil {
+		return err
+	}
 	if err := o.validateVerifier(); err != nil {
 		return err
 	}
@@ -132,6 +138,16 @@ func (o *options) validate() error {
 		return nil
 	}
 	return fmt.Errorf("--default-deletion-policy is %q: give Allow, Forbid or RequireConfirmation", o.deletionPolicy)
+}
+
+// validateReserved refuses what could never be the prefix of a label, and would reserve nothing.
+func (o *options) validateReserved() error {
+	for _, domain := range o.reserved {
+		if problems := validation.IsDNS1123Subdomain(domain); len(problems) > 0 {
+			return fmt.Errorf("--reserved-metadata-prefixes has %q: give domains, such as argocd.argoproj.io", domain)
+		}
+	}
+	return nil
 }
 
 // validateVerifier takes --verifier-service apart.
@@ -166,6 +182,7 @@ func (o *options) verifiers(meter controllers.VerifierMeter) *controllers.Verifi
 func (o *options) defaults() keys.Defaults {
 	return keys.Defaults{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
+		ReservedDomains: o.reserved,
 	}
 }
 

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,5 +63,34 @@ func TestOptions_WithoutAVerifierNobodyIsAskedAndNothingWatched(t *testing.T) {
 		if _, ok := object.(*discoveryv1.EndpointSlice); ok {
 			t.Error("watches EndpointSlices")
 		}
+	}
+}
+
+func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		arguments []string
+		want      []string // nil: refused
+	}{
+		"those of Argo CD unless set": {nil, []string{"argocd.argoproj.io"}},
+		"several":                     {[]string{"--reserved-metadata-prefixes=istio,cert-manager.io"}, []string{"istio", "cert-manager.io"}},
+		"none":                        {[]string{"--reserved-metadata-prefixes="}, []string{}},
+		"a slash too many":            {[]string{"--reserved-metadata-prefixes=argocd.argoproj.io/"}, nil},
+		"capitals":                    {[]string{"--reserved-metadata-prefixes=Example.com"}, nil},
+		"a wildcard":                  {[]string{"--reserved-metadata-prefixes=*.example.com"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, err := parsed(t, tc.arguments...)
+			if tc.want == nil {
+				if err == nil || !strings.HasPrefix(err.Error(), "--reserved-metadata-prefixes has ") {
+					t.Errorf("got %v, want a refusal that names the flag", err)
+				}
+				return
+			}
+			if got := o.defaults().ReservedDomains; err != nil || !slices.Equal(got, tc.want) {
+				t.Errorf("got %q (%v), want %q", got, err, tc.want)
+			}
+		})
 	}
 }

@@ -27,7 +27,7 @@ type bundle struct {
 }
 
 // defaults are the manager's when it runs without flags.
-var defaults = keys.Defaults{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
+var defaults = keys.Defaults{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow, ReservedDomains: []string{"argocd.argoproj.io"}}
 
 func parse(data []byte) (*bundle, error) {
 	b := &bundle{secrets: map[string]*corev1.Secret{}, namespaces: map[string]map[string]string{}}

@@ -20,6 +20,9 @@ type Defaults struct {
 	RequireAccount bool
 	// Verifiers is whether the manager asks verifiers what they enforce.
 	Verifiers bool
+	// ReservedDomains are further domains, besides those that are always reserved, whose names a template must not use in
+	// types, labels and annotations: tools act upon them.
+	ReservedDomains []string
 }
 
 // Limit is how many keys may hold a slot, or that there is no limit.

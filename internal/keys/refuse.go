@@ -45,6 +45,9 @@ func refuseSpec(f Facts) *Refusal {
 	if errs := ValidateAPIKey(f.Key); len(errs) > 0 {
 		return refused(v1alpha1.ReasonInvalidSpec, "%s", errs[0].Error())
 	}
+	if errs := validateReservedDomains(secretTemplate(f.Key), f.Defaults.ReservedDomains, templatePath); len(errs) > 0 {
+		return refused(v1alpha1.ReasonInvalidSpec, "%s", errs[0].Error())
+	}
 	if f.Account == nil {
 		return nil
 	}

@@ -32,7 +32,8 @@ func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 	}
 	errs = append(errs, validateWhitelist(k.Spec.IPWhitelist, spec.Child("ipWhitelist"))...)
 	errs = append(errs, validateRotation(k.Spec.Rotation, spec.Child("rotation"))...)
-	return append(errs, validateTemplate(secretTemplate(k), spec.Child("secret", "template"))...)
+	errs = append(errs, validateTemplate(secretTemplate(k), spec.Child("secret", "template"))...)
+	return append(errs, validateSecretPolicy(secretTemplate(k), spec.Child("secret", "template"))...)
 }
 
 func validateWhitelist(list []string, path *field.Path) field.ErrorList {

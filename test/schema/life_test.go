@@ -138,10 +138,56 @@ func keySecretTemplate() testCases {
 		cases[field+" may not be empty"] = testCase{change: change{field: crd.Object{}}, wantErrors: []string{field + ": should have at least 1 properties"}}
 		cases[field+" may not be 33"] = testCase{change: change{field: entries}, wantErrors: []string{field + ": Too many: 33: must have at most 32"}}
 	}
-	for name, of := range map[string]testCases{"labels": templateLabels(template), "annotations": templateAnnotations(template), "data": templateData(template)} {
+	for about, tc := range templateTypes(template + ".type") {
+		cases["type: "+about] = tc
+	}
+	for name, of := range map[string]testCases{
+		"labels": templateLabels(template), "annotations": templateAnnotations(template), "data": templateData(template),
+		"label names":      reservedNameCases(template+".labels", "labels", "example.com/team"),
+		"annotation names": reservedNameCases(template+".annotations", "annotations", "example.com/owner"),
+	} {
 		for about, tc := range of {
 			cases[name+": "+about] = tc
 		}
+	}
+	return cases
+}
+
+// templateTypes are the types that Kubernetes or its tools act upon, and those that look like them and are not.
+func templateTypes(path string) testCases {
+	remedy := []string{path + ": secret.template.type must not be one that Kubernetes or its tools act upon: leave it out for Opaque, or use kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson or a type of a domain of your own, such as example.com/api-key"}
+	cases := testCases{}
+	for _, value := range []string{"kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson", "notkubernetes.io/tls", "kubernetes.io.example.com/tls", "example.com/k8s.io/x"} {
+		cases[value+" is fine"] = testCase{change: change{path: value}}
+	}
+	for _, value := range []string{
+		"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "kubernetes.io/tls", "kubernetes.io/ssh-auth",
+		"kubernetes.io/dockercfg", "kubernetes.io/basic-auth ", "kubernetes.io", "Kubernetes.io/TLS", " kubernetes.io/tls", "k8s.io/x",
+		"node.k8s.io/x", "cluster.x-k8s.io/secret", "helm.sh/release.v1", "meta.helm.sh/x", "rke.cattle.io/machine-plan", "apikey-manager.io/x",
+	} {
+		cases[fmt.Sprintf("%q is refused", value)] = testCase{change: change{path: value}, wantErrors: remedy}
+	}
+	return cases
+}
+
+// reservedNames are names of labels and annotations that controllers act upon.
+var reservedNames = []string{
+	"kubernetes.io/service-account.name", "app.kubernetes.io/part-of", "k8s.io/a", "a.b.k8s.io/c", "cluster.x-k8s.io/cluster-name",
+	"apikey-manager.io/account", "a.apikey-manager.io/b",
+}
+
+// lookReserved are names that are not reserved, much as they look like it.
+var lookReserved = []string{"kubernetes.io", "notk8s.io/a", "k8s.io.example.com/a", "authorino.kuadrant.io/managed-by"}
+
+// reservedNameCases refuse reserved names among others, and take those that only look like them.
+func reservedNameCases(path, field, example string) testCases {
+	remedy := []string{path + ": secret.template." + field + " must not use names of kubernetes.io, k8s.io, x-k8s.io or apikey-manager.io, which controllers act upon: use a domain of your own, such as " + example}
+	cases := testCases{}
+	for _, name := range reservedNames {
+		cases[name+" is reserved"] = testCase{change: change{path: crd.Object{"example.com/team": "a", name: "a"}}, wantErrors: remedy}
+	}
+	for _, name := range lookReserved {
+		cases[name+" is not reserved"] = testCase{change: change{path: crd.Object{name: "a"}}}
 	}
 	return cases
 }

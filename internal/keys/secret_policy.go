@@ -1,0 +1,80 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+var (
+	templatePath = field.NewPath("spec", "secret", "template")
+	// reservedDomains are those whose labels and annotations Kubernetes and this project act upon.
+	reservedDomains = []string{"kubernetes.io", "k8s.io", "x-k8s.io", "apikey-manager.io"}
+	// reservedTypeDomains are those whose Secret types a tool acts upon: Helm takes one for a release, Rancher for a plan
+	// that it carries out on a node.
+	reservedTypeDomains = slices.Concat(reservedDomains, []string{"helm.sh", "cattle.io"})
+	// allowedTypes are the types of reserved domains that only tell applications how to read the entries.
+	allowedTypes = []string{"kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson"}
+)
+
+// validateSecretPolicy refuses a template that makes of a Secret what Kubernetes or its tools act upon. The manager may
+// write Secrets where the user may not, so it writes none whose type or metadata has a meaning of its own.
+func validateSecretPolicy(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorList {
+	if t == nil {
+		return nil
+	}
+	errs := validateSecretType(t.Type, reservedTypeDomains, path.Child("type"))
+	return append(errs, validateMetadataNames(t, reservedDomains, path)...)
+}
+
+// validateReservedDomains refuses a template that uses a domain which the manager's flags reserve.
+func validateReservedDomains(t *v1alpha1.SecretTemplate, domains []string, path *field.Path) field.ErrorList {
+	if t == nil || len(domains) == 0 {
+		return nil
+	}
+	errs := validateSecretType(t.Type, domains, path.Child("type"))
+	return append(errs, validateMetadataNames(t, domains, path)...)
+}
+
+func validateSecretType(secretType string, domains []string, path *field.Path) field.ErrorList {
+	if slices.Contains(allowedTypes, secretType) || reservedBy(secretType, domains) == "" {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(path,
+		"must not be one that Kubernetes or its tools act upon: leave it out for Opaque, or use one of a domain of your own, such as example.com/api-key")}
+}
+
+func validateMetadataNames(t *v1alpha1.SecretTemplate, domains []string, path *field.Path) field.ErrorList {
+	errs := validateNames(t.Labels, domains, path.Child("labels"))
+	return append(errs, validateNames(t.Annotations, domains, path.Child("annotations"))...)
+}
+
+func validateNames(metadata map[string]string, domains []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(metadata)) {
+		if domain := reservedBy(name, domains); domain != "" && strings.Contains(name, "/") {
+			errs = append(errs, field.Forbidden(path.Key(name),
+				"must not be of "+domain+", which controllers act upon: use a domain of your own, such as example.com/team"))
+		}
+	}
+	return errs
+}
+
+// reservedBy returns the first of domains that a name, such as example.com/team, or a domain above it belongs to; empty:
+// none. Case and surrounding space do not matter: what reads a name laxly must not see another one than this does.
+func reservedBy(name string, domains []string) string {
+	prefix, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(name)), "/")
+	for _, domain := range domains {
+		if prefix == domain || strings.HasSuffix(prefix, "."+domain) {
+			return domain
+		}
+	}
+	return ""
+}
