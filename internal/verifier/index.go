@@ -24,6 +24,7 @@ type Index struct {
 
 	mu         sync.Mutex // held by writers
 	accounts   map[string]*account
+	external   externalIDs
 	namespaces map[string]*namespace
 	// shadowed are credentials whose digest an older key has too, as happens when objects are copied with their status.
 	shadowed map[digest][]*credential
@@ -32,7 +33,7 @@ type Index struct {
 // NewIndex returns an index that knows nobody and lets nobody in.
 func NewIndex() *Index {
 	return &Index{
-		table: newTable(), accounts: map[string]*account{},
+		table: newTable(), accounts: map[string]*account{}, external: newExternalIDs(),
 		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completed: make(chan struct{}),
 	}
 }
@@ -194,7 +195,7 @@ func (x *Index) ReplaceKeys(list []Record) {
 func (x *Index) PutAccount(a *v1alpha1.Account) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.account(a.Name).policy.Store(newPolicy(a))
+	x.external.replace(x.account(a.Name), newPolicy(a))
 }
 
 // DropAccount takes out an Account: no key of it is accepted until it is back.
@@ -206,7 +207,7 @@ func (x *Index) DropAccount(name string) {
 
 func (x *Index) dropAccount(name string) {
 	if a := x.accounts[name]; a != nil {
-		a.policy.Store(nil)
+		x.external.replace(a, nil)
 		x.forgetAccount(a)
 	}
 }
