@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/net/http/httpguts"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -78,7 +77,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 
 	f.StringArrayVar(&o.sources, "key-source", verifier.DefaultSources, "`place` of the key: header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic; repeatable. Two different keys in a request are refused")
 	f.StringArrayVar(&o.trusted, "trusted-proxy", nil, "`network` or address of proxies whose X-Forwarded-For is believed; repeatable")
-	f.StringVar(&o.accountHeader, "account-header", "", "request `header` that must name the key's account, such as X-FF-Company")
+	f.StringVar(&o.accountHeader, "account-header", "", "request `header` that must identify the key's account: NAME or NAME:name if it holds the account's name, NAME:externalID if it holds its spec.externalID, such as X-FF-Company:externalID")
 	f.StringVar(&o.realm, "realm", "apikey-manager", "what WWW-Authenticate says that keys are for")
 	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false, "refuse with 401 and 403 alone, for gateways that make 500 of anything else, such as nginx")
 
@@ -105,6 +104,9 @@ func (o *options) validate() error {
 	if _, err := verifier.NewClients(o.trusted); err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
+	if _, err := faces.ParseAccountHeader(o.accountHeader); err != nil {
+		return fmt.Errorf("--account-header: %w", err)
+	}
 	switch t := o.server.TLS; {
 	case (t.Cert == "") != (t.Key == ""):
 		return errors.New("--tls-cert-file and --tls-key-file: give both or none")
@@ -114,8 +116,6 @@ func (o *options) validate() error {
 		return fmt.Errorf("--audit-sample is %v: give a share from 0 to 1", o.auditSample)
 	case o.accountLimit < 1:
 		return fmt.Errorf("--account-metrics-limit is %d: give at least 1, or leave --account-metrics out", o.accountLimit)
-	case o.accountHeader != "" && !httpguts.ValidHeaderFieldName(o.accountHeader):
-		return fmt.Errorf("--account-header is %q: give a header's name, such as X-FF-Company", o.accountHeader)
 	case !realm.MatchString(o.realm):
 		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
 	case o.server.DrainDelay < 0:

@@ -97,8 +97,12 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
+	accountHeader, err := faces.ParseAccountHeader(o.accountHeader)
+	if err != nil {
+		return nil, fmt.Errorf("--account-header: %w", err)
+	}
 	door, err := faces.NewDoor(faces.DoorOptions{
-		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: o.accountHeader, Realm: o.realm,
+		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
 		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(audit, o.auditSample),
 		Observers: []faces.Observer{func(face faces.Face, v verifier.Verdict, took time.Duration) {
 			meters.Observe(int(face), int(v.Code), v.Account(), took)

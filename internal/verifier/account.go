@@ -26,9 +26,14 @@ type account struct {
 
 // policy is what an Account has to say about every use of its keys.
 type policy struct {
-	suspended  bool
-	externalID string
-	zone       *time.Location
+	suspended bool
+	// externalID is the external ID that the account holds; declaredID is the one in its spec, which an older account may
+	// hold already.
+	externalID, declaredID string
+	// created and uid order accounts by age.
+	created int64
+	uid     string
+	zone    *time.Location
 	// scopes are what keys that name none may do, joined by commas.
 	scopes string
 	// allowedScopes bounds what keys may do; nil: it does not.
@@ -41,7 +46,8 @@ type policy struct {
 
 func newPolicy(a *v1alpha1.Account) *policy {
 	p := &policy{
-		suspended: a.Spec.State == v1alpha1.AccountSuspended, externalID: a.Spec.ExternalID,
+		suspended: a.Spec.State == v1alpha1.AccountSuspended, declaredID: a.Spec.ExternalID,
+		created: a.CreationTimestamp.Unix(), uid: string(a.UID),
 		allowedScopes: a.Spec.AllowedScopes, whitelistRequired: a.Spec.IPWhitelistPolicy == v1alpha1.IPWhitelistRequired,
 	}
 	if d := a.Spec.KeyDefaults; d != nil {

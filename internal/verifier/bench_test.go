@@ -81,7 +81,7 @@ func TestDecide_AllocatesNothing(t *testing.T) {
 		"unknown": {key: issued(), ask: verifier.Question{Key: "ak_nobody"}},
 		"with all restrictions": {
 			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7"), keystest.Scopes("a", "b:*"), keystest.Expiration("2099-01-01"), keystest.RevokedBefore(epoch)),
-			ask: verifier.Question{Scopes: "a, b:c", Account: "acme", Claim: verifier.Claim{Required: true, Account: "4711"}},
+			ask: verifier.Question{Scopes: "a, b:c", Account: "acme", ExternalID: "4711", Claim: verifier.Claim{Kind: verifier.ClaimExternalID, Value: "4711"}},
 			policy: func(s *v1alpha1.AccountSpec) {
 				external(s)
 				allowTeam(s)

@@ -66,7 +66,7 @@ func FuzzDecide(f *testing.F) {
 	x := world{key: issued(), account: policy(external)}.index()
 	whole := material("default/shop")
 	f.Fuzz(func(t *testing.T, key, client, scopes, account string) {
-		q := verifier.Question{Key: key, Found: verifier.Valid, Scopes: scopes, Account: account}
+		q := verifier.Question{Key: key, Found: verifier.Valid, Scopes: scopes, Account: account, ExternalID: account}
 		q.Client, _ = netip.ParseAddr(client)
 		if v := x.Decide(&q, hour); v.Code == verifier.Valid && key != whole {
 			t.Fatalf("%q was let in", key)

@@ -24,6 +24,7 @@ type Index struct {
 
 	mu         sync.Mutex // held by writers
 	accounts   map[string]*account
+	external   externalIDs
 	namespaces map[string]*namespace
 	// shadowed are credentials whose digest an older key has too, as happens when objects are copied with their status.
 	shadowed map[digest][]*credential
@@ -34,7 +35,7 @@ type Index struct {
 // NewIndex returns an index that knows nobody and lets nobody in.
 func NewIndex() *Index {
 	return &Index{
-		table: newTable(), accounts: map[string]*account{},
+		table: newTable(), accounts: map[string]*account{}, external: newExternalIDs(),
 		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completed: make(chan struct{}),
 	}
 }
@@ -203,7 +204,7 @@ func (x *Index) PutAccount(a *v1alpha1.Account) {
 		x.withdrawPolicy(a.Name)
 		return
 	}
-	x.account(a.Name).policy.Store(newPolicy(a))
+	x.external.replace(x.account(a.Name), newPolicy(a))
 }
 
 // DropAccount takes out an Account: no key of it is accepted until it is back.
@@ -221,7 +222,7 @@ func (x *Index) dropAccount(name string) {
 // withdrawPolicy has every key of an account refused.
 func (x *Index) withdrawPolicy(name string) {
 	if a := x.accounts[name]; a != nil {
-		a.policy.Store(nil)
+		x.external.replace(a, nil)
 		x.forgetAccount(a)
 	}
 }

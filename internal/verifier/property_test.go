@@ -36,10 +36,6 @@ func (w world) good(q verifier.Question, credential v1alpha1.Credential, now tim
 		network, err := keys.ParseNetwork(entry)
 		return err == nil && network.Contains(q.Client)
 	}
-	names := []string{a.Name}
-	if a.Spec.ExternalID != "" {
-		names = append(names, a.Spec.ExternalID)
-	}
 	killed := false
 	if r := k.Spec.Rotation; r != nil {
 		before := keystest.Time(r.RevokeBefore)
@@ -57,8 +53,9 @@ func (w world) good(q verifier.Question, credential v1alpha1.Credential, now tim
 		(k.Spec.IPWhitelist != nil || a.Spec.IPWhitelistPolicy != v1alpha1.IPWhitelistRequired || k.Status.IPRestriction == v1alpha1.IPUnrestricted) &&
 		(a.Spec.AllowedScopes == nil || !slices.ContainsFunc(scopes, func(s string) bool { return !covered(a.Spec.AllowedScopes, s) })) &&
 		(q.Scopes == "" || !slices.ContainsFunc(strings.Split(q.Scopes, ","), func(s string) bool { return !covered(scopes, s) })) &&
-		(q.Account == "" || slices.Contains(names, q.Account)) &&
-		(!q.Claim.Required || slices.Contains(names, q.Claim.Account))
+		(q.Account == "" || q.Account == a.Name) && (q.ExternalID == "" || q.ExternalID == a.Spec.ExternalID) &&
+		(q.Claim.Kind != verifier.ClaimName || q.Claim.Value == a.Name) &&
+		(q.Claim.Kind != verifier.ClaimExternalID || q.Claim.Value != "" && q.Claim.Value == a.Spec.ExternalID)
 }
 
 // TestDecide_ValidOnlyIfAllHolds makes up a key, its account and a question, and tells the index in any order.
@@ -152,7 +149,7 @@ func anyTime(t *rapid.T, what string) *metav1.Time {
 func anyAccount(t *rapid.T) *v1alpha1.Account {
 	return policy(func(s *v1alpha1.AccountSpec) {
 		s.State = mostly(t, "account state", v1alpha1.AccountActive, v1alpha1.AccountSuspended)
-		s.ExternalID = mostly(t, "external ID", "4711", "")
+		s.ExternalID = mostly(t, "external ID", "4711", "", "acme")
 		s.TimeZone = mostly(t, "zone", "UTC", "Pacific/Apia", "America/Havana", "Mars/Base")
 		s.IPWhitelistPolicy = mostly(t, "whitelist policy", v1alpha1.IPWhitelistOptional, v1alpha1.IPWhitelistRequired)
 		s.AllowedScopes = mostly(t, "allowed scopes", nil, []string{"a", "reports:*"}, []string{"reports:read"})
@@ -170,6 +167,8 @@ func anyQuestion(t *rapid.T) verifier.Question {
 	q.Client, _ = netip.ParseAddr(mostly(t, "client", "192.0.2.7", "2001:db8::1", "203.0.113.1", ""))
 	q.Scopes = mostly(t, "wanted", "", "a", "reports:read", "a,reports:write", "b", "*")
 	q.Account = mostly(t, "route", "", "acme", "4711", "globex")
-	q.Claim = verifier.Claim{Required: mostly(t, "claim", false, true), Account: mostly(t, "claims", "4711", "acme", "", "globex")}
+	q.ExternalID = mostly(t, "route's external ID", "", "4711", "acme", "globex")
+	q.Claim.Kind = mostly(t, "claim", verifier.ClaimNone, verifier.ClaimName, verifier.ClaimExternalID)
+	q.Claim.Value = mostly(t, "claims", "4711", "acme", "", "globex")
 	return q
 }

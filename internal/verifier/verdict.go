@@ -21,19 +21,32 @@ type Question struct {
 	Client netip.Addr
 	// Scopes are those that the route requires, separated by commas; empty: none.
 	Scopes string
-	// Account is the only one that the route is for, by name or external ID; empty: any.
-	Account string
-	// Claim is the account that the request itself names in the header that --account-header asks for.
+	// Account is the name of the only account that the route is for, ExternalID its external ID; empty: any account. Names
+	// and external IDs are two spaces: a name is chosen by the author of a key, an external ID by the author of the Account.
+	Account, ExternalID string
+	// Claim is what the request itself says of its account in the header that --account-header asks for.
 	Claim Claim
 }
 
 // Claim is what a request says about the account it comes from.
 type Claim struct {
-	// Required is whether requests have to name an account.
-	Required bool
-	// Account is its name or external ID; empty: the request names none, or more than one.
-	Account string
+	Kind ClaimKind
+	// Value is the account's name or external ID; empty: the request has none, or more than one.
+	Value string
 }
+
+// ClaimKind says what a Claim holds.
+type ClaimKind uint8
+
+// The kinds of claims.
+const (
+	// ClaimNone requires no claim.
+	ClaimNone ClaimKind = iota
+	// ClaimName requires the name of the key's account.
+	ClaimName
+	// ClaimExternalID requires the external ID of the key's account.
+	ClaimExternalID
+)
 
 // Verdict is the answer to a question. It says more than its code only about a key that matched.
 type Verdict struct {
@@ -134,7 +147,7 @@ func (c *credential) check(step Step, p *policy, q *Question, now time.Time) Cod
 	case StepScopes:
 		return unless(covers(p.scopesOf(c.key), q.Scopes), ScopeMissing)
 	case StepClaim:
-		return unless(c.key.account.answersTo(p, q), AccountMismatch)
+		return unless(c.key.account.matchesAccount(p, q), AccountMismatch)
 	case StepSynced, StepKey, stepCount:
 	}
 	return NotSynced // no such check: let nobody in
@@ -199,10 +212,21 @@ func coversOne(granted, wanted string) bool {
 	return false
 }
 
-// answersTo is whether an account is the one that a route is for, and the one that a request names if it has to.
-func (a *account) answersTo(p *policy, q *Question) bool {
-	is := func(name string) bool { return name == a.name || (name == p.externalID && name != "") }
-	return (q.Account == "" || is(q.Account)) && (!q.Claim.Required || is(q.Claim.Account))
+// matchesAccount reports whether an account is the one that the route is for, and the one that the request claims if it
+// has to claim one. An account that holds no external ID matches none.
+func (a *account) matchesAccount(p *policy, q *Question) bool {
+	if (q.Account != "" && q.Account != a.name) || (q.ExternalID != "" && q.ExternalID != p.externalID) {
+		return false
+	}
+	switch q.Claim.Kind {
+	case ClaimNone:
+		return true
+	case ClaimName:
+		return q.Claim.Value == a.name
+	case ClaimExternalID:
+		return q.Claim.Value != "" && q.Claim.Value == p.externalID
+	}
+	return false // no such kind: fail closed
 }
 
 // Key describes the key of a verdict, for those whom the answer concerns; nil: none matched.

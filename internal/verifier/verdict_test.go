@@ -85,11 +85,14 @@ func TestDecide(t *testing.T) {
 	needs := func(scopes string) func(*verifier.Question) {
 		return func(q *verifier.Question) { q.Scopes = scopes }
 	}
-	claims := func(account string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Claim = verifier.Claim{Required: true, Account: account} }
+	claimsID := func(id string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Claim = verifier.Claim{Kind: verifier.ClaimExternalID, Value: id} }
 	}
-	only := func(account string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Account = account }
+	claimsName := func(name string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Claim = verifier.Claim{Kind: verifier.ClaimName, Value: name} }
+	}
+	only := func(account, externalID string) func(*verifier.Question) {
+		return func(q *verifier.Question) { q.Account, q.ExternalID = account, externalID }
 	}
 	for name, tc := range map[string]struct {
 		key     *v1alpha1.APIKey
@@ -176,13 +179,23 @@ func TestDecide(t *testing.T) {
 		"with no scope at all":       {key: issued(), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.StepScopes},
 		"with the default scope":     {key: issued(), account: policy(defaultScope), ask: needs("a"), want: verifier.Valid, step: verifier.StepClaim},
 		"its own scopes, no default": {key: issued(keystest.Scopes("b")), account: policy(defaultScope), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.StepScopes},
-		"for another account":        {key: issued(), ask: only("globex"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"for its account":            {key: issued(), ask: only("acme"), want: verifier.Valid, step: verifier.StepClaim},
-		"claims its external ID":     {key: issued(), account: policy(external), ask: claims("4711"), want: verifier.Valid, step: verifier.StepClaim},
-		"claims its name":            {key: issued(), account: policy(external), ask: claims("acme"), want: verifier.Valid, step: verifier.StepClaim},
-		"claims another":             {key: issued(), account: policy(external), ask: claims("4712"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims nobody":              {key: issued(), account: policy(external), ask: claims(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims nobody, of nobody":   {key: issued(), ask: claims(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"for another account":        {key: issued(), ask: only("globex", ""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"for its account":            {key: issued(), ask: only("acme", ""), want: verifier.Valid, step: verifier.StepClaim},
+		"for its external ID":        {key: issued(), account: policy(external), ask: only("", "4711"), want: verifier.Valid, step: verifier.StepClaim},
+		"for both":                   {key: issued(), account: policy(external), ask: only("acme", "4711"), want: verifier.Valid, step: verifier.StepClaim},
+		"for its name, another ID":   {key: issued(), account: policy(external), ask: only("acme", "4712"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"for another name, its ID":   {key: issued(), account: policy(external), ask: only("globex", "4711"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"its ID as a name":           {key: issued(), account: policy(external), ask: only("4711", ""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"its name as an ID":          {key: issued(), account: policy(external), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"an ID, and it has none":     {key: issued(), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims its external ID":     {key: issued(), account: policy(external), ask: claimsID("4711"), want: verifier.Valid, step: verifier.StepClaim},
+		"claims its name":            {key: issued(), account: policy(external), ask: claimsName("acme"), want: verifier.Valid, step: verifier.StepClaim},
+		"claims its ID as a name":    {key: issued(), account: policy(external), ask: claimsName("4711"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims its name as an ID":   {key: issued(), account: policy(external), ask: claimsID("acme"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims another ID":          {key: issued(), account: policy(external), ask: claimsID("4712"), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims no ID":               {key: issued(), account: policy(external), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims no ID, and has none": {key: issued(), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"claims no name":             {key: issued(), ask: claimsName(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -6,7 +6,6 @@ package faces
 import (
 	"fmt"
 	"net/netip"
-	"net/textproto"
 	"slices"
 	"strings"
 	"time"
@@ -46,8 +45,8 @@ type DoorOptions struct {
 	Clients *verifier.Clients
 	Index   *verifier.Index
 	Clock   clock.PassiveClock
-	// AccountHeader is the request header that must name the key's account; empty: none has to.
-	AccountHeader string
+	// AccountHeader is the request header that must identify the key's account.
+	AccountHeader AccountHeader
 	// Realm is what a 401 says the key is for.
 	Realm string
 	// DenyStatusOnly answers with 401 and 403 alone.
@@ -61,8 +60,7 @@ type DoorOptions struct {
 // Door is what all faces ask.
 type Door struct {
 	DoorOptions
-	accountHeader, accountHeaderLower string
-	denials                           denials
+	denials denials
 }
 
 // mostSources is how many places for keys there may be.
@@ -78,10 +76,7 @@ func NewDoor(o DoorOptions) (*Door, error) {
 			return nil, fmt.Errorf("header:%s says who came in: give another header for the key", name)
 		}
 	}
-	return &Door{
-		DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly),
-		accountHeader: textproto.CanonicalMIMEHeaderKey(o.AccountHeader), accountHeaderLower: strings.ToLower(o.AccountHeader),
-	}, nil
+	return &Door{DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly)}, nil
 }
 
 // visit is a request at the door.
@@ -91,7 +86,7 @@ type visit struct {
 	// peer is who the face's own peer says that the request came from, or that peer itself.
 	peer netip.Addr
 	// needs are what the route requires.
-	needs needs
+	needs Requirements
 	// method, host and path are for the audit.
 	method, host, path string
 }
@@ -99,12 +94,10 @@ type visit struct {
 // check gives the verdict on a request.
 func (d *Door) check(v *visit) verifier.Verdict {
 	start := d.Clock.Now()
-	q := verifier.Question{Scopes: v.needs.scopes, Account: v.needs.account}
+	q := verifier.Question{Scopes: v.needs.scopes, Account: v.needs.account, ExternalID: v.needs.externalID}
 	q.Key, q.Found = d.Finder.Find(v.request)
 	q.Client = d.Clients.Find(v.peer, v.request.Header("X-Forwarded-For", "x-forwarded-for"))
-	if d.accountHeader != "" {
-		q.Claim = verifier.Claim{Required: true, Account: single(v.request.Header(d.accountHeader, d.accountHeaderLower))}
-	}
+	q.Claim = d.AccountHeader.claim(v.request)
 	return d.decide(v, &q, start)
 }
 
@@ -118,25 +111,6 @@ func (d *Door) decide(v *visit, q *verifier.Question, start time.Time) verifier.
 	d.Audit.record(v, q, &verdict)
 	return verdict
 }
-
-// single is the value of a header that was sent once; empty otherwise.
-func single(values []string) string {
-	if len(values) != 1 || strings.Contains(values[0], ",") {
-		return ""
-	}
-	return strings.TrimSpace(values[0])
-}
-
-// needs are what a route requires of a key.
-type needs struct {
-	// scopes are all required, separated by commas.
-	scopes string
-	// account is the only one; empty: any.
-	account string
-}
-
-// nobody is no account's name or external ID: both are shorter.
-var nobody = strings.Repeat("-", 1024)
 
 // beforeQuery and query are what comes before and after a URL's question mark. A fragment is no part of a request.
 func beforeQuery(url string) string {

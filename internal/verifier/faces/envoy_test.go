@@ -172,7 +172,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 			}, map[string]any{"keyID": "idodd", "account": "odd", "externalID": oddID, "scopes": []any{}}),
 		},
 		"the route's scopes and account are met": {
-			request: envoyRequest("/orders", key, map[string]string{"scopes": "orders:read, orders:write", "account": "ext-1"}), want: withoutHeader("x-api-key"),
+			request: envoyRequest("/orders", key, map[string]string{"scopes": "orders:read, orders:write", "account": "acme", "externalID": "ext-1"}), want: withoutHeader("x-api-key"),
 		},
 		"a query asks for nothing": {request: envoyRequest("/orders?scopes=admin&account=bare", key, nil), want: withoutHeader("x-api-key")},
 		"the peer is in the whitelist": {
@@ -244,8 +244,13 @@ func TestExtAuthz_Denies(t *testing.T) {
 		"a peer that is a pipe":       {request: from("/run/envoy.sock", with(listedKey)), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
 		"a scope that it lacks":       {request: route("scopes", "orders:read,admin"), code: "SCOPE_MISSING", status: 403, rpc: codes.PermissionDenied},
 		"another account":             {request: route("account", "bare"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an external ID as a name":    {request: route("account", "ext-1"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a name as an external ID":    {request: route("externalID", "acme"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an empty account":            {request: route("account", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an empty external ID":        {request: route("externalID", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"scopes without a scope":      {request: route("scopes", ","), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
 		"a header of another account": {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "bare"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"a header of two accounts":    {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "acme,acme"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a header of two accounts":    {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "ext-1,ext-1"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
 		"keys that are not known yet": {setup: setup{unsynced: true}, request: with(goodKey), code: "NOT_SYNCED", status: 503, rpc: codes.Unavailable},
 		"503 folded to 403":           {setup: setup{unsynced: true, options: faces.DoorOptions{DenyStatusOnly: true}}, request: with(goodKey), code: "NOT_SYNCED", status: 403, rpc: codes.Unavailable},
 	} {

@@ -28,10 +28,11 @@ const (
 	revokedKey   = "sk_revoked_0123456789abcdefghijk"
 	suspendedKey = "sk_suspended_0123456789abcdefghi"
 	oddKey       = "sk_odd_0123456789abcdefghijklmno"
+	borrowedKey  = "sk_borrowed_0123456789abcdefghij"
 	unknownKey   = "sk_unknown_0123456789abcdefghijk"
 )
 
-var knownKeys = []string{goodKey, plainKey, listedKey, inactiveKey, expiredKey, revokedKey, suspendedKey, oddKey}
+var knownKeys = []string{goodKey, plainKey, listedKey, inactiveKey, expiredKey, revokedKey, suspendedKey, oddKey, borrowedKey}
 
 // oddID is an account's external ID that would break a header.
 const oddID = " 50%\r\nX-Apikey-Account: root\u00e9"
@@ -43,7 +44,8 @@ func newIndex() *verifier.Index {
 	x := verifier.NewIndex()
 	x.PutNamespace("shops", nil)
 	for name, spec := range map[string]v1alpha1.AccountSpec{
-		"acme": {ExternalID: "ext-1"}, "bare": {}, "odd": {ExternalID: oddID}, "late": {ExternalID: "ext-2", State: v1alpha1.AccountSuspended},
+		"acme": {ExternalID: "ext-1"}, "bare": {}, "odd": {ExternalID: oddID}, "ext-1": {}, // named like the external ID of another account
+		"late": {ExternalID: "ext-2", State: v1alpha1.AccountSuspended},
 	} {
 		x.PutAccount(&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec})
 	}
@@ -53,6 +55,7 @@ func newIndex() *verifier.Index {
 	good.Status.ExpirationTime = &expiration
 	x.PutKey(good)
 	x.PutKey(newKey("plain", plainKey, v1alpha1.APIKeySpec{Account: "bare"}))
+	x.PutKey(newKey("borrowed", borrowedKey, v1alpha1.APIKeySpec{Account: "ext-1"}))
 	x.PutKey(newKey("odd", oddKey, v1alpha1.APIKeySpec{Account: "odd"}))
 	x.PutKey(newKey("listed", listedKey, v1alpha1.APIKeySpec{Account: "acme", IPWhitelist: []string{"192.0.2.0/24", "2001:db8::/32"}}))
 	x.PutKey(newKey("inactive", inactiveKey, v1alpha1.APIKeySpec{Account: "acme", State: v1alpha1.KeyStateInactive}))
@@ -87,6 +90,15 @@ type setup struct {
 
 func accountNamed(name, externalID string) *v1alpha1.Account {
 	return &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AccountSpec{ExternalID: externalID}}
+}
+
+// accountHeader is what --account-header says.
+func accountHeader(text string) faces.AccountHeader {
+	h, err := faces.ParseAccountHeader(text)
+	if err != nil {
+		panic(err)
+	}
+	return h
 }
 
 func (s setup) door(t testing.TB) *faces.Door {

@@ -66,10 +66,16 @@ func TestAuthz(t *testing.T) {
 		"scopes add up":         {ask: ask{target: "/authz?scopes=admin&scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
 		"an unreadable scope":   {ask: ask{target: "/authz?scopes=%zz", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
 		"its account":           {ask: ask{target: "/authz?account=acme", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"its account's own ID":  {ask: ask{target: "/authz?account=ext-1", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"its external ID":       {ask: ask{target: "/authz?externalID=ext-1", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"both":                  {ask: ask{target: "/authz?externalID=ext-1&account=acme", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"its ID as a name":      {ask: ask{target: "/authz?account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"its name as an ID":     {ask: ask{target: "/authz?externalID=acme", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"two external IDs":      {ask: ask{target: "/authz?externalID=ext-1&externalID=ext-2", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"an ID of two accounts": {ask: ask{target: "/authz?externalID=ext-1&account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"an empty ID":           {ask: ask{target: "/authz?externalID=", header: header("X-Api-Key", plainKey)}, status: 400},
 		"another account":       {ask: ask{target: "/authz?account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
 		"two accounts":          {ask: ask{target: "/authz?account=acme&account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"two names of one":      {ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a name and its ID":     {ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
 		"keys not known yet":    {ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503, code: "NOT_SYNCED"},
 		"503 becomes 403":       {ask: ask{setup: setup{unsynced: true, options: faces.DoorOptions{DenyStatusOnly: true}}, header: header("X-Api-Key", goodKey)}, status: 403, code: "NOT_SYNCED"},
 		"405 becomes 403":       {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
@@ -83,7 +89,11 @@ func TestAuthz(t *testing.T) {
 		"a misspelt need":       {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
 		"one beside a need":     {ask: ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)}, status: 400},
 		"400 becomes 403":       {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"}, status: 403},
-		"a need without value":  {ask: ask{target: "/authz?scopes=&account=&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"an empty account":      {ask: ask{target: "/authz?account=", header: header("X-Api-Key", goodKey)}, status: 400},
+		"an account, bare":      {ask: ask{target: "/authz?account", header: header("X-Api-Key", goodKey)}, status: 400},
+		"empty scopes":          {ask: ask{target: "/authz?scopes=,", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one that is empty":     {ask: ask{target: "/authz/orders?account=acme&account=", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"nothing at all":        {ask: ask{target: "/authz?&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
 		"a query nobody wanted": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"a client behind a trusted proxy": {
 			ask:    ask{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
@@ -96,8 +106,11 @@ func TestAuthz(t *testing.T) {
 			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
 			status: 200, identity: goodIdentity,
 		},
+		"a header with a name for an ID":      {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a header with an ID for a name":      {ask: ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a header with the name":              {ask: ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")}, status: 200, identity: goodIdentity},
 		"a header that names another account": {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "bare")}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"a header that names two":             {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme", "X-Ff-Company", "acme")}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a header that names two":             {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1", "X-Ff-Company", "ext-1")}, status: 403, code: "ACCOUNT_MISMATCH"},
 		"a header that is not there":          {ask: ask{setup: claim, header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +149,9 @@ func TestAuthz(t *testing.T) {
 	}
 }
 
-var claim = setup{options: faces.DoorOptions{AccountHeader: "x-ff-company"}}
+var claim = setup{options: faces.DoorOptions{AccountHeader: accountHeader("x-ff-company:externalID")}}
+
+var claimName = setup{options: faces.DoorOptions{AccountHeader: accountHeader("X-FF-Company")}}
 
 // header makes a header of names, in their canonical form, and values.
 func header(pairs ...string) http.Header {

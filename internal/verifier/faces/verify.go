@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"k8s.io/utils/ptr"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -32,8 +34,9 @@ type inquiry struct {
 	IP string `json:"ip"`
 	// Scopes are all required.
 	Scopes []string `json:"scopes"`
-	// Account is the only one that will do, by name or external ID; left out: any.
-	Account string `json:"account"`
+	// Account is the name of the only account that will do, ExternalID its external ID; left out: any account.
+	Account    *string `json:"account"`
+	ExternalID *string `json:"externalID"`
 }
 
 // finding is the answer to an application.
@@ -103,7 +106,8 @@ var applicationJSON = []string{"application/json"}
 
 func (d *Door) inquire(face Face, asked *inquiry, client netip.Addr) verifier.Verdict {
 	q := verifier.Question{
-		Key: asked.Key, Found: verifier.Valid, Client: client, Scopes: strings.Join(asked.Scopes, ","), Account: asked.Account,
+		Key: asked.Key, Found: verifier.Valid, Client: client, Scopes: strings.Join(asked.Scopes, ","),
+		Account: ptr.Deref(asked.Account, ""), ExternalID: ptr.Deref(asked.ExternalID, ""),
 	}
 	if asked.Key == "" {
 		q.Found = verifier.Missing
@@ -125,6 +129,9 @@ func readInquiry(w http.ResponseWriter, r *http.Request) (*inquiry, netip.Addr, 
 	if detail := complaint(strict, err); detail != "" {
 		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: detail}
 	}
+	if detail := asked.emptyRequirement(); detail != "" {
+		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: detail}
+	}
 	if asked.IP == "" {
 		return &asked, netip.Addr{}, nil
 	}
@@ -133,6 +140,20 @@ func readInquiry(w http.ResponseWriter, r *http.Request) (*inquiry, netip.Addr, 
 		return nil, client, &problem{Status: http.StatusBadRequest, Detail: "ip is no address: give one such as 192.0.2.7, or leave it out"}
 	}
 	return &asked, client, nil
+}
+
+// emptyRequirement names a requirement that is present but empty, and would let any key in: the application has most likely
+// lost its value. Empty: there is none.
+func (q *inquiry) emptyRequirement() string {
+	switch {
+	case q.Account != nil && *q.Account == "":
+		return "account is empty: give an account's name, or leave it out"
+	case q.ExternalID != nil && *q.ExternalID == "":
+		return "externalID is empty: give an account's external ID, or leave it out"
+	case slices.ContainsFunc(q.Scopes, func(scope string) bool { return !namesScope(scope) }):
+		return "scopes has an empty scope: give scopes such as orders:read only"
+	}
+	return ""
 }
 
 // complaint says what is wrong with a question in words of ours: the decoder's own may repeat what was sent, and with it a
@@ -152,14 +173,14 @@ func complaint(strict []error, err error) string {
 	name := fieldName.FindStringSubmatch(strict[0].Error())
 	switch {
 	case name == nil:
-		return "a field is not known: give key, ip, scopes and account only"
+		return "a field is not known: give key, ip, scopes, account and externalID only"
 	case name[1] == "duplicate":
 		return "the field " + name[2] + " is there twice: give it once"
 	}
-	return "the field " + name[2] + " is not known: give key, ip, scopes and account only"
+	return "the field " + name[2] + " is not known: give key, ip, scopes, account and externalID only"
 }
 
-var fieldTypes = map[string]string{"key": "a string", "ip": "a string", "scopes": "a list of strings", "account": "a string"}
+var fieldTypes = map[string]string{"key": "a string", "ip": "a string", "scopes": "a list of strings", "account": "a string", "externalID": "a string"}
 
 // fieldName finds a field's name that is too short, and too plain, to be a key.
 var fieldName = regexp.MustCompile(`^(unknown|duplicate) field "([A-Za-z_]{1,16})"$`)

@@ -55,7 +55,9 @@ func TestVerify(t *testing.T) {
 	}{
 		"a good key":                   {asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
 		"all that can be asked":        {asked: `{"key":"` + goodKey + `","ip":"203.0.113.9:443","scopes":["orders:read","orders:write"],"account":"acme"}`, want: good, step: "claim"},
-		"its account's own ID":         {asked: `{"key":"` + goodKey + `","account":"ext-1"}`, want: good, step: "claim"},
+		"its external ID":              {asked: `{"key":"` + goodKey + `","externalID":"ext-1","account":"acme"}`, want: good, step: "claim"},
+		"its external ID as a name":    {asked: `{"key":"` + goodKey + `","account":"ext-1"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"its name as an external ID":   {asked: `{"key":"` + goodKey + `","externalID":"acme"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
 		"no key":                       {asked: `{}`, want: refused("MISSING"), step: "key"},
 		"an unknown key":               {asked: `{"key":"` + unknownKey + `"}`, want: refused("UNKNOWN"), step: "key"},
 		"a key that is too long":       {asked: `{"key":"` + strings.Repeat("k", 60000) + `"}`, want: refused("UNKNOWN"), step: "key"},
@@ -68,7 +70,7 @@ func TestVerify(t *testing.T) {
 		"a scope that it lacks":        {asked: `{"key":"` + goodKey + `","scopes":["orders:read","admin"]}`, want: but("SCOPE_MISSING"), step: "scopes"},
 		"another account":              {asked: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
 		"keys that are not known yet":  {setup: setup{unsynced: true}, asked: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"), step: "synced"},
-		"a status is no answer's here": {setup: setup{options: faces.DoorOptions{DenyStatusOnly: true, AccountHeader: "X-FF-Company"}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		"a status is no answer's here": {setup: setup{options: faces.DoorOptions{DenyStatusOnly: true, AccountHeader: accountHeader("X-FF-Company")}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,7 +126,11 @@ func TestVerify_SaysWhatIsWrongWithAQuestion(t *testing.T) {
 		"a list":                 {asked: `["` + goodKey + `"]`, status: 400, detail: "no JSON object"},
 		"a number as key":        {asked: `{"key":12345}`, status: 400, detail: "key must be a string"},
 		"a scope alone":          {asked: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400, detail: "scopes must be a list of strings"},
-		"an unknown field":       {asked: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400, detail: "the field scope is not known: give key, ip, scopes and account only"},
+		"an unknown field":       {asked: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400, detail: "the field scope is not known: give key, ip, scopes, account and externalID only"},
+		"an empty account":       {asked: `{"key":"` + goodKey + `","account":""}`, status: 400, detail: "account is empty: give an account's name, or leave it out"},
+		"an empty external ID":   {asked: `{"key":"` + goodKey + `","externalID":""}`, status: 400, detail: "externalID is empty: give an account's external ID, or leave it out"},
+		"an empty scope":         {asked: `{"key":"` + goodKey + `","scopes":["orders:read",""]}`, status: 400, detail: "scopes has an empty scope"},
+		"a number as ID":         {asked: `{"key":"` + goodKey + `","externalID":7}`, status: 400, detail: "externalID must be a string"},
 		"another case":           {asked: `{"Key":"` + goodKey + `"}`, status: 400, detail: "the field Key is not known"},
 		"a field twice":          {asked: `{"key":"x","key":"` + goodKey + `"}`, status: 400, detail: "the field key is there twice"},
 		"a key as a field":       {asked: `{"` + goodKey + `":1}`, status: 400, detail: "a field is not known: give key"},
