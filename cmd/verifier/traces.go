@@ -40,8 +40,21 @@ func endTraces(ctx context.Context, provider *sdktrace.TracerProvider) {
 	_ = provider.Shutdown(ctx)
 }
 
-// parents says which trace a request belongs to. Nothing else that it carries is looked at.
-var parents = propagation.TraceContext{}
+// parents says which trace a request belongs to.
+var parents = parentOnly{}
+
+// parentOnly reads traceparent, which has room for numbers alone. The text that may come with it in tracestate would be
+// sent on with each span.
+type parentOnly struct{ propagation.TraceContext }
+
+// Extract implements propagation.TextMapPropagator.
+func (p parentOnly) Extract(ctx context.Context, carrier propagation.TextMapCarrier) context.Context {
+	parent := trace.SpanContextFromContext(p.TraceContext.Extract(ctx, carrier))
+	if !parent.IsValid() {
+		return ctx
+	}
+	return trace.ContextWithRemoteSpanContext(ctx, parent.WithTraceState(trace.TraceState{}))
+}
 
 // addTraces lets each question have a span.
 func addTraces(o *faces.ServerOptions, provider trace.TracerProvider) {

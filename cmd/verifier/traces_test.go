@@ -46,7 +46,7 @@ func TestTraces_HTTP(t *testing.T) {
 			addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
 			face := o.WrapHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tc.status) }))
 			r := httptest.NewRequestWithContext(t.Context(), secret, tc.target, strings.NewReader(secret))
-			r.Header = http.Header{"Traceparent": {parent}, "X-Api-Key": {secret}, "User-Agent": {secret}, "X-Forwarded-For": {secret}, "Baggage": {"key=" + secret}}
+			r.Header = http.Header{"Traceparent": {parent}, "X-Api-Key": {secret}, "User-Agent": {secret}, "X-Forwarded-For": {secret}, "Baggage": {"key=" + secret}, "Tracestate": {"key=" + secret}}
 			r.Host = secret
 			face.ServeHTTP(httptest.NewRecorder(), r)
 			checkSpan(t, spans, tc.span)
@@ -77,7 +77,7 @@ func TestTraces_GRPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent, "x-api-key", secret)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent, "tracestate", "key="+secret, "x-api-key", secret)
 	asked := &authv3.AttributeContext_HttpRequest{Method: secret, Host: secret, Path: "/" + secret + "?" + secret, Headers: map[string]string{"x-api-key": secret}}
 	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: asked}}}
 	if _, err := authv3.NewAuthorizationClient(connection).Check(ctx, request); err != nil {

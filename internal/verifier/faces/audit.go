@@ -5,7 +5,6 @@ package faces
 
 import (
 	"math"
-	"strings"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
@@ -57,29 +56,11 @@ func (a *Audit) write(message string, v *visit, q *verifier.Question, verdict *v
 	if q.Client.IsValid() {
 		client = q.Client.String()
 	}
-	path := told(v.path, q.Key, longestPath)
+	path := redact(v.path, q.Key, longestPath)
 	if verdict.Code == verifier.Ambiguous && path != "" {
 		path = redacted // which of the keys was sent is not known here, and one may be in it
 	}
 	a.logger.Info(message, "face", v.face.String(), "code", verdict.Code.String(), "keyID", verdict.KeyID(), "account", verdict.Account(),
-		"client", client, "method", told(v.method, q.Key, longestMethod), "host", told(v.host, q.Key, longestHost),
+		"client", client, "method", redact(v.method, q.Key, longestMethod), "host", redact(v.host, q.Key, longestHost),
 		"path", path)
-}
-
-const (
-	redacted = "[redacted]"
-	// shortestKey is how long a key is at the least: whoever sends less for one, to have it struck out, is told of.
-	shortestKey = 22
-)
-
-// told is what may be told of what a client sent: not the key as it was sent, wherever else the client put it, nor more
-// than so much.
-func told(text, key string, longest int) string {
-	if len(key) >= shortestKey && len(text) >= len(key) {
-		text = strings.ReplaceAll(text, key, redacted)
-	}
-	if len(text) > longest {
-		text = text[:longest]
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
 }

@@ -41,7 +41,7 @@ func TestAudit(t *testing.T) {
 		return `{"logger":"","level":0,"msg":"` + message + `","face":"` + face + `","code":"` + code + `","keyID":"` + id + `","account":"` + account +
 			`","client":"` + client + `","method":"` + method + `","host":"` + host + `","path":"` + path + `"}`
 	}
-	long := strings.Repeat("x", 2000)
+	long := strings.Repeat("xy.", 700)
 	for name, tc := range map[string]struct {
 		ask  func(*testing.T, *served)
 		want []string
@@ -87,6 +87,32 @@ func TestAudit(t *testing.T) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", long[:32], long[:255], "/"+long[:511])},
+		},
+		"the key behind a scheme that was not asked for is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", "Bearer "+goodKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
+			},
+			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/[redacted]")},
+		},
+		"a key without a header is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Forwarded-Uri", "/orders/"+goodKey+"/lines"), "")
+			},
+			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "", "", "/orders/[redacted]/lines")},
+		},
+		"a key that is percent-encoded is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Uri", "/orders/"+percent(revokedKey, "%%%02x"), "X-Forwarded-Host", percent(goodKey, "%%25%02X")), "")
+			},
+			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "", "[redacted]", "/orders/[redacted]")},
+		},
+		"nor is one of who is let in": {
+			ask: func(t *testing.T, at *served) {
+				for range 5 {
+					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "X-Forwarded-Uri", "/orders/"+plainKey), "")
+				}
+			},
+			want: []string{line("Allowed", "forward_auth", "VALID", "idgood", "acme", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},
 		"who is let in is told of as often as asked": {
 			ask: func(t *testing.T, at *served) {

@@ -19,11 +19,13 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 )
 
 // ServerOptions say where and how the faces are served.
@@ -130,7 +132,7 @@ func (s *Server) addGRPC() {
 	workers := uint32(runtime.GOMAXPROCS(0)) //nolint:gosec // as many as there are cores
 	options := append([]grpc.ServerOption{
 		grpc.NumStreamWorkers(workers), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
-		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.UnknownServiceHandler(unknownMethod),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: idleTimeout, Timeout: requestTimeout, MaxConnectionAge: longestConnection, MaxConnectionAgeGrace: requestTimeout,
@@ -147,6 +149,11 @@ func (s *Server) addGRPC() {
 	s.listeners = append(s.listeners, &listener{
 		flag: "grpc-bind-address", address: s.options.GRPCAddress, serve: s.grpc.Serve, stop: s.stopGRPC,
 	})
+}
+
+// unknownMethod answers a call of a method that does not exist. The library's own answer would repeat its name.
+func unknownMethod(any, grpc.ServerStream) error {
+	return status.Error(codes.Unimplemented, "there is no such method")
 }
 
 func (s *Server) stopGRPC(ctx context.Context) error {

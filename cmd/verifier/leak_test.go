@@ -1,0 +1,486 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/go-logr/logr/funcr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+)
+
+// FuzzNothingLeaks puts keys that exist, and keys that nobody has, anywhere into requests, in many encodings, and looks for
+// them in all that the verifier says: audit lines, logs, metrics, traces and answers.
+func FuzzNothingLeaks(f *testing.F) {
+	v := newTalker(f)
+	for place := range places {
+		for encoding := range encodings {
+			f.Add([]byte{byte(place + encoding), byte(place), 0, byte(place), byte(encoding), byte(encoding), byte(place), 0, 0, 0, 0}, "", "")
+		}
+	}
+	f.Add([]byte{3, 1, 2, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}, "/orders/%2", "%")
+	f.Fuzz(func(t *testing.T, choices []byte, before, after string) { v.try(t, choices, before, after) })
+}
+
+// dice makes choices by the bytes of a fuzzer; when they are used up, always the first.
+type dice []byte
+
+func (d *dice) roll(sides int) int {
+	if len(*d) == 0 {
+		return 0
+	}
+	n := int((*d)[0]) % sides
+	*d = (*d)[1:]
+	return n
+}
+
+// talker is a verifier with all that it says.
+type talker struct {
+	grpc     authv3.AuthorizationClient
+	conn     *grpc.ClientConn
+	http     string
+	client   *http.Client
+	live     []string
+	spans    *tracetest.InMemoryExporter
+	registry *prometheus.Registry
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+func (v *talker) Write(p []byte) (int, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.log.Write(p)
+}
+
+// said is what was logged since the last time.
+func (v *talker) said() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	defer v.log.Reset()
+	return v.log.String()
+}
+
+func newTalker(f *testing.F) *talker {
+	v := &talker{spans: tracetest.NewInMemoryExporter(), registry: prometheus.NewRegistry(), client: &http.Client{}}
+	index := v.index(f)
+	o := options{
+		sources:       []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
+		accountHeader: "X-FF-Company", auditSample: 1, trusted: []string{"127.0.0.0/8"}, realm: "tests",
+	}
+	meters, err := telemetry.NewVerifier(v.registry, telemetry.VerifierOptions{
+		Faces: names(faces.Faces()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
+		CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	door, err := newDoor(o, index, meters, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	const local = "127.0.0.1:0"
+	so := faces.ServerOptions{GRPCAddress: local, HTTPAddress: local, ProbeAddress: "0", ShutdownTimeout: patience, ErrorLog: log.New(v, "", 0)}
+	addTraces(&so, sdktrace.NewTracerProvider(sdktrace.WithSyncer(v.spans)))
+	server, err := faces.NewServer(f.Context(), door, so)
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(f.Context()))
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	v.http = "http://" + server.Address("http-bind-address").String()
+	v.conn, err = grpc.NewClient(server.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	v.grpc = authv3.NewAuthorizationClient(v.conn)
+	f.Cleanup(func() {
+		_ = v.conn.Close()
+		v.client.CloseIdleConnections()
+		stop()
+		if err := <-done; err != nil {
+			f.Error(err)
+		}
+	})
+	return v
+}
+
+var formats = []keys.Format{
+	{Type: v1alpha1.FormatToken, Prefix: "ak"}, {Type: v1alpha1.FormatUUID}, {Type: v1alpha1.FormatAlphanumeric, Length: 22}, {Type: v1alpha1.FormatHex, Length: 32},
+	{Type: v1alpha1.FormatToken, Prefix: "abcdefghij012345"}, {Type: v1alpha1.FormatAlphanumeric, Length: 100}, {Type: v1alpha1.FormatHex, Length: 64}, {Type: v1alpha1.FormatAlphanumeric, Length: 256},
+}
+
+// index knows a key of each format in each state.
+func (v *talker) index(f *testing.F) *verifier.Index {
+	x := verifier.NewIndex()
+	x.PutNamespace("shops", nil)
+	x.PutAccount(&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}, Spec: v1alpha1.AccountSpec{ExternalID: "ext-1"}})
+	random := rand.NewChaCha8([32]byte{1})
+	for _, state := range []v1alpha1.KeyState{v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked} {
+		for i, format := range formats {
+			minted, err := format.Mint(random)
+			if err != nil {
+				f.Fatal(err)
+			}
+			name := strings.ToLower(fmt.Sprintf("%s-%d", state, i))
+			x.PutKey(&v1alpha1.APIKey{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shops", Name: name, UID: types.UID(name)},
+				Spec:       v1alpha1.APIKeySpec{Account: "acme", State: state, Label: "Shop", Scopes: []string{"orders:read"}},
+				Status: v1alpha1.APIKeyStatus{State: v1alpha1.StateActive, Credentials: []v1alpha1.Credential{{
+					ID: minted.ID, SHA256: minted.Material.SHA256(), IssuedAt: metav1.Now(),
+				}}},
+			})
+			v.live = append(v.live, string(minted.Material))
+		}
+	}
+	x.SetComplete()
+	return x
+}
+
+// call is a request to all faces at once, as far as each can have it.
+type call struct {
+	method, path, query, host string
+	ownMethod, ownPath, own   string
+	header                    map[string]string
+	body                      map[string]any
+	extensions, metadata      map[string]string
+	rpc                       string
+}
+
+func sets(name string) func(*call, string) {
+	return func(c *call, text string) { c.header[name] = text }
+}
+
+func asks(name string, list bool) func(*call, string) {
+	return func(c *call, text string) {
+		if list {
+			c.body[name] = []string{text}
+		} else {
+			c.body[name] = text
+		}
+	}
+}
+
+// places are where a key may be.
+var places = []func(*call, string){
+	func(c *call, text string) { c.path = "/orders/" + text },
+	func(c *call, text string) { c.path = "/orders/" + text + "/lines;v=1" },
+	func(c *call, text string) { c.path = text },
+	func(c *call, text string) { c.path = "https://" + text + "/orders" },
+	func(c *call, text string) { c.path = "/orders#" + text },
+	func(c *call, text string) { c.query = "api_key=" + text },
+	func(c *call, text string) { c.query = "a=b&token=" + text },
+	func(c *call, text string) { c.host = text },
+	func(c *call, text string) { c.host = text + ".example.com:8443" },
+	func(c *call, text string) { c.method = text },
+	func(c *call, text string) { c.ownPath = "/authz/" + text },
+	func(c *call, text string) { c.ownPath = "/" + text },
+	func(c *call, text string) { c.own = "scopes=" + text },
+	func(c *call, text string) { c.own = "account=acme&" + text + "=x" },
+	func(c *call, text string) { c.ownMethod = text },
+	func(c *call, text string) { c.header[text] = "x" },
+	func(c *call, text string) { c.rpc = "/envoy.service.auth.v3.Authorization/" + text },
+	func(c *call, text string) { c.rpc = "/" + text + "/Check" },
+	func(c *call, text string) { c.extensions["scopes"] = text },
+	func(c *call, text string) { c.extensions[text] = text },
+	func(c *call, text string) { c.metadata["x-api-key"] = text },
+	func(c *call, text string) { c.metadata["traceparent"] = text },
+	func(c *call, text string) {
+		c.metadata["traceparent"], c.metadata["tracestate"] = parent, "k="+text
+	},
+	func(c *call, text string) { c.header["Traceparent"], c.header["Tracestate"] = parent, "k="+text },
+	func(c *call, text string) { c.header["Authorization"] = "Bearer " + text },
+	func(c *call, text string) { c.header["Authorization"] = "Basic " + text },
+	func(c *call, text string) { c.header["X-Api-Key"] = "Bearer " + text },
+	func(c *call, text string) { c.header["Cookie"] = "session=" + text + "; a=b" },
+	sets("X-Api-Key"), sets("Authorization"), sets("Cookie"), sets("Baggage"), sets("User-Agent"), sets("X-Forwarded-For"), sets("X-Ff-Company"),
+	sets("Referer"), sets("X-Request-Id"), sets("Content-Type"),
+	asks("key", false), asks("ip", false), asks("account", false), asks("scopes", true), asks("scopes", false),
+	func(c *call, text string) { c.body[text] = text },
+}
+
+// encodings are how a key may be written.
+var encodings = []func(string) string{
+	func(key string) string { return key },
+	each("%%%02x"), each("%%%02X"), each("%%25%02x"), each("%%2525%02X"), each("%%u%04x"), each(`\u%04x`), each("&#%d;"), each("&#x%x;"), each("=%02X"), each("%02x "),
+	func(key string) string { return key[:3] + each("%%%02x")(key[3:9]) + key[9:] },
+	func(key string) string { return base64.StdEncoding.EncodeToString([]byte(key)) },
+	func(key string) string { return base64.StdEncoding.EncodeToString([]byte("user:" + key)) },
+	func(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(":" + key)) },
+	func(key string) string { return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(key + ":"))) },
+	func(key string) string { return hex.EncodeToString([]byte(key)) },
+	func(key string) string { return "Bearer+" + key }, func(key string) string { return "Bearer%20" + key }, func(key string) string { return `"` + key + `"` },
+	strings.ToUpper, strings.ToLower,
+	func(key string) string { return key[len(key)-22:] },
+}
+
+func each(format string) func(string) string {
+	return func(key string) string {
+		var b strings.Builder
+		for _, c := range []byte(key) {
+			fmt.Fprintf(&b, format, c)
+		}
+		return b.String()
+	}
+}
+
+// try asks each face with a key in some places, and looks for the key in all that was said.
+func (v *talker) try(t *testing.T, choices []byte, before, after string) {
+	d := dice(choices)
+	key := v.key(t, &d)
+	c := call{
+		method: "GET", path: "/orders", host: "api.example.com", ownMethod: "GET", ownPath: "/authz", header: map[string]string{}, body: map[string]any{},
+		extensions: map[string]string{}, metadata: map[string]string{}, rpc: authv3.Authorization_Check_FullMethodName,
+	}
+	for range 1 + d.roll(3) {
+		place, text := places[d.roll(len(places))], encodings[d.roll(len(encodings))](key)
+		switch d.roll(4) {
+		case 1:
+			text = before + text
+		case 2:
+			text += after
+		case 3:
+			text = before + text + after
+		}
+		place(&c, text)
+	}
+	v.spans.Reset()
+	said := []string{v.authz(t, &c), v.ask(t, &c, "/v1/verify"), v.ask(t, &c, "/v1/explain"), v.check(t, &c)}
+	said = append(said, v.said(), fmt.Sprintf("%+v", v.spans.GetSpans()))
+	if d.roll(8) == 0 {
+		said = append(said, v.metrics(t))
+	}
+	for i, text := range said {
+		if found := findKey(text, key); found != "" {
+			t.Errorf("%s is in %s: %q", found, [...]string{"an answer of /authz", "an answer of /v1/verify", "an answer of /v1/explain", "an answer to Envoy", "the log", "the traces", "the metrics"}[i], text)
+		}
+	}
+}
+
+// key is one that is known, or one that was just made.
+func (v *talker) key(t *testing.T, d *dice) string {
+	which := d.roll(2 * len(v.live))
+	if which < len(v.live) {
+		return v.live[which]
+	}
+	minted, err := formats[which%len(formats)].Mint(rand.NewChaCha8([32]byte{byte(d.roll(256)), byte(d.roll(256)), byte(d.roll(256))}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(minted.Material)
+}
+
+func (v *talker) authz(t *testing.T, c *call) string {
+	u, err := url.Parse(v.http + c.ownPath)
+	if err != nil {
+		return ""
+	}
+	u.RawQuery = c.own
+	r, err := http.NewRequestWithContext(t.Context(), c.ownMethod, u.String(), http.NoBody)
+	if err != nil {
+		return ""
+	}
+	for name, value := range c.header {
+		r.Header.Set(name, value)
+	}
+	r.Header.Set("X-Forwarded-Method", c.method)
+	r.Header.Set("X-Forwarded-Host", c.host)
+	r.Header.Set("X-Forwarded-Uri", c.uri())
+	return v.send(r)
+}
+
+func (c *call) uri() string {
+	if c.query == "" {
+		return c.path
+	}
+	return c.path + "?" + c.query
+}
+
+func (v *talker) ask(t *testing.T, c *call, path string) string {
+	body, err := json.Marshal(c.body)
+	if err != nil {
+		return ""
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, v.http+path+"?"+url.QueryEscape(c.query), bytes.NewReader(body))
+	if err != nil {
+		return ""
+	}
+	for name, value := range c.header {
+		r.Header.Set(name, value)
+	}
+	return v.send(r)
+}
+
+// send returns an answer with its headers; empty: the request can't be made.
+func (v *talker) send(r *http.Request) string {
+	response, err := v.client.Do(r)
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return fmt.Sprint(response.Status, response.Header) + string(body)
+}
+
+func (v *talker) check(t *testing.T, c *call) string {
+	asked := &authv3.AttributeContext_HttpRequest{Method: c.method, Host: c.host, Path: c.uri(), Headers: map[string]string{}}
+	for name, value := range c.header {
+		asked.Headers[strings.ToLower(name)] = value
+	}
+	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Request: &authv3.AttributeContext_Request{Http: asked}, ContextExtensions: c.extensions,
+	}}
+	ctx := t.Context()
+	for name, value := range c.metadata {
+		ctx = metadata.AppendToOutgoingContext(ctx, name, value)
+	}
+	response := &authv3.CheckResponse{}
+	err := v.conn.Invoke(ctx, c.rpc, request, response)
+	if err != nil && strings.Contains(err.Error(), "string field contains invalid UTF-8") {
+		return ""
+	}
+	// Which cookies the upstream is to get is the client's own message on its way: all but the one with the key.
+	ok := response.GetOkResponse()
+	if ok != nil {
+		ok.Headers = slices.DeleteFunc(ok.GetHeaders(), func(h *corev3.HeaderValueOption) bool { return h.GetHeader().GetKey() == "cookie" })
+	}
+	wire, marshalling := proto.Marshal(response)
+	return fmt.Sprint(string(wire), err, marshalling)
+}
+
+func (v *talker) metrics(t *testing.T) string {
+	families, err := v.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(&b, family); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+// partLength is how much of a key in a row is too much to say. A Token's prefix and ID are shorter, and so are hints.
+const partLength = 16
+
+// findKey returns what a text has of a key, in whatever encoding; empty: nothing.
+func findKey(text, key string) string {
+	if parts := strings.Split(key, "_"); len(parts) == 3 {
+		key = parts[2]
+	}
+	for _, form := range forms(key) {
+		for _, reading := range readings(text) {
+			for i := 0; i+partLength <= len(form); i++ {
+				if strings.Contains(reading, form[i:i+partLength]) {
+					return form[i : i+partLength]
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// forms are a key, and the characters of its base64 that do not depend on what is around it.
+func forms(key string) []string {
+	list := []string{strings.ToLower(key), hex.EncodeToString([]byte(key))}
+	for shift := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + key))
+		list = append(list, strings.ToLower(encoded[4:len(encoded)-4]))
+	}
+	return list
+}
+
+var escapes = regexp.MustCompile(`(?i)%u00([0-9a-f]{2})|\\+u00([0-9a-f]{2})|%([0-9a-f]{2})|=([0-9a-f]{2})|&#x([0-9a-f]{2});|&#([0-9]{2,3});`)
+
+// readings are a text in lower case, as it is and with more and more of its encoding undone.
+func readings(text string) []string {
+	const rounds = 5
+	list := []string{strings.ToLower(text)}
+	for range rounds {
+		decoded := escapes.ReplaceAllStringFunc(text, unescape)
+		if decoded == text {
+			break
+		}
+		text = decoded
+		list = append(list, strings.ToLower(text))
+	}
+	return list
+}
+
+func unescape(escape string) string {
+	groups := escapes.FindStringSubmatch(escape)
+	for i, digits := range groups[1:] {
+		base := 16
+		if i == len(groups)-2 {
+			base = 10
+		}
+		if n, err := strconv.ParseUint(digits, base, 8); digits != "" && err == nil {
+			return string([]byte{byte(n)})
+		}
+	}
+	return escape
+}
+
+// TestFindKey makes sure that the search above finds a key in each encoding.
+func TestFindKey(t *testing.T) {
+	t.Parallel()
+	random := rand.NewChaCha8([32]byte{2})
+	for _, format := range formats {
+		minted, err := format.Mint(random)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := string(minted.Material)
+		for i, encode := range encodings {
+			quoted, err := json.Marshal("/orders/" + encode(key) + "/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if spaced := i == 10; findKey(string(quoted), key) == "" && !spaced {
+				t.Errorf("%s in encoding %d is not found in %s", format, i, quoted)
+			}
+		}
+		if findKey("/orders "+minted.ID+" "+minted.Hint, key) != "" {
+			t.Errorf("the ID and the hint of %s count as the key", format)
+		}
+	}
+}
