@@ -173,6 +173,12 @@ func (h Held) WithStaged(m Minted) Held {
 	return h
 }
 
+// RemembersSecret reports whether the status says what the key's Secret holds. Of a key that was never issued it says at most
+// that the Secret holds something unknown.
+func RemembersSecret(k *v1alpha1.APIKey) bool {
+	return k.Status.SecretRef != nil && (Issued(k) || k.Status.State == v1alpha1.StateRevoked)
+}
+
 // Remembered is what the Secret of a key holds according to the key's status. It holds true while the Secret has the
 // resourceVersion that the status remembers.
 func Remembered(k *v1alpha1.APIKey) Held {
