@@ -190,7 +190,7 @@ func (f *Facts) contestVerdict() verdict {
 func lastWriter(entries []metav1.ManagedFieldsEntry) string {
 	var last *metav1.ManagedFieldsEntry
 	for i, e := range entries {
-		if e.Manager != FieldManager && e.Subresource == "" && (last == nil || !e.Time.Before(last.Time)) {
+		if e.Manager != FieldManager && e.Subresource == "" && (last == nil || last.Time == nil || last.Time.Before(e.Time)) {
 			last = &entries[i]
 		}
 	}
