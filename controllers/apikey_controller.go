@@ -38,7 +38,9 @@ type APIKeyReconciler struct {
 	Teller Teller
 
 	// creating has the names of the accounts whose creation is under way.
-	creating    sync.Map
+	creating sync.Map
+	// repairs has the keys whose Secrets were lately put back to what they should be.
+	repairs     repairs
 	undecodable undecodableLog
 }
 
@@ -65,6 +67,7 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 	if err != nil {
 		return r.result(ctx, time.Time{}, err)
 	}
+	defer func() { r.repairs.put(key, facts.Repairs, facts.Now) }()
 	for range maxRounds {
 		plan := keys.Decide(facts)
 		log.FromContext(ctx).V(1).Info("Decided", "steps", plan.Steps, "why", plan.Why)
@@ -80,6 +83,7 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 // something to do.
 func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan keys.Plan) (bool, error) {
 	facts.Err = r.perform(ctx, facts, plan.Steps)
+	facts.Repairs = facts.Repairs.After(plan, facts.Err == nil, facts.Now)
 	if stale(facts.Err) {
 		return false, facts.Err
 	}
@@ -111,8 +115,29 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 			return facts, err
 		}
 	}
-	facts.Held, err = r.hold(ctx, facts.Key, facts.Account)
+	facts.Repairs = r.repairs.get(facts.Key, facts.Now)
+	if facts.Held, err = r.hold(ctx, facts.Key, facts.Account); err != nil {
+		return facts, err
+	}
+	facts.Duplicates, err = r.duplicates(ctx, &facts)
 	return facts, err
+}
+
+// duplicates reads from the cache the other keys that have, or have revoked, a credential of this one.
+func (r *APIKeyReconciler) duplicates(ctx context.Context, facts *keys.Facts) ([]*v1alpha1.APIKey, error) {
+	var others []*v1alpha1.APIKey
+	for _, digest := range facts.Digests() {
+		list, err := keysOf(ctx, r, keys.IndexDigest, digest)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range list {
+			if k.UID != facts.Key.UID {
+				others = append(others, k)
+			}
+		}
+	}
+	return others, nil
 }
 
 func (r *APIKeyReconciler) account(ctx context.Context, name string) (*v1alpha1.Account, error) {
@@ -156,7 +181,7 @@ func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, accou
 	switch {
 	case apierrors.IsNotFound(err) && ref == nil:
 		return keys.Held{Possession: keys.HeldNothing}, nil // creation tells if that is wrong
-	case err == nil && ref != nil && ref.ResourceVersion == seen.ResourceVersion &&
+	case err == nil && keys.RemembersSecret(key) && ref.ResourceVersion == seen.ResourceVersion &&
 		seen.Annotations[keys.AnnotationShape] == keys.ShapeDigest(key, account):
 		return keys.Remembered(key), nil
 	}
@@ -177,7 +202,7 @@ func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v
 	r.Teller.announce(next, keys.Announcements(*facts, after))
 	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
 	facts.Key = next
-	facts.Held.Minted, facts.Held.StagedNow = false, false
+	facts.Held.Minted, facts.Held.StagedNow, facts.Held.Offered, facts.Repairs.Written = false, false, false, ""
 	return true, nil
 }
 

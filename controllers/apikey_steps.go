@@ -46,6 +46,8 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 		return r.rewrite(ctx, facts, func(c *keys.Contents) { c.Previous = keys.Credential{} })
 	case keys.EmptySecret:
 		return r.rewrite(ctx, facts, func(c *keys.Contents) { *c = keys.Contents{Revoked: true} })
+	case keys.AdoptSecret:
+		return r.adopt(ctx, facts)
 	case keys.MendSecret:
 		return r.rewrite(ctx, facts, func(*keys.Contents) {})
 	}
@@ -83,7 +85,7 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 		return err
 	}
 	secret := newSecret(facts.Key, shape)
-	err = r.Create(ctx, secret)
+	err = r.Create(ctx, secret, secretWriter)
 	if apierrors.IsAlreadyExists(err) {
 		facts.Held, _, _, err = r.look(ctx, facts.Key, facts.Account)
 		return err
@@ -92,6 +94,7 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 		return err
 	}
 	facts.Held = keys.MintedHeld(secret.ResourceVersion, minted)
+	facts.Repairs.Written = secret.ResourceVersion
 	return nil
 }
 
@@ -135,14 +138,8 @@ func (r *APIKeyReconciler) confirm(ctx context.Context, key *v1alpha1.APIKey) er
 // rewrite changes what the key's own Secret, as it was observed, is rendered from, and renders it again. What looks like
 // a credential too many may be one that a stale cache has not heard of, so the key is read again first.
 func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, change func(*keys.Contents)) error {
-	held, contents, secret, err := r.look(ctx, facts.Key, facts.Account)
+	contents, secret, err := r.lookAgain(ctx, facts, keys.HeldOwned)
 	if err != nil {
-		return err
-	}
-	if held.Possession != keys.HeldOwned || held.ResourceVersion != facts.Held.ResourceVersion {
-		return errStale
-	}
-	if err := r.confirm(ctx, facts.Key); err != nil {
 		return err
 	}
 	change(&contents)
@@ -152,12 +149,47 @@ func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, chang
 	}
 	if !shape.Fits(shapeOf(secret)) {
 		apply(secret, shape)
-		if err := r.Update(ctx, secret); err != nil {
-			return err
-		}
+		return r.update(ctx, facts, secret)
 	}
-	facts.Held, _ = keys.Inspect(facts.Key, facts.Account, shapeOf(secret), secret.ResourceVersion)
+	facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, shapeOf(secret))
 	return nil
+}
+
+// adopt makes the key the owner of a Secret that asks for it, and renders it with the credential that it holds.
+func (r *APIKeyReconciler) adopt(ctx context.Context, facts *keys.Facts) error {
+	contents, secret, err := r.lookAgain(ctx, facts, keys.HeldOffered)
+	if err != nil {
+		return err
+	}
+	shape, err := keys.Render(facts.Key, facts.Account, contents)
+	if err != nil {
+		return err
+	}
+	apply(secret, shape)
+	secret.OwnerReferences = []metav1.OwnerReference{controllerReference(facts.Key)}
+	return r.update(ctx, facts, secret)
+}
+
+// update writes the key's Secret, and notes what it holds then.
+func (r *APIKeyReconciler) update(ctx context.Context, facts *keys.Facts, secret *corev1.Secret) error {
+	if err := r.Update(ctx, secret, secretWriter); err != nil {
+		return err
+	}
+	facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, shapeOf(secret))
+	facts.Repairs.Written = secret.ResourceVersion
+	return nil
+}
+
+// lookAgain reads the key's Secret and the key itself from the API server, and fails if either is not what was observed.
+func (r *APIKeyReconciler) lookAgain(ctx context.Context, facts *keys.Facts, want keys.Possession) (keys.Contents, *corev1.Secret, error) {
+	held, contents, secret, err := r.look(ctx, facts.Key, facts.Account)
+	if err != nil {
+		return keys.Contents{}, nil, err
+	}
+	if held.Possession != want || held.ResourceVersion != facts.Held.ResourceVersion {
+		return keys.Contents{}, nil, errStale
+	}
+	return contents, secret, r.confirm(ctx, facts.Key)
 }
 
 // look reads the key's Secret from the API server and takes it apart.
@@ -170,9 +202,6 @@ func (r *APIKeyReconciler) look(ctx context.Context, key *v1alpha1.APIKey, accou
 	if err != nil {
 		return keys.Held{}, keys.Contents{}, nil, &keys.PublicError{Sentence: "Could not read Secret " + keys.SecretName(key), Err: err}
 	}
-	if p := keys.PossessionOf(&secret, key); p != keys.HeldOwned {
-		return keys.Held{Possession: p, ResourceVersion: secret.ResourceVersion}, keys.Contents{}, &secret, nil
-	}
-	held, contents := keys.Inspect(key, account, shapeOf(&secret), secret.ResourceVersion)
+	held, contents := keys.Observe(key, account, &secret, shapeOf(&secret))
 	return held, contents, &secret, nil
 }

@@ -8,10 +8,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
+
+// secretWriter is who writes Secrets, as managedFields has it.
+const secretWriter = client.FieldOwner(keys.FieldManager)
 
 // newSecret is the Secret of a key in the shape given.
 func newSecret(key *v1alpha1.APIKey, shape keys.Shape) *corev1.Secret {

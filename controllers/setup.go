@@ -78,10 +78,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	for name, value := range keys.Indexes {
 		err := indexer.IndexField(ctx, &v1alpha1.APIKey{}, name, func(o client.Object) []string {
-			if v := value(o.(*v1alpha1.APIKey)); v != "" { //nolint:forcetypeassert // indexed as APIKey one line above
-				return []string{v}
-			}
-			return nil
+			return value(o.(*v1alpha1.APIKey)) //nolint:forcetypeassert // indexed as APIKey one line above
 		})
 		if err != nil {
 			return fmt.Errorf("index APIKeys by %s: %w", name, err)

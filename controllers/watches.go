@@ -38,6 +38,7 @@ func (r *APIKeyReconciler) setup(mgr ctrl.Manager, o Options) error {
 		For(&v1alpha1.APIKey{}, builder.WithPredicates(specChanged)).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
 		Watches(&v1alpha1.APIKey{}, r.siblingHandler()).
+		Watches(&v1alpha1.APIKey{}, r.duplicateHandler()).
 		Watches(&v1alpha1.Account{}, r.accountHandler()).
 		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
 		WithOptions(controllerOptions(o)).
@@ -119,6 +120,41 @@ func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 			}
 		},
 	}
+}
+
+// duplicateHandler enqueues the other keys that have a credential which a key got, gave up or took to its end: which of them
+// it belongs to may have changed.
+func (r *APIKeyReconciler) duplicateHandler() handler.EventHandler {
+	enqueue := func(ctx context.Context, k *v1alpha1.APIKey, digests []string, q queue) {
+		for _, digest := range digests {
+			r.enqueueKeys(ctx, keys.IndexDigest, digest, q, map[types.UID]bool{k.UID: true})
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if k := e.Object.(*v1alpha1.APIKey); !e.IsInInitialList { //nolint:forcetypeassert // watched as APIKey
+				enqueue(ctx, k, keys.KeyDigests(k), q)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			k := e.Object.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+			enqueue(ctx, k, keys.KeyDigests(k), q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+			before, after := keys.KeyDigests(was), keys.KeyDigests(is)
+			if was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() {
+				enqueue(ctx, is, after, q)
+			}
+			enqueue(ctx, is, without(before, after), q)
+			enqueue(ctx, is, without(after, before), q)
+		},
+	}
+}
+
+// without returns the values of one list that are not in another.
+func without(list, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
 }
 
 // accountHandler wakes the keys that a change of their account concerns: all of them when its spec changed; when only

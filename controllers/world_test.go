@@ -81,20 +81,13 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	b := fake.NewClientBuilder().WithScheme(scheme).WithGlobalResourceVersionCounter().
 		WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{})
 	for name, value := range keys.Indexes {
-		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string { return nonEmpty(value(o.(*v1alpha1.APIKey))) })
+		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string { return value(o.(*v1alpha1.APIKey)) })
 	}
 	w.client = b.Build()
 	for _, o := range objects {
 		w.add(o)
 	}
 	return w
-}
-
-func nonEmpty(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return []string{s}
 }
 
 // add puts an object into the world, with its status.

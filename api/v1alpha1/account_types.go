@@ -77,6 +77,23 @@ const (
 // ConfirmDeletionAnnotation confirms the deletion of a key under RequireConfirmation. Its value is the key's name.
 const ConfirmDeletionAnnotation = "apikey-manager.io/confirm-deletion"
 
+// AdoptAnnotation asks that an APIKey adopt the Secret it is on, with the key that the Secret holds. Its value is the
+// name of the APIKey. It has an effect under ImportAllow only.
+const AdoptAnnotation = "apikey-manager.io/adopt"
+
+// ImportPolicy determines whether keys may be made from credentials that the manager did not generate.
+//
+// +kubebuilder:validation:Enum=Forbid;Allow
+type ImportPolicy string
+
+// Whether keys may be made from credentials that the manager did not generate.
+const (
+	// ImportForbid leaves it to the manager to generate every credential.
+	ImportForbid ImportPolicy = "Forbid"
+	// ImportAllow lets a key adopt a Secret that is annotated for it.
+	ImportAllow ImportPolicy = "Allow"
+)
+
 // LabelPolicy is whether two keys of an account may have the same label.
 //
 // +kubebuilder:validation:Enum=Unique;Shared
@@ -145,6 +162,11 @@ type AccountSpec struct {
 	// +optional
 	// +default="Optional"
 	IPWhitelistPolicy IPWhitelistPolicy `json:"ipWhitelistPolicy,omitempty"`
+	// importPolicy determines whether keys may be made from credentials that the manager did not generate: Allow lets a
+	// key adopt a Secret with the annotation apikey-manager.io/adopt. Whoever may write Secrets can then choose a key's value.
+	// +optional
+	// +default="Forbid"
+	ImportPolicy ImportPolicy `json:"importPolicy,omitempty"`
 	// allowedScopes are the scopes keys may have; a trailing * matches the rest. Left out, all.
 	// +optional
 	// +listType=set

@@ -365,6 +365,13 @@ type APIKeyStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=8
 	Credentials []Credential `json:"credentials,omitempty"`
+	// revokedCredentials are the credentials that were revoked, by rotation.revokeBefore or with the whole key, and are no
+	// longer listed in credentials. Verifiers refuse them as long as the APIKey exists. Only the last 128 are kept.
+	// +optional
+	// +listType=map
+	// +listMapKey=sha256
+	// +kubebuilder:validation:MaxItems=128
+	RevokedCredentials []RevokedCredential `json:"revokedCredentials,omitempty"`
 	// notifications are the mails due before the key expires.
 	// +optional
 	// +listType=map
@@ -450,6 +457,24 @@ type Credential struct {
 	// role is Staged, Current or Previous.
 	// +required
 	Role CredentialRole `json:"role,omitempty"`
+}
+
+// RevokedCredential is a credential that must never be accepted again.
+type RevokedCredential struct {
+	// id is the credential's public id.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+	// sha256 is the lower-case hexadecimal SHA-256 of the whole key.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	SHA256 string `json:"sha256,omitempty"`
+	// issuedAt is when it was issued.
+	// +required
+	IssuedAt metav1.Time `json:"issuedAt,omitzero"`
 }
 
 // NotificationState is how far a mail has come.

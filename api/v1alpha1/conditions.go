@@ -37,6 +37,12 @@ const (
 	// ReasonSecretConflict (Ready=False, Stalled=True): a Secret of that name exists and belongs to somebody else. It is
 	// never touched: delete it, or declare the key under another spec.secret.name.
 	ReasonSecretConflict = "SecretConflict"
+	// ReasonSecretNotAdoptable (Ready=False, Stalled=True): the Secret is annotated for adoption, and what it holds can't become
+	// a key; the message names the entry and says why. Correct the entry, or delete the Secret to have a key generated.
+	ReasonSecretNotAdoptable = "SecretNotAdoptable"
+	// ReasonSecretContested (Ready=False, Stalled=True): another client keeps changing or deleting the key's Secret. It is put
+	// back ever more seldom, at least once an hour. Make the client that the message names leave the Secret alone.
+	ReasonSecretContested = "SecretContested"
 	// ReasonWriteFailed (Ready=False): a write to the API server failed and is tried again; the message names it.
 	ReasonWriteFailed = "WriteFailed"
 )
@@ -68,6 +74,9 @@ const (
 	ReasonLifetimeTooLong = "LifetimeTooLong"
 	// ReasonIPWhitelistRequired (Accepted=False, Stalled=True): the Account wants an IP whitelist and the key has none.
 	ReasonIPWhitelistRequired = "IPWhitelistRequired"
+	// ReasonDuplicateKey (Accepted=False, Stalled=True): another APIKey has, or has revoked, the same credential, and it was issued
+	// there first. Verifiers take it for that one's. Delete this APIKey and create it again, or the Secret that it would adopt.
+	ReasonDuplicateKey = "DuplicateKey"
 	// ReasonInvalidSpec (Accepted=False, Stalled=True; on an Account Ready=False, Stalled=True): the spec has a value that
 	// can't be carried out; the message names the field.
 	ReasonInvalidSpec = "InvalidSpec"
@@ -89,6 +98,8 @@ const (
 const (
 	// ReasonIssued: the key got its first credential.
 	ReasonIssued = "Issued"
+	// ReasonAdopted: the key got its first credential from a Secret that was annotated for adoption.
+	ReasonAdopted = "Adopted"
 	// ReasonRotated: the key got its next credential, by schedule, on request or after a compromise.
 	ReasonRotated = "Rotated"
 	// ReasonReissued: the Secret was deleted or edited, and the key got a new credential.

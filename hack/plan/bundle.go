@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -150,7 +151,9 @@ func (b *bundle) explain(out io.Writer, now time.Time) error {
 func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Time) explanation {
 	facts := keys.Facts{
 		Key: k, Account: a, Namespace: b.namespaces[k.Namespace], Siblings: b.siblings(k), Held: b.held(k, a), Defaults: defaults, Now: now,
+		Repairs: keys.ResumeRepairs(k, now),
 	}
+	facts.Duplicates = b.duplicates(facts)
 	plan, status := keys.Decide(facts), keys.Describe(facts)
 	e := explanation{APIKey: k.Namespace + "/" + k.Name, Secret: facts.Held.Possession, Why: plan.Why, Status: &status}
 	for _, step := range plan.Steps {
@@ -167,12 +170,21 @@ func (b *bundle) held(k *v1alpha1.APIKey, a *v1alpha1.Account) keys.Held {
 	if secret == nil {
 		return keys.Held{Possession: keys.HeldNothing}
 	}
-	if p := keys.PossessionOf(secret, k); p != keys.HeldOwned {
-		return keys.Held{Possession: p, ResourceVersion: secret.ResourceVersion}
-	}
 	shape := keys.Shape{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
-	held, _ := keys.Inspect(k, a, shape, secret.ResourceVersion)
+	held, _ := keys.Observe(k, a, secret, shape)
 	return held
+}
+
+func (b *bundle) duplicates(f keys.Facts) []*v1alpha1.APIKey {
+	var list []*v1alpha1.APIKey
+	for _, digest := range f.Digests() {
+		for _, other := range b.keys {
+			if other != f.Key && slices.Contains(keys.KeyDigests(other), digest) {
+				list = append(list, other)
+			}
+		}
+	}
+	return list
 }
 
 func (b *bundle) of(account string) []*v1alpha1.APIKey {

@@ -23,6 +23,9 @@ func (f *Facts) setConditions(s standing, after *v1alpha1.APIKeyStatus) {
 	f.set(&after.Conditions, v1alpha1.ConditionReady, ready)
 	f.set(&after.Conditions, v1alpha1.ConditionAccepted, accepted)
 	f.set(&after.Conditions, v1alpha1.ConditionValid, validVerdict(s, accepted, after))
+	if stalled := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionStalled); stalled != nil && stalled.Reason != ready.reason {
+		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled) // its time is since when the reason holds
+	}
 	if ready.status == metav1.ConditionFalse && needsAPerson(ready.reason) {
 		f.set(&after.Conditions, v1alpha1.ConditionStalled, verdict{metav1.ConditionTrue, ready.reason, ready.message})
 	} else {
@@ -54,6 +57,8 @@ func (f *Facts) acceptedVerdict(s standing) verdict {
 func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) verdict {
 	name := SecretName(f.Key)
 	switch {
+	case accepted.status == metav1.ConditionTrue && f.contested():
+		return f.contestVerdict()
 	case f.Err != nil && !IsTemplateError(f.Err):
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(Say(f.Err))}
 	case after.State == v1alpha1.StateRevoked:
@@ -61,13 +66,25 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 	case accepted.status != metav1.ConditionTrue:
 		return verdict{metav1.ConditionFalse, accepted.reason, accepted.message}
 	case f.Held.Possession == HeldForeign:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate("Secret " + name + " exists and belongs to somebody else: delete it, or declare a key with another spec.secret.name")}
+		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(f.conflictMessage())}
+	case f.Held.OfferProblem != "" && f.Held.Possession == HeldOffered:
+		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretNotAdoptable, truncate("Secret " + name + " can't be adopted: " + f.Held.OfferProblem)}
 	case f.Held.Possession == HeldLeftover:
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
 	case f.lacksSecret(s, after):
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
 	}
 	return verdict{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
+}
+
+// conflictMessage names the ways out of a Secret that is not the key's: adoption first, where the account allows it.
+func (f *Facts) conflictMessage() string {
+	name := SecretName(f.Key)
+	adopt := ""
+	if f.Account != nil && f.Account.Spec.ImportPolicy == v1alpha1.ImportAllow && !Issued(f.Key) {
+		adopt = "annotate it with " + v1alpha1.AdoptAnnotation + "=" + f.Key.Name + " and remove its owner references to adopt it, "
+	}
+	return "Secret " + name + " already exists and is not owned by this APIKey: " + adopt + "delete it, or declare a key with another spec.secret.name"
 }
 
 // lacksSecret is whether the key should have a credential in its Secret and has not. A rotation under way lacks
@@ -113,7 +130,8 @@ func validVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) ve
 // needsAPerson is whether waiting alone can never heal what a reason names.
 func needsAPerson(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonLabelTaken, v1alpha1.ReasonScopeNotAllowed,
+	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonSecretContested, v1alpha1.ReasonDuplicateKey,
+		v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonLabelTaken, v1alpha1.ReasonScopeNotAllowed,
 		v1alpha1.ReasonNamespaceNotAllowed, v1alpha1.ReasonExpirationRequired, v1alpha1.ReasonExpirationForbidden,
 		v1alpha1.ReasonLifetimeTooLong, v1alpha1.ReasonIPWhitelistRequired:
 		return true

@@ -4,6 +4,7 @@
 package keys
 
 import (
+	"slices"
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -17,6 +18,10 @@ type Plan struct {
 	Next time.Time
 	// Why is one phrase for people who debug.
 	Why string
+	// Disturbed means that another client changed the Secret, and that it is to be put back, now or later.
+	Disturbed bool
+	// Repairs means that a step does so.
+	Repairs bool
 }
 
 // conflictRecheck is how often to look again at a Secret that belongs to somebody else: nobody tells us when it goes.
@@ -24,11 +29,20 @@ const conflictRecheck = time.Minute
 
 // Decide says which steps bring the world closer to the spec, and when to look again.
 func Decide(f Facts) Plan {
-	steps, why := f.steps()
-	return Plan{Steps: steps, Next: f.next(), Why: why}
+	steps, why := f.dueSteps()
+	plan := Plan{Steps: steps, Why: why, Next: f.next()}
+	if !slices.ContainsFunc(steps, f.isRepair) {
+		return plan
+	}
+	plan.Disturbed, plan.Repairs = true, !f.Now.Before(f.nextRepair())
+	if !plan.Repairs {
+		plan.Steps, plan.Why = slices.DeleteFunc(steps, f.isRepair), "another client keeps changing the Secret"
+	}
+	return plan
 }
 
-func (f *Facts) steps() ([]Step, string) {
+// dueSteps returns the steps that are due, repairs that are put off included.
+func (f *Facts) dueSteps() ([]Step, string) {
 	s := f.standing()
 	name := SecretName(f.Key)
 	switch {
@@ -74,12 +88,16 @@ func (f *Facts) secure(name string, s standing) ([]Step, string) {
 		return nil, "no credential is needed"
 	case f.Held.Possession == HeldNothing:
 		return []Step{CreateSecret{Name: name, Format: format}}, "the key has no Secret"
+	case f.Held.Possession == HeldOffered && f.Held.OfferProblem == "":
+		return []Step{AdoptSecret{Name: name}}, "the Secret asks to be adopted"
 	case f.Held.Possession != HeldOwned:
 		return nil, "the Secret of that name belongs to somebody else"
 	case f.holds(v1alpha1.RoleStaged):
 		return nil, "the staged credential was promoted"
 	case f.holds(v1alpha1.RoleCurrent) && !f.dead(is):
 		return f.rotate(name, format)
+	case !f.adoptable() && !f.claimed():
+		return nil, "the status is to say that the Secret holds an unknown credential"
 	case !f.adoptable():
 		return []Step{ReplaceMaterial{Name: name, Format: format}}, "the Secret does not hold a credential that verifiers accept"
 	case f.Held.Drifted:
@@ -144,8 +162,13 @@ func (f *Facts) next() time.Time {
 	switch {
 	case s.waiting:
 		sooner(f.Now.Add(recheck))
-	case s.refusal == nil && s.wants != v1alpha1.StateRevoked && (f.Held.Possession == HeldForeign || f.Held.Possession == HeldLeftover):
+	case s.wants == v1alpha1.StateRevoked:
+	case s.refusal == nil && (f.Held.Possession == HeldForeign || f.Held.Possession == HeldLeftover || f.Held.OfferProblem != ""),
+		s.refusal != nil && s.refusal.Reason == v1alpha1.ReasonDuplicateKey && !Issued(f.Key):
 		sooner(f.Now.Add(conflictRecheck))
+	}
+	if f.contested() {
+		sooner(f.contestCheck())
 	}
 	return next
 }

@@ -66,6 +66,13 @@ func TestDecide(t *testing.T) {
 	own := keystest.Held("default/shop")
 	minted, drifted, another, empty := own, own, keystest.Held("another"), keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7"}
 	minted.Minted, drifted.Drifted = true, true
+	offered, driftedOffer, ownerless, badOffer := own, drifted, own, keys.Held{Possession: keys.HeldOffered, ResourceVersion: "7", OfferProblem: "its entry api-key is bad"}
+	offered.Offered, driftedOffer.Offered, ownerless.Offered, ownerless.Possession = true, true, true, keys.HeldOffered
+	claimed := func(version string) keystest.KeyOption {
+		return keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+			s.SecretRef = &v1alpha1.SecretRef{Name: "shop", ResourceVersion: version}
+		})
+	}
 	malformed := keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7", Current: keys.Part{SHA256: strings.Repeat("a", 64)}}
 	drained := empty
 	drained.Drifted = true
@@ -98,16 +105,35 @@ func TestDecide(t *testing.T) {
 		"a new key with a slot": {
 			key: key(), account: recorded, held: nothing, want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
-		"its Secret has just been made":      {key: key(), account: recorded, held: minted, want: active},
-		"its Secret was made before a crash": {key: key(), account: recorded, held: own, want: active},
-		"its Secret was made, and is adopted, drifted or not": {
-			key: key(), account: recorded, held: drifted, want: in(active, func(o *outline) { o.Steps, o.Ready = "mend Secret shop; ", pending }),
+		"its Secret has just been made": {key: key(), account: recorded, held: minted, want: active},
+		"its Secret was made before a crash: the status says that it is unknown": {
+			key: key(), account: recorded, held: own, want: outline{State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"its Secret was made before a crash, and the status says so: it is overwritten": {
+			key: key(claimed("7")), account: recorded, held: own,
+			want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"its Secret was written since the status said that it is unknown": {
+			key: key(claimed("6")), account: recorded, held: own, want: outline{State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"its Secret was offered, and is adopted": {key: key(), account: with(key(), keystest.ImportAllowed()), held: offered, want: active},
+		"its Secret was offered, is adopted, and drifted": {
+			key: key(), account: with(key(), keystest.ImportAllowed()), held: driftedOffer,
+			want: in(active, func(o *outline) { o.Steps, o.Ready = "mend Secret shop; ", pending }),
+		},
+		"a Secret that nobody owns is offered": {
+			key: key(), account: with(key(), keystest.ImportAllowed()), held: ownerless,
+			want: outline{Steps: "adopt Secret shop; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+		},
+		"a Secret that nobody owns is offered, and holds no key": {
+			key: key(), account: with(key(), keystest.ImportAllowed()), held: badOffer,
+			want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretNotAdoptable", Accept: accepted, Valid: pending},
 		},
 		"its Secret holds something that is no key": {
-			key: key(), account: recorded, held: malformed, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+			key: key(claimed("7")), account: recorded, held: malformed, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 		"its Secret holds nothing": {
-			key: key(), account: recorded, held: empty, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+			key: key(claimed("7")), account: recorded, held: empty, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 		"a Secret, and no slot: it is not adopted": {
 			key: key(), account: keystest.Acct("acme"), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
@@ -312,7 +338,7 @@ func ownSlot(grant string) keystest.AccountOption {
 }
 
 // TestDescribe_AdoptsOnlyWhatItMay: what lies in a Secret becomes a credential only if this round made it, or if nothing
-// was issued before; and only for a key that is to have one.
+// was issued before and it was offered; and only for a key that is to have one.
 func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 	t.Parallel()
 	key := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return keystest.Key("shop", options...) }
@@ -320,16 +346,26 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 	recorded := keystest.Acct("acme", keystest.Slots(key()))
 	own, another := keystest.Held("default/shop"), keystest.Held("another")
 	with := func(h keys.Held, change func(*keys.Held)) keys.Held { change(&h); return h }
-	minted := func(h *keys.Held) { h.Minted = true }
+	minted, offer := func(h *keys.Held) { h.Minted = true }, func(h *keys.Held) { h.Offered = true }
 	const first, second = "first", "second"
 	names := map[string]string{own.Current.SHA256: first, another.Current.SHA256: second, "": "none"}
 	for name, tc := range map[string]struct {
 		key     *v1alpha1.APIKey
 		account *v1alpha1.Account
 		held    keys.Held
+		others  []*v1alpha1.APIKey
 		want    string
 	}{
-		"nothing was issued: a round died":              {key: key(), account: recorded, held: own, want: first},
+		"nothing was issued: a round died":       {key: key(), account: recorded, held: own, want: "none"},
+		"nothing was issued, and it was offered": {key: key(), account: recorded, held: with(own, offer), want: first},
+		"another was issued, and it was offered": {key: key(issued), account: recorded, held: with(another, offer), want: first},
+		"offered, and another key has it": {
+			key: key(), account: recorded, held: with(own, offer), others: []*v1alpha1.APIKey{keystest.Key("other", keystest.Knows("default/shop", v1alpha1.RoleCurrent, now))}, want: "none",
+		},
+		"offered, and another key revoked it": {
+			key: key(), account: recorded, held: with(own, offer), others: []*v1alpha1.APIKey{keystest.Key("other", keystest.Revoked("default/shop", now))}, want: "none",
+		},
+		"offered, and this key revoked it":              {key: key(keystest.Revoked("default/shop", now)), account: recorded, held: with(own, offer), want: "none"},
 		"nothing was issued, and this round made it":    {key: key(), account: recorded, held: with(own, minted), want: first},
 		"another was issued, and this round made it":    {key: key(issued), account: recorded, held: with(another, minted), want: second},
 		"another was issued, and somebody put it there": {key: key(issued), account: recorded, held: another, want: first},
@@ -343,14 +379,14 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 		"the key is revoked":                            {key: key(revoked), account: recorded, held: own, want: "none"},
 		"the key is revoked, and this round made it":    {key: key(issued, revoked), account: recorded, held: with(another, minted), want: first},
 		"the key has expired":                           {key: key(keystest.Expiring(now)), account: recorded, held: own, want: "none"},
-		"the key is switched off":                       {key: key(keystest.State(v1alpha1.KeyStateInactive)), account: recorded, held: own, want: first},
+		"the key is switched off":                       {key: key(keystest.State(v1alpha1.KeyStateInactive)), account: recorded, held: with(own, offer), want: first},
 		"the key is being deleted":                      {key: key(keystest.Deleting(now)), account: recorded, held: own, want: "none"},
 		"it is staged, and verifiers do not know it":    {key: key(issued), account: recorded, held: with(own, func(h *keys.Held) { h.Staged = another.Current }), want: first},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			digest := ""
-			if c := currentOf(keys.Describe(keys.Facts{Key: tc.key, Account: tc.account, Held: tc.held, Defaults: keystest.Defaults, Now: now})); c != nil {
+			if c := currentOf(keys.Describe(keys.Facts{Key: tc.key, Account: tc.account, Held: tc.held, Duplicates: tc.others, Defaults: keystest.Defaults, Now: now})); c != nil {
 				digest = c.SHA256
 			}
 			if got := names[digest]; got != tc.want {

@@ -22,6 +22,7 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 	after := *before.DeepCopy()
 	after.ObservedGeneration = f.Key.Generation
 	after.Credentials = f.credentials(s)
+	after.RevokedCredentials = f.revokedCredentials(after.Credentials)
 	after.SecretRef = f.secretRef(&after)
 	after.State = f.state(s, &after)
 	after.KeyID = ""
@@ -58,7 +59,7 @@ func (f *Facts) credentials(s standing) []v1alpha1.Credential {
 	})
 	switch {
 	case s.wants == v1alpha1.StateRevoked:
-		return without(list, v1alpha1.RoleStaged)
+		return without(without(list, v1alpha1.RoleStaged), v1alpha1.RolePrevious)
 	case f.Held.Possession != HeldOwned:
 		return list
 	case f.holds(v1alpha1.RoleStaged):
@@ -115,7 +116,8 @@ func without(list []v1alpha1.Credential, role v1alpha1.CredentialRole) []v1alpha
 	return slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == role })
 }
 
-// secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing.
+// secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing, or, of a key that was never
+// issued, anything at all: see claimed.
 func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 	if f.Held.Possession != HeldOwned {
 		return nil
@@ -128,8 +130,9 @@ func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 	if c := credential(after, v1alpha1.RoleStaged); c != nil {
 		staged = c.SHA256
 	}
+	unknown := current(after) == nil && !revoked && !f.Held.Offered
 	retired := !f.Held.Previous || (credential(after, v1alpha1.RolePrevious) != nil && !revoked)
-	if f.Held.Current.SHA256 == right && !f.Held.Drifted && f.Held.Staged.SHA256 == staged && retired {
+	if unknown || f.Held.Current.SHA256 == right && !f.Held.Drifted && f.Held.Staged.SHA256 == staged && retired {
 		ref.ResourceVersion = f.Held.ResourceVersion
 	}
 	return ref

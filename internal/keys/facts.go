@@ -20,6 +20,10 @@ type Facts struct {
 	Namespace map[string]string
 	// Siblings are the other keys of the account with the same label.
 	Siblings []*v1alpha1.APIKey
+	// Duplicates are the other keys that have, or have revoked, a credential of this key or the one that its Secret offers.
+	Duplicates []*v1alpha1.APIKey
+	// Repairs is what the manager remembers of its repairs of the Secret.
+	Repairs Repairs
 	// Held is what the key's Secret holds, without its bytes.
 	Held Held
 	// Defaults are what the manager's flags say.
@@ -65,13 +69,22 @@ func (f *Facts) holds(role v1alpha1.CredentialRole) bool {
 	return c != nil && f.Held.Possession == HeldOwned && f.Held.Current.SHA256 == c.SHA256
 }
 
-// adoptable is whether what stands in the Secret's current position may become the current credential: it was made in
-// this round, or it is a well-formed key left by a round that died before it could say so.
+// adoptable reports whether what stands in the Secret's current position may become the current credential: it was made in
+// this round, or it is offered for adoption to a key that was never issued. What a round left that died before it could
+// write the status is neither: anybody may have put it there.
 func (f *Facts) adoptable() bool {
 	if f.Held.Possession != HeldOwned || f.Held.Current.Identity.ID == "" {
 		return false
 	}
-	return f.Held.Minted || !Issued(f.Key)
+	return f.Held.Minted || f.offers()
+}
+
+// claimed reports whether the status says that the manager has seen the Secret as it is, with nothing in it that the status
+// knows. The Secret of a key that was never issued is overwritten only then: the write of the status makes that of any other
+// manager fail which is about to record a credential that it put there.
+func (f *Facts) claimed() bool {
+	ref := f.Key.Status.SecretRef
+	return Issued(f.Key) || (ref != nil && ref.ResourceVersion == f.Held.ResourceVersion)
 }
 
 // published is whether verifiers know the staged credential.

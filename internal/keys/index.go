@@ -11,12 +11,22 @@ const (
 	IndexAccount = "spec.account"
 	// IndexLabel finds the keys of an account with a label, by AccountLabel.
 	IndexLabel = "account/label"
+	// IndexDigest finds the keys that have, or have revoked, a credential by its digest.
+	IndexDigest = "status/digest"
 )
 
-// Indexes are the values of each index; empty: the key is not in it.
-var Indexes = map[string]func(*v1alpha1.APIKey) string{
-	IndexAccount: func(k *v1alpha1.APIKey) string { return k.Spec.Account },
-	IndexLabel:   AccountLabel,
+// Indexes returns the values of each index; none: the key is not in it.
+var Indexes = map[string]func(*v1alpha1.APIKey) []string{
+	IndexAccount: func(k *v1alpha1.APIKey) []string { return nonEmpty(k.Spec.Account) },
+	IndexLabel:   func(k *v1alpha1.APIKey) []string { return nonEmpty(AccountLabel(k)) },
+	IndexDigest:  KeyDigests,
+}
+
+func nonEmpty(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{value}
 }
 
 // AccountLabel is the key's value in IndexLabel: empty for a key without a label.

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -28,6 +31,8 @@ type manager struct {
 	skew     time.Duration
 	caches   [kinds]cache
 	rounds   map[string]*round
+	// repairs is what the manager remembers of its repairs.
+	repairs map[types.UID]keys.Repairs
 	// fault says what becomes of the next write.
 	fault func() fault
 	// shuffle puts a list that came out of a cache into another order.
@@ -44,7 +49,7 @@ const (
 )
 
 func newManager(w *world, name string, defaults keys.Defaults) *manager {
-	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, fault: func() fault { return faultNone }}
+	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, fault: func() fault { return faultNone }}
 	for i := range m.caches {
 		m.caches[i] = cache{kind: i, objects: map[string]any{}}
 	}
@@ -64,6 +69,7 @@ func (m *manager) crash() {
 		r.stop()
 		delete(m.rounds, name)
 	}
+	clear(m.repairs)
 }
 
 // outcome is what comes of a round.
@@ -100,7 +106,9 @@ func start(body func(pause func(what string)) outcome) *round {
 }
 
 func (m *manager) keyRound(name string) *round {
-	return start(func(pause func(string)) outcome { return (&keyRound{manager: m, pause: pause}).run(name) })
+	return start(func(pause func(string)) outcome {
+		return (&keyRound{manager: m, pause: pause, minted: map[string]bool{}}).run(name)
+	})
 }
 
 func (m *manager) accountRound(name string) *round {
@@ -142,6 +150,14 @@ type keyRound struct {
 	*manager
 	pause func(string)
 	facts keys.Facts
+	// minted are the digests of what this round made.
+	minted map[string]bool
+}
+
+func (r *keyRound) mint(f keys.Format) keys.Minted {
+	m := r.w.mint(f)
+	r.minted[m.Material.SHA256()] = true
+	return m
 }
 
 func (r *keyRound) run(name string) outcome {
@@ -152,6 +168,7 @@ func (r *keyRound) run(name string) outcome {
 	if err := r.observe(key); err != nil {
 		return outcome{err: err}
 	}
+	defer func() { r.repairs[key.UID] = r.facts.Repairs }()
 	for range maxRounds {
 		plan := keys.Decide(r.facts)
 		wrote, err := r.round(plan)
@@ -172,6 +189,7 @@ const maxRounds = 8
 // round carries out a plan, and says whether a further one may find something to do.
 func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	r.facts.Err = r.perform(plan.Steps)
+	r.facts.Repairs = r.facts.Repairs.After(plan, r.facts.Err == nil, r.facts.Now)
 	if stale(r.facts.Err) {
 		return false, r.facts.Err
 	}
@@ -180,6 +198,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	if equality.Semantic.DeepEqual(r.facts.Key.Status, after) {
 		return false, r.facts.Err
 	}
+	r.w.breaks(r.checkMinted(after))
 	r.pause("write the status of " + full(r.facts.Key))
 	var next *v1alpha1.APIKey
 	err := r.write(func() (err error) {
@@ -189,8 +208,20 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	if err != nil {
 		return false, errors.Join(r.facts.Err, err)
 	}
-	r.facts.Key, r.facts.Held.Minted = next.DeepCopy(), false
+	r.facts.Key, r.facts.Held.Minted, r.facts.Held.Offered, r.facts.Repairs.Written = next.DeepCopy(), false, false, ""
+	clear(r.minted)
 	return true, r.facts.Err
+}
+
+// checkMinted holds a round to recording no credential but those that it made itself, knew before, or was offered.
+func (r *keyRound) checkMinted(after v1alpha1.APIKeyStatus) error {
+	for _, c := range after.Credentials {
+		offered := r.w.offered[c.SHA256] && r.w.importing[r.facts.Key.Spec.Account] && !keys.Issued(r.facts.Key)
+		if of(r.facts.Key.Status, c.SHA256) == nil && !r.minted[c.SHA256] && !offered {
+			return fmt.Errorf("status of %s: credential %s came from somewhere else", full(r.facts.Key), c.ID)
+		}
+	}
+	return nil
 }
 
 // checkDone is what must hold when a Reconcile says that it is done, provided that it saw the world as it is.
@@ -202,7 +233,7 @@ func (r *keyRound) checkDone(plan keys.Plan) error {
 	case k == nil || k.ResourceVersion != r.facts.Key.ResourceVersion || s == nil || s.owner != k.UID || a == nil,
 		r.facts.Held.ResourceVersion != s.version, seen == nil, seen.version != s.version && r.facts.Held.ResourceVersion != s.version:
 		return nil
-	case strings.HasPrefix(plan.Why, "waiting"), !keys.Issued(k), k.Status.State == v1alpha1.StateRevoked || reasonOf(k, v1alpha1.ConditionAccepted) != v1alpha1.ReasonAccepted:
+	case strings.HasPrefix(plan.Why, "waiting"), reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretContested, !keys.Issued(k), k.Status.State == v1alpha1.StateRevoked || reasonOf(k, v1alpha1.ConditionAccepted) != v1alpha1.ReasonAccepted:
 		return nil
 	}
 	fail := func(format string, args ...any) error {
@@ -244,12 +275,20 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 	switch {
 	case seen == nil && ref == nil:
 		r.facts.Held = keys.Held{Possession: keys.HeldNothing}
-	case seen != nil && ref != nil && seen.version == ref.ResourceVersion &&
+	case seen != nil && keys.RemembersSecret(key) && seen.version == ref.ResourceVersion &&
 		seen.shape.Annotations[keys.AnnotationShape] == keys.ShapeDigest(key, r.facts.Account):
 		r.facts.Held = keys.Remembered(key)
 	default:
 		r.facts.Held, _, _ = r.look()
 	}
+	r.facts.Repairs = keys.ResumeRepairs(key, r.facts.Now)
+	if known, ok := r.repairs[key.UID]; ok {
+		r.facts.Repairs = known.Of(key)
+	}
+	digests := r.facts.Digests()
+	r.facts.Duplicates = r.cachedKeys(func(k *v1alpha1.APIKey) bool {
+		return k.UID != key.UID && slices.ContainsFunc(keys.KeyDigests(k), func(d string) bool { return slices.Contains(digests, d) })
+	})
 	return nil
 }
 
@@ -264,15 +303,17 @@ func (r *keyRound) look() (keys.Held, keys.Contents, *secret) {
 }
 
 func inspect(s *secret, k *v1alpha1.APIKey, a *v1alpha1.Account) (keys.Held, keys.Contents) {
-	switch {
-	case s == nil:
+	if s == nil {
 		return keys.Held{Possession: keys.HeldNothing}, keys.Contents{}
-	case s.owner != k.UID && s.ofKey == k.Name:
-		return keys.Held{Possession: keys.HeldLeftover, ResourceVersion: s.version}, keys.Contents{}
-	case s.owner != k.UID:
-		return keys.Held{Possession: keys.HeldForeign, ResourceVersion: s.version}, keys.Contents{}
 	}
-	return keys.Inspect(k, a, s.shape, s.version)
+	object := &metav1.ObjectMeta{ResourceVersion: s.version, Annotations: s.shape.Annotations}
+	if s.owner != "" {
+		controller := true
+		object.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: s.ofKey, UID: s.owner, Controller: &controller,
+		}}
+	}
+	return keys.Observe(k, a, object, s.shape)
 }
 
 func (r *keyRound) perform(steps []keys.Step) error {
@@ -300,7 +341,7 @@ func (r *keyRound) do(step keys.Step) error {
 	case keys.ReplaceMaterial:
 		return r.replaceMaterial(s)
 	case keys.StageMaterial:
-		minted := r.w.mint(s.Format)
+		minted := r.mint(s.Format)
 		if err := r.rewrite(step, func(c *keys.Contents) { c.Staged = keys.Credential(minted) }); err != nil {
 			return err
 		}
@@ -312,6 +353,8 @@ func (r *keyRound) do(step keys.Step) error {
 		return r.rewrite(step, func(c *keys.Contents) { c.Previous = keys.Credential{} })
 	case keys.EmptySecret:
 		return r.rewrite(step, func(c *keys.Contents) { *c = keys.Contents{Revoked: true} })
+	case keys.AdoptSecret:
+		return r.adopt(step)
 	case keys.MendSecret:
 		return r.rewrite(step, func(*keys.Contents) {})
 	}
@@ -319,7 +362,7 @@ func (r *keyRound) do(step keys.Step) error {
 }
 
 func (r *keyRound) createSecret(s keys.CreateSecret) error {
-	minted := r.w.mint(s.Format)
+	minted := r.mint(s.Format)
 	shape, err := keys.Render(r.facts.Key, r.facts.Account, keys.Contents{Current: keys.Credential(minted)})
 	if err != nil {
 		return err
@@ -339,12 +382,12 @@ func (r *keyRound) createSecret(s keys.CreateSecret) error {
 	if err != nil {
 		return err
 	}
-	r.facts.Held = keys.MintedHeld(created.version, minted)
+	r.facts.Held, r.facts.Repairs.Written = keys.MintedHeld(created.version, minted), created.version
 	return nil
 }
 
 func (r *keyRound) replaceMaterial(s keys.ReplaceMaterial) error {
-	minted := r.w.mint(s.Format)
+	minted := r.mint(s.Format)
 	err := r.rewrite(s, func(c *keys.Contents) { *c = keys.Contents{Current: keys.Credential(minted)} })
 	if err != nil {
 		return err
@@ -379,8 +422,38 @@ func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
 		if err != nil {
 			return err
 		}
+		r.facts.Repairs.Written = s.version
 	}
-	r.facts.Held, _ = keys.Inspect(r.facts.Key, r.facts.Account, s.shape, s.version)
+	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
+	return nil
+}
+
+// adopt takes a Secret over that asks for it.
+func (r *keyRound) adopt(step keys.Step) error {
+	held, contents, s := r.look()
+	if held.Possession != keys.HeldOffered || held.ResourceVersion != r.facts.Held.ResourceVersion {
+		return errConflict
+	}
+	r.pause("read " + full(r.facts.Key))
+	if live := r.w.key(full(r.facts.Key)); live == nil || live.ResourceVersion != r.facts.Key.ResourceVersion {
+		return errConflict
+	}
+	shape, err := keys.Render(r.facts.Key, r.facts.Account, contents)
+	if err != nil {
+		return err
+	}
+	next := s.copied()
+	apply(&next, shape)
+	next.owner, next.ofKey = r.facts.Key.UID, r.facts.Key.Name
+	r.pause(step.String())
+	if err := r.write(func() (err error) {
+		s, err = r.w.writeSecret(next)
+		return err
+	}); err != nil {
+		return err
+	}
+	r.facts.Repairs.Written = s.version
+	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
 	return nil
 }
 

@@ -6,6 +6,7 @@ package keys_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -190,19 +191,22 @@ func TestSecretLabels_NameTheManagerAndTheAccount(t *testing.T) {
 func TestIndexes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		key            *v1alpha1.APIKey
-		account, label string
+		key                     *v1alpha1.APIKey
+		account, label, digests []string
 	}{
-		"with a label":    {keystest.Key("shop", keystest.Label("Tienda / web")), "acme", "acme/Tienda / web"},
-		"without a label": {keystest.Key("shop", keystest.Account("zeta")), "zeta", ""},
+		"with a label":    {keystest.Key("shop", keystest.Label("Tienda / web")), []string{"acme"}, []string{"acme/Tienda / web"}, nil},
+		"without a label": {keystest.Key("shop", keystest.Account("zeta")), []string{"zeta"}, nil, nil},
+		"with credentials": {
+			keystest.Key("shop", keystest.Knows("a", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Revoked("b", keystest.Epoch)), []string{"acme"}, nil,
+			[]string{keystest.CredentialOf("a").SHA256, keystest.CredentialOf("b").SHA256},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := keys.Indexes[keys.IndexAccount](tc.key); got != tc.account {
-				t.Errorf("account %q, want %q", got, tc.account)
-			}
-			if got := keys.Indexes[keys.IndexLabel](tc.key); got != tc.label {
-				t.Errorf("label %q, want %q", got, tc.label)
+			for index, want := range map[string][]string{keys.IndexAccount: tc.account, keys.IndexLabel: tc.label, keys.IndexDigest: tc.digests} {
+				if got := keys.Indexes[index](tc.key); !slices.Equal(got, want) {
+					t.Errorf("%s: %q, want %q", index, got, want)
+				}
 			}
 		})
 	}

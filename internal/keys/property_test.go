@@ -49,7 +49,9 @@ func TestWorld_LimitHoldsUnderEveryInterleaving(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				r := rules{strict: true, counting: counting, limit: rapid.IntRange(0, 3).Draw(t, "limit")}
 				s := newSim(chanceOf(t), r, rapid.IntRange(1, 3).Draw(t, "managers"))
-				_ = s.w.createAccount(keystest.Acct("acme", keystest.MaxKeys(int32(r.limit)), keystest.Counting(counting)))
+				a := keystest.Acct("acme", keystest.MaxKeys(int32(r.limit)), keystest.Counting(counting))
+				a.Spec.ImportPolicy = pick(s.chance, "imports", v1alpha1.ImportForbid, v1alpha1.ImportAllow)
+				_ = s.w.createAccount(a)
 				live(t, s, 120)
 			})
 		})
@@ -168,8 +170,8 @@ func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 		switch {
 		case c.SHA256 != f.Held.Current.SHA256 || f.Held.Possession != keys.HeldOwned:
 			t.Fatalf("a credential out of nowhere: %+v", c)
-		case before != nil && !f.Held.Minted && of(f.Key.Status, c.SHA256) == nil:
-			t.Fatalf("a credential was taken from the Secret in place of a known one")
+		case !f.Held.Minted && of(f.Key.Status, c.SHA256) == nil && (before != nil || !f.Held.Offered || f.Account.Spec.ImportPolicy != v1alpha1.ImportAllow):
+			t.Fatalf("a credential was taken from the Secret that nobody offered, or in place of a known one")
 		case f.Key.Spec.State == v1alpha1.KeyStateRevoked:
 			t.Fatalf("a revoked key got a credential")
 		}
@@ -177,11 +179,11 @@ func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 	if after.State == v1alpha1.StateActive && f.Key.Spec.State != v1alpha1.KeyStateActive {
 		t.Fatalf("Active against the spec %s", f.Key.Spec.State)
 	}
-	if after.SecretRef != nil && after.SecretRef.ResourceVersion != "" {
-		k := f.Key.DeepCopy()
-		k.Status = after
+	k := f.Key.DeepCopy()
+	k.Status = after
+	if keys.RemembersSecret(k) && after.SecretRef.ResourceVersion != "" {
 		want, got := f.Held, keys.Remembered(k)
-		want.Minted = false
+		want.Minted, want.Offered = false, false
 		if after.State == v1alpha1.StateRevoked && want.Material() {
 			t.Fatalf("the status of a revoked key remembers a Secret that holds %+v", want)
 		}
@@ -221,6 +223,9 @@ func anyFacts(c chance) keys.Facts {
 		f.Held.Drifted = c(4, "drifted") == 0
 		anyRotation(c, &f)
 	}
+	if c(4, "contested") == 0 {
+		f.Repairs = anyRepairs(c, &f)
+	}
 	f.Defaults = keystest.Defaults
 	f.Defaults.RequireAccount = c(4, "require account") == 0
 	if c(8, "account") > 0 {
@@ -230,6 +235,21 @@ func anyFacts(c chance) keys.Facts {
 		f.Siblings = append(f.Siblings, other)
 	}
 	return f
+}
+
+// anyRepairs makes up a contest.
+func anyRepairs(c chance, f *keys.Facts) keys.Repairs {
+	r := keys.Repairs{Generation: f.Key.Generation, Disturbed: f.Now.Add(-pick(c, "disturbed", 0, time.Second, time.Minute, time.Hour))}
+	for range c(4, "repairs") {
+		r.Times = append(r.Times, f.Now.Add(-pick(c, "repaired", 0, time.Second, 2*time.Minute)))
+	}
+	if c(2, "said") == 0 {
+		meta.SetStatusCondition(&f.Key.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSecretContested, Message: "Another client keeps changing Secret shop",
+			ObservedGeneration: f.Key.Generation - int64(c(2, "generation")), LastTransitionTime: metav1.NewTime(f.Now.Add(-pick(c, "since", 0, time.Minute, 100*time.Minute))),
+		})
+	}
+	return r
 }
 
 // anyRotation brings a rotation to any of its steps.

@@ -29,6 +29,7 @@ type Refusal struct {
 func Refuse(f Facts) *Refusal {
 	for _, check := range []func(Facts) *Refusal{
 		refuseUndecodable, refuseSpec, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
+		refuseDuplicate,
 	} {
 		if r := check(f); r != nil {
 			return r

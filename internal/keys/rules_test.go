@@ -131,7 +131,11 @@ func overlapOf(k *v1alpha1.APIKey) time.Duration {
 func checkSuccession(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, now time.Time) error {
 	for _, was := range k.Status.Credentials {
 		is := of(after, was.SHA256)
+		refused := slices.ContainsFunc(after.RevokedCredentials, func(r v1alpha1.RevokedCredential) bool { return r.SHA256 == was.SHA256 && r.IssuedAt == was.IssuedAt })
 		switch {
+		case is == nil && (killed(k, &was, now) || after.State == v1alpha1.StateRevoked) && !refused:
+			return fmt.Errorf("a credential was revoked, and is forgotten")
+		case is == nil && refused:
 		case is == nil && was.Role == v1alpha1.RolePrevious && was.NotAfter.After(now) && !killed(k, &was, now) && currentOf(k.Status).SHA256 == currentOf(after).SHA256:
 			return fmt.Errorf("the previous credential is gone before its end")
 		case is == nil:
@@ -184,7 +188,7 @@ func checkStatusWrite(w *world, k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus,
 	switch {
 	case before != nil && is == nil:
 		return fail("the credential is gone")
-	case is != nil && (before == nil || before.SHA256 != is.SHA256) && !w.minted[is.SHA256] && (before != nil || !w.planted[is.SHA256]):
+	case is != nil && (before == nil || before.SHA256 != is.SHA256) && !w.minted[is.SHA256] && (before != nil || !w.offered[is.SHA256]):
 		return fail("a credential that no manager made was adopted")
 	case after.State == v1alpha1.StateActive && k.Spec.State != v1alpha1.KeyStateActive:
 		return fail("Active against the spec")
@@ -351,6 +355,12 @@ func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
 		}
 		return nil
 	}
+	if reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretNotAdoptable {
+		if held, _ := inspect(s, k, a); held.OfferProblem == "" {
+			return fmt.Errorf("it speaks of a Secret that can't be adopted, and it is not offered one")
+		}
+		return nil
+	}
 	if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady); k.Generation != k.Status.ObservedGeneration || c.ObservedGeneration != k.Generation {
 		return fmt.Errorf("its status speaks of generation %d of %d", k.Status.ObservedGeneration, k.Generation)
 	}
@@ -469,6 +479,11 @@ func quietFacts(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) keys.Facts
 		}
 	}
 	f.Held, _ = inspect(w.secret(secretName(k)), k, f.Account)
+	for _, other := range w.keys() {
+		if other.UID != k.UID && slices.ContainsFunc(f.Digests(), func(d string) bool { return slices.Contains(keys.KeyDigests(other), d) }) {
+			f.Duplicates = append(f.Duplicates, other)
+		}
+	}
 	return f
 }
 

@@ -26,6 +26,9 @@ const (
 	HeldLeftover Possession = "Leftover"
 	// HeldOwned means the Secret is the key's own.
 	HeldOwned Possession = "Owned"
+	// HeldOffered means that no object owns the Secret, and that it asks to be adopted by the key under an account that
+	// allows it.
+	HeldOffered Possession = "Offered"
 )
 
 // PossessionOf is how an existing Secret relates to a key: by its controlling owner.
@@ -55,6 +58,12 @@ type Held struct {
 	StagedNow bool
 	// Previous is whether the previous credential is in it.
 	Previous bool
+	// Offered means that what stands in the current position is well-formed and was put there to be adopted.
+	Offered bool
+	// OfferProblem is why a Secret that asks to be adopted can't be; empty: it can.
+	OfferProblem string
+	// Writer is the field manager that last wrote the Secret, if it is another one.
+	Writer string
 	// Minted means that this round made what stands in the current position.
 	Minted bool
 	// Drifted means that the Secret is not what it would be rendered to now.
@@ -85,7 +94,8 @@ func partOf(c Credential) Part {
 // right if rendering gives what it is.
 func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVersion string) (Held, Contents) {
 	held := Held{Possession: HeldOwned, ResourceVersion: resourceVersion}
-	contents := locate(k, a, secret.Data)
+	contents, offered := locate(k, a, secret)
+	held.Offered = offered
 	contents.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
 	held.Current, held.Staged = partOf(contents.Current), partOf(contents.Staged)
 	if entry := secret.Data[EntryCurrent]; held.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
@@ -99,17 +109,17 @@ func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVers
 
 // locate finds the credentials in a Secret. Once a staged credential was promoted it stands outside its own entry, and
 // what the status still calls current is the previous one. What stands in the staged entry unknown to the status is none
-// of ours, or lost its round: it is not looked at, so that nobody can plant the next key.
-func locate(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string][]byte) Contents {
-	var c Contents
-	rest := maps.Clone(data)
+// of ours, or lost its round: it is not looked at, so that nobody can plant the next key. The same holds for the current
+// position, unless the Secret asks to be adopted by a key that was never issued.
+func locate(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape) (c Contents, offered bool) {
+	data, rest := secret.Data, maps.Clone(secret.Data)
 	delete(rest, EntryStaged)
 	status := &k.Status
 	if s := credential(status, v1alpha1.RoleStaged); s != nil {
 		if promoted, ok := find(rest, *s); ok {
 			c.Current = promoted
 			c.Previous, _ = findRole(rest, status, v1alpha1.RoleCurrent)
-			return c
+			return c, false
 		}
 		if staged, ok := find(map[string][]byte{EntryStaged: data[EntryStaged]}, *s); ok {
 			c.Staged = staged
@@ -118,12 +128,14 @@ func locate(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string][]byte) Con
 	c.Previous, _ = findRole(rest, status, v1alpha1.RolePrevious)
 	if known, ok := findRole(rest, status, v1alpha1.RoleCurrent); ok {
 		c.Current = known
-		return c
+		return c, false
 	}
-	if identity, err := EffectiveFormat(k, a).Identify(data[EntryCurrent]); err == nil && secretTemplate(k) == nil {
-		c.Current = Credential{Material: bytes.Clone(data[EntryCurrent]), Identity: identity}
+	if Issued(k) || !asksForAdoption(k, a, secret.Annotations) {
+		return c, false
 	}
-	return c
+	var err error
+	c.Current, err = offeredCredential(k, a, data)
+	return c, err == nil
 }
 
 func findRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) (Credential, bool) {
@@ -159,6 +171,12 @@ func MintedHeld(resourceVersion string, m Minted) Held {
 func (h Held) WithStaged(m Minted) Held {
 	h.Staged, h.StagedNow, h.Drifted = partOf(Credential(m)), true, false
 	return h
+}
+
+// RemembersSecret reports whether the status says what the key's Secret holds. Of a key that was never issued it says at most
+// that the Secret holds something unknown.
+func RemembersSecret(k *v1alpha1.APIKey) bool {
+	return k.Status.SecretRef != nil && (Issued(k) || k.Status.State == v1alpha1.StateRevoked)
 }
 
 // Remembered is what the Secret of a key holds according to the key's status. It holds true while the Secret has the

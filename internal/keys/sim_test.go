@@ -311,6 +311,8 @@ func (s *sim) editSecret() {
 	if old == nil {
 		if s.chance(4, "foreign") == 0 {
 			_, _ = s.w.createSecret(secret{name: name, shape: keys.Shape{Data: map[string][]byte{keys.EntryCurrent: []byte("hello")}}})
+		} else if s.chance(2, "offered") == 0 {
+			_, _ = s.w.createSecret(s.offer(secret{name: name}, name))
 		}
 		return
 	}
@@ -318,7 +320,7 @@ func (s *sim) editSecret() {
 	if edited.shape.Data == nil {
 		edited.shape.Data = map[string][]byte{}
 	}
-	edit := pick(s.chance, "edit", "garbage", "material", "empty", "label", "owner", "entry", "staged", "previous", "annotation")
+	edit := pick(s.chance, "edit", "garbage", "material", "empty", "label", "owner", "entry", "staged", "previous", "annotation", "offer")
 	switch edit {
 	case "garbage":
 		for entry := range edited.shape.Data {
@@ -338,6 +340,8 @@ func (s *sim) editSecret() {
 		delete(edited.shape.Data, keys.EntryStaged)
 	case "previous":
 		edited.shape.Data[keys.EntryPrevious] = []byte("garbage")
+	case "offer":
+		edited = s.offer(edited, name)
 	case "annotation":
 		delete(edited.shape.Annotations, keys.AnnotationShape)
 	}
@@ -353,6 +357,22 @@ func (s *sim) plant() keys.Material {
 	delete(s.w.minted, m.SHA256())
 	s.w.planted[m.SHA256()] = true
 	return m
+}
+
+// offer makes a Secret ask to be adopted by the key of its name, with a key that nobody has seen, or with one of this world.
+func (s *sim) offer(offered secret, name string) secret {
+	m := keys.Material("hello")
+	switch known := s.w.materials; {
+	case s.chance(3, "replayed") == 0 && len(known) > 0:
+		m = known[s.chance(len(known), "material")]
+	case s.chance(4, "malformed") > 0:
+		m = s.plant()
+	}
+	offered.owner, offered.ofKey = "", ""
+	offered.shape.Annotations = merged(offered.shape.Annotations, map[string]string{v1alpha1.AdoptAnnotation: name[5:]})
+	offered.shape.Data = map[string][]byte{keys.EntryCurrent: m, "key": m}
+	s.w.offered[m.SHA256()] = true
+	return offered
 }
 
 func (s *sim) setAccount(change func(*v1alpha1.AccountSpec)) {
@@ -372,6 +392,9 @@ func (s *sim) changePolicy() {
 		},
 		func(a *v1alpha1.AccountSpec) {
 			a.LabelPolicy = pick(s.chance, "labels", v1alpha1.LabelUnique, v1alpha1.LabelShared)
+		},
+		func(a *v1alpha1.AccountSpec) {
+			a.ImportPolicy = pick(s.chance, "imports", v1alpha1.ImportForbid, v1alpha1.ImportAllow)
 		},
 		func(a *v1alpha1.AccountSpec) {
 			a.TimeZone = pick(s.chance, "zone", "UTC", "Europe/Madrid", "Mars/Base")

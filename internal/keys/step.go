@@ -46,6 +46,9 @@ type Retire struct{ Name string }
 // EmptySecret takes all key material out of the key's Secret and leaves a note that says why.
 type EmptySecret struct{ Name string }
 
+// AdoptSecret makes the key the owner of a Secret that asks for it, and keeps the credential that it holds.
+type AdoptSecret struct{ Name string }
+
 // MendSecret puts the key's Secret back to what it should be, with the credentials it has.
 type MendSecret struct{ Name string }
 
@@ -56,6 +59,7 @@ func (StageMaterial) isStep()   {}
 func (Promote) isStep()         {}
 func (Retire) isStep()          {}
 func (EmptySecret) isStep()     {}
+func (AdoptSecret) isStep()     {}
 func (MendSecret) isStep()      {}
 
 func (s CreateAccount) String() string { return "create Account " + s.Name }
@@ -73,4 +77,5 @@ func (s StageMaterial) String() string {
 func (s Promote) String() string     { return "promote the staged credential in Secret " + s.Name }
 func (s Retire) String() string      { return "retire the previous credential in Secret " + s.Name }
 func (s EmptySecret) String() string { return "empty Secret " + s.Name + " of material" }
+func (s AdoptSecret) String() string { return "adopt Secret " + s.Name }
 func (s MendSecret) String() string  { return "mend Secret " + s.Name }

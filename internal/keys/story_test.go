@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
@@ -75,6 +76,7 @@ func (s *story) listenToKeys() {
 		was, _ := previous(s.w.log[kindKey][:s.read[kindKey]], entry.name).(*v1alpha1.APIKey)
 		is, _ := entry.object.(*v1alpha1.APIKey)
 		s.wakeSiblings(was, is)
+		s.wakeDuplicates(was, is)
 		switch {
 		case is == nil:
 			s.wake("account " + was.Spec.Account)
@@ -97,6 +99,23 @@ func (s *story) wakeSiblings(was, is *v1alpha1.APIKey) {
 	}
 	for _, k := range s.w.keysOf(was.Spec.Account) {
 		if k.Spec.Label == was.Spec.Label {
+			s.wake("key " + full(k))
+		}
+	}
+}
+
+// wakeDuplicates wakes the other keys with a credential that a key has got or lost.
+func (s *story) wakeDuplicates(was, is *v1alpha1.APIKey) {
+	changed := map[string]int{}
+	for i, k := range []*v1alpha1.APIKey{was, is} {
+		if k != nil {
+			for _, digest := range keys.KeyDigests(k) {
+				changed[digest] += 1 + i
+			}
+		}
+	}
+	for _, k := range s.w.keys() {
+		if slices.ContainsFunc(keys.KeyDigests(k), func(d string) bool { return changed[d] == 1 || changed[d] == 2 }) {
 			s.wake("key " + full(k))
 		}
 	}
@@ -252,6 +271,7 @@ func cause(err error) error {
 // restart loses all that the manager remembers. On its way up it works on everything.
 func (s *story) restart() {
 	s.telling("manager", "restarts")
+	clear(s.manager.repairs)
 	clear(s.due)
 	for _, name := range sortedNames(s.w.live[kindKey]) {
 		s.wake("key " + name)
@@ -303,7 +323,8 @@ func (s *story) retries() bool {
 // atMost cuts a pause short while a key is looked at every minute.
 func (s *story) atMost(pause time.Duration) time.Duration {
 	for _, k := range s.w.keys() {
-		if reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretConflict {
+		switch reasonOf(k, v1alpha1.ConditionReady) {
+		case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonDuplicateKey:
 			return min(pause, time.Minute)
 		}
 	}
@@ -342,6 +363,9 @@ func newLife(seed uint64) *story {
 	s := newStory(seed, r)
 	if r.strict {
 		a := keystest.Acct("acme", keystest.MaxKeys(int32(r.limit)), keystest.Counting(r.counting))
+		if seed%8 > 3 {
+			keystest.ImportAllowed()(a)
+		}
 		_ = s.w.createAccount(a)
 	}
 	return s

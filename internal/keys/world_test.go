@@ -98,6 +98,8 @@ type world struct {
 	random     keystest.Bytes
 	minted     map[string]bool // digests of what managers made
 	planted    map[string]bool // digests of what users put into Secrets
+	offered    map[string]bool // digests of what users put into Secrets that ask to be adopted
+	importing  map[string]bool // accounts that allowed it at some time
 	disturbed  map[string]bool // Secrets that users deleted or edited, or whose credentials they killed, until they are well again
 	materials  []keys.Material
 	rules      rules
@@ -114,7 +116,7 @@ var (
 
 func newWorld(r rules) *world {
 	w := &world{
-		now: keystest.Epoch, rules: r, minted: map[string]bool{}, planted: map[string]bool{}, disturbed: map[string]bool{}, random: keystest.Bytes{Seed: "world"},
+		now: keystest.Epoch, rules: r, minted: map[string]bool{}, planted: map[string]bool{}, offered: map[string]bool{}, importing: map[string]bool{}, disturbed: map[string]bool{}, random: keystest.Bytes{Seed: "world"},
 		namespaces: map[string]map[string]string{"shop": {"team": "a"}, "blog": {"team": "b"}},
 	}
 	for i := range w.live {
@@ -130,6 +132,9 @@ func (w *world) put(kind int, name string, object any) {
 		delete(w.live[kind], name)
 	}
 	w.log[kind] = append(w.log[kind], change{name, object})
+	if a, ok := object.(*v1alpha1.Account); ok && a.Spec.ImportPolicy == v1alpha1.ImportAllow {
+		w.importing[name] = true
+	}
 	w.tell("\t%s", summary(name, object))
 	w.breaks(w.rules.check(w))
 	w.breaks(checkCredentials(w))

@@ -26,7 +26,8 @@ type Index struct {
 	accounts   map[string]*account
 	external   externalIDs
 	namespaces map[string]*namespace
-	// shadowed are credentials whose digest an older key has too, as happens when objects are copied with their status.
+	// shadowed are credentials whose digest was issued to another key first, as happens when objects are copied with their
+	// status.
 	shadowed map[digest][]*credential
 	// undecodableKeys and undecodableAccounts are the objects that are set aside.
 	undecodableKeys, undecodableAccounts undecodableObjects
@@ -128,53 +129,50 @@ func usageOf(old *key, d *digest) *usage {
 	return &usage{}
 }
 
-// enter makes a credential known. Of two keys with the same digest the older one has it.
+// enter makes a credential known, in place of what its key had with the same digest. Of two keys with the same digest the
+// one has it to which it was issued first.
 func (x *Index) enter(c *credential) {
 	holder := x.table.find(&c.digest)
-	if holder == nil || holder.key.is(c.key) {
+	if alone := len(x.shadowed[c.digest]) == 0; alone && (holder == nil || holder.key.is(c.key)) {
 		x.table.put(c)
 		return
 	}
-	x.unshadow(c)
-	if c.key.older(holder.key) {
-		c, holder = holder, c
-		x.table.put(holder)
-	}
-	x.shadowed[c.digest] = append(x.shadowed[c.digest], c)
+	x.share(append(x.others(c), c))
 }
 
-// exit makes a credential unknown, and the oldest other key with the same digest its holder.
+// exit makes a credential unknown. Another key with the same digest has it then.
 func (x *Index) exit(c *credential) {
-	holder := x.table.find(&c.digest)
-	if holder == nil || !holder.key.is(c.key) {
-		x.unshadow(c)
-		return
-	}
-	others := x.shadowed[c.digest]
+	others := x.others(c)
 	if len(others) == 0 {
 		x.table.remove(&c.digest)
 		return
 	}
-	next := slices.MinFunc(others, func(a, b *credential) int {
-		if a.key.older(b.key) {
+	x.share(others)
+}
+
+// others returns the credentials of other keys with the digest of this one.
+func (x *Index) others(c *credential) []*credential {
+	all := slices.Clone(x.shadowed[c.digest])
+	if holder := x.table.find(&c.digest); holder != nil {
+		all = append(all, holder)
+	}
+	return slices.DeleteFunc(all, func(other *credential) bool { return other.key.is(c.key) })
+}
+
+// share puts the first of all credentials with the same digest into the table, and the others into its shadow.
+func (x *Index) share(all []*credential) {
+	slices.SortFunc(all, func(a, b *credential) int {
+		if a.precedes(b) {
 			return -1
 		}
 		return 1
 	})
-	x.unshadow(next)
-	x.table.put(next)
-}
-
-// unshadow takes a key's credential out of those that an older key has too.
-func (x *Index) unshadow(c *credential) {
-	others := slices.DeleteFunc(x.shadowed[c.digest], func(other *credential) bool {
-		return other.key.is(c.key)
-	})
-	if len(others) == 0 {
-		delete(x.shadowed, c.digest)
+	x.table.put(all[0])
+	if len(all) == 1 {
+		delete(x.shadowed, all[0].digest)
 		return
 	}
-	x.shadowed[c.digest] = others
+	x.shadowed[all[0].digest] = all[1:]
 }
 
 // ReplaceKeys makes the index know exactly these APIKeys.

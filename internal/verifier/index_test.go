@@ -174,6 +174,67 @@ func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
 	}
 }
 
+// Of two keys with one digest that one has it to which it was issued first, however old the keys are: whoever puts a stolen
+// key into a Secret that is adopted gets it later than the one it was stolen from.
+func TestIndex_TheFirstIssuedHasASharedDigest(t *testing.T) {
+	t.Parallel()
+	alice := keystest.Key("alice", keystest.Created(epoch), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
+	bob := func(issued time.Duration) *v1alpha1.APIKey {
+		return keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch.Add(issued)), keystest.Observed(v1alpha1.StateActive))
+	}
+	off := keystest.Key("alice", keystest.Created(epoch), keystest.State(v1alpha1.KeyStateRevoked), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateRevoked))
+	killed := keystest.Key("alice", keystest.Created(epoch), keystest.Knows("fresh", v1alpha1.RoleCurrent, epoch.Add(time.Hour)), keystest.Revoked("shared", epoch), keystest.Observed(v1alpha1.StateActive))
+	hers := keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)), keystest.Revoked("shared", epoch.Add(time.Minute)))
+	for name, tc := range map[string]struct {
+		list   []*v1alpha1.APIKey
+		code   verifier.Code
+		holder string
+	}{
+		"the thief's key is older":              {[]*v1alpha1.APIKey{alice, bob(time.Minute)}, verifier.Valid, "default/alice"},
+		"the thief comes first to the verifier": {[]*v1alpha1.APIKey{bob(time.Minute), alice}, verifier.Valid, "default/alice"},
+		"revoked as a whole":                    {[]*v1alpha1.APIKey{off, bob(time.Minute)}, verifier.Revoked, "default/alice"},
+		"revoked after the theft":               {[]*v1alpha1.APIKey{alice, bob(time.Minute), off}, verifier.Revoked, "default/alice"},
+		"revoked by revokeBefore":               {[]*v1alpha1.APIKey{bob(time.Minute), killed}, verifier.Revoked, "default/alice"},
+		"the thief revokes his":                 {[]*v1alpha1.APIKey{alice, hers}, verifier.Valid, "default/alice"},
+		"issued again to the thief, seen late":  {[]*v1alpha1.APIKey{bob(-time.Minute), alice, bob(time.Minute)}, verifier.Valid, "default/alice"},
+		"the first one gives it up":             {[]*v1alpha1.APIKey{alice, bob(time.Minute), keystest.Key("alice")}, verifier.Valid, "default/bob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := complete(keystest.Acct("acme"))
+			for _, k := range tc.list {
+				x.PutKey(k)
+			}
+			if code, holder := ask(x, "shared"); code != tc.code || holder != tc.holder {
+				t.Errorf("got %s of %q, want %s of %q", code, holder, tc.code, tc.holder)
+			}
+			for _, name := range []string{"alice", "bob"} {
+				x.DropKey(types.NamespacedName{Namespace: "default", Name: name})
+			}
+			if diff := cmp.Diff(verifier.Size{Accounts: 1}, x.Size()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A credential that was revoked is refused as long as its APIKey exists, also if the status still lists it.
+func TestIndex_RevokedCredentials(t *testing.T) {
+	t.Parallel()
+	x := complete(keystest.Acct("acme"), keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("leaked", epoch), keystest.Revoked("more", epoch)))
+	expect(t, x, "default/shop", verifier.Valid)
+	expect(t, x, "leaked", verifier.Revoked)
+	expect(t, x, "more", verifier.Revoked)
+	x.PutKey(keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("default/shop", epoch)))
+	expect(t, x, "default/shop", verifier.Revoked)
+	expect(t, x, "leaked", verifier.Unknown)
+	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"})
+	expect(t, x, "default/shop", verifier.Unknown)
+	if diff := cmp.Diff(verifier.Size{Accounts: 1}, x.Size()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestIndex_DigestsThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	k := issued()

@@ -50,6 +50,8 @@ type credential struct {
 	key    *key
 	// ends is when it stops being accepted, and revoked when it dies of a compromise: seconds since the Unix epoch.
 	ends, revoked int64
+	// issued is when it was issued, which decides between two keys with the same digest.
+	issued int64
 	// usage goes over to the next record of the same credential.
 	usage *usage
 }
@@ -84,12 +86,28 @@ func Read(k *v1alpha1.APIKey) Record {
 			entry.credentials = append(entry.credentials, c)
 		}
 	}
+	entry.addRevoked(k.Status.RevokedCredentials)
 	if len(k.Undecodable) > 0 {
 		entry.refuse()
 	}
 	entry.pack()
 	return Record{
 		key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account, undecodable: undecodableKey(k),
+	}
+}
+
+// addRevoked adds the credentials that were revoked. They are refused whatever else the status says of them.
+func (k *key) addRevoked(list []v1alpha1.RevokedCredential) {
+	for i := range list {
+		made := credential{id: list[i].ID, key: k, ends: never, revoked: math.MinInt64, issued: list[i].IssuedAt.Unix()}
+		if !made.read(list[i].SHA256) {
+			continue
+		}
+		if known := k.credential(&made.digest); known != nil {
+			*known = made
+			continue
+		}
+		k.credentials = append(k.credentials, made)
 	}
 }
 
@@ -187,8 +205,8 @@ func admittedOf(k *v1alpha1.APIKey) Code {
 
 // newCredential reads a credential of an APIKey, unless its digest can't be read.
 func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (made credential, ok bool) {
-	made = credential{id: c.ID, ends: unix(c.NotAfter), revoked: never}
-	if n, err := hex.Decode(made.digest[:], []byte(c.SHA256)); err != nil || n != len(made.digest) {
+	made = credential{id: c.ID, ends: unix(c.NotAfter), revoked: never, issued: c.IssuedAt.Unix()}
+	if !made.read(c.SHA256) {
 		return made, false
 	}
 	if revokeBefore != nil && c.IssuedAt.Before(revokeBefore) {
@@ -197,12 +215,23 @@ func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (made cred
 	return made, true
 }
 
-// older is whether a key was there before another one: the first by creation, then by UID.
-func (k *key) older(than *key) bool {
-	if k.created != than.created {
-		return k.created < than.created
+// read takes a digest over, and reports whether it can be read.
+func (c *credential) read(sha256 string) bool {
+	n, err := hex.Decode(c.digest[:], []byte(sha256))
+	return err == nil && n == len(c.digest)
+}
+
+// precedes reports whether a digest was issued to the key of one credential before it was to that of another: by the time of
+// issue, then by the keys' creation and UID. Of a credential that one key had revoked and another key got later, the revoked
+// one counts, so it stays refused; one that a key got and revoked later does nothing to the key that had it first.
+func (c *credential) precedes(other *credential) bool {
+	switch {
+	case c.issued != other.issued:
+		return c.issued < other.issued
+	case c.key.created != other.key.created:
+		return c.key.created < other.key.created
 	}
-	return k.uid < than.uid
+	return c.key.uid < other.key.uid
 }
 
 // is whether two records are of the same key, at two times.

@@ -36,12 +36,7 @@ func reader(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) cli
 	}
 	b := fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(funcs).WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{})
 	for name, value := range keys.Indexes {
-		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string {
-			if v := value(o.(*v1alpha1.APIKey)); v != "" {
-				return []string{v}
-			}
-			return nil
-		})
+		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string { return value(o.(*v1alpha1.APIKey)) })
 	}
 	return b.WithObjects(objects...).Build()
 }

@@ -172,6 +172,14 @@ func Knows(name string, role v1alpha1.CredentialRole, t time.Time) KeyOption {
 	}
 }
 
+// Revoked says that the key had the credential that a name stands for since t, and that it was revoked.
+func Revoked(name string, t time.Time) KeyOption {
+	return func(k *v1alpha1.APIKey) {
+		c := CredentialOf(name)
+		k.Status.RevokedCredentials = append(k.Status.RevokedCredentials, v1alpha1.RevokedCredential{ID: c.ID, SHA256: c.SHA256, IssuedAt: metav1.NewTime(t)})
+	}
+}
+
 // Issued says that the key got a credential at t, and was accepted and Active then.
 func Issued(t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) {
@@ -251,6 +259,11 @@ func limits(a *v1alpha1.Account) *v1alpha1.Limits {
 		a.Spec.Limits = &v1alpha1.Limits{}
 	}
 	return a.Spec.Limits
+}
+
+// ImportAllowed lets the account's keys adopt Secrets.
+func ImportAllowed() AccountOption {
+	return func(a *v1alpha1.Account) { a.Spec.ImportPolicy = v1alpha1.ImportAllow }
 }
 
 // Policy changes the account's policy.

@@ -1,0 +1,208 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// FieldManager is the name under which the manager writes Secrets.
+const FieldManager = "apikey-manager"
+
+const (
+	// contestWindow is the time within which repairs are counted, and for which a Secret must stay as it is for the contest
+	// to be over.
+	contestWindow = time.Minute
+	// maxRepairs is how often within the window a Secret is repaired at once.
+	maxRepairs = 3
+	// maxRepairInterval is the longest time between two repairs of a contested Secret.
+	maxRepairInterval = time.Hour
+)
+
+// Repairs is what a manager remembers of its repairs of a key's Secret. A repair is a write that undoes another client's
+// change. The rest follows from condition Stalled with reason SecretContested, so a restart does not begin anew.
+type Repairs struct {
+	// Generation is that of the key. A change of the spec ends a contest.
+	Generation int64
+	// Times are those of the last repairs, oldest first.
+	Times []time.Time
+	// Disturbed is when the Secret was last found changed by another client.
+	Disturbed time.Time
+	// Written is the resourceVersion of the Secret that the manager wrote and could not record in the status yet.
+	Written string
+}
+
+// ResumeRepairs returns what a manager that just started assumes: a contested Secret was repaired a moment ago.
+func ResumeRepairs(k *v1alpha1.APIKey, now time.Time) Repairs {
+	r := Repairs{Generation: k.Generation}
+	if contestOf(k) != nil {
+		r.Times, r.Disturbed = []time.Time{now}, now
+	}
+	return r
+}
+
+// After returns what to remember after a plan was carried out, or failed.
+func (r Repairs) After(plan Plan, performed bool, now time.Time) Repairs {
+	if plan.Disturbed {
+		r.Disturbed = now
+	}
+	if plan.Repairs && performed {
+		r.Times = append(slices.Clone(r.Times[max(0, len(r.Times)-maxRepairs+1):]), now)
+	}
+	return r
+}
+
+// Of returns what to remember of a key: nothing of the time before its spec was changed.
+func (r Repairs) Of(k *v1alpha1.APIKey) Repairs {
+	if r.Generation != k.Generation {
+		return Repairs{Generation: k.Generation, Written: r.Written}
+	}
+	return r
+}
+
+// Idle reports whether there is nothing to remember any more.
+func (r Repairs) Idle(now time.Time) bool {
+	return r.Written == "" && now.Sub(r.Disturbed) > 2*maxRepairInterval
+}
+
+// recent counts the repairs within the window.
+func (r Repairs) recent(now time.Time) int {
+	n := 0
+	for _, t := range r.Times {
+		if now.Sub(t) < contestWindow {
+			n++
+		}
+	}
+	return n
+}
+
+// last returns when the Secret was last repaired; since: it is not known to have been.
+func (r Repairs) last(since time.Time) time.Time {
+	if len(r.Times) == 0 {
+		return since
+	}
+	return r.Times[len(r.Times)-1]
+}
+
+// contestOf returns the condition that says that a key's Secret is contested, under the spec as it is; nil: it is not.
+func contestOf(k *v1alpha1.APIKey) *metav1.Condition {
+	c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionStalled)
+	if c == nil || c.Reason != v1alpha1.ReasonSecretContested || c.ObservedGeneration != k.Generation {
+		return nil
+	}
+	return c
+}
+
+// isRepair reports whether a step undoes another client's change of the Secret.
+func (f *Facts) isRepair(step Step) bool {
+	switch step.(type) {
+	case CreateSecret:
+		return Issued(f.Key)
+	case ReplaceMaterial, MendSecret:
+		return f.changedByOthers()
+	case EmptySecret:
+		return f.Key.Status.State == v1alpha1.StateRevoked && f.changedByOthers()
+	}
+	return false
+}
+
+// changedByOthers reports whether the Secret is neither what the status remembers nor what this manager wrote last.
+func (f *Facts) changedByOthers() bool {
+	ref, version := f.Key.Status.SecretRef, f.Held.ResourceVersion
+	return version != f.Repairs.Written && (ref == nil || ref.ResourceVersion != version)
+}
+
+// disturbed reports whether a repair is due, be it now or later.
+func (f *Facts) disturbed() bool {
+	steps, _ := f.dueSteps()
+	return slices.ContainsFunc(steps, f.isRepair)
+}
+
+// nextRepair returns before which time the Secret is not to be repaired again; zero: at once. From the beginning of a
+// contest on there is a repair after a minute, two more, four more and so on, up to an hour.
+func (f *Facts) nextRepair() time.Time {
+	if c := contestOf(f.Key); c != nil {
+		return repairAfter(c.LastTransitionTime.Time, f.Repairs.last(c.LastTransitionTime.Time))
+	}
+	if f.Repairs.recent(f.Now) >= maxRepairs {
+		return repairAfter(f.Now, f.Now)
+	}
+	return time.Time{}
+}
+
+// repairAfter returns the first time after the last repair at which a Secret that is contested since a time is repaired.
+func repairAfter(since, last time.Time) time.Time {
+	next, interval := since.Add(contestWindow), contestWindow
+	for !next.After(last) && interval < maxRepairInterval {
+		interval = min(2*interval, maxRepairInterval)
+		next = next.Add(interval)
+	}
+	if missed := last.Sub(next); missed >= 0 {
+		next = next.Add((missed/maxRepairInterval + 1) * maxRepairInterval)
+	}
+	return next
+}
+
+// contested reports whether another client keeps changing the Secret, so that it is repaired ever more seldom.
+func (f *Facts) contested() bool {
+	due := f.disturbed()
+	if contestOf(f.Key) != nil {
+		return due || f.Now.Before(f.Repairs.Disturbed.Add(contestWindow))
+	}
+	return due && f.Now.Before(f.nextRepair())
+}
+
+// contestCheck returns when to look at a contested Secret again.
+func (f *Facts) contestCheck() time.Time {
+	if f.disturbed() {
+		return f.nextRepair()
+	}
+	return f.Repairs.Disturbed.Add(contestWindow)
+}
+
+// contestVerdict names who keeps changing the Secret. It stays as it is while the contest lasts.
+func (f *Facts) contestVerdict() verdict {
+	v := verdict{status: metav1.ConditionFalse, reason: v1alpha1.ReasonSecretContested}
+	name := SecretName(f.Key)
+	switch c := contestOf(f.Key); {
+	case c != nil:
+		v.message = c.Message
+	case f.Held.Possession == HeldNothing:
+		v.message = truncate("Another client keeps deleting Secret " + name + ", so it is written again ever more seldom: make that client leave it alone")
+	case f.Held.Writer == "":
+		v.message = truncate("Another client keeps changing Secret " + name + ", so it is put back ever more seldom: make that client leave it alone")
+	default:
+		v.message = truncate("Field manager " + f.Held.Writer + " keeps changing Secret " + name + ", so it is put back ever more seldom: make it leave the Secret alone")
+	}
+	return v
+}
+
+// lastWriter returns the field manager, other than this one, that last changed an object; empty: none did. Clients choose
+// that name, so what is returned is short and plain.
+func lastWriter(entries []metav1.ManagedFieldsEntry) string {
+	var last *metav1.ManagedFieldsEntry
+	for i, e := range entries {
+		if e.Manager != FieldManager && e.Subresource == "" && (last == nil || last.Time == nil || last.Time.Before(e.Time)) {
+			last = &entries[i]
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	const most = 40
+	plain := strings.Map(func(c rune) rune {
+		if strings.ContainsRune(base62+"-_./", c) {
+			return c
+		}
+		return '_'
+	}, last.Manager)
+	return plain[:min(most, len(plain))]
+}

@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"slices"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// KeyDigests returns the digests of all credentials that a key has or has revoked: its values in IndexDigest.
+func KeyDigests(k *v1alpha1.APIKey) []string {
+	list := make([]string, 0, len(k.Status.Credentials)+len(k.Status.RevokedCredentials))
+	for _, c := range k.Status.Credentials {
+		list = append(list, c.SHA256)
+	}
+	for _, c := range k.Status.RevokedCredentials {
+		list = append(list, c.SHA256)
+	}
+	return list
+}
+
+// Digests returns the digests that no other key may have: those of the key's credentials, and of the one that its Secret
+// offers for adoption.
+func (f *Facts) Digests() []string {
+	var list []string
+	for _, c := range f.Key.Status.Credentials {
+		list = append(list, c.SHA256)
+	}
+	if f.offers() {
+		list = append(list, f.Held.Current.SHA256)
+	}
+	return list
+}
+
+// offers reports whether the Secret offers a credential that the key may adopt as its first.
+func (f *Facts) offers() bool {
+	return f.Held.Offered && !Issued(f.Key) && (f.Held.Possession == HeldOwned || f.Held.Possession == HeldOffered)
+}
+
+// refuseDuplicate refuses a key whose credential was issued to another key first, and one that would adopt a credential which
+// any key has or has revoked.
+func refuseDuplicate(f Facts) *Refusal {
+	for _, c := range f.Key.Status.Credentials {
+		for _, other := range f.Duplicates {
+			if precedes(other, f.Key, c.SHA256) {
+				return refused(v1alpha1.ReasonDuplicateKey, "The credential was issued to %s first: delete this APIKey, and create it again to get one of its own", f.nameOf(other))
+			}
+		}
+	}
+	if !f.offers() {
+		return nil
+	}
+	for _, other := range append(slices.Clone(f.Duplicates), f.Key) {
+		if slices.Contains(KeyDigests(other), f.Held.Current.SHA256) {
+			return refused(v1alpha1.ReasonDuplicateKey, "Secret %s holds a key that %s has or has revoked: put another key into it, or delete it to have one generated", SecretName(f.Key), f.nameOf(other))
+		}
+	}
+	return nil
+}
+
+// nameOf names another key, unless it is in another namespace, whose objects are not this one's business.
+func (f *Facts) nameOf(other *v1alpha1.APIKey) string {
+	switch {
+	case other.UID == f.Key.UID:
+		return "this APIKey"
+	case other.Namespace == f.Key.Namespace:
+		return "APIKey " + other.Name
+	}
+	return "another APIKey"
+}
+
+// precedes reports whether a digest was issued to another key before it was to this one: by the time of issue, then by the
+// keys' age and UID. Verifiers have the same order.
+func precedes(other, k *v1alpha1.APIKey, digest string) bool {
+	theirs, ok := issueTime(other, digest)
+	if !ok || !other.DeletionTimestamp.IsZero() {
+		return false
+	}
+	ours, _ := issueTime(k, digest)
+	if c := theirs.Compare(ours); c != 0 {
+		return c < 0
+	}
+	if c := other.CreationTimestamp.Compare(k.CreationTimestamp.Time); c != 0 {
+		return c < 0
+	}
+	return other.UID < k.UID
+}
+
+func issueTime(k *v1alpha1.APIKey, digest string) (time.Time, bool) {
+	for _, c := range k.Status.RevokedCredentials {
+		if c.SHA256 == digest {
+			return c.IssuedAt.Time, true
+		}
+	}
+	for _, c := range k.Status.Credentials {
+		if c.SHA256 == digest {
+			return c.IssuedAt.Time, true
+		}
+	}
+	return time.Time{}, false
+}
