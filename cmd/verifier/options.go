@@ -36,6 +36,8 @@ type options struct {
 	accountMetrics bool
 	accountLimit   int
 
+	maxStaleness time.Duration
+
 	replica string
 	traces  bool
 
@@ -89,6 +91,9 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.server.TLS.Cert, "tls-cert-file", "", "`file` with the server's certificate, read again when it changes; without it the faces speak without TLS")
 	f.StringVar(&o.server.TLS.Key, "tls-key-file", "", "`file` with the key of the server's certificate")
 	f.StringVar(&o.server.TLS.ClientCA, "tls-client-ca-file", "", "`file` with the certificates that must vouch for whoever asks, read again for each connection")
+	f.DurationVar(&o.maxStaleness, "max-staleness", 0, "how long to give verdicts without a working watch of the API server; after that every request is refused until all keys are read again. 0 gives verdicts however long it takes")
+	f.IntVar(&o.server.MaxConnections, "max-connections", 10000, "how many connections each of --grpc-bind-address and --http-bind-address accepts at once; further ones wait. 0 accepts any number")
+	f.BoolVar(&o.server.Reflection, "grpc-reflection", false, "serve gRPC reflection at --grpc-bind-address, for tools such as grpcurl")
 	f.DurationVar(&o.server.DrainDelay, "drain-delay", defaultDrain, "how long to go on serving, unready, when told to end")
 	f.DurationVar(&o.server.ShutdownTimeout, "shutdown-timeout", defaultShutdown, "how long to wait after that for answers under way")
 
@@ -118,6 +123,10 @@ func (o *options) validate() error {
 		return fmt.Errorf("--account-header is %q: give a header's name, such as X-FF-Company", o.accountHeader)
 	case !realm.MatchString(o.realm):
 		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
+	case o.maxStaleness != 0 && o.maxStaleness < leastStaleness:
+		return fmt.Errorf("--max-staleness is %s: give at least %s, or 0 to give verdicts however long it takes", o.maxStaleness, leastStaleness)
+	case o.server.MaxConnections < 0:
+		return fmt.Errorf("--max-connections is %d: give at least 1, or 0 for any number", o.server.MaxConnections)
 	case o.server.DrainDelay < 0:
 		return fmt.Errorf("--drain-delay is %s: give 0s or longer", o.server.DrainDelay)
 	case o.server.ShutdownTimeout <= 0:
@@ -125,6 +134,9 @@ func (o *options) validate() error {
 	}
 	return nil
 }
+
+// leastStaleness is the least --max-staleness: a watch that is started again from time to time must not end verdicts.
+const leastStaleness = 5 * time.Second
 
 var realm = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
 

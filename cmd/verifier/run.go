@@ -31,7 +31,7 @@ import (
 // run answers until the context ends. What the API server tells is heard until the last answer is given.
 func run(ctx context.Context, config *rest.Config, o options) error {
 	index := verifier.NewIndex()
-	feed, err := newFeed(config, index)
+	feed, err := newFeed(config, o, index)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	return server.Run(ctx)
 }
 
-func newFeed(config *rest.Config, index *verifier.Index) (*verifier.Feed, error) {
+func newFeed(config *rest.Config, o options, index *verifier.Index) (*verifier.Feed, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("register the API: %w", err)
@@ -78,7 +78,9 @@ func newFeed(config *rest.Config, index *verifier.Index) (*verifier.Feed, error)
 	if err != nil {
 		return nil, fmt.Errorf("create the client: %w", err)
 	}
-	return verifier.NewFeed(source, clock.RealClock{}, index), nil
+	return verifier.NewFeed(verifier.FeedOptions{
+		Source: source, Clock: clock.RealClock{}, Index: index, MaxStaleness: o.maxStaleness, Logger: ctrl.Log.WithName("feed"),
+	}), nil
 }
 
 func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit logr.Logger) (*faces.Door, error) {
@@ -106,7 +108,7 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 func newMeters(o options, index *verifier.Index, feed *verifier.Feed) (*telemetry.Verifier, error) {
 	measured := telemetry.VerifierOptions{
 		Faces: names(faces.Faces()), Codes: names(verifier.Codes()), Synced: index.Complete,
-		CacheAge: func() time.Duration { return feed.Age(clock.RealClock{}.Now()) },
+		CacheAge: func() time.Duration { return feed.Age(clock.RealClock{}.Now()) }, Rollbacks: feed.Rollbacks,
 		Size: func() (int, int, int) {
 			size := index.Size()
 			return size.Keys, size.Credentials, size.Accounts
