@@ -91,7 +91,7 @@ type visit struct {
 	// peer is who the face's own peer says that the request came from, or that peer itself.
 	peer netip.Addr
 	// needs are what the route requires.
-	needs needs
+	needs Requirements
 	// method, host and path are for the audit.
 	method, host, path string
 }
@@ -126,17 +126,6 @@ func single(values []string) string {
 	}
 	return strings.TrimSpace(values[0])
 }
-
-// needs are what a route requires of a key.
-type needs struct {
-	// scopes are all required, separated by commas.
-	scopes string
-	// account is the only one; empty: any.
-	account string
-}
-
-// nobody is no account's name or external ID: both are shorter.
-var nobody = strings.Repeat("-", 1024)
 
 // beforeQuery and query are what comes before and after a URL's question mark. A fragment is no part of a request.
 func beforeQuery(url string) string {

@@ -5,6 +5,7 @@ package faces
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -32,9 +33,8 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	attributes := r.GetAttributes()
 	asked := attributes.GetRequest().GetHttp()
 	e := &enveloped{headers: asked.GetHeaders(), raw: asked.GetHeaderMap().GetHeaders(), path: asked.GetPath()}
-	route := attributes.GetContextExtensions()
 	verdict := s.door.check(&visit{
-		face: ExtAuthz, request: e, needs: needs{scopes: route["scopes"], account: route["account"]},
+		face: ExtAuthz, request: e, needs: parseRequirements(maps.All(attributes.GetContextExtensions())),
 		peer:   verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
 		method: asked.GetMethod(), host: asked.GetHost(), path: pathOf(asked.GetPath()),
 	})

@@ -21,13 +21,13 @@ var originalURLs = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-
 // and Gateway API's ExternalAuth. Nothing but 200 lets a request pass.
 func (d *Door) Authz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		needs, strange := needsOf(r.URL.RawQuery)
+		needs := parseRequirements(queryPairs(r.URL.RawQuery))
 		switch exact := r.URL.Path == authzPath; {
 		case exact && !asks(r.Method):
 			w.Header().Set("Allow", "GET, HEAD, POST")
 			problem{Status: foldStatus(http.StatusMethodNotAllowed, d.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD or POST"}.write(w)
-		case exact && strange: // a misspelt requirement must not let everybody in; behind a path it may be the client's
-			problem{Status: foldStatus(http.StatusBadRequest, d.DenyStatusOnly), Detail: "ask " + authzPath + " with scopes and account in its query, and nothing else"}.write(w)
+		case exact && (needs.malformed || len(needs.unknown) > 0): // a misspelt requirement must not let everybody in; behind a path it may be the client's
+			problem{Status: foldStatus(http.StatusBadRequest, d.DenyStatusOnly), Detail: "ask " + authzPath + " with scopes, account and externalID in its query, none of them empty, and nothing else"}.write(w)
 		default:
 			d.authorize(w, r, needs)
 		}
@@ -38,7 +38,7 @@ func asks(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost
 }
 
-func (d *Door) authorize(w http.ResponseWriter, r *http.Request, n needs) {
+func (d *Door) authorize(w http.ResponseWriter, r *http.Request, n Requirements) {
 	f := forwarded{r.Header}
 	uri := f.first(originalURLs[:]...)
 	verdict := d.check(&visit{
@@ -109,27 +109,6 @@ func pathOf(uri string) string {
 		return "/" + path
 	}
 	return path
-}
-
-// needsOf reads what a route requires from the query with which its gateway asks, and whether there is anything else in
-// it. Requirements add up: whoever manages to name one more can only lose by it.
-func needsOf(query string) (n needs, strange bool) {
-	var scopes []string
-	for pair := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		switch value = verifier.Unescape(value); {
-		case name == "scopes" && value != "":
-			scopes = append(scopes, value)
-		case name == "account" && (n.account == "" || n.account == value):
-			n.account = value
-		case name == "account" && value != "":
-			n.account = nobody
-		case name != "scopes" && name != "account" && pair != "":
-			strange = true
-		}
-	}
-	n.scopes = strings.Join(scopes, ",")
-	return n, strange
 }
 
 // peerOf is the address of a connection's other end; the zero address: it has none.

@@ -83,7 +83,11 @@ func TestAuthz(t *testing.T) {
 		"a misspelt need":       {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
 		"one beside a need":     {ask: ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)}, status: 400},
 		"400 becomes 403":       {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"}, status: 403},
-		"a need without value":  {ask: ask{target: "/authz?scopes=&account=&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"an empty account":      {ask: ask{target: "/authz?account=", header: header("X-Api-Key", goodKey)}, status: 400},
+		"an account, bare":      {ask: ask{target: "/authz?account", header: header("X-Api-Key", goodKey)}, status: 400},
+		"empty scopes":          {ask: ask{target: "/authz?scopes=,", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one that is empty":     {ask: ask{target: "/authz/orders?account=acme&account=", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"nothing at all":        {ask: ask{target: "/authz?&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
 		"a query nobody wanted": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"a client behind a trusted proxy": {
 			ask:    ask{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
