@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type options struct {
 	accountHeader  string
 	realm          string
 	denyStatusOnly bool
+
+	ignoreExtensions []string
 
 	auditSample    float64
 	accountMetrics bool
@@ -84,6 +87,8 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.realm, "realm", "apikey-manager", "what WWW-Authenticate says that keys are for")
 	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false, "refuse with 401 and 403 alone, for gateways that make 500 of anything else, such as nginx")
 
+	f.StringSliceVar(&o.ignoreExtensions, "ignore-extensions", nil, "`names` of Envoy's context extensions that are not meant for the verifier, separated by commas. A route with any other that is not a requirement is refused")
+
 	f.Float64Var(&o.auditSample, "audit-sample", 0, "which share of those who were let in gets an audit line, from 0 to 1; those who were not always do")
 	f.BoolVar(&o.accountMetrics, "account-metrics", false, "count verdicts by account as well")
 	f.IntVar(&o.accountLimit, "account-metrics-limit", 1000, "how many accounts are counted; the rest are counted together, as the account with an empty name")
@@ -123,6 +128,8 @@ func (o *options) validate() error {
 		return fmt.Errorf("--account-header is %q: give a header's name, such as X-FF-Company", o.accountHeader)
 	case !realm.MatchString(o.realm):
 		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
+	case slices.ContainsFunc(o.ignoreExtensions, isRequirement):
+		return fmt.Errorf("--ignore-extensions is %s: leave scopes, account and externalID out, which are the verifier's", strings.Join(o.ignoreExtensions, ","))
 	case o.maxStaleness != 0 && o.maxStaleness < leastStaleness:
 		return fmt.Errorf("--max-staleness is %s: give at least %s, or 0 to give verdicts however long it takes", o.maxStaleness, leastStaleness)
 	case o.server.MaxConnections < 0:
@@ -133,6 +140,10 @@ func (o *options) validate() error {
 		return fmt.Errorf("--shutdown-timeout is %s: give more than 0s, such as 10s", o.server.ShutdownTimeout)
 	}
 	return nil
+}
+
+func isRequirement(extension string) bool {
+	return extension == "scopes" || extension == "account" || extension == "externalID"
 }
 
 // leastStaleness is the least --max-staleness: a watch that is started again from time to time must not end verdicts.

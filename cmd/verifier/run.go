@@ -94,6 +94,7 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 	}
 	door, err := faces.NewDoor(faces.DoorOptions{
 		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: o.accountHeader, Realm: o.realm,
+		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(audit, o.auditSample),
 		Observers: []faces.Observer{func(face faces.Face, v verifier.Verdict, took time.Duration) {
 			meters.Observe(int(face), int(v.Code), v.Account(), took)

@@ -216,10 +216,10 @@ func (s *Server) faces() http.Handler {
 }
 
 // Route is which of the faces over HTTP a path leads to, by its own path; "other": none. What follows /authz/ is the path
-// that a client asked its gateway for.
+// that a client asked its gateway for, and what follows /authz; are requirements.
 func Route(path string) string {
 	switch {
-	case path == authzPath, strings.HasPrefix(path, authzPath+"/"):
+	case path == authzPath, strings.HasPrefix(path, authzPath+"/"), strings.HasPrefix(path, authzPath+";"):
 		return authzPath
 	case path == verifyPath, path == explainPath:
 		return path
