@@ -144,6 +144,7 @@ func (s *stream) probe(ctx context.Context) {
 		return
 	}
 	s.newest.observe(list.ResourceVersion)
+	s.examineWitness(ctx)
 }
 
 // newestVersion is the newest resourceVersion that was observed.

@@ -84,7 +84,7 @@ func NewFeed(o FeedOptions) *Feed {
 		},
 	}
 	for _, s := range f.streams {
-		s.source, s.clock, s.replaced, s.rolledBack = o.Source, o.Clock, f.complete, f.rolledBack
+		s.source, s.clock, s.replaced, s.rolledBack, s.withhold = o.Source, o.Clock, f.complete, f.rolledBack, f.withhold
 	}
 	return f
 }
@@ -156,6 +156,18 @@ func (f *Feed) rolledBack(s *stream, newest, now string) {
 	}
 }
 
+// withhold ends verdicts until a kind can be listed from the store.
+func (f *Feed) withhold(s *stream) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Index.Complete() {
+		f.rollbacks.Add(1)
+	}
+	f.Index.SetIncomplete()
+	s.reset()
+	f.Logger.Error(errListOfOtherStore, "Refusing every request until all keys are listed again", "resource", s.name)
+}
+
 var errRolledBack = errors.New("the API server's store was rolled back, as by restoring a backup of etcd")
 
 // Rollbacks returns how often the API server's store was found to be rolled back.
@@ -216,6 +228,11 @@ type stream struct {
 	floor  atomic.Pointer[string]
 	// connection is what is known of the watch.
 	connection connection
+	// witness is the object that changed last, and confirm asks the store for it.
+	witness witness
+	confirm func() error
+	// withhold is called when the API server lists what is not in its store.
+	withhold func(s *stream)
 }
 
 // store is what a stream feeds.
@@ -227,6 +244,7 @@ type store interface {
 
 func (s *stream) run(ctx context.Context) {
 	watches := &cache.ListWatch{ListWithContextFunc: s.listAll, WatchFuncWithContext: s.watch}
+	s.confirm = func() error { return s.confirmWitness(ctx) }
 	reflector := cache.NewReflectorWithOptions(watches, s.object, s, cache.ReflectorOptions{Name: s.name})
 	reflector.RunWithContext(ctx)
 }
@@ -236,6 +254,7 @@ func (s *stream) reset() {
 	s.version.Store(nil)
 	s.floor.Store(nil)
 	s.newest.reset()
+	s.witness.reset()
 }
 
 func (s *stream) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -319,6 +338,7 @@ func (s *stream) Add(o any) error { return s.Update(o) }
 
 // Update implements cache.ReflectorStore.
 func (s *stream) Update(o any) error {
+	s.witness.observe(o)
 	s.put(o)
 	return nil
 }
@@ -329,6 +349,7 @@ func (s *stream) Delete(o any) error {
 	if !ok {
 		return errNotAnObject
 	}
+	s.witness.forget(client.ObjectKeyFromObject(object))
 	s.drop(client.ObjectKeyFromObject(object))
 	return nil
 }
@@ -337,6 +358,12 @@ var errNotAnObject = errors.New("the API server sent something that is not an ob
 
 // Replace implements cache.ReflectorStore.
 func (s *stream) Replace(list []any, version string) error {
+	for _, o := range list {
+		s.witness.observe(o)
+	}
+	if err := s.confirm(); err != nil {
+		return err
+	}
 	s.replace(list)
 	s.connection.listed(s.clock.Now())
 	if floor := s.floor.Load(); floor != nil && isEarlier(version, *floor) {
@@ -366,7 +393,10 @@ func (s *stream) Resync() error { return nil }
 
 // Transformer implements cache.TransformingStore.
 func (s *stream) Transformer() cache.TransformFunc {
-	return func(o any) (any, error) { return s.strip(o), nil }
+	return func(o any) (any, error) {
+		s.witness.observe(o)
+		return s.strip(o), nil
+	}
 }
 
 // keyStore feeds APIKeys.

@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/clock"
@@ -40,6 +41,9 @@ type apiServer struct {
 	watches []*openWatch
 	// away refuses every request, lame those that are answered by the store.
 	away, lame bool
+	// cached is what lists are served from, and watches with them, while it lasts, as kube-apiserver does when its store is
+	// put back under it; nil: from the store.
+	cached *storeState
 }
 
 // storeState is what a backup has.
@@ -71,8 +75,26 @@ func (a *apiServer) put(k *v1alpha1.APIKey) {
 	k.ResourceVersion = strconv.Itoa(a.version)
 	a.keys[k.Name] = k
 	for _, w := range a.watches {
-		if w.keys && !w.IsStopped() && a.version > w.from {
+		if w.keys && !w.IsStopped() && a.version > w.from && a.cached == nil {
 			w.Modify(k.DeepCopy())
+		}
+	}
+}
+
+// remove deletes a key, and report has watches say so.
+func (a *apiServer) remove(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.version++
+	delete(a.keys, name)
+}
+
+func (a *apiServer) report(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.watches {
+		if w.keys && !w.IsStopped() {
+			w.Delete(&v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, ResourceVersion: strconv.Itoa(a.version)}})
 		}
 	}
 }
@@ -130,16 +152,48 @@ func (a *apiServer) List(_ context.Context, list client.ObjectList, _ ...client.
 	if a.away || a.lame {
 		return errAway
 	}
-	list.SetResourceVersion(strconv.Itoa(a.version))
+	from := &a.storeState
+	if a.cached != nil {
+		from = a.cached
+	}
+	list.SetResourceVersion(strconv.Itoa(from.version))
 	switch list := list.(type) {
 	case *v1alpha1.APIKeyList:
-		for _, k := range a.keys {
+		for _, k := range from.keys {
 			list.Items = append(list.Items, *k.DeepCopy())
 		}
 	case *v1alpha1.AccountList:
 		list.Items = append(list.Items, *keystest.Acct("acme"))
 	}
 	return nil
+}
+
+// Get implements client.Client. Reads of one object are served from the store.
+func (a *apiServer) Get(_ context.Context, name client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k := a.keys[name.Name]
+	switch {
+	case a.away || a.lame:
+		return errAway
+	case name.Name == "acme":
+		o.SetResourceVersion(keystest.Acct("acme").ResourceVersion)
+		return nil
+	case k == nil:
+		return apierrors.NewNotFound(schema.GroupResource{}, name.Name)
+	}
+	o.SetResourceVersion(k.ResourceVersion)
+	return nil
+}
+
+// leaveRunning has lists and watches served from memory; false: as after the API server was started again.
+func (a *apiServer) leaveRunning(running bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cached = nil
+	if running {
+		a.cached = &storeState{a.version, maps.Clone(a.keys)}
+	}
 }
 
 // Watch implements client.WithWatch.
@@ -267,6 +321,58 @@ func (a *apiServer) hang() {
 	for _, w := range a.watches {
 		w.from = 1 << 30
 	}
+}
+
+// An API server that was left running while its store was put back serves what is no more. Nothing is accepted then, until
+// it is started again.
+func TestFeed_StoreRolledBackUnderARunningAPIServer(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(f *fed){
+		"an object is at an earlier state": func(f *fed) { f.changes() },
+		"an object is not there":           func(f *fed) { f.put(keystest.Key("new", keystest.Issued(epoch))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			feed(t, verifier.FeedOptions{}, func(f *fed) {
+				backup := f.backup()
+				change(f)
+				f.leaveRunning(true)
+				f.restore(backup)
+				f.put(issued(off))
+				for range 10 {
+					time.Sleep(32 * time.Second)
+					f.expect(t, verifier.NotSynced)
+				}
+				if f.Rollbacks() != 1 {
+					t.Errorf("noticed %d times", f.Rollbacks())
+				}
+				f.leaveRunning(false)
+				f.disconnect()
+				time.Sleep(2 * time.Minute)
+				f.expect(t, verifier.Inactive)
+			})
+		})
+	}
+}
+
+// The object that changed last is deleted, which is reported late.
+func TestFeed_ADeletionIsNoRollback(t *testing.T) {
+	t.Parallel()
+	feed(t, verifier.FeedOptions{}, func(f *fed) {
+		f.put(keystest.Key("new", keystest.Issued(epoch)))
+		for range 20 {
+			time.Sleep(16 * time.Second)
+			f.expect(t, verifier.Valid)
+			f.remove("new")
+			time.Sleep(5 * time.Second)
+			f.report("new")
+			f.expect(t, verifier.Valid)
+			f.put(keystest.Key("new", keystest.Issued(epoch)))
+		}
+		if f.Rollbacks() != 0 {
+			t.Errorf("noticed %d rollbacks", f.Rollbacks())
+		}
+	})
 }
 
 // A store that was put back, and has come past where it was before anybody could ask, is read anew: a watch would go on
