@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// enforcementPatience is how long one replica may take to say what it enforces.
+	// enforcementPatience is how long one replica may take to say which keys it refuses.
 	enforcementPatience = time.Second
 	// shortestPause and longestPause are between two questions while somebody waits: soon at first, so that what takes
 	// milliseconds is not measured in tenths of seconds, and ever later while a verifier lags.
@@ -25,6 +25,9 @@ const (
 	longestPause  = 15 * time.Second
 	// kickedPause is between two questions when there is news: keys that are switched off together share a question.
 	kickedPause = 50 * time.Millisecond
+	// maxAsked is how many keys are asked about at once, so that a replica can answer in its time. If more wait, the rest is
+	// asked about next.
+	maxAsked = 10 * keys.MaxRefusedKeys
 	// unsaid is how long verifiers may take before the status says that they are at it: most often that saves a write.
 	unsaid = 500 * time.Millisecond
 	// resaid is how long what is not complete is left to stand, so that a verifier that comes and goes costs few writes.
@@ -114,7 +117,7 @@ func (r *UsageReconciler) sliceHandler() handler.EventHandler {
 	}
 }
 
-// pollEnforcement asks verifiers what they enforce, as long as keys wait for them.
+// pollEnforcement asks verifiers whether they refuse the keys that are switched off, as long as keys wait for them.
 func (r *UsageReconciler) pollEnforcement(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -145,11 +148,12 @@ func (r *UsageReconciler) pollEnforcement(ctx context.Context) {
 
 // enforce asks all replicas, and returns the keys of which there is something new to say, and whether to ask again soon.
 func (r *UsageReconciler) enforce(ctx context.Context) (changed []types.NamespacedName, underway bool, err error) {
-	versions := r.versions()
+	versions, references := r.awaited()
 	if len(versions) == 0 {
 		return nil, false, nil
 	}
-	live, err := r.Verifiers.ask(ctx, r, enforcementPatience, func(string) Question { return Question{} }, func(*replica) {})
+	question := func(string) Question { return Question{Refused: references} }
+	live, err := r.Verifiers.ask(ctx, r, enforcementPatience, question, func(*replica) {})
 	if err != nil {
 		return nil, false, err
 	}
@@ -161,23 +165,30 @@ func (r *UsageReconciler) enforce(ctx context.Context) (changed []types.Namespac
 		}
 	}
 	changed, underway = r.judge(versions, states)
+	if len(versions) == maxAsked && len(changed) > 0 { // others wait, and those before them are done
+		r.kick()
+	}
 	return changed, underway, nil
 }
 
-// versions are those that verifiers must know, of the keys that wait.
-func (r *UsageReconciler) versions() map[types.UID]string {
+// awaited returns the keys that verifiers are to be asked about, and the versions of them that verifiers must know.
+func (r *UsageReconciler) awaited() (versions map[types.UID]string, references []keys.KeyReference) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := map[types.UID]string{}
-	for uid, w := range r.waits {
+	versions = map[types.UID]string{}
+	for uid, w := range r.waits { // in no order, so that keys that wait for long keep no others waiting
+		if len(references) == maxAsked {
+			break
+		}
 		if !w.told.Complete() {
-			list[uid] = w.version
+			versions[uid] = w.version
+			references = append(references, keys.KeyReference{Namespace: w.key.Namespace, Name: w.key.Name, UID: uid})
 		}
 	}
-	return list
+	return versions, references
 }
 
-// judge holds what replicas said against the versions about which they were asked.
+// judge holds what replicas said against the keys, and the versions of them, about which they were asked.
 func (r *UsageReconciler) judge(versions map[types.UID]string, live []keys.Replica) (changed []types.NamespacedName, underway bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,7 +197,7 @@ func (r *UsageReconciler) judge(versions map[types.UID]string, live []keys.Repli
 		if w == nil || w.version != version {
 			continue // it changed meanwhile, and is asked about anew
 		}
-		e := keys.EnforcementOf(version, live)
+		e := keys.EnforcementOf(uid, version, live)
 		if e.Complete() {
 			r.measure(w)
 		}

@@ -188,6 +188,23 @@ func TestEnforcement_AReplicaThatIsNotSyncedRefusesEverything(t *testing.T) {
 	u.expect("one is not synced", "web", "True/Enforced", false)
 }
 
+// After etcd was restored from a backup, a verifier that goes on from what it read before is at a later version than a key
+// that was switched off since, and accepts the key.
+func TestEnforcement_ALaterVersionIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	u := newUsage(t, keystest.Key("web"))
+	k := u.change("web", inactive)
+	u.enforces(k.ResourceVersion, "999999")
+	u.f.accepts = map[string]bool{"10.0.0.2:8443": true}
+	u.w.clock.SetTime(at(time.Second))
+	u.expect("one accepts the key", "web", "False/Enforcing", true)
+	if got := u.f.asked["10.0.0.2:8443"].Refused; len(got) != 1 || got[0].UID != k.UID || got[0].Name != "web" {
+		t.Errorf("asked about %v", got)
+	}
+	u.f.accepts = nil
+	u.expect("both refuse it", "web", "True/Enforced", false)
+}
+
 func TestEnforcement_FollowsTheReplicasThatThereAre(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
@@ -291,7 +308,7 @@ func TestEnforcement_AnAnswerFromBeforeTheDeactivationIsNone(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"), keystest.Key("other"), keystest.Key("changed"))
 	u.change("other", inactive)
 	u.change("changed", inactive)
-	versions := u.versions()
+	versions, _ := u.awaited()
 	u.change("web", inactive)
 	u.change("changed", keystest.Label("new"))
 	changed, _ := u.judge(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked

@@ -32,6 +32,8 @@ type Question struct {
 	// Uses is whether to tell which keys were used, since a time; the zero time: ever.
 	Uses  bool
 	Since time.Time
+	// Refused are the keys to ask about whether the replica refuses them.
+	Refused []keys.KeyReference
 }
 
 // Answer is what a replica reports.
@@ -93,7 +95,11 @@ func (r *replica) state() keys.Replica {
 	if r.err != nil {
 		return keys.Replica{}
 	}
-	return keys.Replica{Reached: true, Synced: r.answer.Synced, KeysVersion: r.answer.KeysVersion}
+	refused := make(map[types.UID]bool, len(r.answer.Refused))
+	for _, uid := range r.answer.Refused {
+		refused[uid] = true
+	}
+	return keys.Replica{Reached: true, Synced: r.answer.Synced, KeysVersion: r.answer.KeysVersion, Refused: refused}
 }
 
 // inParallel is how many replicas are asked at once: their answers may be long.
@@ -128,7 +134,29 @@ func (v *Verifiers) askOne(ctx context.Context, address string, q Question) (Ans
 	if address == "" {
 		return Answer{}, fmt.Errorf("the verifier's Service %s has no port %s: correct --verifier-port-name", v.Service, v.Port)
 	}
-	return v.Asker.Ask(ctx, address, q)
+	return v.askInParts(ctx, address, q)
+}
+
+// askInParts asks about as many keys at a time as a replica answers to. What of the answers holds for all keys is the least
+// that any of them says: a key counts as refused if the answer about it says so.
+func (v *Verifiers) askInParts(ctx context.Context, address string, q Question) (Answer, error) {
+	var whole Answer
+	for first := true; first || len(q.Refused) > 0; first = false {
+		part := q
+		part.Refused = q.Refused[:min(len(q.Refused), keys.MaxRefusedKeys)]
+		q.Refused = q.Refused[len(part.Refused):]
+		answer, err := v.Asker.Ask(ctx, address, part)
+		if err != nil {
+			return Answer{}, err
+		}
+		if first {
+			whole = answer
+			continue
+		}
+		whole.Synced = whole.Synced || answer.Synced
+		whole.Refused = append(whole.Refused, answer.Refused...)
+	}
+	return whole, nil
 }
 
 func (v *Verifiers) measure(live []replica) {

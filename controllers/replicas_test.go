@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,7 @@ type fleet struct {
 	count   int                         // of questions
 	refused map[string]bool             // where nothing listens
 	meter   meter
+	accepts map[string]bool // who accepts whatever key it is asked about
 }
 
 // meter writes down what it is told.
@@ -62,6 +64,12 @@ func (f *fleet) Ask(_ context.Context, address string, q Question) (Answer, erro
 	report, ok := f.reports[address]
 	if !ok {
 		return Answer{}, errors.New("it says nothing")
+	}
+	report.Refused = nil
+	for _, key := range q.Refused {
+		if !f.accepts[address] {
+			report.Refused = append(report.Refused, key.UID)
+		}
 	}
 	return Answer{UsageReport: report, Sent: f.sent}, nil
 }
@@ -154,7 +162,7 @@ func TestReplicas_OneWithoutThePortIsLiveAndSilent(t *testing.T) {
 	v := f.verifiers()
 	v.Port = "admin"
 	live, err := v.ask(t.Context(), w.cached(), time.Minute, toAll, nobody)
-	if err != nil || len(live) != 1 || live[0].state() != (keys.Replica{}) || len(f.asked) > 0 {
+	if err != nil || len(live) != 1 || live[0].state().Reached || len(f.asked) > 0 {
 		t.Fatalf("got %+v, %v, asked %v", live, err, f.asked)
 	}
 	if got := live[0].err.Error(); !strings.Contains(got, "--verifier-port-name") || !strings.Contains(got, "admin") {
@@ -170,7 +178,7 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 		edit  func(*discoveryv1.EndpointSlice)
 		want  []keys.Replica
 	}{
-		"it answers":                       {&fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7"}}},
+		"it answers":                       {&fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}}}},
 		"it is silent":                     {&fleet{}, unready, []keys.Replica{{}}},
 		"nothing listens":                  {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, unready, nil},
 		"nothing listens, but it is ready": {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, func(*discoveryv1.EndpointSlice) {}, []keys.Replica{{}}},
@@ -191,6 +199,24 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 				t.Errorf("live replicas (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Each answer is bounded, however many keys are switched off at once.
+func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
+	t.Parallel()
+	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
+	v := f.verifiers()
+	var many []keys.KeyReference
+	for i := range 2*keys.MaxRefusedKeys + 1 {
+		many = append(many, keys.KeyReference{Namespace: "default", Name: "web", UID: types.UID(strconv.Itoa(i))})
+	}
+	live, err := v.ask(t.Context(), w.cached(), time.Minute, func(string) Question { return Question{Refused: many} }, nobody)
+	if err != nil || f.count != 3 || len(f.asked["10.0.0.1:8443"].Refused) != 1 {
+		t.Fatalf("asked %d times, %v", f.count, err)
+	}
+	if got := live[0].state(); len(got.Refused) != len(many) || got.KeysVersion != "7" {
+		t.Errorf("refuses %d of %d keys at %s", len(got.Refused), len(many), got.KeysVersion)
 	}
 }
 

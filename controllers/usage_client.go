@@ -120,13 +120,17 @@ func readReport(from io.Reader, report *keys.UsageReport) error {
 
 // query asks for no more than is wanted: most questions are asked while somebody waits.
 func (q Question) query() string {
+	values := url.Values{}
 	switch {
 	case !q.Uses:
-		return "keys=none"
-	case q.Since.IsZero():
-		return ""
+		values.Set("keys", "none")
+	case !q.Since.IsZero():
+		values.Set("since", q.Since.UTC().Format(time.RFC3339))
 	}
-	return url.Values{"since": {q.Since.UTC().Format(time.RFC3339)}}.Encode()
+	for _, key := range q.Refused {
+		values.Add("refused", key.String())
+	}
+	return values.Encode()
 }
 
 func (q Question) longestAnswer() int64 {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
@@ -56,7 +57,7 @@ func TestUsageClient_Asks(t *testing.T) {
 	s := verifierServer(t, func(w http.ResponseWriter, r *http.Request) {
 		got = append(got, r.Method+" "+r.URL.String()+" "+r.Header.Get("Authorization"))
 		w.Header().Set("Date", "Sat, 10 Jan 2026 09:00:07 GMT")
-		_, _ = io.WriteString(w, `{"replica":"a","synced":true,"keysVersion":"12","keys":[{"namespace":"default","name":"web","uid":"1",
+		_, _ = io.WriteString(w, `{"replica":"a","synced":true,"keysVersion":"12","refused":["u"],"keys":[{"namespace":"default","name":"web","uid":"1",
 			"credentials":[{"id":"c","lastUsed":"2026-01-10T09:00:00Z","counts":{"VALID":3}}]}],"new":"field"}`)
 	})
 	file := tokenFile(t, "first\n")
@@ -67,7 +68,7 @@ func TestUsageClient_Asks(t *testing.T) {
 	}
 	used := at(0)
 	want := Answer{Sent: at(7 * time.Second), UsageReport: keys.UsageReport{
-		Replica: "a", Synced: true, KeysVersion: "12",
+		Replica: "a", Synced: true, KeysVersion: "12", Refused: []types.UID{"u"},
 		Keys: []keys.KeyUsage{{
 			Namespace: "default", Name: "web", UID: "1",
 			Credentials: []keys.CredentialUsage{{ID: "c", LastUsed: &used, Counts: map[string]uint64{"VALID": 3}}},
@@ -79,13 +80,15 @@ func TestUsageClient_Asks(t *testing.T) {
 	if err := os.WriteFile(file, []byte("second"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range []Question{{Uses: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}} {
+	refused := []keys.KeyReference{{Namespace: "default", Name: "web", UID: "u"}, {Namespace: "default", Name: "app", UID: "v"}}
+	for _, q := range []Question{{Uses: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}, {Refused: refused}} {
 		if _, err := c.Ask(t.Context(), addressOf(s), q); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wantAsked := []string{
 		"GET /v1/usage Bearer first", "GET /v1/usage?since=2026-01-10T09%3A00%3A00Z Bearer second", "GET /v1/usage?keys=none Bearer second",
+		"GET /v1/usage?keys=none&refused=default%2Fweb%2Fu&refused=default%2Fapp%2Fv Bearer second",
 	}
 	if diff := cmp.Diff(wantAsked, got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)

@@ -45,6 +45,9 @@ type options struct {
 	webhookConfig  string
 	webhookSecret  string
 
+	webhookClientCAFile string
+	webhookClientName   string
+
 	mail notify.Options
 
 	verifier          types.NamespacedName
@@ -101,6 +104,9 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.webhookConfig, "webhook-configuration", "apikey-manager", "`name` of the ValidatingWebhookConfiguration that gets the certificate's authority")
 	f.StringVar(&o.webhookSecret, "webhook-secret", "apikey-manager-webhook-tls", "`name` of the Secret that keeps the webhook's certificate")
 
+	f.StringVar(&o.webhookClientCAFile, "webhook-client-ca-file", "", "`file` with the certificates that must vouch for the webhook's client, read again for each connection; without it any client may ask. The API server shows a certificate if its --admission-control-config-file says so")
+	f.StringVar(&o.webhookClientName, "webhook-client-name", "", "common or DNS `name` that the certificate of the webhook's client must be for; without it any name will do")
+
 	f.StringVar(&o.mail.Host, "smtp-host", "", "`name` of the mail server that takes mails before keys expire; without it none are sent")
 	f.IntVar(&o.mail.Port, "smtp-port", 0, "port of the mail server: 587, 465 or 25 unless said, by --smtp-tls")
 	f.StringVar(&o.mail.Username, "smtp-username", "", "user name at the mail server")
@@ -129,6 +135,9 @@ func (o *options) validate() error {
 	}
 	if err := o.validateReserved(); err != nil {
 		return err
+	}
+	if o.webhookClientName != "" && o.webhookClientCAFile == "" {
+		return errors.New("--webhook-client-name: give --webhook-client-ca-file as well, or leave it out")
 	}
 	if err := o.validateVerifier(); err != nil {
 		return err

@@ -94,3 +94,13 @@ func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
 		})
 	}
 }
+
+func TestOptions_WebhookClient(t *testing.T) {
+	t.Parallel()
+	if _, err := parsed(t, "--webhook-client-name=kube-apiserver"); err == nil || !strings.Contains(err.Error(), "--webhook-client-ca-file") {
+		t.Errorf("a name without an authority: got %v", err)
+	}
+	if _, err := parsed(t, "--webhook-client-name=kube-apiserver", "--webhook-client-ca-file=ca.crt"); err != nil {
+		t.Error(err)
+	}
+}

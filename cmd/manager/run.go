@@ -71,6 +71,9 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err := addProbes(ctx, mgr); err != nil {
 		return err
 	}
+	if err := controllers.AddStoreMonitor(ctx, mgr); err != nil {
+		return err
+	}
 	objects := telemetry.NewObjects(ctx, mgr.GetCache(), mgr.GetLogger().WithName("telemetry"))
 	if err := metrics.Registry.Register(objects); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
@@ -127,13 +130,17 @@ func metricsOptions(o options) metricsserver.Options {
 }
 
 func webhookOptions(o options, rotator *certs.Rotator) webhook.Options {
-	return webhook.Options{
+	options := webhook.Options{
 		Port: o.webhookPort,
 		TLSOpts: []func(*tls.Config){func(t *tls.Config) {
 			t.MinVersion = tls.VersionTLS12
 			t.GetCertificate = rotator.GetCertificate
 		}},
 	}
+	if o.webhookClientCAFile != "" {
+		options.TLSOpts = append(options.TLSOpts, certs.RequireClient(o.webhookClientCAFile, o.webhookClientName))
+	}
+	return options
 }
 
 func newRotator(cfg *rest.Config, o options) (*certs.Rotator, error) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,9 +32,13 @@ type options struct {
 	realm          string
 	denyStatusOnly bool
 
+	ignoreExtensions []string
+
 	auditSample    float64
 	accountMetrics bool
 	accountLimit   int
+
+	maxStaleness time.Duration
 
 	replica string
 	traces  bool
@@ -81,6 +86,8 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.realm, "realm", "apikey-manager", "what WWW-Authenticate says that keys are for")
 	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false, "refuse with 401 and 403 alone, for gateways that make 500 of anything else, such as nginx")
 
+	f.StringSliceVar(&o.ignoreExtensions, "ignore-extensions", nil, "`names` of Envoy's context extensions that are not meant for the verifier, separated by commas. A route with any other that is not a requirement is refused")
+
 	f.Float64Var(&o.auditSample, "audit-sample", 0, "which share of those who were let in gets an audit line, from 0 to 1; those who were not always do")
 	f.BoolVar(&o.accountMetrics, "account-metrics", false, "count verdicts by account as well")
 	f.IntVar(&o.accountLimit, "account-metrics-limit", 1000, "how many accounts are counted; the rest are counted together, as the account with an empty name")
@@ -88,6 +95,9 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.server.TLS.Cert, "tls-cert-file", "", "`file` with the server's certificate, read again when it changes; without it the faces speak without TLS")
 	f.StringVar(&o.server.TLS.Key, "tls-key-file", "", "`file` with the key of the server's certificate")
 	f.StringVar(&o.server.TLS.ClientCA, "tls-client-ca-file", "", "`file` with the certificates that must vouch for whoever asks, read again for each connection")
+	f.DurationVar(&o.maxStaleness, "max-staleness", 0, "how long to give verdicts without a working watch of the API server; after that every request is refused until all keys are read again. 0 gives verdicts however long it takes")
+	f.IntVar(&o.server.MaxConnections, "max-connections", 10000, "how many connections each of --grpc-bind-address and --http-bind-address accepts at once; further ones wait. 0 accepts any number")
+	f.BoolVar(&o.server.Reflection, "grpc-reflection", false, "serve gRPC reflection at --grpc-bind-address, for tools such as grpcurl")
 	f.DurationVar(&o.server.DrainDelay, "drain-delay", defaultDrain, "how long to go on serving, unready, when told to end")
 	f.DurationVar(&o.server.ShutdownTimeout, "shutdown-timeout", defaultShutdown, "how long to wait after that for answers under way")
 
@@ -118,6 +128,12 @@ func (o *options) validate() error {
 		return fmt.Errorf("--account-metrics-limit is %d: give at least 1, or leave --account-metrics out", o.accountLimit)
 	case !realm.MatchString(o.realm):
 		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
+	case slices.ContainsFunc(o.ignoreExtensions, isRequirement):
+		return fmt.Errorf("--ignore-extensions is %s: leave scopes, account and externalID out, which are the verifier's", strings.Join(o.ignoreExtensions, ","))
+	case o.maxStaleness != 0 && o.maxStaleness < leastStaleness:
+		return fmt.Errorf("--max-staleness is %s: give at least %s, or 0 to give verdicts however long it takes", o.maxStaleness, leastStaleness)
+	case o.server.MaxConnections < 0:
+		return fmt.Errorf("--max-connections is %d: give at least 1, or 0 for any number", o.server.MaxConnections)
 	case o.server.DrainDelay < 0:
 		return fmt.Errorf("--drain-delay is %s: give 0s or longer", o.server.DrainDelay)
 	case o.server.ShutdownTimeout <= 0:
@@ -125,6 +141,13 @@ func (o *options) validate() error {
 	}
 	return nil
 }
+
+func isRequirement(extension string) bool {
+	return extension == "scopes" || extension == "account" || extension == "externalID"
+}
+
+// leastStaleness is the least --max-staleness: a watch that is started again from time to time must not end verdicts.
+const leastStaleness = 5 * time.Second
 
 var realm = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
 

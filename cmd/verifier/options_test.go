@@ -30,6 +30,11 @@ func TestOptions(t *testing.T) {
 		"no header, but what it holds":   {[]string{"--account-header=:externalID"}, `--account-header: invalid account header ":externalID": must be a header's name`},
 		"a realm with quotes":            {[]string{`--realm=a"b`}, `--realm is "a\"b": give letters`},
 		"a drain into the past":          {[]string{"--drain-delay=-1s"}, "--drain-delay is -1s: give 0s or longer"},
+		"a staleness":                    {[]string{"--max-staleness=5m"}, ""},
+		"a staleness that is too short":  {[]string{"--max-staleness=1s"}, "--max-staleness is 1s: give at least 5s, or 0"},
+		"fewer connections than none":    {[]string{"--max-connections=-1"}, "--max-connections is -1: give at least 1, or 0"},
+		"extensions of others":           {[]string{"--ignore-extensions=a,b"}, ""},
+		"an extension of ours":           {[]string{"--ignore-extensions=a,scopes"}, "--ignore-extensions is a,scopes: leave scopes, account and externalID out"},
 		"no time to end":                 {[]string{"--shutdown-timeout=0s"}, "--shutdown-timeout is 0s: give more than 0s, such as 10s"},
 	} {
 		t.Run(name, func(t *testing.T) {

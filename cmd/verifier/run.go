@@ -32,7 +32,7 @@ import (
 func run(ctx context.Context, config *rest.Config, o options) error {
 	index := verifier.NewIndex()
 	index.ReportUndecodable(logUndecodable)
-	feed, err := newFeed(config, index)
+	feed, err := newFeed(config, o, index)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func logUndecodable(o verifier.Undecodable) {
 		"kind", o.Kind, "namespace", o.Name.Namespace, "name", o.Name.Name, "fields", o.Fields, "resourceVersion", o.ResourceVersion)
 }
 
-func newFeed(config *rest.Config, index *verifier.Index) (*verifier.Feed, error) {
+func newFeed(config *rest.Config, o options, index *verifier.Index) (*verifier.Feed, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("register the API: %w", err)
@@ -85,7 +85,9 @@ func newFeed(config *rest.Config, index *verifier.Index) (*verifier.Feed, error)
 	if err != nil {
 		return nil, fmt.Errorf("create the client: %w", err)
 	}
-	return verifier.NewFeed(source, clock.RealClock{}, index), nil
+	return verifier.NewFeed(verifier.FeedOptions{
+		Source: source, Clock: clock.RealClock{}, Index: index, MaxStaleness: o.maxStaleness, Logger: ctrl.Log.WithName("feed"),
+	}), nil
 }
 
 func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit logr.Logger) (*faces.Door, error) {
@@ -103,6 +105,7 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 	}
 	door, err := faces.NewDoor(faces.DoorOptions{
 		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
+		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(audit, o.auditSample),
 		Observers: []faces.Observer{func(face faces.Face, v verifier.Verdict, took time.Duration) {
 			meters.Observe(int(face), int(v.Code), v.Account(), took)
@@ -117,7 +120,7 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 func newMeters(o options, index *verifier.Index, feed *verifier.Feed) (*telemetry.Verifier, error) {
 	measured := telemetry.VerifierOptions{
 		Faces: names(faces.Faces()), Codes: names(verifier.Codes()), Synced: index.Complete,
-		CacheAge: func() time.Duration { return feed.Age(clock.RealClock{}.Now()) },
+		CacheAge: func() time.Duration { return feed.Age(clock.RealClock{}.Now()) }, Rollbacks: feed.Rollbacks,
 		Size: func() (int, int, int) {
 			size := index.Size()
 			return size.Keys, size.Credentials, size.Accounts

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -32,12 +33,20 @@ type Replica struct {
 	Synced bool
 	// KeysVersion is the newest resourceVersion of APIKeys that it enforces.
 	KeysVersion string
+	// Refused are the keys that it refuses, of those that it was asked about.
+	Refused map[types.UID]bool
 }
 
-// Enforces is whether the replica knows a version of a key, or refuses the key without.
-func (r Replica) Enforces(version string) bool {
-	knows := isVersion(version) && isVersion(r.KeysVersion) && !later(version, r.KeysVersion)
-	return r.Reached && (knows || !r.Synced)
+// Refuses reports whether the replica refuses a key, and will go on to. Its word that it refuses the key is needed: after
+// the API server's store was rolled back, the order of versions means nothing. It must have come to the key's version as
+// well: one that is behind may refuse a key that it does not know yet, or that was switched off before, and accept the key
+// for a moment while it catches up.
+func (r Replica) Refuses(uid types.UID, version string) bool {
+	return r.Reached && (!r.Synced || r.Refused[uid] && r.hasObserved(version))
+}
+
+func (r Replica) hasObserved(version string) bool {
+	return isVersion(version) && isVersion(r.KeysVersion) && !later(version, r.KeysVersion)
 }
 
 // isVersion is whether a string, which may be a replica's word, is a resourceVersion that can be compared: a decimal
@@ -49,9 +58,9 @@ func isVersion(s string) bool {
 // Enforcement is how far the verifiers have come in refusing a key. Two of them may be compared.
 type Enforcement struct{ verdict }
 
-// EnforcementOf says how far all live replicas have come with a version of a key in which it is switched off.
-func EnforcementOf(version string, live []Replica) Enforcement {
-	lags := func(r Replica) bool { return !r.Enforces(version) }
+// EnforcementOf returns how far all live replicas have come with refusing a key that is switched off in a version of it.
+func EnforcementOf(uid types.UID, version string, live []Replica) Enforcement {
+	lags := func(r Replica) bool { return !r.Refuses(uid, version) }
 	switch {
 	case len(live) == 0:
 		return Enforcement{verdict{metav1.ConditionUnknown, v1alpha1.ReasonNoVerifier, "There is no verifier"}}

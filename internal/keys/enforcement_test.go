@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -21,7 +22,15 @@ import (
 
 // answers is a replica that gives verdicts and enforces a version.
 func answers(version string) keys.Replica {
-	return keys.Replica{Reached: true, Synced: true, KeysVersion: version}
+	return keys.Replica{Reached: true, Synced: true, KeysVersion: version, Refused: map[types.UID]bool{uid: true}}
+}
+
+// uid is the key's that replicas are asked about.
+const uid = "uid-web"
+
+// acceptsAt is a replica that came to a version, and accepts the key.
+func acceptsAt(version string) keys.Replica {
+	return keys.Replica{Reached: true, Synced: true, KeysVersion: version, Refused: map[types.UID]bool{"uid-other": true}}
 }
 
 // off is a key that is switched off, and whose status says so.
@@ -68,11 +77,14 @@ func TestEnforcement(t *testing.T) {
 		"one says something that is no version":               {[]keys.Replica{answers("latest")}, "False/Enforcing"},
 		"one says a number as no API server writes it":        {[]keys.Replica{answers("0099")}, "False/Enforcing"},
 		"one says a negative number":                          {[]keys.Replica{answers("-100")}, "False/Enforcing"},
+		"one is at a later version, and accepts the key":      {[]keys.Replica{answers("100"), acceptsAt("2163")}, "False/Enforcing"},
+		"one does not know what it was asked":                 {[]keys.Replica{{Reached: true, Synced: true, KeysVersion: "100"}}, "False/Enforcing"},
+		"one refuses it, and is behind":                       {[]keys.Replica{answers("100"), answers("50")}, "False/Enforcing"},
 		"the one that lags is neither the first nor the last": {[]keys.Replica{answers("100"), answers("5"), answers("100")}, "False/Enforcing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			status := keys.Enforce(off(), keys.EnforcementOf("100", tc.live), keystest.Epoch)
+			status := keys.Enforce(off(), keys.EnforcementOf(uid, "100", tc.live), keystest.Epoch)
 			c := enforcedOf(&status)
 			if c == nil || string(c.Status)+"/"+c.Reason != tc.want {
 				t.Fatalf("got %+v, want %s", c, tc.want)
@@ -84,7 +96,7 @@ func TestEnforcement(t *testing.T) {
 func TestEnforcement_ANewerVersionIsNeverAssumed(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"", "unknown"} {
-		if e := keys.EnforcementOf(version, []keys.Replica{answers("100")}); e.Complete() {
+		if e := keys.EnforcementOf(uid, version, []keys.Replica{answers("100")}); e.Complete() {
 			t.Errorf("a replica at 100 enforces version %q", version)
 		}
 	}
@@ -92,9 +104,9 @@ func TestEnforcement_ANewerVersionIsNeverAssumed(t *testing.T) {
 
 func TestEnforce(t *testing.T) {
 	t.Parallel()
-	complete := keys.EnforcementOf("1", []keys.Replica{answers("1")})
-	lags := keys.EnforcementOf("2", []keys.Replica{answers("1")})
-	none := keys.EnforcementOf("1", nil)
+	complete := keys.EnforcementOf(uid, "1", []keys.Replica{answers("1")})
+	lags := keys.EnforcementOf(uid, "2", []keys.Replica{answers("1")})
+	none := keys.EnforcementOf(uid, "1", nil)
 	revoked := []keystest.KeyOption{keystest.State(v1alpha1.KeyStateRevoked), keystest.Observed(v1alpha1.StateRevoked)}
 	second := keystest.Generation(2)
 	for name, tc := range map[string]struct {
@@ -191,7 +203,7 @@ func TestEnforce_OnlyWhatWasSeen(t *testing.T) {
 				refusedByAll = refusedByAll && r.Reached && (!r.Synced || known >= version)
 			}
 			now = now.Add(time.Second)
-			k.Status = keys.Enforce(k, keys.EnforcementOf(strconv.Itoa(version), live), now)
+			k.Status = keys.Enforce(k, keys.EnforcementOf(uid, strconv.Itoa(version), live), now)
 			is, wasTrue := enforcedOf(&k.Status), was != nil && was.Status == metav1.ConditionTrue
 			if isTrue := is.Status == metav1.ConditionTrue; isTrue != (wasTrue || refusedByAll && len(live) > 0) {
 				t.Fatalf("Enforced is %+v, was %+v, with replicas %+v and version %d", is, was, live, version)
@@ -199,7 +211,7 @@ func TestEnforce_OnlyWhatWasSeen(t *testing.T) {
 			if was != nil && was.Status == is.Status && !was.LastTransitionTime.Equal(&is.LastTransitionTime) {
 				t.Fatalf("the same, since another time: %+v, was %+v", is, was)
 			}
-			if again := keys.Enforce(k, keys.EnforcementOf(strconv.Itoa(version), live), now.Add(time.Hour)); !equality.Semantic.DeepEqual(again, k.Status) {
+			if again := keys.Enforce(k, keys.EnforcementOf(uid, strconv.Itoa(version), live), now.Add(time.Hour)); !equality.Semantic.DeepEqual(again, k.Status) {
 				t.Fatalf("flaps: %+v, then %+v", k.Status.Conditions, again.Conditions)
 			}
 		}

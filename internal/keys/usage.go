@@ -6,6 +6,7 @@ package keys
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,27 @@ import (
 // UsagePath is where a replica of the verifier tells the manager how keys are used.
 const UsagePath = "/v1/usage"
 
+// MaxRefusedKeys is how many keys a replica can be asked about at once whether it refuses them.
+const MaxRefusedKeys = 200
+
+// KeyReference names an APIKey, and tells it from another one of the same name before it.
+type KeyReference struct {
+	Namespace, Name string
+	UID             types.UID
+}
+
+// String returns the reference as NAMESPACE/NAME/UID.
+func (r KeyReference) String() string { return r.Namespace + "/" + r.Name + "/" + string(r.UID) }
+
+// ParseKeyReference reads what String returns, and reports whether it could.
+func ParseKeyReference(text string) (r KeyReference, ok bool) {
+	parts := strings.Split(text, "/")
+	if len(parts) != 3 || slices.Contains(parts, "") {
+		return r, false
+	}
+	return KeyReference{Namespace: parts[0], Name: parts[1], UID: types.UID(parts[2])}, true
+}
+
 // UsageReport is what it tells there, as JSON.
 type UsageReport struct {
 	// Replica names the process that answers, anew with each start of it.
@@ -25,6 +47,9 @@ type UsageReport struct {
 	Synced bool `json:"synced"`
 	// KeysVersion is the newest resourceVersion of APIKeys that the replica enforces.
 	KeysVersion string `json:"keysVersion"`
+	// Refused are those of the keys that were asked for (?refused=NAMESPACE/NAME/UID, up to MaxRefusedKeys times) of which
+	// the replica refuses every credential now, by their UIDs. It also refuses a key that it does not know.
+	Refused []types.UID `json:"refused,omitempty"`
 	// Keys are the keys in use since the time that was asked for (?since=, RFC 3339), or all that were ever used; none if
 	// nobody asked for them (?keys=none).
 	Keys []KeyUsage `json:"keys,omitempty"`

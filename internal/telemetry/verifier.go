@@ -35,6 +35,10 @@ var (
 		"apikey_verifier_synced", Gauge,
 		"Whether the verifier knows all keys and gives verdicts: 1, else 0.", nil,
 	}
+	verifierRollbacks = Definition{
+		"apikey_verifier_store_rollbacks_total", Counter,
+		"How often the verifier found that the API server's store was rolled back, as by restoring a backup of etcd, and read all keys again.", nil,
+	}
 	verifierKeys        = Definition{"apikey_verifier_keys", Gauge, "How many APIKeys the verifier knows.", nil}
 	verifierCredentials = Definition{"apikey_verifier_credentials", Gauge, "How many credentials the verifier knows.", nil}
 	verifierUndecodable = Definition{
@@ -46,7 +50,8 @@ var (
 
 // verifierDefinitions are the metrics of the verifier, in the order of the docs.
 var verifierDefinitions = []Definition{
-	verifierChecks, verifierDuration, verifierAccountChecks, verifierCacheAge, verifierSynced, verifierKeys, verifierCredentials, verifierAccounts, verifierUndecodable,
+	verifierChecks, verifierDuration, verifierAccountChecks, verifierCacheAge, verifierSynced, verifierRollbacks,
+	verifierKeys, verifierCredentials, verifierAccounts, verifierUndecodable,
 }
 
 // VerifierOptions say what there is to measure of a verifier.
@@ -60,6 +65,8 @@ type VerifierOptions struct {
 	// CacheAge is how long no changes were heard of, and Synced whether verdicts are given.
 	CacheAge func() time.Duration
 	Synced   func() bool
+	// Rollbacks returns how often the API server's store was found to be rolled back.
+	Rollbacks func() uint64
 	// AccountLimit is how many accounts are counted one by one; 0: none.
 	AccountLimit int
 }
@@ -121,6 +128,9 @@ func (o VerifierOptions) gauges() []prometheus.Collector {
 	return []prometheus.Collector{
 		gauge(verifierCacheAge, func() float64 { return o.CacheAge().Seconds() }),
 		gauge(verifierSynced, synced),
+		prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: verifierRollbacks.Name, Help: verifierRollbacks.Help}, func() float64 { return float64(o.Rollbacks()) },
+		),
 		gauge(verifierKeys, size(func(keys, _, _ int) int { return keys })),
 		gauge(verifierCredentials, size(func(_, credentials, _ int) int { return credentials })),
 		gauge(verifierAccounts, size(func(_, _, accounts int) int { return accounts })),

@@ -21,6 +21,7 @@ func newVerifier(t *testing.T, accountLimit int) (*telemetry.Verifier, *promethe
 		Faces: []string{"one", "two"}, Codes: []string{"UNKNOWN", "VALID"}, AccountLimit: accountLimit,
 		Size: func() (int, int, int) { return 3, 4, 2 }, Undecodable: func() (int, int) { return 1, 0 },
 		CacheAge: func() time.Duration { return 1500 * time.Millisecond }, Synced: func() bool { return true },
+		Rollbacks: func() uint64 { return 1 },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +48,9 @@ apikey_verifier_cache_age_seconds 1.5
 # HELP apikey_verifier_synced Whether the verifier knows all keys and gives verdicts: 1, else 0.
 # TYPE apikey_verifier_synced gauge
 apikey_verifier_synced 1
+# HELP apikey_verifier_store_rollbacks_total How often the verifier found that the API server's store was rolled back, as by restoring a backup of etcd, and read all keys again.
+# TYPE apikey_verifier_store_rollbacks_total counter
+apikey_verifier_store_rollbacks_total 1
 # HELP apikey_verifier_keys How many APIKeys the verifier knows.
 # TYPE apikey_verifier_keys gauge
 apikey_verifier_keys 3
@@ -60,7 +64,7 @@ apikey_verifier_accounts 2
 # TYPE apikey_verifier_undecodable_objects gauge
 apikey_verifier_undecodable_objects{kind="APIKey"} 1
 apikey_verifier_undecodable_objects{kind="Account"} 0
-`, "apikey_verifier_checks_total", "apikey_verifier_cache_age_seconds", "apikey_verifier_synced", "apikey_verifier_keys",
+`, "apikey_verifier_checks_total", "apikey_verifier_cache_age_seconds", "apikey_verifier_synced", "apikey_verifier_store_rollbacks_total", "apikey_verifier_keys",
 		"apikey_verifier_credentials", "apikey_verifier_accounts", "apikey_verifier_undecodable_objects")
 	if n := testutil.CollectAndCount(registry, "apikey_verifier_account_checks_total"); n != 0 {
 		t.Errorf("there are %d figures of accounts that nobody asked for", n)

@@ -11,9 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
@@ -23,11 +27,31 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
+// FeedOptions say what a feed reads, and into which index.
+type FeedOptions struct {
+	// Source needs to get, list and watch APIKeys, Accounts and Namespaces.
+	Source client.WithWatch
+	Clock  clock.WithTicker
+	Index  *Index
+	// MaxStaleness is how long verdicts are given without a working watch; 0: for as long as it takes.
+	MaxStaleness time.Duration
+	// Logger receives what an operator has to know; the zero value discards it.
+	Logger logr.Logger
+}
+
 // Feed keeps an index up to date with what the API server tells. It uses reflectors without informers: the index is
 // their store, so that no object is kept beside it.
+//
+// What was read is dropped, and read anew, when the API server's store was rolled back, and when there was no working
+// watch for longer than MaxStaleness. No verdict is given from then on until everything was listed again.
 type Feed struct {
-	index   *Index
-	streams [streamCount]*stream
+	FeedOptions
+	streams   [streamCount]*stream
+	rollbacks atomic.Uint64
+
+	mu sync.Mutex
+	// cancel ends the session under way; nil: it is ending.
+	cancel context.CancelFunc
 }
 
 const (
@@ -38,82 +62,177 @@ const (
 	streamCount
 )
 
-// NewFeed returns a feed of an index. The client needs to get, list and watch APIKeys, Accounts and Namespaces.
-func NewFeed(source client.WithWatch, clk clock.PassiveClock, index *Index) *Feed {
+// NewFeed returns a feed of an index.
+func NewFeed(o FeedOptions) *Feed {
 	namespaces := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
 	namespaceList := func() client.ObjectList {
 		return &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NamespaceList"}}
 	}
-	f := &Feed{index: index}
+	f := &Feed{FeedOptions: o}
 	f.streams = [streamCount]*stream{
 		streamKeys: {
 			name: "apikeys", object: &v1alpha1.APIKey{}, list: func() client.ObjectList { return &v1alpha1.APIKeyList{} },
-			strip: stripKey, store: keyStore{index},
+			listKind: v1alpha1.GroupVersion.WithKind("APIKeyList"), strip: stripKey, store: keyStore{o.Index},
 		},
 		streamAccounts: {
 			name: "accounts", object: &v1alpha1.Account{}, list: func() client.ObjectList { return &v1alpha1.AccountList{} },
-			strip: stripAccount, store: accountStore{index},
+			listKind: v1alpha1.GroupVersion.WithKind("AccountList"), strip: stripAccount, store: accountStore{o.Index},
 		},
 		streamNamespaces: {
-			name: "namespaces", object: namespaces, list: namespaceList, strip: stripNamespace, store: namespaceStore{index},
+			name: "namespaces", object: namespaces, list: namespaceList,
+			listKind: corev1.SchemeGroupVersion.WithKind("NamespaceList"), strip: stripNamespace, store: namespaceStore{o.Index},
 		},
 	}
 	for _, s := range f.streams {
-		s.source, s.clock, s.replaced = source, clk, f.complete
+		s.source, s.clock, s.replaced, s.rolledBack, s.withhold = o.Source, o.Clock, f.complete, f.rolledBack, f.withhold
 	}
 	return f
 }
 
 // Run feeds the index until the context ends.
 func (f *Feed) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		f.runSession(ctx)
+	}
+}
+
+// runSession lists everything and follows its changes, until the context ends or what was read is dropped.
+func (f *Feed) runSession(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.begin(cancel)
 	var wg sync.WaitGroup
 	for _, s := range f.streams {
 		wg.Go(func() { s.run(ctx) })
+		wg.Go(func() { s.probeRegularly(ctx) })
+	}
+	if f.MaxStaleness > 0 {
+		wg.Go(func() { f.limitStaleness(ctx) })
 	}
 	wg.Wait()
 }
 
+func (f *Feed) begin(cancel context.CancelFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cancel = cancel
+	for _, s := range f.streams {
+		s.reset()
+	}
+}
+
+// drop ends verdicts and the session. It reports whether the session had not been ended before.
+func (f *Feed) drop() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cancel == nil {
+		return false
+	}
+	f.Index.SetIncomplete()
+	f.cancel()
+	f.cancel = nil
+	return true
+}
+
 // complete lets verdicts begin once everything was listed.
 func (f *Feed) complete() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, s := range f.streams {
 		if s.version.Load() == nil {
 			return
 		}
 	}
-	f.index.SetComplete()
+	if f.cancel != nil {
+		f.Index.SetComplete()
+	}
 }
+
+// rolledBack drops what was read, because the API server's store went back to an earlier state.
+func (f *Feed) rolledBack(s *stream, newest, now string) {
+	if f.drop() {
+		f.rollbacks.Add(1)
+		f.Logger.Error(errRolledBack, "Refusing every request until all keys are listed again", "resource", s.name, "newestSeen", newest, "now", now)
+	}
+}
+
+// withhold ends verdicts until a kind can be listed from the store.
+func (f *Feed) withhold(s *stream) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Index.Complete() {
+		f.rollbacks.Add(1)
+	}
+	f.Index.SetIncomplete()
+	s.reset()
+	f.Logger.Error(errListOfOtherStore, "Refusing every request until all keys are listed again", "resource", s.name)
+}
+
+var errRolledBack = errors.New("the API server's store was rolled back, as by restoring a backup of etcd")
+
+// Rollbacks returns how often the API server's store was found to be rolled back.
+func (f *Feed) Rollbacks() uint64 { return f.rollbacks.Load() }
+
+// limitStaleness drops what was read once there was no working watch for longer than MaxStaleness.
+func (f *Feed) limitStaleness(ctx context.Context) {
+	const accuracy = 250 * time.Millisecond
+	ticker := f.Clock.NewTicker(accuracy)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		}
+		if age := f.Age(f.Clock.Now()); age > f.MaxStaleness && f.Index.Complete() && f.drop() {
+			f.Logger.Error(errStale, "Refusing every request until all keys are listed again", "maxStaleness", f.MaxStaleness.String())
+		}
+	}
+}
+
+var errStale = errors.New("there was no working watch for longer than --max-staleness")
 
 // Age is how long the index has been without word from the API server: zero while it is being told of changes, and
 // while it has never been told of anything.
 func (f *Feed) Age(now time.Time) time.Duration {
 	oldest := time.Duration(0)
 	for _, s := range f.streams {
-		if lost := s.lost.Load(); lost != nil {
-			oldest = max(oldest, now.Sub(*lost))
-		}
+		oldest = max(oldest, s.connection.age(now))
 	}
 	return oldest
 }
 
 // KeysVersion is the newest resourceVersion of APIKeys that the index enforces; empty: none yet.
-func (f *Feed) KeysVersion() string { return f.streams[streamKeys].newest() }
+func (f *Feed) KeysVersion() string { return f.streams[streamKeys].current() }
 
 // stream feeds the objects of one kind.
 type stream struct {
-	name   string
-	object client.Object
-	list   func() client.ObjectList
+	name     string
+	object   client.Object
+	list     func() client.ObjectList
+	listKind schema.GroupVersionKind
 	// strip keeps of an object that is listed only what its store reads.
 	strip func(any) any
 	store
 	source client.WithWatch
-	clock  clock.PassiveClock
+	clock  clock.WithTicker
 	// replaced is called when everything was listed.
 	replaced func()
+	// rolledBack is called when the API server says that it is at an earlier resourceVersion than before.
+	rolledBack func(s *stream, newest, now string)
 	// version is the newest that the store has; nil: nothing was listed yet.
 	version atomic.Pointer[string]
-	// lost is since when nobody has been telling of changes; nil: somebody is.
-	lost atomic.Pointer[time.Time]
+	// newest is the newest resourceVersion that the API server named; floor is what newest was when the list under way
+	// was asked for.
+	newest newestVersion
+	floor  atomic.Pointer[string]
+	// connection is what is known of the watch.
+	connection connection
+	// witness is the object that changed last, and confirm asks the store for it.
+	witness witness
+	confirm func() error
+	// withhold is called when the API server lists what is not in its store.
+	withhold func(s *stream)
 }
 
 // store is what a stream feeds.
@@ -125,30 +244,58 @@ type store interface {
 
 func (s *stream) run(ctx context.Context) {
 	watches := &cache.ListWatch{ListWithContextFunc: s.listAll, WatchFuncWithContext: s.watch}
+	s.confirm = func() error { return s.confirmWitness(ctx) }
 	reflector := cache.NewReflectorWithOptions(watches, s.object, s, cache.ReflectorOptions{Name: s.name})
 	reflector.RunWithContext(ctx)
+}
+
+// reset forgets what was read, and of which state of the API server's store it was.
+func (s *stream) reset() {
+	s.version.Store(nil)
+	s.floor.Store(nil)
+	s.newest.reset()
+	s.witness.reset()
 }
 
 func (s *stream) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	if o.ResourceVersion == "0" {
 		o.ResourceVersion = "" // as it is, not as some API server remembers it: a key may have been switched off since
 	}
+	if o.Continue == "" {
+		s.floor.Store(s.newest.load())
+	}
 	list := s.list()
 	if err := s.source.List(ctx, list, &client.ListOptions{Raw: &o, Limit: o.Limit, Continue: o.Continue}); err != nil {
-		s.lose()
+		s.connection.fail(s.clock.Now(), err)
 		return nil, fmt.Errorf("list %s: %w", s.name, err)
 	}
 	return list, nil
 }
 
 func (s *stream) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	if lists := o.SendInitialEvents != nil && *o.SendInitialEvents; lists {
+		s.floor.Store(s.newest.load())
+	} else if err := s.mayResume(ctx); err != nil {
+		return nil, err
+	}
 	w, err := s.source.Watch(ctx, s.list(), &client.ListOptions{Raw: &o})
 	if err != nil {
-		s.lose()
+		s.connection.fail(s.clock.Now(), err)
 		return nil, err //nolint:wrapcheck // the reflector tells errors apart
 	}
-	s.lost.Store(nil)
+	s.connection.open(s.clock.Now())
 	return &contact{Interface: w, events: s.relay(w)}, nil
+}
+
+// mayResume returns an error that has the reflector list anew if changes could be missed by going on from where the last
+// watch ended. While the API server was away, its store may have been put back, and may have come past the old
+// resourceVersion again since. A store that was put back and is still behind leaves a watch hanging: no error tells.
+func (s *stream) mayResume(ctx context.Context) error {
+	if s.connection.wasAway() {
+		return apierrors.NewResourceExpired("the API server was away: list " + s.name + " anew")
+	}
+	s.probe(ctx)
+	return ctx.Err()
 }
 
 // contact is a watch that knows when it ends.
@@ -174,17 +321,12 @@ func (s *stream) relay(w watch.Interface) chan watch.Event {
 		for e := range w.ResultChan() {
 			events <- e
 		}
-		s.lose()
+		s.connection.close(s.clock.Now())
 	}()
 	return events
 }
 
-func (s *stream) lose() {
-	now := s.clock.Now()
-	s.lost.CompareAndSwap(nil, &now)
-}
-
-func (s *stream) newest() string {
+func (s *stream) current() string {
 	if v := s.version.Load(); v != nil {
 		return *v
 	}
@@ -196,6 +338,7 @@ func (s *stream) Add(o any) error { return s.Update(o) }
 
 // Update implements cache.ReflectorStore.
 func (s *stream) Update(o any) error {
+	s.witness.observe(o)
 	s.put(o)
 	return nil
 }
@@ -206,6 +349,7 @@ func (s *stream) Delete(o any) error {
 	if !ok {
 		return errNotAnObject
 	}
+	s.witness.forget(client.ObjectKeyFromObject(object))
 	s.drop(client.ObjectKeyFromObject(object))
 	return nil
 }
@@ -214,21 +358,45 @@ var errNotAnObject = errors.New("the API server sent something that is not an ob
 
 // Replace implements cache.ReflectorStore.
 func (s *stream) Replace(list []any, version string) error {
+	for _, o := range list {
+		s.witness.observe(o)
+	}
+	if err := s.confirm(); err != nil {
+		return err
+	}
 	s.replace(list)
-	s.version.Store(&version)
+	s.connection.listed(s.clock.Now())
+	if floor := s.floor.Load(); floor != nil && isEarlier(version, *floor) {
+		s.rolledBack(s, *floor, version)
+	}
+	s.enter(version)
 	s.replaced()
 	return nil
 }
 
 // UpdateResourceVersion implements cache.ResourceVersionUpdater.
-func (s *stream) UpdateResourceVersion(version string) { s.version.Store(&version) }
+func (s *stream) UpdateResourceVersion(version string) {
+	if before := s.current(); isEarlier(version, before) { // a bookmark, of an API server that was left running
+		s.rolledBack(s, before, version)
+	}
+	s.enter(version)
+}
+
+// enter takes note of the resourceVersion that the store has now.
+func (s *stream) enter(version string) {
+	s.version.Store(&version)
+	s.newest.observe(version)
+}
 
 // Resync implements cache.ReflectorStore.
 func (s *stream) Resync() error { return nil }
 
 // Transformer implements cache.TransformingStore.
 func (s *stream) Transformer() cache.TransformFunc {
-	return func(o any) (any, error) { return s.strip(o), nil }
+	return func(o any) (any, error) {
+		s.witness.observe(o)
+		return s.strip(o), nil
+	}
 }
 
 // keyStore feeds APIKeys.

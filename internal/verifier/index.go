@@ -6,7 +6,6 @@ package verifier
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,9 +17,7 @@ import (
 // change of one key costs the same however many there are, and a change of an account reaches all of its keys at once.
 type Index struct {
 	table *table
-	// complete is whether everything that exists is in the index; completed is closed when it comes to be.
-	complete  atomic.Bool
-	completed chan struct{}
+	completeness
 
 	mu         sync.Mutex // held by writers
 	accounts   map[string]*account
@@ -37,22 +34,9 @@ type Index struct {
 func NewIndex() *Index {
 	return &Index{
 		table: newTable(), accounts: map[string]*account{}, external: newExternalIDs(),
-		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completed: make(chan struct{}),
+		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completeness: newCompleteness(),
 	}
 }
-
-// SetComplete lets verdicts begin: everything that exists is in the index.
-func (x *Index) SetComplete() {
-	if x.complete.CompareAndSwap(false, true) {
-		close(x.completed)
-	}
-}
-
-// Completed is closed when verdicts begin.
-func (x *Index) Completed() <-chan struct{} { return x.completed }
-
-// Complete is whether verdicts are given.
-func (x *Index) Complete() bool { return x.complete.Load() }
 
 // PutKey enters an APIKey, or what became of it. One that is being deleted is no more.
 func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(Read(k)) }

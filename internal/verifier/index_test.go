@@ -308,3 +308,30 @@ func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
 		t.Errorf("used again: last used at %s, want %s", got, want)
 	}
 }
+
+// What the manager is told of keys that are switched off: refused is a key that no request gets in with.
+func TestIndex_Refused(t *testing.T) {
+	t.Parallel()
+	shop := keys.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}
+	for name, tc := range map[string]struct {
+		index *verifier.Index
+		ask   keys.KeyReference
+		want  bool
+	}{
+		"a good key":                    {complete(keystest.Acct("acme"), issued()), shop, false},
+		"one that is switched off":      {complete(keystest.Acct("acme"), issued(keystest.State(v1alpha1.KeyStateInactive))), shop, true},
+		"one without an account":        {complete(issued()), shop, true},
+		"one that has not been issued":  {complete(keystest.Acct("acme"), keystest.Key("shop")), shop, true},
+		"one that is not known":         {complete(keystest.Acct("acme")), shop, true},
+		"another one of the same name":  {complete(keystest.Acct("acme"), issued(keystest.UID("uid-again"))), shop, true},
+		"one with a whitelist":          {complete(keystest.Acct("acme"), but(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
+		"one with a good and a bad one": {complete(keystest.Acct("acme"), issued(previous(epoch))), shop, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := tc.index.Refused([]keys.KeyReference{tc.ask}, hour); (len(got) == 1) != tc.want {
+				t.Errorf("refused are %q, want %t", got, tc.want)
+			}
+		})
+	}
+}

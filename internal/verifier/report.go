@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -42,4 +44,42 @@ func (x *Index) snapshot() []*key {
 		list = slices.AppendSeq(list, maps.Values(n.keys))
 	}
 	return list
+}
+
+// Refused returns the UIDs of those keys of which every credential is refused now, whatever a request looks like. Keys that
+// are not in the index are among them.
+func (x *Index) Refused(list []keys.KeyReference, now time.Time) []types.UID {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var refused []types.UID
+	for _, r := range list {
+		if !x.accepts(r, now) {
+			refused = append(refused, r.UID)
+		}
+	}
+	return refused
+}
+
+// accepts reports whether some credential of a key is accepted from somewhere. Of a credential that another key has, too,
+// the record counts by which verdicts are given.
+func (x *Index) accepts(r keys.KeyReference, now time.Time) bool {
+	n := x.namespaces[r.Namespace]
+	if n == nil || n.keys[r.Name] == nil || n.keys[r.Name].uid != string(r.UID) {
+		return false
+	}
+	return slices.ContainsFunc(n.keys[r.Name].credentials, func(c credential) bool {
+		known := x.table.find(&c.digest)
+		return known != nil && known.isUsable(now)
+	})
+}
+
+// isUsable reports whether a credential passes the checks that do not depend on the request.
+func (c *credential) isUsable(now time.Time) bool {
+	p := c.key.account.policy.Load()
+	for step := StepState; step <= StepAdmitted; step++ {
+		if c.check(step, p, nil, now) != Valid {
+			return false
+		}
+	}
+	return true
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -38,6 +39,30 @@ func (c *ControlPlane) StartEtcd() error {
 		return fmt.Errorf("%w\n%s", err, Tail(c.logOf(etcd), 1000))
 	}
 	return nil
+}
+
+// BackUpEtcd copies etcd's data, for which it is stopped for a moment, and returns where the backup is.
+func (c *ControlPlane) BackUpEtcd(ctx context.Context) (backup string, err error) {
+	backup = filepath.Join(c.dir, "backup")
+	if err := c.StopEtcd(); err != nil {
+		return "", err
+	}
+	if err := os.CopyFS(backup, os.DirFS(c.env.ControlPlane.Etcd.DataDir)); err != nil {
+		return "", err
+	}
+	if err := c.StartEtcd(); err != nil {
+		return "", err
+	}
+	return backup, c.AwaitReady(ctx)
+}
+
+// RestoreEtcd starts etcd again with the data of a backup. Resource versions begin anew where they were.
+func (c *ControlPlane) RestoreEtcd(backup string) error {
+	data := c.env.ControlPlane.Etcd.DataDir
+	if err := errors.Join(c.StopEtcd(), os.RemoveAll(data), os.CopyFS(data, os.DirFS(backup)), os.Chmod(data, 0o700)); err != nil {
+		return err
+	}
+	return c.StartEtcd()
 }
 
 // AwaitReady waits until the API server says that it is ready.

@@ -21,7 +21,7 @@ import (
 var notOurMetrics = []string{"up", "leader_election_master_status", "workqueue_depth", "controller_runtime_reconcile_total"}
 
 // promQL are the words of PromQL in the alerts. Whatever else looks like a name has to be a metric.
-var promQL = []string{"absent", "and", "max", "or", "rate", "sum", "time"}
+var promQL = []string{"absent", "and", "increase", "max", "or", "rate", "sum", "time"}
 
 var (
 	notNames   = regexp.MustCompile(`\{[^}]*\}|\[[^\]]*\]|\b(?:by|on) *\([^)]*\)`) // matchers, ranges and lists of labels

@@ -346,6 +346,11 @@ func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("keys") == "none" {
 		report.Keys = nil
 	}
+	for _, text := range r.URL.Query()["refused"] {
+		if key, ok := keys.ParseKeyReference(text); ok {
+			report.Refused = append(report.Refused, key.UID)
+		}
+	}
 	_ = json.NewEncoder(w).Encode(report)
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -51,6 +52,10 @@ type DoorOptions struct {
 	Realm string
 	// DenyStatusOnly answers with 401 and 403 alone.
 	DenyStatusOnly bool
+	// IgnoreExtensions are the names of Envoy's context extensions that are not the verifier's.
+	IgnoreExtensions []string
+	// Logger receives what an operator has to know about the configuration of gateways.
+	Logger logr.Logger
 	// Audit writes lines about verdicts; nil: nobody does.
 	Audit *Audit
 	// Observers are told of each verdict.

@@ -394,3 +394,39 @@ func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
 		}
 	}
 }
+
+// A misspelt requirement must not let everybody in.
+func TestExtAuthz_UnknownExtensionsRefuse(t *testing.T) {
+	t.Parallel()
+	ignoring := setup{options: faces.DoorOptions{IgnoreExtensions: []string{"tenant", "virtual_host"}}}
+	for name, tc := range map[string]struct {
+		setup
+		extensions map[string]string
+		allowed    bool
+	}{
+		"a misspelt one":                    {setup{}, map[string]string{"scope": "admin"}, false},
+		"one beside a requirement":          {setup{}, map[string]string{"scopes": "orders:read", "acount": "acme"}, false},
+		"another case":                      {setup{}, map[string]string{"Scopes": "orders:read"}, false},
+		"one without a name":                {setup{}, map[string]string{"": ""}, false},
+		"those of others":                   {ignoring, map[string]string{"tenant": "a", "virtual_host": "b", "scopes": "orders:read"}, true},
+		"those of others, and an unknown":   {ignoring, map[string]string{"tenant": "a", "scope": "admin"}, false},
+		"those of others, and a scope less": {ignoring, map[string]string{"tenant": "a", "scopes": "admin"}, false},
+		"empty scopes":                      {setup{}, map[string]string{"scopes": ","}, false},
+		"none":                              {setup{}, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connection := dial(t, serve(t, tc.setup, faces.ServerOptions{}).grpc)
+			answer, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, tc.extensions))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := answer.GetOkResponse() != nil && answer.GetStatus().GetCode() == 0; got != tc.allowed {
+				t.Fatalf("got %v", answer)
+			}
+			if denied := answer.GetDeniedResponse(); !tc.allowed && (denied.GetStatus().GetCode() != 403 || answer.GetStatus().GetCode() != 7) {
+				t.Errorf("refused with %v", answer)
+			}
+		})
+	}
+}

@@ -6,10 +6,15 @@ package faces
 import (
 	"context"
 	"maps"
+	"net/http"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
@@ -33,8 +38,12 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	attributes := r.GetAttributes()
 	asked := attributes.GetRequest().GetHttp()
 	e := &enveloped{headers: asked.GetHeaders(), raw: asked.GetHeaderMap().GetHeaders(), path: asked.GetPath()}
+	needs := s.door.routeRequirements(attributes.GetContextExtensions())
+	if wrong := needs.complaintOfUnknown(); wrong != "" {
+		return s.misconfigured(&needs, wrong), nil
+	}
 	verdict := s.door.check(&visit{
-		face: ExtAuthz, request: e, needs: parseRequirements(maps.All(attributes.GetContextExtensions())),
+		face: ExtAuthz, request: e, needs: needs,
 		peer:   verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
 		method: asked.GetMethod(), host: asked.GetHost(), path: pathOf(asked.GetPath()),
 	})
@@ -42,6 +51,29 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 		return s.answers.denied(&verdict), nil
 	}
 	return s.answers.allowed(&verdict, e), nil
+}
+
+// routeRequirements reads what a route requires from its context extensions, but for those of others
+// (--ignore-extensions). An unknown one may be a misspelt requirement, and must not let everybody in.
+func (d *Door) routeRequirements(extensions map[string]string) Requirements {
+	r := parseRequirements(maps.All(extensions))
+	r.unknown = slices.DeleteFunc(r.unknown, func(name string) bool { return slices.Contains(d.IgnoreExtensions, name) })
+	return r
+}
+
+// misconfigured refuses a request whose route says what it requires in a way that can't be understood. The log names the
+// extensions, which are the operator's; the answer, which reaches the client, does not.
+func (s *extAuthz) misconfigured(r *Requirements, wrong string) *authv3.CheckResponse {
+	slices.Sort(r.unknown)
+	s.door.Logger.Info("Refused a request: correct the route's context_extensions, or name those of others in --ignore-extensions",
+		"face", ExtAuthz.String(), "unknown", r.unknown)
+	body := problem{Type: blank, Title: http.StatusText(http.StatusForbidden), Status: http.StatusForbidden, Detail: wrong}.body()
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied), Message: wrong},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode_Forbidden}, Headers: denialHeaders(&denial{}), Body: string(body),
+		}},
+	}
 }
 
 // enveloped is a request that Envoy asks about.

@@ -21,13 +21,13 @@ var originalURLs = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-
 // and Gateway API's ExternalAuth. Nothing but 200 lets a request pass.
 func (d *Door) Authz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		needs := parseRequirements(queryPairs(r.URL.RawQuery))
-		switch exact := r.URL.Path == authzPath; {
+		needs, wrong := authzRequirements(r.URL)
+		switch exact := !strings.Contains(r.URL.Path[1:], "/"); {
 		case exact && !asks(r.Method):
 			w.Header().Set("Allow", "GET, HEAD, POST")
 			problem{Status: foldStatus(http.StatusMethodNotAllowed, d.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD or POST"}.write(w)
-		case exact && (needs.malformed || len(needs.unknown) > 0): // a misspelt requirement must not let everybody in; behind a path it may be the client's
-			problem{Status: foldStatus(http.StatusBadRequest, d.DenyStatusOnly), Detail: "ask " + authzPath + " with scopes, account and externalID in its query, none of them empty, and nothing else"}.write(w)
+		case wrong != "": // a misspelt requirement must not let everybody in
+			problem{Status: foldStatus(http.StatusBadRequest, d.DenyStatusOnly), Detail: wrong}.write(w)
 		default:
 			d.authorize(w, r, needs)
 		}

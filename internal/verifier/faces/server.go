@@ -17,6 +17,7 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -45,6 +46,11 @@ type ServerOptions struct {
 	// WrapHTTP puts something around the HTTP faces, and GRPC are further options of the gRPC server: traces. Nil: none.
 	WrapHTTP func(http.Handler) http.Handler
 	GRPC     []grpc.ServerOption
+	// Reflection serves gRPC reflection, for tools such as grpcurl.
+	Reflection bool
+	// MaxConnections is how many connections each of GRPCAddress and HTTPAddress accepts at once. Further ones wait until
+	// one of them ends. 0: any number.
+	MaxConnections int
 }
 
 // Server serves the faces.
@@ -63,6 +69,8 @@ type listener struct {
 	flag, address string
 	net.Listener
 	serve func(net.Listener) error
+	// limited reports whether MaxConnections applies.
+	limited bool
 	// stop ends serving when answers under way were given, or the context ended.
 	stop func(context.Context) error
 }
@@ -83,6 +91,9 @@ func NewServer(ctx context.Context, door *Door, o ServerOptions) (*Server, error
 			s.close()
 			return nil, fmt.Errorf("--%s: %w", l.flag, err)
 		}
+		if l.limited && o.MaxConnections > 0 {
+			l.Listener = netutil.LimitListener(l.Listener, o.MaxConnections)
+		}
 	}
 	return s, nil
 }
@@ -98,6 +109,9 @@ func (s *Server) close() {
 func (s *Server) addAll() error {
 	s.addGRPC()
 	s.addHTTP("http-bind-address", s.options.HTTPAddress, s.faces(), s.certificates.faces("h2", "http/1.1"))
+	for _, l := range s.listeners {
+		l.limited = true
+	}
 	s.addHTTP("health-probe-bind-address", s.options.ProbeAddress, s.probes(), nil)
 	if s.options.Metrics != nil {
 		s.addHTTP("metrics-bind-address", s.options.MetricsAddress, s.options.Metrics, nil)
@@ -135,7 +149,8 @@ func (s *Server) addGRPC() {
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.UnknownServiceHandler(unknownMethod),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time: idleTimeout, Timeout: requestTimeout, MaxConnectionAge: longestConnection, MaxConnectionAgeGrace: requestTimeout,
+			Time: idleTimeout, Timeout: requestTimeout, MaxConnectionIdle: idleTimeout,
+			MaxConnectionAge: longestConnection, MaxConnectionAgeGrace: requestTimeout,
 		}),
 	}, s.options.GRPC...)
 	if config := s.certificates.faces("h2"); config != nil {
@@ -144,7 +159,9 @@ func (s *Server) addGRPC() {
 	s.grpc = grpc.NewServer(options...)
 	authv3.RegisterAuthorizationServer(s.grpc, s.door.ExtAuthz())
 	healthv1.RegisterHealthServer(s.grpc, s.health)
-	reflection.Register(s.grpc)
+	if s.options.Reflection {
+		reflection.Register(s.grpc)
+	}
 	s.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	s.listeners = append(s.listeners, &listener{
 		flag: "grpc-bind-address", address: s.options.GRPCAddress, serve: s.grpc.Serve, stop: s.stopGRPC,
@@ -206,10 +223,10 @@ func (s *Server) faces() http.Handler {
 }
 
 // Route is which of the faces over HTTP a path leads to, by its own path; "other": none. What follows /authz/ is the path
-// that a client asked its gateway for.
+// that a client asked its gateway for, and what follows /authz; are requirements.
 func Route(path string) string {
 	switch {
-	case path == authzPath, strings.HasPrefix(path, authzPath+"/"):
+	case path == authzPath, strings.HasPrefix(path, authzPath+"/"), strings.HasPrefix(path, authzPath+";"):
 		return authzPath
 	case path == verifyPath, path == explainPath:
 		return path
@@ -225,7 +242,7 @@ func (s *Server) probes() http.Handler {
 		case s.draining.Load():
 			http.Error(w, "draining", http.StatusServiceUnavailable)
 		case !s.door.Index.Complete():
-			http.Error(w, "the keys are not known yet", http.StatusServiceUnavailable)
+			http.Error(w, "the keys are not known, or not known to be up to date", http.StatusServiceUnavailable)
 		default:
 			_, _ = w.Write([]byte("ok\n"))
 		}
@@ -263,21 +280,28 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// announce tells when verdicts begin, and returns when the server is to end.
+// announce tells over gRPC health whether verdicts are given, and returns when the server is to end.
 func (s *Server) announce(ctx, living context.Context) {
-	for complete := s.door.Index.Completed(); ; {
+	for {
+		complete, changed := s.door.Index.Completeness()
+		if s.grpc != nil {
+			s.setHealth(servingStatus(complete))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-living.Done():
 			return
-		case <-complete:
-			complete = nil
-			if s.grpc != nil {
-				s.setHealth(healthv1.HealthCheckResponse_SERVING)
-			}
+		case <-changed:
 		}
 	}
+}
+
+func servingStatus(serving bool) healthv1.HealthCheckResponse_ServingStatus {
+	if serving {
+		return healthv1.HealthCheckResponse_SERVING
+	}
+	return healthv1.HealthCheckResponse_NOT_SERVING
 }
 
 // drain says that the server is to end, goes on serving for a while, and ends.

@@ -16,9 +16,11 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
 )
@@ -93,11 +95,57 @@ func TestServer_ReadyWhenTheKeysAreKnown(t *testing.T) {
 	if got := probe(t, at, "/readyz"); got != http.StatusOK {
 		t.Errorf("after, /readyz is %d", got)
 	}
+	index.SetIncomplete() // as by --max-staleness
+	for _, service := range []string{"", authService} {
+		eventually(t, "health does not say NOT_SERVING of "+service, func() bool {
+			return healthOf(t, connection, service) == healthv1.HealthCheckResponse_NOT_SERVING
+		})
+	}
+	if got := probe(t, at, "/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("when what is known can't be relied on, /readyz is %d", got)
+	}
+}
+
+func TestServer_BoundsConnections(t *testing.T) {
+	t.Parallel()
+	at := serve(t, setup{}, faces.ServerOptions{MaxConnections: 2})
+	var idle []net.Conn
+	for range 2 {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", at.grpc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	connection := dial(t, at.grpc)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := healthv1.NewHealthClient(connection).Check(ctx, &healthv1.HealthCheckRequest{}); err == nil {
+		t.Error("a third connection is served")
+	}
+	for _, c := range idle {
+		_ = c.Close()
+	}
+	eventually(t, "a connection is not served when others have ended", func() bool {
+		_, err := healthv1.NewHealthClient(connection).Check(t.Context(), &healthv1.HealthCheckRequest{}, grpc.WaitForReady(true))
+		return err == nil
+	})
+}
+
+func TestServer_ReflectionIsOffUnlessAskedFor(t *testing.T) {
+	t.Parallel()
+	stream, err := reflectionv1.NewServerReflectionClient(dial(t, serve(t, setup{}, faces.ServerOptions{}).grpc)).ServerReflectionInfo(t.Context())
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestServer_Reflection(t *testing.T) {
 	t.Parallel()
-	stream, err := reflectionv1.NewServerReflectionClient(dial(t, serve(t, setup{}, faces.ServerOptions{}).grpc)).ServerReflectionInfo(t.Context())
+	stream, err := reflectionv1.NewServerReflectionClient(dial(t, serve(t, setup{}, faces.ServerOptions{Reflection: true}).grpc)).ServerReflectionInfo(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,13 @@ func (o *UsageOptions) report(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	references, wrong := readReferences(asked["refused"])
+	if wrong != "" {
+		problem{Status: http.StatusBadRequest, Detail: wrong}.write(w)
+		return
+	}
 	report := keys.UsageReport{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion()}
+	report.Refused = o.Index.Refused(references, o.Clock.Now())
 	if asked.Get("keys") != "none" {
 		report.Keys = o.Index.Usage(since, o.Clock.Now())
 	}
@@ -72,6 +78,21 @@ func (o *UsageOptions) report(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(report); err != nil {
 		o.Logger.V(1).Info("Could not send the use of keys", "cause", err.Error())
 	}
+}
+
+// readReferences reads which keys the manager asks about, or says what is wrong with that.
+func readReferences(texts []string) (list []keys.KeyReference, wrong string) {
+	if len(texts) > keys.MaxRefusedKeys {
+		return nil, fmt.Sprintf("refused is there %d times: ask about at most %d keys at once", len(texts), keys.MaxRefusedKeys)
+	}
+	for _, text := range texts {
+		reference, ok := keys.ParseKeyReference(text)
+		if !ok {
+			return nil, "refused names no key: give NAMESPACE/NAME/UID"
+		}
+		list = append(list, reference)
+	}
+	return list, ""
 }
 
 // guard asks the API server who somebody is, and what they may get.

@@ -1,0 +1,91 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// versionedStore is an API server whose store is at a version, and an informer that is at another one.
+type versionedStore struct {
+	client.Reader
+
+	version, informed int
+	away              bool
+	probes            int
+}
+
+// List implements client.Reader.
+func (s *versionedStore) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	if s.probes++; s.away {
+		return errors.New("connection refused")
+	}
+	list.SetResourceVersion(strconv.Itoa(s.version))
+	return nil
+}
+
+// LastSyncResourceVersion implements syncedInformer.
+func (s *versionedStore) LastSyncResourceVersion() string {
+	if s.informed == 0 {
+		return ""
+	}
+	return strconv.Itoa(s.informed)
+}
+
+func TestStoreMonitor(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		happens func(s *versionedStore)
+		ends    bool
+	}{
+		"nothing happens":                       {func(*versionedStore) {}, false},
+		"changes come":                          {func(s *versionedStore) { s.version, s.informed = 200, 150 }, false},
+		"the cache is behind":                   {func(s *versionedStore) { s.version = 200 }, false},
+		"the cache is not synced":               {func(s *versionedStore) { s.informed = 0 }, false},
+		"the API server is away":                {func(s *versionedStore) { s.away = true }, false},
+		"the store goes back":                   {func(s *versionedStore) { s.version = 50 }, true},
+		"it goes back below the cache":          {func(s *versionedStore) { s.informed = 163; time.Sleep(2 * time.Second); s.version = 124 }, true},
+		"it goes back, and informers list anew": {func(s *versionedStore) { s.informed = 50 }, true},
+		"it goes back while nobody can ask": {func(s *versionedStore) {
+			s.away = true
+			time.Sleep(time.Minute)
+			s.version, s.away = 50, false
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &versionedStore{version: 100, informed: 100}
+				m := &storeMonitor{reader: s, kinds: []*monitoredKind{{informer: s}}}
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- m.Start(ctx) }()
+				time.Sleep(20 * time.Second)
+				tc.happens(s)
+				time.Sleep(16 * time.Second)
+				select {
+				case err := <-ended:
+					if !tc.ends || !errors.Is(err, errStoreRolledBack) {
+						t.Errorf("it ends with %v", err)
+					}
+				default:
+					if tc.ends {
+						t.Error("it goes on")
+					}
+					if s.probes > 22 || s.probes < 3 {
+						t.Errorf("asked %d times in 36 seconds", s.probes)
+					}
+				}
+				stop()
+			})
+		})
+	}
+}

@@ -1,0 +1,465 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+// The handlers of errors that reflectors report to share a back-off, in real time, among all tests of this process.
+func init() { utilruntime.ErrorHandlers = nil }
+
+// apiServer is an API server in memory with one account, whose store can be put back to an earlier state. It behaves as
+// kube-apiserver does where the feed depends on it: a watch from a resourceVersion in the future hangs without an error.
+type apiServer struct {
+	client.WithWatch
+
+	mu sync.Mutex
+	storeState
+	watches []*openWatch
+	// away refuses every request, lame those that are answered by the store.
+	away, lame bool
+	// cached is what lists are served from, and watches with them, while it lasts, as kube-apiserver does when its store is
+	// put back under it; nil: from the store.
+	cached *storeState
+}
+
+// storeState is what a backup has.
+type storeState struct {
+	version int
+	keys    map[string]*v1alpha1.APIKey
+}
+
+type openWatch struct {
+	*watch.FakeWatcher
+
+	keys bool
+	from int
+}
+
+func newAPIServer(list ...*v1alpha1.APIKey) *apiServer {
+	a := &apiServer{storeState: storeState{version: 100, keys: map[string]*v1alpha1.APIKey{}}}
+	for _, k := range list {
+		a.put(k)
+	}
+	return a
+}
+
+func (a *apiServer) put(k *v1alpha1.APIKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.version++
+	k = k.DeepCopy()
+	k.ResourceVersion = strconv.Itoa(a.version)
+	a.keys[k.Name] = k
+	for _, w := range a.watches {
+		if w.keys && !w.IsStopped() && a.version > w.from && a.cached == nil {
+			w.Modify(k.DeepCopy())
+		}
+	}
+}
+
+// remove deletes a key, and report has watches say so.
+func (a *apiServer) remove(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.version++
+	delete(a.keys, name)
+}
+
+func (a *apiServer) report(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.watches {
+		if w.keys && !w.IsStopped() {
+			w.Delete(&v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, ResourceVersion: strconv.Itoa(a.version)}})
+		}
+	}
+}
+
+func (a *apiServer) backup() storeState {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return storeState{a.version, maps.Clone(a.keys)}
+}
+
+// restore puts the store back. Clients stay connected.
+func (a *apiServer) restore(to storeState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.storeState = storeState{to.version, maps.Clone(to.keys)}
+	for _, w := range a.watches {
+		w.from = max(w.from, 0)
+	}
+}
+
+// disconnect ends all watches.
+func (a *apiServer) disconnect() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.watches {
+		if !w.IsStopped() {
+			w.Stop()
+		}
+	}
+	a.watches = nil
+}
+
+func (a *apiServer) set(away, lame bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.away, a.lame = away, lame
+}
+
+func (a *apiServer) bookmark(version int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.watches {
+		if w.keys && !w.IsStopped() {
+			w.Action(watch.Bookmark, &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{ResourceVersion: strconv.Itoa(version)}})
+		}
+	}
+}
+
+var errAway = fmt.Errorf("dial tcp: %w", syscall.ECONNREFUSED)
+
+// List implements client.Client.
+func (a *apiServer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.away || a.lame {
+		return errAway
+	}
+	from := &a.storeState
+	if a.cached != nil {
+		from = a.cached
+	}
+	list.SetResourceVersion(strconv.Itoa(from.version))
+	switch list := list.(type) {
+	case *v1alpha1.APIKeyList:
+		for _, k := range from.keys {
+			list.Items = append(list.Items, *k.DeepCopy())
+		}
+	case *v1alpha1.AccountList:
+		list.Items = append(list.Items, *keystest.Acct("acme"))
+	}
+	return nil
+}
+
+// Get implements client.Client. Reads of one object are served from the store.
+func (a *apiServer) Get(_ context.Context, name client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k := a.keys[name.Name]
+	switch {
+	case a.away || a.lame:
+		return errAway
+	case name.Name == "acme":
+		o.SetResourceVersion(keystest.Acct("acme").ResourceVersion)
+		return nil
+	case k == nil:
+		return apierrors.NewNotFound(schema.GroupResource{}, name.Name)
+	}
+	o.SetResourceVersion(k.ResourceVersion)
+	return nil
+}
+
+// leaveRunning has lists and watches served from memory; false: as after the API server was started again.
+func (a *apiServer) leaveRunning(running bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cached = nil
+	if running {
+		a.cached = &storeState{a.version, maps.Clone(a.keys)}
+	}
+}
+
+// Watch implements client.WithWatch.
+func (a *apiServer) Watch(_ context.Context, list client.ObjectList, o ...client.ListOption) (watch.Interface, error) {
+	options := (&client.ListOptions{}).ApplyOptions(o)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.away {
+		return nil, errAway
+	}
+	if options.Raw.SendInitialEvents != nil {
+		return nil, apierrors.NewBadRequest("sendInitialEvents is not known")
+	}
+	from, err := strconv.Atoi(options.Raw.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	_, isKeys := list.(*v1alpha1.APIKeyList)
+	w := &openWatch{watch.NewFakeWithChanSize(1000, false), isKeys, from}
+	for version := from + 1; isKeys && version <= a.version; version++ {
+		for _, k := range a.keys {
+			if k.ResourceVersion == strconv.Itoa(version) {
+				w.Modify(k.DeepCopy())
+			}
+		}
+	}
+	a.watches = append(a.watches, w)
+	return w, nil
+}
+
+func (a *apiServer) Scheme() *runtime.Scheme { return nil }
+
+// fed is a feed that runs, with its index.
+type fed struct {
+	*apiServer
+	*verifier.Feed
+	index *verifier.Index
+}
+
+// feed runs a test with a feed of an API server, in time of its own.
+func feed(t *testing.T, o verifier.FeedOptions, test func(f *fed)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		api := newAPIServer(issued(), keystest.Key("other", keystest.Issued(epoch)))
+		o.Source, o.Clock, o.Index = api, clock.RealClock{}, verifier.NewIndex()
+		f := &fed{api, verifier.NewFeed(o), o.Index}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.Run(ctx)
+		}()
+		time.Sleep(5 * time.Second)
+		f.expect(t, verifier.Valid)
+		test(f)
+		stop()
+		<-done
+	})
+}
+
+func (f *fed) expect(t *testing.T, want verifier.Code) {
+	t.Helper()
+	synctest.Wait()
+	expect(t, f.index, "default/shop", want)
+}
+
+// changes are some that a backup does not have.
+func (f *fed) changes() {
+	for range 50 {
+		f.put(keystest.Key("other", keystest.Issued(epoch)))
+	}
+	synctest.Wait()
+}
+
+var off = keystest.State(v1alpha1.KeyStateInactive)
+
+// A key that is switched off after etcd was restored from a backup is refused, however the store's return is noticed, and
+// though its resourceVersion is below what was seen before.
+func TestFeed_StoreRolledBack(t *testing.T) {
+	t.Parallel()
+	for name, restore := range map[string]func(f *fed, backup storeState){
+		"the API server was started again": func(f *fed, backup storeState) {
+			f.set(true, false)
+			f.disconnect()
+			time.Sleep(10 * time.Second)
+			f.restore(backup)
+			f.set(false, false)
+		},
+		"watches were started again at once": func(f *fed, backup storeState) {
+			f.restore(backup)
+			f.disconnect()
+		},
+		"watches hang": func(f *fed, backup storeState) {
+			f.restore(backup)
+			f.hang()
+		},
+		"bookmarks go back": func(f *fed, backup storeState) {
+			f.restore(backup)
+			f.bookmark(backup.version)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			feed(t, verifier.FeedOptions{}, func(f *fed) {
+				backup := f.backup()
+				f.changes()
+				restore(f, backup)
+				f.put(issued(off))
+				time.Sleep(20 * time.Second)
+				f.expect(t, verifier.Inactive)
+				if f.Rollbacks() != 1 || !f.index.Complete() {
+					t.Errorf("noticed %d times, complete is %t", f.Rollbacks(), f.index.Complete())
+				}
+				f.put(issued())
+				f.expect(t, verifier.Valid)
+			})
+		})
+	}
+}
+
+// hang has watches wait for what comes after the newest that they reported, as etcd does.
+func (a *apiServer) hang() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.watches {
+		w.from = 1 << 30
+	}
+}
+
+// An API server that was left running while its store was put back serves what is no more. Nothing is accepted then, until
+// it is started again.
+func TestFeed_StoreRolledBackUnderARunningAPIServer(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(f *fed){
+		"an object is at an earlier state": func(f *fed) { f.changes() },
+		"an object is not there":           func(f *fed) { f.put(keystest.Key("new", keystest.Issued(epoch))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			feed(t, verifier.FeedOptions{}, func(f *fed) {
+				backup := f.backup()
+				change(f)
+				f.leaveRunning(true)
+				f.restore(backup)
+				f.put(issued(off))
+				for range 10 {
+					time.Sleep(32 * time.Second)
+					f.expect(t, verifier.NotSynced)
+				}
+				if f.Rollbacks() != 1 {
+					t.Errorf("noticed %d times", f.Rollbacks())
+				}
+				f.leaveRunning(false)
+				f.disconnect()
+				time.Sleep(2 * time.Minute)
+				f.expect(t, verifier.Inactive)
+			})
+		})
+	}
+}
+
+// The object that changed last is deleted, which is reported late.
+func TestFeed_ADeletionIsNoRollback(t *testing.T) {
+	t.Parallel()
+	feed(t, verifier.FeedOptions{}, func(f *fed) {
+		f.put(keystest.Key("new", keystest.Issued(epoch)))
+		for range 20 {
+			time.Sleep(16 * time.Second)
+			f.expect(t, verifier.Valid)
+			f.remove("new")
+			time.Sleep(5 * time.Second)
+			f.report("new")
+			f.expect(t, verifier.Valid)
+			f.put(keystest.Key("new", keystest.Issued(epoch)))
+		}
+		if f.Rollbacks() != 0 {
+			t.Errorf("noticed %d rollbacks", f.Rollbacks())
+		}
+	})
+}
+
+// A store that was put back, and has come past where it was before anybody could ask, is read anew: a watch would go on
+// from the middle.
+func TestFeed_StoreRolledBackAndOvertaken(t *testing.T) {
+	t.Parallel()
+	feed(t, verifier.FeedOptions{}, func(f *fed) {
+		backup := f.backup()
+		f.changes()
+		f.set(true, false)
+		f.disconnect()
+		time.Sleep(10 * time.Second)
+		f.restore(backup)
+		f.put(issued(off))
+		f.changes()
+		f.changes()
+		f.set(false, false)
+		time.Sleep(time.Minute)
+		f.expect(t, verifier.Inactive)
+	})
+}
+
+// While the store is not known to be the one that was read, nothing is accepted.
+func TestFeed_RefusesUntilListedAgain(t *testing.T) {
+	t.Parallel()
+	feed(t, verifier.FeedOptions{}, func(f *fed) {
+		backup := f.backup()
+		f.changes()
+		f.restore(backup)
+		f.bookmark(backup.version)
+		f.set(true, false)
+		f.disconnect()
+		f.expect(t, verifier.NotSynced)
+		f.set(false, false)
+		time.Sleep(time.Minute)
+		f.expect(t, verifier.Valid)
+	})
+}
+
+// Changes that come while the API server is asked, and watches that end, are no rollback.
+func TestFeed_ChangesAreNoRollback(t *testing.T) {
+	t.Parallel()
+	feed(t, verifier.FeedOptions{MaxStaleness: time.Minute}, func(f *fed) {
+		for range 600 {
+			f.put(keystest.Key("other", keystest.Issued(epoch)))
+			time.Sleep(time.Second)
+			f.expect(t, verifier.Valid)
+		}
+		f.disconnect()
+		time.Sleep(10 * time.Second)
+		f.expect(t, verifier.Valid)
+		if f.Rollbacks() != 0 || f.Age(time.Now()) != 0 {
+			t.Errorf("noticed %d rollbacks, age %s", f.Rollbacks(), f.Age(time.Now()))
+		}
+	})
+}
+
+func TestFeed_MaxStaleness(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		lose func(f *fed)
+		max  time.Duration
+		want verifier.Code
+	}{
+		"the API server is away":        {func(f *fed) { f.set(true, false); f.disconnect() }, 5 * time.Minute, verifier.NotSynced},
+		"the store does not answer":     {func(f *fed) { f.set(false, true) }, 5 * time.Minute, verifier.NotSynced},
+		"it is off":                     {func(f *fed) { f.set(true, false); f.disconnect() }, 0, verifier.Valid},
+		"it is longer than what passes": {func(f *fed) { f.set(true, false); f.disconnect() }, time.Hour, verifier.Valid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			feed(t, verifier.FeedOptions{MaxStaleness: tc.max}, func(f *fed) {
+				tc.lose(f)
+				time.Sleep(4 * time.Minute)
+				f.expect(t, verifier.Valid)
+				time.Sleep(2 * time.Minute)
+				f.expect(t, tc.want)
+				if age := f.Age(time.Now()); age < 5*time.Minute || age > 7*time.Minute {
+					t.Errorf("after six minutes its age is %s", age)
+				}
+				f.set(false, false)
+				time.Sleep(2 * time.Minute)
+				f.expect(t, verifier.Valid)
+				if f.Age(time.Now()) != 0 || f.Rollbacks() != 0 {
+					t.Errorf("age %s, %d rollbacks", f.Age(time.Now()), f.Rollbacks())
+				}
+			})
+		})
+	}
+}

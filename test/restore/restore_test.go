@@ -1,0 +1,221 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package restore_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
+)
+
+const (
+	// changes are as many as come after the backup: more than the manager makes by itself after the restore.
+	changes = 600
+	// limit is the most keys of account limited.
+	limit = 2
+)
+
+// TestRestore restores the API server's store twice: as Kubernetes wants it, with the API server stopped meanwhile, and
+// under a running API server.
+func TestRestore(t *testing.T) {
+	s := start(t)
+	maxKeys := int32(limit)
+	must(t, s.admin.Create(t.Context(), &v1alpha1.Account{
+		ObjectMeta: metav1.ObjectMeta{Name: "limited"},
+		Spec:       v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{MaxKeys: &maxKeys, Enforcement: v1alpha1.EnforcementQueue}},
+	}))
+	_, before := s.issue(t, "limited", "before")
+	kept, keptKey := s.issue(t, "acme", "kept")
+	later, laterKey := s.issue(t, "acme", "later")
+	backup, err := s.plane.BackUpEtcd(t.Context())
+	must(t, err)
+	_, lost := s.issue(t, "limited", "lost")
+	newest := s.changeMuch(t)
+
+	t.Run("with the API server stopped", func(t *testing.T) {
+		must(t, s.plane.StopAPIServer())
+		must(t, s.plane.RestoreEtcd(backup))
+		must(t, s.plane.StartAPIServer(t.Context()))
+		s.switchOff(t, kept, newest)
+		s.isRefused(t, kept, keptKey)
+		s.comesToSay(t, lost, "UNKNOWN")
+		s.comesToSay(t, before, "VALID")
+		s.managerEnds(t)
+		for i, v := range s.verifiers {
+			if got := rollbacks(t, v); got != "1" {
+				t.Errorf("verifier %d noticed %s rollbacks, want 1", i, got)
+			}
+		}
+		s.startManager(t)
+		s.becomesEnforced(t, kept, keptKey)
+		s.keepsTheLimit(t)
+	})
+	t.Run("with the API server left running", func(t *testing.T) {
+		newest := s.changeMuch(t)
+		must(t, s.plane.RestoreEtcd(backup))
+		must(t, s.plane.AwaitReady(t.Context()))
+		s.switchOff(t, later, newest)
+		s.comesToBeRefused(t, later, laterKey)
+		// Kubernetes wants API servers to be started again. From then on all is well.
+		must(t, s.plane.StopAPIServer())
+		must(t, s.plane.StartAPIServer(t.Context()))
+		s.isRefused(t, later, laterKey)
+		s.managerEnds(t)
+		s.startManager(t)
+		s.becomesEnforced(t, later, laterKey)
+		s.comesToSay(t, keptKey, "VALID") // as in the backup
+	})
+}
+
+// changeMuch makes changes that verifiers hear of, and returns a resourceVersion that they have come to.
+func (s *suite) changeMuch(t *testing.T) int {
+	t.Helper()
+	k := s.create(t, "busy", "busy-"+strconv.Itoa(int(time.Now().UnixNano())))
+	for i := range changes {
+		s.change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.Label = fmt.Sprintf("change %d", i) })
+	}
+	_, material := s.issue(t, "busy", "last-"+strconv.Itoa(int(time.Now().UnixNano())))
+	s.comesToSay(t, material, "VALID")
+	return version(t, k)
+}
+
+func version(t *testing.T, o client.Object) int {
+	t.Helper()
+	number, err := strconv.Atoi(o.GetResourceVersion())
+	must(t, err)
+	return number
+}
+
+// switchOff switches a key off at a resourceVersion below one that verifiers had.
+func (s *suite) switchOff(t *testing.T, k *v1alpha1.APIKey, newest int) {
+	t.Helper()
+	s.change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.State = v1alpha1.KeyStateInactive })
+	if at := version(t, k); at >= newest {
+		t.Fatalf("switched off at %d, which is not below %d: the test proves nothing", at, newest)
+	}
+	t.Logf("switched off at %d, verifiers were at %d or later", version(t, k), newest)
+}
+
+// isRefused waits until no verifier accepts a key, and measures how long that takes.
+func (s *suite) isRefused(t *testing.T, k *v1alpha1.APIKey, material string) {
+	t.Helper()
+	began := time.Now()
+	s.comesToSay(t, material, "INACTIVE")
+	t.Logf("%s is refused by every verifier %s after the API server was back", k.Name, time.Since(began).Round(time.Millisecond))
+}
+
+// managerEnds waits until the manager has ended because of the rollback.
+func (s *suite) managerEnds(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	select {
+	case <-s.manager.Done():
+	case <-time.After(controlplanetest.Patience):
+		t.Fatal("the manager goes on with what it knows")
+	}
+	if err := s.manager.Err(); err == nil || !strings.Contains(err.Error(), "rolled back") {
+		t.Fatalf("the manager ended for another reason: %v", err)
+	}
+	t.Logf("the manager had ended, or ended after %s", time.Since(began).Round(time.Millisecond))
+}
+
+func enforced(k *v1alpha1.APIKey) bool {
+	c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == k.Generation
+}
+
+func (s *suite) becomesEnforced(t *testing.T, k *v1alpha1.APIKey, material string) {
+	t.Helper()
+	controlplanetest.Eventually(t, "the status says that every verifier refuses the key", func() error {
+		if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
+			return err
+		}
+		if !enforced(k) {
+			return fmt.Errorf("conditions %v", k.Status.Conditions)
+		}
+		return nil
+	})
+	for i, got := range s.says(t, material) {
+		if got != "INACTIVE" {
+			t.Errorf("Enforced is True, and verifier %d says %s", i, got)
+		}
+	}
+}
+
+// comesToBeRefused waits until no verifier accepts a key, though the API server tells none that it was switched off. Until
+// then condition Enforced must not be True.
+func (s *suite) comesToBeRefused(t *testing.T, k *v1alpha1.APIKey, material string) {
+	t.Helper()
+	began, said := time.Now(), []string(nil)
+	controlplanetest.Eventually(t, "no verifier accepts the key", func() error {
+		if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
+			return err
+		}
+		if said = s.says(t, material); !slices.Contains(said, "VALID") {
+			return nil
+		}
+		if enforced(k) {
+			t.Errorf("Enforced is True, and the verifiers say %v", said)
+		}
+		return fmt.Errorf("they say %v", said)
+	})
+	ended := false
+	select {
+	case <-s.manager.Done():
+		ended = true
+	default:
+	}
+	t.Logf("with the API server left running, the verifiers say %v after %s; the manager has ended: %t", said, time.Since(began).Round(time.Millisecond), ended)
+}
+
+// keepsTheLimit declares more keys than there is room for.
+func (s *suite) keepsTheLimit(t *testing.T) {
+	t.Helper()
+	for i := range 2 * limit {
+		s.create(t, "limited", fmt.Sprintf("more-%d", i))
+	}
+	controlplanetest.Eventually(t, "as many keys are issued as the limit allows", func() error {
+		active, err := s.active(t)
+		if err != nil || active != limit {
+			return errors.Join(err, fmt.Errorf("%d keys", active))
+		}
+		return nil
+	})
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if active, err := s.active(t); err != nil || active > limit {
+			t.Fatalf("%d keys are issued, %v", active, err)
+		}
+	}
+}
+
+// active counts the keys of account limited that have a Secret.
+func (s *suite) active(t *testing.T) (int, error) {
+	t.Helper()
+	var list v1alpha1.APIKeyList
+	if err := s.admin.List(t.Context(), &list, client.InNamespace("default")); err != nil {
+		return 0, err
+	}
+	count := 0
+	for i := range list.Items {
+		k := &list.Items[i]
+		err := s.admin.Get(t.Context(), client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, &corev1.Secret{})
+		if k.Spec.Account == "limited" && err == nil {
+			count++
+		}
+	}
+	return count, nil
+}
