@@ -228,9 +228,8 @@ func (s *suite) awaitRules(t *testing.T, strict bool) {
 	t.Helper()
 	for _, kind := range []string{"APIKey", "Account"} {
 		controlplanetest.Eventually(t, "the definition of "+kind+" is in force", func() error {
-			probe := &unstructured.Unstructured{Object: map[string]any{
-				"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind, "spec": map[string]any{"account": "probe", "state": int64(5)},
-			}}
+			empty := map[string]any{"account": "probe", "label": "", "displayName": ""} // the webhook has nothing against it
+			probe := &unstructured.Unstructured{Object: map[string]any{"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind, "spec": empty}}
 			probe.SetName("probe")
 			if kind == "APIKey" {
 				probe.SetNamespace("default")
