@@ -133,11 +133,13 @@ type APIKeySpec struct {
 	Secret *SecretSpec `json:"secret,omitempty"`
 }
 
-// Duration is a length of time as Go and the Gateway API write it, in hours, minutes and seconds: 24h, 1h30m, 90s.
+// Duration is a length of time as Go and the Gateway API write it, in hours, minutes and seconds: 24h, 1h30m, 90s. It is at
+// most 876000h, a hundred years.
 //
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=32
 // +kubebuilder:validation:Pattern=`^([0-9]{1,6}(h|m|s)){1,3}$`
+// +kubebuilder:validation:XValidation:rule="duration(self) <= duration('876000h')",message="must be at most 876000h, a hundred years"
 type Duration string
 
 // Instant is a moment in time as RFC 3339 writes it, in whole seconds, with an upper-case T and either Z or an offset:

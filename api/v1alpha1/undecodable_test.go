@@ -157,6 +157,14 @@ func BenchmarkDecodeList(b *testing.B) {
 			`"observedGeneration":1,"state":"Active","keyID":"3kTmR9vWq2Yx","expirationTime":"2027-02-28T00:00:00Z","ipRestriction":"Unrestricted","secretRef":{"name":"shop-key","resourceVersion":"4712"},`+
 			`"credentials":[{"id":"3kTmR9vWq2Yx","hint":"ak_3kTmR9vWq2Yx","sha256":"`+strings.Repeat("0a", 32)+`","issuedAt":"2026-11-22T12:00:00Z","role":"Current"}],`+
 			`"history":[{"time":"2026-11-22T12:00:00Z","reason":"Issued","message":"Issued credential 3kTmR9vWq2Yx"}]}`)
+	b.Run("watched, tolerant", func(b *testing.B) { // as a watch decodes each object
+		decoder := decoder(b)
+		for b.Loop() {
+			if _, _, err := decoder.Decode([]byte(key), nil, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	text := []byte(`{"apiVersion":"apikey-manager.io/v1alpha1","kind":"APIKeyList","metadata":{},"items":[` + strings.Repeat(key+",", total-1) + key + `]}`)
 	for name, list := range map[string]func() any{
 		"tolerant": func() any { return &v1alpha1.APIKeyList{} },

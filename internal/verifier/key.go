@@ -237,11 +237,17 @@ func (c *credential) precedes(other *credential) bool {
 // is whether two records are of the same key, at two times.
 func (k *key) is(other *key) bool { return k.namespace == other.namespace && k.name == other.name }
 
+// earliest and latest are the first and the last second that answers can tell, whose years have four digits.
+const (
+	earliest = -62135596800 // 0001-01-01T00:00:00Z
+	latest   = 253402300799 // 9999-12-31T23:59:59Z
+)
+
 func unix(t *metav1.Time) int64 {
-	if t == nil {
+	if t == nil || t.Unix() > latest {
 		return never
 	}
-	return t.Unix()
+	return max(t.Unix(), earliest)
 }
 
 // day is a day of the calendar, as the number 20270228. The zero day is none.

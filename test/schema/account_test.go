@@ -149,21 +149,27 @@ func accountLimits() testCases {
 // durationCases are the same for each field that holds a duration of at least a minute.
 func durationCases(path, message string) testCases {
 	remedy := path + ": " + message + " must be at least 1m, such as "
+	bound := path + ": must be at most 876000h, a hundred years"
 	pattern := path + ": should match '^([0-9]{1,6}(h|m|s)){1,3}$'"
 	cases := testCases{
-		"an empty one is refused":    {change: change{path: ""}, wantErrors: []string{path + ": should be at least 2 chars long", remedy}},
+		"an empty one is refused":    {change: change{path: ""}, wantErrors: []string{path + ": should be at least 2 chars long", remedy, bound}},
 		"33 characters are too long": {change: change{path: strings.Repeat("1", 32) + "h"}, wantErrors: []string{path + ": Too long: may not be more than 32"}},
-		"a fourth part is refused":   {change: change{path: "999999h999999h999999h999999h"}, wantErrors: []string{pattern, remedy}},
+		"a fourth part is refused":   {change: change{path: "999999h999999h999999h999999h"}, wantErrors: []string{pattern, remedy, bound}},
 	}
-	for _, value := range []string{"1m", "60s", "720h", "1h30m", "2160h0m0s", "999999h"} {
+	for _, value := range []string{"1m", "60s", "720h", "1h30m", "2160h0m0s", "876000h"} {
 		cases[value+" is fine"] = testCase{change: change{path: value}}
 	}
 	for _, value := range []string{"1s", "59s", "0h", "0h0m59s"} {
 		cases[value+" is too short"] = testCase{change: change{path: value}, wantErrors: []string{remedy}}
 	}
-	for _, value := range []string{"90d", "one hour", "-1h", "P90D", "60"} {
-		cases[value+" is no duration"] = testCase{change: change{path: value}, wantErrors: []string{pattern, remedy}}
+	for _, value := range []string{"90d", "one hour", "P90D", "60"} {
+		cases[value+" is no duration"] = testCase{change: change{path: value}, wantErrors: []string{pattern, remedy, bound}}
 	}
+	cases["-1h is no duration"] = testCase{change: change{path: "-1h"}, wantErrors: []string{pattern, remedy}}
+	for _, value := range []string{"876000h1s", "999999h"} {
+		cases[value+" is too long"] = testCase{change: change{path: value}, wantErrors: []string{bound}}
+	}
+	cases["more than Go can count is too long"] = testCase{change: change{path: "999999h999999h999999h"}, wantErrors: []string{remedy, bound}}
 	for _, value := range []string{"1.5h", "3600000ms"} {
 		cases[value+" is not written this way"] = testCase{change: change{path: value}, wantErrors: []string{pattern}}
 	}

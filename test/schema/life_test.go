@@ -20,7 +20,8 @@ func rotationCases(path, message string) testCases {
 	cases["an overlap of nothing is fine"] = testCase{change: change{path + ".overlap": "0s"}}
 	cases["an overlap as long as the interval is fine"] = testCase{change: change{path + ".interval": "24h", path + ".overlap": "1440m"}}
 	cases["an overlap longer than the interval is refused"] = testCase{change: change{path + ".interval": "24h", path + ".overlap": "25h"}, wantErrors: order}
-	cases["an overlap that is no duration is refused"] = testCase{change: change{path + ".overlap": "a day"}, wantErrors: []string{path + ".overlap: should match"}}
+	cases["an overlap that is no duration is refused"] = testCase{change: change{path + ".overlap": "a day"}, wantErrors: []string{path + ".overlap: should match", path + ".overlap: must be at most 876000h, a hundred years"}}
+	cases["an overlap that is more than Go can count is refused"] = testCase{change: change{path + ".overlap": "999999h999999h999999h"}, wantErrors: []string{path + ".overlap: must be at most 876000h, a hundred years"}}
 	cases["an overlap of one character is refused"] = testCase{change: change{path + ".overlap": "0"}, wantErrors: []string{path + ".overlap: should be at least 2 chars long"}}
 	cases["an overlap of 33 characters is refused"] = testCase{change: change{path + ".overlap": strings.Repeat("1", 33)}, wantErrors: []string{path + ".overlap: Too long: may not be more than 32"}}
 	cases["nothing in it is refused"] = testCase{change: change{path: crd.Object{}}, wantErrors: []string{path + ": should have at least 1 properties"}}

@@ -1,0 +1,83 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook_test
+
+import (
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/webhook"
+)
+
+func undecodable(fields ...string) keystest.KeyOption {
+	return func(k *v1alpha1.APIKey) { k.Undecodable = fields }
+}
+
+func TestAPIKey_Undecodable(t *testing.T) {
+	t.Parallel()
+	v := keyValidator(t, keystest.Acct("acme"))
+	good, bad := keystest.Key("web"), keystest.Key("web", undecodable("spec.rotation"))
+	denied := verdict{denied: []string{"InvalidSpec", "spec.rotation can't be read"}}
+
+	warnings, err := v.ValidateCreate(t.Context(), bad)
+	denied.check(t, warnings, err)
+	warnings, err = v.ValidateUpdate(t.Context(), good, bad)
+	denied.check(t, warnings, err)
+	warnings, err = v.ValidateUpdate(t.Context(), bad, good) // it is mended
+	verdict{}.check(t, warnings, err)
+	warnings, err = v.ValidateUpdate(t.Context(), bad, bad) // its labels change
+	verdict{}.check(t, warnings, err)
+	off := keystest.Key("web", undecodable("spec.rotation"), keystest.State(v1alpha1.KeyStateRevoked))
+	if _, err = v.ValidateUpdate(t.Context(), bad, off); err != nil {
+		t.Errorf("a key that can't be decoded can't be revoked: %v", err)
+	}
+}
+
+func TestAPIKey_DeleteUndecodable(t *testing.T) {
+	t.Parallel()
+	issued := keystest.Issued(keystest.Epoch)
+	holder := keystest.Key("web", keystest.Namespace("shop"))
+	forbids := policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })
+	for name, tc := range map[string]struct {
+		account *v1alpha1.Account
+		key     []keystest.KeyOption
+		want    verdict
+	}{
+		"allowed":                              {keystest.Acct("acme"), []keystest.KeyOption{issued, undecodable("spec.rotation")}, verdict{}},
+		"forbidden":                            {keystest.Acct("acme", forbids), []keystest.KeyOption{issued, undecodable("spec.rotation")}, verdict{denied: []string{"account acme forbids"}}},
+		"forbidden, and never issued":          {keystest.Acct("acme", forbids), []keystest.KeyOption{undecodable("spec.rotation")}, verdict{}},
+		"forbidden, and perhaps issued":        {keystest.Acct("acme", forbids), []keystest.KeyOption{undecodable("status")}, verdict{denied: []string{"account acme forbids"}}},
+		"forbidden by the account of its slot": {keystest.Acct("acme", forbids, keystest.Slots(holder)), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec")}, verdict{denied: []string{"account acme forbids"}}},
+		"of an account that can't be told":     {keystest.Acct("acme", forbids), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec.account")}, verdict{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := keyValidator(t, tc.account, space("shop", nil, false))
+			warnings, err := v.ValidateDelete(t.Context(), keystest.Key("web", append([]keystest.KeyOption{keystest.Namespace("shop")}, tc.key...)...))
+			tc.want.check(t, warnings, err)
+		})
+	}
+}
+
+func TestAccount_Undecodable(t *testing.T) {
+	t.Parallel()
+	v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{})}
+	good := keystest.Acct("acme")
+	bad := keystest.Acct("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
+	suspended := bad.DeepCopy()
+	suspended.Spec.State = v1alpha1.AccountSuspended
+	denied := verdict{denied: []string{"spec.limits can't be read"}}
+
+	warnings, err := v.ValidateCreate(t.Context(), bad)
+	denied.check(t, warnings, err)
+	warnings, err = v.ValidateUpdate(t.Context(), good, bad)
+	denied.check(t, warnings, err)
+	warnings, err = v.ValidateUpdate(t.Context(), bad, suspended)
+	verdict{}.check(t, warnings, err)
+	warnings, err = v.ValidateUpdate(t.Context(), bad, good)
+	verdict{}.check(t, warnings, err)
+}
