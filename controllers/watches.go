@@ -91,7 +91,9 @@ func accountSpecHandler(reader client.Reader) handler.EventHandler {
 }
 
 func controllerOptions(o Options) controller.Options {
-	return controller.Options{MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation}
+	return controller.Options{
+		MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation, NewQueue: newFairQueue,
+	}
 }
 
 // exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
