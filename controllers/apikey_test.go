@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -324,5 +325,42 @@ func TestReconcile_RandomnessThatFailsIsNoKey(t *testing.T) {
 	}
 	if w.secret("web") != nil {
 		t.Error("a Secret was made from bad randomness")
+	}
+}
+
+// TestReconcile_ATemplateThatHidesItsKey: a template that tells the real key from the one it was checked with writes
+// nothing, says so, and is not tried again and again.
+func TestReconcile_ATemplateThatHidesItsKey(t *testing.T) {
+	t.Parallel()
+	key := keystest.Key("web")
+	account := keystest.Acct("acme")
+	for n := 0; ; n++ { // as an attacker would: until the check is content
+		keystest.Data(map[string]string{"key": fmt.Sprintf(`{{/* %d */}}{{if eq (slice .KeyID 0 1) "%c"}}{{.Key}}{{end}}`, n, '0'+n%10)})(key)
+		if keys.Refuse(keys.Facts{Key: key, Account: account, Defaults: keystest.Defaults, Now: keystest.Epoch}) == nil {
+			break
+		}
+	}
+	w := newWorld(t, account, key)
+	if _, err := w.accountRoundOf("acme"); err != nil {
+		t.Fatal(err)
+	}
+	w.writes = nil
+	for range 3 {
+		if result, err := w.roundOf("web"); err != nil || result.RequeueAfter < time.Minute {
+			t.Fatalf("it is tried again after %s: %v", result.RequeueAfter, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"update status of APIKey web"}, w.writes); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	got := w.key("web")
+	for _, condition := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionAccepted, v1alpha1.ConditionStalled} {
+		c := meta.FindStatusCondition(got.Status.Conditions, condition)
+		if c == nil || c.Reason != v1alpha1.ReasonInvalidSpec || !strings.HasPrefix(c.Message, "spec.secret.template.data: ") {
+			t.Errorf("%s is %+v", condition, c)
+		}
+	}
+	if len(got.Status.Credentials) > 0 || w.secret("web") != nil {
+		t.Error("the key has a credential, or a Secret")
 	}
 }

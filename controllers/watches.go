@@ -92,7 +92,9 @@ func accountSpecHandler(reader client.Reader) handler.EventHandler {
 }
 
 func controllerOptions(o Options) controller.Options {
-	return controller.Options{MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation}
+	return controller.Options{
+		MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation, NewQueue: newFairQueue,
+	}
 }
 
 // specChanged lets changes of a spec pass, and those of an object that can't be decoded.

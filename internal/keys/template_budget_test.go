@@ -343,7 +343,7 @@ func FuzzTemplate_Budget(f *testing.F) {
 
 // FuzzTemplate_Printf looks for a format that makes more than is said.
 func FuzzTemplate_Printf(f *testing.F) {
-	for _, format := range []string{"%d", "%*d", "%[2]*.[1]*f", "%5 %1000d", "%[%100d]", "%[1]s%[1]s", "%%%9d", "%!%z", "% #x", "%#q", "%.99x", "%-099v", "%T%p%U%c", "%0 +#*.*[9]e"} {
+	for _, format := range []string{"%d", "%*d", "%[2]*.[1]*f", "%5 %1000d", "%[%100d]", "%[1]s%[1]s", "%%%9d", "%!%z", "% #x", "%#q", "%.99x", "%-099v", "%T%p%U%c", "%0 +#*.*[9]e", "%1000270A", "%10000009d"} {
 		f.Add(format, "<\x00\xff", 7, 1.5)
 	}
 	f.Fuzz(func(t *testing.T, format, s string, n int, x float64) {

@@ -126,8 +126,9 @@ func printf(args []any) (any, error) {
 }
 
 const (
-	// maxPrintfWidth is the greatest width and precision that package fmt knows.
-	maxPrintfWidth = 1_000_000
+	// maxPrintfWidth is the greatest width and precision that package fmt reads from a format: it looks whether a number is
+	// greater than a million before it reads the next digit.
+	maxPrintfWidth = 10_000_009
 	// printfNote bounds what fmt writes around a value whose verb does not fit it, such as %!d(string=...), and around
 	// one in Go syntax.
 	printfNote = 64

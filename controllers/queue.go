@@ -1,0 +1,152 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"cmp"
+	"sync"
+
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// fairQueue is a controller's queue whose order is that of turns. It implements priorityqueue.PriorityQueue, so that
+// controller-runtime says which requests come from an initial list.
+type fairQueue struct {
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
+	order *turns
+}
+
+func newFairQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+	order := newTurns()
+	waiting := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[reconcile.Request]{Name: name, Queue: order})
+	delayed := workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[reconcile.Request]{Name: name, Queue: waiting})
+	limited := workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{
+		Name: name, DelayingQueue: delayed,
+	})
+	return &fairQueue{TypedRateLimitingInterface: limited, order: order}
+}
+
+// AddWithOpts implements priorityqueue.PriorityQueue. A priority below 0 means that the object has not changed.
+func (q *fairQueue) AddWithOpts(o priorityqueue.AddOpts, items ...reconcile.Request) {
+	for _, item := range items {
+		if o.Priority != nil && *o.Priority < 0 {
+			q.order.markUnchanged(item)
+		}
+		switch {
+		case o.RateLimited:
+			q.AddRateLimited(item)
+		case o.After > 0:
+			q.AddAfter(item, o.After)
+		default:
+			q.Add(item)
+		}
+	}
+}
+
+// GetWithPriority implements priorityqueue.PriorityQueue.
+func (q *fairQueue) GetWithPriority() (reconcile.Request, int, bool) {
+	item, shutdown := q.Get()
+	return item, 0, shutdown
+}
+
+// turns is the order in which requests are worked on: namespace by namespace in turn, so that one that has many requests
+// delays the others by one each. Accounts, which have no namespace, each have a turn of their own. Within a namespace
+// changed objects come first, then those of an initial list. It implements workqueue.Queue.
+type turns struct {
+	// mu guards unchanged. The rest is guarded by the work queue.
+	mu        sync.Mutex
+	unchanged map[reconcile.Request]bool
+
+	// waiting has the requests that wait, and whether each is in the unchanged part of its line.
+	waiting map[reconcile.Request]bool
+	lines   map[string]*line
+	// next has the lines that are not empty, in the order of their turns.
+	next []string
+}
+
+// line has the requests of one namespace. Unchanged may hold some that have moved to changed, or have been worked on
+// since.
+type line struct{ changed, unchanged []reconcile.Request }
+
+func newTurns() *turns {
+	return &turns{unchanged: map[reconcile.Request]bool{}, waiting: map[reconcile.Request]bool{}, lines: map[string]*line{}}
+}
+
+func (t *turns) markUnchanged(item reconcile.Request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unchanged[item] = true
+}
+
+// takeMark reports whether a request was marked, and removes the mark.
+func (t *turns) takeMark(item reconcile.Request) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	marked := t.unchanged[item]
+	delete(t.unchanged, item)
+	return marked
+}
+
+// Push implements workqueue.Queue.
+func (t *turns) Push(item reconcile.Request) {
+	name := cmp.Or(item.Namespace, "/"+item.Name)
+	l := t.lines[name]
+	if l == nil {
+		l = &line{}
+		t.lines[name], t.next = l, append(t.next, name)
+	}
+	if t.waiting[item] = t.takeMark(item); t.waiting[item] {
+		l.unchanged = append(l.unchanged, item)
+		return
+	}
+	l.changed = append(l.changed, item)
+}
+
+// Touch implements workqueue.Queue: a request that waits is asked for again. If its object has changed since, it moves.
+func (t *turns) Touch(item reconcile.Request) {
+	if unchanged := t.takeMark(item); !unchanged && t.waiting[item] {
+		t.Push(item)
+	}
+}
+
+// Len implements workqueue.Queue.
+func (t *turns) Len() int { return len(t.waiting) }
+
+// Pop implements workqueue.Queue.
+func (t *turns) Pop() reconcile.Request {
+	for {
+		name := t.next[0]
+		t.next = t.next[1:]
+		l := t.lines[name]
+		item, found := t.first(l)
+		if len(l.changed)+len(l.unchanged) == 0 {
+			delete(t.lines, name)
+		} else {
+			t.next = append(t.next, name)
+		}
+		if found {
+			delete(t.waiting, item)
+			return item
+		}
+	}
+}
+
+// first removes the first request of a line that still waits there.
+func (t *turns) first(l *line) (reconcile.Request, bool) {
+	if len(l.changed) > 0 {
+		item := l.changed[0]
+		l.changed = l.changed[1:]
+		return item, true
+	}
+	for len(l.unchanged) > 0 {
+		item := l.unchanged[0]
+		l.unchanged = l.unchanged[1:]
+		if t.waiting[item] {
+			return item, true
+		}
+	}
+	return reconcile.Request{}, false
+}
