@@ -99,7 +99,7 @@ func start(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: elsewhere}})
-	f.create(t, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: foreign}})
+	f.create(t, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: foreign}, Spec: v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}}})
 	f.awaitAdmission(t)
 	return f
 }
