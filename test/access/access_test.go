@@ -6,8 +6,6 @@ package access_test
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,8 +13,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -38,15 +34,17 @@ func TestAccess(t *testing.T) {
 	plane := controlplanetest.Start(t, controlplane.Options{})
 	w := &world{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	w.furnish(t)
+	w.awaitPolicies(t)
 	t.Run("an owner manages accounts and keys", w.owner)
 	t.Run("an editor manages the keys of a namespace", w.editor)
 	t.Run("a viewer reads keys and accounts", w.viewer)
 	t.Run("who has no role does nothing", w.stranger)
 	t.Run("built-in roles have ours", w.aggregation)
 	t.Run("naming an account takes the right to use it", w.accountUse)
+	t.Run("a template takes the right to create Secrets", w.secretTemplate)
 }
 
-// world is what the tests share. They run one after the other: the last installs the policy.
+// world is what the tests share. They run one after the other.
 type world struct {
 	plane *controlplane.ControlPlane
 	admin client.Client
@@ -135,8 +133,10 @@ func (w *world) owner(t *testing.T) {
 }
 
 func (w *world) editor(t *testing.T) {
-	w.bindAtHome(t, "eva", editorRole)
-	w.may(t, "eva", "read keys at home", "create keys at home", "change keys at home", "delete keys at home")
+	w.bindAtHome(t, "erik", editorRole)
+	w.may(t, "erik", "read keys at home", "delete keys at home")
+	w.letUse(t, "erik", "acme")
+	w.may(t, "erik", "read keys at home", "create keys at home", "change keys at home", "delete keys at home")
 }
 
 func (w *world) viewer(t *testing.T) {
@@ -154,7 +154,7 @@ func (w *world) aggregation(t *testing.T) {
 	if !w.plane.HasControllers() {
 		t.Skip("no kube-controller-manager among the binaries: nobody aggregates roles")
 	}
-	keys := []string{"read keys at home", "create keys at home", "change keys at home", "delete keys at home"}
+	keys := []string{"read keys at home", "delete keys at home"}
 	for user, c := range map[string]struct {
 		role string
 		may  []string
@@ -168,6 +168,10 @@ func (w *world) aggregation(t *testing.T) {
 			as := w.as(t, user)
 			controlplanetest.Until(t, c.role+" may not read keys", func() bool { return everything["read keys at home"](t.Context(), as) == nil })
 			w.may(t, user, c.may...)
+			if c.role != "view" {
+				w.letUse(t, user, "acme")
+				w.may(t, user, append(c.may, "create keys at home", "change keys at home")...)
+			}
 		})
 	}
 	t.Run("view everywhere sees accounts", func(t *testing.T) {
@@ -211,31 +215,70 @@ func forbidden(err error) bool {
 	return true
 }
 
+// awaitPolicies waits until the API server, which watches policies, decides by those of config/default.
+func (w *world) awaitPolicies(t *testing.T) {
+	t.Helper()
+	w.bindAtHome(t, "early", editorRole)
+	early := w.as(t, "early")
+	w.awaitRefusal(t, early, newKey(home, "early", "early"), "you may not use account")
+	w.letUse(t, "early", "early")
+	w.awaitRefusal(t, early, withTemplate(newKey(home, "early", "early")), "you may not set, change or remove spec.secret.template")
+}
+
+func (w *world) awaitRefusal(t *testing.T, c client.Client, key *v1alpha1.APIKey, because string) {
+	t.Helper()
+	controlplanetest.Eventually(t, "a key is refused because "+because, func() error {
+		err := c.Create(t.Context(), key.DeepCopy(), client.DryRunAll)
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), because) {
+			return errors.Join(errors.New("not refused for this reason"), err)
+		}
+		return nil
+	})
+}
+
+// letUse gives a user the right to use an account, as docs/access.md does, and waits until it is in force.
+func (w *world) letUse(t *testing.T, user, account string) {
+	t.Helper()
+	role := "use-" + account
+	w.create(t, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: role},
+		Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, ResourceNames: []string{account}, Verbs: []string{"use"},
+		}},
+	})
+	w.bindEverywhere(t, user, role)
+	c := w.as(t, user)
+	controlplanetest.Eventually(t, user+" may use account "+account, func() error {
+		return c.Create(t.Context(), newKey(home, "use", account), client.DryRunAll)
+	})
+}
+
 // accountUse tests config/account-use.
 func (w *world) accountUse(t *testing.T) {
 	w.bindAtHome(t, "eva", editorRole)
 	eva := w.as(t, "eva")
 	before := newKey(home, "before", "globex")
 	w.create(t, before)
-	w.install(t, "config", "account-use", "policy.yaml")
-	var err error
-	controlplanetest.Until(t, "the policy refuses nothing", func() bool {
-		err = eva.Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll)
-		return err != nil
-	})
 	const ask = "you may not use account acme in a key: ask for the verb use on accounts.apikey-manager.io named acme"
-	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), ask) {
+	if err := eva.Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), ask) {
 		t.Errorf("without the right: got %v, want forbidden, because %q", err, ask)
 	}
-	w.create(t, &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "use-acme"},
-		Rules: []rbacv1.PolicyRule{{
-			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, ResourceNames: []string{"acme"}, Verbs: []string{"use"},
-		}},
+	w.letUse(t, "eva", "acme")
+	if err := eva.Create(t.Context(), newKey(home, "hers", "acme")); err != nil {
+		t.Errorf("with the right: %v", err)
+	}
+	t.Run("an account that does not exist yet takes the right too", func(t *testing.T) {
+		if err := eva.Create(t.Context(), newKey(home, "ahead", "yet-to-come"), client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "named yet-to-come") {
+			t.Errorf("without the right: got %v, want forbidden, because of yet-to-come", err)
+		}
+		w.letUse(t, "eva", "yet-to-come")
 	})
-	w.bindEverywhere(t, "eva", "use-acme")
-	controlplanetest.Until(t, "who may use acme may not name it in a key", func() bool {
-		return eva.Create(t.Context(), newKey(home, "hers", "acme")) == nil
+	t.Run("a RoleBinding gives no right to an account", func(t *testing.T) {
+		w.bindAtHome(t, "nora", editorRole)
+		w.bindAtHome(t, "nora", ownerRole)
+		if err := w.as(t, "nora").Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll); !apierrors.IsForbidden(err) {
+			t.Errorf("got %v, want forbidden", err)
+		}
 	})
 	t.Run("another account is refused", func(t *testing.T) {
 		err := eva.Create(t.Context(), newKey(home, "another", "globex"), client.DryRunAll)
@@ -276,20 +319,51 @@ func (w *world) accountUse(t *testing.T) {
 	})
 }
 
-// install puts the objects of a manifest on the control plane.
-func (w *world) install(t *testing.T, path ...string) {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(append([]string{w.plane.Root()}, path...)...))
-	if err != nil {
-		t.Fatal(err)
+// secretTemplate tests config/secret-template.
+func (w *world) secretTemplate(t *testing.T) {
+	w.bindAtHome(t, "tess", editorRole)
+	w.letUse(t, "tess", "acme")
+	tess, plain, templated := w.as(t, "tess"), newKey(home, "plain", "acme"), withTemplate(newKey(home, "templated", "acme"))
+	w.create(t, plain)
+	w.create(t, templated)
+	const change, remove = `{"spec":{"secret":{"template":{"labels":{"a":"c"}}}}}`, `{"spec":{"secret":null}}`
+	try := map[string]func() error{
+		"set at creation": func() error {
+			return tess.Create(t.Context(), withTemplate(newKey(home, "new", "acme")), client.DryRunAll)
+		},
+		"set later": func() error { return tess.Patch(t.Context(), plain.DeepCopy(), merge(change), client.DryRunAll) },
+		"changed":   func() error { return tess.Patch(t.Context(), templated.DeepCopy(), merge(change), client.DryRunAll) },
+		"removed":   func() error { return tess.Patch(t.Context(), templated.DeepCopy(), merge(remove), client.DryRunAll) },
 	}
-	for document := range strings.SplitSeq(string(content), "\n---\n") {
-		var object unstructured.Unstructured
-		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
-			t.Fatal(err)
+	const ask = "ask for the verb create on secrets in namespace " + home
+	for what, do := range try {
+		if err := do(); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), ask) {
+			t.Errorf("without the right, %s: got %v, want forbidden, because %q", what, err, ask)
 		}
-		w.create(t, &object)
 	}
+	for what, patch := range map[string]string{"the rest": `{"spec":{"label":"a"}}`, "the same": `{"spec":{"secret":{"template":{"labels":{"a":"b"}}}}}`} {
+		if err := tess.Patch(t.Context(), templated.DeepCopy(), merge(patch), client.DryRunAll); err != nil {
+			t.Errorf("without the right, %s may not be set: %v", what, err)
+		}
+	}
+	w.create(t, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "creates-secrets"}, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"},
+	}}})
+	w.bindAtHome(t, "tess", "creates-secrets")
+	for what, do := range try {
+		controlplanetest.Eventually(t, "with the right, a template may be "+what, do)
+	}
+	t.Run("the right in another namespace is none", func(t *testing.T) {
+		w.create(t, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: foreign, Name: "tess"}, RoleRef: clusterRole(editorRole), Subjects: subjects("tess"),
+		})
+		w.awaitRefusal(t, tess, withTemplate(newKey(foreign, "new", "acme")), "secrets in namespace "+foreign)
+	})
+}
+
+func withTemplate(key *v1alpha1.APIKey) *v1alpha1.APIKey {
+	key.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Labels: map[string]string{"a": "b"}}}
+	return key
 }
 
 func (w *world) create(t *testing.T, object client.Object) {

@@ -140,14 +140,13 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	t.Parallel()
 	w := shared.Enter(t)
 	account, namespace := w.rdStation(t), w.namespace(t)
-	w.mustKubectl(t, "apply", "-k", "config/access")
 	owner, manager, analyst, outsider := fresh("owner"), fresh("manager"), fresh("analyst"), fresh("outsider")
 	w.create(t,
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: owner}, RoleRef: clusterRole("apikey-manager-owner"), Subjects: user(owner)},
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: analyst, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-viewer"), Subjects: user(analyst)},
 	)
-	// Another test puts the policy on the use of accounts into force: whoever may manage keys here may use the account.
+	// Whoever may manage keys here may use the account.
 	w.create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{account.Name},
@@ -197,8 +196,6 @@ func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
 	t.Parallel()
 	w := shared.Enter(t)
 	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.namespace(t), fresh("manager")
-	w.mustKubectl(t, "apply", "-k", "config/access")
-	w.mustKubectl(t, "apply", "-k", "config/account-use")
 	w.create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{own.Name},

@@ -34,6 +34,9 @@ type Options struct {
 	// WithoutControllers leaves kube-controller-manager out, for tests that need neither garbage collection nor the end
 	// of a namespace and want its share of the machine.
 	WithoutControllers bool
+	// Tokens makes the control plane issue and accept the tokens that Secrets stand for, as kubeadm sets one up: those of
+	// ServiceAccounts and those with which nodes join.
+	Tokens bool
 	// APIServerFlags are added to kube-apiserver's, without their dashes: {"audit-log-path": "..."}.
 	APIServerFlags map[string]string
 }
@@ -50,6 +53,7 @@ type ControlPlane struct {
 	manager    access
 	verifier   access
 	controlled *Process // kube-controller-manager
+	tokens     bool
 
 	mu      sync.Mutex // tests start managers and verifiers side by side
 	running []*Process
@@ -113,7 +117,7 @@ func prepare(options Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ControlPlane{root: root, dir: dir, assets: binaries}
+	c := &ControlPlane{root: root, dir: dir, assets: binaries, tokens: options.Tokens}
 	if err := c.configure(options); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -144,6 +148,9 @@ func (c *ControlPlane) configure(options Options) error {
 		Set("shutdown-watch-termination-grace-period", "1s").
 		// As OpenShift has it: who writes an owner reference that blocks deletion needs update on the owner's finalizers.
 		Set("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	if options.Tokens {
+		flags.Set("enable-bootstrap-token-auth", "true")
+	}
 	for name, value := range options.APIServerFlags {
 		flags.Set(name, value)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +84,28 @@ var controllers = []string{
 	"garbage-collector-controller", "namespace-controller", "serviceaccount-controller", "clusterrole-aggregation-controller",
 }
 
+// tokenControllers are those that issue the tokens of Options.Tokens, and take them away.
+var tokenControllers = []string{"serviceaccount-token-controller", "bootstrap-signer-controller", "token-cleaner-controller"}
+
+// controllerFlags are those of kube-controller-manager. The key with which it signs tokens is the API server's own.
+func (c *ControlPlane) controllerFlags() []string {
+	names := controllers
+	if c.tokens {
+		names = slices.Concat(controllers, tokenControllers)
+	}
+	flags := []string{
+		"--kubeconfig=" + c.admin.kubeconfig,
+		"--controllers=" + strings.Join(names, ","),
+		"--leader-elect=false",
+		"--secure-port=0",
+		"--kube-api-qps=200", "--kube-api-burst=400",
+	}
+	if c.tokens {
+		flags = append(flags, "--service-account-private-key-file="+filepath.Join(c.dir, "certificates", "sa-signer.key"))
+	}
+	return flags
+}
+
 func (c *ControlPlane) startControllers(ctx context.Context, options Options) error {
 	if options.WithoutControllers || !exists(filepath.Join(c.assets, controllerManager)) {
 		return nil
@@ -93,13 +116,7 @@ func (c *ControlPlane) startControllers(ctx context.Context, options Options) er
 // StartControllers starts kube-controller-manager and waits until it is at work. It comes after the CRDs, so that the
 // garbage collector knows them from the start.
 func (c *ControlPlane) StartControllers(ctx context.Context) (err error) {
-	c.controlled, err = StartProcess(c.logOf(controllerManager), filepath.Join(c.assets, controllerManager),
-		"--kubeconfig="+c.admin.kubeconfig,
-		"--controllers="+strings.Join(controllers, ","),
-		"--leader-elect=false",
-		"--secure-port=0",
-		"--kube-api-qps=200", "--kube-api-burst=400",
-	)
+	c.controlled, err = StartProcess(c.logOf(controllerManager), filepath.Join(c.assets, controllerManager), c.controllerFlags()...)
 	if err != nil {
 		return err
 	}

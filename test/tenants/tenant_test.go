@@ -1,0 +1,239 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tenants_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
+)
+
+// access is what a user was given.
+type access struct {
+	// role is a ClusterRole, bound in one namespace unless everywhere.
+	role       string
+	everywhere bool
+	// use is whether the user may use the accounts named in tenant.letUse.
+	use bool
+}
+
+// String is what the page calls it.
+func (a access) String() string {
+	name := map[string]string{"apikey-manager-owner": "owner", "apikey-manager-editor": "editor", "apikey-manager-viewer": "viewer"}[a.role]
+	if name == "" {
+		name = a.role
+	}
+	if a.everywhere {
+		name += " everywhere"
+	}
+	if a.use {
+		name += " with use"
+	}
+	return name
+}
+
+// accesses are each role that is shipped or built in, bound in one namespace, with and without the right to use an account,
+// and an owner as docs/access.md makes one.
+func accesses() []access {
+	all := []access{{role: "apikey-manager-owner", everywhere: true}}
+	for _, role := range []string{"apikey-manager-owner", "apikey-manager-editor", "apikey-manager-viewer", "view", "edit", "admin"} {
+		all = append(all, access{role: role}, access{role: role, use: true})
+	}
+	return all
+}
+
+// tenant is a user with a namespace and accounts of their own.
+type tenant struct {
+	*testing.T
+	*fixture
+	access
+
+	c                        client.Client
+	id, namespace            string
+	account, small, keeping  string // accounts that exist: with room, with room for one key, whose keys can't be deleted
+	created, createdUnusable string // accounts that are yet to exist
+}
+
+func (f *fixture) tenants(t *testing.T) []*tenant {
+	t.Helper()
+	var all []*tenant
+	for i, a := range accesses() {
+		id := fmt.Sprintf("user-%d", i)
+		u := &tenant{
+			T: t, fixture: f, access: a, id: id, namespace: id, account: id, small: id + "-small", keeping: id + "-keeping",
+			created: id + "-created", createdUnusable: id + "-unusable",
+		}
+		u.furnish(t)
+		all = append(all, u)
+	}
+	for _, u := range all {
+		u.await(t, "templated", "untemplated", "doomed", "finalized", "kept")
+		u.settle(newKey(elsewhere, u.id, foreign))
+	}
+	return all
+}
+
+// furnish makes the tenant's namespace and accounts, and an administrator's keys and Secrets in that namespace.
+func (u *tenant) furnish(t *testing.T) {
+	t.Helper()
+	room, one := int32(100), int32(1)
+	u.create(t,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: u.namespace}},
+		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.account}, Spec: v1alpha1.AccountSpec{
+			Limits: &v1alpha1.Limits{MaxKeys: &room}, AllowedScopes: []string{"told:by-the-account"}, LabelPolicy: v1alpha1.LabelShared,
+		}},
+		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.small}, Spec: v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{MaxKeys: &one}}},
+		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.keeping}, Spec: v1alpha1.AccountSpec{DeletionPolicy: v1alpha1.DeletionForbid}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: "present"}, StringData: map[string]string{"a": "b"}},
+		newKey(u.namespace, "doomed", u.account), newKey(u.namespace, "finalized", u.account), newKey(u.namespace, "kept", u.keeping),
+		newKey(elsewhere, u.id, foreign),
+	)
+	for _, name := range []string{"templated", "untemplated"} {
+		key := newKey(u.namespace, name, u.account)
+		key.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{
+			Data: map[string]string{"config": "label: {{ .Label }}", "api-key": "{{ .Key }}"},
+		}}
+		u.create(t, key)
+	}
+	u.furnishServiceAccount(t)
+	u.bind(t, u.namespace)
+	u.bind(t, metav1.NamespaceSystem) // where a Secret may let a node join
+	if u.use {
+		u.letUse(t)
+	}
+	u.connect(t)
+}
+
+// bind gives the tenant the role.
+func (u *tenant) bind(t *testing.T, namespace string) {
+	t.Helper()
+	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: u.id}}
+	if u.everywhere {
+		u.create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: u.id + "-" + namespace}, RoleRef: clusterRole(u.role), Subjects: subjects})
+		return
+	}
+	u.create(t, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: u.id}, RoleRef: clusterRole(u.role), Subjects: subjects})
+}
+
+// letUse gives the tenant the right to use its accounts, as docs/access.md does.
+func (u *tenant) letUse(t *testing.T) {
+	t.Helper()
+	u.create(t,
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "use-" + u.id}, Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"},
+			ResourceNames: []string{u.account, u.small, u.keeping, u.created},
+		}}},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "use-" + u.id}, RoleRef: clusterRole("use-" + u.id),
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: u.id}},
+		},
+	)
+}
+
+// connect waits until the API server's authorizer has heard of what the tenant was given.
+func (u *tenant) connect(t *testing.T) {
+	t.Helper()
+	u.c = u.as(t, u.id)
+	u.awaitRight(t, authorizationv1.ResourceAttributes{Namespace: u.namespace, Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: "apikeys"})
+	if u.use {
+		u.awaitRight(t, authorizationv1.ResourceAttributes{Verb: "use", Group: v1alpha1.GroupVersion.Group, Resource: "accounts", Name: u.account})
+	}
+}
+
+func (u *tenant) awaitRight(t *testing.T, right authorizationv1.ResourceAttributes) {
+	t.Helper()
+	controlplanetest.Eventually(t, u.String()+" may "+right.Verb+" "+right.Resource, func() error {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right}}
+		if err := u.c.Create(t.Context(), review); err != nil {
+			return err
+		}
+		if !review.Status.Allowed {
+			return errors.New(review.Status.Reason)
+		}
+		return nil
+	})
+}
+
+// await waits until an administrator's keys have their Secrets.
+func (u *tenant) await(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if key := u.settle(newKey(u.namespace, name, "")); key.Status.SecretRef == nil {
+			t.Fatalf("key %s has no Secret: %+v", name, key.Status.Conditions)
+		}
+	}
+}
+
+// may reports whether the API server let the tenant do something. An answer that is no refusal fails the test.
+func (u *tenant) may(err error) bool {
+	u.Helper()
+	if err != nil && !refused(err) {
+		u.Errorf("%s: neither done nor refused: %v", u, err)
+	}
+	return err == nil
+}
+
+// key is one of the tenant's own.
+func (u *tenant) key(name string) *v1alpha1.APIKey { return newKey(u.namespace, name, u.account) }
+
+// declare creates a key as the tenant, and returns it once the manager has done about it what it can; nil: it was refused.
+func (u *tenant) declare(key *v1alpha1.APIKey) *v1alpha1.APIKey {
+	u.Helper()
+	if !u.may(u.c.Create(u.Context(), key)) {
+		return nil
+	}
+	return u.settle(key)
+}
+
+// change patches a key as the tenant, and waits until the manager has done about it what it can; false: it was refused.
+func (u *tenant) change(name, patch string) bool {
+	u.Helper()
+	key := u.key(name)
+	if !u.may(u.c.Patch(u.Context(), key, merge(patch))) {
+		return false
+	}
+	u.settle(key)
+	return true
+}
+
+// settle waits until the manager has done about a key what it can.
+func (u *tenant) settle(key *v1alpha1.APIKey) *v1alpha1.APIKey {
+	u.Helper()
+	controlplanetest.Eventually(u.T, "the manager has dealt with key "+key.Name, func() error {
+		if err := u.admin.Get(u.Context(), client.ObjectKeyFromObject(key), key); err != nil {
+			return err
+		}
+		conditions := key.Status.Conditions
+		ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+		switch {
+		case ready == nil || ready.ObservedGeneration != key.Generation:
+			return errors.New("no status yet")
+		case ready.Status == metav1.ConditionTrue, meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled),
+			meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionAccepted):
+			return nil
+		}
+		return fmt.Errorf("%s: %s", ready.Reason, ready.Message)
+	})
+	return key
+}
+
+// secret reads a Secret of the tenant's namespace as an administrator; nil: it is not there.
+func (u *tenant) secret(name string) *corev1.Secret {
+	u.Helper()
+	secret := &corev1.Secret{}
+	if !u.get(u.Context(), u.T, u.namespace, name, secret) {
+		return nil
+	}
+	return secret
+}
