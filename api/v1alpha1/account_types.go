@@ -73,6 +73,14 @@ const (
 // ConfirmDeletionAnnotation confirms the deletion of a key under RequireConfirmation. Its value is the key's name.
 const ConfirmDeletionAnnotation = "apikey-manager.io/confirm-deletion"
 
+// CreatedByAnnotation marks an Account that the manager created, with CreatedByManager as its value. While such an Account
+// is at its first generation no user has written its spec, and keys issued under it are bound by the first spec that is
+// written.
+const (
+	CreatedByAnnotation = "apikey-manager.io/created-by"
+	CreatedByManager    = "apikey-manager"
+)
+
 // LabelPolicy is whether two keys of an account may have the same label.
 //
 // +kubebuilder:validation:Enum=Unique;Shared

@@ -68,6 +68,9 @@ const (
 	ReasonLifetimeTooLong = "LifetimeTooLong"
 	// ReasonIPWhitelistRequired (Accepted=False, Stalled=True): the Account wants an IP whitelist and the key has none.
 	ReasonIPWhitelistRequired = "IPWhitelistRequired"
+	// ReasonExternalIDTaken (on an Account, Ready=False, Stalled=True): an older Account has the same externalID. Verifiers
+	// take the older; correct the externalID of one of them.
+	ReasonExternalIDTaken = "ExternalIDTaken"
 	// ReasonInvalidSpec (Accepted=False, Stalled=True; on an Account Ready=False, Stalled=True): the spec has a value that
 	// can't be carried out; the message names the field.
 	ReasonInvalidSpec = "InvalidSpec"

@@ -49,6 +49,7 @@ func Admit(f AccountFacts) Admission {
 	}
 	a.account = f.Account.DeepCopy()
 	a.keepSlots()
+	a.orderSlots()
 	a.renameSlots()
 	waiting := a.grantSlots(a.candidates())
 	return Admission{Slots: a.account.Status.Slots, Waiting: waiting}
@@ -72,6 +73,8 @@ func (a *admission) keepSlots() {
 		case k == nil && a.Confirmed[slot.UID]:
 			continue
 		case k == nil, !gaveBack(k, &slot):
+		case !acceptedUnderPolicy(k): // and was refused
+			continue
 		case a.wantsUse(k):
 			slot.Grant = a.newGrant(k)
 		case countsUsableOnly(a.account):

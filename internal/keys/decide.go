@@ -40,7 +40,7 @@ func (f *Facts) steps() ([]Step, string) {
 	case s.refusal != nil:
 		return nil, "not accepted: " + s.refusal.Reason
 	case f.Account == nil:
-		return f.createAccount(s), "the account does not exist yet"
+		return f.createAccount(s), "waiting for the account, which does not exist yet"
 	case s.waiting:
 		return nil, "waiting for the account's record"
 	}
@@ -49,7 +49,7 @@ func (f *Facts) steps() ([]Step, string) {
 
 // createAccount creates the account that is missing, unless that is up to a person.
 func (f *Facts) createAccount(s standing) []Step {
-	if f.Account != nil || s.refusal != nil {
+	if f.Account != nil || s.refusal != nil || f.awaitsAccount() {
 		return nil
 	}
 	return []Step{CreateAccount{Name: f.Key.Spec.Account}}
@@ -142,6 +142,8 @@ func (f *Facts) next() time.Time {
 	}
 	s := f.standing()
 	switch {
+	case s.waiting && f.awaitsAccount():
+		sooner(f.accountDue())
 	case s.waiting:
 		sooner(f.Now.Add(recheck))
 	case s.refusal == nil && s.wants != v1alpha1.StateRevoked && (f.Held.Possession == HeldForeign || f.Held.Possession == HeldLeftover):
