@@ -35,6 +35,7 @@ type options struct {
 	maxKeys        int32
 	deletionPolicy string
 	requireAccount bool
+	accountDelay   time.Duration
 
 	webhooks       bool
 	webhookPort    int
@@ -80,6 +81,7 @@ func newCommand() *cobra.Command {
 }
 
 func (o *options) bind(f *pflag.FlagSet) {
+	const defaultAccountDelay = 5 * time.Second
 	f.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "apikey-manager-system"), "`namespace` the manager runs in: of its lease, its webhook Service and certificate (env POD_NAMESPACE)")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "let one of several replicas lead; false is for a single one")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 turns it off")
@@ -91,6 +93,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.deletionPolicy, "default-deletion-policy", string(v1alpha1.DeletionAllow), "whether keys may be deleted where the account sets no deletionPolicy: Allow, Forbid or RequireConfirmation")
 	f.BoolVar(&o.requireAccount, "require-account", false, "refuse keys whose Account does not exist instead of creating it")
 
+	f.DurationVar(&o.accountDelay, "account-creation-delay", defaultAccountDelay, "how long a key that names no existing Account waits before the manager creates it, since the Account may be the next object of the same file; 0s creates it at once")
 	f.BoolVar(&o.webhooks, "webhooks", true, "serve the admission webhook; false is for running outside a cluster")
 	f.IntVar(&o.webhookPort, "webhook-port", 9443, "port of the admission webhook")
 	f.StringSliceVar(&o.webhookHosts, "webhook-host", nil, "further DNS name or IP address of the webhook's certificate; repeatable")
@@ -123,6 +126,9 @@ func (o *options) validate() error {
 	}
 	if o.concurrency < 1 {
 		return fmt.Errorf("--max-concurrent-reconciles is %d: give at least 1", o.concurrency)
+	}
+	if o.accountDelay < 0 {
+		return fmt.Errorf("--account-creation-delay is %s: give 0s or longer, such as 5s", o.accountDelay)
 	}
 	if err := o.validateVerifier(); err != nil {
 		return err
@@ -166,6 +172,7 @@ func (o *options) verifiers(meter controllers.VerifierMeter) *controllers.Verifi
 func (o *options) defaults() keys.Defaults {
 	return keys.Defaults{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
+		AccountCreationDelay: o.accountDelay,
 	}
 }
 

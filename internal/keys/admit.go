@@ -16,6 +16,8 @@ type AccountFacts struct {
 	Account *v1alpha1.Account
 	// Keys are all that name the account, as far as is known.
 	Keys []*v1alpha1.APIKey
+	// Declaring are the accounts that declare the same external ID, this one or not.
+	Declaring []*v1alpha1.Account
 	// Namespaces are the labels of the keys' namespaces, by name.
 	Namespaces map[string]map[string]string
 	// Confirmed are the UIDs for which the API server itself, not a cache, has just confirmed what makes Admit change the

@@ -43,6 +43,14 @@ func reader(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) cli
 			return nil
 		})
 	}
+	for name, value := range keys.AccountIndexes {
+		b = b.WithIndex(&v1alpha1.Account{}, name, func(o client.Object) []string {
+			if v := value(o.(*v1alpha1.Account)); v != "" {
+				return []string{v}
+			}
+			return nil
+		})
+	}
 	return b.WithObjects(objects...).Build()
 }
 
