@@ -40,7 +40,7 @@ func (f *Facts) steps() ([]Step, string) {
 	case s.refusal != nil:
 		return nil, "not accepted: " + s.refusal.Reason
 	case f.Account == nil:
-		return f.createAccount(s), "waiting for the account, which does not exist yet"
+		return f.createAccount(s), "the account does not exist yet"
 	case s.waiting:
 		return nil, "waiting for the account's record"
 	}
