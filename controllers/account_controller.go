@@ -63,6 +63,9 @@ func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Accou
 	if facts.Keys, err = keysOf(ctx, r, keys.IndexAccount, account.Name); err != nil {
 		return facts, err
 	}
+	if facts.Declaring, err = accountsDeclaring(ctx, r, account.Spec.ExternalID); err != nil {
+		return facts, err
+	}
 	for _, k := range facts.Keys {
 		if _, known := facts.Namespaces[k.Namespace]; known {
 			continue

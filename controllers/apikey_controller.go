@@ -49,7 +49,7 @@ var errStale = errors.New("the facts have changed meanwhile")
 
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update;patch
-// +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -149,7 +149,11 @@ func (r *APIKeyReconciler) account(ctx context.Context, name string) (*v1alpha1.
 	if err != nil {
 		return nil, fmt.Errorf("read account %s: %w", name, err)
 	}
-	return &account, nil
+	declaring, err := accountsDeclaring(ctx, r, account.Spec.ExternalID)
+	if err != nil {
+		return nil, err
+	}
+	return keys.WithHeldExternalID(&account, declaring), nil
 }
 
 // namespaceLabels reads a namespace's labels if the account's policy looks at them.

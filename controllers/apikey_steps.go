@@ -62,17 +62,6 @@ func reason(err error) string {
 	return "the API server did not answer"
 }
 
-// createAccount creates an account. The keys of a new one mostly come together: the first asks for it, and once it exists
-// it wakes them all.
-func (r *APIKeyReconciler) createAccount(ctx context.Context, s keys.CreateAccount) error {
-	if _, busy := r.creating.LoadOrStore(s.Name, true); busy {
-		return nil
-	}
-	defer r.creating.Delete(s.Name)
-	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: s.Name}}
-	return client.IgnoreAlreadyExists(r.Create(ctx, account))
-}
-
 // createSecret creates under a fixed name, so that a second manager, or a stale cache, meets AlreadyExists instead of
 // making a second credential. What is there then is looked at.
 func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, s keys.CreateSecret) error {

@@ -49,6 +49,7 @@ func (r *AccountReconciler) setup(mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Account{}, builder.WithPredicates(specChanged)).
 		Watches(&v1alpha1.APIKey{}, keyHandler()).
+		Watches(&v1alpha1.Account{}, r.externalIDHandler()).
 		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
 		WithOptions(controllerOptions(o)).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
@@ -175,7 +176,7 @@ func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*v1alpha1.Account), e.ObjectNew.(*v1alpha1.Account) //nolint:forcetypeassert // watched as Account
 			switch {
-			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable):
+			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable), keys.AccountRecordDiffers(was, is):
 				all(ctx, is, q)
 			case !slices.Equal(was.Status.Slots, is.Status.Slots):
 				r.enqueueKeys(ctx, keys.IndexAccount, is.Name, q, unchangedSlots(was, is))

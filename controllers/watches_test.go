@@ -63,10 +63,64 @@ func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
 		"it goes":             {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, both},
 		"its spec changes":    {update(func(a *v1alpha1.Account) { a.Generation++ }), both},
 		"only counts change":  {update(func(a *v1alpha1.Account) { a.Status.Keys = &v1alpha1.KeyCounts{Usage: "1/5"} }), nil},
+		"its ID is taken": {update(func(a *v1alpha1.Account) {
+			a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonExternalIDTaken}}
+		}), both},
 		"another gets a slot": {update(func(a *v1alpha1.Account) { a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(waits, "9")) }), []string{"default/waits"}},
 		"a slot comes free":   {update(func(a *v1alpha1.Account) { a.Status.Slots = nil }), both},
 		"a grant is renewed":  {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Grant = "9" }), both},
 		"a label is recorded": {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Label = "new" }), both},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := &woken{}
+			tc.do(q)
+			slices.Sort(q.names)
+			if diff := cmp.Diff(tc.want, q.names); diff != "" {
+				t.Errorf("woken (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The keys of an account that the manager created wait for its record once a user has written it.
+func TestWatches_ARecordInOrderWakesAllKeys(t *testing.T) {
+	t.Parallel()
+	w, holder, _ := household(t)
+	was := keystest.Acct("acme", keystest.CreatedByManager(), keystest.Slots(holder), keystest.Written(2, 1))
+	is := was.DeepCopy()
+	is.Status.ObservedGeneration = 2
+	q := &woken{}
+	w.keys().accountHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q)
+	slices.Sort(q.names)
+	if diff := cmp.Diff([]string{"default/holder", "default/waits"}, q.names); diff != "" {
+		t.Errorf("woken (-want +got):\n%s", diff)
+	}
+}
+
+func TestWatches_AnExternalIDWakesTheAccountsThatDeclareIt(t *testing.T) {
+	t.Parallel()
+	account := func(name, id string) *v1alpha1.Account {
+		return keystest.Acct(name, keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
+	}
+	w := newWorld(t, account("acme", "4711"), account("bob", "4711"), account("eva", "4712"), account("none", ""))
+	h := w.accounts().externalIDHandler()
+	for name, tc := range map[string]struct {
+		do   func(*woken)
+		want []string
+	}{
+		"one appears":      {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711")}, q) }, []string{"/acme", "/bob"}},
+		"one goes":         {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "4711")}, q) }, []string{"/acme", "/bob"}},
+		"one without goes": {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "")}, q) }, nil},
+		"one changes": {func(q *woken) {
+			h.Update(t.Context(), event.UpdateEvent{ObjectOld: account("zoe", "4711"), ObjectNew: account("zoe", "4712")}, q)
+		}, []string{"/acme", "/bob", "/eva"}},
+		"something else does": {func(q *woken) {
+			h.Update(t.Context(), event.UpdateEvent{ObjectOld: account("zoe", "4711"), ObjectNew: account("zoe", "4711")}, q)
+		}, nil},
+		"they were there": {func(q *woken) {
+			h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711"), IsInInitialList: true}, q)
+		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

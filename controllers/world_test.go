@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	testingclock "k8s.io/utils/clock/testing"
@@ -82,6 +83,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{})
 	for name, value := range keys.Indexes {
 		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string { return value(o.(*v1alpha1.APIKey)) })
+	}
+	for name, value := range keys.AccountIndexes {
+		b = b.WithIndex(&v1alpha1.Account{}, name, func(o client.Object) []string { return value(o.(*v1alpha1.Account)) })
 	}
 	w.client = b.Build()
 	for _, o := range objects {
@@ -190,6 +194,9 @@ func (w *world) cached() client.WithWatch {
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
 			return w.write("patch", o, func() error { return c.Patch(ctx, o, p, options...) })
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+			return w.write("apply", o.(client.Object), func() error { return c.Apply(ctx, o, options...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
 			return w.write("delete", o, func() error { return c.Delete(ctx, o, options...) })

@@ -94,6 +94,14 @@ const (
 	ImportAllow ImportPolicy = "Allow"
 )
 
+// CreatedByAnnotation marks an Account that the manager created, with CreatedByManager as its value. While such an Account
+// is at its first generation no user has written its spec, and keys issued under it are bound by the first spec that is
+// written.
+const (
+	CreatedByAnnotation = "apikey-manager.io/created-by"
+	CreatedByManager    = "apikey-manager"
+)
+
 // LabelPolicy is whether two keys of an account may have the same label.
 //
 // +kubebuilder:validation:Enum=Unique;Shared

@@ -77,6 +77,9 @@ const (
 	// ReasonDuplicateKey (Accepted=False, Stalled=True): another APIKey has, or has revoked, the same credential, and it was issued
 	// there first. Verifiers take it for that one's. Delete this APIKey and create it again, or the Secret that it would adopt.
 	ReasonDuplicateKey = "DuplicateKey"
+	// ReasonExternalIDTaken (on an Account, Ready=False, Stalled=True): an older Account has the same externalID. Verifiers
+	// take the older; correct the externalID of one of them.
+	ReasonExternalIDTaken = "ExternalIDTaken"
 	// ReasonInvalidSpec (Accepted=False, Stalled=True; on an Account Ready=False, Stalled=True): the spec has a value that
 	// can't be carried out; the message names the field.
 	ReasonInvalidSpec = "InvalidSpec"

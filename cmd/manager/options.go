@@ -37,6 +37,7 @@ type options struct {
 	deletionPolicy string
 	requireAccount bool
 	reserved       []string
+	accountDelay   time.Duration
 
 	webhooks       bool
 	webhookPort    int
@@ -85,6 +86,7 @@ func newCommand() *cobra.Command {
 }
 
 func (o *options) bind(f *pflag.FlagSet) {
+	const defaultAccountDelay = 5 * time.Second
 	f.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "apikey-manager-system"), "`namespace` the manager runs in: of its lease, its webhook Service and certificate (env POD_NAMESPACE)")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "let one of several replicas lead; false is for a single one")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 turns it off")
@@ -97,6 +99,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.BoolVar(&o.requireAccount, "require-account", false, "refuse keys whose Account does not exist instead of creating it")
 	f.StringSliceVar(&o.reserved, "reserved-metadata-prefixes", []string{"argocd.argoproj.io"}, "further `domains`, with all below them, that labels, annotations and type of a secret.template must not use, since tools act upon them; those of Kubernetes and of this project are always reserved")
 
+	f.DurationVar(&o.accountDelay, "account-creation-delay", defaultAccountDelay, "how long a key that names no existing Account waits before the manager creates it, since the Account may be the next object of the same file; 0s creates it at once")
 	f.BoolVar(&o.webhooks, "webhooks", true, "serve the admission webhook; false is for running outside a cluster")
 	f.IntVar(&o.webhookPort, "webhook-port", 9443, "port of the admission webhook")
 	f.StringSliceVar(&o.webhookHosts, "webhook-host", nil, "further DNS name or IP address of the webhook's certificate; repeatable")
@@ -138,6 +141,9 @@ func (o *options) validate() error {
 	}
 	if o.webhookClientName != "" && o.webhookClientCAFile == "" {
 		return errors.New("--webhook-client-name: give --webhook-client-ca-file as well, or leave it out")
+	}
+	if o.accountDelay < 0 {
+		return fmt.Errorf("--account-creation-delay is %s: give 0s or longer, such as 5s", o.accountDelay)
 	}
 	if err := o.validateVerifier(); err != nil {
 		return err
@@ -191,7 +197,8 @@ func (o *options) verifiers(meter controllers.VerifierMeter) *controllers.Verifi
 func (o *options) defaults() keys.Defaults {
 	return keys.Defaults{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
-		ReservedDomains: o.reserved,
+		ReservedDomains:      o.reserved,
+		AccountCreationDelay: o.accountDelay,
 	}
 }
 

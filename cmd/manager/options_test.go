@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -47,6 +48,19 @@ func TestOptions_VerifierService(t *testing.T) {
 				t.Errorf("asks %+v", v)
 			}
 		})
+	}
+}
+
+func TestOptions_AccountCreationDelay(t *testing.T) {
+	t.Parallel()
+	for argument, want := range map[string]time.Duration{"": 5 * time.Second, "--account-creation-delay=0s": 0, "--account-creation-delay=1m": time.Minute} {
+		o, err := parsed(t, slices.DeleteFunc([]string{argument}, func(a string) bool { return a == "" })...)
+		if err != nil || o.defaults().AccountCreationDelay != want {
+			t.Errorf("%q: waits %s, %v", argument, o.defaults().AccountCreationDelay, err)
+		}
+	}
+	if _, err := parsed(t, "--account-creation-delay=-1s"); err == nil || !strings.HasPrefix(err.Error(), "--account-creation-delay is -1s: give 0s or longer") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -60,6 +60,9 @@ func (f *AccountFacts) setConditions(after *v1alpha1.AccountStatus) {
 	if f.Account.Spec.State == v1alpha1.AccountSuspended {
 		ready = verdict{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, "The account is suspended: no key of it may be used"}
 	}
+	if holder := ExternalIDHolder(f.Account, f.Declaring); holder != nil {
+		ready = verdict{metav1.ConditionFalse, v1alpha1.ReasonExternalIDTaken, truncate("spec.externalID is that of the older account " + holder.Name + ", and verifiers take it for that one: correct one of the two")}
+	}
 	if errs := ValidateAccount(f.Account); len(errs) > 0 {
 		ready = verdict{metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, truncate(errs[0].Error())}
 	}

@@ -16,6 +16,8 @@ type AccountFacts struct {
 	Account *v1alpha1.Account
 	// Keys are all that name the account, as far as is known.
 	Keys []*v1alpha1.APIKey
+	// Declaring are the accounts that declare the same external ID, this one or not.
+	Declaring []*v1alpha1.Account
 	// Namespaces are the labels of the keys' namespaces, by name.
 	Namespaces map[string]map[string]string
 	// Confirmed are the UIDs for which the API server itself, not a cache, has just confirmed what makes Admit change the
@@ -49,6 +51,7 @@ func Admit(f AccountFacts) Admission {
 	}
 	a.account = f.Account.DeepCopy()
 	a.keepSlots()
+	a.orderSlots()
 	a.renameSlots()
 	waiting := a.grantSlots(a.candidates())
 	return Admission{Slots: a.account.Status.Slots, Waiting: waiting}
@@ -72,6 +75,8 @@ func (a *admission) keepSlots() {
 		case k == nil && a.Confirmed[slot.UID]:
 			continue
 		case k == nil, len(k.Undecodable) > 0, !gaveBack(k, &slot):
+		case !acceptedUnderPolicy(k): // and was refused
+			continue
 		case a.wantsUse(k):
 			slot.Grant = a.newGrant(k)
 		case countsUsableOnly(a.account):

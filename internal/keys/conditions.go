@@ -47,6 +47,8 @@ func (f *Facts) acceptedVerdict(s standing) verdict {
 	switch {
 	case s.refusal != nil:
 		return verdict{metav1.ConditionFalse, s.refusal.Reason, s.refusal.Message}
+	case f.awaitsAccount():
+		return verdict{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + f.Key.Spec.Account + " does not exist: the manager creates it after --account-creation-delay if nobody else does"}
 	case s.waiting:
 		return verdict{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for account " + f.Key.Spec.Account + " to admit the key"}
 	}

@@ -63,7 +63,7 @@ func (f *Facts) dueSteps() ([]Step, string) {
 
 // createAccount creates the account that is missing, unless that is up to a person.
 func (f *Facts) createAccount(s standing) []Step {
-	if f.Account != nil || s.refusal != nil {
+	if f.Account != nil || s.refusal != nil || f.awaitsAccount() {
 		return nil
 	}
 	return []Step{CreateAccount{Name: f.Key.Spec.Account}}
@@ -160,6 +160,8 @@ func (f *Facts) next() time.Time {
 	}
 	s := f.standing()
 	switch {
+	case s.waiting && f.awaitsAccount():
+		sooner(f.accountDue())
 	case s.waiting:
 		sooner(f.Now.Add(recheck))
 	case s.wants == v1alpha1.StateRevoked:

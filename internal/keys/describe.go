@@ -35,7 +35,7 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 		after.NextRotationTime = &t
 	}
 	f.recordAcceptance(s, &after)
-	f.recordRelease(&after)
+	f.recordRelease(s, &after)
 	f.setConditions(s, &after)
 	after.History = Remember(before.History, Announcements(f, after), f.Now)
 	return after
@@ -44,7 +44,7 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 // patient is whether to say nothing yet.
 func (f *Facts) patient(s standing) bool {
 	switch {
-	case f.Err != nil:
+	case f.Err != nil, f.awaitsAccount():
 		return false
 	case f.Key.Status.State == v1alpha1.StateActive:
 		return s.wants == v1alpha1.StateActive
@@ -164,16 +164,26 @@ func (f *Facts) recordAcceptance(s standing, after *v1alpha1.APIKeyStatus) {
 		t := metav1.NewTime(expiration.UTC())
 		after.ExpirationTime = &t
 	}
+	if specUnwritten(f.Account) {
+		return // no policy has accepted the key yet
+	}
 	after.IPRestriction = v1alpha1.IPUnrestricted
 	if len(f.Key.Spec.IPWhitelist) > 0 {
 		after.IPRestriction = v1alpha1.IPRestricted
 	}
 }
 
-// recordRelease gives the key's grant back under counting: Usable. From this write on the key needs another grant to
-// become usable, whatever a stale cache says of its slot.
-func (f *Facts) recordRelease(after *v1alpha1.APIKeyStatus) {
-	if f.Account == nil || !countsUsableOnly(f.Account) {
+// recordRelease gives the key's grant back: under counting: Usable, and where a policy that was written after the key was
+// issued refuses it. From this write on the key needs another grant to become usable, whatever a stale cache says of its
+// slot.
+func (f *Facts) recordRelease(s standing, after *v1alpha1.APIKeyStatus) {
+	if f.Account == nil {
+		return
+	}
+	if slot := f.slot(); slot != nil && f.losesSlot(s.refusal) && !gaveBack(f.Key, slot) {
+		after.ReleasedGrant = slot.Grant
+	}
+	if !countsUsableOnly(f.Account) {
 		return
 	}
 	switch after.State {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
 // This file is a manager: its rounds go through observe, decide, perform, describe, patch as the controllers do. It
@@ -331,7 +332,7 @@ func (r *keyRound) do(step keys.Step) error {
 	switch s := step.(type) {
 	case keys.CreateAccount:
 		r.pause(step.String())
-		err := r.write(func() error { return r.w.createAccount(&v1alpha1.Account{ObjectMeta: named(s.Name)}) })
+		err := r.write(func() error { return r.w.createAccount(keystest.Acct(s.Name, keystest.CreatedByManager())) })
 		if errors.Is(err, errExists) {
 			return nil
 		}

@@ -6,6 +6,7 @@ package keys
 import (
 	"cmp"
 	"strings"
+	"time"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -18,6 +19,8 @@ type Defaults struct {
 	DeletionPolicy v1alpha1.DeletionPolicy
 	// RequireAccount keeps the manager from creating Accounts that a key names.
 	RequireAccount bool
+	// AccountCreationDelay is how old a key must be before the manager creates the Account that it names.
+	AccountCreationDelay time.Duration
 	// Verifiers is whether the manager asks verifiers what they enforce.
 	Verifiers bool
 	// ReservedDomains are further domains, besides those that are always reserved, whose names a template must not use in

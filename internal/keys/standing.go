@@ -41,6 +41,10 @@ func (f *Facts) standing() standing {
 	slot := f.slot()
 	_, unlimited := f.Defaults.Limit(f.Account)
 	switch {
+	case policyUnrecorded(f.Account):
+		s.waiting = true
+	case f.aboveLimit():
+		s.refusal = f.limitReached()
 	case unlimited, slot != nil && f.fits(slot, s.wants):
 		s.mayIssue = true
 	case slot != nil: // a grant or a label is due

@@ -18,6 +18,8 @@ import (
 
 // AccountValidator answers the API server about Accounts.
 type AccountValidator struct {
+	// Cache reads accounts by the indexes of internal/keys.
+	Cache client.Reader
 	// Live reads from the API server itself: whether an account is in use is no question for a cache.
 	Live client.Reader
 }
@@ -25,11 +27,14 @@ type AccountValidator struct {
 var _ admission.Validator[*v1alpha1.Account] = &AccountValidator{}
 
 // ValidateCreate denies an account whose spec can't be carried out.
-func (v *AccountValidator) ValidateCreate(_ context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
+func (v *AccountValidator) ValidateCreate(ctx context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
 	if err := undecodableError(keys.NewlyUndecodable(nil, account.Undecodable)); err != nil {
 		return nil, err
 	}
-	return nil, keys.ValidateAccount(account).ToAggregate()
+	if err := keys.ValidateAccount(account).ToAggregate(); err != nil {
+		return nil, err
+	}
+	return nil, v.validateExternalID(ctx, account)
 }
 
 // undecodableError denies fields that can't be decoded; nil: there are none.
@@ -41,14 +46,35 @@ func undecodableError(fields []string) error {
 }
 
 // ValidateUpdate denies a change to a spec that can't be carried out.
-func (v *AccountValidator) ValidateUpdate(_ context.Context, was, is *v1alpha1.Account) (admission.Warnings, error) {
+func (v *AccountValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Account) (admission.Warnings, error) {
 	if err := undecodableError(keys.NewlyUndecodable(was.Undecodable, is.Undecodable)); err != nil {
 		return nil, err
 	}
 	if equality.Semantic.DeepEqual(was.Spec, is.Spec) {
 		return nil, nil
 	}
-	return nil, keys.ValidateAccount(is).ToAggregate()
+	if err := keys.ValidateAccount(is).ToAggregate(); err != nil || was.Spec.ExternalID == is.Spec.ExternalID {
+		return nil, err
+	}
+	return nil, v.validateExternalID(ctx, is)
+}
+
+// validateExternalID denies an external ID that another account has, older or not: one that is given later would take it
+// over from a younger account in use.
+func (v *AccountValidator) validateExternalID(ctx context.Context, account *v1alpha1.Account) error {
+	if account.Spec.ExternalID == "" {
+		return nil
+	}
+	var list v1alpha1.AccountList
+	if err := v.Cache.List(ctx, &list, client.MatchingFields{keys.IndexExternalID: account.Spec.ExternalID}); err != nil {
+		return fmt.Errorf("list the accounts with the same externalID: %w", err)
+	}
+	for i := range list.Items {
+		if name := list.Items[i].Name; name != account.Name {
+			return fmt.Errorf("spec.externalID is already that of account %s: give each account one of its own", name)
+		}
+	}
+	return nil
 }
 
 // ValidateDelete denies the deletion of an account that a key names.

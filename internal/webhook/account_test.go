@@ -34,11 +34,14 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 		"no such zone":                       {account: keystest.Acct("acme", keystest.Zone("Mars/Base")), want: verdict{denied: []string{"spec.timeZone", "Mars/Base", "such as UTC or Europe/Madrid"}}},
 		"a zone that depends on the machine": {account: keystest.Acct("acme", keystest.Zone("Local")), want: verdict{denied: []string{"spec.timeZone"}}},
 		"a selector":                         {account: keystest.Acct("acme", selects(metav1.LabelSelectorOpIn))},
+		"an external ID of its own":          {account: withExternalID("acme", "4712")},
+		"another one's external ID":          {account: withExternalID("acme", "4711"), want: verdict{denied: []string{"spec.externalID is already that of account zeta"}}},
 		"no selector":                        {account: keystest.Acct("acme", selects("Within")), want: verdict{denied: []string{"spec.allowedNamespaces", "Within"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{})}
+			world := reader(t, interceptor.Funcs{}, withExternalID("zeta", "4711"), withExternalID("acme", "4712"))
+			v := &webhook.AccountValidator{Cache: world, Live: world}
 			warnings, err := v.ValidateCreate(t.Context(), tc.account)
 			tc.want.check(t, warnings, err)
 			was := keystest.Acct("acme", keystest.MaxKeys(7))
@@ -47,6 +50,22 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 			warnings, err = v.ValidateUpdate(t.Context(), tc.account, tc.account)
 			verdict{}.check(t, warnings, err) // a label or a finalizer may change, whatever the spec
 		})
+	}
+}
+
+func withExternalID(name, id string) *v1alpha1.Account {
+	return keystest.Acct(name, policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
+}
+
+// An account whose external ID is taken can be changed otherwise, so that it can be mended in steps.
+func TestAccount_Update_OfOneWhoseExternalIDIsTaken(t *testing.T) {
+	t.Parallel()
+	world := reader(t, interceptor.Funcs{}, withExternalID("zeta", "4711"))
+	v := &webhook.AccountValidator{Cache: world, Live: world}
+	was, is := withExternalID("acme", "4711"), withExternalID("acme", "4711")
+	is.Spec.DisplayName = "Acme"
+	if _, err := v.ValidateUpdate(t.Context(), was, is); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -42,7 +42,7 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Defaults) err
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.APIKey{}).WithValidator(key).Complete(); err != nil {
 		return fmt.Errorf("register the APIKey webhook: %w", err)
 	}
-	account := &AccountValidator{Live: mgr.GetAPIReader()}
+	account := &AccountValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
 		return fmt.Errorf("register the Account webhook: %w", err)
 	}

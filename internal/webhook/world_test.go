@@ -38,6 +38,9 @@ func reader(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) cli
 	for name, value := range keys.Indexes {
 		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string { return value(o.(*v1alpha1.APIKey)) })
 	}
+	for name, value := range keys.AccountIndexes {
+		b = b.WithIndex(&v1alpha1.Account{}, name, func(o client.Object) []string { return value(o.(*v1alpha1.Account)) })
+	}
 	return b.WithObjects(objects...).Build()
 }
 

@@ -83,7 +83,7 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 		headers[name] = value
 		return headers
 	}
-	door := w.doors.With(t, "--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company")
+	door := w.doors.With(t, "--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID")
 	w.answers(t, "VALID", door, "", block)
 	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", "00000000-0000-4000-8000-000000000001"))
 	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", ""))
@@ -93,6 +93,10 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 	theirs := newKey(namespace, "ajeno", stamping(w.account(t, v1alpha1.AccountSpec{ExternalID: "another"}), "Ajeno"))
 	w.issue(t, theirs)
 	w.answers(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-API-Key", string(w.secret(t, theirs).Data["X-FF-API-Key"])))
+	// Neither is one of an account that has this one's id for a name, which whoever may create keys can have created.
+	squatter := newKey(namespace, "okupa", v1alpha1.APIKeySpec{Account: company})
+	w.issue(t, squatter)
+	w.answers(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-API-Key", string(w.secret(t, squatter).Data["api-key"])))
 }
 
 func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.T) {

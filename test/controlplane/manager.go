@@ -79,6 +79,7 @@ func (c *ControlPlane) managerFlags(webhookPort int, health string) []string {
 		"--leader-elect=false",
 		"--metrics-bind-address=0",
 		"--health-probe-bind-address=" + health,
+		"--account-creation-delay=0s", // most tests name accounts that do not exist, and are not about the wait
 	}
 	if webhookPort == 0 {
 		return append(flags, "--webhooks=false")

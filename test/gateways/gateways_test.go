@@ -335,7 +335,7 @@ func (w *world) inQuery(t *testing.T, g *gateway) {
 }
 
 func (w *world) inTwoHeaders(t *testing.T, g *gateway) {
-	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company"}, g.verifierFlags...)
+	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID"}, g.verifierFlags...)
 	f := w.serve(t, g, w.verifier(t, flags...).HTTP, "X-API-Key", "X-FF-API-Key")
 	material := w.keys["full"].material
 	s := f.passes(t, asking{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {company}}}, w.full())

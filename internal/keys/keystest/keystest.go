@@ -231,6 +231,18 @@ func Acct(name string, options ...AccountOption) *v1alpha1.Account {
 // Version gives the account that resourceVersion.
 func Version(v string) AccountOption { return func(a *v1alpha1.Account) { a.ResourceVersion = v } }
 
+// CreatedByManager marks the account as one that the manager created.
+func CreatedByManager() AccountOption {
+	return func(a *v1alpha1.Account) {
+		a.Annotations = map[string]string{v1alpha1.CreatedByAnnotation: v1alpha1.CreatedByManager}
+	}
+}
+
+// Written says that the account's spec is at a generation, and that the manager has observed one.
+func Written(generation, observed int64) AccountOption {
+	return func(a *v1alpha1.Account) { a.Generation, a.Status.ObservedGeneration = generation, observed }
+}
+
 // Suspended makes every key of the account invalid.
 func Suspended() AccountOption {
 	return func(a *v1alpha1.Account) { a.Spec.State = v1alpha1.AccountSuspended }

@@ -2,7 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
 -- The action lua.apikey asks the verifier whether the request may pass, and sets the identity headers of its answer.
--- The variable txn.apikey_needs is what the key must have: scopes=a,b&account=c.
+-- The variable txn.apikey_needs is what the key must have: scopes=a,b&account=c&externalID=d, each if it is needed.
 
 local verifier = "http://127.0.0.1:8080"
 

@@ -1,0 +1,198 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// filesInARow is how many files with a key before its Account are created one after the other.
+const filesInARow = 20
+
+// keyThenAccount is a file in the order in which Helm, which sorts by kind, creates such objects.
+func keyThenAccount(namespace, name string) (key, account string) {
+	return fmt.Sprintf("apiVersion: apikey-manager.io/v1alpha1\nkind: APIKey\nmetadata: {name: %s, namespace: %s}\nspec: {account: %s}\n", name, namespace, name),
+		fmt.Sprintf("apiVersion: apikey-manager.io/v1alpha1\nkind: Account\nmetadata: {name: %s}\nspec: {displayName: Written, limits: {maxKeys: 3}}\n", name)
+}
+
+// helmInstall does what decides whether `helm install` of a chart works: no object may exist beforehand without Helm's
+// ownership labels, and each is then created in Helm's order.
+func helmInstall(ctx SpecContext, name string, key, account string, create ...string) {
+	GinkgoHelper()
+	err := admin.Get(ctx, client.ObjectKey{Name: name}, &v1alpha1.Account{})
+	Expect(apierrors.IsNotFound(err)).To(BeTrue(), "it exists and cannot be imported into the release")
+	for _, object := range []string{key, account} {
+		run(ctx, object, append(slices.Clone(create), "-f", "-")...)
+	}
+}
+
+var _ = Describe("An account that a key names and nobody has created", func() {
+	var namespace string
+	BeforeEach(func(ctx SpecContext) { namespace = newNamespace(ctx, nil) })
+
+	Context("while the manager waits for it", func() {
+		BeforeEach(func(ctx SpecContext) {
+			patient := flagDefaults
+			patient.AccountCreationDelay = 5 * time.Second
+			startGuardedManager(ctx, managerOptions{defaults: &patient})
+		})
+		inARow := func(ctx SpecContext, install func(name, key, account string)) {
+			GinkgoHelper()
+			for range filesInARow {
+				name := fresh("acme")
+				key, account := keyThenAccount(namespace, name)
+				install(name, key, account)
+				become(ctx, v1alpha1.StateActive, newKey(namespace, name, name))
+				a := newAccount(name)
+				read(ctx, a)
+				Expect(a.Annotations).NotTo(HaveKey(v1alpha1.CreatedByAnnotation))
+				Expect(a.Spec.DisplayName).To(Equal("Written"))
+			}
+		}
+		for about, args := range map[string][]string{
+			"kubectl create":              {"create", "-f", "-"},
+			"kubectl apply":               {"apply", "-f", "-"},
+			"kubectl apply --server-side": {"apply", "--server-side", "-f", "-"},
+		} {
+			It("is created by the same file with "+about+", 20 times of 20", func(ctx SpecContext) {
+				inARow(ctx, func(_, key, account string) { run(ctx, key+"---\n"+account, args...) })
+			}, NodeTimeout(5*time.Minute))
+		}
+		for about, args := range map[string][]string{
+			"Helm 3": {"create"}, "Helm 4": {"apply", "--server-side", "--field-manager=helm"},
+		} {
+			It("is created by the same chart as "+about+" does it, 20 times of 20", func(ctx SpecContext) {
+				inARow(ctx, func(name, key, account string) { helmInstall(ctx, name, key, account, args...) })
+			}, NodeTimeout(5*time.Minute))
+		}
+		It("says so, and creates it when nobody did", func(ctx SpecContext) {
+			k := newKey(namespace, fresh("key"), fresh("acme"))
+			create(ctx, k)
+			settle(ctx, k, func(g Gomega) {
+				g.Expect(verdict(k.Status.Conditions, v1alpha1.ConditionAccepted)).To(Equal("Unknown/Pending"))
+				g.Expect(message(k.Status.Conditions, v1alpha1.ConditionAccepted)).To(ContainSubstring("--account-creation-delay"))
+			})
+			become(ctx, v1alpha1.StateActive, k)
+			a := newAccount(k.Spec.Account)
+			read(ctx, a)
+			Expect(a.CreationTimestamp.Time).NotTo(BeTemporally("<", k.CreationTimestamp.Add(5*time.Second)))
+			Expect(a.Annotations).To(HaveKeyWithValue(v1alpha1.CreatedByAnnotation, v1alpha1.CreatedByManager))
+		})
+	})
+
+	Context("once the manager created it", func() {
+		var k *v1alpha1.APIKey
+		BeforeEach(func(ctx SpecContext) {
+			startGuardedManager(ctx, managerOptions{})
+			k = newKey(namespace, fresh("bob"), fresh("acme"))
+			create(ctx, k)
+			become(ctx, v1alpha1.StateActive, k)
+		})
+		const policy = "apiVersion: apikey-manager.io/v1alpha1\nkind: Account\nmetadata: {name: %s}\nspec: {state: Active, timeZone: Europe/Madrid, " +
+			"expirationPolicy: {mode: Required}, ipWhitelistPolicy: Required, labelPolicy: Shared, limits: {maxKeys: 1, enforcement: Queue}}\n"
+
+		It("has no field of its spec owned by anybody", func(ctx SpecContext) {
+			a := newAccount(k.Spec.Account)
+			read(ctx, a)
+			for _, f := range a.ManagedFields {
+				Expect(string(f.FieldsV1.Raw)).NotTo(ContainSubstring("f:spec"), "%s owns %s", f.Manager, f.FieldsV1.Raw)
+			}
+			Expect(a.Generation).To(BeEquivalentTo(1))
+		})
+		for about, args := range map[string][]string{
+			"kubectl apply": {"apply", "-f", "-"}, "kubectl apply --server-side": {"apply", "--server-side", "-f", "-"}, "kubectl replace": {"replace", "-f", "-"},
+		} {
+			It("is written by "+about+" without a conflict, and its policy binds the keys issued before", func(ctx SpecContext) {
+				second := newKey(namespace, fresh("second"), k.Spec.Account)
+				create(ctx, second)
+				become(ctx, v1alpha1.StateActive, second)
+				run(ctx, fmt.Sprintf(policy, k.Spec.Account), args...)
+				beRefused(ctx, v1alpha1.ReasonExpirationRequired, k, second)
+				Expect(k.Status.State).To(Equal(v1alpha1.StatePending))
+				By("mending one")
+				change(ctx, k, expiration("2099-01-01"))
+				beRefused(ctx, v1alpha1.ReasonIPWhitelistRequired, k)
+				mend := func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"192.0.2.7"} }
+				change(ctx, k, mend)
+				become(ctx, v1alpha1.StateActive, k)
+				By("mending another, above the limit")
+				change(ctx, second, expiration("2099-01-01"), mend)
+				beRefused(ctx, v1alpha1.ReasonLimitReached, second)
+			})
+		}
+	})
+
+	It("is not marked if a user creates it while the manager is about to", func(ctx SpecContext) {
+		name := fresh("acme")
+		startManager(ctx, managerOptions{sabotage: func(r request) fault {
+			if r.method == http.MethodPatch && r.resource == "accounts" && r.name == name {
+				_ = admin.Create(context.Background(), newAccount(name)) // the second time it exists
+			}
+			return faultNone
+		}})
+		k := newKey(namespace, fresh("key"), name)
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+		a := newAccount(name)
+		settleAccount(ctx, a, func(g Gomega) { g.Expect(a.Annotations).NotTo(HaveKey(v1alpha1.CreatedByAnnotation)) })
+		Consistently(func(g Gomega) {
+			g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(a), a)).To(Succeed())
+			g.Expect(a.Annotations).NotTo(HaveKey(v1alpha1.CreatedByAnnotation))
+		}).WithContext(ctx).Should(Succeed())
+		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.IPRestriction).To(Equal(v1alpha1.IPUnrestricted)) })
+	})
+})
+
+var _ = Describe("An external ID that two accounts have", func() {
+	It("is the older one's, and is not handed on for the younger", func(ctx SpecContext) {
+		namespace := newNamespace(ctx, nil)
+		startManager(ctx, managerOptions{}) // without webhooks, which deny it
+		id := func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4711" }
+		older, younger := newAccount(fresh("acme"), id), newAccount(fresh("bob"), id)
+		create(ctx, older)
+		time.Sleep(time.Until(older.CreationTimestamp.Add(1100 * time.Millisecond))) // creation times have whole seconds
+		create(ctx, younger)
+		k := newKey(namespace, fresh("key"), younger.Name, func(s *v1alpha1.APIKeySpec) {
+			s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"key": "{{ .Key }}", "company": "{{ .ExternalID }}"}}}
+		})
+		create(ctx, k)
+		settleAccount(ctx, younger, func(g Gomega) {
+			g.Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("False/" + v1alpha1.ReasonExternalIDTaken))
+			g.Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/" + v1alpha1.ReasonExternalIDTaken))
+		})
+		settleAccount(ctx, older, func(g Gomega) {
+			g.Expect(verdict(older.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
+		})
+		become(ctx, v1alpha1.StateActive, k)
+		Expect(secretOf(ctx, k).Data).NotTo(HaveKeyWithValue("company", Not(BeEmpty())))
+		By("deleting the older")
+		Expect(admin.Delete(ctx, older)).To(Succeed())
+		settleAccount(ctx, younger, func(g Gomega) {
+			g.Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
+		})
+		Eventually(func(g Gomega) {
+			g.Expect(secretOf(ctx, k).Data).To(HaveKeyWithValue("company", []byte("company-4711")))
+		}).WithContext(ctx).Should(Succeed())
+	})
+
+	It("can't be given by whoever writes the second", func(ctx SpecContext) {
+		startGuardedManager(ctx, managerOptions{})
+		older := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
+		create(ctx, older)
+		younger := newAccount(fresh("bob"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
+		Eventually(func() error { return admin.Create(ctx, younger.DeepCopy(), client.DryRunAll) }).WithContext(ctx).
+			Should(MatchError(ContainSubstring("spec.externalID is already that of account " + older.Name)))
+	})
+})
