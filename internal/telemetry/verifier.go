@@ -43,7 +43,8 @@ var (
 	verifierCredentials = Definition{"apikey_verifier_credentials", Gauge, "How many credentials the verifier knows.", nil}
 	verifierUndecodable = Definition{
 		"apikey_verifier_undecodable_objects", Gauge,
-		"How many objects of a kind the verifier can't decode all of: it refuses such a key, and all keys of such an account.", []string{"kind"},
+		"How many objects of a kind the verifier can't decode all of: it refuses such a key, and all keys of such an account.",
+		[]string{"kind"},
 	}
 	verifierAccounts = Definition{"apikey_verifier_accounts", Gauge, "How many accounts the verifier knows, or has keys of.", nil}
 )
