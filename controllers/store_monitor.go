@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	waitutil "k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,6 +39,7 @@ var errStoreRolledBack = errors.New("the API server's store was rolled back, as 
 // informers hang, since they wait for resourceVersions of a future that may come to be another one.
 type storeMonitor struct {
 	reader client.Reader
+	clock  clock.PassiveClock
 	kinds  []*monitoredKind
 }
 
@@ -54,8 +56,8 @@ type monitoredKind struct {
 type syncedInformer interface{ LastSyncResourceVersion() string }
 
 // AddStoreMonitor has every replica of the manager watch the store, whether it leads or not.
-func AddStoreMonitor(ctx context.Context, mgr ctrl.Manager) error {
-	m := &storeMonitor{reader: mgr.GetAPIReader()}
+func AddStoreMonitor(ctx context.Context, mgr ctrl.Manager, now clock.PassiveClock) error {
+	m := &storeMonitor{reader: mgr.GetAPIReader(), clock: now}
 	core := func(kind string) client.Object {
 		return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: corev1.SchemeGroupVersion.String(), Kind: kind}}
 	}
@@ -85,18 +87,18 @@ func (m *storeMonitor) NeedLeaderElection() bool { return false }
 func (m *storeMonitor) Start(ctx context.Context) error {
 	ticker := time.NewTicker(storeProbeRetry)
 	defer ticker.Stop()
-	for next := time.Now(); ; {
+	for next := m.clock.Now(); ; {
 		for _, k := range m.kinds {
 			if err := k.observeInformer(); err != nil {
 				return err
 			}
 		}
-		if !time.Now().Before(next) {
+		if !m.clock.Now().Before(next) {
 			failed, err := m.probe(ctx)
 			if err != nil {
 				return err
 			}
-			next = time.Now().Add(pauseAfter(failed))
+			next = m.clock.Now().Add(pauseAfter(failed))
 		}
 		select {
 		case <-ctx.Done():

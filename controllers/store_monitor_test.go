@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -64,7 +65,7 @@ func TestStoreMonitor(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := &versionedStore{version: 100, informed: 100}
-				m := &storeMonitor{reader: s, kinds: []*monitoredKind{{informer: s}}}
+				m := &storeMonitor{reader: s, clock: clock.RealClock{}, kinds: []*monitoredKind{{informer: s}}}
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { ended <- m.Start(ctx) }()

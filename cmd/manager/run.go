@@ -71,7 +71,7 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err := addProbes(ctx, mgr); err != nil {
 		return err
 	}
-	if err := controllers.AddStoreMonitor(ctx, mgr); err != nil {
+	if err := controllers.AddStoreMonitor(ctx, mgr, clock.RealClock{}); err != nil {
 		return err
 	}
 	objects := telemetry.NewObjects(ctx, mgr.GetCache(), mgr.GetLogger().WithName("telemetry"))

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -80,7 +79,7 @@ func NewFeed(o FeedOptions) *Feed {
 		},
 		streamNamespaces: {
 			name: "namespaces", object: namespaces, list: namespaceList,
-			listKind: corev1.SchemeGroupVersion.WithKind("NamespaceList"), strip: stripNamespace, store: namespaceStore{o.Index},
+			listKind: schema.GroupVersionKind{Version: "v1", Kind: "NamespaceList"}, strip: stripNamespace, store: namespaceStore{o.Index},
 		},
 	}
 	for _, s := range f.streams {

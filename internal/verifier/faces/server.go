@@ -51,6 +51,8 @@ type ServerOptions struct {
 	// MaxConnections is how many connections each of GRPCAddress and HTTPAddress accepts at once. Further ones wait until
 	// one of them ends. 0: any number.
 	MaxConnections int
+	// IdleTimeout is how long a connection without requests is kept; 0: two minutes.
+	IdleTimeout time.Duration
 }
 
 // Server serves the faces.
@@ -80,6 +82,9 @@ func NewServer(ctx context.Context, door *Door, o ServerOptions) (*Server, error
 	certs, err := newCertificates(o.TLS)
 	if err != nil {
 		return nil, err
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = idleTimeout
 	}
 	s := &Server{options: o, door: door, certificates: certs, health: health.NewServer()}
 	if err := s.addAll(); err != nil {
@@ -149,7 +154,7 @@ func (s *Server) addGRPC() {
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.UnknownServiceHandler(unknownMethod),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time: idleTimeout, Timeout: requestTimeout, MaxConnectionIdle: idleTimeout,
+			Time: idleTimeout, Timeout: requestTimeout, MaxConnectionIdle: s.options.IdleTimeout,
 			MaxConnectionAge: longestConnection, MaxConnectionAgeGrace: requestTimeout,
 		}),
 	}, s.options.GRPC...)
@@ -195,7 +200,7 @@ func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls
 	}
 	server := &http.Server{
 		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
-		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout, ErrorLog: s.options.ErrorLog,
+		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: s.options.IdleTimeout, ErrorLog: s.options.ErrorLog,
 	}
 	l := &listener{flag: flag, address: address, serve: server.Serve, stop: func(ctx context.Context) error {
 		return errors.Join(server.Shutdown(ctx), server.Close())

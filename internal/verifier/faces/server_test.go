@@ -17,6 +17,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -130,6 +131,13 @@ func TestServer_BoundsConnections(t *testing.T) {
 		_, err := healthv1.NewHealthClient(connection).Check(t.Context(), &healthv1.HealthCheckRequest{}, grpc.WaitForReady(true))
 		return err == nil
 	})
+}
+
+func TestServer_EndsIdleConnections(t *testing.T) {
+	t.Parallel()
+	connection := dial(t, serve(t, setup{}, faces.ServerOptions{IdleTimeout: 50 * time.Millisecond}).grpc)
+	healthOf(t, connection, "")
+	eventually(t, "an idle connection is kept", func() bool { return connection.GetState() == connectivity.Idle })
 }
 
 func TestServer_ReflectionIsOffUnlessAskedFor(t *testing.T) {
