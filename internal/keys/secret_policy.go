@@ -48,7 +48,8 @@ func validateSecretType(secretType string, domains []string, path *field.Path) f
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(path,
-		"must not be one that Kubernetes or its tools act upon: leave it out for Opaque, or use one of a domain of your own, such as example.com/api-key")}
+		"must not be one that Kubernetes or its tools act upon: leave it out for Opaque, or use one of a domain of your own, "+
+			"such as example.com/api-key")}
 }
 
 func validateMetadataNames(t *v1alpha1.SecretTemplate, domains []string, path *field.Path) field.ErrorList {

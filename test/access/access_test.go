@@ -243,7 +243,8 @@ func (w *world) letUse(t *testing.T, user, account string) {
 	w.create(t, &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: role},
 		Rules: []rbacv1.PolicyRule{{
-			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, ResourceNames: []string{account}, Verbs: []string{"use"},
+			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, ResourceNames: []string{account},
+			Verbs: []string{"use"},
 		}},
 	})
 	w.bindEverywhere(t, user, role)
@@ -260,7 +261,8 @@ func (w *world) accountUse(t *testing.T) {
 	before := newKey(home, "before", "globex")
 	w.create(t, before)
 	const ask = "you may not use account acme in a key: ask for the verb use on accounts.apikey-manager.io named acme"
-	if err := eva.Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), ask) {
+	err := eva.Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll)
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), ask) {
 		t.Errorf("without the right: got %v, want forbidden, because %q", err, ask)
 	}
 	w.letUse(t, "eva", "acme")
@@ -268,7 +270,8 @@ func (w *world) accountUse(t *testing.T) {
 		t.Errorf("with the right: %v", err)
 	}
 	t.Run("an account that does not exist yet takes the right too", func(t *testing.T) {
-		if err := eva.Create(t.Context(), newKey(home, "ahead", "yet-to-come"), client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "named yet-to-come") {
+		err := eva.Create(t.Context(), newKey(home, "ahead", "yet-to-come"), client.DryRunAll)
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "named yet-to-come") {
 			t.Errorf("without the right: got %v, want forbidden, because of yet-to-come", err)
 		}
 		w.letUse(t, "eva", "yet-to-come")
@@ -341,7 +344,9 @@ func (w *world) secretTemplate(t *testing.T) {
 			t.Errorf("without the right, %s: got %v, want forbidden, because %q", what, err, ask)
 		}
 	}
-	for what, patch := range map[string]string{"the rest": `{"spec":{"label":"a"}}`, "the same": `{"spec":{"secret":{"template":{"labels":{"a":"b"}}}}}`} {
+	for what, patch := range map[string]string{
+		"the rest": `{"spec":{"label":"a"}}`, "the same": `{"spec":{"secret":{"template":{"labels":{"a":"b"}}}}}`,
+	} {
 		if err := tess.Patch(t.Context(), templated.DeepCopy(), merge(patch), client.DryRunAll); err != nil {
 			t.Errorf("without the right, %s may not be set: %v", what, err)
 		}

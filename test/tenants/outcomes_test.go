@@ -51,7 +51,9 @@ func secretOutcomes() []outcome {
 }
 
 func secretOf(namespace, secretType string, data map[string]string) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "direct"}, Type: corev1.SecretType(secretType), StringData: data}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "direct"}, Type: corev1.SecretType(secretType), StringData: data,
+	}
 }
 
 func createSecret(secretType string, data map[string]string) func(*tenant) error {
@@ -157,7 +159,9 @@ func keepByFinalizer(u *tenant) bool {
 // awaitCollector waits until the garbage collector has dealt with an object that lost its owner later than all before.
 func (u *tenant) awaitCollector() {
 	u.Helper()
-	orphan := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, GenerateName: "orphan-", OwnerReferences: []metav1.OwnerReference{absentOwner}}}
+	orphan := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: u.namespace, GenerateName: "orphan-", OwnerReferences: []metav1.OwnerReference{absentOwner},
+	}}
 	u.create(u.T, orphan)
 	controlplanetest.Until(u.T, "an orphan was not collected", func() bool {
 		return !u.get(u.Context(), u.T, u.namespace, orphan.Name, &corev1.ConfigMap{})
@@ -193,8 +197,12 @@ func takeSecret(u *tenant) bool {
 // accountOutcomes are about Accounts, and what the manager does for them.
 func accountOutcomes() []outcome {
 	return []outcome{
-		{"a new Account with an empty spec, of a name the user may use", createAccount("created"), func(u *tenant) bool { return u.declareFor("new", u.created) }},
-		{"a new Account of another name", createAccount("unusable"), func(u *tenant) bool { return u.declareFor("unusable", u.createdUnusable) }},
+		{"a new Account with an empty spec, of a name the user may use", createAccount("created"), func(u *tenant) bool {
+			return u.declareFor("new", u.created)
+		}},
+		{"a new Account of another name", createAccount("unusable"), func(u *tenant) bool {
+			return u.declareFor("unusable", u.createdUnusable)
+		}},
 		{"a slot of an account the user may use", patchAccountStatus, takeSlot},
 		{"an Account the user may use that can't be deleted", nil, holdAccount},
 		{"facts of an account the user may use: its limit, scopes and policies", getAccount, readAccount},
@@ -236,7 +244,8 @@ func holdAccount(u *tenant) bool {
 	if u.declare(newKey(u.namespace, "holding", u.small)) == nil {
 		return false
 	}
-	return apierrors.IsForbidden(u.admin.Delete(u.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.small}}, client.DryRunAll))
+	held := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.small}}
+	return apierrors.IsForbidden(u.admin.Delete(u.Context(), held, client.DryRunAll))
 }
 
 func exceedLimit(u *tenant) bool {
@@ -275,8 +284,9 @@ func sendMail(u *tenant) bool {
 
 func createEvent(u *tenant) error {
 	return u.c.Create(u.Context(), &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: "direct"}, EventTime: metav1.NowMicro(), Type: "Normal", Action: "Issue",
-		Reason: "Issued", ReportingController: "manager", ReportingInstance: "manager", Regarding: corev1.ObjectReference{Namespace: u.namespace, Name: "x"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: "direct"}, EventTime: metav1.NowMicro(), Type: "Normal",
+		Action: "Issue", Reason: "Issued", ReportingController: "manager", ReportingInstance: "manager",
+		Regarding: corev1.ObjectReference{Namespace: u.namespace, Name: "x"},
 	}, client.DryRunAll)
 }
 

@@ -92,7 +92,9 @@ func metadataOutcomes() []outcome {
 }
 
 // byManager reports whether the field manager of a write is one that the manager writes as.
-func byManager(name string) bool { return name == "manager" || strings.HasPrefix(name, "apikey-manager") }
+func byManager(name string) bool {
+	return name == "manager" || strings.HasPrefix(name, "apikey-manager")
+}
 
 // managerWrites looks at all objects of all kinds for what the manager wrote.
 func (f *fixture) managerWrites(t *testing.T) {
@@ -147,7 +149,8 @@ func (f *fixture) secretsOfKeys(t *testing.T) {
 	if err := f.admin.List(t.Context(), &secrets, client.MatchingLabels{"app.kubernetes.io/managed-by": "apikey-manager"}); err != nil {
 		t.Fatal(err)
 	}
-	ours := sets.New("app.kubernetes.io/managed-by", "apikey-manager.io/account", "apikey-manager.io/apikey", "apikey-manager.io/shape", "apikey-manager.io/revoked")
+	ours := sets.New("app.kubernetes.io/managed-by", "apikey-manager.io/account", "apikey-manager.io/apikey",
+		"apikey-manager.io/shape", "apikey-manager.io/revoked")
 	for i := range secrets.Items {
 		s := &secrets.Items[i]
 		if s.Type != corev1.SecretTypeOpaque && harmless[string(s.Type)] == nil {

@@ -120,10 +120,14 @@ func (u *tenant) bind(t *testing.T, namespace string) {
 	t.Helper()
 	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: u.id}}
 	if u.everywhere {
-		u.create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: u.id + "-" + namespace}, RoleRef: clusterRole(u.role), Subjects: subjects})
+		u.create(t, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: u.id + "-" + namespace}, RoleRef: clusterRole(u.role), Subjects: subjects,
+		})
 		return
 	}
-	u.create(t, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: u.id}, RoleRef: clusterRole(u.role), Subjects: subjects})
+	u.create(t, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: u.id}, RoleRef: clusterRole(u.role), Subjects: subjects,
+	})
 }
 
 // letUse gives the tenant the right to use its accounts, as docs/access.md does.
@@ -145,9 +149,10 @@ func (u *tenant) letUse(t *testing.T) {
 func (u *tenant) connect(t *testing.T) {
 	t.Helper()
 	u.c = u.as(t, u.id)
-	u.awaitRight(t, authorizationv1.ResourceAttributes{Namespace: u.namespace, Verb: "list", Group: v1alpha1.GroupVersion.Group, Resource: "apikeys"})
+	group := v1alpha1.GroupVersion.Group
+	u.awaitRight(t, authorizationv1.ResourceAttributes{Namespace: u.namespace, Verb: "list", Group: group, Resource: "apikeys"})
 	if u.use {
-		u.awaitRight(t, authorizationv1.ResourceAttributes{Verb: "use", Group: v1alpha1.GroupVersion.Group, Resource: "accounts", Name: u.account})
+		u.awaitRight(t, authorizationv1.ResourceAttributes{Verb: "use", Group: group, Resource: "accounts", Name: u.account})
 	}
 }
 
