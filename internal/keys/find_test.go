@@ -18,9 +18,13 @@ import (
 
 // formats are the formats that keys can have, with the lengths that are hardest to guess.
 var formats = []Format{
-	{Type: v1alpha1.FormatToken, Prefix: "ak"}, {Type: v1alpha1.FormatToken, Prefix: "a123456789012345"}, {Type: v1alpha1.FormatUUID},
-	{Type: v1alpha1.FormatAlphanumeric, Length: 22}, {Type: v1alpha1.FormatAlphanumeric, Length: 256},
-	{Type: v1alpha1.FormatHex, Length: 32}, {Type: v1alpha1.FormatHex, Length: 256},
+	{Type: v1alpha1.FormatToken, Prefix: "ak"},
+	{Type: v1alpha1.FormatToken, Prefix: "a123456789012345"},
+	{Type: v1alpha1.FormatUUID},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 22},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 256},
+	{Type: v1alpha1.FormatHex, Length: 32},
+	{Type: v1alpha1.FormatHex, Length: 256},
 }
 
 func mintFor(t testing.TB, format Format, seed uint64) (Credential, v1alpha1.Credential) {

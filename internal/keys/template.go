@@ -223,8 +223,8 @@ func checkTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	if t := secretTemplate(k); t == nil || len(t.Data) == 0 {
 		return nil
 	}
-	source := sha3.NewSHAKE256()
-	if _, err := source.Write(templateSource(k, a)); err != nil {
+	source, err := placeholderSource(k, a)
+	if err != nil {
 		return err
 	}
 	current, err := EffectiveFormat(k, a).Mint(source)
@@ -237,6 +237,16 @@ func checkTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	}
 	_, err = renderTemplate(k, a, Contents{Current: Credential(current)}, Contents{Current: Credential(current), Previous: Credential(previous)})
 	return err
+}
+
+// placeholderSource returns bytes that follow from all that a rendering uses but its credentials.
+func placeholderSource(k *v1alpha1.APIKey, a *v1alpha1.Account) (io.Reader, error) {
+	source := sha3.NewSHAKE256()
+	data := secretTemplate(k).Data
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		fmt.Fprintf(source, "%d %s %d %s\n", len(name), name, len(data[name]), data[name])
+	}
+	return source, json.NewEncoder(source).Encode(valuesOf(k, a, Contents{}))
 }
 
 // templateSource holds all that a Secret with a template is rendered from but its credentials.
