@@ -193,7 +193,7 @@ func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v
 	r.Teller.announce(next, keys.Announcements(*facts, after))
 	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
 	facts.Key = next
-	facts.Held.Minted, facts.Held.StagedNow, facts.Held.Offered, facts.Repairs.Written = false, false, false, ""
+	facts.Held.Minted, facts.Held.StagedNow, facts.Repairs.Written = false, false, ""
 	return true, nil
 }
 

@@ -208,7 +208,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	if err != nil {
 		return false, errors.Join(r.facts.Err, err)
 	}
-	r.facts.Key, r.facts.Held.Minted, r.facts.Held.Offered, r.facts.Repairs.Written = next.DeepCopy(), false, false, ""
+	r.facts.Key, r.facts.Held.Minted, r.facts.Repairs.Written = next.DeepCopy(), false, ""
 	clear(r.minted)
 	return true, r.facts.Err
 }
@@ -216,7 +216,8 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 // checkMinted holds a round to recording no credential but those that it made itself, knew before, or was offered.
 func (r *keyRound) checkMinted(after v1alpha1.APIKeyStatus) error {
 	for _, c := range after.Credentials {
-		offered := r.w.offered[c.SHA256] && r.w.importing[r.facts.Key.Spec.Account] && !keys.Issued(r.facts.Key)
+		elsewhere := r.cachedKeys(func(k *v1alpha1.APIKey) bool { return slices.Contains(keys.KeyDigests(k), c.SHA256) })
+		offered := r.w.offered[c.SHA256] && r.w.importing[r.facts.Key.Spec.Account] && !keys.Issued(r.facts.Key) && len(elsewhere) == 0
 		if of(r.facts.Key.Status, c.SHA256) == nil && !r.minted[c.SHA256] && !offered {
 			return fmt.Errorf("status of %s: credential %s came from somewhere else", full(r.facts.Key), c.ID)
 		}
@@ -285,11 +286,15 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 	if known, ok := r.repairs[key.UID]; ok {
 		r.facts.Repairs = known.Of(key)
 	}
-	digests := r.facts.Digests()
-	r.facts.Duplicates = r.cachedKeys(func(k *v1alpha1.APIKey) bool {
-		return k.UID != key.UID && slices.ContainsFunc(keys.KeyDigests(k), func(d string) bool { return slices.Contains(digests, d) })
-	})
+	r.facts.Duplicates = r.duplicates()
 	return nil
+}
+
+func (r *keyRound) duplicates() []*v1alpha1.APIKey {
+	digests := r.facts.Digests()
+	return r.cachedKeys(func(k *v1alpha1.APIKey) bool {
+		return k.UID != r.facts.Key.UID && slices.ContainsFunc(keys.KeyDigests(k), func(d string) bool { return slices.Contains(digests, d) })
+	})
 }
 
 func secretName(k *v1alpha1.APIKey) string { return k.Namespace + "/" + keys.SecretName(k) }
@@ -377,6 +382,7 @@ func (r *keyRound) createSecret(s keys.CreateSecret) error {
 	if errors.Is(err, errExists) {
 		r.w.forget(minted)
 		r.facts.Held, _, _ = r.look()
+		r.facts.Duplicates = r.duplicates()
 		return nil
 	}
 	if err != nil {

@@ -254,7 +254,7 @@ var _ = Describe("Repairs don't fight", func() {
 			f := &fighter{}
 			f.fight(ctx, secret, began.Add(5*time.Second), undo)
 			five, theirs := revisions(), f.writes
-			Expect(five - theirs).To(BeNumerically("<=", 3), "writes of the manager")
+			Expect(five-theirs).To(BeNumerically("<=", 3), "writes of the manager")
 			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretContested)) })
 			Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("argocd-controller"))
 			version := k.ResourceVersion
@@ -262,7 +262,7 @@ var _ = Describe("Repairs don't fight", func() {
 			sixty := revisions()
 			GinkgoLogr.Info("Revisions of a contested Secret", "in 5 s", five, "in 60 s", sixty, "by the other client", f.writes)
 			AddReportEntry("revisions in 5 s, in 60 s, by the other client", five, sixty, f.writes)
-			Expect(sixty - f.writes).To(BeNumerically("<=", 4), "writes of the manager")
+			Expect(sixty-f.writes).To(BeNumerically("<=", 4), "writes of the manager")
 			read(ctx, k)
 			if sixty-f.writes <= 3 {
 				Expect(k.ResourceVersion).To(Equal(version), "the status was written while backing off")
