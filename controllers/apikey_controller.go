@@ -78,6 +78,7 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 // round carries out a plan and tells of it: perform, describe, patch, announce. It says whether a further round may find
 // something to do.
 func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan keys.Plan) (bool, error) {
+	before := facts.Held.Possession
 	facts.Err = r.perform(ctx, facts, plan.Steps)
 	facts.Repairs = facts.Repairs.After(plan, facts.Err == nil, facts.Now)
 	if stale(facts.Err) {
@@ -88,7 +89,8 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 	if err != nil {
 		return false, errors.Join(facts.Err, err)
 	}
-	return wrote, facts.Err
+	offered := before == keys.HeldNothing && facts.Held.Possession == keys.HeldOffered // the cache has labelled Secrets alone
+	return wrote || offered, facts.Err
 }
 
 // observe reads everything this round may look at. In a settled world it reads from the cache alone.

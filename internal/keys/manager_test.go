@@ -188,6 +188,7 @@ const maxRounds = 8
 
 // round carries out a plan, and says whether a further one may find something to do.
 func (r *keyRound) round(plan keys.Plan) (bool, error) {
+	before := r.facts.Held.Possession
 	r.facts.Err = r.perform(plan.Steps)
 	r.facts.Repairs = r.facts.Repairs.After(plan, r.facts.Err == nil, r.facts.Now)
 	if stale(r.facts.Err) {
@@ -196,7 +197,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	after := keys.Describe(r.facts)
 	r.w.breaks(checkDescribe(r.facts))
 	if equality.Semantic.DeepEqual(r.facts.Key.Status, after) {
-		return false, r.facts.Err
+		return before == keys.HeldNothing && r.facts.Held.Possession == keys.HeldOffered, r.facts.Err
 	}
 	r.w.breaks(r.checkMinted(after))
 	r.pause("write the status of " + full(r.facts.Key))
