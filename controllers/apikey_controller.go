@@ -82,6 +82,7 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 // round carries out a plan and tells of it: perform, describe, patch, announce. It says whether a further round may find
 // something to do.
 func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan keys.Plan) (bool, error) {
+	before := facts.Held.Possession
 	facts.Err = r.perform(ctx, facts, plan.Steps)
 	facts.Repairs = facts.Repairs.After(plan, facts.Err == nil, facts.Now)
 	if stale(facts.Err) {
@@ -95,7 +96,8 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 	if keys.IsTemplateError(facts.Err) {
 		return false, nil // the status says so, and another try would find the same
 	}
-	return wrote, facts.Err
+	offered := before == keys.HeldNothing && facts.Held.Possession == keys.HeldOffered // the cache has labelled Secrets alone
+	return wrote || offered, facts.Err
 }
 
 // observe reads everything this round may look at. In a settled world it reads from the cache alone.
@@ -206,7 +208,7 @@ func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v
 	r.Teller.announce(next, keys.Announcements(*facts, after))
 	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
 	facts.Key = next
-	facts.Held.Minted, facts.Held.StagedNow, facts.Held.Offered, facts.Repairs.Written = false, false, false, ""
+	facts.Held.Minted, facts.Held.StagedNow, facts.Repairs.Written = false, false, ""
 	return true, nil
 }
 

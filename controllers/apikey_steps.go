@@ -76,7 +76,10 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 	secret := newSecret(facts.Key, shape)
 	err = r.Create(ctx, secret, secretWriter)
 	if apierrors.IsAlreadyExists(err) {
-		facts.Held, _, _, err = r.look(ctx, facts.Key, facts.Account)
+		if facts.Held, _, _, err = r.look(ctx, facts.Key, facts.Account); err != nil {
+			return err
+		}
+		facts.Duplicates, err = r.duplicates(ctx, facts) // it may hold a key that is offered
 		return err
 	}
 	if err != nil {

@@ -364,3 +364,128 @@ func TestReconcile_ATemplateThatHidesItsKey(t *testing.T) {
 		t.Error("the key has a credential, or a Secret")
 	}
 }
+
+// adopted is a Secret that asks to be adopted by key web, with the key that a name stands for.
+func adopted(name string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Annotations: map[string]string{v1alpha1.AdoptAnnotation: "web"}},
+		Data:       map[string][]byte{keys.EntryCurrent: keystest.MaterialOf(name), "extra": []byte("of another time")},
+	}
+}
+
+func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
+	t.Parallel()
+	for how, f := range map[string]fault{"undisturbed": faultNone, "and dies after the Secret": faultDies} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, keystest.Acct("acme", keystest.ImportAllowed()), keystest.Key("web"), adopted("imported"))
+			if _, err := w.accountRoundOf("acme"); err != nil {
+				t.Fatal(err)
+			}
+			w.writes = nil
+			w.fault = func(n int) fault {
+				if strings.HasPrefix(w.writes[n-1], "update Secret") {
+					return f
+				}
+				return faultNone
+			}
+			if died := w.settleOrDie(); died != (f == faultDies) {
+				t.Fatalf("died: %t", died)
+			}
+			w.fault = func(int) fault { return faultNone }
+			w.settle()
+			w.expectSound("web")
+			s := w.secret("web")
+			if string(s.Data[keys.EntryCurrent]) != string([]byte(keystest.MaterialOf("imported"))) || len(s.Data) != 1 {
+				t.Errorf("the Secret has %v, or another key", slices.Sorted(maps.Keys(s.Data)))
+			}
+			if diff := cmp.Diff([]string{"update Secret web", "update status of APIKey web"}, w.writes[:2]); f == faultNone && diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			if told := w.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal Adopted ") {
+				t.Errorf("events: %q", told)
+			}
+		})
+	}
+}
+
+func TestReconcile_ADuplicateIsNotAdopted(t *testing.T) {
+	t.Parallel()
+	owner := keystest.Key("owner", keystest.Namespace("elsewhere"), keystest.Revoked("leaked", at(-time.Hour)))
+	w := newWorld(t, keystest.Acct("acme", keystest.ImportAllowed()), keystest.Key("web"), owner, adopted("leaked"))
+	if _, err := w.accountRoundOf("acme"); err != nil {
+		t.Fatal(err)
+	}
+	w.hidden = func(o client.Object, _ client.ObjectKey) bool { // as it is: the cache has labelled Secrets alone
+		return o.GetObjectKind().GroupVersionKind().Kind == "Secret"
+	}
+	result, err := w.roundOf("web")
+	c := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionStalled)
+	if err != nil || c == nil || c.Reason != v1alpha1.ReasonDuplicateKey || strings.Contains(c.Message, "elsewhere") {
+		t.Errorf("%v, Stalled %+v", err, c)
+	}
+	if result.RequeueAfter != time.Minute {
+		t.Errorf("looks again in %s, want a minute: the Secret is not watched", result.RequeueAfter)
+	}
+	if metav1.IsControlledBy(w.secret("web"), w.key("web")) {
+		t.Error("the Secret was taken over")
+	}
+}
+
+func TestReconcile_AContestedSecretIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	r := w.keys()
+	round := func() {
+		t.Helper()
+		s := w.secret("web")
+		s.Data["extra"] = []byte("mine")
+		w.must(w.client.Update(t.Context(), s))
+		if _, err := r.Reconcile(t.Context(), w.key("web")); err != nil {
+			t.Fatal(err)
+		}
+		w.lint()
+	}
+	count := func(what string) (n int) {
+		for _, write := range w.writes {
+			if write == what {
+				n++
+			}
+		}
+		return n
+	}
+	for range 20 {
+		round()
+	}
+	if n, m := count("update Secret web"), count("update status of APIKey web"); n != 3 || m != 4 {
+		t.Errorf("the Secret was written %d times and the status %d times, want 3 and 4", n, m)
+	}
+	ready := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionReady)
+	if ready.Reason != v1alpha1.ReasonSecretContested {
+		t.Errorf("Ready is %+v", ready)
+	}
+	r = w.keys() // a manager that has just started
+	w.writes = nil
+	round()
+	if len(w.writes) > 0 {
+		t.Errorf("after a restart: %q", w.writes)
+	}
+	w.clock.SetTime(at(time.Minute))
+	round()
+	if count("update Secret web") != 1 || len(w.writes) != 2 {
+		t.Errorf("after a minute: %q", w.writes)
+	}
+}
+
+func TestRepairs_AreForgotten(t *testing.T) {
+	t.Parallel()
+	var r repairs
+	for i := range 1000 {
+		now := at(time.Duration(i) * time.Minute)
+		k := keystest.Key(strings.Repeat("k", i+1))
+		r.put(k, keys.ResumeRepairs(k, now).After(keys.Plan{Disturbed: true, Repairs: true}, true, now), now)
+	}
+	if n := len(r.byKey); n > 4*smallestSweep*2 {
+		t.Errorf("%d keys are remembered, of which 120 matter", n)
+	}
+}

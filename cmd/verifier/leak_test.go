@@ -107,6 +107,7 @@ func newTalker(f *testing.F) *talker {
 	meters, err := telemetry.NewVerifier(v.registry, telemetry.VerifierOptions{
 		Faces: names(faces.Faces()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
 		CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
+		Undecodable: func() (int, int) { return 0, 0 }, Rollbacks: func() uint64 { return 0 },
 	})
 	if err != nil {
 		f.Fatal(err)

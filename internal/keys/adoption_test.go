@@ -149,8 +149,12 @@ func TestOffer_StrongKeys(t *testing.T) {
 	}
 	random := &keystest.Bytes{Seed: "strong"}
 	for _, f := range []keys.Format{
-		{Type: v1alpha1.FormatToken, Prefix: "ak"}, {Type: v1alpha1.FormatUUID}, {Type: v1alpha1.FormatAlphanumeric, Length: 22},
-		{Type: v1alpha1.FormatAlphanumeric, Length: 256}, {Type: v1alpha1.FormatHex, Length: 32}, {Type: v1alpha1.FormatHex, Length: 256},
+		{Type: v1alpha1.FormatToken, Prefix: "ak"},
+		{Type: v1alpha1.FormatUUID},
+		{Type: v1alpha1.FormatAlphanumeric, Length: 22},
+		{Type: v1alpha1.FormatAlphanumeric, Length: 256},
+		{Type: v1alpha1.FormatHex, Length: 32},
+		{Type: v1alpha1.FormatHex, Length: 256},
 	} {
 		for range 5000 {
 			m, err := f.Mint(random)

@@ -146,7 +146,7 @@ func repairAfter(since, last time.Time) time.Time {
 		next = next.Add(interval)
 	}
 	if missed := last.Sub(next); missed >= 0 {
-		next = next.Add((missed/maxRepairInterval + 1) * maxRepairInterval)
+		next = next.Add(missed - missed%maxRepairInterval + maxRepairInterval)
 	}
 	return next
 }

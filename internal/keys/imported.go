@@ -18,7 +18,7 @@ const (
 )
 
 // anyUUID is the textual form of a UUID of whichever version.
-var anyUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-([0-9a-fA-F])[0-9a-fA-F]{3}-([0-9a-fA-F])[0-9a-fA-F]{3}-[0-9a-fA-F]{12}$`)
+var anyUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
 
 // offerError is a problem with a Secret that is offered for adoption.
 func offerError(format string, args ...any) error { return fmt.Errorf(format, args...) }
@@ -36,8 +36,8 @@ func importProblem(key Material) string {
 		return fmt.Sprintf("must be a key of %d to %d characters: use another key", minImportLength, maxImportLength)
 	}
 	random := string(key)
-	if m := anyUUID.FindStringSubmatch(random); m != nil {
-		if m[1] != "4" || !strings.Contains("89abAB", m[2]) {
+	if anyUUID.MatchString(random) {
+		if !uuidVersion4.MatchString(strings.ToLower(random)) {
 			return "is a UUID of a version other than 4, which is not random enough: use another key"
 		}
 		random = strings.ReplaceAll(random, "-", "")

@@ -189,6 +189,7 @@ const maxRounds = 8
 
 // round carries out a plan, and says whether a further one may find something to do.
 func (r *keyRound) round(plan keys.Plan) (bool, error) {
+	before := r.facts.Held.Possession
 	r.facts.Err = r.perform(plan.Steps)
 	r.facts.Repairs = r.facts.Repairs.After(plan, r.facts.Err == nil, r.facts.Now)
 	if stale(r.facts.Err) {
@@ -197,7 +198,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	after := keys.Describe(r.facts)
 	r.w.breaks(checkDescribe(r.facts))
 	if equality.Semantic.DeepEqual(r.facts.Key.Status, after) {
-		return false, r.facts.Err
+		return before == keys.HeldNothing && r.facts.Held.Possession == keys.HeldOffered, r.facts.Err
 	}
 	r.w.breaks(r.checkMinted(after))
 	r.pause("write the status of " + full(r.facts.Key))
@@ -209,7 +210,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	if err != nil {
 		return false, errors.Join(r.facts.Err, err)
 	}
-	r.facts.Key, r.facts.Held.Minted, r.facts.Held.Offered, r.facts.Repairs.Written = next.DeepCopy(), false, false, ""
+	r.facts.Key, r.facts.Held.Minted, r.facts.Repairs.Written = next.DeepCopy(), false, ""
 	clear(r.minted)
 	return true, r.facts.Err
 }
@@ -217,7 +218,8 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 // checkMinted holds a round to recording no credential but those that it made itself, knew before, or was offered.
 func (r *keyRound) checkMinted(after v1alpha1.APIKeyStatus) error {
 	for _, c := range after.Credentials {
-		offered := r.w.offered[c.SHA256] && r.w.importing[r.facts.Key.Spec.Account] && !keys.Issued(r.facts.Key)
+		elsewhere := r.cachedKeys(func(k *v1alpha1.APIKey) bool { return slices.Contains(keys.KeyDigests(k), c.SHA256) })
+		offered := r.w.offered[c.SHA256] && r.w.importing[r.facts.Key.Spec.Account] && !keys.Issued(r.facts.Key) && len(elsewhere) == 0
 		if of(r.facts.Key.Status, c.SHA256) == nil && !r.minted[c.SHA256] && !offered {
 			return fmt.Errorf("status of %s: credential %s came from somewhere else", full(r.facts.Key), c.ID)
 		}
@@ -286,11 +288,15 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 	if known, ok := r.repairs[key.UID]; ok {
 		r.facts.Repairs = known.Of(key)
 	}
-	digests := r.facts.Digests()
-	r.facts.Duplicates = r.cachedKeys(func(k *v1alpha1.APIKey) bool {
-		return k.UID != key.UID && slices.ContainsFunc(keys.KeyDigests(k), func(d string) bool { return slices.Contains(digests, d) })
-	})
+	r.facts.Duplicates = r.duplicates()
 	return nil
+}
+
+func (r *keyRound) duplicates() []*v1alpha1.APIKey {
+	digests := r.facts.Digests()
+	return r.cachedKeys(func(k *v1alpha1.APIKey) bool {
+		return k.UID != r.facts.Key.UID && slices.ContainsFunc(keys.KeyDigests(k), func(d string) bool { return slices.Contains(digests, d) })
+	})
 }
 
 func secretName(k *v1alpha1.APIKey) string { return k.Namespace + "/" + keys.SecretName(k) }
@@ -378,6 +384,7 @@ func (r *keyRound) createSecret(s keys.CreateSecret) error {
 	if errors.Is(err, errExists) {
 		r.w.forget(minted)
 		r.facts.Held, _, _ = r.look()
+		r.facts.Duplicates = r.duplicates()
 		return nil
 	}
 	if err != nil {

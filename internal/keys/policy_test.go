@@ -197,7 +197,9 @@ func TestIndexes(t *testing.T) {
 		"with a label":    {keystest.Key("shop", keystest.Label("Tienda / web")), []string{"acme"}, []string{"acme/Tienda / web"}, nil},
 		"without a label": {keystest.Key("shop", keystest.Account("zeta")), []string{"zeta"}, nil, nil},
 		"with credentials": {
-			keystest.Key("shop", keystest.Knows("a", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Revoked("b", keystest.Epoch)), []string{"acme"}, nil,
+			keystest.Key("shop", keystest.Knows("a", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Revoked("b", keystest.Epoch)),
+			[]string{"acme"},
+			nil,
 			[]string{keystest.CredentialOf("a").SHA256, keystest.CredentialOf("b").SHA256},
 		},
 	} {

@@ -46,6 +46,7 @@ func (w world) good(q verifier.Question, credential v1alpha1.Credential, now tim
 		selector, err := metav1.LabelSelectorAsSelector(s)
 		selected = err == nil && selector.Matches(w.labels)
 	}
+	killed = killed || slices.ContainsFunc(k.Status.RevokedCredentials, func(r v1alpha1.RevokedCredential) bool { return r.SHA256 == credential.SHA256 })
 	return k.Spec.State == v1alpha1.KeyStateActive && k.Status.State == v1alpha1.StateActive && k.DeletionTimestamp == nil && !killed &&
 		a.Spec.State != v1alpha1.AccountSuspended && selected &&
 		!past(credential.NotAfter) && !past(k.Status.ExpirationTime) && err == nil && (spec == nil || now.Before(*spec)) &&
@@ -131,6 +132,9 @@ func anyWorld(t *rapid.T) world {
 		c := keystest.CredentialOf(name)
 		c.Hint, c.NotAfter = name, anyTime(t, "not after")
 		k.Status.Credentials = append(k.Status.Credentials, c)
+	}
+	if name := mostly(t, "revoked", "", "current", "previous", "another"); name != "" {
+		keystest.Revoked(name, epoch)(k)
 	}
 	w := world{key: k, labels: mostly(t, "labels", labels.Set{"team": "shop"}, nil, labels.Set{"team": "blog"})}
 	if mostly(t, "account exists", true, false) {

@@ -44,7 +44,7 @@ func accountTables() tables {
 }
 
 func accountDefaults() testCases {
-	defaults := change{"spec.state": "Active", "spec.timeZone": "UTC", "spec.labelPolicy": "Unique", "spec.ipWhitelistPolicy": "Optional"}
+	defaults := change{"spec.state": "Active", "spec.timeZone": "UTC", "spec.labelPolicy": "Unique", "spec.ipWhitelistPolicy": "Optional", "spec.importPolicy": "Forbid"}
 	return testCases{
 		"an empty spec has them":              {want: defaults},
 		"no spec has them too":                {change: change{"spec": absent{}}, want: defaults},
@@ -88,6 +88,7 @@ func accountChoices() testCases {
 		"spec.deletionPolicy":        {"Allow", "Forbid", "RequireConfirmation"},
 		"spec.labelPolicy":           {"Unique", "Shared"},
 		"spec.ipWhitelistPolicy":     {"Optional", "Required"},
+		"spec.importPolicy":          {"Forbid", "Allow"},
 		"spec.limits.enforcement":    {"Reject", "Queue"},
 		"spec.limits.counting":       {"All", "Usable"},
 		"spec.limits.unlimited":      {"Enabled", "Disabled"},

@@ -140,8 +140,9 @@ func TestStatus_AsTheManagerWritesIt(t *testing.T) {
 				"id": "3kTmR9vWq2Yx", "hint": "ak_3kTmR9vWq2Yx", "sha256": strings.Repeat("0a", 32), "issuedAt": "2026-11-22T12:00:00Z",
 				"notAfter": "2027-11-22T12:00:00Z", "lastUsedTime": "2026-12-01T00:00:00Z", "role": "Current",
 			}),
-			"notifications": list(crd.Object{"date": "2027-02-21", "state": "Sent", "attempts": int64(1), "sentAt": "2027-02-21T00:00:01Z", "reason": "Sent"}),
-			"history":       list(crd.Object{"time": "2026-11-22T12:00:00Z", "reason": "Issued", "message": "Issued credential 3kTmR9vWq2Yx"}),
+			"revokedCredentials": list(crd.Object{"id": "8QpZ4nLbE7sA", "sha256": strings.Repeat("0b", 32), "issuedAt": "2026-11-21T12:00:00Z"}),
+			"notifications":      list(crd.Object{"date": "2027-02-21", "state": "Sent", "attempts": int64(1), "sentAt": "2027-02-21T00:00:01Z", "reason": "Sent"}),
+			"history":            list(crd.Object{"time": "2026-11-22T12:00:00Z", "reason": "Issued", "message": "Issued credential 3kTmR9vWq2Yx"}),
 		}},
 		"Account": {base: baseAccount, status: crd.Object{
 			"conditions": list(condition), "observedGeneration": int64(1), "deletionPolicy": "Allow",

@@ -1,0 +1,295 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/controllers"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	verdicts "github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+const zeroUUID = "00000000-0000-4000-8000-000000000000"
+
+// startVerifier starts a verifier's index on the API server.
+func startVerifier(ctx context.Context) *verdicts.Index {
+	GinkgoHelper()
+	scheme, err := controllers.NewScheme()
+	Expect(err).NotTo(HaveOccurred())
+	source, err := client.NewWithWatch(plane.Config(), client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+	index := verdicts.NewIndex()
+	living, stop := context.WithCancel(context.Background())
+	DeferCleanup(stop)
+	go verdicts.NewFeed(source, clock.RealClock{}, index).Run(living)
+	Eventually(index.Completed()).WithContext(ctx).Should(BeClosed())
+	return index
+}
+
+// saidOf is the verdict on a key, and whose it is: "VALID shop-1/a".
+func saidOf(index *verdicts.Index, material string) string {
+	q := verdicts.Question{Key: material, Found: verdicts.Valid, Client: netip.MustParseAddr("192.0.2.1")}
+	v := index.Decide(&q, time.Now())
+	if id := v.Key(); id != nil {
+		return v.Code.String() + " " + id.Namespace + "/" + id.Name
+	}
+	return v.Code.String()
+}
+
+// shapes are the default one, and one by a template: how a key asks for it, and in which entry the key is.
+var shapes = map[string]struct {
+	entry string
+	spec  func(*v1alpha1.APIKeySpec)
+}{
+	"the default shape": {keys.EntryCurrent, func(*v1alpha1.APIKeySpec) {}},
+	"a template": {"token", func(k *v1alpha1.APIKeySpec) {
+		k.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"token": "{{ .Key }}"}}}
+	}},
+}
+
+func imports(a *v1alpha1.AccountSpec) { a.ImportPolicy = v1alpha1.ImportAllow }
+
+// planted is a Secret that bob wrote: under the name of a key, with an owner if there is one.
+func planted(k *v1alpha1.APIKey, owner *v1alpha1.APIKey, annotations map[string]string, entry, value string) *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name, Annotations: annotations}, Data: map[string][]byte{entry: []byte(value)}}
+	if owner != nil {
+		s.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner, v1alpha1.GroupVersion.WithKind("APIKey"))}
+	}
+	return s
+}
+
+func adopt(k *v1alpha1.APIKey) map[string]string {
+	return map[string]string{v1alpha1.AdoptAnnotation: k.Name}
+}
+
+var _ = Describe("Only the manager mints", func() {
+	var (
+		namespace, other string
+		account          *v1alpha1.Account
+		index            *verdicts.Index
+	)
+	BeforeEach(func(ctx SpecContext) {
+		namespace, other = newNamespace(ctx, nil), newNamespace(ctx, nil)
+		startManager(ctx, managerOptions{})
+		index = startVerifier(ctx)
+		account = newAccount(fresh("bobs"), limits(0, queue))
+		create(ctx, account)
+	})
+	admit := func(ctx SpecContext) {
+		GinkgoHelper()
+		read(ctx, account)
+		changeAccount(ctx, account, limits(100))
+	}
+	valueOf := func(ctx SpecContext, k *v1alpha1.APIKey, entry string) string {
+		GinkgoHelper()
+		return string(secretOf(ctx, k).Data[entry])
+	}
+
+	for name, shape := range shapes {
+		It("overwrites what bob put into a Secret with a forged owner, in "+name, func(ctx SpecContext) {
+			formats := map[string]*v1alpha1.Format{zeroUUID: {Type: v1alpha1.FormatUUID}}
+			wellFormed, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Mint(zeroes{})
+			Expect(err).NotTo(HaveOccurred())
+			formats[string([]byte(wellFormed.Material))] = nil
+			for value, format := range formats {
+				k := newKey(namespace, fresh("key"), account.Name, shape.spec, func(k *v1alpha1.APIKeySpec) { k.Format = format })
+				create(ctx, k)
+				beRefused(ctx, v1alpha1.ReasonLimitReached, k)
+				create(ctx, planted(k, k, adopt(k), shape.entry, value))
+				admit(ctx)
+				become(ctx, v1alpha1.StateActive, k)
+				Expect(valueOf(ctx, k, shape.entry) != value).To(BeTrue(), "bob's key was adopted")
+				Eventually(func() string { return saidOf(index, valueOf(ctx, k, shape.entry)) }).WithContext(ctx).Should(Equal("VALID " + namespace + "/" + k.Name))
+				Expect(saidOf(index, value)).To(Equal("UNKNOWN"))
+				read(ctx, account)
+				changeAccount(ctx, account, limits(0, queue))
+			}
+		})
+
+		It("keeps alice's leaked key dead under bob's account, in "+name, func(ctx SpecContext) {
+			hers := newAccount(fresh("alices"), limits(100))
+			create(ctx, hers)
+			for how, kill := range map[string]func(*v1alpha1.APIKeySpec){
+				"revoked": state(v1alpha1.KeyStateRevoked),
+				"killed": func(k *v1alpha1.APIKeySpec) {
+					k.Rotation = &v1alpha1.Rotation{RevokeBefore: &metav1.Time{Time: time.Now().Truncate(time.Second)}}
+				},
+			} {
+				By(how)
+				alice := newKey(other, fresh("alice"), hers.Name)
+				create(ctx, alice)
+				become(ctx, v1alpha1.StateActive, alice)
+				leaked := materialOf(ctx, alice)
+				pause(ctx, time.Second+100*time.Millisecond) // instants are whole seconds: what follows is later
+				early, late, forged := newKey(namespace, fresh("early"), account.Name, shape.spec), newKey(namespace, fresh("late"), account.Name, shape.spec), newKey(namespace, fresh("forged"), account.Name, shape.spec)
+				create(ctx, early, late, forged)
+				beRefused(ctx, v1alpha1.ReasonLimitReached, early, late, forged)
+				create(ctx, planted(early, nil, adopt(early), shape.entry, leaked), planted(forged, forged, nil, shape.entry, leaked))
+				read(ctx, account)
+				changeAccount(ctx, account, limits(100), imports)
+				beRefused(ctx, v1alpha1.ReasonDuplicateKey, early)
+				Expect(message(early.Status.Conditions, v1alpha1.ConditionStalled)).NotTo(ContainSubstring(alice.Name))
+				Eventually(func() string { return saidOf(index, leaked) }).WithContext(ctx).Should(Equal("VALID " + other + "/" + alice.Name))
+				become(ctx, v1alpha1.StateActive, forged)
+				Expect(valueOf(ctx, forged, shape.entry) != leaked).To(BeTrue(), "a leaked key was adopted")
+
+				change(ctx, alice, kill)
+				Eventually(func() string { return saidOf(index, leaked) }).WithContext(ctx).Should(Equal("REVOKED " + other + "/" + alice.Name))
+				settle(ctx, alice, func(g Gomega) { g.Expect(ready(alice)).To(HavePrefix("True/")) })
+				if owned := secretOf(ctx, late); owned != nil { // it was issued in the ordinary way meanwhile: bob swaps the Secret
+					Expect(admin.Delete(ctx, late)).To(Succeed())
+					Expect(admin.Delete(ctx, owned)).To(Succeed())
+				}
+				again := newKey(namespace, fresh("again"), account.Name, shape.spec)
+				create(ctx, planted(again, nil, adopt(again), shape.entry, leaked))
+				create(ctx, again)
+				beRefused(ctx, v1alpha1.ReasonDuplicateKey, again, early)
+				Consistently(func() string { return saidOf(index, leaked) }).WithContext(ctx).Should(Equal("REVOKED " + other + "/" + alice.Name))
+				Expect(again.Status.Credentials).To(BeEmpty())
+				read(ctx, account)
+				changeAccount(ctx, account, limits(0, queue), func(a *v1alpha1.AccountSpec) { a.ImportPolicy = v1alpha1.ImportForbid })
+			}
+		})
+
+		It("lets a key adopt an annotated Secret where the account allows it, in "+name, func(ctx SpecContext) {
+			minted, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Mint(&seeded{})
+			Expect(err).NotTo(HaveOccurred())
+			value := string([]byte(minted.Material))
+			k := newKey(namespace, fresh("key"), account.Name, shape.spec)
+			create(ctx, planted(k, nil, adopt(k), shape.entry, value))
+			create(ctx, k)
+			admit(ctx)
+			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretConflict)) })
+			Expect(saidOf(index, value)).To(Equal("UNKNOWN"))
+			read(ctx, account)
+			changeAccount(ctx, account, imports)
+			become(ctx, v1alpha1.StateActive, k)
+			Expect(valueOf(ctx, k, shape.entry) == value).To(BeTrue(), "the key in the Secret changed")
+			Expect(metav1.IsControlledBy(secretOf(ctx, k), k)).To(BeTrue())
+			Expect(k.Status.History).To(HaveLen(1))
+			Expect(k.Status.History[0].Reason).To(Equal(v1alpha1.ReasonAdopted))
+			Eventually(func() string { return saidOf(index, value) }).WithContext(ctx).Should(Equal("VALID " + namespace + "/" + k.Name))
+
+			By("and refuses a weak one, with a sentence")
+			weak := newKey(namespace, fresh("weak"), account.Name, shape.spec)
+			create(ctx, planted(weak, nil, adopt(weak), shape.entry, zeroUUID))
+			create(ctx, weak)
+			settle(ctx, weak, func(g Gomega) {
+				g.Expect(verdict(weak.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/" + v1alpha1.ReasonSecretNotAdoptable))
+			})
+			Expect(message(weak.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("its entry " + shape.entry + " is not random"))
+			Expect(saidOf(index, zeroUUID)).To(Equal("UNKNOWN"))
+		})
+	}
+})
+
+// zeroes is a source of no randomness at all: what bob chooses.
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// seeded is a source of bytes that look random.
+type seeded struct{ n uint64 }
+
+func (s *seeded) Read(p []byte) (int, error) {
+	for i := range p {
+		s.n = s.n*6364136223846793005 + 1442695040888963407
+		p[i] = byte(s.n >> 56)
+	}
+	return len(p), nil
+}
+
+// fighter is another controller that has an opinion about our Secret.
+type fighter struct {
+	writes int
+}
+
+// fight undoes what the manager writes, as fast as it can, for a time.
+func (f *fighter) fight(ctx context.Context, secret *corev1.Secret, until time.Time, undo func(*corev1.Secret)) {
+	GinkgoHelper()
+	last := ""
+	for time.Now().Before(until) && ctx.Err() == nil {
+		err := admin.Get(ctx, client.ObjectKeyFromObject(secret), secret)
+		if err == nil && secret.ResourceVersion != last {
+			undo(secret)
+			if err := admin.Update(ctx, secret, client.FieldOwner("argocd-controller")); err == nil {
+				f.writes, last = f.writes+1, secret.ResourceVersion
+			}
+		}
+		pause(ctx, 2*time.Millisecond)
+	}
+}
+
+var _ = Describe("Repairs don't fight", func() {
+	for name, undo := range map[string]func(*corev1.Secret){
+		"an extra entry":     func(s *corev1.Secret) { s.Data["extra"] = []byte("mine") },
+		"another credential": func(s *corev1.Secret) { s.Data[keys.EntryCurrent] = []byte("theirs") },
+	} {
+		It("with a controller that writes "+name, func(ctx SpecContext) {
+			startManager(ctx, managerOptions{})
+			namespace := newNamespace(ctx, nil)
+			k := newKey(namespace, fresh("key"), fresh("acme"))
+			create(ctx, k)
+			become(ctx, v1alpha1.StateActive, k)
+			secret, began := secretOf(ctx, k), time.Now()
+			revisions := func() int {
+				chronicle.sync(ctx)
+				return len(chronicle.of(kindSecret, secret.UID)) - 1 // but for the first issue
+			}
+			f := &fighter{}
+			f.fight(ctx, secret, began.Add(5*time.Second), undo)
+			five, theirs := revisions(), f.writes
+			Expect(five-theirs).To(BeNumerically("<=", 3), "writes of the manager")
+			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretContested)) })
+			Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("argocd-controller"))
+			version := k.ResourceVersion
+			f.fight(ctx, secret, began.Add(time.Minute), undo)
+			sixty := revisions()
+			GinkgoLogr.Info("Revisions of a contested Secret", "in 5 s", five, "in 60 s", sixty, "by the other client", f.writes)
+			AddReportEntry("revisions in 5 s, in 60 s, by the other client", five, sixty, f.writes)
+			Expect(sixty-f.writes).To(BeNumerically("<=", 4), "writes of the manager")
+			read(ctx, k)
+			if sixty-f.writes <= 3 {
+				Expect(k.ResourceVersion).To(Equal(version), "the status was written while backing off")
+			}
+
+			By("ending with a change of the spec, once the other client has stopped")
+			change(ctx, k, label("mended"))
+			become(ctx, v1alpha1.StateActive, k)
+			Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
+			beSound(ctx, Default, k)
+		}, SpecTimeout(3*time.Minute))
+	}
+
+	It("with a client that deletes the Secret again and again", func(ctx SpecContext) {
+		startManager(ctx, managerOptions{})
+		namespace := newNamespace(ctx, nil)
+		k := newKey(namespace, fresh("key"), fresh("acme"))
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+		secret, deletions := secretOf(ctx, k), 0
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); pause(ctx, 2*time.Millisecond) {
+			if admin.Delete(ctx, secret.DeepCopy()) == nil {
+				deletions++
+			}
+		}
+		Expect(deletions).To(BeNumerically("<=", 4), "the first, and three that were written again")
+		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretContested)) })
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("keeps deleting"))
+	})
+})
