@@ -27,15 +27,28 @@ type Refusal struct {
 // Refuse finds what a key's own spec and its account's policy have against it, the limit aside; nil: nothing. The
 // first of an ordered list of checks speaks.
 func Refuse(f Facts) *Refusal {
-	for _, check := range []func(Facts) *Refusal{
-		refuseUndecodable, refuseSpec, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
-		refuseDuplicate,
-	} {
+	for _, check := range policyChecks {
 		if r := check(f); r != nil {
 			return r
 		}
 	}
 	return nil
+}
+
+// Refusals finds all that a key's own spec and its account's policy have against it, one refusal a check.
+func Refusals(f Facts) []Refusal {
+	var list []Refusal
+	for _, check := range policyChecks {
+		if r := check(f); r != nil {
+			list = append(list, *r)
+		}
+	}
+	return list
+}
+
+var policyChecks = []func(Facts) *Refusal{
+	refuseUndecodable, refuseSpec, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
+	refuseDuplicate,
 }
 
 func refused(reason, format string, args ...any) *Refusal {

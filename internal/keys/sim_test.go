@@ -25,8 +25,6 @@ func pick[T any](c chance, what string, of ...T) T { return of[c(len(of), what)]
 
 func sortedNames(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
-func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
-
 type sim struct {
 	w        *world
 	chance   chance

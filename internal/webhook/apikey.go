@@ -73,15 +73,18 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 	if err != nil {
 		return nil, err
 	}
-	r := keys.Refuse(facts)
-	if r == nil {
+	refusals := keys.Refusals(facts)
+	if len(refusals) == 0 {
 		return nil, nil
 	}
 	facts.Key = was
-	if before := keys.Refuse(facts); before != nil && *before == *r {
-		return admission.Warnings{r.Message}, nil
+	before := keys.Refusals(facts)
+	for i := range refusals {
+		if r := &refusals[i]; !slices.Contains(before, *r) {
+			return verdict(r)
+		}
 	}
-	return verdict(r)
+	return admission.Warnings{refusals[0].Message}, nil
 }
 
 // verdict denies, or only warns of what may change without the key: an account that comes, or comes back.

@@ -197,6 +197,16 @@ func TestAPIKey_Update(t *testing.T) {
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read")}, is: []keystest.KeyOption{keystest.Scopes("admin")},
 			want: verdict{denied: []string{"ScopeNotAllowed", "admin"}},
 		},
+		"mending one breach of two": {
+			world: []client.Object{keystest.Acct("acme", scoped, policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
+			was:   []keystest.KeyOption{keystest.Scopes("reports:read")}, is: []keystest.KeyOption{keystest.Scopes("orders:read")},
+			want: verdict{warned: []string{"spec.ipWhitelist"}},
+		},
+		"adding a second breach": {
+			world: []client.Object{keystest.Acct("acme", scoped, policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
+			was:   []keystest.KeyOption{keystest.Scopes("reports:read"), keystest.Whitelist("192.0.2.7")}, is: []keystest.KeyOption{keystest.Scopes("reports:read")},
+			want: verdict{denied: []string{"IPWhitelistRequired"}},
+		},
 		"while it is being deleted": {
 			world:    []client.Object{keystest.Acct("acme", scoped)},
 			was:      []keystest.KeyOption{keystest.Scopes("orders:read")},

@@ -107,7 +107,7 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 			a := newAccount(k.Spec.Account)
 			read(ctx, a)
 			for _, f := range a.ManagedFields {
-				Expect(string(f.FieldsV1.Raw)).NotTo(ContainSubstring("f:spec"), "%s owns %s", f.Manager, f.FieldsV1.Raw)
+				Expect(f.FieldsV1.GetRawString()).NotTo(ContainSubstring("f:spec"), "%s owns %s", f.Manager, f.FieldsV1.GetRawString())
 			}
 			Expect(a.Generation).To(BeEquivalentTo(1))
 		})

@@ -33,7 +33,7 @@ func startVerifier(ctx context.Context) *verdicts.Index {
 	index := verdicts.NewIndex()
 	living, stop := context.WithCancel(context.Background())
 	DeferCleanup(stop)
-	go verdicts.NewFeed(source, clock.RealClock{}, index).Run(living)
+	go verdicts.NewFeed(verdicts.FeedOptions{Source: source, Clock: clock.RealClock{}, Index: index}).Run(living)
 	Eventually(index.Completed()).WithContext(ctx).Should(BeClosed())
 	return index
 }

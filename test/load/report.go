@@ -107,8 +107,8 @@ func (f figures) writes() []row {
 	secrets.goal, statuses.goal, events.goal = "1", "1", "1"
 	return []row{
 		perKey(http.MethodPost, "apikeys"), secrets, statuses, events,
-		f.both("POST accounts per account", "%.2f", func(p issuePhase) float64 {
-			return float64(p.requests[request{http.MethodPost, "accounts"}]) / float64(p.accounts)
+		f.both("PATCH accounts per account", "%.2f", func(p issuePhase) float64 {
+			return float64(p.requests[request{http.MethodPatch, "accounts"}]) / float64(p.accounts)
 		}),
 		f.both("PUT accounts/status per account", "%.2f", issuePhase.accountWrites),
 		f.both("all writes per key", "%.2f", func(p issuePhase) float64 { return float64(p.requests.writes()) / float64(p.keys) }),

@@ -195,9 +195,9 @@ func (h *hostile) authzRequest() *http.Request {
 }
 
 func (h *hostile) verifyRequest(path string) *http.Request {
-	field := h.one("key", "Key", "ip", "scopes", "account", "x", goodKey)
+	field := h.one("key", "Key", "ip", "scopes", "account", "externalID", "x", goodKey)
 	body := h.one(
-		fmt.Sprintf(`{"key":%q}`, h.value()), fmt.Sprintf(`{"key":%q,"ip":%q,"scopes":[%q],"account":%q}`, h.key(), h.text(), h.text(), h.text()),
+		fmt.Sprintf(`{"key":%q}`, h.value()), fmt.Sprintf(`{"key":%q,"ip":%q,"scopes":[%q],"account":%q,"externalID":%q}`, h.key(), h.text(), h.text(), h.text(), h.text()),
 		fmt.Sprintf(`{%q:%q}`, field, h.key()), `{"key":`+strings.Repeat("[", h.IntN(2000)), h.value(), fmt.Sprintf(`[%q]`, goodKey), fmt.Sprintf(`{"key":{"key":%q}}`, goodKey),
 		fmt.Sprintf(`{"key":"x","key":%q}`, goodKey), fmt.Sprintf(`{"key":%q,"scopes":%q}`, goodKey, h.text()), fmt.Sprintf(`{"key":%q} x`, goodKey),
 	)
@@ -219,7 +219,7 @@ func (h *hostile) checkRequest() *authv3.CheckRequest {
 		}
 	}
 	r := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Source: peer(h.text(), 1), Request: &authv3.AttributeContext_Request{Http: asked}, ContextExtensions: map[string]string{"scopes": h.text(), "account": h.text()},
+		Source: peer(h.text(), 1), Request: &authv3.AttributeContext_Request{Http: asked}, ContextExtensions: map[string]string{"scopes": h.text(), "account": h.text(), "externalID": h.text()},
 	}}
 	switch h.IntN(20) {
 	case 0:

@@ -30,7 +30,8 @@ var unmatchable = strings.Repeat("-", 1024)
 // parseRequirements reads the names and values with which a gateway says what a route requires.
 func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
 	var r Requirements
-	var scopes []string
+	const usual = 4
+	scopes := make([]string, 0, usual)
 	for name, value := range pairs {
 		switch name {
 		case "scopes":
