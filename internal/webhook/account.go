@@ -36,7 +36,8 @@ func (v *AccountValidator) ValidateUpdate(_ context.Context, was, is *v1alpha1.A
 	return nil, keys.ValidateAccount(is).ToAggregate()
 }
 
-// ValidateDelete denies the deletion of an account that a key names.
+// ValidateDelete denies the deletion of an account that a key names. It does not say which: not everyone who may delete
+// accounts may see the keys of all namespaces.
 func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
 	var list v1alpha1.APIKeyList
 	if err := v.Live.List(ctx, &list, client.MatchingFields{keys.IndexAccount: account.Name}, client.Limit(1)); err != nil {
@@ -45,7 +46,6 @@ func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	k := list.Items[0]
-	return nil, fmt.Errorf("account %s is in use by APIKey %s/%s: delete its keys first (kubectl get apikeys -A --field-selector spec.account=%s lists them), or set spec.state of the account to Suspended",
-		account.Name, k.Namespace, k.Name, account.Name)
+	return nil, fmt.Errorf("account %s is in use: delete its keys first (kubectl get apikeys -A --field-selector spec.account=%s lists them), or set spec.state of the account to Suspended",
+		account.Name, account.Name)
 }

@@ -60,7 +60,7 @@ func TestAccount_Delete(t *testing.T) {
 		"another is named": {world: []client.Object{keystest.Key("web", keystest.Account("zeta"))}},
 		"a key names it": {
 			world: []client.Object{keystest.Key("web", keystest.Namespace("shop"))},
-			want:  verdict{denied: []string{"in use by APIKey shop/web", "--field-selector spec.account=acme", "Suspended"}},
+			want:  verdict{denied: []string{"is in use: delete its keys", "--field-selector spec.account=acme", "Suspended"}},
 		},
 		"a revoked key names it": {
 			world: []client.Object{keystest.Key("web", keystest.State(v1alpha1.KeyStateRevoked))},
