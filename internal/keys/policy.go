@@ -19,6 +19,10 @@ type Defaults struct {
 	RequireAccount bool
 	// Verifiers is whether the manager asks verifiers what they enforce.
 	Verifiers bool
+	// MailDomains are the domains to which mail may go.
+	MailDomains MailDomains
+	// MaxMails is how many mails an account may have sent on a day; 0: any number.
+	MaxMails int32
 }
 
 // Limit is how many keys may hold a slot, or that there is no limit.

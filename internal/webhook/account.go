@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -19,13 +20,15 @@ import (
 type AccountValidator struct {
 	// Live reads from the API server itself: whether an account is in use is no question for a cache.
 	Live client.Reader
+	// Defaults are what the manager's flags say.
+	Defaults keys.Defaults
 }
 
 var _ admission.Validator[*v1alpha1.Account] = &AccountValidator{}
 
 // ValidateCreate denies an account whose spec can't be carried out.
 func (v *AccountValidator) ValidateCreate(_ context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
-	return nil, keys.ValidateAccount(account).ToAggregate()
+	return nil, append(keys.ValidateAccount(account), v.checkRecipients(nil, account)...).ToAggregate()
 }
 
 // ValidateUpdate denies a change to a spec that can't be carried out.
@@ -33,7 +36,19 @@ func (v *AccountValidator) ValidateUpdate(_ context.Context, was, is *v1alpha1.A
 	if equality.Semantic.DeepEqual(was.Spec, is.Spec) {
 		return nil, nil
 	}
-	return nil, keys.ValidateAccount(is).ToAggregate()
+	return nil, append(keys.ValidateAccount(is), v.checkRecipients(defaultNotification(was), is)...).ToAggregate()
+}
+
+// checkRecipients finds addresses to which the manager may send no mail, other than those that were there before.
+func (v *AccountValidator) checkRecipients(was *v1alpha1.Notification, account *v1alpha1.Account) field.ErrorList {
+	return v.Defaults.MailDomains.CheckRecipients(was, defaultNotification(account), field.NewPath("spec", "keyDefaults", "notification"))
+}
+
+func defaultNotification(a *v1alpha1.Account) *v1alpha1.Notification {
+	if a.Spec.KeyDefaults == nil {
+		return nil
+	}
+	return a.Spec.KeyDefaults.Notification
 }
 
 // ValidateDelete denies the deletion of an account that a key names. It does not say which: not everyone who may delete

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/internal/webhook"
 )
@@ -33,12 +34,14 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 		"a zone":                             {account: keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
 		"no such zone":                       {account: keystest.Acct("acme", keystest.Zone("Mars/Base")), want: verdict{denied: []string{"spec.timeZone", "Mars/Base", "such as UTC or Europe/Madrid"}}},
 		"a zone that depends on the machine": {account: keystest.Acct("acme", keystest.Zone("Local")), want: verdict{denied: []string{"spec.timeZone"}}},
+		"an address that gets mail":          {account: keystest.Acct("acme", tells("a@example.com"))},
+		"an address that gets none":          {account: keystest.Acct("acme", tells("b@evil.net")), want: verdict{denied: []string{"spec.keyDefaults.notification.emails[0]", "--smtp-allowed-domains"}}},
 		"a selector":                         {account: keystest.Acct("acme", selects(metav1.LabelSelectorOpIn))},
 		"no selector":                        {account: keystest.Acct("acme", selects("Within")), want: verdict{denied: []string{"spec.allowedNamespaces", "Within"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{})}
+			v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{}), Defaults: keys.Defaults{MailDomains: keys.MailDomains{"example.com"}}}
 			warnings, err := v.ValidateCreate(t.Context(), tc.account)
 			tc.want.check(t, warnings, err)
 			was := keystest.Acct("acme", keystest.MaxKeys(7))
@@ -48,6 +51,13 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 			verdict{}.check(t, warnings, err) // a label or a finalizer may change, whatever the spec
 		})
 	}
+}
+
+// tells are the addresses of an account's keys.
+func tells(emails ...string) keystest.AccountOption {
+	return keystest.Policy(func(a *v1alpha1.AccountSpec) {
+		a.KeyDefaults = &v1alpha1.KeyDefaults{Notification: &v1alpha1.Notification{Emails: emails}}
+	})
 }
 
 func TestAccount_Delete(t *testing.T) {
