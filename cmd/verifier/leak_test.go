@@ -48,7 +48,7 @@ import (
 // them in all that the verifier says: audit lines, logs, metrics, traces and answers.
 func FuzzNothingLeaks(f *testing.F) {
 	v := newTalker(f)
-	for i := range len(places) {
+	for i := range places {
 		f.Add([]byte{byte(i), 0, byte(i), byte(i)}, "", "")
 	}
 	f.Add([]byte{3, 1, 2, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}, "/orders/%2", "%")
@@ -153,8 +153,14 @@ func newTalker(f testing.TB) *talker {
 }
 
 var formats = []keys.Format{
-	{Type: v1alpha1.FormatToken, Prefix: "ak"}, {Type: v1alpha1.FormatUUID}, {Type: v1alpha1.FormatAlphanumeric, Length: 22}, {Type: v1alpha1.FormatHex, Length: 32},
-	{Type: v1alpha1.FormatToken, Prefix: "abcdefghij012345"}, {Type: v1alpha1.FormatAlphanumeric, Length: 100}, {Type: v1alpha1.FormatHex, Length: 64}, {Type: v1alpha1.FormatAlphanumeric, Length: 256},
+	{Type: v1alpha1.FormatToken, Prefix: "ak"},
+	{Type: v1alpha1.FormatUUID},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 22},
+	{Type: v1alpha1.FormatHex, Length: 32},
+	{Type: v1alpha1.FormatToken, Prefix: "abcdefghij012345"},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 100},
+	{Type: v1alpha1.FormatHex, Length: 64},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 256},
 }
 
 // index knows a key of each format in each state.

@@ -132,8 +132,7 @@ func decode(text string) (decoded string, encoded bool) {
 
 // decodeOnce decodes what is percent-encoded, leaves the rest as it is, and reports whether there was anything.
 func decodeOnce(text string) (decoded string, encoded bool) {
-	at := strings.IndexByte(text, '%')
-	if at < 0 {
+	if !strings.Contains(text, "%") {
 		return text, false
 	}
 	b := make([]byte, 0, len(text))
@@ -220,7 +219,7 @@ type piece struct {
 func inspect(text string) piece {
 	p := piece{hex: true}
 	for _, r := range text {
-		p.hex = p.hex && r < utf8.RuneSelf && isHex(byte(r))
+		p.hex = p.hex && r < utf8.RuneSelf && isHex(byte(r)) //nolint:gosec // r is one byte
 		switch {
 		case r >= '0' && r <= '9':
 			p.digits++
