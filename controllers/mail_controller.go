@@ -30,6 +30,8 @@ type MailReconciler struct {
 	Live client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Defaults are what the manager's flags say.
+	Defaults keys.Defaults
 	// Mailer sends; nil: there is no mail server.
 	Mailer Mailer
 	// Teller tells what happened.
@@ -47,7 +49,15 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 		return ctrl.Result{}, nil // whom to tell, and when, may be among what could not be decoded
 	}
 	plan := keys.DecideMail(facts, r.Mailer != nil)
+	if plan.Send != nil {
+		if plan, err = r.count(ctx, &facts); err != nil {
+			return r.result(time.Time{}, err)
+		}
+	}
 	if err := r.patch(ctx, facts.Key, plan.Notifications); err != nil {
+		if plan.Send != nil {
+			r.uncount(ctx, facts.Account, len(plan.Send.To))
+		}
 		return r.result(time.Time{}, err)
 	}
 	if plan.Send == nil {
@@ -56,6 +66,7 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	deliveries := r.Mailer.Send(ctx, *plan.Send)
 	facts.Now = r.now()
 	ctx = context.WithoutCancel(ctx) // what was sent is recorded also when the manager is told to stop
+	r.uncount(ctx, facts.Account, keys.Unreached(deliveries))
 	err = r.patch(ctx, facts.Key, keys.SettleMail(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
 	if stale(err) { // somebody wrote the key meanwhile: the outcome must not be lost with the claim
 		err = r.settleLater(ctx, facts.Key, *plan.Send, deliveries)
@@ -63,8 +74,54 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	return r.result(keys.DecideMail(facts, true).Next, err)
 }
 
-// settleTries bounds how often an outcome is written again after a conflict.
+// settleTries bounds how often an outcome, or a count of mails, is written again after a conflict.
 const settleTries = 5
+
+// count counts the mails of a plan in the status of the account, which has the last word on how many there may be. The count
+// is written before the mail is claimed, so that two managers that send at once do not exceed it.
+func (r *MailReconciler) count(ctx context.Context, facts *keys.Facts) (keys.MailPlan, error) {
+	if r.Defaults.MaxMails == 0 {
+		return keys.DecideMail(*facts, true), nil
+	}
+	var err error
+	for range settleTries {
+		var account v1alpha1.Account
+		if err := r.Live.Get(ctx, client.ObjectKey{Name: facts.Key.Spec.Account}, &account); err != nil {
+			return keys.MailPlan{}, fmt.Errorf("read account %s: %w", facts.Key.Spec.Account, err)
+		}
+		facts.Account = &account
+		plan := keys.DecideMail(*facts, true)
+		if plan.Send == nil {
+			return plan, nil
+		}
+		account.Status.Mail = keys.CountMails(&account, len(plan.Send.To), facts.Now)
+		if err = r.Status().Update(ctx, &account); err == nil {
+			return plan, nil
+		}
+		if err = fmt.Errorf("count the mails of account %s: %w", account.Name, err); !stale(err) {
+			return keys.MailPlan{}, err
+		}
+	}
+	return keys.MailPlan{}, err
+}
+
+// uncount takes back what count counted for mails that the mail server was not asked to take. If that fails they stay
+// counted: fewer mails are sent than could be, never more.
+func (r *MailReconciler) uncount(ctx context.Context, counted *v1alpha1.Account, n int) {
+	if r.Defaults.MaxMails == 0 || n == 0 {
+		return
+	}
+	for range settleTries {
+		var account v1alpha1.Account
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(counted), &account); err != nil || account.UID != counted.UID {
+			return
+		}
+		account.Status.Mail = keys.UncountMails(&account, counted.Status.Mail, n)
+		if err := r.Status().Update(ctx, &account); !stale(err) {
+			return
+		}
+	}
+}
 
 // settleLater records an outcome on the key as it is now.
 func (r *MailReconciler) settleLater(ctx context.Context, key *v1alpha1.APIKey, mail keys.Mail, deliveries []keys.Delivery) error {
@@ -82,7 +139,7 @@ func (r *MailReconciler) settleLater(ctx context.Context, key *v1alpha1.APIKey, 
 }
 
 func (r *MailReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{Key: key.DeepCopy(), Now: r.now()}
+	facts := keys.Facts{Key: key.DeepCopy(), Defaults: r.Defaults, Now: r.now()}
 	var account v1alpha1.Account
 	err := r.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
 	if client.IgnoreNotFound(err) != nil {

@@ -62,7 +62,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := a.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the Account controller: %w", err)
 	}
-	m := &MailReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Mailer: o.Mailer, Teller: teller}
+	m := &MailReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Defaults: o.Defaults, Mailer: o.Mailer, Teller: teller}
 	if err := m.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the mail controller: %w", err)
 	}

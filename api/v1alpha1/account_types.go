@@ -351,6 +351,24 @@ type AccountStatus struct {
 	// +listMapKey=uid
 	// +kubebuilder:validation:MaxItems=2000
 	Slots []Slot `json:"slots,omitempty"`
+	// mail counts the mails that were sent about the account's keys. It outlives the keys, so that no key gets around the
+	// manager's --smtp-max-per-account by being created anew.
+	// +optional
+	Mail *MailStatus `json:"mail,omitempty"`
+}
+
+// MailStatus counts the mails of an account on one day.
+type MailStatus struct {
+	// date is the day that sent counts, in UTC.
+	// +required
+	// +kubebuilder:validation:MinLength=10
+	// +kubebuilder:validation:MaxLength=10
+	Date string `json:"date,omitempty"`
+	// sent is how many mails were handed to the mail server on that day: one for each recipient. It is written before they
+	// are.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Sent *int32 `json:"sent,omitempty"`
 }
 
 // KeyCounts counts an account's keys.

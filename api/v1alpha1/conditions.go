@@ -130,6 +130,12 @@ const (
 	ReasonAfterExpiration = "AfterExpiration"
 	// ReasonLocaleNotAvailable: the mail was sent in English, because there are no texts in notification.locale.
 	ReasonLocaleNotAvailable = "LocaleNotAvailable"
+	// ReasonMailLimitReached: the account's mails of the day, --smtp-max-per-account, are used up. The mail goes out on the
+	// next day, in UTC.
+	ReasonMailLimitReached = "MailLimitReached"
+	// ReasonRecipientNotAllowed: some or all of the addresses are outside --smtp-allowed-domains, and get no mail. The
+	// webhook refuses them with the same reason.
+	ReasonRecipientNotAllowed = "RecipientNotAllowed"
 	// ReasonSomeRejected: some of the addresses were told, others refused by their mail server.
 	ReasonSomeRejected = "SomeRejected"
 )

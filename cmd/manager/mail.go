@@ -5,8 +5,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
+	"golang.org/x/net/idna"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -29,7 +32,7 @@ func (m mailer) Send(ctx context.Context, mail keys.Mail) []keys.Delivery {
 	message, err := notify.Compose(notice(mail), mail.Locale)
 	if err != nil {
 		logger.Error(err, "Could not compose a mail")
-		return toAll(mail.To, keys.Delivery{Reason: "NotComposed"})
+		return toAll(mail.To, keys.Delivery{Reason: "NotComposed", Unreached: true})
 	}
 	if message.Fallback {
 		logger.Info("Wrote a mail in English", "localeAskedFor", mail.Locale)
@@ -44,7 +47,7 @@ func (m mailer) Send(ctx context.Context, mail keys.Mail) []keys.Delivery {
 		}
 		list = append(list, keys.Delivery{
 			To: receipt.To, Sent: receipt.State == notify.Sent, Temporary: receipt.State == notify.Temporary, Reason: string(receipt.Reason),
-			Fallback: message.Fallback,
+			Unreached: receipt.Reason.Unreached(), Fallback: message.Fallback,
 		})
 	}
 	return list
@@ -70,4 +73,26 @@ func notice(mail keys.Mail) notify.Notice {
 		n.AccountDisplayName = mail.Account.Spec.DisplayName
 	}
 	return n
+}
+
+// parseMailDomains reads --smtp-allowed-domains: example.com, or *.example.com for any domain below it. International names
+// are returned in both of their forms, since an address may have either.
+func parseMailDomains(list []string) (keys.MailDomains, error) {
+	var domains keys.MailDomains
+	for _, text := range list {
+		name, below := strings.CutPrefix(strings.TrimSuffix(text, "."), "*.")
+		ascii, err := idna.Lookup.ToASCII(name)
+		if err != nil || ascii == "" || strings.ContainsAny(ascii, "*@/: ") {
+			return nil, fmt.Errorf("--smtp-allowed-domains has %q: give domains, such as example.com, or *.example.com for those below it", text)
+		}
+		prefix := ""
+		if below {
+			prefix = "*."
+		}
+		domains = append(domains, prefix+ascii)
+		if unicode, err := idna.Lookup.ToUnicode(ascii); err == nil && unicode != ascii {
+			domains = append(domains, prefix+unicode)
+		}
+	}
+	return domains, nil
 }

@@ -49,7 +49,10 @@ type options struct {
 	webhookClientCAFile string
 	webhookClientName   string
 
-	mail notify.Options
+	mail               notify.Options
+	allowedMailDomains []string
+	mailDomains        keys.MailDomains
+	maxMails           int32
 
 	verifier          types.NamespacedName
 	verifierService   string
@@ -118,6 +121,9 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar((*string)(&o.mail.TLS), "smtp-tls", string(notify.TLSStart), "how the connection is protected: starttls, implicit or none")
 	f.StringVar(&o.mail.CAFile, "smtp-ca-file", "", "`file` with the certificates that may vouch for the mail server; the system's unless said")
 
+	f.StringSliceVar(&o.allowedMailDomains, "smtp-allowed-domains", nil, "the only `domains` to which mail may go, separated by commas: example.com, or *.example.com for any domain below it; without it mail may go anywhere")
+	f.Int32Var(&o.maxMails, "smtp-max-per-account", 100, "how many mails may go out on a day about the keys of one account, one for each recipient (1..1000000)")
+
 	f.StringVar(&o.verifierService, "verifier-service", "", "`namespace/name` of the verifier's Service, whose replicas tell how keys are used and which they refuse; without it none are asked. In another namespace than --namespace, let the manager read its EndpointSlices")
 	f.StringVar(&o.verifierPortName, "verifier-port-name", "usage", "`name` of the port of --verifier-service that answers the manager")
 	f.StringVar(&o.verifierCAFile, "verifier-ca-file", "", "`file` with the certificates that may vouch for the verifier; without it any certificate will do, since verifiers make their own")
@@ -148,6 +154,9 @@ func (o *options) validate() error {
 	if err := o.validateVerifier(); err != nil {
 		return err
 	}
+	if err := o.validateMail(); err != nil {
+		return err
+	}
 	switch v1alpha1.DeletionPolicy(o.deletionPolicy) {
 	case v1alpha1.DeletionAllow, v1alpha1.DeletionForbid, v1alpha1.DeletionRequireConfirmation:
 		return nil
@@ -163,6 +172,16 @@ func (o *options) validateReserved() error {
 		}
 	}
 	return nil
+}
+
+// validateMail reads --smtp-allowed-domains.
+func (o *options) validateMail() (err error) {
+	const most = 1_000_000
+	if o.maxMails < 1 || o.maxMails > most {
+		return fmt.Errorf("--smtp-max-per-account is %d: give a number from 1 to %d; to send no mail at all leave out --smtp-host", o.maxMails, most)
+	}
+	o.mailDomains, err = parseMailDomains(o.allowedMailDomains)
+	return err
 }
 
 // validateVerifier takes --verifier-service apart.
@@ -199,6 +218,7 @@ func (o *options) defaults() keys.Defaults {
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
 		ReservedDomains:      o.reserved,
 		AccountCreationDelay: o.accountDelay,
+		MailDomains:          o.mailDomains, MaxMails: o.maxMails,
 	}
 }
 

@@ -48,13 +48,22 @@ import (
 // them in all that the verifier says: audit lines, logs, metrics, traces and answers.
 func FuzzNothingLeaks(f *testing.F) {
 	v := newTalker(f)
-	for place := range places {
-		for encoding := range encodings {
-			f.Add([]byte{byte(place + encoding), byte(place), 0, byte(place), byte(encoding), byte(encoding), byte(place), 0, 0, 0, 0}, "", "")
-		}
+	for i := range places {
+		f.Add([]byte{byte(i), 0, byte(i), byte(i)}, "", "")
 	}
 	f.Add([]byte{3, 1, 2, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}, "/orders/%2", "%")
 	f.Fuzz(func(t *testing.T, choices []byte, before, after string) { v.try(t, choices, before, after) })
+}
+
+// TestNothingLeaks tries each place with each encoding, and each of the keys in turn.
+func TestNothingLeaks(t *testing.T) {
+	t.Parallel()
+	v := newTalker(t)
+	for place := range places {
+		for encoding := range encodings {
+			v.try(t, []byte{byte(place*len(encodings) + encoding), 0, byte(place), byte(encoding)}, "", "")
+		}
+	}
 }
 
 // dice makes choices by the bytes of a fuzzer; when they are used up, always the first.
@@ -97,7 +106,8 @@ func (v *talker) said() string {
 	return v.log.String()
 }
 
-func newTalker(f *testing.F) *talker {
+func newTalker(f testing.TB) *talker {
+	f.Helper()
 	v := &talker{spans: tracetest.NewInMemoryExporter(), registry: prometheus.NewRegistry(), client: &http.Client{}}
 	index := v.index(f)
 	o := options{
@@ -144,12 +154,18 @@ func newTalker(f *testing.F) *talker {
 }
 
 var formats = []keys.Format{
-	{Type: v1alpha1.FormatToken, Prefix: "ak"}, {Type: v1alpha1.FormatUUID}, {Type: v1alpha1.FormatAlphanumeric, Length: 22}, {Type: v1alpha1.FormatHex, Length: 32},
-	{Type: v1alpha1.FormatToken, Prefix: "abcdefghij012345"}, {Type: v1alpha1.FormatAlphanumeric, Length: 100}, {Type: v1alpha1.FormatHex, Length: 64}, {Type: v1alpha1.FormatAlphanumeric, Length: 256},
+	{Type: v1alpha1.FormatToken, Prefix: "ak"},
+	{Type: v1alpha1.FormatUUID},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 22},
+	{Type: v1alpha1.FormatHex, Length: 32},
+	{Type: v1alpha1.FormatToken, Prefix: "abcdefghij012345"},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 100},
+	{Type: v1alpha1.FormatHex, Length: 64},
+	{Type: v1alpha1.FormatAlphanumeric, Length: 256},
 }
 
 // index knows a key of each format in each state.
-func (v *talker) index(f *testing.F) *verifier.Index {
+func (v *talker) index(f testing.TB) *verifier.Index {
 	x := verifier.NewIndex()
 	x.PutNamespace("shops", nil)
 	x.PutAccount(&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}, Spec: v1alpha1.AccountSpec{ExternalID: "ext-1"}})

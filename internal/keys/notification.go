@@ -32,6 +32,10 @@ type Mail struct {
 	Date string
 	// To are the addresses to tell.
 	To []string
+	// Later are those for which the account has no mail left today.
+	Later []string
+	// Outside is whether there are addresses to which no mail may go.
+	Outside bool
 	// Locale is the language asked for, two letters.
 	Locale string
 	// Key and Account are what it speaks of.
@@ -51,6 +55,8 @@ type Delivery struct {
 	Sent, Temporary bool
 	// Reason is why not: one word.
 	Reason string
+	// Unreached means that the mail server was not asked to take the mail.
+	Unreached bool
 	// Fallback means that the language asked for is not available, and the mail was in English.
 	Fallback bool
 }
@@ -85,8 +91,13 @@ func DecideMail(f Facts, withServer bool) MailPlan {
 		case f.Key.Status.State != v1alpha1.StateActive: // not now; a key that comes back is told of then
 		case !withServer:
 			skip(&entry, v1alpha1.ReasonNoMailServer)
+		case len(f.recipients(entry)) == 0:
+			skip(&entry, v1alpha1.ReasonRecipientNotAllowed)
 		case f.Now.Before(retryAt(entry)):
 			plan.sooner(retryAt(entry))
+		case f.mailsLeft() == 0:
+			entry.Reason = v1alpha1.ReasonMailLimitReached
+			plan.sooner(nextMailDay(f.Now))
 		default:
 			plan.Send = f.claim(&entry)
 		}
@@ -208,13 +219,11 @@ func (f *Facts) claim(n *v1alpha1.NotificationStatus) *Mail {
 	}
 	now := metav1.NewTime(f.Now)
 	n.Attempts, n.LastAttemptTime, n.Reason = &attempts, &now, v1alpha1.ReasonSending
-	wanted := f.effectiveNotification()
-	to := wanted.Emails
-	if len(n.Remaining) > 0 {
-		to = n.Remaining
-	}
+	wanted, to := f.effectiveNotification(), f.recipients(*n)
+	today := min(f.mailsLeft(), len(to))
 	return &Mail{
-		Date: n.Date, To: slices.Clone(to), Locale: orElse(wanted.Locale, "en"), Key: f.Key, Account: f.Account,
+		Date: n.Date, To: to[:today:today], Later: to[today:], Outside: len(f.Defaults.MailDomains.Outside(wanted.Emails)) > 0,
+		Locale: orElse(wanted.Locale, "en"), Key: f.Key, Account: f.Account,
 		Expiration: f.Key.Status.ExpirationTime.UTC(), Zone: f.zone(), Now: f.Now,
 	}
 }
@@ -238,16 +247,16 @@ func SettleMail(list []v1alpha1.NotificationStatus, m Mail, deliveries []Deliver
 	list = slices.Clone(list)
 	for i := range list {
 		if list[i].Date == m.Date {
-			settle(&list[i], deliveries, now)
+			settle(&list[i], m, deliveries, now)
 		}
 	}
 	return list
 }
 
-func settle(n *v1alpha1.NotificationStatus, deliveries []Delivery, now time.Time) {
+func settle(n *v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) {
 	told := n.SentAt != nil // others were told at an earlier try
 	var remaining []string
-	refusal, delay := "", ""
+	refusal, delay := "", v1alpha1.ReasonMailLimitReached
 	for _, d := range deliveries {
 		switch {
 		case d.Sent:
@@ -258,6 +267,7 @@ func settle(n *v1alpha1.NotificationStatus, deliveries []Delivery, now time.Time
 			refusal = d.Reason
 		}
 	}
+	remaining = append(remaining, m.Later...)
 	n.Remaining = nil
 	if at := metav1.NewTime(now); told && (n.SentAt == nil || len(remaining) == 0) {
 		n.SentAt = &at
@@ -266,16 +276,23 @@ func settle(n *v1alpha1.NotificationStatus, deliveries []Delivery, now time.Time
 	case len(remaining) > 0:
 		n.Reason, n.Remaining = delay, remaining
 	case told:
-		n.State, n.Reason = v1alpha1.NotificationSent, ""
-		switch {
-		case refusal != "":
-			n.Reason = v1alpha1.ReasonSomeRejected
-		case slices.ContainsFunc(deliveries, func(d Delivery) bool { return d.Fallback }):
-			n.Reason = v1alpha1.ReasonLocaleNotAvailable
-		}
+		n.State, n.Reason = v1alpha1.NotificationSent, remark(m, deliveries, refusal)
 	default:
 		n.State, n.Reason = v1alpha1.NotificationFailed, refusal
 	}
+}
+
+// remark is what there is to say of a mail that was sent; empty: nothing.
+func remark(m Mail, deliveries []Delivery, refusal string) string {
+	switch {
+	case refusal != "":
+		return v1alpha1.ReasonSomeRejected
+	case m.Outside:
+		return v1alpha1.ReasonRecipientNotAllowed
+	case slices.ContainsFunc(deliveries, func(d Delivery) bool { return d.Fallback }):
+		return v1alpha1.ReasonLocaleNotAvailable
+	}
+	return ""
 }
 
 // AnnounceMail are what changed in the mails of a key.
@@ -286,7 +303,8 @@ func AnnounceMail(before, after []v1alpha1.NotificationStatus) []Event {
 	}
 	var list []Event
 	for _, n := range after {
-		if was[n.Date].State == n.State {
+		limited := n.Reason == v1alpha1.ReasonMailLimitReached && was[n.Date].Reason != n.Reason
+		if was[n.Date].State == n.State && !limited {
 			continue
 		}
 		if e, ok := mailEvent(n); ok {
@@ -303,10 +321,17 @@ func mailEvent(n v1alpha1.NotificationStatus) (Event, bool) {
 		return Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire"}, true
 	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonLocaleNotAvailable:
 		return Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it"}, true
+	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonRecipientNotAllowed:
+		failed.Note = "Told people by mail that the key is about to expire, but not the addresses outside the domains of --smtp-allowed-domains"
 	case n.State == v1alpha1.NotificationSent:
 		failed.Note = "Told people by mail that the key is about to expire, but some addresses were refused by their mail server"
 	case n.State == v1alpha1.NotificationFailed:
 		failed.Note = "Could not tell anybody that the key is about to expire: " + n.Reason
+	case n.Reason == v1alpha1.ReasonMailLimitReached:
+		failed.Reason = v1alpha1.ReasonMailLimitReached
+		failed.Note = "The account has no mail left today: those that are told that the key is about to expire are told tomorrow"
+	case n.Reason == v1alpha1.ReasonRecipientNotAllowed:
+		failed.Note = "The key is about to expire, and nobody was told: no address of notification.emails is in a domain of --smtp-allowed-domains"
 	case n.Reason == v1alpha1.ReasonNoMailServer:
 		failed.Note = "The key is about to expire, and nobody was told: the manager runs without --smtp-host"
 	default:

@@ -26,6 +26,10 @@ type Defaults struct {
 	// ReservedDomains are further domains, besides those that are always reserved, whose names a template must not use in
 	// types, labels and annotations: tools act upon them.
 	ReservedDomains []string
+	// MailDomains are the domains to which mail may go.
+	MailDomains MailDomains
+	// MaxMails is how many mails an account may have sent on a day; 0: any number.
+	MaxMails int32
 }
 
 // Limit is how many keys may hold a slot, or that there is no limit.

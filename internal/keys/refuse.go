@@ -106,10 +106,15 @@ func namespaceSelector(a *v1alpha1.Account) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(a.Spec.AllowedNamespaces)
 }
 
+// refuseLabel names the key that has the label only to users of the same namespace: what is in other namespaces is not theirs
+// to know.
 func refuseLabel(f Facts) *Refusal {
 	holder, known := labelHolder(f.Key, f.Account, f.Siblings)
 	if holder == "" || !known {
 		return nil
+	}
+	if namespace, _, _ := strings.Cut(holder, "/"); namespace != f.Key.Namespace {
+		return refused(v1alpha1.ReasonLabelTaken, "Another key of account %s has the same spec.label: choose another label", f.Account.Name)
 	}
 	return refused(v1alpha1.ReasonLabelTaken, "Account %s has another key with the same spec.label, APIKey %s: choose another label", f.Account.Name, holder)
 }

@@ -46,6 +46,16 @@ const (
 	ReasonCancelled Reason = "Cancelled"
 )
 
+// Unreached reports whether the server was not asked to take the mail at all.
+func (r Reason) Unreached() bool {
+	switch r {
+	case ReasonUnreachable, ReasonUnavailable, ReasonTLSFailed, ReasonAuthFailed, ReasonPasswordUnreadable:
+		return true
+	case ReasonRejected, ReasonInvalidAddress, ReasonDeferred, ReasonTimedOut, ReasonConnectionLost, ReasonCancelled:
+	}
+	return false
+}
+
 // Verdict is what became of a mail to one recipient.
 type Verdict struct {
 	State State

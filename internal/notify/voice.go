@@ -63,9 +63,10 @@ func voiceOf(locale string) (v *voice, fallback bool) {
 	return &voice{locale: locale, localizer: i18n.NewLocalizer(catalogue, locale)}, fallback
 }
 
-// words are what the catalogues may put into their messages.
+// words are what the catalogues may put into their messages. None is free text of a user: a label in a subject would let
+// its author say anything to recipients, in the name of whoever runs the manager.
 type words struct {
-	Account, Label, Name      string
+	Account, KeyID            string
 	Days, Day, Year           int
 	Month, Date, OnDate, Time string
 	Zone                      string
@@ -92,7 +93,7 @@ func (v *voice) page(n Notice) page {
 	w := v.words(n)
 	return page{
 		Locale:      v.locale,
-		Subject:     v.subject(w),
+		Subject:     v.say("subject", w),
 		Greeting:    v.say("greeting", w),
 		Intro:       v.intro(w),
 		Colon:       v.say("colon", w),
@@ -103,13 +104,6 @@ func (v *voice) page(n Notice) page {
 		Replace:     v.say("replace", w),
 		Footer:      v.say("footer", w),
 	}
-}
-
-func (v *voice) subject(w words) string {
-	if w.Label == "" {
-		return v.say("subject_name", w)
-	}
-	return v.say("subject_label", w)
 }
 
 func (v *voice) intro(w words) string {
@@ -143,7 +137,7 @@ func (v *voice) expiration(n Notice, w words) string {
 func (v *voice) words(n Notice) words {
 	t := n.Expiration.In(n.Zone)
 	w := words{
-		Account: n.Account, Label: n.Label, Name: n.Name, Days: n.DaysLeft,
+		Account: n.Account, KeyID: n.KeyID, Days: n.DaysLeft,
 		Day: t.Day(), Year: t.Year(), Time: clock(t), Zone: zone(t),
 	}
 	w.Month = v.say(fmt.Sprintf("month_%d", t.Month()), w)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -22,6 +23,8 @@ type AccountValidator struct {
 	Cache client.Reader
 	// Live reads from the API server itself: whether an account is in use is no question for a cache.
 	Live client.Reader
+	// Defaults are what the manager's flags say.
+	Defaults keys.Defaults
 }
 
 var _ admission.Validator[*v1alpha1.Account] = &AccountValidator{}
@@ -31,7 +34,7 @@ func (v *AccountValidator) ValidateCreate(ctx context.Context, account *v1alpha1
 	if err := undecodableError(keys.NewlyUndecodable(nil, account.Undecodable)); err != nil {
 		return nil, err
 	}
-	if err := keys.ValidateAccount(account).ToAggregate(); err != nil {
+	if err := append(keys.ValidateAccount(account), v.checkRecipients(nil, account)...).ToAggregate(); err != nil {
 		return nil, err
 	}
 	return nil, v.validateExternalID(ctx, account)
@@ -53,7 +56,7 @@ func (v *AccountValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1
 	if equality.Semantic.DeepEqual(was.Spec, is.Spec) {
 		return nil, nil
 	}
-	if err := keys.ValidateAccount(is).ToAggregate(); err != nil || was.Spec.ExternalID == is.Spec.ExternalID {
+	if err := append(keys.ValidateAccount(is), v.checkRecipients(defaultNotification(was), is)...).ToAggregate(); err != nil || was.Spec.ExternalID == is.Spec.ExternalID {
 		return nil, err
 	}
 	return nil, v.validateExternalID(ctx, is)
@@ -77,7 +80,20 @@ func (v *AccountValidator) validateExternalID(ctx context.Context, account *v1al
 	return nil
 }
 
-// ValidateDelete denies the deletion of an account that a key names.
+// checkRecipients finds addresses to which the manager may send no mail, other than those that were there before.
+func (v *AccountValidator) checkRecipients(was *v1alpha1.Notification, account *v1alpha1.Account) field.ErrorList {
+	return v.Defaults.MailDomains.CheckRecipients(was, defaultNotification(account), field.NewPath("spec", "keyDefaults", "notification"))
+}
+
+func defaultNotification(a *v1alpha1.Account) *v1alpha1.Notification {
+	if a.Spec.KeyDefaults == nil {
+		return nil
+	}
+	return a.Spec.KeyDefaults.Notification
+}
+
+// ValidateDelete denies the deletion of an account that a key names. It does not say which: not everyone who may delete
+// accounts may see the keys of all namespaces.
 func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
 	var list v1alpha1.APIKeyList
 	if err := v.Live.List(ctx, &list, client.MatchingFields{keys.IndexAccount: account.Name}, client.Limit(1)); err != nil {
@@ -86,7 +102,6 @@ func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	k := list.Items[0]
-	return nil, fmt.Errorf("account %s is in use by APIKey %s/%s: delete its keys first (kubectl get apikeys -A --field-selector spec.account=%s lists them), or set spec.state of the account to Suspended",
-		account.Name, k.Namespace, k.Name, account.Name)
+	return nil, fmt.Errorf("account %s is in use: delete its keys first (kubectl get apikeys -A --field-selector spec.account=%s lists them), or set spec.state of the account to Suspended",
+		account.Name, account.Name)
 }

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/internal/webhook"
 )
@@ -33,6 +34,8 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 		"a zone":                             {account: keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
 		"no such zone":                       {account: keystest.Acct("acme", keystest.Zone("Mars/Base")), want: verdict{denied: []string{"spec.timeZone", "Mars/Base", "such as UTC or Europe/Madrid"}}},
 		"a zone that depends on the machine": {account: keystest.Acct("acme", keystest.Zone("Local")), want: verdict{denied: []string{"spec.timeZone"}}},
+		"an address that gets mail":          {account: keystest.Acct("acme", tells("a@example.com"))},
+		"an address that gets none":          {account: keystest.Acct("acme", tells("b@evil.net")), want: verdict{denied: []string{"spec.keyDefaults.notification.emails[0]", "--smtp-allowed-domains"}}},
 		"a selector":                         {account: keystest.Acct("acme", selects(metav1.LabelSelectorOpIn))},
 		"an external ID of its own":          {account: withExternalID("acme", "4712")},
 		"another one's external ID":          {account: withExternalID("acme", "4711"), want: verdict{denied: []string{"spec.externalID is already that of account zeta"}}},
@@ -41,7 +44,7 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			world := reader(t, interceptor.Funcs{}, withExternalID("zeta", "4711"), withExternalID("acme", "4712"))
-			v := &webhook.AccountValidator{Cache: world, Live: world}
+			v := &webhook.AccountValidator{Cache: world, Live: world, Defaults: keys.Defaults{MailDomains: keys.MailDomains{"example.com"}}}
 			warnings, err := v.ValidateCreate(t.Context(), tc.account)
 			tc.want.check(t, warnings, err)
 			was := keystest.Acct("acme", keystest.MaxKeys(7))
@@ -69,6 +72,13 @@ func TestAccount_Update_OfOneWhoseExternalIDIsTaken(t *testing.T) {
 	}
 }
 
+// tells are the addresses of an account's keys.
+func tells(emails ...string) keystest.AccountOption {
+	return keystest.Policy(func(a *v1alpha1.AccountSpec) {
+		a.KeyDefaults = &v1alpha1.KeyDefaults{Notification: &v1alpha1.Notification{Emails: emails}}
+	})
+}
+
 func TestAccount_Delete(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -79,7 +89,7 @@ func TestAccount_Delete(t *testing.T) {
 		"another is named": {world: []client.Object{keystest.Key("web", keystest.Account("zeta"))}},
 		"a key names it": {
 			world: []client.Object{keystest.Key("web", keystest.Namespace("shop"))},
-			want:  verdict{denied: []string{"in use by APIKey shop/web", "--field-selector spec.account=acme", "Suspended"}},
+			want:  verdict{denied: []string{"is in use: delete its keys", "--field-selector spec.account=acme", "Suspended"}},
 		},
 		"a revoked key names it": {
 			world: []client.Object{keystest.Key("web", keystest.State(v1alpha1.KeyStateRevoked))},

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,7 +43,7 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Defaults) err
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.APIKey{}).WithValidator(key).Complete(); err != nil {
 		return fmt.Errorf("register the APIKey webhook: %w", err)
 	}
-	account := &AccountValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader()}
+	account := &AccountValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Defaults: defaults}
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
 		return fmt.Errorf("register the Account webhook: %w", err)
 	}
@@ -59,6 +60,9 @@ func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIK
 	if r := keys.Refuse(facts); r != nil {
 		return verdict(r)
 	}
+	if err := checkRecipients(v.Defaults, nil, key); err != nil {
+		return nil, err
+	}
 	return v.checkLimit(ctx, facts)
 }
 
@@ -68,6 +72,9 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 	unchanged := equality.Semantic.DeepEqual(was.Spec, is.Spec) && slices.Equal(was.Undecodable, is.Undecodable)
 	if !is.DeletionTimestamp.IsZero() || unchanged {
 		return nil, nil
+	}
+	if err := checkRecipients(v.Defaults, was.Spec.Notification, is); err != nil {
+		return nil, err
 	}
 	facts, err := v.facts(ctx, is)
 	if err != nil {
@@ -85,6 +92,15 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 		}
 	}
 	return admission.Warnings{refusals[0].Message}, nil
+}
+
+// checkRecipients denies addresses to which the manager may send no mail, unless they were there before.
+func checkRecipients(defaults keys.Defaults, was *v1alpha1.Notification, key *v1alpha1.APIKey) error {
+	errs := defaults.MailDomains.CheckRecipients(was, key.Spec.Notification, field.NewPath("spec", "notification"))
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", v1alpha1.ReasonRecipientNotAllowed, errs[0])
 }
 
 // verdict denies, or only warns of what may change without the key: an account that comes, or comes back.

@@ -87,6 +87,20 @@ func TestAPIKey_Create(t *testing.T) {
 			key:   []keystest.KeyOption{keystest.Label("shop")},
 			want:  verdict{denied: []string{"LabelTaken", "default/other", "choose another label"}},
 		},
+		"with a label that is taken in another namespace": {
+			world: []client.Object{keystest.Acct("acme"), keystest.Key("other", keystest.Namespace("tenant-a"), keystest.Label("shop"))},
+			key:   []keystest.KeyOption{keystest.Label("shop")},
+			want:  verdict{denied: []string{"LabelTaken: Another key of account acme has the same spec.label: choose another label"}},
+		},
+		"with an address that gets no mail": {
+			world: []client.Object{keystest.Acct("acme")},
+			key:   []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"a@example.com", "b@evil.net"}})},
+			want:  verdict{denied: []string{"RecipientNotAllowed", "spec.notification.emails[1]", "--smtp-allowed-domains"}},
+		},
+		"with an address that does": {
+			world: []client.Object{keystest.Acct("acme")},
+			key:   []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"a@example.com"}})},
+		},
 		"with a label that is shared": {
 			world: []client.Object{keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) { a.LabelPolicy = v1alpha1.LabelShared })), keystest.Key("other", keystest.Label("shop"))},
 			key:   []keystest.KeyOption{keystest.Label("shop")},
@@ -218,6 +232,16 @@ func TestAPIKey_Update(t *testing.T) {
 			world: []client.Object{keystest.Acct("acme", keystest.Slots(keystest.Key("other", keystest.Label("shop")))), keystest.Key("other", keystest.Label("shop"))},
 			is:    []keystest.KeyOption{keystest.Label("shop")},
 			want:  verdict{denied: []string{"LabelTaken", "default/other"}},
+		},
+		"with an address that gets no mail, and did not before": {
+			world: []client.Object{keystest.Acct("acme")},
+			was:   []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}})},
+			is:    []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}}), keystest.State(v1alpha1.KeyStateInactive)},
+		},
+		"to an address that gets no mail": {
+			world: []client.Object{keystest.Acct("acme")},
+			is:    []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}})},
+			want:  verdict{denied: []string{"RecipientNotAllowed", "b@evil.net"}},
 		},
 		"in a suspended account": {
 			world: []client.Object{keystest.Acct("acme", keystest.Suspended())},

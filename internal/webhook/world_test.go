@@ -48,7 +48,9 @@ func keyValidator(t *testing.T, objects ...client.Object) *webhook.APIKeyValidat
 	t.Helper()
 	objects = append(objects, space("default", nil, false))
 	r := reader(t, interceptor.Funcs{}, objects...)
-	return &webhook.APIKeyValidator{Cache: r, Live: r, Clock: testingclock.NewFakePassiveClock(keystest.Epoch), Defaults: keystest.Defaults}
+	defaults := keystest.Defaults
+	defaults.MailDomains = keys.MailDomains{"example.com"}
+	return &webhook.APIKeyValidator{Cache: r, Live: r, Clock: testingclock.NewFakePassiveClock(keystest.Epoch), Defaults: defaults}
 }
 
 // space is a namespace.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
@@ -169,12 +171,57 @@ func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 	}
 }
 
+// TestMaileon_MailHasLimits: a hundred mails a day, as the flag has it by default, are for one account, and none is for other
+// domains than the provider's own.
+func TestMaileon_MailHasLimits(t *testing.T) {
+	t.Parallel()
+	const limit, each, many = 100, 20, 6
+	w := shared.Enter(t)
+	account, namespace := w.account(t, v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}}), w.namespace(t)
+	var all []string
+	for i := range many {
+		var to []string
+		for j := range each {
+			to = append(to, fmt.Sprintf("%s-%d-%d@example.com", account.Name, i, j))
+		}
+		all = append(all, to...)
+		k := newKey(namespace, fmt.Sprint("many-", i), v1alpha1.APIKeySpec{
+			Account: account.Name, Expiration: date(t, 10), Notification: &v1alpha1.Notification{Emails: to, Date: date(t, 0)},
+		})
+		w.issue(t, k)
+	}
+	err := controlplanetest.Await(t.Context(), func() error {
+		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
+			return err
+		}
+		if m := account.Status.Mail; m == nil || *m.Sent < limit {
+			return fmt.Errorf("the account says %+v", m)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(calm)
+	got := 0
+	for _, address := range all {
+		got += len(w.mail.of(address))
+	}
+	if got != limit {
+		t.Errorf("%d mails came, want %d", got, limit)
+	}
+	outside := newKey(namespace, "outside", v1alpha1.APIKeySpec{Account: account.Name, Notification: &v1alpha1.Notification{Emails: []string{"a@example.com.evil.net"}}})
+	if err := w.admin.Create(t.Context(), outside); err == nil || !strings.Contains(err.Error(), v1alpha1.ReasonRecipientNotAllowed) {
+		t.Errorf("got %v for an address outside", err)
+	}
+}
+
 // checkLetter holds a mail to what a person needs to know, and to what nobody may read.
 func (w *world) checkLetter(t *testing.T, k *v1alpha1.APIKey, l letter, subject string) {
 	t.Helper()
 	r, material := l.read(t), w.material(t, k)
-	if !strings.Contains(r.subject, subject) || !strings.Contains(r.subject, k.Spec.Label) {
-		t.Errorf("the subject is %q, without %q or the label", r.subject, subject)
+	if !strings.Contains(r.subject, subject) || !strings.Contains(r.subject, k.Status.KeyID) || strings.Contains(r.subject, k.Spec.Label) {
+		t.Errorf("the subject is %q, without %q or the key's ID, or with the label", r.subject, subject)
 	}
 	for _, text := range []string{r.text, r.html} {
 		for _, want := range []string{k.Spec.Account, k.Spec.Label, k.Status.KeyID, k.Namespace, k.Name, "kubectl"} {

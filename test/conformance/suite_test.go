@@ -76,7 +76,7 @@ func startWorld(ctx context.Context) (w *world, err error) {
 	}
 	_, err = controlplanetest.StartManager(ctx, w.plane, controlplane.ManagerOptions{WebhookPort: port, Flags: []string{
 		"--zap-log-level=5", "--smtp-host=127.0.0.1", "--smtp-port=" + strconv.Itoa(w.mail.port), "--smtp-tls=none",
-		"--smtp-from=API keys <api-keys@example.com>",
+		"--smtp-from=API keys <api-keys@example.com>", "--smtp-allowed-domains=example.com",
 	}})
 	if err != nil {
 		return w, err

@@ -70,10 +70,10 @@ func (w noteWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// searcher finds keys in a text, also if only their secret part is there, or in base64.
+// searcher finds keys in a text, also if only their secret part is there, or in base64, alone or behind something else.
 type searcher struct {
 	secrets map[string]bool // what follows prefix_id_, without the checksum
-	encoded map[string]bool // the first characters of the base64 of a key
+	encoded map[string]bool // characters of the base64 of a key, wherever it begins
 }
 
 const (
@@ -92,6 +92,10 @@ func (s *searcher) add(key []byte) {
 	}
 	s.secrets[parts[2][:secretLength]] = true
 	s.encoded[base64.StdEncoding.EncodeToString(key)[:encodedLength]] = true
+	for shift := range 3 { // base64 of the key behind something else, such as a user's name
+		encoded := base64.StdEncoding.EncodeToString(append(bytes.Repeat([]byte{'x'}, shift), key...))
+		s.encoded[encoded[4:4+encodedLength]] = true
+	}
 }
 
 // find returns the first key in a text, with what is around it.

@@ -7,10 +7,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/go-logr/logr/funcr"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -126,5 +128,22 @@ func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 		if answer, err := server.Check(b.Context(), request); err != nil || answer.GetStatus().GetCode() != 0 {
 			b.Fatal(answer, err)
 		}
+	}
+}
+
+// BenchmarkExtAuthz_Denied is what a flood of requests without a valid key costs, with a line in the audit for each.
+func BenchmarkExtAuthz_Denied(b *testing.B) {
+	audit := faces.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
+	for name, path := range map[string]string{"usual path": "/v1/customers/4711/orders?page=2", "key in the path": "/orders/" + unknownKey, "128 KiB": strings.Repeat("/"+unknownKey, 4000)} {
+		b.Run(name, func(b *testing.B) {
+			server := setup{options: faces.DoorOptions{Clock: clock.RealClock{}, Audit: audit}}.door(b).ExtAuthz()
+			request := envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := server.Check(b.Context(), request); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -33,7 +33,18 @@ const (
 // shape of a key in whatever encoding, and without key, which is what the client sent for its key. The text is cut after
 // redaction, since half of a key has no shape.
 func redact(text, key string, longest int) string {
-	window := redactionWindow * longest
+	if len(text) >= shortestKey {
+		text = strikeOut(text, key, redactionWindow*longest)
+	}
+	if len(text) > longest {
+		text = text[:longest]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+// strikeOut strikes out key, and then what has the shape of one. A key that is left in encoded form takes the whole text
+// with it.
+func strikeOut(text, key string, window int) string {
 	parts := partsOf(key)
 	for _, part := range parts {
 		if len(text) >= len(part) {
@@ -46,10 +57,7 @@ func redact(text, key string, longest int) string {
 			return redacted
 		}
 	}
-	if len(text) > longest {
-		text = text[:longest]
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return text
 }
 
 // partsOf returns what a client sent for its key, and each part of it that could be one: after a scheme that was not asked
@@ -132,8 +140,7 @@ func decode(text string) (decoded string, encoded bool) {
 
 // decodeOnce decodes what is percent-encoded, leaves the rest as it is, and reports whether there was anything.
 func decodeOnce(text string) (decoded string, encoded bool) {
-	at := strings.IndexByte(text, '%')
-	if at < 0 {
+	if !strings.Contains(text, "%") {
 		return text, false
 	}
 	b := make([]byte, 0, len(text))
@@ -220,7 +227,7 @@ type piece struct {
 func inspect(text string) piece {
 	p := piece{hex: true}
 	for _, r := range text {
-		p.hex = p.hex && r < utf8.RuneSelf && isHex(byte(r))
+		p.hex = p.hex && r < utf8.RuneSelf && isHex(byte(r)) //nolint:gosec // r is one byte
 		switch {
 		case r >= '0' && r <= '9':
 			p.digits++

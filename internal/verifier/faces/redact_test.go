@@ -135,8 +135,11 @@ func TestRedact_MintedKeys(t *testing.T) {
 	t.Parallel()
 	random := rand.NewChaCha8([32]byte{1})
 	for _, format := range []keys.Format{
-		{Type: v1alpha1.FormatToken, Prefix: "ak"}, {Type: v1alpha1.FormatToken, Prefix: "abcdefghijklmnop"}, {Type: v1alpha1.FormatUUID},
-		{Type: v1alpha1.FormatAlphanumeric, Length: 22}, {Type: v1alpha1.FormatHex, Length: 32},
+		{Type: v1alpha1.FormatToken, Prefix: "ak"},
+		{Type: v1alpha1.FormatToken, Prefix: "abcdefghijklmnop"},
+		{Type: v1alpha1.FormatUUID},
+		{Type: v1alpha1.FormatAlphanumeric, Length: 22},
+		{Type: v1alpha1.FormatHex, Length: 32},
 	} {
 		for range 20_000 {
 			minted, err := format.Mint(random)

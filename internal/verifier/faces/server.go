@@ -26,7 +26,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
-	"google.golang.org/grpc/status"
+	grpcstatus "google.golang.org/grpc/status"
 )
 
 // ServerOptions say where and how the faces are served.
@@ -175,7 +175,7 @@ func (s *Server) addGRPC() {
 
 // unknownMethod answers a call of a method that does not exist. The library's own answer would repeat its name.
 func unknownMethod(any, grpc.ServerStream) error {
-	return status.Error(codes.Unimplemented, "there is no such method")
+	return grpcstatus.Error(codes.Unimplemented, "there is no such method")
 }
 
 func (s *Server) stopGRPC(ctx context.Context) error {

@@ -1,0 +1,238 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/controllers"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/notify"
+	"github.com/apikey-manager/apikey-manager/test/mailbox"
+)
+
+func TestOptions_Mail(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		arguments []string
+		domains   keys.MailDomains
+		max       int32
+		refused   string
+	}{
+		"nothing said":           {max: 100},
+		"domains":                {arguments: []string{"--smtp-allowed-domains=Example.com,*.example.org.", "--smtp-max-per-account=7"}, domains: keys.MailDomains{"example.com", "*.example.org"}, max: 7},
+		"an international one":   {arguments: []string{"--smtp-allowed-domains=*.Bücher.example"}, domains: keys.MailDomains{"*.xn--bcher-kva.example", "*.bücher.example"}, max: 100},
+		"an address":             {arguments: []string{"--smtp-allowed-domains=a@example.com"}, refused: "--smtp-allowed-domains"},
+		"a star in the middle":   {arguments: []string{"--smtp-allowed-domains=mail.*.example.com"}, refused: "--smtp-allowed-domains"},
+		"a star alone":           {arguments: []string{"--smtp-allowed-domains=*"}, refused: "--smtp-allowed-domains"},
+		"none, but a comma":      {arguments: []string{"--smtp-allowed-domains=example.com,"}, refused: "--smtp-allowed-domains"},
+		"no mail at all":         {arguments: []string{"--smtp-max-per-account=0"}, refused: "--smtp-max-per-account"},
+		"more than can be meant": {arguments: []string{"--smtp-max-per-account=1000001"}, refused: "--smtp-max-per-account"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, err := parsed(t, tc.arguments...)
+			if tc.refused != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), tc.refused) {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if d := o.defaults(); err != nil || !slices.Equal(d.MailDomains, tc.domains) || d.MaxMails != tc.max {
+				t.Errorf("got %v, %+v", err, d)
+			}
+		})
+	}
+}
+
+// post is a real mail server on a socket, and two managers that send through it at once.
+type post struct {
+	box      *mailbox.Server
+	api      client.Client
+	clock    *clocktesting.FakeClock
+	managers []*controllers.MailReconciler
+}
+
+func newPost(t *testing.T, defaults keys.Defaults, port int, objects ...client.Object) *post {
+	t.Helper()
+	scheme, err := controllers.NewScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &post{clock: clocktesting.NewFakeClock(time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC))}
+	p.api = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{}).WithObjects(objects...).Build()
+	if p.box, err = mailbox.Start(""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.box.Close() })
+	if port == 0 {
+		port = p.box.Port()
+	}
+	sender, err := notify.New(notify.Options{Host: "127.0.0.1", Port: port, From: "keys@example.com", TLS: notify.TLSNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const recorded = 1000
+	for range 2 {
+		p.managers = append(p.managers, &controllers.MailReconciler{
+			Client: p.api, Live: p.api, Clock: p.clock, Defaults: defaults, Mailer: mailer{sender: sender},
+			Teller: controllers.Teller{Recorder: events.NewFakeRecorder(recorded)},
+		})
+	}
+	return p
+}
+
+// run lets both managers look at all keys at once, again and again until none has anything to do that day.
+func (p *post) run(t *testing.T) {
+	t.Helper()
+	const rounds = 30
+	for range rounds {
+		var group sync.WaitGroup
+		for _, m := range p.managers {
+			for _, key := range p.keys(t) {
+				group.Go(func() {
+					if _, err := m.Reconcile(context.Background(), &key); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		group.Wait()
+		p.clock.Step(10 * time.Minute)
+	}
+}
+
+func (p *post) keys(t *testing.T) []v1alpha1.APIKey {
+	t.Helper()
+	var list v1alpha1.APIKeyList
+	if err := p.api.List(t.Context(), &list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+func (p *post) count(t *testing.T) *v1alpha1.MailStatus {
+	t.Helper()
+	var account v1alpha1.Account
+	if err := p.api.Get(t.Context(), client.ObjectKey{Name: "acme"}, &account); err != nil {
+		t.Fatal(err)
+	}
+	return account.Status.Mail
+}
+
+func expiring(name string, emails ...string) *v1alpha1.APIKey {
+	end := metav1.NewTime(time.Date(2026, 10, 31, 0, 0, 0, 0, time.UTC))
+	return keystest.Key(name, keystest.Label("Your invoice is overdue"), keystest.Expiring(end.Time), keystest.Issued(keystest.Epoch),
+		keystest.Notify(v1alpha1.Notification{Emails: emails}), keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.ExpirationTime = &end }))
+}
+
+func TestMail_LimitOfAnAccount(t *testing.T) {
+	t.Parallel()
+	const most, each, many = 7, 3, 4
+	var objects []client.Object
+	for i := range many {
+		var to []string
+		for j := range each {
+			to = append(to, fmt.Sprintf("%d-%d@example.com", i, j))
+		}
+		objects = append(objects, expiring(fmt.Sprint("key-", i), to...))
+	}
+	p := newPost(t, keys.Defaults{MaxMails: most}, 0, append(objects, keystest.Acct("acme"))...)
+	p.run(t)
+	if got := len(p.box.Mails()); got != most {
+		t.Errorf("%d mails were sent on the first day, want %d", got, most)
+	}
+	if m := p.count(t); m == nil || m.Date != "2026-10-24" || *m.Sent != most {
+		t.Errorf("the account says %+v", m)
+	}
+	waiting := 0
+	for _, key := range p.keys(t) {
+		if key.Status.Notifications[0].Reason == v1alpha1.ReasonMailLimitReached {
+			waiting++
+		}
+	}
+	if waiting == 0 {
+		t.Error("no key says that the limit was reached")
+	}
+	for _, o := range objects[:many-1] { // what is deleted and created anew gets no new mails
+		if err := p.api.Delete(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		o.SetResourceVersion("")
+		o.SetUID("")
+		if err := p.api.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.run(t)
+	if got := len(p.box.Mails()); got != most {
+		t.Errorf("%d mails were sent after keys were created anew, want %d", got, most)
+	}
+	p.clock.SetTime(time.Date(2026, 10, 25, 0, 0, 0, 0, time.UTC))
+	p.run(t)
+	if got := len(p.box.Mails()); got != 2*most {
+		t.Errorf("%d mails were sent on two days, want %d", got, 2*most)
+	}
+	for _, m := range p.box.Mails() {
+		if strings.Contains(m.Subject, "invoice") || !strings.Contains(m.Text, "invoice") {
+			t.Errorf("the subject is %q, and the text %q", m.Subject, m.Text)
+		}
+	}
+}
+
+func TestMail_DomainsThatAreNotAllowed(t *testing.T) {
+	t.Parallel()
+	p := newPost(t, keys.Defaults{MailDomains: keys.MailDomains{"example.com"}, MaxMails: 100}, 0,
+		expiring("some", "a@example.com", "b@evil.net"), expiring("none", "c@evil.net"), keystest.Acct("acme"))
+	p.run(t)
+	if mails := p.box.Mails(); len(mails) != 1 || mails[0].To != "a@example.com" {
+		t.Errorf("sent %+v", mails)
+	}
+	for _, key := range p.keys(t) {
+		if n := key.Status.Notifications[0]; n.Reason != v1alpha1.ReasonRecipientNotAllowed {
+			t.Errorf("%s says %+v", key.Name, n)
+		}
+	}
+}
+
+// TestMail_AServerThatIsAwayUsesUpNothing: what never reached a mail server is no mail.
+func TestMail_AServerThatIsAwayUsesUpNothing(t *testing.T) {
+	t.Parallel()
+	const closed = 1 // nothing listens there
+	p := newPost(t, keys.Defaults{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"), keystest.Acct("acme"))
+	p.run(t)
+	if m := p.count(t); m == nil || *m.Sent != 0 {
+		t.Errorf("the account says %+v", m)
+	}
+}
+
+// TestMail_RecipientsDoNotSeeEachOther: each gets a mail of their own.
+func TestMail_RecipientsDoNotSeeEachOther(t *testing.T) {
+	t.Parallel()
+	p := newPost(t, keys.Defaults{MaxMails: 100}, 0, expiring("shop", "a@example.com", "b@example.net"), keystest.Acct("acme"))
+	p.run(t)
+	mails := p.box.Mails()
+	if len(mails) != 2 {
+		t.Fatalf("%d mails", len(mails))
+	}
+	for i, other := range []string{"b@example.net", "a@example.com"} {
+		if said := fmt.Sprintf("%+v", mails[i]); strings.Contains(said, other) {
+			t.Errorf("the mail to %s names %s: %s", mails[i].To, other, said)
+		}
+	}
+}
