@@ -4,6 +4,7 @@
 package conformance_test
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -27,13 +28,13 @@ var (
 	alphanumeric = regexp.MustCompile(`^[0-9A-Za-z]{101,}$`)
 )
 
-// company is the UUID of a customer.
-const company = "7f9c24e8-3b0a-4d56-9a41-58d2c1f0b6e3"
+// newCompany returns the UUID of another customer: no two accounts have the same.
+func newCompany() string { return fmt.Sprintf("7f9c24e8-3b0a-4d56-9a41-%012d", counter.Add(1)) }
 
 func (w *world) facturaFacil(t *testing.T) *v1alpha1.Account {
 	t.Helper()
 	return w.account(t, v1alpha1.AccountSpec{
-		DisplayName: "Acme Tiendas, S.A. de C.V.", ExternalID: company, DeletionPolicy: v1alpha1.DeletionRequireConfirmation,
+		DisplayName: "Acme Tiendas, S.A. de C.V.", ExternalID: newCompany(), DeletionPolicy: v1alpha1.DeletionRequireConfirmation,
 		KeyDefaults: &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 120}},
 	})
 }
@@ -51,7 +52,7 @@ func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 	k := newKey(w.namespace(t), "timbrado", stamping(account, "Timbrado"))
 	w.issue(t, k)
 	data := w.secret(t, k).Data
-	if len(data) != 2 || string(data["X-FF-Company"]) != company || !alphanumeric.Match(data["X-FF-API-Key"]) {
+	if len(data) != 2 || string(data["X-FF-Company"]) != account.Spec.ExternalID || !alphanumeric.Match(data["X-FF-API-Key"]) {
 		t.Errorf("the Secret has %d entries, company %q, a key of %d characters", len(data), data["X-FF-Company"], len(data["X-FF-API-Key"]))
 	}
 	if known(k) != digest(string(data["X-FF-API-Key"])) {
@@ -94,7 +95,7 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 	w.issue(t, theirs)
 	w.answers(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-API-Key", string(w.secret(t, theirs).Data["X-FF-API-Key"])))
 	// Neither is one of an account that has this one's id for a name, which whoever may create keys can have created.
-	squatter := newKey(namespace, "okupa", v1alpha1.APIKeySpec{Account: company})
+	squatter := newKey(namespace, "okupa", v1alpha1.APIKeySpec{Account: account.Spec.ExternalID})
 	w.issue(t, squatter)
 	w.answers(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-API-Key", string(w.secret(t, squatter).Data["api-key"])))
 }
