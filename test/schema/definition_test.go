@@ -150,6 +150,7 @@ func TestStatus_AsTheManagerWritesIt(t *testing.T) {
 				"usage": "1/5", "admitted": int64(1), "waiting": int64(0), "active": int64(1), "inactive": int64(0), "expired": int64(0), "revoked": int64(0),
 			},
 			"slots": list(crd.Object{"namespace": "shop", "name": "shop-key", "uid": "6a1f", "grant": "4711", "label": "Tienda"}),
+			"mail":  crd.Object{"date": "2026-11-22", "sent": int64(0)},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
