@@ -21,7 +21,7 @@ import (
 func TestRefuse_NamesNoForeignObject(t *testing.T) {
 	t.Parallel()
 	foreign := []*v1alpha1.APIKey{
-		keystest.Key("gx", keystest.Namespace("tenant-a"), keystest.Label("web"), keystest.Issued(keystest.Epoch), keystest.Created(keystest.Epoch.Add(-time.Hour))),
+		keystest.Key("gx", keystest.Namespace("tenant-a"), keystest.Label("web"), keystest.Issued(keystest.Epoch), keystest.Revoked("shared", keystest.Epoch), keystest.Created(keystest.Epoch.Add(-time.Hour))),
 		keystest.Key("gy", keystest.Namespace("tenant-a"), keystest.Label("old"), keystest.Created(keystest.Epoch.Add(-time.Hour))),
 	}
 	held := keystest.Slots(foreign[0])
@@ -43,10 +43,11 @@ func TestRefuse_NamesNoForeignObject(t *testing.T) {
 		{reason: v1alpha1.ReasonExpirationForbidden, key: []keystest.KeyOption{keystest.Expiring(year)}, account: []keystest.AccountOption{expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationForbidden})}},
 		{reason: v1alpha1.ReasonLifetimeTooLong, key: []keystest.KeyOption{keystest.Expiring(year)}, account: []keystest.AccountOption{expirations(v1alpha1.ExpirationPolicy{MaxLifetime: "2h"})}},
 		{reason: v1alpha1.ReasonIPWhitelistRequired, account: []keystest.AccountOption{policy(whitelistRequired)}},
+		{reason: v1alpha1.ReasonDuplicateKey, key: []keystest.KeyOption{keystest.Knows("shared", v1alpha1.RoleCurrent, keystest.Epoch.Add(time.Minute))}},
 		{reason: v1alpha1.ReasonInvalidSpec, key: []keystest.KeyOption{keystest.Whitelist("10.0.0.1/8")}},
 	} {
 		f := keys.Facts{
-			Key: keystest.Key("mine", append([]keystest.KeyOption{keystest.Namespace("tenant-b")}, tc.key...)...), Siblings: foreign,
+			Key: keystest.Key("mine", append([]keystest.KeyOption{keystest.Namespace("tenant-b")}, tc.key...)...), Siblings: foreign, Duplicates: foreign[:1],
 			Defaults: keystest.Defaults, Now: keystest.Epoch.Add(time.Hour),
 		}
 		f.Defaults.RequireAccount = true

@@ -18,6 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	verdicts "github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
@@ -34,7 +35,7 @@ func startVerifier(ctx context.Context) *verdicts.Index {
 	living, stop := context.WithCancel(context.Background())
 	DeferCleanup(stop)
 	go verdicts.NewFeed(verdicts.FeedOptions{Source: source, Clock: clock.RealClock{}, Index: index}).Run(living)
-	Eventually(index.Completed()).WithContext(ctx).Should(BeClosed())
+	Eventually(index.Complete).WithContext(ctx).Should(BeTrue())
 	return index
 }
 
@@ -124,7 +125,7 @@ var _ = Describe("Only the manager mints", func() {
 			for how, kill := range map[string]func(*v1alpha1.APIKeySpec){
 				"revoked": state(v1alpha1.KeyStateRevoked),
 				"killed": func(k *v1alpha1.APIKeySpec) {
-					k.Rotation = &v1alpha1.Rotation{RevokeBefore: &metav1.Time{Time: time.Now().Truncate(time.Second)}}
+					k.Rotation = &v1alpha1.Rotation{RevokeBefore: keystest.Instant(time.Now())}
 				},
 			} {
 				By(how)
