@@ -33,7 +33,7 @@ func TestSecretPolicy_Types(t *testing.T) {
 		"kubernetes.io/":                         false,
 		"kubernetes.io/basic-auth/x":             false,
 		"Kubernetes.io/Service-Account-Token":    false,
-		" kubernetes.io/service-account-token":   false,
+		"\u0020kubernetes.io/ssh-auth":           false,
 		"KUBERNETES.IO/BASIC-AUTH":               false,
 		"bootstrap.kubernetes.io/token":          false,
 		"node.k8s.io/x":                          false,
