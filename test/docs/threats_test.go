@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// proof is how SECURITY.md names a test: the folder of its package, and the name of the function or the text of the spec.
+var proof = regexp.MustCompile("`([a-z0-9/]+): ([^`]+)`")
+
+// TestThreatModel_EveryLineIsProved holds SECURITY.md to its word: each line of its tables names tests that exist.
+func TestThreatModel_EveryLineIsProved(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	lines := threats(t, filepath.Join(repo.root, "SECURITY.md"))
+	if len(lines) == 0 {
+		t.Fatal("the section \"Threat model\" of SECURITY.md has no table")
+	}
+	sources := map[string]string{}
+	for _, line := range lines {
+		proofs := proof.FindAllStringSubmatch(line, -1)
+		if len(proofs) == 0 {
+			t.Errorf("SECURITY.md names no test for: %s", line)
+		}
+		for _, match := range proofs {
+			folder, name := match[1], match[2]
+			if _, read := sources[folder]; !read {
+				sources[folder] = testSource(t, filepath.Join(repo.root, folder))
+			}
+			if !names(sources[folder], name) {
+				t.Errorf("SECURITY.md names the test %q, which %s does not have", name, folder)
+			}
+		}
+	}
+}
+
+// threats returns the rows of the tables in the section "Threat model", without their headings.
+func threats(t *testing.T, path string) []string {
+	t.Helper()
+	data, err := os.ReadFile(path) //nolint:gosec // a file of this repository
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(data), "\n## Threat model\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var rows []string
+	inTable := false
+	for line := range strings.Lines(section) {
+		line = strings.TrimSpace(line)
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			inTable = false
+		case strings.HasPrefix(line, "| ---"):
+			inTable = true
+		case inTable:
+			rows = append(rows, line)
+		}
+	}
+	return rows
+}
+
+// testSource returns the text of all test files of a package.
+func testSource(t *testing.T, folder string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		data, err := os.ReadFile(file) //nolint:gosec // a file of this repository
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(data)
+	}
+	return all.String()
+}
+
+// names reports whether a source has the test function, or a spec or subtest whose text begins so.
+func names(source, name string) bool {
+	function, subtest, _ := strings.Cut(name, "/")
+	if strings.HasPrefix(function, "Test") || strings.HasPrefix(function, "Fuzz") {
+		return strings.Contains(source, "func "+function+"(") && strings.Contains(source, subtest)
+	}
+	return strings.Contains(source, `"`+name)
+}
