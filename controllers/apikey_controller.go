@@ -50,7 +50,9 @@ var errStale = errors.New("the facts have changed meanwhile")
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update;patch
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update
+// The manager deletes no Secret. Becoming the owner of one that exists, which adoption is, takes the right to where admission
+// plugin OwnerReferencesPermissionEnforcement is on.
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
