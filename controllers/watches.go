@@ -104,22 +104,29 @@ var specChanged = predicate.Or[client.Object](predicate.GenerationChangedPredica
 // exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
 var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
 
-// siblingHandler wakes the keys that want a label which another key of the account gave up, by a rename or by its end. The
-// account's record does not always tell of it: without a limit it has no slots, and a key that waits has none.
+// siblingHandler enqueues the keys with a label that another key of the account gave up or took, by its creation, a rename or
+// its end: which of them has the label may have changed. The account's record does not always tell of it: without a limit it
+// has no slots, and a key that waits has none.
 func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
-	wake := func(ctx context.Context, label string, q queue) {
+	enqueue := func(ctx context.Context, label string, q queue) {
 		if label != "" {
 			r.enqueueKeys(ctx, keys.IndexLabel, label, q, nil)
 		}
 	}
 	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList { // keys are worked on at start anyway
+				enqueue(ctx, keys.AccountLabel(e.Object.(*v1alpha1.APIKey)), q) //nolint:forcetypeassert // watched as APIKey
+			}
+		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			wake(ctx, keys.AccountLabel(e.Object.(*v1alpha1.APIKey)), q) //nolint:forcetypeassert // watched as APIKey
+			enqueue(ctx, keys.AccountLabel(e.Object.(*v1alpha1.APIKey)), q) //nolint:forcetypeassert // watched as APIKey
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			was, is := keys.AccountLabel(e.ObjectOld.(*v1alpha1.APIKey)), keys.AccountLabel(e.ObjectNew.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
 			if was != is {
-				wake(ctx, was, q)
+				enqueue(ctx, was, q)
+				enqueue(ctx, is, q)
 			}
 		},
 	}

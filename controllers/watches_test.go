@@ -134,7 +134,7 @@ func TestWatches_AnExternalIDWakesTheAccountsThatDeclareIt(t *testing.T) {
 	}
 }
 
-func TestWatches_ALabelThatIsGivenUpWakesThoseWhoWantIt(t *testing.T) {
+func TestWatches_ALabelThatChangesHandsWakesThoseWhoWantIt(t *testing.T) {
 	t.Parallel()
 	w, holder, _ := household(t)
 	h := w.keys().siblingHandler()
@@ -151,7 +151,9 @@ func TestWatches_ALabelThatIsGivenUpWakesThoseWhoWantIt(t *testing.T) {
 		"its key is renamed":     {update(holder, keystest.Key("holder", keystest.Label("new"))), both},
 		"its key drops it":       {update(holder, keystest.Key("holder")), both},
 		"something else changes": {update(holder, keystest.Key("holder", keystest.Label("shop"), keystest.Scopes("a"))), nil},
-		"a key takes it":         {update(unnamed, keystest.Key("unnamed", keystest.Label("shop"))), nil},
+		"a key takes it":         {update(unnamed, keystest.Key("unnamed", keystest.Label("shop"))), both},
+		"a key comes with it":    {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: holder}, q) }, both},
+		"a manager starts":       {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: holder, IsInInitialList: true}, q) }, nil},
 		"a key without one goes": {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: unnamed}, q) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -92,16 +92,28 @@ func (s *story) listenToKeys() {
 	}
 }
 
-// wakeSiblings wakes the keys that want a label which another gave up.
+// wakeSiblings wakes the keys with a label that another key gave up or took.
 func (s *story) wakeSiblings(was, is *v1alpha1.APIKey) {
-	if was == nil || was.Spec.Label == "" || is != nil && is.Spec.Label == was.Spec.Label {
+	gaveUp, took := labelOf(was), labelOf(is)
+	if gaveUp == took {
 		return
 	}
-	for _, k := range s.w.keysOf(was.Spec.Account) {
-		if k.Spec.Label == was.Spec.Label {
+	known := is
+	if is == nil {
+		known = was
+	}
+	for _, k := range s.w.keysOf(known.Spec.Account) {
+		if label := k.Spec.Label; label != "" && (label == gaveUp || label == took) {
 			s.wake("key " + full(k))
 		}
 	}
+}
+
+func labelOf(k *v1alpha1.APIKey) string {
+	if k == nil {
+		return ""
+	}
+	return k.Spec.Label
 }
 
 // wakeDuplicates wakes the other keys with a credential that a key has got or lost.
