@@ -424,12 +424,16 @@ func findKey(text, key string) string {
 	if parts := strings.Split(key, "_"); len(parts) == 3 {
 		key = parts[2]
 	}
+	parts := map[string]bool{}
 	for _, form := range forms(key) {
-		for _, reading := range readings(text) {
-			for i := 0; i+partLength <= len(form); i++ {
-				if strings.Contains(reading, form[i:i+partLength]) {
-					return form[i : i+partLength]
-				}
+		for i := 0; i+partLength <= len(form); i++ {
+			parts[form[i:i+partLength]] = true
+		}
+	}
+	for _, reading := range readings(text) {
+		for i := 0; i+partLength <= len(reading); i++ {
+			if part := reading[i : i+partLength]; parts[part] {
+				return part
 			}
 		}
 	}
