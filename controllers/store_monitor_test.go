@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,26 +20,27 @@ import (
 type versionedStore struct {
 	client.Reader
 
-	version, informed int
-	away              bool
-	probes            int
+	version, informed atomic.Int64
+	away              atomic.Bool
+	probes            atomic.Int64
 }
 
 // List implements client.Reader.
 func (s *versionedStore) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	if s.probes++; s.away {
+	if s.probes.Add(1); s.away.Load() {
 		return errors.New("connection refused")
 	}
-	list.SetResourceVersion(strconv.Itoa(s.version))
+	list.SetResourceVersion(strconv.FormatInt(s.version.Load(), 10))
 	return nil
 }
 
 // LastSyncResourceVersion implements syncedInformer.
 func (s *versionedStore) LastSyncResourceVersion() string {
-	if s.informed == 0 {
+	informed := s.informed.Load()
+	if informed == 0 {
 		return ""
 	}
-	return strconv.Itoa(s.informed)
+	return strconv.FormatInt(informed, 10)
 }
 
 func TestStoreMonitor(t *testing.T) {
@@ -48,23 +50,26 @@ func TestStoreMonitor(t *testing.T) {
 		ends    bool
 	}{
 		"nothing happens":                       {func(*versionedStore) {}, false},
-		"changes come":                          {func(s *versionedStore) { s.version, s.informed = 200, 150 }, false},
-		"the cache is behind":                   {func(s *versionedStore) { s.version = 200 }, false},
-		"the cache is not synced":               {func(s *versionedStore) { s.informed = 0 }, false},
-		"the API server is away":                {func(s *versionedStore) { s.away = true }, false},
-		"the store goes back":                   {func(s *versionedStore) { s.version = 50 }, true},
-		"it goes back below the cache":          {func(s *versionedStore) { s.informed = 163; time.Sleep(2 * time.Second); s.version = 124 }, true},
-		"it goes back, and informers list anew": {func(s *versionedStore) { s.informed = 50 }, true},
+		"changes come":                          {func(s *versionedStore) { s.version.Store(200); s.informed.Store(150) }, false},
+		"the cache is behind":                   {func(s *versionedStore) { s.version.Store(200) }, false},
+		"the cache is not synced":               {func(s *versionedStore) { s.informed.Store(0) }, false},
+		"the API server is away":                {func(s *versionedStore) { s.away.Store(true) }, false},
+		"the store goes back":                   {func(s *versionedStore) { s.version.Store(50) }, true},
+		"it goes back below the cache":          {func(s *versionedStore) { s.informed.Store(163); time.Sleep(2 * time.Second); s.version.Store(124) }, true},
+		"it goes back, and informers list anew": {func(s *versionedStore) { s.informed.Store(50) }, true},
 		"it goes back while nobody can ask": {func(s *versionedStore) {
-			s.away = true
+			s.away.Store(true)
 			time.Sleep(time.Minute)
-			s.version, s.away = 50, false
+			s.version.Store(50)
+			s.away.Store(false)
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := &versionedStore{version: 100, informed: 100}
+				s := &versionedStore{}
+				s.version.Store(100)
+				s.informed.Store(100)
 				m := &storeMonitor{reader: s, clock: clock.RealClock{}, kinds: []*monitoredKind{{informer: s}}}
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
@@ -81,8 +86,8 @@ func TestStoreMonitor(t *testing.T) {
 					if tc.ends {
 						t.Error("it goes on")
 					}
-					if s.probes > 22 || s.probes < 3 {
-						t.Errorf("asked %d times in 36 seconds", s.probes)
+					if n := s.probes.Load(); n > 22 || n < 3 {
+						t.Errorf("asked %d times in 36 seconds", n)
 					}
 				}
 				stop()

@@ -182,17 +182,29 @@ func (s *suite) issue(t *testing.T, name, account string) {
 // breakAll writes objects that can't be decoded, under definitions without rules.
 func (s *suite) breakAll(t *testing.T) {
 	t.Helper()
+	s.removePolicies(t)
 	restore := s.loosen(t)
+	never := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "APIKey", "metadata": map[string]any{"namespace": "default", "name": "never"}, "spec": "acme",
+	}}
+	controlplanetest.Eventually(t, "the policies are gone", func() error { return s.admin.Create(t.Context(), never) })
 	for name, b := range broken {
 		s.patch(t, "APIKey", name, b.patch, b.status)
 	}
 	s.patch(t, "APIKey", kept, `{"spec":{"notification":7}}`, false)
 	s.patch(t, "Account", "poor", `{"spec":{"limits":"many"}}`, false)
-	never := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "APIKey", "metadata": map[string]any{"namespace": "default", "name": "never"}, "spec": "acme",
-	}}
-	must(t, s.admin.Create(t.Context(), never))
 	restore()
+}
+
+// removePolicies removes the policies on keys, which a release before them did not have: they refuse what they can't read.
+func (s *suite) removePolicies(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"apikey-manager-account-use", "apikey-manager-secret-template"} {
+		binding := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": map[string]any{"name": name},
+		}}
+		must(t, s.admin.Delete(t.Context(), binding))
+	}
 }
 
 // loosen installs definitions that let everything in, and returns how to put back those that we ship.

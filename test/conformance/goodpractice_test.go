@@ -195,7 +195,7 @@ func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
 		t.Error("the new key is not accepted")
 	}
 	w.answers(t, "VALID", w.doors.With(t), "", with(w.material(t, k)))
-	stays(t, "401 UNKNOWN", w.doors.With(t), "", with(stolen)) // it was REVOKED until the rotation was over
+	stays(t, "401 REVOKED", w.doors.With(t), "", with(stolen)) // it stays known, so that nobody can bring it back to life
 }
 
 func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
