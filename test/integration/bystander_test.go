@@ -57,7 +57,7 @@ var _ = Describe("One bad key", func() {
 			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/SecretConflict")) })
 			Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/SecretConflict"))
 			Expect(k.Status.Credentials).To(BeEmpty())
-			expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonSecretConflict, "belongs to somebody else")
+			expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonSecretConflict, "is not owned by this APIKey")
 		}
 		settleAccount(ctx, nowhere, func(g Gomega) {
 			g.Expect(verdict(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("False/InvalidSpec"))
