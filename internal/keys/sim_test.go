@@ -325,7 +325,9 @@ func (s *sim) editSecret() {
 			edited.shape.Data[entry] = []byte("garbage")
 		}
 	case "material":
-		edited.shape.Data[keys.EntryCurrent] = s.plant()
+		m := s.plant()
+		edited.shape.Data[keys.EntryCurrent] = m
+		s.w.offered[m.SHA256()] = edited.shape.Annotations[v1alpha1.AdoptAnnotation] != ""
 	case "empty":
 		edited.shape.Data = nil
 	case "label":
