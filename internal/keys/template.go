@@ -244,7 +244,9 @@ func placeholderSource(k *v1alpha1.APIKey, a *v1alpha1.Account) (io.Reader, erro
 	source := sha3.NewSHAKE256()
 	data := secretTemplate(k).Data
 	for _, name := range slices.Sorted(maps.Keys(data)) {
-		fmt.Fprintf(source, "%d %s %d %s\n", len(name), name, len(data[name]), data[name])
+		if _, err := fmt.Fprintf(source, "%d %s %d %s\n", len(name), name, len(data[name]), data[name]); err != nil {
+			return nil, err
+		}
 	}
 	return source, json.NewEncoder(source).Encode(valuesOf(k, a, Contents{}))
 }
