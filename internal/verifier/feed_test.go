@@ -53,7 +53,7 @@ type storeState struct {
 }
 
 type openWatch struct {
-	*watch.FakeWatcher
+	*watch.RaceFreeFakeWatcher
 
 	keys bool
 	from int
@@ -212,7 +212,7 @@ func (a *apiServer) Watch(_ context.Context, list client.ObjectList, o ...client
 		return nil, err
 	}
 	_, isKeys := list.(*v1alpha1.APIKeyList)
-	w := &openWatch{watch.NewFakeWithChanSize(1000, false), isKeys, from}
+	w := &openWatch{watch.NewRaceFreeFake(), isKeys, from}
 	for version := from + 1; isKeys && version <= a.version; version++ {
 		for _, k := range a.keys {
 			if k.ResourceVersion == strconv.Itoa(version) {
