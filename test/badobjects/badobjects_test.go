@@ -8,7 +8,6 @@ package badobjects_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -425,33 +424,10 @@ func (s *suite) comesToSay(t *testing.T, name, want string) {
 	t.Helper()
 	for _, v := range s.verifiers {
 		controlplanetest.Eventually(t, "a verifier says "+want+" of "+name, func() error {
-			got, err := verdict(t.Context(), v, s.material[name])
+			got, err := controlplanetest.Verdict(t.Context(), v, s.material[name])
 			return errors.Join(err, differs(got, want))
 		})
 	}
-}
-
-func verdict(ctx context.Context, v *controlplane.Verifier, material string) (string, error) {
-	question, err := json.Marshal(map[string]string{"key": material})
-	if err != nil {
-		return "", err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+v.HTTP+"/v1/verify", bytes.NewReader(question))
-	if err != nil {
-		return "", err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	var answer struct {
-		Code string `json:"code"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("POST /v1/verify: status %d, %w", response.StatusCode, err)
-	}
-	return answer.Code, nil
 }
 
 func differs(got, want string) error {

@@ -6,15 +6,11 @@
 package restore_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -67,7 +63,7 @@ func (s *suite) startManager(t *testing.T) {
 // startVerifiers starts verifiers that an EndpointSlice each names, so that the manager finds them.
 func (s *suite) startVerifiers(t *testing.T, count int) {
 	t.Helper()
-	host := reachable(t)
+	host := controlplanetest.ReachableAddress(t)
 	started, err := controlplanetest.NewVerifiers(t.Context(), s.plane)
 	must(t, err)
 	for i := range count {
@@ -96,20 +92,6 @@ func (s *suite) managersToken(t *testing.T) string {
 	file := filepath.Join(s.plane.Dir(), "verifier-token")
 	must(t, os.WriteFile(file, []byte(request.Status.Token), 0o600))
 	return file
-}
-
-// reachable returns an address of this machine that EndpointSlices may name: any but a loopback one.
-func reachable(t *testing.T) string {
-	t.Helper()
-	addresses, err := net.InterfaceAddrs()
-	must(t, err)
-	for _, a := range addresses {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Is4() && !prefix.Addr().IsLoopback() && !prefix.Addr().IsLinkLocalUnicast() {
-			return prefix.Addr().String()
-		}
-	}
-	t.Skip("SKIPPED: this machine has no address but loopback ones, which no EndpointSlice may name")
-	return ""
 }
 
 func must(t *testing.T, err error) {
@@ -159,7 +141,7 @@ func (s *suite) comesToSay(t *testing.T, material, want string) {
 	t.Helper()
 	for i, v := range s.verifiers {
 		controlplanetest.Eventually(t, fmt.Sprintf("verifier %d says %s", i, want), func() error {
-			got, err := verdict(t.Context(), v, material)
+			got, err := controlplanetest.Verdict(t.Context(), v, material)
 			return errors.Join(err, differs(got, want))
 		})
 	}
@@ -170,32 +152,11 @@ func (s *suite) says(t *testing.T, material string) []string {
 	t.Helper()
 	var list []string
 	for _, v := range s.verifiers {
-		got, err := verdict(t.Context(), v, material)
+		got, err := controlplanetest.Verdict(t.Context(), v, material)
 		must(t, err)
 		list = append(list, got)
 	}
 	return list
-}
-
-func verdict(ctx context.Context, v *controlplane.Verifier, material string) (string, error) {
-	question, err := json.Marshal(map[string]string{"key": material})
-	if err != nil {
-		return "", err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+v.HTTP+"/v1/verify", bytes.NewReader(question))
-	if err != nil {
-		return "", err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	var answer struct {
-		Code string `json:"code"`
-	}
-	err = json.NewDecoder(response.Body).Decode(&answer)
-	return answer.Code, err
 }
 
 // rollbacks returns apikey_verifier_store_rollbacks_total.

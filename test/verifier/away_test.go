@@ -69,7 +69,7 @@ func expiresOnItsSecond(t *testing.T, v *controlplane.Verifier, material string,
 	t.Helper()
 	for {
 		before := time.Now()
-		got, err := verdict(t.Context(), v, material)
+		got, err := controlplanetest.Verdict(t.Context(), v, material)
 		must(t, err)
 		after := time.Now()
 		switch {

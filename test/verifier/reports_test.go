@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -52,22 +51,8 @@ func (w *world) token(t *testing.T, namespace, account string, audiences ...stri
 	return request.Status.Token
 }
 
-// reachable is an address of this machine that EndpointSlices may name: any but a loopback one.
-func reachable(t *testing.T) string {
-	t.Helper()
-	addresses, err := net.InterfaceAddrs()
-	must(t, err)
-	for _, a := range addresses {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Is4() && !prefix.Addr().IsLoopback() && !prefix.Addr().IsLinkLocalUnicast() {
-			return prefix.Addr().String()
-		}
-	}
-	t.Skip("SKIPPED: this machine has no address but loopback ones, which no EndpointSlice may name")
-	return ""
-}
-
 func (w *world) testReports(t *testing.T) {
-	host := reachable(t)
+	host := controlplanetest.ReachableAddress(t)
 	var replicas []*controlplane.Verifier
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{

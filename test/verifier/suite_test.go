@@ -7,12 +7,8 @@
 package verifier_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,34 +88,10 @@ func (w *world) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.A
 	must(t, w.admin.Patch(t.Context(), after, client.MergeFrom(before)))
 }
 
-// verdict is what a verifier says of a key.
-func verdict(ctx context.Context, v *controlplane.Verifier, material string) (string, error) {
-	question, err := json.Marshal(map[string]string{"key": material})
-	if err != nil {
-		return "", err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+v.HTTP+"/v1/verify", bytes.NewReader(question))
-	if err != nil {
-		return "", err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	var answer struct {
-		Code string `json:"code"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("POST /v1/verify: status %d, %w", response.StatusCode, err)
-	}
-	return answer.Code, nil
-}
-
 // says wants a verdict at once.
 func says(t *testing.T, v *controlplane.Verifier, material, want string) {
 	t.Helper()
-	got, err := verdict(t.Context(), v, material)
+	got, err := controlplanetest.Verdict(t.Context(), v, material)
 	must(t, err)
 	if got != want {
 		t.Errorf("the verifier says %s, want %s", got, want)
@@ -130,7 +102,7 @@ func says(t *testing.T, v *controlplane.Verifier, material, want string) {
 func comesToSay(t *testing.T, v *controlplane.Verifier, material, want string) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the verifier says "+want, func() error {
-		got, err := verdict(t.Context(), v, material)
+		got, err := controlplanetest.Verdict(t.Context(), v, material)
 		return errors.Join(err, differs(got, want))
 	})
 }
