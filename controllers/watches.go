@@ -108,25 +108,26 @@ var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { 
 // its end: which of them has the label may have changed. The account's record does not always tell of it: without a limit it
 // has no slots, and a key that waits has none.
 func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
-	enqueue := func(ctx context.Context, label string, q queue) {
+	enqueue := func(ctx context.Context, k *v1alpha1.APIKey, label string, q queue) {
 		if label != "" {
-			r.enqueueKeys(ctx, keys.IndexLabel, label, q, nil)
+			r.enqueueKeys(ctx, keys.IndexLabel, label, q, map[types.UID]bool{k.UID: true}) // its own change enqueues the key itself
 		}
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			if !e.IsInInitialList { // keys are worked on at start anyway
-				enqueue(ctx, keys.AccountLabel(e.Object.(*v1alpha1.APIKey)), q) //nolint:forcetypeassert // watched as APIKey
+			if k := e.Object.(*v1alpha1.APIKey); !e.IsInInitialList { //nolint:forcetypeassert // watched as APIKey
+				enqueue(ctx, k, keys.AccountLabel(k), q)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			enqueue(ctx, keys.AccountLabel(e.Object.(*v1alpha1.APIKey)), q) //nolint:forcetypeassert // watched as APIKey
+			k := e.Object.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+			enqueue(ctx, k, keys.AccountLabel(k), q)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			was, is := keys.AccountLabel(e.ObjectOld.(*v1alpha1.APIKey)), keys.AccountLabel(e.ObjectNew.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
-			if was != is {
-				enqueue(ctx, was, q)
-				enqueue(ctx, is, q)
+			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+			if before, after := keys.AccountLabel(was), keys.AccountLabel(is); before != after {
+				enqueue(ctx, is, before, q)
+				enqueue(ctx, is, after, q)
 			}
 		},
 	}

@@ -138,7 +138,7 @@ func TestWatches_ALabelThatChangesHandsWakesThoseWhoWantIt(t *testing.T) {
 	t.Parallel()
 	w, holder, _ := household(t)
 	h := w.keys().siblingHandler()
-	both := []string{"default/holder", "default/waits"}
+	both, other := []string{"default/holder", "default/waits"}, []string{"default/waits"}
 	update := func(was, is *v1alpha1.APIKey) func(*woken) {
 		return func(q *woken) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
 	}
@@ -147,12 +147,12 @@ func TestWatches_ALabelThatChangesHandsWakesThoseWhoWantIt(t *testing.T) {
 		do   func(*woken)
 		want []string
 	}{
-		"its key goes":           {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: holder}, q) }, both},
-		"its key is renamed":     {update(holder, keystest.Key("holder", keystest.Label("new"))), both},
-		"its key drops it":       {update(holder, keystest.Key("holder")), both},
+		"its key goes":           {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: holder}, q) }, other},
+		"its key is renamed":     {update(holder, keystest.Key("holder", keystest.Label("new"))), other},
+		"its key drops it":       {update(holder, keystest.Key("holder")), other},
 		"something else changes": {update(holder, keystest.Key("holder", keystest.Label("shop"), keystest.Scopes("a"))), nil},
 		"a key takes it":         {update(unnamed, keystest.Key("unnamed", keystest.Label("shop"))), both},
-		"a key comes with it":    {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: holder}, q) }, both},
+		"a key comes with it":    {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: holder}, q) }, other},
 		"a manager starts":       {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: holder, IsInInitialList: true}, q) }, nil},
 		"a key without one goes": {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: unnamed}, q) }, nil},
 	} {
