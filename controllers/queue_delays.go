@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// delayedQueue is a queue to which requests can be added later. A request that a worker gets earlier is not added again:
+// the reconcile says anew when to look next. It implements workqueue.TypedDelayingInterface. Client-go's own adds the
+// request all the same, which costs each new key a reconcile five seconds after it was issued.
+type delayedQueue struct {
+	workqueue.TypedInterface[reconcile.Request]
+	clock clock.WithDelayedExecution
+
+	mu      sync.Mutex
+	delays  map[reconcile.Request]delay
+	stopped bool
+}
+
+// delay is when a request is to be added.
+type delay struct {
+	due   time.Time
+	timer clock.Timer
+}
+
+func newDelayedQueue(queue workqueue.TypedInterface[reconcile.Request], clk clock.WithDelayedExecution) *delayedQueue {
+	return &delayedQueue{TypedInterface: queue, clock: clk, delays: map[reconcile.Request]delay{}}
+}
+
+// AddAfter implements workqueue.TypedDelayingInterface. Of two delays of one request the one that ends first counts.
+func (q *delayedQueue) AddAfter(item reconcile.Request, after time.Duration) {
+	if after <= 0 {
+		q.Add(item)
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	due := q.clock.Now().Add(after)
+	known, waits := q.delays[item]
+	if q.stopped || waits && !due.Before(known.due) {
+		return
+	}
+	if waits {
+		known.timer.Stop()
+	}
+	q.delays[item] = delay{due: due, timer: q.clock.AfterFunc(after, func() { q.end(item, due) })}
+}
+
+// end adds a request whose delay is over, unless it was dropped or replaced meanwhile.
+func (q *delayedQueue) end(item reconcile.Request, due time.Time) {
+	q.mu.Lock()
+	current, waits := q.delays[item]
+	over := waits && current.due.Equal(due)
+	if over {
+		delete(q.delays, item)
+	}
+	q.mu.Unlock()
+	if over {
+		q.Add(item)
+	}
+}
+
+// Get implements workqueue.TypedInterface. It drops the delay of the request that it returns.
+func (q *delayedQueue) Get() (reconcile.Request, bool) {
+	item, shutdown := q.TypedInterface.Get()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d, waits := q.delays[item]; waits {
+		d.timer.Stop()
+		delete(q.delays, item)
+	}
+	return item, shutdown
+}
+
+// ShutDown implements workqueue.TypedInterface.
+func (q *delayedQueue) ShutDown() {
+	q.stop()
+	q.TypedInterface.ShutDown()
+}
+
+// ShutDownWithDrain implements workqueue.TypedInterface.
+func (q *delayedQueue) ShutDownWithDrain() {
+	q.stop()
+	q.TypedInterface.ShutDownWithDrain()
+}
+
+// stop drops all delays.
+func (q *delayedQueue) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopped = true
+	for _, d := range q.delays {
+		d.timer.Stop()
+	}
+	clear(q.delays)
+}

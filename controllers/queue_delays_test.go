@@ -1,0 +1,70 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+func TestDelayedQueue(t *testing.T) {
+	t.Parallel()
+	key := requestFor("shop", "a")
+	work := func(q *delayedQueue) {
+		item, _ := q.Get()
+		q.Done(item)
+	}
+	for name, tc := range map[string]struct {
+		do   func(q *delayedQueue)
+		want []time.Duration // when there is a request
+	}{
+		"at its time":                      {func(q *delayedQueue) { q.AddAfter(key, 5*time.Second) }, []time.Duration{5 * time.Second}},
+		"the earlier of two, asked first":  {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.AddAfter(key, 5*time.Second) }, []time.Duration{time.Second}},
+		"the earlier of two, asked second": {func(q *delayedQueue) { q.AddAfter(key, 5*time.Second); q.AddAfter(key, time.Second) }, []time.Duration{time.Second}},
+		"no time is now":                   {func(q *delayedQueue) { q.AddAfter(key, 0) }, []time.Duration{0}},
+		"a worker got it meanwhile":        {func(q *delayedQueue) { q.AddAfter(key, 5*time.Second); q.Add(key); work(q) }, nil},
+		"a worker got it, and asks for more": {func(q *delayedQueue) {
+			q.AddAfter(key, time.Second)
+			q.Add(key)
+			work(q)
+			q.AddAfter(key, 9*time.Second)
+		}, []time.Duration{9 * time.Second}},
+		"a worker got another": {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.Add(requestFor("shop", "b")); work(q) }, []time.Duration{time.Second}},
+		"asked for while it is worked on": {func(q *delayedQueue) {
+			q.Add(key)
+			item, _ := q.Get()
+			q.AddAfter(key, 2*time.Second)
+			q.Done(item)
+		}, []time.Duration{2 * time.Second}},
+		"nothing after the end": {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.ShutDown(); q.AddAfter(key, 2*time.Second) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newDelayedQueue(workqueue.NewTyped[reconcile.Request](), clock.RealClock{})
+				start := time.Now()
+				tc.do(q)
+				var got []time.Duration
+				for range 20 {
+					synctest.Wait()
+					for q.Len() > 0 {
+						work(q)
+						got = append(got, time.Since(start))
+					}
+					time.Sleep(time.Second)
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("requests came (-want +got):\n%s", diff)
+				}
+				q.ShutDown()
+			})
+		})
+	}
+}
