@@ -263,7 +263,7 @@ var _ = Describe("Repairs don't fight", func() {
 			Expect(k.ResourceVersion).To(Equal(version), "the status was written while backing off")
 			fifteen := revisions()
 			GinkgoLogr.Info("Revisions of a contested Secret", "in 5 s", five, "in 15 s", fifteen, "by the other client", f.writes)
-			Expect(fifteen-f.writes).To(BeNumerically("<=", 4), "writes of the manager")
+			Expect(fifteen-f.writes).To(BeNumerically("<=", 3), "writes of the manager")
 
 			By("ending with a change of the spec, once the other client has stopped")
 			change(ctx, k, label("mended"))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -85,6 +86,9 @@ var _ = Describe("What it costs", func() {
 		Expect(m.traffic.all(readsSecrets)).To(BeEmpty(), "it reads no Secret")
 	})
 
+	// planning is how long before a request is due it must come to be certain that it is planned first.
+	const planning = 5 * time.Second
+
 	It("to rotate 500 keys at once: six writes and an Event each, none of them lost", func(ctx SpecContext) {
 		const total = 500
 		m := startManager(ctx, managerOptions{})
@@ -96,11 +100,15 @@ var _ = Describe("What it costs", func() {
 			before[k.Name] = k.Status.KeyID
 		}
 		m.traffic.reset()
-		due := keystest.Instant(time.Now().Add(15 * time.Second))
+		due := time.Now().Add(15 * time.Second).Truncate(time.Second)
+		var late atomic.Int64
 		concurrently(16, total, func(i int) {
 			change(ctx, all[i], func(s *v1alpha1.APIKeySpec) {
-				s.Rotation = &v1alpha1.Rotation{RequestedAt: due, Overlap: "10s"}
+				s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(due), Overlap: "10s"}
 			})
+			if !time.Now().Before(due.Add(-planning)) {
+				late.Add(1)
+			}
 		})
 		for _, k := range all {
 			settle(ctx, k, func(g Gomega) {
@@ -113,9 +121,9 @@ var _ = Describe("What it costs", func() {
 		writes := m.traffic.writes()
 		GinkgoWriter.Printf("%d rotations: %v\n", total, writes)
 		Expect(writes).To(HaveKeyWithValue("PUT secrets", 3*total), "stage, promote, retire")
-		// Planned where the request came before it was due, then published, promoted, retired; a write that a stale cache made
-		// in vain is refused and made again.
-		Expect(writes["PUT apikeys/status"]).To(And(BeNumerically(">=", 3*total), BeNumerically("<=", 5*total)))
+		// Planned, unless the request came so late on a slow machine that it was due by then; then published, promoted, retired.
+		// A write that a stale cache made in vain is refused and made again.
+		Expect(writes["PUT apikeys/status"]).To(And(BeNumerically(">=", 4*total-int(late.Load())), BeNumerically("<=", 5*total)))
 		Expect(writes).To(HaveKeyWithValue("POST events", total))
 	})
 

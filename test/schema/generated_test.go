@@ -32,10 +32,18 @@ import (
 )
 
 var (
-	objects = flag.Int("objects", 100_000, "how many random objects to make")
+	objects = flag.Int("objects", defaultObjects(), "how many random objects to make")
 	seed    = flag.Uint64("seed", 0, "seed of the random objects; 0: another one each time")
 	only    = flag.Int("object", -1, "the number of the one object to make; -1: all")
 )
+
+// defaultObjects returns fewer objects for the race detector, which makes each take thirty times as long.
+func defaultObjects() int {
+	if raceEnabled {
+		return 5_000
+	}
+	return 100_000
+}
 
 // generatedNow is when the random objects are looked at.
 var generatedNow = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -92,12 +100,16 @@ func (p *population) makeAccounts(t *testing.T, from uint64) {
 	}
 }
 
-// check makes sure that the test tests something: enough objects were admitted, and each field was in one of them.
+// check makes sure that the test tests something: enough objects were admitted, and each field was in one of them. The rarest
+// field is in one object of 4,500, so it is looked for only where there are many.
 func (p *population) check(t *testing.T, total int) {
 	t.Helper()
-	const share = 0.3
+	const share, many = 0.3, 100_000
 	if float64(p.admitted) < share*float64(total) {
 		t.Errorf("only %d of %d objects were admitted", p.admitted, total)
+	}
+	if total < many {
+		return
 	}
 	for _, name := range []string{"APIKey", "Account"} {
 		root := kindOf(t, name).Schema()
