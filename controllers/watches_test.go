@@ -66,6 +66,9 @@ func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
 		"its ID is taken": {update(func(a *v1alpha1.Account) {
 			a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonExternalIDTaken}}
 		}), both},
+		"its mark comes or goes": {update(func(a *v1alpha1.Account) {
+			a.Annotations = map[string]string{v1alpha1.CreatedByAnnotation: v1alpha1.CreatedByManager}
+		}), both},
 		"another gets a slot": {update(func(a *v1alpha1.Account) { a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(waits, "9")) }), []string{"default/waits"}},
 		"a slot comes free":   {update(func(a *v1alpha1.Account) { a.Status.Slots = nil }), both},
 		"a grant is renewed":  {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Grant = "9" }), both},

@@ -95,12 +95,13 @@ func (f *Facts) accountDue() time.Time { return f.created().Add(f.Defaults.Accou
 // awaitsAccount reports whether the account does not exist and it is too early for the manager to create it.
 func (f *Facts) awaitsAccount() bool { return f.Account == nil && f.Now.Before(f.accountDue()) }
 
-// AccountRecordDiffers reports whether the status of an account changed in a way that concerns all of its keys: their
-// places in the record were put in order, or their external ID came to be, or is no longer, that of another account.
+// AccountRecordDiffers reports whether an account changed beside its spec in a way that concerns all of its keys: the mark
+// of an account that nobody has written came or went, their places in the record were put in order, or their external ID
+// came to be, or is no longer, that of another account.
 func AccountRecordDiffers(was, is *v1alpha1.Account) bool {
 	taken := func(a *v1alpha1.Account) bool {
 		ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)
 		return ready != nil && ready.Reason == v1alpha1.ReasonExternalIDTaken
 	}
-	return policyUnrecorded(was) != policyUnrecorded(is) || taken(was) != taken(is)
+	return specUnwritten(was) != specUnwritten(is) || policyUnrecorded(was) != policyUnrecorded(is) || taken(was) != taken(is)
 }
