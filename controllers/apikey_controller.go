@@ -39,6 +39,10 @@ type APIKeyReconciler struct {
 
 	// creating has the names of the accounts whose creation is under way.
 	creating sync.Map
+	// staged holds the credentials that go into Secrets next.
+	staged stagedCredentials
+	// propagation finds out whether verifiers know them; nil: there are none.
+	propagation *propagation
 	// repairs has the keys whose Secrets were lately put back to what they should be.
 	repairs     repairs
 	undecodable undecodableLog
@@ -56,7 +60,7 @@ var errStale = errors.New("the facts have changed meanwhile")
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// maxRounds bounds the rounds of one Reconcile. A rotation takes three.
+// maxRounds bounds the rounds of one Reconcile. A rotation that waits for no verifier takes three.
 const maxRounds = 8
 
 // Reconcile runs rounds for a key until there is nothing to do: observe, decide, perform, describe, patch, announce. A
@@ -71,6 +75,7 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 	}
 	defer func() { r.repairs.put(key, facts.Repairs, facts.Now) }()
 	for range maxRounds {
+		r.observeStaged(&facts)
 		plan := keys.Decide(facts)
 		log.FromContext(ctx).V(1).Info("Decided", "steps", plan.Steps, "why", plan.Why)
 		wrote, err := r.round(ctx, &facts, plan)
@@ -125,6 +130,15 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 	}
 	facts.Duplicates, err = r.duplicates(ctx, &facts)
 	return facts, err
+}
+
+// observeStaged finds out whether this process has the credential that the key's status staged, and whether verifiers know it.
+func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
+	minted, has := r.staged.get(facts.Key.UID)
+	facts.Staged, facts.Propagated = keys.Part{}, false
+	if next := keys.LastStaged(&facts.Key.Status); has && next != nil && next.SHA256 == minted.Material.SHA256() {
+		facts.Staged, facts.Propagated = minted.Part(), r.propagation.done(facts.Key)
+	}
 }
 
 // duplicates reads from the cache the other keys that have, or have revoked, a credential of this one.
@@ -210,7 +224,11 @@ func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v
 	r.Teller.announce(next, keys.Announcements(*facts, after))
 	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
 	facts.Key = next
-	facts.Held.Minted, facts.Held.StagedNow, facts.Repairs.Written = false, false, ""
+	facts.Held.Minted, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
+	r.staged.settle(next)
+	if keys.LastStaged(&after) == nil {
+		r.propagation.forget(next.UID)
+	}
 	return true, nil
 }
 

@@ -38,11 +38,13 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 		return r.createSecret(ctx, facts, s)
 	case keys.ReplaceMaterial:
 		return r.replaceMaterial(ctx, facts, s)
-	case keys.StageMaterial:
-		return r.stageMaterial(ctx, facts, s)
-	case keys.Promote:
-		return r.rewrite(ctx, facts, func(c *keys.Contents) { c.Promote(s.WithOverlap) })
-	case keys.Retire:
+	case keys.FenceSecret:
+		return r.fence(ctx, facts)
+	case keys.StageCredential:
+		return r.stageCredential(ctx, facts, s)
+	case keys.PromoteStaged:
+		return r.promoteStaged(ctx, facts, s)
+	case keys.RetirePrevious:
 		return r.rewrite(ctx, facts, func(c *keys.Contents) { c.Previous = keys.Credential{} })
 	case keys.EmptySecret:
 		return r.rewrite(ctx, facts, func(c *keys.Contents) { *c = keys.Contents{Revoked: true} })
@@ -103,15 +105,42 @@ func (r *APIKeyReconciler) replaceMaterial(ctx context.Context, facts *keys.Fact
 	return nil
 }
 
-func (r *APIKeyReconciler) stageMaterial(ctx context.Context, facts *keys.Facts, s keys.StageMaterial) error {
+// stageCredential keeps a new credential in memory. If there is one already, the key may be one that a stale cache has not
+// heard of, so the key is read again first.
+func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Facts, s keys.StageCredential) error {
+	if _, exists := r.staged.get(facts.Key.UID); exists {
+		if err := r.confirm(ctx, facts.Key); err != nil {
+			return err
+		}
+	}
 	minted, err := s.Format.Mint(r.Random)
 	if err != nil {
 		return err
 	}
-	if err := r.rewrite(ctx, facts, func(c *keys.Contents) { c.Staged = keys.Credential(minted) }); err != nil {
+	r.staged.put(facts.Key.UID, minted)
+	facts.Staged, facts.JustStaged = minted.Part(), true
+	return nil
+}
+
+func (r *APIKeyReconciler) promoteStaged(ctx context.Context, facts *keys.Facts, s keys.PromoteStaged) error {
+	minted, exists := r.staged.get(facts.Key.UID)
+	if !exists || minted.Material.SHA256() != facts.Staged.SHA256 {
+		return errStale
+	}
+	return r.rewrite(ctx, facts, func(c *keys.Contents) { c.Promote(keys.Credential(minted), s.WithOverlap) })
+}
+
+// fence changes the Secret's version, so that a write that rests on the one before fails.
+func (r *APIKeyReconciler) fence(ctx context.Context, facts *keys.Facts) error {
+	_, secret, err := r.lookAgain(ctx, facts, keys.HeldOwned)
+	if err != nil {
 		return err
 	}
-	facts.Held = facts.Held.WithStaged(minted)
+	secret.Annotations = merged(secret.Annotations, map[string]string{keys.AnnotationFence: secret.ResourceVersion})
+	if err := r.update(ctx, facts, secret); err != nil {
+		return err
+	}
+	facts.JustFenced = true
 	return nil
 }
 

@@ -19,15 +19,9 @@ import (
 const (
 	// enforcementPatience is how long one replica may take to say which keys it refuses.
 	enforcementPatience = time.Second
-	// shortestPause and longestPause are between two questions while somebody waits: soon at first, so that what takes
-	// milliseconds is not measured in tenths of seconds, and ever later while a verifier lags.
-	shortestPause = 10 * time.Millisecond
-	longestPause  = 15 * time.Second
-	// kickedPause is between two questions when there is news: keys that are switched off together share a question.
-	kickedPause = 50 * time.Millisecond
 	// maxAsked is how many keys are asked about at once, so that a replica can answer in its time. If more wait, the rest is
 	// asked about next.
-	maxAsked = 10 * keys.MaxRefusedKeys
+	maxAsked = 10 * keys.MaxReferences
 	// unsaid is how long verifiers may take before the status says that they are at it: most often that saves a write.
 	unsaid = 500 * time.Millisecond
 	// resaid is how long what is not complete is left to stand, so that a verifier that comes and goes costs few writes.
@@ -117,33 +111,15 @@ func (r *UsageReconciler) sliceHandler() handler.EventHandler {
 	}
 }
 
-// pollEnforcement asks verifiers whether they refuse the keys that are switched off, as long as keys wait for them.
-func (r *UsageReconciler) pollEnforcement(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	kicked, pause, asked := r.kicked, shortestPause, time.Time{}
-	for {
-		select {
-		case <-kicked:
-			kicked, pause = nil, shortestPause // further ones are answered by the same question
-			timer.Reset(max(shortestPause, kickedPause-r.Clock.Since(asked)))
-			continue
-		case <-timer.C:
-			kicked, asked = r.kicked, r.Clock.Now()
-		case <-ctx.Done():
-			return
-		}
-		changed, underway, err := r.enforce(ctx)
-		if err != nil && ctx.Err() == nil {
-			log.FromContext(ctx).Error(err, "Could not ask verifiers what they enforce")
-			underway = true
-		}
-		r.wake(ctx, changed)
-		if underway {
-			timer.Reset(pause)
-			pause = min(2*pause, longestPause)
-		}
+// pollEnforcement asks verifiers once whether they refuse the keys that are switched off, and reports whether to ask again soon.
+func (r *UsageReconciler) pollEnforcement(ctx context.Context) bool {
+	changed, underway, err := r.enforce(ctx)
+	if err != nil && ctx.Err() == nil {
+		log.FromContext(ctx).Error(err, "Could not ask verifiers what they enforce")
+		underway = true
 	}
+	enqueue(ctx, r.woken, changed...)
+	return underway
 }
 
 // enforce asks all replicas, and returns the keys of which there is something new to say, and whether to ask again soon.

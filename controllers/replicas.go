@@ -34,6 +34,8 @@ type Question struct {
 	Since time.Time
 	// Refused are the keys to ask about whether the replica refuses them.
 	Refused []keys.KeyReference
+	// Known are the credentials to ask about whether the replica knows them.
+	Known []keys.CredentialReference
 }
 
 // Answer is what a replica reports.
@@ -99,7 +101,11 @@ func (r *replica) state() keys.Replica {
 	for _, uid := range r.answer.Refused {
 		refused[uid] = true
 	}
-	return keys.Replica{Reached: true, Synced: r.answer.Synced, KeysVersion: r.answer.KeysVersion, Refused: refused}
+	known := make(map[keys.CredentialReference]bool, len(r.answer.Known))
+	for _, c := range r.answer.Known {
+		known[c] = true
+	}
+	return keys.Replica{Reached: true, Synced: r.answer.Synced, KeysVersion: r.answer.KeysVersion, Refused: refused, Known: known}
 }
 
 // inParallel is how many replicas are asked at once: their answers may be long.
@@ -141,10 +147,10 @@ func (v *Verifiers) askOne(ctx context.Context, address string, q Question) (Ans
 // that any of them says: a key counts as refused if the answer about it says so.
 func (v *Verifiers) askInParts(ctx context.Context, address string, q Question) (Answer, error) {
 	var whole Answer
-	for first := true; first || len(q.Refused) > 0; first = false {
+	for first := true; first || len(q.Refused)+len(q.Known) > 0; first = false {
 		part := q
-		part.Refused = q.Refused[:min(len(q.Refused), keys.MaxRefusedKeys)]
-		q.Refused = q.Refused[len(part.Refused):]
+		part.Refused, part.Known = q.Refused[:min(len(q.Refused), keys.MaxReferences)], q.Known[:min(len(q.Known), keys.MaxReferences)]
+		q.Refused, q.Known = q.Refused[len(part.Refused):], q.Known[len(part.Known):]
 		answer, err := v.Asker.Ask(ctx, address, part)
 		if err != nil {
 			return Answer{}, err
@@ -154,7 +160,7 @@ func (v *Verifiers) askInParts(ctx context.Context, address string, q Question) 
 			continue
 		}
 		whole.Synced = whole.Synced || answer.Synced
-		whole.Refused = append(whole.Refused, answer.Refused...)
+		whole.Refused, whole.Known = append(whole.Refused, answer.Refused...), append(whole.Known, answer.Known...)
 	}
 	return whole, nil
 }

@@ -208,7 +208,7 @@ func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
 	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
 	v := f.verifiers()
 	var many []keys.KeyReference
-	for i := range 2*keys.MaxRefusedKeys + 1 {
+	for i := range 2*keys.MaxReferences + 1 {
 		many = append(many, keys.KeyReference{Namespace: "default", Name: "web", UID: types.UID(strconv.Itoa(i))})
 	}
 	live, err := v.ask(t.Context(), w.cached(), time.Minute, func(string) Question { return Question{Refused: many} }, nobody)

@@ -42,7 +42,8 @@ func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
 // apply gives a Secret a shape. Labels and annotations that others put on stay; entries that others put in do not.
 func apply(secret *corev1.Secret, shape keys.Shape) {
 	secret.Labels = merged(secret.Labels, shape.Labels)
-	delete(secret.Annotations, keys.AnnotationShape) // a shape without a template has none
+	delete(secret.Annotations, keys.AnnotationShape) // most Secrets of the default shape have none
+	delete(secret.Annotations, keys.AnnotationFence)
 	secret.Annotations = merged(secret.Annotations, shape.Annotations)
 	secret.Data = shape.Data
 }

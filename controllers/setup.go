@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -54,6 +55,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	o.Defaults.Verifiers = o.Verifiers != nil
 	k := &APIKeyReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Defaults: o.Defaults, Teller: teller,
+	}
+	if o.Verifiers != nil {
+		k.propagation = newPropagation(mgr.GetClient(), o.Clock, *o.Verifiers)
+		if err := mgr.Add(manager.RunnableFunc(k.propagation.lead)); err != nil {
+			return fmt.Errorf("set up the question which credentials verifiers know: %w", err)
+		}
 	}
 	if err := k.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)

@@ -130,6 +130,9 @@ func (q Question) query() string {
 	for _, key := range q.Refused {
 		values.Add("refused", key.String())
 	}
+	for _, credential := range q.Known {
+		values.Add("known", credential.String())
+	}
 	return values.Encode()
 }
 

@@ -101,19 +101,6 @@ func (r *UsageReconciler) recorded(key *v1alpha1.APIKey, used bool, now time.Tim
 	r.ledger.Settle(key)
 }
 
-// wake has keys written.
-func (r *UsageReconciler) wake(ctx context.Context, list []types.NamespacedName) {
-	for _, name := range list {
-		k := &v1alpha1.APIKey{}
-		k.Namespace, k.Name = name.Namespace, name.Name
-		select {
-		case r.woken <- event.GenericEvent{Object: k}:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 func (r *UsageReconciler) setup(mgr ctrl.Manager, o Options) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("apikey-usage").
@@ -134,7 +121,7 @@ func (r *UsageReconciler) lead(ctx context.Context) error {
 	r.takeOver()
 	var loops sync.WaitGroup
 	loops.Go(func() { r.pollUsage(ctx) })
-	loops.Go(func() { r.pollEnforcement(ctx) })
+	loops.Go(func() { pollWhileUnderway(ctx, r.Clock, r.kicked, r.pollEnforcement) })
 	loops.Wait()
 	return nil
 }

@@ -32,7 +32,7 @@ func (r *UsageReconciler) pollUsage(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			log.FromContext(ctx).Error(err, "Could not ask for the uses of keys")
 		}
-		r.wake(ctx, due)
+		enqueue(ctx, r.woken, due...)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

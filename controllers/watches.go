@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -34,11 +35,16 @@ const (
 )
 
 func (r *APIKeyReconciler) setup(mgr ctrl.Manager, o Options) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	controlled := ctrl.NewControllerManagedBy(mgr)
+	if r.propagation != nil {
+		controlled = controlled.WatchesRawSource(source.Channel(r.propagation.enqueueCh, &handler.EnqueueRequestForObject{}))
+	}
+	return controlled.
 		For(&v1alpha1.APIKey{}, builder.WithPredicates(specChanged)).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
 		Watches(&v1alpha1.APIKey{}, r.siblingHandler()).
 		Watches(&v1alpha1.APIKey{}, r.duplicateHandler()).
+		Watches(&v1alpha1.APIKey{}, r.stagedHandler()).
 		Watches(&v1alpha1.Account{}, r.accountHandler()).
 		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
 		WithOptions(controllerOptions(o)).
@@ -130,6 +136,22 @@ func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 				enqueue(ctx, is, after, q)
 			}
 		},
+	}
+}
+
+// stagedHandler drops the credentials that were staged for keys that no longer exist. It enqueues nothing.
+func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
+	drop := func(o client.Object) {
+		r.staged.drop(o.GetUID())
+		r.propagation.forget(o.GetUID())
+	}
+	return handler.Funcs{
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // the end of the one before was missed
+				drop(e.ObjectOld)
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { drop(e.Object) },
 	}
 }
 

@@ -163,7 +163,9 @@ type Rotation struct {
 	// interval; 0s means not at all.
 	// +optional
 	Overlap Duration `json:"overlap,omitempty"`
-	// requestedAt asks for one rotation if the current credential is older than this: 2027-02-28T12:00:00Z.
+	// requestedAt asks for one rotation, at this instant, of a credential that was issued before it: 2027-02-28T12:00:00Z. One
+	// that was issued in the same second, before the request, is rotated too. status.rotation.observedRequestedAt says that the
+	// request was carried out.
 	// +optional
 	RequestedAt Instant `json:"requestedAt,omitempty"`
 	// revokeBefore makes every credential issued before this dead at once; a new one is issued. For a compromise.
@@ -257,10 +259,28 @@ type SecretSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="secret.name must be a DNS-1123 subdomain, such as shop-api-key"
 	Name string `json:"name,omitempty"`
+	// previousKey says whether a Secret of the default shape holds the previous credential, as entry previous-api-key, until
+	// the end of the overlap. It defaults to Omit: a rotation changes the Secret exactly once. Include changes it once more, at
+	// the end of the overlap. A template says so itself, by using .PreviousKey.
+	// +optional
+	PreviousKey PreviousKeyPolicy `json:"previousKey,omitempty"`
 	// template replaces the default shape of the Secret.
 	// +optional
 	Template *SecretTemplate `json:"template,omitempty"`
 }
+
+// PreviousKeyPolicy says whether a Secret holds the previous credential during an overlap.
+//
+// +kubebuilder:validation:Enum=Omit;Include
+type PreviousKeyPolicy string
+
+// Whether a Secret holds the previous credential during an overlap.
+const (
+	// PreviousKeyOmit leaves the previous credential out, so that a rotation changes the Secret once.
+	PreviousKeyOmit PreviousKeyPolicy = "Omit"
+	// PreviousKeyInclude keeps the previous credential in entry previous-api-key until the end of the overlap.
+	PreviousKeyInclude PreviousKeyPolicy = "Include"
+)
 
 // SecretTemplate is the shape of a Secret.
 //
@@ -292,7 +312,7 @@ type SecretTemplate struct {
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(name, name.matches('^[-._a-zA-Z0-9]{1,253}$') && name != 'next-api-key' && self[name].size() <= 4096)",message="secret.template.data takes entry names of letters, digits and - _ . (next-api-key is the manager's own), and templates of at most 4096 characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, name.matches('^[-._a-zA-Z0-9]{1,253}$') && self[name].size() <= 4096)",message="secret.template.data takes entry names of letters, digits and - _ . only, and templates of at most 4096 characters"
 	Data map[string]string `json:"data,omitempty"`
 }
 
@@ -342,6 +362,9 @@ type APIKeyStatus struct {
 	// expirationTime is the accepted expiration as an instant. Absent: the key never expires.
 	// +optional
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
+	// rotation says which requested rotation was carried out.
+	// +optional
+	Rotation RotationStatus `json:"rotation,omitzero"`
 	// nextRotationTime is when the next credential is due.
 	// +optional
 	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
@@ -387,6 +410,16 @@ type APIKeyStatus struct {
 	History []Transition `json:"history,omitempty"`
 }
 
+// RotationStatus is the observed state of a key's rotation.
+//
+// +kubebuilder:validation:MinProperties=1
+type RotationStatus struct {
+	// observedRequestedAt is the spec.rotation.requestedAt that was last carried out, as the spec writes it: the Secret holds a
+	// credential that was issued after the request.
+	// +optional
+	ObservedRequestedAt Instant `json:"observedRequestedAt,omitempty"`
+}
+
 // IPRestriction is whether a key is bound to addresses.
 //
 // +kubebuilder:validation:Enum=Restricted;Unrestricted
@@ -421,7 +454,7 @@ type CredentialRole string
 
 // What a credential is for.
 const (
-	// RoleStaged is the next one: verifiers know it, the Secret's current entry does not hold it yet.
+	// RoleStaged is the next one: verifiers are to know it before the Secret holds it.
 	RoleStaged CredentialRole = "Staged"
 	// RoleCurrent is the one in the Secret's current entry.
 	RoleCurrent CredentialRole = "Current"

@@ -154,6 +154,9 @@ func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Ti
 		Repairs: keys.ResumeRepairs(k, now),
 	}
 	facts.Duplicates = b.duplicates(facts)
+	if next := keys.LastStaged(&k.Status); next != nil { // as the manager sees it that staged the credential
+		facts.Staged = keys.Part{SHA256: next.SHA256, Identity: keys.Identity{ID: next.ID, Hint: next.Hint}}
+	}
 	plan, status := keys.Decide(facts), keys.Describe(facts)
 	e := explanation{APIKey: k.Namespace + "/" + k.Name, Secret: facts.Held.Possession, Why: plan.Why, Status: &status}
 	for _, step := range plan.Steps {

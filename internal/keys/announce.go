@@ -45,7 +45,7 @@ func Announcements(f Facts, after v1alpha1.APIKeyStatus) []Event {
 }
 
 func (f *Facts) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
-	was, is, staged := current(&before), current(&after), credential(&before, v1alpha1.RoleStaged)
+	was, is := current(&before), current(&after)
 	switch {
 	case is == nil || (was != nil && was.SHA256 == is.SHA256):
 		return Event{}, false
@@ -53,10 +53,10 @@ func (f *Facts) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 		return Event{Reason: v1alpha1.ReasonAdopted, Action: "Adopt", Note: "Adopted credential " + is.ID + " from Secret " + SecretName(f.Key)}, true
 	case was == nil:
 		return Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + is.ID}, true
-	case staged != nil && staged.SHA256 == is.SHA256:
-		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Rotated to credential " + is.ID + " from " + was.ID}, true
 	case f.dead(was):
 		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are dead: rotated to credential " + is.ID + " from " + was.ID}, true
+	case slices.ContainsFunc(staged(&before), func(c v1alpha1.Credential) bool { return c.SHA256 == is.SHA256 }):
+		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Rotated to credential " + is.ID + " from " + was.ID}, true
 	}
 	return Event{Reason: v1alpha1.ReasonReissued, Action: "Issue", Note: "The Secret was deleted or edited: issued credential " + is.ID + " in place of " + was.ID}, true
 }

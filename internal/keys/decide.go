@@ -82,7 +82,7 @@ func (f *Facts) revoke(name string) ([]Step, string) {
 
 // secure sees to it that the Secret holds a credential that verifiers know.
 func (f *Facts) secure(name string, s standing) ([]Step, string) {
-	format, is := EffectiveFormat(f.Key, f.Account), current(&f.Key.Status)
+	format := EffectiveFormat(f.Key, f.Account)
 	switch {
 	case f.needsNone(s):
 		return nil, "no credential is needed"
@@ -92,9 +92,9 @@ func (f *Facts) secure(name string, s standing) ([]Step, string) {
 		return []Step{AdoptSecret{Name: name}}, "the Secret asks to be adopted"
 	case f.Held.Possession != HeldOwned:
 		return nil, "the Secret of that name belongs to somebody else"
-	case f.holds(v1alpha1.RoleStaged):
-		return nil, "the staged credential was promoted"
-	case f.holds(v1alpha1.RoleCurrent) && !f.dead(is):
+	case f.promoted() != nil:
+		return nil, "the status is to say that the staged credential was promoted"
+	case f.holds(v1alpha1.RoleCurrent):
 		return f.rotate(name, format)
 	case !f.adoptable() && !f.claimed():
 		return nil, "the status is to say that the Secret holds an unknown credential"
@@ -106,22 +106,22 @@ func (f *Facts) secure(name string, s standing) ([]Step, string) {
 	return nil, "nothing to do"
 }
 
-// rotate takes the next step of a rotation. Each is a write of its own, with the status written between them: stage the
-// next credential beside the current one, let verifiers know its digest, promote it, and retire the one before when its
-// end has come. A crash after any of them leaves a Secret whose current credential verifiers accept.
+// rotate takes the next step of a rotation: the next credential is staged, which means that its digest goes into the status;
+// once verifiers know it, it goes into the Secret; and the status names it the current one. A crash after any of these writes
+// leaves a Secret whose credential verifiers accept.
 func (f *Facts) rotate(name string, format Format) ([]Step, string) {
-	previous := credential(&f.Key.Status, v1alpha1.RolePrevious)
+	is, previous := current(&f.Key.Status), credential(&f.Key.Status, v1alpha1.RolePrevious)
 	switch {
-	case f.Held.Staged.SHA256 != "" && f.published():
-		return []Step{Promote{Name: name, WithOverlap: f.schedule().overlap > 0}}, "verifiers know the staged credential"
-	case f.Held.StagedNow:
-		return nil, "the staged credential is to be published"
-	case f.rotationDue():
-		return []Step{StageMaterial{Name: name, Format: format}}, "the next credential is due"
+	case f.canPromote():
+		return []Step{PromoteStaged{Name: name, WithOverlap: f.schedule().overlap > 0 && !f.dead(is)}}, "verifiers know the staged credential"
+	case f.stagingDue():
+		return f.stage(name, format)
 	case f.Held.Previous && (previous == nil || f.over(previous)):
-		return []Step{Retire{Name: name}}, "the overlap is over"
+		return []Step{RetirePrevious{Name: name}}, "the overlap is over"
 	case f.Held.Drifted:
 		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
+	case f.hasStaged():
+		return nil, "waiting for verifiers to know the staged credential"
 	}
 	return nil, "nothing to do"
 }
@@ -130,6 +130,9 @@ func (f *Facts) rotate(name string, format Format) ([]Step, string) {
 func (f *Facts) over(c *v1alpha1.Credential) bool {
 	return f.dead(c) || (c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time))
 }
+
+// isLiving reports whether verifiers accept a credential while the key is Active.
+func (f *Facts) isLiving(c v1alpha1.Credential) bool { return !f.over(&c) }
 
 // needsNone is whether a key that has no credential is to get none for now.
 func (f *Facts) needsNone(s standing) bool {
@@ -152,8 +155,11 @@ func (f *Facts) next() time.Time {
 			sooner(c.NotAfter.Time)
 		}
 	}
-	if due := f.nextRotation(current(&f.Key.Status)); due != nil {
+	if due := f.nextRotation(&f.Key.Status); due != nil {
 		sooner(*due)
+	}
+	if f.hasStaged() && f.promoted() == nil {
+		sooner(f.propagationDeadline())
 	}
 	if before := f.schedule().revokeBefore; before != nil {
 		sooner(before.Time)

@@ -381,7 +381,8 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 		"the key has expired":                           {key: key(keystest.Expiring(now)), account: recorded, held: own, want: "none"},
 		"the key is switched off":                       {key: key(keystest.State(v1alpha1.KeyStateInactive)), account: recorded, held: with(own, offer), want: first},
 		"the key is being deleted":                      {key: key(keystest.Deleting(now)), account: recorded, held: own, want: "none"},
-		"it is staged, and verifiers do not know it":    {key: key(issued), account: recorded, held: with(own, func(h *keys.Held) { h.Staged = another.Current }), want: first},
+		"another one is staged":                         {key: key(issued, keystest.Knows("another", v1alpha1.RoleStaged, now)), account: recorded, held: own, want: first},
+		"the Secret holds the one that was staged":      {key: key(issued, keystest.Knows("another", v1alpha1.RoleStaged, now)), account: recorded, held: another, want: second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -585,14 +586,15 @@ func TestMintedHeld(t *testing.T) {
 func TestStep_SaysWhatItDoes(t *testing.T) {
 	t.Parallel()
 	for want, step := range map[string]keys.Step{
-		"create Account acme":                           keys.CreateAccount{Name: "acme"},
-		"create Secret shop with a new Token":           keys.CreateSecret{Name: "shop", Format: keystest.Token},
-		"replace what Secret shop holds by a new Token": keys.ReplaceMaterial{Name: "shop", Format: keystest.Token},
-		"stage a new Token in Secret shop":              keys.StageMaterial{Name: "shop", Format: keystest.Token},
-		"promote the staged credential in Secret shop":  keys.Promote{Name: "shop"},
-		"retire the previous credential in Secret shop": keys.Retire{Name: "shop"},
-		"empty Secret shop of material":                 keys.EmptySecret{Name: "shop"},
-		"mend Secret shop":                              keys.MendSecret{Name: "shop"},
+		"create Account acme":                                keys.CreateAccount{Name: "acme"},
+		"create Secret shop with a new Token":                keys.CreateSecret{Name: "shop", Format: keystest.Token},
+		"replace what Secret shop holds by a new Token":      keys.ReplaceMaterial{Name: "shop", Format: keystest.Token},
+		"stage a new Token for Secret shop":                  keys.StageCredential{Name: "shop", Format: keystest.Token},
+		"make writes of Secret shop fail that are under way": keys.FenceSecret{Name: "shop"},
+		"write the staged credential to Secret shop":         keys.PromoteStaged{Name: "shop"},
+		"retire the previous credential in Secret shop":      keys.RetirePrevious{Name: "shop"},
+		"empty Secret shop of material":                      keys.EmptySecret{Name: "shop"},
+		"mend Secret shop":                                   keys.MendSecret{Name: "shop"},
 	} {
 		if got := fmt.Sprintf("%v", step); got != want {
 			t.Errorf("got %q, want %q", got, want)

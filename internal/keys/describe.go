@@ -29,14 +29,15 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 	if c := current(&after); c != nil {
 		after.KeyID = c.ID
 	}
+	f.recordAcceptance(s, &after)
+	f.recordRelease(s, &after)
+	f.recordRequest(s, &after)
+	f.setConditions(s, &after)
 	after.NextRotationTime = nil
-	if due := f.nextRotation(current(&after)); due != nil && s.refusal == nil {
+	if due := f.nextRotation(&after); due != nil && s.refusal == nil {
 		t := metav1.NewTime(*due)
 		after.NextRotationTime = &t
 	}
-	f.recordAcceptance(s, &after)
-	f.recordRelease(s, &after)
-	f.setConditions(s, &after)
 	after.History = Remember(before.History, Announcements(f, after), f.Now)
 	return after
 }
@@ -62,10 +63,10 @@ func (f *Facts) credentials(s standing) []v1alpha1.Credential {
 		return without(without(list, v1alpha1.RoleStaged), v1alpha1.RolePrevious)
 	case f.Held.Possession != HeldOwned:
 		return list
-	case f.holds(v1alpha1.RoleStaged):
+	case f.promoted() != nil:
 		return f.succeed(list)
 	case f.holds(v1alpha1.RoleCurrent):
-		return f.publish(list)
+		return f.withStaged(list)
 	case !f.adoptable(), f.needsNone(s):
 		return list
 	}
@@ -77,23 +78,11 @@ func (f *Facts) known(p Part, role v1alpha1.CredentialRole) v1alpha1.Credential 
 	return v1alpha1.Credential{ID: p.Identity.ID, Hint: p.Identity.Hint, SHA256: p.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: role}
 }
 
-// publish makes the staged credential known, and forgets one that is no longer in the Secret.
-func (f *Facts) publish(list []v1alpha1.Credential) []v1alpha1.Credential {
-	if f.Held.Staged.SHA256 != "" && f.published() {
-		return list
-	}
-	list = without(list, v1alpha1.RoleStaged)
-	if !f.Held.StagedNow {
-		return list
-	}
-	return append(list, f.known(f.Held.Staged, v1alpha1.RoleStaged))
-}
-
 // succeed makes the promoted credential the current one.
 func (f *Facts) succeed(list []v1alpha1.Credential) []v1alpha1.Credential {
-	staged := *credential(&f.Key.Status, v1alpha1.RoleStaged)
-	staged.Role = v1alpha1.RoleCurrent
-	return append(f.retire(without(list, v1alpha1.RoleStaged)), staged)
+	promoted := *f.promoted()
+	promoted.Role = v1alpha1.RoleCurrent
+	return append(f.retire(list), promoted)
 }
 
 // retire makes the current credential the previous one, which lives on for the overlap and never beyond its own end.
@@ -123,16 +112,13 @@ func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 		return nil
 	}
 	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
-	right, staged, revoked := "", "", f.wants() == v1alpha1.StateRevoked
+	right, revoked := "", f.wants() == v1alpha1.StateRevoked
 	if c := current(after); c != nil && !revoked {
 		right = c.SHA256
 	}
-	if c := credential(after, v1alpha1.RoleStaged); c != nil {
-		staged = c.SHA256
-	}
 	unknown := current(after) == nil && !revoked && !f.Held.Offered
 	retired := !f.Held.Previous || (credential(after, v1alpha1.RolePrevious) != nil && !revoked)
-	if unknown || f.Held.Current.SHA256 == right && !f.Held.Drifted && f.Held.Staged.SHA256 == staged && retired {
+	if unknown || f.Held.Current.SHA256 == right && !f.Held.Drifted && retired {
 		ref.ResourceVersion = f.Held.ResourceVersion
 	}
 	return ref
@@ -141,9 +127,8 @@ func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 // state is the state the key is in. A key that verifiers refuse anyway says so before it says what the account has
 // against it. A key in use stays so while its account has yet to speak, also if a write fails meanwhile.
 func (f *Facts) state(s standing, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
-	c := current(after)
 	waiting := s.waiting && (f.Key.Status.State != v1alpha1.StateActive || s.wants != v1alpha1.StateActive)
-	blocked, issued := s.refusal != nil || waiting, c != nil && !f.dead(c)
+	blocked, issued := s.refusal != nil || waiting, slices.ContainsFunc(after.Credentials, f.isLiving)
 	switch {
 	case s.wants == v1alpha1.StateRevoked:
 		return v1alpha1.StateRevoked

@@ -35,6 +35,14 @@ type Replica struct {
 	KeysVersion string
 	// Refused are the keys that it refuses, of those that it was asked about.
 	Refused map[types.UID]bool
+	// Known are the credentials that it knows, of those that it was asked about.
+	Known map[CredentialReference]bool
+}
+
+// KnownByAll reports whether every live replica knows a credential and gives verdicts. Its word is asked for, and not which
+// version of the key it has come to: versions mean nothing after the API server's store was rolled back.
+func KnownByAll(c CredentialReference, live []Replica) bool {
+	return !slices.ContainsFunc(live, func(r Replica) bool { return !r.Reached || !r.Synced || !r.Known[c] })
 }
 
 // Refuses reports whether the replica refuses a key, and will go on to. Its word that it refuses the key is needed: after

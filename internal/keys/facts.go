@@ -4,13 +4,14 @@
 package keys
 
 import (
+	"slices"
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Facts are everything Decide and Describe may look at. Observe fills them, perform refreshes Held and Err after each
-// step, nobody else writes them.
+// Facts are everything Decide and Describe may look at. Observe fills them, perform refreshes what a step
+// changed, nobody else writes them.
 type Facts struct {
 	// Key is the APIKey as it was read.
 	Key *v1alpha1.APIKey
@@ -26,6 +27,15 @@ type Facts struct {
 	Repairs Repairs
 	// Held is what the key's Secret holds, without its bytes.
 	Held Held
+	// Staged describes the credential that this process generated for the key and holds in memory until it goes into the
+	// Secret; zero: there is none.
+	Staged Part
+	// JustStaged reports whether this round generated it.
+	JustStaged bool
+	// JustFenced reports whether this round made the writes of the Secret fail that another process may be about to make.
+	JustFenced bool
+	// Propagated reports whether every live verifier knows the credential that the status staged last.
+	Propagated bool
 	// Defaults are what the manager's flags say.
 	Defaults Defaults
 	// Now is read once per round: UTC, whole seconds.
@@ -63,6 +73,31 @@ func Entitled(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 	return k.Status.State == v1alpha1.StateActive || (!countsUsableOnly(a) && k.Status.ReleasedGrant == "")
 }
 
+// staged returns the credentials that a status stages, the last one last.
+func staged(s *v1alpha1.APIKeyStatus) []v1alpha1.Credential {
+	return slices.DeleteFunc(slices.Clone(s.Credentials), func(c v1alpha1.Credential) bool { return c.Role != v1alpha1.RoleStaged })
+}
+
+// LastStaged returns the credential that a status staged last; nil: none. It alone may go into the Secret.
+func LastStaged(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
+	for i := range slices.Backward(s.Credentials) {
+		if s.Credentials[i].Role == v1alpha1.RoleStaged {
+			return &s.Credentials[i]
+		}
+	}
+	return nil
+}
+
+// promoted returns the staged credential that the Secret holds already; nil: none.
+func (f *Facts) promoted() *v1alpha1.Credential {
+	for i, c := range f.Key.Status.Credentials {
+		if c.Role == v1alpha1.RoleStaged && f.Held.Possession == HeldOwned && f.Held.Current.SHA256 == c.SHA256 {
+			return &f.Key.Status.Credentials[i]
+		}
+	}
+	return nil
+}
+
 // holds is whether the Secret's current position has the credential that verifiers know in a role.
 func (f *Facts) holds(role v1alpha1.CredentialRole) bool {
 	c := credential(&f.Key.Status, role)
@@ -85,10 +120,4 @@ func (f *Facts) adoptable() bool {
 func (f *Facts) claimed() bool {
 	ref := f.Key.Status.SecretRef
 	return Issued(f.Key) || (ref != nil && ref.ResourceVersion == f.Held.ResourceVersion)
-}
-
-// published is whether verifiers know the staged credential.
-func (f *Facts) published() bool {
-	c := credential(&f.Key.Status, v1alpha1.RoleStaged)
-	return c != nil && f.Held.Staged.SHA256 == c.SHA256
 }

@@ -110,6 +110,9 @@ func (f Format) Mint(random io.Reader) (Minted, error) {
 	return Minted{Material: material, Identity: identity}, err
 }
 
+// Part describes a new key without its bytes.
+func (m Minted) Part() Part { return partOf(Credential(m)) }
+
 // Identify says what may be said of a key in public, or ErrMalformed if it is not a key of this format.
 func (f Format) Identify(key Material) (Identity, error) {
 	switch f.Type {

@@ -34,6 +34,10 @@ type manager struct {
 	rounds   map[string]*round
 	// repairs is what the manager remembers of its repairs.
 	repairs map[types.UID]keys.Repairs
+	// staged are the credentials that it holds in memory, by the UID of their key.
+	staged map[types.UID]keys.Minted
+	// propagated says whether verifiers know the staged credential.
+	propagated func() bool
 	// fault says what becomes of the next write.
 	fault func() fault
 	// shuffle puts a list that came out of a cache into another order.
@@ -50,7 +54,8 @@ const (
 )
 
 func newManager(w *world, name string, defaults keys.Defaults) *manager {
-	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, fault: func() fault { return faultNone }}
+	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, staged: map[types.UID]keys.Minted{}}
+	m.fault, m.propagated = func() fault { return faultNone }, func() bool { return true }
 	for i := range m.caches {
 		m.caches[i] = cache{kind: i, objects: map[string]any{}}
 	}
@@ -64,13 +69,14 @@ func (m *manager) sync() {
 	}
 }
 
-// crash ends all rounds where they stand.
+// crash ends all rounds where they stand, and loses what the manager remembers.
 func (m *manager) crash() {
 	for name, r := range m.rounds {
 		r.stop()
 		delete(m.rounds, name)
 	}
 	clear(m.repairs)
+	clear(m.staged)
 }
 
 // outcome is what comes of a round.
@@ -171,6 +177,7 @@ func (r *keyRound) run(name string) outcome {
 	}
 	defer func() { r.repairs[key.UID] = r.facts.Repairs }()
 	for range maxRounds {
+		r.observeStaged()
 		plan := keys.Decide(r.facts)
 		wrote, err := r.round(plan)
 		if err != nil || !wrote {
@@ -211,6 +218,10 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 		return false, errors.Join(r.facts.Err, err)
 	}
 	r.facts.Key, r.facts.Held.Minted, r.facts.Repairs.Written = next.DeepCopy(), false, ""
+	r.facts.JustStaged, r.facts.JustFenced = false, false
+	if last, minted := keys.LastStaged(&next.Status), r.staged[next.UID]; last == nil || last.SHA256 != minted.Material.SHA256() {
+		delete(r.staged, next.UID)
+	}
 	clear(r.minted)
 	return true, r.facts.Err
 }
@@ -292,6 +303,14 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 	return nil
 }
 
+func (r *keyRound) observeStaged() {
+	minted, has := r.staged[r.facts.Key.UID]
+	r.facts.Staged, r.facts.Propagated = keys.Part{}, false
+	if last := keys.LastStaged(&r.facts.Key.Status); has && last != nil && last.SHA256 == minted.Material.SHA256() {
+		r.facts.Staged, r.facts.Propagated = minted.Part(), r.propagated()
+	}
+}
+
 func (r *keyRound) duplicates() []*v1alpha1.APIKey {
 	digests := r.facts.Digests()
 	return r.cachedKeys(func(k *v1alpha1.APIKey) bool {
@@ -347,16 +366,17 @@ func (r *keyRound) do(step keys.Step) error {
 		return r.createSecret(s)
 	case keys.ReplaceMaterial:
 		return r.replaceMaterial(s)
-	case keys.StageMaterial:
-		minted := r.mint(s.Format)
-		if err := r.rewrite(step, func(c *keys.Contents) { c.Staged = keys.Credential(minted) }); err != nil {
-			return err
+	case keys.FenceSecret:
+		return r.fence(step)
+	case keys.StageCredential:
+		return r.stageCredential(s)
+	case keys.PromoteStaged:
+		minted, has := r.staged[r.facts.Key.UID]
+		if !has || minted.Part() != r.facts.Staged {
+			return errConflict
 		}
-		r.facts.Held = r.facts.Held.WithStaged(minted)
-		return nil
-	case keys.Promote:
-		return r.rewrite(step, func(c *keys.Contents) { c.Promote(s.WithOverlap) })
-	case keys.Retire:
+		return r.rewrite(step, func(c *keys.Contents) { c.Promote(keys.Credential(minted), s.WithOverlap) })
+	case keys.RetirePrevious:
 		return r.rewrite(step, func(c *keys.Contents) { c.Previous = keys.Credential{} })
 	case keys.EmptySecret:
 		return r.rewrite(step, func(c *keys.Contents) { *c = keys.Contents{Revoked: true} })
@@ -404,15 +424,72 @@ func (r *keyRound) replaceMaterial(s keys.ReplaceMaterial) error {
 	return nil
 }
 
-// rewrite changes what the Secret, as it was observed, is rendered from. The key is read again first.
-func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
-	held, contents, s := r.look()
-	if held.Possession != keys.HeldOwned || held.ResourceVersion != r.facts.Held.ResourceVersion {
-		return errConflict
+func (r *keyRound) stageCredential(s keys.StageCredential) error {
+	if _, exists := r.staged[r.facts.Key.UID]; exists {
+		if err := r.confirm(); err != nil {
+			return err
+		}
 	}
+	minted := r.mint(s.Format)
+	r.staged[r.facts.Key.UID] = minted
+	r.facts.Staged, r.facts.JustStaged = minted.Part(), true
+	return nil
+}
+
+// confirm fails if the key is not what the facts say.
+func (r *keyRound) confirm() error {
 	r.pause("read " + full(r.facts.Key))
 	if live := r.w.key(full(r.facts.Key)); live == nil || live.ResourceVersion != r.facts.Key.ResourceVersion {
 		return errConflict
+	}
+	return nil
+}
+
+// lookAgain reads the Secret, and then the key, and fails if either is not what was observed.
+func (r *keyRound) lookAgain(want keys.Possession) (keys.Contents, *secret, error) {
+	held, contents, s := r.look()
+	if held.Possession != want || held.ResourceVersion != r.facts.Held.ResourceVersion {
+		return contents, nil, errConflict
+	}
+	return contents, s, r.confirm()
+}
+
+// fence changes the version of the Secret.
+func (r *keyRound) fence(step keys.Step) error {
+	_, s, err := r.lookAgain(keys.HeldOwned)
+	if err != nil {
+		return err
+	}
+	next := s.copied()
+	next.shape.Annotations = merged(next.shape.Annotations, map[string]string{keys.AnnotationFence: s.version})
+	if err := r.writeSecret(step, next); err != nil {
+		return err
+	}
+	r.facts.JustFenced = true
+	return nil
+}
+
+// writeSecret writes the Secret, and notes what it holds then.
+func (r *keyRound) writeSecret(step keys.Step, next secret) error {
+	r.pause(step.String())
+	var s *secret
+	err := r.write(func() (err error) {
+		s, err = r.w.writeSecret(next)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.facts.Repairs.Written = s.version
+	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
+	return nil
+}
+
+// rewrite changes what the Secret, as it was observed, is rendered from. The key is read again first.
+func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
+	contents, s, err := r.lookAgain(keys.HeldOwned)
+	if err != nil {
+		return err
 	}
 	change(&contents)
 	shape, err := keys.Render(r.facts.Key, r.facts.Account, contents)
@@ -422,15 +499,7 @@ func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
 	if !shape.Fits(s.shape) {
 		next := s.copied()
 		apply(&next, shape)
-		r.pause(step.String())
-		err := r.write(func() (err error) {
-			s, err = r.w.writeSecret(next)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		r.facts.Repairs.Written = s.version
+		return r.writeSecret(step, next)
 	}
 	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
 	return nil
@@ -438,13 +507,9 @@ func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
 
 // adopt takes a Secret over that asks for it.
 func (r *keyRound) adopt(step keys.Step) error {
-	held, contents, s := r.look()
-	if held.Possession != keys.HeldOffered || held.ResourceVersion != r.facts.Held.ResourceVersion {
-		return errConflict
-	}
-	r.pause("read " + full(r.facts.Key))
-	if live := r.w.key(full(r.facts.Key)); live == nil || live.ResourceVersion != r.facts.Key.ResourceVersion {
-		return errConflict
+	contents, s, err := r.lookAgain(keys.HeldOffered)
+	if err != nil {
+		return err
 	}
 	shape, err := keys.Render(r.facts.Key, r.facts.Account, contents)
 	if err != nil {
@@ -453,21 +518,13 @@ func (r *keyRound) adopt(step keys.Step) error {
 	next := s.copied()
 	apply(&next, shape)
 	next.owner, next.ofKey = r.facts.Key.UID, r.facts.Key.Name
-	r.pause(step.String())
-	if err := r.write(func() (err error) {
-		s, err = r.w.writeSecret(next)
-		return err
-	}); err != nil {
-		return err
-	}
-	r.facts.Repairs.Written = s.version
-	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
-	return nil
+	return r.writeSecret(step, next)
 }
 
 // apply gives a Secret a shape, as the controllers do: what others put on its metadata stays.
 func apply(s *secret, shape keys.Shape) {
 	delete(s.shape.Annotations, keys.AnnotationShape)
+	delete(s.shape.Annotations, keys.AnnotationFence)
 	s.shape.Labels, s.shape.Annotations = merged(s.shape.Labels, shape.Labels), merged(s.shape.Annotations, shape.Annotations)
 	s.shape.Data = shape.Data
 }

@@ -259,7 +259,10 @@ func anyRotation(c chance, f *keys.Facts) {
 	if c(4, "killed") == 0 {
 		keystest.RevokedBefore(f.Now.Add(pick(c, "before", -48*time.Hour, 0, time.Hour)))(k)
 	}
+	policy := pick(c, "previous key", "", v1alpha1.PreviousKeyOmit, v1alpha1.PreviousKeyInclude)
+	keystest.PreviousKey(policy)(k)
 	f.Held.Previous = c(3, "previous") == 0
+	f.Held.Drifted = f.Held.Drifted || f.Held.Previous && policy != v1alpha1.PreviousKeyInclude
 	if keys.Issued(k) && c(2, "known previous") == 0 {
 		keystest.Knows("the one before", v1alpha1.RolePrevious, keystest.Epoch.Add(-time.Hour))(k)
 		k.Status.Credentials[len(k.Status.Credentials)-1].NotAfter = &metav1.Time{Time: keystest.Epoch.Add(pick(c, "end", time.Hour, 23*time.Hour, 48*time.Hour))}
@@ -273,7 +276,10 @@ func anyRotation(c chance, f *keys.Facts) {
 	case c(4, "promoted") == 0:
 		f.Held.Current = keystest.PartOf("next")
 	case keys.Issued(k):
-		f.Held.Staged = pick(c, "staged", keys.Part{}, keystest.PartOf("next"), keystest.PartOf("another next"))
+		f.Staged = pick(c, "staged", keys.Part{}, keystest.PartOf("next"), keystest.PartOf("another next"))
+		f.JustStaged = f.Staged == keystest.PartOf("another next")
+		f.JustFenced = f.JustStaged && c(2, "fenced") == 0
+		f.Propagated = c(2, "propagated") == 0
 	}
 }
 

@@ -59,27 +59,30 @@ func (f *Facts) dead(c *v1alpha1.Credential) bool {
 	return before != nil && !f.Now.Before(before.Time) && c.IssuedAt.Before(before)
 }
 
-// nextRotation is when the next credential is due: an interval after the current one was issued, or when a request
-// says; nil: never. A time in the past means now, and once, however many intervals have passed.
-func (f *Facts) nextRotation(current *v1alpha1.Credential) *time.Time {
-	if current == nil || f.wants() != v1alpha1.StateActive {
+// nextRotation returns when the next credential is due, according to a status: an interval after the current one was issued,
+// or when a request says; nil: never. A time in the past means now, and once, however many intervals have passed.
+func (f *Facts) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
+	is := current(s)
+	if is == nil || f.wants() != v1alpha1.StateActive {
 		return nil
 	}
-	s := f.schedule()
 	var due *time.Time
-	if s.interval > 0 {
-		t := current.IssuedAt.Add(s.interval).UTC()
+	if interval := f.schedule().interval; interval > 0 {
+		t := is.IssuedAt.Add(interval).UTC()
 		due = &t
 	}
-	if r := s.requestedAt; r != nil && current.IssuedAt.Before(r) && (due == nil || r.Time.Before(*due)) {
+	if r := f.pendingRequest(s); r != nil && (due == nil || r.Time.Before(*due)) {
 		t := r.UTC()
 		due = &t
 	}
 	return due
 }
 
-// rotationDue is whether the next credential is due now.
+// rotationDue reports whether the next credential is due now: by time, by a request, or since the current one is dead.
 func (f *Facts) rotationDue() bool {
-	due := f.nextRotation(current(&f.Key.Status))
+	if is := current(&f.Key.Status); is != nil && f.dead(is) {
+		return true
+	}
+	due := f.nextRotation(&f.Key.Status)
 	return due != nil && !f.Now.Before(*due)
 }

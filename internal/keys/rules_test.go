@@ -251,7 +251,7 @@ func checkStatus(s v1alpha1.APIKeyStatus, materials []keys.Material) error {
 		roles[c.Role]++
 		ids[c.ID]++
 		texts = append(texts, c.ID, c.Hint)
-		if ids[c.ID] > 1 || roles[c.Role] > 1 || c.Role != v1alpha1.RolePrevious && c.NotAfter != nil || c.Role == v1alpha1.RolePrevious && c.NotAfter == nil {
+		if ids[c.ID] > 1 || roles[c.Role] > 1 && (c.Role != v1alpha1.RoleStaged || roles[c.Role] > 2) || c.Role != v1alpha1.RolePrevious && c.NotAfter != nil || c.Role == v1alpha1.RolePrevious && c.NotAfter == nil {
 			return fmt.Errorf("credentials do not go together: %v", s.Credentials)
 		}
 	}
@@ -398,7 +398,7 @@ func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
 		return fmt.Errorf("its Secret has drifted")
 	case digestText(m) != currentOf(k.Status).SHA256:
 		return fmt.Errorf("its Secret does not hold the credential that verifiers know")
-	case len(s.shape.Data[keys.EntryStaged]) > 0 || slices.ContainsFunc(k.Status.Credentials, func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged }):
+	case keys.LastStaged(&k.Status) != nil:
 		return fmt.Errorf("a staged credential is left over")
 	case len(previous) > 0 && !accepts(k, previous, w.now):
 		return fmt.Errorf("its Secret holds a previous key that verifiers refuse")
@@ -427,7 +427,7 @@ func entriesFit(k *v1alpha1.APIKey, s *secret) bool {
 		want = slices.DeleteFunc(slices.Sorted(maps.Keys(k.Spec.Secret.Template.Data)), func(name string) bool {
 			return k.Spec.Secret.Template.Data[name] == "{{ .PreviousKey }}" && len(s.shape.Data[name]) == 0 // an empty entry is left out
 		})
-	} else if len(s.shape.Data[keys.EntryPrevious]) > 0 {
+	} else if k.Spec.Secret != nil && k.Spec.Secret.PreviousKey == v1alpha1.PreviousKeyInclude && len(s.shape.Data[keys.EntryPrevious]) > 0 {
 		want = append(want, keys.EntryPrevious)
 	}
 	return slices.Equal(want, slices.Sorted(maps.Keys(s.shape.Data)))

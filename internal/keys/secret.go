@@ -52,10 +52,6 @@ type Held struct {
 	ResourceVersion string
 	// Current is what stands in the current position; zero: nothing.
 	Current Part
-	// Staged is what is staged; zero: nothing.
-	Staged Part
-	// StagedNow means that this round staged it.
-	StagedNow bool
 	// Previous is whether the previous credential is in it.
 	Previous bool
 	// Offered means that what stands in the current position is well-formed and was put there to be adopted.
@@ -72,7 +68,7 @@ type Held struct {
 
 // Material is whether the Secret holds any credential.
 func (h Held) Material() bool {
-	return h.Current.SHA256 != "" || h.Staged.SHA256 != "" || h.Previous
+	return h.Current.SHA256 != "" || h.Previous
 }
 
 // Part describes what stands in one position of a Secret.
@@ -97,7 +93,7 @@ func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVers
 	contents, offered := locate(k, a, secret)
 	held.Offered = offered
 	contents.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
-	held.Current, held.Staged = partOf(contents.Current), partOf(contents.Staged)
+	held.Current = partOf(contents.Current)
 	if entry := secret.Data[EntryCurrent]; held.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
 		held.Current.SHA256 = Material(entry).SHA256() // not a key of ours
 	}
@@ -107,26 +103,20 @@ func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVers
 	return held, contents
 }
 
-// locate finds the credentials in a Secret. Once a staged credential was promoted it stands outside its own entry, and
-// what the status still calls current is the previous one. What stands in the staged entry unknown to the status is none
-// of ours, or lost its round: it is not looked at, so that nobody can plant the next key. The same holds for the current
-// position, unless the Secret asks to be adopted by a key that was never issued.
+// locate finds the credentials in a Secret. Once a staged credential was promoted, what the status still calls current is the
+// previous one. What the status does not know is none of ours, unless the Secret asks to be adopted by a key that was never
+// issued: otherwise anybody could plant the next key.
 func locate(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape) (c Contents, offered bool) {
-	data, rest := secret.Data, maps.Clone(secret.Data)
-	delete(rest, EntryStaged)
-	status := &k.Status
-	if s := credential(status, v1alpha1.RoleStaged); s != nil {
-		if promoted, ok := find(rest, *s); ok {
+	data, status := secret.Data, &k.Status
+	for _, s := range staged(status) {
+		if promoted, ok := find(data, s); ok {
 			c.Current = promoted
-			c.Previous, _ = findRole(rest, status, v1alpha1.RoleCurrent)
+			c.Previous, _ = findRole(data, status, v1alpha1.RoleCurrent)
 			return c, false
 		}
-		if staged, ok := find(map[string][]byte{EntryStaged: data[EntryStaged]}, *s); ok {
-			c.Staged = staged
-		}
 	}
-	c.Previous, _ = findRole(rest, status, v1alpha1.RolePrevious)
-	if known, ok := findRole(rest, status, v1alpha1.RoleCurrent); ok {
+	c.Previous, _ = findRole(data, status, v1alpha1.RolePrevious)
+	if known, ok := findRole(data, status, v1alpha1.RoleCurrent); ok {
 		c.Current = known
 		return c, false
 	}
@@ -167,12 +157,6 @@ func MintedHeld(resourceVersion string, m Minted) Held {
 	return Held{Possession: HeldOwned, ResourceVersion: resourceVersion, Current: partOf(Credential(m)), Minted: true}
 }
 
-// WithStaged is what a Secret holds to which a new credential was just added.
-func (h Held) WithStaged(m Minted) Held {
-	h.Staged, h.StagedNow, h.Drifted = partOf(Credential(m)), true, false
-	return h
-}
-
 // RemembersSecret reports whether the status says what the key's Secret holds. Of a key that was never issued it says at most
 // that the Secret holds something unknown.
 func RemembersSecret(k *v1alpha1.APIKey) bool {
@@ -189,9 +173,6 @@ func Remembered(k *v1alpha1.APIKey) Held {
 	if c := current(&k.Status); c != nil {
 		held.Current = Part{SHA256: c.SHA256, Identity: Identity{ID: c.ID, Hint: c.Hint}}
 	}
-	if c := credential(&k.Status, v1alpha1.RoleStaged); c != nil {
-		held.Staged = Part{SHA256: c.SHA256, Identity: Identity{ID: c.ID, Hint: c.Hint}}
-	}
-	held.Previous = credential(&k.Status, v1alpha1.RolePrevious) != nil
+	held.Previous = mayHoldPrevious(k) && credential(&k.Status, v1alpha1.RolePrevious) != nil
 	return held
 }

@@ -11,14 +11,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Entries of a Secret of the default shape. EntryStaged is the manager's own in every shape.
+// Entries of a Secret of the default shape.
 const (
 	// EntryCurrent holds the current credential.
 	EntryCurrent = "api-key"
-	// EntryPrevious holds the previous credential while an overlap lasts.
+	// EntryPrevious holds the previous credential while an overlap lasts, under spec.secret.previousKey: Include.
 	EntryPrevious = "previous-api-key"
-	// EntryStaged holds the next credential until verifiers know it.
-	EntryStaged = "next-api-key"
 	// EntryRevoked says why a Secret of the default shape holds no credential.
 	EntryRevoked = "revoked"
 )
@@ -32,8 +30,10 @@ const (
 	// LabelAccount names the key's account.
 	LabelAccount = "apikey-manager.io/account"
 	// AnnotationShape is the digest of all that the Secret was rendered from but its material, so that a change shows
-	// without the Secret being read. Only Secrets with a template have it.
+	// without the Secret being read. Only Secrets with a template, or with a place for the previous credential, have it.
 	AnnotationShape = "apikey-manager.io/shape"
+	// AnnotationFence changes with each FenceSecret.
+	AnnotationFence = "apikey-manager.io/fence"
 	// AnnotationRevoked says why a Secret with a template holds no credential: an entry could be taken for a key.
 	AnnotationRevoked = "apikey-manager.io/revoked"
 
@@ -50,18 +50,17 @@ type Credential struct {
 type Contents struct {
 	Current  Credential
 	Previous Credential
-	Staged   Credential
 	// Revoked is whether the Secret holds no credential for good.
 	Revoked bool
 }
 
-// Promote makes the staged credential the current one. The one before stays as the previous one if an overlap lasts.
-func (c *Contents) Promote(withOverlap bool) {
+// Promote makes the next credential the current one. The one before stays as the previous one if an overlap lasts.
+func (c *Contents) Promote(next Credential, withOverlap bool) {
 	previous := Credential{}
 	if withOverlap {
 		previous = c.Current
 	}
-	*c = Contents{Current: c.Staged, Previous: previous}
+	*c = Contents{Current: next, Previous: previous}
 }
 
 // Shape is what a Secret is to be, its name and owner aside.
@@ -90,7 +89,9 @@ func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) 
 		maps.Copy(shape.Labels, t.Labels)
 		maps.Copy(shape.Annotations, t.Annotations)
 		shape.Type = orElse(t.Type, shape.Type)
-		shape.Annotations[AnnotationShape] = ShapeDigest(k, a)
+	}
+	if digest := ShapeDigest(k, a); digest != "" {
+		shape.Annotations[AnnotationShape] = digest
 	}
 	shape.Labels[LabelManagedBy] = ManagedBy
 	shape.Labels[LabelAccount] = k.Spec.Account
@@ -107,9 +108,10 @@ func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) 
 		shape.Data = entries
 	default:
 		put(shape.Data, EntryCurrent, c.Current)
-		put(shape.Data, EntryPrevious, c.Previous)
+		if includesPrevious(k) {
+			put(shape.Data, EntryPrevious, c.Previous)
+		}
 	}
-	put(shape.Data, EntryStaged, c.Staged)
 	return shape, nil
 }
 
@@ -119,10 +121,21 @@ func put(data map[string][]byte, entry string, c Credential) {
 	}
 }
 
-// ShapeDigest is the SHA-256 of all that a Secret with a template is rendered from but its material; empty for a key
-// without a template.
+// includesPrevious reports whether a Secret of the default shape has a place for the previous credential.
+func includesPrevious(k *v1alpha1.APIKey) bool {
+	return k.Spec.Secret != nil && k.Spec.Secret.PreviousKey == v1alpha1.PreviousKeyInclude
+}
+
+// mayHoldPrevious reports whether a key's Secret may hold the previous credential. A template may use it in many ways.
+func mayHoldPrevious(k *v1alpha1.APIKey) bool {
+	t := secretTemplate(k)
+	return includesPrevious(k) || t != nil && len(t.Data) > 0
+}
+
+// ShapeDigest is the SHA-256 of all that a Secret is rendered from but its material; empty for a Secret that has neither a
+// template nor a place for the previous credential.
 func ShapeDigest(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
-	if secretTemplate(k) == nil {
+	if secretTemplate(k) == nil && !includesPrevious(k) {
 		return ""
 	}
 	sum := sha256.Sum256(templateSource(k, a))

@@ -57,6 +57,7 @@ func newSim(c chance, r rules, managers int) *sim {
 		m.fault = func() fault {
 			return pick(c, "fault", faultNone, faultNone, faultNone, faultNone, faultNone, faultBefore, faultAfter)
 		}
+		m.propagated = func() bool { return c(3, "propagated") > 0 }
 		m.shuffle = func(n int, swap func(i, j int)) {
 			for i := n - 1; i > 0; i-- {
 				swap(i, c(i+1, "order"))
@@ -295,10 +296,11 @@ var templates = []*v1alpha1.SecretTemplate{
 
 func (s *sim) changeTemplate() {
 	t := pick(s.chance, "template", templates...)
+	previous := pick(s.chance, "previous key", "", v1alpha1.PreviousKeyOmit, v1alpha1.PreviousKeyInclude)
 	s.changeKey(func(k *v1alpha1.APIKeySpec) {
 		k.Secret = nil
-		if t != nil {
-			k.Secret = &v1alpha1.SecretSpec{Template: t.DeepCopy()}
+		if t != nil || previous != "" {
+			k.Secret = &v1alpha1.SecretSpec{Template: t.DeepCopy(), PreviousKey: previous}
 		}
 	})
 }
@@ -318,7 +320,7 @@ func (s *sim) editSecret() {
 	if edited.shape.Data == nil {
 		edited.shape.Data = map[string][]byte{}
 	}
-	edit := pick(s.chance, "edit", "garbage", "material", "empty", "label", "owner", "entry", "staged", "previous", "annotation", "offer")
+	edit := pick(s.chance, "edit", "garbage", "material", "empty", "label", "owner", "entry", "previous", "annotation", "offer")
 	switch edit {
 	case "garbage":
 		for entry := range edited.shape.Data {
@@ -336,8 +338,6 @@ func (s *sim) editSecret() {
 		edited.owner, edited.ofKey = "", ""
 	case "entry":
 		edited.shape.Data["extra"] = []byte("more")
-	case "staged":
-		delete(edited.shape.Data, keys.EntryStaged)
 	case "previous":
 		edited.shape.Data[keys.EntryPrevious] = []byte("garbage")
 	case "offer":
@@ -345,7 +345,7 @@ func (s *sim) editSecret() {
 	case "annotation":
 		delete(edited.shape.Annotations, keys.AnnotationShape)
 	}
-	if edit != "label" && edit != "annotation" && edit != "staged" && edit != "entry" {
+	if edit != "label" && edit != "annotation" && edit != "entry" {
 		s.w.disturbed[name] = true
 	}
 	_, _ = s.w.writeSecret(edited)
@@ -426,7 +426,7 @@ const enoughPasses = 12
 func (s *sim) settle() error {
 	for _, m := range s.managers {
 		m.crash()
-		m.skew, m.fault = 0, func() fault { return faultNone }
+		m.skew, m.fault, m.propagated = 0, func() fault { return faultNone }, func() bool { return true }
 	}
 	for range 3 { // the second look comes after every patience, the third after every overlap
 		if err := s.settleNow(); err != nil {

@@ -27,21 +27,24 @@ type ReplaceMaterial struct {
 	Format Format
 }
 
-// StageMaterial mints the next credential and puts it into the key's Secret beside the current one.
-type StageMaterial struct {
+// FenceSecret changes an annotation of the key's Secret, so that each write of it fails that another process is about to make.
+type FenceSecret struct{ Name string }
+
+// StageCredential generates the next credential and keeps it in memory. The status tells verifiers its digest.
+type StageCredential struct {
 	Name   string
 	Format Format
 }
 
-// Promote puts the staged credential, which verifiers know by now, in the current place. The one before stays in the
-// Secret as the previous one if verifiers go on accepting it.
-type Promote struct {
+// PromoteStaged writes the staged credential, which verifiers know by now, to the key's Secret. The one before stays in a
+// Secret that has a place for it if verifiers go on accepting it.
+type PromoteStaged struct {
 	Name        string
 	WithOverlap bool
 }
 
-// Retire takes the previous credential, whose end has come, out of the key's Secret.
-type Retire struct{ Name string }
+// RetirePrevious takes the previous credential, whose end has come, out of the key's Secret.
+type RetirePrevious struct{ Name string }
 
 // EmptySecret takes all key material out of the key's Secret and leaves a note that says why.
 type EmptySecret struct{ Name string }
@@ -55,9 +58,10 @@ type MendSecret struct{ Name string }
 func (CreateAccount) isStep()   {}
 func (CreateSecret) isStep()    {}
 func (ReplaceMaterial) isStep() {}
-func (StageMaterial) isStep()   {}
-func (Promote) isStep()         {}
-func (Retire) isStep()          {}
+func (FenceSecret) isStep()     {}
+func (StageCredential) isStep() {}
+func (PromoteStaged) isStep()   {}
+func (RetirePrevious) isStep()  {}
 func (EmptySecret) isStep()     {}
 func (AdoptSecret) isStep()     {}
 func (MendSecret) isStep()      {}
@@ -71,11 +75,15 @@ func (s ReplaceMaterial) String() string {
 	return "replace what Secret " + s.Name + " holds by a new " + s.Format.String()
 }
 
-func (s StageMaterial) String() string {
-	return "stage a new " + s.Format.String() + " in Secret " + s.Name
+func (s FenceSecret) String() string {
+	return "make writes of Secret " + s.Name + " fail that are under way"
 }
-func (s Promote) String() string     { return "promote the staged credential in Secret " + s.Name }
-func (s Retire) String() string      { return "retire the previous credential in Secret " + s.Name }
-func (s EmptySecret) String() string { return "empty Secret " + s.Name + " of material" }
-func (s AdoptSecret) String() string { return "adopt Secret " + s.Name }
-func (s MendSecret) String() string  { return "mend Secret " + s.Name }
+
+func (s StageCredential) String() string {
+	return "stage a new " + s.Format.String() + " for Secret " + s.Name
+}
+func (s PromoteStaged) String() string  { return "write the staged credential to Secret " + s.Name }
+func (s RetirePrevious) String() string { return "retire the previous credential in Secret " + s.Name }
+func (s EmptySecret) String() string    { return "empty Secret " + s.Name + " of material" }
+func (s AdoptSecret) String() string    { return "adopt Secret " + s.Name }
+func (s MendSecret) String() string     { return "mend Secret " + s.Name }

@@ -284,6 +284,7 @@ func cause(err error) error {
 func (s *story) restart() {
 	s.telling("manager", "restarts")
 	clear(s.manager.repairs)
+	clear(s.manager.staged)
 	clear(s.due)
 	for _, name := range sortedNames(s.w.live[kindKey]) {
 		s.wake("key " + name)

@@ -251,12 +251,20 @@ func placeholderSource(k *v1alpha1.APIKey, a *v1alpha1.Account) (io.Reader, erro
 	return source, json.NewEncoder(source).Encode(valuesOf(k, a, Contents{}))
 }
 
-// templateSource holds all that a Secret with a template is rendered from but its credentials.
+// templateSource holds all that a Secret is rendered from but its credentials.
 func templateSource(k *v1alpha1.APIKey, a *v1alpha1.Account) []byte {
-	text, err := json.Marshal(struct {
-		Template *v1alpha1.SecretTemplate
-		Values   templateValues
-	}{secretTemplate(k), valuesOf(k, a, Contents{})})
+	source := struct {
+		Template    *v1alpha1.SecretTemplate
+		Values      templateValues
+		PreviousKey v1alpha1.PreviousKeyPolicy `json:",omitempty"`
+	}{Template: secretTemplate(k)}
+	if source.Template != nil {
+		source.Values = valuesOf(k, a, Contents{})
+	}
+	if includesPrevious(k) {
+		source.PreviousKey = v1alpha1.PreviousKeyInclude
+	}
+	text, err := json.Marshal(source)
 	if err != nil {
 		return nil
 	}

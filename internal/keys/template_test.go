@@ -137,6 +137,7 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 				if template != nil {
 					keystest.Template(*template)(k)
 				}
+				keystest.PreviousKey(v1alpha1.PreviousKeyInclude)(k)
 				write := func(c keys.Contents) keys.Held {
 					t.Helper()
 					shape, err := keys.Render(k, a, c)
@@ -156,13 +157,13 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 				}
 				c := keys.Contents{Current: old}
 				write(c)
-				c.Staged = next
+				keystest.Knows("lost", v1alpha1.RoleStaged, keystest.Epoch)(k)
 				keystest.Knows("next", v1alpha1.RoleStaged, keystest.Epoch)(k)
-				if held := write(c); held.Staged.SHA256 != next.Material.SHA256() {
-					t.Fatalf("the staged credential is not found: %+v", held)
+				if held := write(c); held.Current.SHA256 != old.Material.SHA256() {
+					t.Fatalf("the current credential is not found: %+v", held)
 				}
-				c.Promote(withOverlap)
-				if held := write(c); held.Current.SHA256 != next.Material.SHA256() || held.Staged.SHA256 != "" {
+				c.Promote(next, withOverlap)
+				if held := write(c); held.Current.SHA256 != next.Material.SHA256() {
 					t.Fatalf("the promoted credential is not found: %+v", held)
 				}
 			})
@@ -170,17 +171,33 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 	}
 }
 
-// TestInspect_NobodyPlantsTheNextKey keeps a well-formed key that the status does not know out of the staged position.
-func TestInspect_NobodyPlantsTheNextKey(t *testing.T) {
+// TestRender_PreviousKey holds the default shape to spec.secret.previousKey, also where it changes during an overlap.
+func TestRender_PreviousKey(t *testing.T) {
 	t.Parallel()
-	k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.Acct("acme")
-	shape, err := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop"), Staged: credentialOf("planted")})
-	if err != nil {
-		t.Fatal(err)
+	a, contents := keystest.Acct("acme"), keys.Contents{Current: credentialOf("default/shop"), Previous: credentialOf("before")}
+	key := func(policy v1alpha1.PreviousKeyPolicy) *v1alpha1.APIKey {
+		return keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Knows("before", v1alpha1.RolePrevious, keystest.Epoch), keystest.PreviousKey(policy))
 	}
-	held, contents := keys.Inspect(k, a, shape, "8")
-	if held.Staged.SHA256 != "" || len(contents.Staged.Material) > 0 || !held.Drifted {
-		t.Errorf("a planted key counts as staged: %+v", held)
+	for policy, want := range map[v1alpha1.PreviousKeyPolicy]bool{"": false, v1alpha1.PreviousKeyOmit: false, v1alpha1.PreviousKeyInclude: true} {
+		shape, err := keys.Render(key(policy), a, contents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, has := shape.Data[keys.EntryPrevious]; has != want {
+			t.Errorf("previousKey %q: the Secret has the previous key: %t", policy, has)
+		}
+		if held, _ := keys.Inspect(key(policy), a, shape, "8"); held.Drifted || held.Previous != want {
+			t.Errorf("previousKey %q: what was just rendered is taken for %+v", policy, held)
+		}
+		for other := range map[v1alpha1.PreviousKeyPolicy]bool{v1alpha1.PreviousKeyOmit: true, v1alpha1.PreviousKeyInclude: true} {
+			unchanged := (other == v1alpha1.PreviousKeyInclude) == want
+			if held, _ := keys.Inspect(key(other), a, shape, "8"); held.Drifted == unchanged {
+				t.Errorf("previousKey %q becomes %s: drifted is %t", policy, other, held.Drifted)
+			}
+			if same := keys.ShapeDigest(key(other), a) == shape.Annotations[keys.AnnotationShape]; same != unchanged {
+				t.Errorf("previousKey %q becomes %s: the metadata shows a change: %t", policy, other, !same)
+			}
+		}
 	}
 }
 
@@ -193,7 +210,6 @@ func TestInspect_DriftIsSeen(t *testing.T) {
 		"another label":     func(s *keys.Shape) { s.Labels[keys.LabelAccount] = "zeta" },
 		"a previous key":    func(s *keys.Shape) { s.Data[keys.EntryPrevious] = []byte("garbage") },
 		"a shape of no use": func(s *keys.Shape) { s.Annotations[keys.AnnotationShape] = "x" },
-		"garbage to come":   func(s *keys.Shape) { s.Data[keys.EntryStaged] = []byte("garbage") },
 	} {
 		shape, _ := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
 		edit(&shape)

@@ -4,6 +4,7 @@
 package keys
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -18,8 +19,9 @@ import (
 // UsagePath is where a replica of the verifier tells the manager how keys are used.
 const UsagePath = "/v1/usage"
 
-// MaxRefusedKeys is how many keys a replica can be asked about at once whether it refuses them.
-const MaxRefusedKeys = 200
+// MaxReferences is how many keys a replica can be asked about at once whether it refuses them, and about how many credentials
+// whether it knows them.
+const MaxReferences = 200
 
 // KeyReference names an APIKey, and tells it from another one of the same name before it.
 type KeyReference struct {
@@ -39,6 +41,37 @@ func ParseKeyReference(text string) (r KeyReference, ok bool) {
 	return KeyReference{Namespace: parts[0], Name: parts[1], UID: types.UID(parts[2])}, true
 }
 
+// CredentialReference names a credential of an APIKey by its public ID.
+type CredentialReference struct {
+	KeyReference
+	ID string
+}
+
+// String returns the reference as NAMESPACE/NAME/UID/ID.
+func (r CredentialReference) String() string { return r.KeyReference.String() + "/" + r.ID }
+
+// MarshalText implements encoding.TextMarshaler.
+func (r CredentialReference) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler: it reads what String returns.
+func (r *CredentialReference) UnmarshalText(text []byte) error {
+	key, id, _ := cutLast(string(text), "/")
+	reference, ok := ParseKeyReference(key)
+	if !ok || id == "" {
+		return errors.New("no credential: must be NAMESPACE/NAME/UID/ID")
+	}
+	r.KeyReference, r.ID = reference, id
+	return nil
+}
+
+// cutLast cuts a text around the last separator in it.
+func cutLast(text, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(text, separator); i >= 0 {
+		return text[:i], text[i+len(separator):], true
+	}
+	return text, "", false
+}
+
 // UsageReport is what it tells there, as JSON.
 type UsageReport struct {
 	// Replica names the process that answers, anew with each start of it.
@@ -47,9 +80,12 @@ type UsageReport struct {
 	Synced bool `json:"synced"`
 	// KeysVersion is the newest resourceVersion of APIKeys that the replica enforces.
 	KeysVersion string `json:"keysVersion"`
-	// Refused are those of the keys that were asked for (?refused=NAMESPACE/NAME/UID, up to MaxRefusedKeys times) of which
+	// Refused are those of the keys that were asked for (?refused=NAMESPACE/NAME/UID, up to MaxReferences times) of which
 	// the replica refuses every credential now, by their UIDs. It also refuses a key that it does not know.
 	Refused []types.UID `json:"refused,omitempty"`
+	// Known are those of the credentials that were asked for (?known=NAMESPACE/NAME/UID/ID, up to MaxReferences times) that the
+	// replica knows.
+	Known []CredentialReference `json:"known,omitempty"`
 	// Keys are the keys in use since the time that was asked for (?since=, RFC 3339), or all that were ever used; none if
 	// nobody asked for them (?keys=none).
 	Keys []KeyUsage `json:"keys,omitempty"`

@@ -110,9 +110,6 @@ func validateTemplate(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorL
 		return nil
 	}
 	var errs field.ErrorList
-	if _, taken := t.Data[EntryStaged]; taken {
-		errs = append(errs, field.Forbidden(path.Child("data").Key(EntryStaged), "is the manager's own entry: choose another name"))
-	}
 	for name, value := range t.Labels {
 		if problems := append(validation.IsQualifiedName(name), validation.IsValidLabelValue(value)...); len(problems) > 0 {
 			errs = append(errs, field.Invalid(path.Child("labels").Key(name), value, problems[0]))

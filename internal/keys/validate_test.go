@@ -37,12 +37,6 @@ func TestValidateAPIKey(t *testing.T) {
 			spec(func(s *v1alpha1.APIKeySpec) { s.Rotation = &v1alpha1.Rotation{Interval: "1h", Overlap: "2h"} }),
 			[]string{"spec.rotation.overlap not be longer than interval"},
 		},
-		"a template with the manager's own entry": {
-			spec(func(s *v1alpha1.APIKeySpec) {
-				s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"next-api-key": "x"}}}
-			}),
-			[]string{"spec.secret.template.data[next-api-key] choose another name"},
-		},
 		"a template with a label that is none": {
 			spec(func(s *v1alpha1.APIKeySpec) {
 				s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Labels: map[string]string{"team": "a b"}}}

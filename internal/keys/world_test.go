@@ -173,8 +173,8 @@ func summary(name string, object any) string {
 		return fmt.Sprintf("Account %s v=%s %s:%s", name, o.ResourceVersion, o.Spec.State, slots)
 	case *secret:
 		current, previous := o.consumed()
-		return fmt.Sprintf("Secret %s v=%s owner=%s: %v current=%.6s previous=%.6s next=%.6s", name, o.version, o.owner,
-			slices.Sorted(maps.Keys(o.shape.Data)), digestText(current), digestText(previous), digestText(o.shape.Data[keys.EntryStaged]))
+		return fmt.Sprintf("Secret %s v=%s owner=%s: %v current=%.6s previous=%.6s", name, o.version, o.owner,
+			slices.Sorted(maps.Keys(o.shape.Data)), digestText(current), digestText(previous))
 	}
 	return name + " is gone"
 }

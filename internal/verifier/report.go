@@ -60,14 +60,33 @@ func (x *Index) Refused(list []keys.KeyReference, now time.Time) []types.UID {
 	return refused
 }
 
+// Known returns those of some credentials that are in the index.
+func (x *Index) Known(list []keys.CredentialReference) []keys.CredentialReference {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var known []keys.CredentialReference
+	for _, r := range list {
+		if k := x.keyOf(r.KeyReference); k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool { return c.id == r.ID }) {
+			known = append(known, r)
+		}
+	}
+	return known
+}
+
+// keyOf returns the key that a reference names; nil: it is not in the index.
+func (x *Index) keyOf(r keys.KeyReference) *key {
+	n := x.namespaces[r.Namespace]
+	if n == nil || n.keys[r.Name] == nil || n.keys[r.Name].uid != string(r.UID) {
+		return nil
+	}
+	return n.keys[r.Name]
+}
+
 // accepts reports whether some credential of a key is accepted from somewhere. Of a credential that another key has, too,
 // the record counts by which verdicts are given.
 func (x *Index) accepts(r keys.KeyReference, now time.Time) bool {
-	n := x.namespaces[r.Namespace]
-	if n == nil || n.keys[r.Name] == nil || n.keys[r.Name].uid != string(r.UID) {
-		return false
-	}
-	return slices.ContainsFunc(n.keys[r.Name].credentials, func(c credential) bool {
+	k := x.keyOf(r)
+	return k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool {
 		known := x.table.find(&c.digest)
 		return known != nil && known.isUsable(now)
 	})

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
@@ -27,21 +28,21 @@ type scene struct {
 
 // look reads everything and says what is not as it should be once the manager has caught up.
 func (l *load) look(ctx context.Context) []string {
-	var keys v1alpha1.APIKeyList
+	var list v1alpha1.APIKeyList
 	var secrets corev1.SecretList
 	if err := l.client.List(ctx, &secrets, client.InNamespace(home)); err != nil {
 		return []string{err.Error()}
 	}
-	if err := l.client.List(ctx, &keys, client.InNamespace(home)); err != nil {
+	if err := l.client.List(ctx, &list, client.InNamespace(home)); err != nil {
 		return []string{err.Error()}
 	}
 	s := &scene{keys: map[string]*v1alpha1.APIKey{}, secrets: map[string]*corev1.Secret{}, now: time.Now()}
 	for i := range secrets.Items {
 		s.secrets[secrets.Items[i].Name] = &secrets.Items[i]
 	}
-	for i := range keys.Items {
-		s.keys[keys.Items[i].Name] = &keys.Items[i]
-		s.key(&keys.Items[i])
+	for i := range list.Items {
+		s.keys[list.Items[i].Name] = &list.Items[i]
+		s.key(&list.Items[i])
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,7 +70,7 @@ func (s *scene) key(k *v1alpha1.APIKey) {
 	case k.Status.State == v1alpha1.StateActive:
 		s.active(k)
 	case k.Status.State == v1alpha1.StateRevoked:
-		if secret := s.secrets[k.Name]; secret != nil && len(secret.Data["api-key"])+len(secret.Data["next-api-key"])+len(secret.Data["previous-api-key"]) > 0 {
+		if secret := s.secrets[k.Name]; secret != nil && len(secret.Data["api-key"])+len(secret.Data["previous-api-key"]) > 0 {
 			s.fail(k.Name, "is revoked, and its Secret holds key material")
 		}
 	}
@@ -102,7 +103,7 @@ func (s *scene) active(k *v1alpha1.APIKey) {
 	if previous := secret.Data["previous-api-key"]; len(previous) > 0 && !s.accepts(k, digest(previous), v1alpha1.RolePrevious) {
 		s.fail(k.Name, "has a previous key in its Secret that verifiers refuse")
 	}
-	if len(secret.Data["next-api-key"]) > 0 || len(k.Status.Credentials) > 2 {
+	if keys.LastStaged(&k.Status) != nil || len(k.Status.Credentials) > 2 {
 		s.fail(k.Name, "is in the middle of a rotation")
 	}
 	if !meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionReady) {

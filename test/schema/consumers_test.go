@@ -37,7 +37,7 @@ var consumers = map[string]consumer{
 }
 
 // TestConsumers_ReadWhatTheirSampleRenders renders each sample as it is in its whole life, and reads it as its consumer
-// does: issued, with the next key staged, and with the previous one still accepted.
+// does: issued, and with the previous one still accepted.
 func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 	t.Parallel()
 	account := &v1alpha1.Account{}
@@ -55,18 +55,16 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			key := sampleKey(t, contents(t, file))
-			current, next := mint(t, key, account), mint(t, key, account)
+			current, previous := mint(t, key, account), mint(t, key, account)
 			for about, c := range map[string]keys.Contents{
 				"issued":            {Current: current},
-				"staged":            {Current: current, Staged: next},
-				"within an overlap": {Current: current, Previous: next},
+				"within an overlap": {Current: current, Previous: previous},
 			} {
 				secret := render(t, key, account, c)
 				if secret.Labels[keys.LabelManagedBy] != keys.ManagedBy || secret.Labels[keys.LabelAccount] != account.Name {
 					t.Errorf("%s: the Secret lacks the manager's own labels: %v", about, secret.Labels)
 				}
 				let := read(t, key, secret)
-				delete(let, keys.EntryStaged)
 				if got := slices.Collect(maps.Values(let)); len(got) != 1 || got[0] != string(current.Material) {
 					t.Errorf("%s: the consumer does not read the one key that the Secret is for", about)
 				}

@@ -228,7 +228,7 @@ func templateAnnotations(template string) testCases {
 
 func templateData(template string) testCases {
 	path := template + ".data"
-	remedy := []string{path + ": secret.template.data takes entry names of letters, digits and - _ . (next-api-key is the manager's own), and templates of at most 4096 characters"}
+	remedy := []string{path + ": secret.template.data takes entry names of letters, digits and - _ . only, and templates of at most 4096 characters"}
 	cases := testCases{
 		"the default entries are fine":             {change: change{path: crd.Object{"api-key": "{{ .Key }}", "previous-api-key": "{{ .PreviousKey }}"}}},
 		"names of files and headers are fine":      {change: change{path: crd.Object{"credentials.json": "{}", "X-FF-API-Key": "{{ .Key }}", "api_key": "x"}}},
@@ -236,7 +236,7 @@ func templateData(template string) testCases {
 		"a template of 4096 characters is fine":    {change: change{path: crd.Object{"a": strings.Repeat("x", 4096)}}},
 		"a template of 4097 characters is refused": {change: change{path: crd.Object{"a": strings.Repeat("x", 4097)}}, wantErrors: remedy},
 	}
-	for _, name := range []string{"", "a b", "a/b", "clé", "a\n", strings.Repeat("a", 254), "next-api-key"} {
+	for _, name := range []string{"", "a b", "a/b", "clé", "a\n", strings.Repeat("a", 254)} {
 		cases[fmt.Sprintf("%.20q is no name", name)] = testCase{change: change{path: crd.Object{name: "x"}}, wantErrors: remedy}
 	}
 	return cases

@@ -112,6 +112,11 @@ func Data(entries map[string]string) KeyOption {
 	return Template(v1alpha1.SecretTemplate{Data: entries})
 }
 
+// PreviousKey says whether the key's Secret holds the previous credential.
+func PreviousKey(p v1alpha1.PreviousKeyPolicy) KeyOption {
+	return func(k *v1alpha1.APIKey) { secretSpec(k).PreviousKey = p }
+}
+
 func secretSpec(k *v1alpha1.APIKey) *v1alpha1.SecretSpec {
 	if k.Spec.Secret == nil {
 		k.Spec.Secret = &v1alpha1.SecretSpec{}

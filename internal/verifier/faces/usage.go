@@ -68,8 +68,13 @@ func (o *UsageOptions) report(w http.ResponseWriter, r *http.Request) {
 		problem{Status: http.StatusBadRequest, Detail: wrong}.write(w)
 		return
 	}
+	credentials, wrong := readCredentials(asked["known"])
+	if wrong != "" {
+		problem{Status: http.StatusBadRequest, Detail: wrong}.write(w)
+		return
+	}
 	report := keys.UsageReport{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion()}
-	report.Refused = o.Index.Refused(references, o.Clock.Now())
+	report.Refused, report.Known = o.Index.Refused(references, o.Clock.Now()), o.Index.Known(credentials)
 	if asked.Get("keys") != "none" {
 		report.Keys = o.Index.Usage(since, o.Clock.Now())
 	}
@@ -82,13 +87,28 @@ func (o *UsageOptions) report(w http.ResponseWriter, r *http.Request) {
 
 // readReferences reads which keys the manager asks about, or says what is wrong with that.
 func readReferences(texts []string) (list []keys.KeyReference, wrong string) {
-	if len(texts) > keys.MaxRefusedKeys {
-		return nil, fmt.Sprintf("refused is there %d times: ask about at most %d keys at once", len(texts), keys.MaxRefusedKeys)
+	if len(texts) > keys.MaxReferences {
+		return nil, fmt.Sprintf("refused is there %d times: ask about at most %d keys at once", len(texts), keys.MaxReferences)
 	}
 	for _, text := range texts {
 		reference, ok := keys.ParseKeyReference(text)
 		if !ok {
 			return nil, "refused names no key: give NAMESPACE/NAME/UID"
+		}
+		list = append(list, reference)
+	}
+	return list, ""
+}
+
+// readCredentials reads which credentials the manager asks about, or says what is wrong with that.
+func readCredentials(texts []string) (list []keys.CredentialReference, wrong string) {
+	if len(texts) > keys.MaxReferences {
+		return nil, fmt.Sprintf("known is there %d times: ask about at most %d credentials at once", len(texts), keys.MaxReferences)
+	}
+	for _, text := range texts {
+		var reference keys.CredentialReference
+		if err := reference.UnmarshalText([]byte(text)); err != nil {
+			return nil, "known names no credential: give NAMESPACE/NAME/UID/ID"
 		}
 		list = append(list, reference)
 	}

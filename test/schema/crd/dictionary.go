@@ -36,7 +36,7 @@ var odd = []string{
 	"Europe/madrid", "europe/Madrid", "Mars/Base", "posixrules", "+01:00", "EST", "Factory", "99999999h", "1h1m1s", "1d", "1.5h",
 	"-1h", "+1h", "1ms", "h", "1", "9223372036s", "999999h999999m999999s", "192.0.2.007", "192.0.2.7/33", "192.0.2.7/8", "10.0.0.0/08", "10.0.0.1/8", "::ffff:192.0.2.7", "::ffff:192.0.2.0/120",
 	"fe80::1%eth0", "fe80::/10%eth0", "1.2.3", "0x7f.0.0.1", "127.1", "[::1]", "::1/129", "1.2.3.4/", "a@b", "ops@example.com", "<a@b>", "a@b,c@d", "a@b\r\nBcc: c@d", "*", "**", "a*b", "*a",
-	"conversions:write", "reports:*", ",", "next-api-key", "kubernetes.io/service-account-token", "helm.sh/release.v1", "apikey-manager.io/x", "kubernetes.io/x", strings.Repeat("a", 64),
+	"conversions:write", "reports:*", ",", "kubernetes.io/service-account-token", "helm.sh/release.v1", "apikey-manager.io/x", "kubernetes.io/x", strings.Repeat("a", 64),
 	strings.Repeat("é", 130), strings.Repeat("x", 5000), "<script>", "'; DROP TABLE", "$(id)", "\\u0000", "\"", "In", "Exists",
 }
 

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+const (
+	// shortestPause and longestPause are between two questions while a key waits: soon at first, so that what takes
+	// milliseconds is not measured in tenths of seconds, and ever later while a verifier lags.
+	shortestPause = 10 * time.Millisecond
+	longestPause  = 15 * time.Second
+	// kickedPause is between two questions when there is news: keys that change together share a question.
+	kickedPause = 50 * time.Millisecond
+)
+
+// pollWhileUnderway calls poll when it is kicked, and again for as long as poll returns true, until the context is done.
+func pollWhileUnderway(ctx context.Context, now clock.PassiveClock, kick <-chan struct{}, poll func(context.Context) bool) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	kicked, pause, asked := kick, shortestPause, time.Time{}
+	for {
+		select {
+		case <-kicked:
+			kicked, pause = nil, shortestPause // further ones are answered by the same question
+			timer.Reset(max(shortestPause, kickedPause-now.Since(asked)))
+			continue
+		case <-timer.C:
+			kicked, asked = kick, now.Now()
+		case <-ctx.Done():
+			return
+		}
+		if poll(ctx) {
+			timer.Reset(pause)
+			pause = min(2*pause, longestPause)
+		}
+	}
+}
+
+// enqueue has keys reconciled by whoever reads the channel.
+func enqueue(ctx context.Context, ch chan<- event.GenericEvent, list ...types.NamespacedName) {
+	for _, name := range list {
+		k := &v1alpha1.APIKey{}
+		k.Namespace, k.Name = name.Namespace, name.Name
+		select {
+		case ch <- event.GenericEvent{Object: k}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

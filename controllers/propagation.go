@@ -1,0 +1,155 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	// propagationTimeout is how long one replica may take to answer which staged credentials it knows.
+	propagationTimeout = time.Second
+	// propagationMemory is how long verifiers are asked about a staged credential, and how long the answer is kept. A rotation
+	// waits less than that.
+	propagationMemory = time.Minute
+)
+
+// propagation finds out whether every live verifier knows the credentials that are staged.
+type propagation struct {
+	client.Reader
+	clock     clock.PassiveClock
+	verifiers Verifiers
+
+	mu    sync.Mutex
+	waits map[types.UID]*propagationWait
+	// kicked says that there is a reason to ask at once.
+	kicked chan struct{}
+	// enqueueCh takes the keys whose credential all verifiers know.
+	enqueueCh chan event.GenericEvent
+}
+
+// propagationWait is a credential that verifiers are to know.
+type propagationWait struct {
+	credential keys.CredentialReference
+	since      time.Time
+	known      bool
+}
+
+func newPropagation(reader client.Reader, now clock.PassiveClock, v Verifiers) *propagation {
+	return &propagation{
+		Reader: reader, clock: now, verifiers: v, waits: map[types.UID]*propagationWait{},
+		kicked: make(chan struct{}, 1), enqueueCh: make(chan event.GenericEvent),
+	}
+}
+
+// done reports whether every live verifier knows the credential that a key's status staged last. If not, verifiers are asked,
+// and the key is enqueued once they all know it. Without verifiers there is nothing to wait for.
+func (p *propagation) done(key *v1alpha1.APIKey) bool {
+	next := keys.LastStaged(&key.Status)
+	if p == nil || next == nil {
+		return true
+	}
+	reference := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: key.Namespace, Name: key.Name, UID: key.UID}, ID: next.ID}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.waits[key.UID]; w != nil && w.credential == reference {
+		return w.known
+	}
+	p.waits[key.UID] = &propagationWait{credential: reference, since: p.clock.Now()}
+	p.kick()
+	return false
+}
+
+// forget drops what is known of a key.
+func (p *propagation) forget(uid types.UID) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waits, uid)
+}
+
+func (p *propagation) kick() {
+	select {
+	case p.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// lead asks verifiers for as long as this manager leads.
+func (p *propagation) lead(ctx context.Context) error {
+	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("propagation"))
+	pollWhileUnderway(ctx, p.clock, p.kicked, p.poll)
+	return nil
+}
+
+// poll asks all replicas once, and reports whether to ask again soon.
+func (p *propagation) poll(ctx context.Context) bool {
+	awaited := p.awaited()
+	if len(awaited) == 0 {
+		return false
+	}
+	question := func(string) Question { return Question{Known: awaited} }
+	live, err := p.verifiers.ask(ctx, p, propagationTimeout, question, func(*replica) {})
+	if err != nil {
+		if ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "Could not ask verifiers which credentials they know")
+		}
+		return true
+	}
+	states := make([]keys.Replica, len(live))
+	for i := range live {
+		states[i] = live[i].state()
+	}
+	done := p.record(awaited, states)
+	for _, c := range done {
+		enqueue(ctx, p.enqueueCh, types.NamespacedName{Namespace: c.Namespace, Name: c.Name})
+	}
+	return len(done) < len(awaited)
+}
+
+// awaited returns the credentials to ask about, and drops those that nobody waits for any more.
+func (p *propagation) awaited() []keys.CredentialReference {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []keys.CredentialReference
+	for uid, w := range p.waits { // in no order, so that credentials that wait for long keep no others waiting
+		switch {
+		case p.clock.Since(w.since) > propagationMemory:
+			delete(p.waits, uid)
+		case !w.known && len(list) < maxAsked:
+			list = append(list, w.credential)
+		}
+	}
+	return list
+}
+
+// record keeps which credentials all live replicas know by now, and returns those.
+func (p *propagation) record(asked []keys.CredentialReference, live []keys.Replica) []keys.CredentialReference {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var done []keys.CredentialReference
+	for _, credential := range asked {
+		if !keys.KnownByAll(credential, live) {
+			continue
+		}
+		done = append(done, credential)
+		if w := p.waits[credential.UID]; w != nil && w.credential == credential {
+			w.known = true
+		}
+	}
+	return done
+}

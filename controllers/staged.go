@@ -1,0 +1,63 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// maxStagedCredentials bounds the staged credentials that are held in memory. A key whose credential is dropped gets another.
+const maxStagedCredentials = 10_000
+
+// stagedCredentials holds the credentials that were generated and are not written to a Secret yet, by the UID of their key.
+// They exist nowhere else. The zero value is ready to use.
+type stagedCredentials struct {
+	mu    sync.Mutex
+	byKey map[types.UID]keys.Minted
+}
+
+func (s *stagedCredentials) get(uid types.UID) (keys.Minted, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	minted, ok := s.byKey[uid]
+	return minted, ok
+}
+
+// put holds a credential in the place of the one before.
+func (s *stagedCredentials) put(uid types.UID, minted keys.Minted) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byKey == nil {
+		s.byKey = map[types.UID]keys.Minted{}
+	}
+	for other := range s.byKey {
+		if len(s.byKey) < maxStagedCredentials {
+			break
+		}
+		delete(s.byKey, other)
+	}
+	s.byKey[uid] = minted
+}
+
+// settle drops the credential of a key whose status, as it was just written, does not stage it.
+func (s *stagedCredentials) settle(key *v1alpha1.APIKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := keys.LastStaged(&key.Status)
+	if minted, ok := s.byKey[key.UID]; ok && (next == nil || next.SHA256 != minted.Material.SHA256()) {
+		delete(s.byKey, key.UID)
+	}
+}
+
+// drop drops the credential of a key that no longer exists.
+func (s *stagedCredentials) drop(uid types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byKey, uid)
+}

@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"slices"
+	"time"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// This file holds how the next credential comes to be known to verifiers before it goes into the Secret. It exists in the
+// memory of one process until then. If that process dies, another credential takes its place. The digest of the first stays in
+// the status all the same, until a write of the Secret has made sure that the process, should it be slow and not dead, can't
+// write the first credential to the Secret any more.
+
+const (
+	// propagationTimeout is how long a rotation waits for verifiers that don't say that they know the staged credential.
+	propagationTimeout = 5 * time.Second
+	// maxStaged is how many staged credentials a status lists.
+	maxStaged = 2
+)
+
+// hasStaged reports whether this process has the credential that the status staged last, and verifiers are to accept it.
+func (f *Facts) hasStaged() bool {
+	next := LastStaged(&f.Key.Status)
+	return next != nil && next.SHA256 == f.Staged.SHA256 && !f.over(next)
+}
+
+// propagationDeadline returns until when to wait for verifiers to know the staged credential.
+func (f *Facts) propagationDeadline() time.Time {
+	return LastStaged(&f.Key.Status).IssuedAt.Add(propagationTimeout)
+}
+
+// canPromote reports whether the staged credential may go into the Secret.
+func (f *Facts) canPromote() bool {
+	return f.hasStaged() && (f.Propagated || !f.Now.Before(f.propagationDeadline()))
+}
+
+// stagingDue reports whether to stage a credential: a rotation is due, or one is under way whose credential no process has.
+func (f *Facts) stagingDue() bool {
+	lost := LastStaged(&f.Key.Status) != nil && f.wants() == v1alpha1.StateActive
+	return !f.hasStaged() && (lost || f.rotationDue())
+}
+
+// stage returns the steps that stage the next credential. No more staged credentials are listed than maxStaged: before one is
+// dropped, the Secret is fenced against the process that may be about to write it. That of the credential staged last may
+// have begun after the fence, so that one is kept.
+func (f *Facts) stage(name string, format Format) ([]Step, string) {
+	stage := StageCredential{Name: name, Format: format}
+	if len(staged(&f.Key.Status)) >= maxStaged {
+		return []Step{FenceSecret{Name: name}, stage}, "the staged credentials are lost"
+	}
+	return []Step{stage}, "the next credential is due"
+}
+
+// withStaged adds the credential that this round staged to those that verifiers are to know.
+func (f *Facts) withStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
+	if isListed := slices.ContainsFunc(list, func(c v1alpha1.Credential) bool { return c.SHA256 == f.Staged.SHA256 }); !f.JustStaged || isListed {
+		return list
+	}
+	if last := LastStaged(&f.Key.Status); f.JustFenced {
+		list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged && c.SHA256 != last.SHA256 })
+	}
+	return append(list, f.known(f.Staged, v1alpha1.RoleStaged))
+}
