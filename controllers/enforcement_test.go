@@ -376,7 +376,7 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					r.pollEnforcement(ctx)
+					pollWhileUnderway(ctx, r.Clock, r.kicked, r.pollEnforcement)
 				}()
 				tc.news(&usage{UsageReconciler: r})
 				stop()

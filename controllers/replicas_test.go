@@ -178,7 +178,7 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 		edit  func(*discoveryv1.EndpointSlice)
 		want  []keys.Replica
 	}{
-		"it answers":                       {&fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}}}},
+		"it answers":                       {&fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}, Known: map[keys.CredentialReference]bool{}}}},
 		"it is silent":                     {&fleet{}, unready, []keys.Replica{{}}},
 		"nothing listens":                  {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, unready, nil},
 		"nothing listens, but it is ready": {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, func(*discoveryv1.EndpointSlice) {}, []keys.Replica{{}}},

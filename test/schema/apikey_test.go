@@ -34,6 +34,7 @@ func keyTables() tables {
 		"ipWhitelist":     keyIPWhitelist(),
 		"scopes":          scopeCases("spec.scopes", "scopes", 64),
 		"secret.name":     keySecretName(),
+		"secret.previous": keySecretPrevious(),
 		"format":          tokenCases("spec.format"),
 		"format.type":     formatCases("spec.format"),
 		"rotation":        keyRotation(),
@@ -259,6 +260,15 @@ func scopeCases(path, message string, maximum int) testCases {
 		cases[fmt.Sprintf("%q is refused", value)] = testCase{change: change{path: list(value)}, wantErrors: []string{path + "[0]: " + remedy}}
 	}
 	return cases
+}
+
+func keySecretPrevious() testCases {
+	path := "spec.secret.previousKey"
+	return testCases{
+		"Omit is fine":             {change: change{path: "Omit"}},
+		"Include is fine":          {change: change{path: "Include"}},
+		"another value is refused": {change: change{path: "Keep"}, wantErrors: []string{path + ": Unsupported value"}},
+	}
 }
 
 func keySecretName() testCases {

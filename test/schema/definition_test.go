@@ -135,7 +135,7 @@ func TestStatus_AsTheManagerWritesIt(t *testing.T) {
 		"APIKey": {base: baseKey, status: crd.Object{
 			"conditions": list(condition), "observedGeneration": int64(1), "state": "Active", "keyID": "3kTmR9vWq2Yx",
 			"expirationTime": "2027-02-27T23:00:00Z", "nextRotationTime": "2027-01-01T00:00:00Z", "lastUsedTime": "2026-12-01T00:00:00Z",
-			"ipRestriction": "Restricted", "releasedGrant": "4711", "secretRef": crd.Object{"name": "shop-key", "resourceVersion": "4712"},
+			"ipRestriction": "Restricted", "releasedGrant": "4711", "rotation": crd.Object{"observedRequestedAt": "2027-01-01T00:00:00Z"}, "secretRef": crd.Object{"name": "shop-key", "resourceVersion": "4712"},
 			"credentials": list(crd.Object{
 				"id": "3kTmR9vWq2Yx", "hint": "ak_3kTmR9vWq2Yx", "sha256": strings.Repeat("0a", 32), "issuedAt": "2026-11-22T12:00:00Z",
 				"notAfter": "2027-11-22T12:00:00Z", "lastUsedTime": "2026-12-01T00:00:00Z", "role": "Current",
