@@ -60,6 +60,21 @@ var crashStories = map[string]struct {
 		users:  func(w *world) { w.change("web", keystest.State(v1alpha1.KeyStateRevoked)) },
 		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateRevoked, "other": v1alpha1.StateActive},
 	},
+	"a key is rotated": {
+		before: settled(keystest.Key("web")),
+		users: func(w *world) {
+			w.change("web", func(k *v1alpha1.APIKey) { keystest.Requested(keystest.Epoch)(k); keystest.Rotation("", "1h")(k) })
+		},
+		want: map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive},
+	},
+	"a key is compromised": {
+		before: settled(keystest.Key("web")),
+		users: func(w *world) {
+			w.clock.SetTime(at(time.Minute))
+			w.change("web", keystest.RevokedBefore(at(time.Minute)))
+		},
+		want: map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive},
+	},
 	"a key expires while its Secret is deleted": {
 		before: settled(keystest.Key("web", keystest.Expiring(at(time.Hour)))),
 		users: func(w *world) {

@@ -39,6 +39,7 @@ type fleet struct {
 	refused map[string]bool             // where nothing listens
 	meter   meter
 	accepts map[string]bool // who accepts whatever key it is asked about
+	ignores map[string]bool // who knows no credential
 }
 
 // meter writes down what it is told.
@@ -70,6 +71,9 @@ func (f *fleet) Ask(_ context.Context, address string, q Question) (Answer, erro
 		if !f.accepts[address] {
 			report.Refused = append(report.Refused, key.UID)
 		}
+	}
+	if !f.ignores[address] {
+		report.Known = q.Known
 	}
 	return Answer{UsageReport: report, Sent: f.sent}, nil
 }

@@ -255,7 +255,12 @@ func (w *world) accounts() *AccountReconciler {
 // roundOf runs one round for a key, and holds its status to what every status must be.
 func (w *world) roundOf(name string) (ctrl.Result, error) {
 	w.t.Helper()
-	r := w.keys()
+	return w.roundWith(w.keys(), name)
+}
+
+// roundWith is roundOf for a reconciler that remembers what it did before.
+func (w *world) roundWith(r *APIKeyReconciler, name string) (ctrl.Result, error) {
+	w.t.Helper()
 	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}})
 	w.lint()
 	return result, err

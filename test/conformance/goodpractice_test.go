@@ -56,7 +56,9 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	t.Parallel()
 	w := shared.Enter(t)
 	account := w.account(t, v1alpha1.AccountSpec{KeyDefaults: &v1alpha1.KeyDefaults{Rotation: &v1alpha1.RotationDefaults{Interval: "1m", Overlap: "30s"}}})
-	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync"})
+	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{
+		Account: account.Name, Label: "CRM sync", Secret: &v1alpha1.SecretSpec{PreviousKey: v1alpha1.PreviousKeyInclude},
+	})
 	w.issue(t, k)
 	first, current := w.material(t, k), credential(k, v1alpha1.RoleCurrent)
 	if due := current.IssuedAt.Add(time.Minute); k.Status.NextRotationTime == nil || !k.Status.NextRotationTime.Time.Equal(due) {
@@ -100,11 +102,14 @@ func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	first := w.material(t, k)
-	time.Sleep(time.Second) // a credential is older than a request of a later second
-	w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p",
-		`{"spec":{"rotation":{"requestedAt":"`+time.Now().UTC().Format(time.RFC3339)+`"}}}`)
+	requested := time.Now().UTC().Format(time.RFC3339) // often the second in which the credential was issued
+	w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"rotation":{"requestedAt":"`+requested+`"}}}`)
+	w.mustKubectl(t, "wait", "apikey", k.Name, "-n", k.Namespace, "--for=jsonpath={.status.rotation.observedRequestedAt}="+requested, "--timeout="+patience.String())
 	w.rotated(t, k, first, patience)
 	second := w.material(t, k)
+	if secret := w.secret(t, k); len(secret.Data) != 1 {
+		t.Error("the Secret holds more than the current key")
+	}
 	if c := credential(k, v1alpha1.RolePrevious); c == nil || c.SHA256 != digest(first) || time.Until(c.NotAfter.Time) < 23*time.Hour {
 		t.Error("the previous key has not the 24 hours of overlap that are the default")
 	}

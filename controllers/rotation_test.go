@@ -1,0 +1,273 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+const (
+	writeStatus = "update status of APIKey web"
+	writeSecret = "update Secret web"
+)
+
+// requested asks for a rotation now.
+func (w *world) requested(options ...keystest.KeyOption) {
+	w.t.Helper()
+	w.change("web", func(k *v1alpha1.APIKey) {
+		keystest.Rotation("", "1h")(k)
+		keystest.Requested(w.clock.Now())(k)
+		for _, option := range options {
+			option(k)
+		}
+	})
+}
+
+func (w *world) expectWrites(want ...string) {
+	w.t.Helper()
+	if diff := cmp.Diff(want, w.writes); diff != "" {
+		w.t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	w.writes = nil
+}
+
+func (w *world) mustRound(r *APIKeyReconciler, name string) time.Duration {
+	w.t.Helper()
+	result, err := w.roundWith(r, name)
+	w.must(err)
+	return result.RequeueAfter
+}
+
+// TestRotation_WritesTheSecretOnce: a rotation is three status writes and one of the Secret, which includes the request of the
+// very second in which the credential was issued. It is carried out once.
+func TestRotation_WritesTheSecretOnce(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		options []keystest.KeyOption
+		over    []string
+	}{
+		"default":                         {over: []string{writeStatus}},
+		"with the previous key":           {[]keystest.KeyOption{keystest.PreviousKey(v1alpha1.PreviousKeyInclude)}, []string{writeSecret, writeStatus}},
+		"a template without the previous": {[]keystest.KeyOption{keystest.Data(map[string]string{"api-key": "{{ .Key }}"})}, []string{writeStatus}},
+		"a template with the previous": {
+			[]keystest.KeyOption{keystest.Data(map[string]string{"api-key": "{{ .Key }}", "old": "{{ .PreviousKey }}"})}, []string{writeSecret, writeStatus},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := settled(keystest.Key("web", tc.options...))(t)
+			first := w.secret("web").Data["api-key"]
+			w.requested()
+			r := w.keys()
+			w.mustRound(r, "web")
+			w.expectWrites(writeStatus, writeSecret, writeStatus)
+			w.expectSound("web")
+			k := w.key("web")
+			if got := k.Status.Rotation.ObservedRequestedAt; got != k.Spec.Rotation.RequestedAt || string(w.secret("web").Data["api-key"]) == string(first) {
+				t.Errorf("the request is acknowledged as %q, or the Secret holds the key as before", got)
+			}
+			if told := w.told(); len(told) != 1 {
+				t.Errorf("told of it: %q", told)
+			}
+			w.mustRound(r, "web")
+			w.expectWrites()
+			w.clock.SetTime(at(time.Hour))
+			w.mustRound(r, "web")
+			w.expectWrites(tc.over...)
+			w.expectSound("web")
+			if n := len(w.key("web").Status.Credentials); n != 1 {
+				t.Errorf("after the overlap there are %d credentials", n)
+			}
+		})
+	}
+}
+
+// waiting is a world in which a rotation waits for verifiers.
+func waiting(t *testing.T, f *fleet) (*world, *APIKeyReconciler) {
+	t.Helper()
+	w := settled(keystest.Key("web"))(t)
+	w.add(slice("a", "10.0.0.1", "10.0.0.2"))
+	r := w.keys()
+	r.propagation = newPropagation(w.cached(), w.clock, f.verifiers())
+	r.propagation.enqueueCh = make(chan event.GenericEvent, 10)
+	w.requested()
+	if wait := w.mustRound(r, "web"); wait != 5*time.Second {
+		t.Errorf("looks again after %s, want 5s", wait)
+	}
+	w.expectWrites(writeStatus)
+	return w, r
+}
+
+func answering(addresses ...string) *fleet {
+	f := &fleet{reports: map[string]keys.UsageReport{}, ignores: map[string]bool{}}
+	for _, address := range addresses {
+		f.reports[address+":8443"] = keys.UsageReport{Synced: true}
+	}
+	return f
+}
+
+// TestRotation_WaitsForVerifiers: the Secret is written when every live verifier says that it knows the staged credential.
+func TestRotation_WaitsForVerifiers(t *testing.T) {
+	t.Parallel()
+	f := answering("10.0.0.1", "10.0.0.2")
+	f.ignores["10.0.0.2:8443"] = true
+	w, r := waiting(t, f)
+	if again := r.propagation.poll(t.Context()); !again || len(r.propagation.enqueueCh) > 0 {
+		t.Errorf("one verifier does not know the credential: asks again %t, enqueued %d", again, len(r.propagation.enqueueCh))
+	}
+	w.mustRound(r, "web")
+	w.expectWrites()
+	f.ignores = nil
+	if again := r.propagation.poll(t.Context()); again || len(r.propagation.enqueueCh) != 1 {
+		t.Errorf("all verifiers know the credential: asks again %t, enqueued %d", again, len(r.propagation.enqueueCh))
+	}
+	w.mustRound(r, "web")
+	w.expectWrites(writeSecret, writeStatus)
+	w.expectSound("web")
+	if n := len(r.staged.byKey) + len(r.propagation.waits); n > 0 {
+		t.Errorf("%d things are remembered of a rotation that is over", n)
+	}
+}
+
+// TestRotation_DoesNotWaitForEver: a verifier that can't be reached, does not answer, or gives no verdicts holds a rotation up
+// for five seconds.
+func TestRotation_DoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	unsynced := answering("10.0.0.1")
+	unsynced.reports["10.0.0.2:8443"] = keys.UsageReport{}
+	for name, f := range map[string]*fleet{"silent": answering("10.0.0.1"), "unsynced": unsynced} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, r := waiting(t, f)
+			w.clock.SetTime(at(5*time.Second - time.Millisecond))
+			r.propagation.poll(t.Context())
+			w.mustRound(r, "web")
+			w.expectWrites()
+			w.clock.SetTime(at(5 * time.Second))
+			w.mustRound(r, "web")
+			w.expectWrites(writeSecret, writeStatus)
+		})
+	}
+}
+
+// TestRotation_NoVerifierToWaitFor: without a live verifier the first question ends the wait.
+func TestRotation_NoVerifierToWaitFor(t *testing.T) {
+	t.Parallel()
+	w, r := waiting(t, &fleet{refused: map[string]bool{"10.0.0.1:8443": true, "10.0.0.2:8443": true}})
+	w.must(w.client.Delete(t.Context(), slice("a")))
+	r.propagation.poll(t.Context())
+	w.mustRound(r, "web")
+	w.expectWrites(writeSecret, writeStatus)
+}
+
+// TestRotation_AnotherProcessTakesOver: the credential that a process staged is lost with it. Another one takes its place, and
+// what is listed of lost ones stays within its bound. The slow process can't write its credential any more.
+func TestRotation_AnotherProcessTakesOver(t *testing.T) {
+	t.Parallel()
+	f := answering("10.0.0.1")
+	w, first := waiting(t, f)
+	takeOver := func() *APIKeyReconciler {
+		r := w.keys()
+		r.propagation = newPropagation(w.cached(), w.clock, f.verifiers())
+		w.mustRound(r, "web")
+		return r
+	}
+	second := takeOver()
+	w.expectWrites(writeStatus)
+	third := takeOver()
+	w.expectWrites(writeSecret, writeStatus) // the fence
+	var staged []string
+	for _, c := range w.key("web").Status.Credentials {
+		if c.Role == v1alpha1.RoleStaged {
+			staged = append(staged, c.SHA256)
+		}
+	}
+	want := []string{second.staged.byKey[w.key("web").UID].Material.SHA256(), third.staged.byKey[w.key("web").UID].Material.SHA256()}
+	if diff := cmp.Diff(want, staged); diff != "" {
+		t.Errorf("staged (-want +got):\n%s", diff)
+	}
+	w.clock.SetTime(at(5 * time.Second))
+	w.mustRound(third, "web")
+	w.expectWrites(writeSecret, writeStatus)
+	w.expectSound("web")
+	for _, r := range []*APIKeyReconciler{first, second} {
+		w.mustRound(r, "web")
+	}
+	w.expectWrites()
+	w.expectSound("web")
+	if _, has := w.secret("web").Annotations[keys.AnnotationFence]; has {
+		t.Error("the fence is left over")
+	}
+}
+
+// TestRotation_SlowProcess stops a process right before it writes the Secret, and lets two more take over: its write must fail,
+// or be of a credential that the status still lists.
+func TestRotation_SlowProcess(t *testing.T) {
+	t.Parallel()
+	for successors := range 4 {
+		t.Run(fmt.Sprint(successors), func(t *testing.T) {
+			t.Parallel()
+			w, slow := waiting(t, answering("10.0.0.1"))
+			w.clock.SetTime(at(5 * time.Second))
+			began := false
+			w.fault = func(int) fault {
+				if w.writes[len(w.writes)-1] == writeSecret && !began {
+					began = true
+					for range successors { // while the slow one is about to write
+						r := w.keys()
+						r.propagation = newPropagation(w.cached(), w.clock, answering("10.0.0.1").verifiers())
+						w.mustRound(r, "web")
+					}
+				}
+				return faultNone
+			}
+			w.mustRound(slow, "web")
+			material := keys.Material(w.secret("web").Data[keys.EntryCurrent])
+			if !slices.ContainsFunc(w.key("web").Status.Credentials, func(c v1alpha1.Credential) bool { return c.SHA256 == material.SHA256() }) {
+				t.Error("verifiers refuse what the Secret holds")
+			}
+			w.settle()
+			w.expectSound("web")
+		})
+	}
+}
+
+func TestStagedCredentials_GoWithTheirKey(t *testing.T) {
+	t.Parallel()
+	w, r := waiting(t, answering("10.0.0.1"))
+	k := w.key("web")
+	r.stagedHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
+	if len(r.staged.byKey)+len(r.propagation.waits) > 0 {
+		t.Error("the credential of a deleted key is remembered")
+	}
+	r.staged.put(k.UID, keystest.MintedOf("x"))
+	recreated := k.DeepCopy()
+	recreated.UID = "another"
+	r.stagedHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: k, ObjectNew: recreated}, nil)
+	if len(r.staged.byKey) > 0 {
+		t.Error("the credential of a key that was replaced is remembered")
+	}
+}
+
+func TestStagedCredentials_AreBounded(t *testing.T) {
+	t.Parallel()
+	var s stagedCredentials
+	for i := range maxStagedCredentials + 10 {
+		s.put(types.UID(fmt.Sprint(i)), keys.Minted{})
+	}
+	if _, newest := s.get(types.UID(fmt.Sprint(maxStagedCredentials + 9))); len(s.byKey) != maxStagedCredentials || !newest {
+		t.Errorf("%d are remembered, the newest: %t", len(s.byKey), newest)
+	}
+}
