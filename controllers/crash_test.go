@@ -100,7 +100,7 @@ var crashStories = map[string]struct {
 	"an account is suspended": {
 		before: settled(keystest.Acct("acme"), keystest.Key("web")),
 		users:  func(w *world) { w.setAccountState(v1alpha1.AccountSuspended) },
-		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StatePending},
+		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateSuspended},
 	},
 	"an account comes back": {
 		before: func(t *testing.T) *world {

@@ -318,7 +318,7 @@ type SecretTemplate struct {
 
 // ObservedState is the state a key is in.
 //
-// +kubebuilder:validation:Enum=Pending;Active;Inactive;Expired;Revoked
+// +kubebuilder:validation:Enum=Pending;Active;Inactive;Suspended;Expired;Revoked
 type ObservedState string
 
 // The states a key can be in.
@@ -329,6 +329,8 @@ const (
 	StateActive ObservedState = "Active"
 	// StateInactive means the key is switched off and kept for later.
 	StateInactive ObservedState = "Inactive"
+	// StateSuspended means the key's account is suspended. The key comes back with the account.
+	StateSuspended ObservedState = "Suspended"
 	// StateExpired means the key's expiration has come. Moving it later revives the key.
 	StateExpired ObservedState = "Expired"
 	// StateRevoked means the key was ended for good.

@@ -75,7 +75,7 @@ func stateEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 		return Event{Reason: v1alpha1.ReasonExpired, Action: "Expire", Note: "The key has expired"}, true
 	case v1alpha1.StateRevoked:
 		return Event{Reason: v1alpha1.ReasonRevoked, Action: "Revoke", Note: "The key was revoked for good"}, true
-	case v1alpha1.StatePending:
+	case v1alpha1.StatePending, v1alpha1.StateSuspended: // condition Accepted says why
 	}
 	return Event{}, false
 }

@@ -65,7 +65,7 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(Say(f.Err))}
 	case after.State == v1alpha1.StateRevoked:
 		return f.revokedVerdict()
-	case accepted.status != metav1.ConditionTrue:
+	case accepted.status != metav1.ConditionTrue && (!s.suspended() || after.State == v1alpha1.StatePending || f.lacksSecret(s, after)):
 		return verdict{metav1.ConditionFalse, accepted.reason, accepted.message}
 	case f.Held.Possession == HeldForeign:
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(f.conflictMessage())}
@@ -75,6 +75,8 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
 	case f.lacksSecret(s, after):
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
+	case after.State == v1alpha1.StateSuspended:
+		return verdict{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, accepted.message}
 	}
 	return verdict{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
 }
@@ -119,7 +121,7 @@ func validVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) ve
 	switch {
 	case after.State == v1alpha1.StateActive:
 		return verdict{metav1.ConditionTrue, v1alpha1.ReasonActive, "Verifiers accept the key"}
-	case after.State != v1alpha1.StatePending:
+	case after.State != v1alpha1.StatePending && after.State != v1alpha1.StateSuspended:
 		return verdict{metav1.ConditionFalse, string(after.State), stateMessages[after.State]}
 	case s.refusal != nil:
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonNotAccepted, accepted.message}

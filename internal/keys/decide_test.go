@@ -237,7 +237,8 @@ func TestDecide(t *testing.T) {
 			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: pending, Accept: accepted, Valid: "False/Inactive"},
 		},
 		"refused, and the Secret is somebody else's: nobody looks for it": {
-			key: inUse(), account: with(key(), keystest.Suspended()), held: foreign, want: refused(v1alpha1.ReasonAccountSuspended),
+			key: inUse(), account: with(key(), keystest.Suspended()), held: foreign,
+			want: in(refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
 		},
 
 		// Its account.
@@ -251,12 +252,22 @@ func TestDecide(t *testing.T) {
 		"the record is lost: the key stays in use": {
 			key: inUse(), account: keystest.Acct("acme", keystest.MaxKeys(0)), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
 		},
-		"the account is suspended": {key: inUse(), account: with(key(), keystest.Suspended()), held: own, want: refused(v1alpha1.ReasonAccountSuspended)},
+		"the account is suspended": {
+			key: inUse(), account: with(key(), keystest.Suspended()), held: own,
+			want: outline{State: v1alpha1.StateSuspended, Ready: "True/AccountSuspended", Accept: "False/AccountSuspended", Valid: "False/NotAccepted"},
+		},
+		"the account is suspended, and the key has no credential yet": {
+			key: key(), account: with(key(), keystest.Suspended()), held: nothing, want: refused(v1alpha1.ReasonAccountSuspended),
+		},
+		"the account is suspended, and the Secret is lost": {
+			key: inUse(), account: with(key(), keystest.Suspended()), held: nothing,
+			want: in(refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
+		},
 		"the account is suspended, and the key is off anyway": {
 			key: inUse(inactive), account: with(key(), keystest.Suspended()), held: own,
-			want: outline{State: v1alpha1.StateInactive, Ready: "False/AccountSuspended", Accept: "False/AccountSuspended", Valid: "False/Inactive"},
+			want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: "False/AccountSuspended", Valid: "False/Inactive"},
 		},
-		"the account is back": {key: key(issued, observed(v1alpha1.StatePending)), account: recorded, held: own, want: active},
+		"the account is back": {key: key(issued, observed(v1alpha1.StateSuspended)), account: recorded, held: own, want: active},
 		"the namespace is not allowed": {
 			key: inUse(), account: with(key(), policy(func(a *v1alpha1.AccountSpec) { a.AllowedNamespaces = team })), held: own, want: refused(v1alpha1.ReasonNamespaceNotAllowed),
 		},

@@ -132,6 +132,8 @@ func (f *Facts) state(s standing, after *v1alpha1.APIKeyStatus) v1alpha1.Observe
 	switch {
 	case s.wants == v1alpha1.StateRevoked:
 		return v1alpha1.StateRevoked
+	case s.wants == v1alpha1.StateActive && issued && s.suspended():
+		return v1alpha1.StateSuspended
 	case s.wants == v1alpha1.StateActive && (blocked || !issued), blocked && !issued:
 		return v1alpha1.StatePending
 	}
@@ -176,6 +178,6 @@ func (f *Facts) recordRelease(s standing, after *v1alpha1.APIKeyStatus) {
 		if slot := f.slot(); slot != nil && !gaveBack(f.Key, slot) {
 			after.ReleasedGrant = slot.Grant
 		}
-	case v1alpha1.StatePending, v1alpha1.StateActive:
+	case v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateSuspended:
 	}
 }

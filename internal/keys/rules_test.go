@@ -384,6 +384,12 @@ func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
 	if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady); k.Generation != k.Status.ObservedGeneration || c.ObservedGeneration != k.Generation {
 		return fmt.Errorf("its status speaks of generation %d of %d", k.Status.ObservedGeneration, k.Generation)
 	}
+	if state == v1alpha1.StateSuspended && (a == nil || a.Spec.State != v1alpha1.AccountSuspended || !keys.Issued(k)) {
+		return fmt.Errorf("it is Suspended, and its account is not, or it was never issued")
+	}
+	if state == v1alpha1.StatePending && reasonOf(k, v1alpha1.ConditionAccepted) == v1alpha1.ReasonAccountSuspended && keys.Issued(k) && !killed(k, currentOf(k.Status), w.now) {
+		return fmt.Errorf("its account is suspended, and it is Pending")
+	}
 	if state != v1alpha1.StateActive {
 		return checkQuietRefusal(w, k, a, defaults)
 	}

@@ -29,6 +29,11 @@ type standing struct {
 	mayIssue bool
 }
 
+// suspended reports whether the account is suspended, and nothing else is wrong with the key that would be found before that.
+func (s standing) suspended() bool {
+	return s.refusal != nil && s.refusal.Reason == v1alpha1.ReasonAccountSuspended
+}
+
 func (f *Facts) standing() standing {
 	s := standing{wants: f.wants(), refusal: Refuse(*f)}
 	if s.refusal != nil {

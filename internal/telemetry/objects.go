@@ -72,7 +72,7 @@ func (o *Objects) Collect(out chan<- prometheus.Metric) {
 		states[k.Spec.Account][cmp.Or(k.Status.State, v1alpha1.StatePending)]++
 	}
 	for account, counts := range states {
-		for _, state := range []v1alpha1.ObservedState{v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked} {
+		for _, state := range []v1alpha1.ObservedState{v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateInactive, v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked} {
 			out <- accountKeys.gauge(float64(counts[state]), account, string(state))
 		}
 	}

@@ -68,11 +68,13 @@ apikey_manager_account_keys{account="acme",state="Expired"} 0
 apikey_manager_account_keys{account="acme",state="Inactive"} 0
 apikey_manager_account_keys{account="acme",state="Pending"} 2
 apikey_manager_account_keys{account="acme",state="Revoked"} 0
+apikey_manager_account_keys{account="acme",state="Suspended"} 0
 apikey_manager_account_keys{account="zeta",state="Active"} 0
 apikey_manager_account_keys{account="zeta",state="Expired"} 0
 apikey_manager_account_keys{account="zeta",state="Inactive"} 1
 apikey_manager_account_keys{account="zeta",state="Pending"} 0
 apikey_manager_account_keys{account="zeta",state="Revoked"} 0
+apikey_manager_account_keys{account="zeta",state="Suspended"} 0
 # HELP apikey_manager_key_expiration_timestamp_seconds When an accepted key expires, in seconds since the Unix epoch; absent for keys that never expire.
 # TYPE apikey_manager_key_expiration_timestamp_seconds gauge
 apikey_manager_key_expiration_timestamp_seconds{account="acme",name="web",namespace="default"} 1.7680392e+09

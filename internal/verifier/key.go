@@ -198,6 +198,8 @@ func admittedOf(k *v1alpha1.APIKey) Code {
 		return Expired
 	case v1alpha1.StateRevoked:
 		return Revoked
+	case v1alpha1.StateSuspended:
+		return AccountSuspended
 	case v1alpha1.StatePending, v1alpha1.StateInactive:
 	}
 	return Inactive

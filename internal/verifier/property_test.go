@@ -125,7 +125,7 @@ func anyWorld(t *rapid.T) world {
 	if at := mostly(t, "revoke before", time.Time{}, epoch, epoch.Add(time.Second), hour, hour.Add(24*time.Hour)); !at.IsZero() {
 		keystest.RevokedBefore(at)(k)
 	}
-	k.Status.State = mostly(t, "status", v1alpha1.StateActive, "", v1alpha1.StatePending, v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked)
+	k.Status.State = mostly(t, "status", v1alpha1.StateActive, "", v1alpha1.StatePending, v1alpha1.StateInactive, v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked)
 	k.Status.IPRestriction = mostly(t, "restriction", v1alpha1.IPUnrestricted, "", v1alpha1.IPRestricted)
 	k.Status.ExpirationTime = anyTime(t, "expires")
 	for _, name := range []string{"current", "previous"} {

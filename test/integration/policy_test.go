@@ -49,7 +49,8 @@ var _ = Describe("A change of an account's policy", func() {
 		k, material := issued(ctx)
 		policy(ctx, func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended })
 		beRefused(ctx, v1alpha1.ReasonAccountSuspended, k)
-		Expect(k.Status.State).To(Equal(v1alpha1.StatePending))
+		Expect(k.Status.State).To(Equal(v1alpha1.StateSuspended))
+		Expect(ready(k)).To(Equal("True/" + v1alpha1.ReasonAccountSuspended))
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/NotAccepted"))
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
 		settleAccount(ctx, account, func(g Gomega) {
