@@ -27,6 +27,7 @@ type Account struct {
 	Spec AccountSpec `json:"spec,omitzero"`
 	// status is what is true of the account now.
 	// +optional
+	// +default={"observedGeneration":-1}
 	Status AccountStatus `json:"status,omitzero"`
 
 	// Undecodable holds the paths of the fields that could not be decoded and are left out here, such as spec.rotation. It is
@@ -335,10 +336,11 @@ type AccountStatus struct {
 	// +patchMergeKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status reports on. It is -1 until the manager has reconciled
+	// the object for the first time, which tools that follow kstatus take for "in progress".
 	// +optional
-	// +kubebuilder:validation:Minimum=1
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // generations begin at 1, so that 0 is never meant
 	// deletionPolicy is the policy in force, be it the spec's or the manager's default.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
