@@ -136,12 +136,14 @@ type AccountSpec struct {
 	// displayName is the account's name in the provider's own system.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.size() <= 256",message="displayName must be at most 256 characters"
 	DisplayName string `json:"displayName,omitempty"`
 	// externalID is the account's opaque id in the provider's own system. Verifiers hand it on.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.size() <= 256",message="externalID must be at most 256 characters"
 	ExternalID string `json:"externalID,omitempty"`
 	// state is Active, or Suspended, which makes every key of the account invalid at once.
 	// +optional
@@ -282,7 +284,7 @@ type ExpirationPolicy struct {
 	// maxLifetime is the longest time from a key's creation to its expiration. A key without one is not bound by it
 	// unless mode is Required.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m')",message="expirationPolicy.maxLifetime must be at least 1m, such as 2160h for ninety days"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || duration(self) >= duration('1m')",message="expirationPolicy.maxLifetime must be at least 1m, such as 2160h for ninety days"
 	MaxLifetime Duration `json:"maxLifetime,omitempty"`
 }
 
@@ -313,11 +315,11 @@ type KeyDefaults struct {
 // RotationDefaults is the part of Rotation that an account can set for its keys.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="!has(self.interval) || !has(self.overlap) || duration(self.overlap) <= duration(self.interval)",message="keyDefaults.rotation.overlap must not be longer than keyDefaults.rotation.interval"
+// +kubebuilder:validation:XValidation:rule="!has(self.interval) || !has(self.overlap) || !(self.interval + self.overlap).matches('^([0-9]{1,6}(h|m|s)){2,6}$') || duration(self.overlap) <= duration(self.interval)",message="keyDefaults.rotation.overlap must not be longer than keyDefaults.rotation.interval"
 type RotationDefaults struct {
 	// interval is how often a new credential is issued, at least 1m.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m')",message="keyDefaults.rotation.interval must be at least 1m, such as 720h for thirty days"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || duration(self) >= duration('1m')",message="keyDefaults.rotation.interval must be at least 1m, such as 720h for thirty days"
 	Interval Duration `json:"interval,omitempty"`
 	// overlap is how long the previous credential stays valid after a rotation.
 	// +optional

@@ -82,10 +82,15 @@ type APIKeySpec struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="account must be a DNS-1123 label: lower-case letters, digits and '-', such as acme-shop"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="account is immutable: create another APIKey for the other account"
 	Account string `json:"account,omitempty"`
-	// label is what a person calls the key. It is unique in the account unless the account says labelPolicy: Shared.
+	// label is what a user calls the key, in any script. It is unique in the account unless the account says labelPolicy:
+	// Shared. It is stored as given, and compared as it looks: after Unicode's NFKC, without invisible characters, and with
+	// single spaces.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.size() <= 128",message="label must be at most 128 characters"
+	// +kubebuilder:validation:XValidation:rule="!self.matches(r'[\\p{Cc}\\x{2028}-\\x{202e}\\x{2066}-\\x{2069}]')",message="label must not have control characters, line breaks or characters that turn the direction of writing"
+	// +kubebuilder:validation:XValidation:rule="self.matches(r'[^\\p{Z}\\p{Cc}\\p{Cf}\\x{34f}\\x{115f}\\x{1160}\\x{17b4}\\x{17b5}\\x{180b}-\\x{180f}\\x{2065}\\x{2800}\\x{3164}\\x{fe00}-\\x{fe0f}\\x{ffa0}\\x{fff0}-\\x{fff8}\\x{e0000}-\\x{e0fff}]')",message="label must have a visible character"
 	Label string `json:"label,omitempty"`
 	// state is the wanted state: Active, Inactive (kept for later) or Revoked (for good).
 	// +optional
@@ -139,8 +144,7 @@ type APIKeySpec struct {
 //
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=32
-// +kubebuilder:validation:Pattern=`^([0-9]{1,6}(h|m|s)){1,3}$`
-// +kubebuilder:validation:XValidation:rule="duration(self) <= duration('876000h')",message="must be at most 876000h, a hundred years"
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) <= duration('876000h')",message="must be a duration in hours, minutes and seconds, such as 720h (thirty days), 1h30m or 90s, of at most 876000h: there is no unit for days"
 type Duration string
 
 // Instant is a moment in time as RFC 3339 writes it, in whole seconds, with an upper-case T and either Z or an offset:
@@ -154,11 +158,11 @@ type Instant string
 // Rotation says when a key gets a new credential.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="!has(self.interval) || !has(self.overlap) || duration(self.overlap) <= duration(self.interval)",message="rotation.overlap must not be longer than rotation.interval"
+// +kubebuilder:validation:XValidation:rule="!has(self.interval) || !has(self.overlap) || !(self.interval + self.overlap).matches('^([0-9]{1,6}(h|m|s)){2,6}$') || duration(self.overlap) <= duration(self.interval)",message="rotation.overlap must not be longer than rotation.interval"
 type Rotation struct {
 	// interval is how often a new credential is issued, at least 1m. Left out, only on request.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m')",message="rotation.interval must be at least 1m, such as 720h for thirty days"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || duration(self) >= duration('1m')",message="rotation.interval must be at least 1m, such as 720h for thirty days"
 	Interval Duration `json:"interval,omitempty"`
 	// overlap is how long the previous credential stays valid after a rotation: 24h unless said, and never longer than
 	// interval; 0s means not at all.
@@ -186,7 +190,7 @@ type Notification struct {
 	// +kubebuilder:validation:MaxItems=20
 	// +kubebuilder:validation:items:MinLength=3
 	// +kubebuilder:validation:items:MaxLength=254
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[^@ \\t\\r\\n,;<>]+@[^@ \\t\\r\\n,;<>]+$')",message="notification.emails are plain addresses, such as ops@example.com"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches(r'^[^\\x00-\\x20\\x7f()<>\\[\\]:;@\\\\,\".]+([.][^\\x00-\\x20\\x7f()<>\\[\\]:;@\\\\,\".]+)*@[^\\x00-\\x20\\x7f()<>\\[\\]:;@\\\\,\".]+([.][^\\x00-\\x20\\x7f()<>\\[\\]:;@\\\\,\".]+)*$')",message="notification.emails are plain addresses, such as ops@example.com"
 	Emails []string `json:"emails,omitempty"`
 	// daysBefore are how many days before the expiration to tell them: 7 unless said.
 	// +optional
@@ -206,7 +210,7 @@ type Notification struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=2
-	// +kubebuilder:validation:Pattern=`^[a-z]{2}$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]{2}$')",message="notification.locale must be two lower-case letters, such as es"
 	Locale string `json:"locale,omitempty"`
 }
 
@@ -241,7 +245,7 @@ type Format struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9]{0,15}$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9]*$')",message="format.prefix must be a lower-case letter and up to 15 lower-case letters and digits, such as ak or shop2: the manager adds the '_' after it"
 	Prefix string `json:"prefix,omitempty"`
 	// length is the number of characters: Alphanumeric 22..256 (100 unless said), Hex 32..256 (64 unless said).
 	// +optional

@@ -206,7 +206,7 @@ func (b *bundle) siblings(k *v1alpha1.APIKey) []*v1alpha1.APIKey {
 	}
 	var list []*v1alpha1.APIKey
 	for _, other := range b.of(k.Spec.Account) {
-		if other != k && other.Spec.Label == k.Spec.Label {
+		if other != k && keys.AccountLabel(other) == keys.AccountLabel(k) {
 			list = append(list, other)
 		}
 	}

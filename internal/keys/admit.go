@@ -46,7 +46,8 @@ func Admit(f AccountFacts) Admission {
 	for _, k := range f.Keys {
 		a.byUID[string(k.UID)] = k
 		if k.Spec.Label != "" {
-			a.byLabel[k.Spec.Label] = append(a.byLabel[k.Spec.Label], k)
+			label := LabelForm(k.Spec.Label)
+			a.byLabel[label] = append(a.byLabel[label], k)
 		}
 	}
 	a.account = f.Account.DeepCopy()
@@ -161,7 +162,7 @@ func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 // labelFree is whether the record leaves a key its label. It does not while it names another holder, even if that one
 // may be gone: only the API server can say so.
 func (a *admission) labelFree(k *v1alpha1.APIKey) bool {
-	holder, _ := labelHolder(k, a.account, a.byLabel[k.Spec.Label])
+	holder, _ := labelHolder(k, a.account, a.byLabel[LabelForm(k.Spec.Label)])
 	return holder == ""
 }
 
@@ -196,7 +197,7 @@ func (a *admission) wantsUse(k *v1alpha1.APIKey) bool {
 
 func (a *admission) facts(k *v1alpha1.APIKey) Facts {
 	return Facts{
-		Key: k, Account: a.account, Namespace: a.Namespaces[k.Namespace], Siblings: a.byLabel[k.Spec.Label],
+		Key: k, Account: a.account, Namespace: a.Namespaces[k.Namespace], Siblings: a.byLabel[LabelForm(k.Spec.Label)],
 		Defaults: a.Defaults, Now: a.Now,
 	}
 }

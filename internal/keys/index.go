@@ -29,10 +29,10 @@ func nonEmpty(value string) []string {
 	return []string{value}
 }
 
-// AccountLabel is the key's value in IndexLabel: empty for a key without a label.
+// AccountLabel returns the key's value in IndexLabel: its account and the form of its label, or empty for a key without one.
 func AccountLabel(k *v1alpha1.APIKey) string {
 	if k.Spec.Label == "" {
 		return ""
 	}
-	return k.Spec.Account + "/" + k.Spec.Label
+	return k.Spec.Account + "/" + LabelForm(k.Spec.Label)
 }

@@ -47,7 +47,7 @@ func Refusals(f Facts) []Refusal {
 }
 
 var policyChecks = []func(Facts) *Refusal{
-	refuseUndecodable, refuseSpec, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
+	refuseUndecodable, refuseSpec, refuseLabelText, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
 	refuseDuplicate,
 }
 
@@ -126,19 +126,19 @@ func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.A
 	if k.Spec.Label == "" || a == nil || a.Spec.LabelPolicy == v1alpha1.LabelShared {
 		return "", true
 	}
-	for _, s := range a.Status.Slots {
-		switch {
-		case s.Label != k.Spec.Label:
-		case s.UID == string(k.UID):
-			return "", true
-		default:
-			known := slices.ContainsFunc(siblings, func(k *v1alpha1.APIKey) bool { return s.UID == string(k.UID) })
-			return s.Namespace + "/" + s.Name, known
-		}
+	wanted := LabelForm(k.Spec.Label)
+	has := func(s v1alpha1.Slot) bool { return s.Label != "" && LabelForm(s.Label) == wanted }
+	if slices.ContainsFunc(a.Status.Slots, func(s v1alpha1.Slot) bool { return s.UID == string(k.UID) && has(s) }) {
+		return "", true
+	}
+	if i := slices.IndexFunc(a.Status.Slots, has); i >= 0 {
+		s := a.Status.Slots[i]
+		known := slices.ContainsFunc(siblings, func(k *v1alpha1.APIKey) bool { return s.UID == string(k.UID) })
+		return s.Namespace + "/" + s.Name, known
 	}
 	oldest := k
 	for _, sibling := range siblings {
-		if sibling.UID != k.UID && sibling.Spec.Label == k.Spec.Label && compareAge(sibling, oldest) < 0 {
+		if sibling.UID != k.UID && LabelForm(sibling.Spec.Label) == wanted && compareAge(sibling, oldest) < 0 {
 			oldest = sibling
 		}
 	}

@@ -485,8 +485,10 @@ func checkQuietRefusal(w *world, k *v1alpha1.APIKey, a *v1alpha1.Account, defaul
 		return fmt.Errorf("nobody else wants its label, and it is refused: %s", message(k.Status, v1alpha1.ConditionAccepted))
 	}
 	if refusal := keys.Refuse(quietFacts(w, k, defaults)); refusal != nil {
-		// a key that waits for a slot anyway need not hear at once that somebody older has come to want its label
-		if refusal.Reason != reason && (refusal.Reason != v1alpha1.ReasonLabelTaken || reason != v1alpha1.ReasonLimitReached) {
+		// A key that waits for a slot anyway need not learn at once that an older key has come to want its label, or to have
+		// the credential that its Secret offers.
+		others := refusal.Reason == v1alpha1.ReasonLabelTaken || refusal.Reason == v1alpha1.ReasonDuplicateKey
+		if refusal.Reason != reason && (!others || reason != v1alpha1.ReasonLimitReached) {
 			return fmt.Errorf("it is refused for %s and says %s", refusal.Reason, reason)
 		}
 		return nil

@@ -74,7 +74,8 @@ func accountTexts() testCases {
 	for _, path := range []string{"spec.displayName", "spec.externalID"} {
 		cases[path+" of any script is fine"] = testCase{change: change{path: "Ácme Tiendas, S.L. №7"}}
 		cases[path+" of 256 characters is fine"] = testCase{change: change{path: strings.Repeat("ñ", 256)}}
-		cases[path+" of 257 characters is refused"] = testCase{change: change{path: strings.Repeat("ñ", 257)}, wantErrors: []string{path + ": Too long: may not be more than 256"}}
+		cases[path+" of 257 characters is refused"] = testCase{change: change{path: strings.Repeat("ñ", 257)}, wantErrors: []string{path + ": " + strings.TrimPrefix(path, "spec.") + " must be at most 256 characters"}}
+		cases[path+" of 1025 characters is refused"] = testCase{change: change{path: strings.Repeat("ñ", 1025)}, wantErrors: []string{path + ": Too long: may not be more than 1024"}}
 		cases["an empty "+path+" is refused"] = testCase{change: change{path: ""}, wantErrors: []string{path + ": should be at least 1 chars long"}}
 		cases[path+" may change"] = testCase{from: change{path: "a"}, change: change{path: "b"}}
 	}
@@ -150,12 +151,11 @@ func accountLimits() testCases {
 // durationCases are the same for each field that holds a duration of at least a minute.
 func durationCases(path, message string) testCases {
 	remedy := path + ": " + message + " must be at least 1m, such as "
-	bound := path + ": must be at most 876000h, a hundred years"
-	pattern := path + ": should match '^([0-9]{1,6}(h|m|s)){1,3}$'"
+	bound := path + ": must be a duration in hours, minutes and seconds, such as 720h (thirty days)"
 	cases := testCases{
-		"an empty one is refused":    {change: change{path: ""}, wantErrors: []string{path + ": should be at least 2 chars long", remedy, bound}},
+		"an empty one is refused":    {change: change{path: ""}, wantErrors: []string{path + ": should be at least 2 chars long", bound}},
 		"33 characters are too long": {change: change{path: strings.Repeat("1", 32) + "h"}, wantErrors: []string{path + ": Too long: may not be more than 32"}},
-		"a fourth part is refused":   {change: change{path: "999999h999999h999999h999999h"}, wantErrors: []string{pattern, remedy, bound}},
+		"a fourth part is refused":   {change: change{path: "999999h999999h999999h999999h"}, wantErrors: []string{bound}},
 	}
 	for _, value := range []string{"1m", "60s", "720h", "1h30m", "2160h0m0s", "876000h"} {
 		cases[value+" is fine"] = testCase{change: change{path: value}}
@@ -163,17 +163,13 @@ func durationCases(path, message string) testCases {
 	for _, value := range []string{"1s", "59s", "0h", "0h0m59s"} {
 		cases[value+" is too short"] = testCase{change: change{path: value}, wantErrors: []string{remedy}}
 	}
-	for _, value := range []string{"90d", "one hour", "P90D", "60"} {
-		cases[value+" is no duration"] = testCase{change: change{path: value}, wantErrors: []string{pattern, remedy, bound}}
+	for _, value := range []string{"30d", "90d", "one hour", "P90D", "60", "-1h", "1.5h", "3600000ms"} {
+		cases[value+" is no duration"] = testCase{change: change{path: value}, wantErrors: []string{bound}}
 	}
-	cases["-1h is no duration"] = testCase{change: change{path: "-1h"}, wantErrors: []string{pattern, remedy}}
 	for _, value := range []string{"876000h1s", "999999h"} {
 		cases[value+" is too long"] = testCase{change: change{path: value}, wantErrors: []string{bound}}
 	}
 	cases["more than Go can count is too long"] = testCase{change: change{path: "999999h999999h999999h"}, wantErrors: []string{remedy, bound}}
-	for _, value := range []string{"1.5h", "3600000ms"} {
-		cases[value+" is not written this way"] = testCase{change: change{path: value}, wantErrors: []string{pattern}}
-	}
 	return cases
 }
 
