@@ -93,6 +93,23 @@ func ResolveExpiration(expiration, zone string) (*time.Time, error) {
 	return &t, nil
 }
 
+// MidnightWarning returns a warning if a key's expiration is exactly midnight in UTC and its account is in another zone:
+// a YAML tool makes such an instant of a date without quotes. Empty: there is nothing to warn of.
+func MidnightWarning(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
+	t, err := ParseInstant(k.Spec.Expiration)
+	if err != nil || a == nil || !t.Equal(t.Truncate(24*time.Hour)) {
+		return ""
+	}
+	zone, err := LoadZone(a.Spec.TimeZone)
+	if err != nil {
+		return ""
+	}
+	if _, offset := t.In(zone).Zone(); offset == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`spec.expiration is midnight in UTC, and account %s is in %s: if a date is meant, write it in quotes, "%s"`, a.Name, a.Spec.TimeZone, t.Format(time.DateOnly))
+}
+
 // startOfDay is the first instant of a day in a zone. Where a change of the clocks takes midnight away that is the
 // instant of the change; where it brings midnight twice, the first.
 func startOfDay(day time.Time, zone *time.Location) time.Time {

@@ -102,6 +102,6 @@ func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("account %s is in use: delete its keys first (kubectl get apikeys -A --field-selector spec.account=%s lists them), or set spec.state of the account to Suspended",
+	return nil, fmt.Errorf("account %s is in use: delete its keys first (kubectl get apikeys -A --field-selector spec.account=%s lists them) and repeat the command, which works if it deletes both; or set spec.state of the account to Suspended",
 		account.Name, account.Name)
 }

@@ -63,7 +63,8 @@ func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIK
 	if err := checkRecipients(v.Defaults, nil, key); err != nil {
 		return nil, err
 	}
-	return v.checkLimit(ctx, facts)
+	warnings, err := v.checkLimit(ctx, facts)
+	return append(warnings, midnightWarnings(facts)...), err
 }
 
 // ValidateUpdate denies a change that makes a key break its account's policy. A key that breaks it already may change
@@ -80,9 +81,13 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 	if err != nil {
 		return nil, err
 	}
+	var warnings admission.Warnings
+	if was.Spec.Expiration != is.Spec.Expiration {
+		warnings = midnightWarnings(facts)
+	}
 	refusals := keys.Refusals(facts)
 	if len(refusals) == 0 {
-		return nil, nil
+		return warnings, nil
 	}
 	facts.Key = was
 	before := keys.Refusals(facts)
@@ -91,7 +96,15 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 			return verdict(r)
 		}
 	}
-	return admission.Warnings{refusals[0].Message}, nil
+	return append(warnings, refusals[0].Message), nil
+}
+
+// midnightWarnings warns of an expiration that looks like a date whose quotes were lost on the way.
+func midnightWarnings(f keys.Facts) admission.Warnings {
+	if warning := keys.MidnightWarning(f.Key, f.Account); warning != "" {
+		return admission.Warnings{warning}
+	}
+	return nil
 }
 
 // checkRecipients denies addresses to which the manager may send no mail, unless they were there before.
@@ -138,7 +151,7 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	case keys.Queues(facts.Account):
 		return admission.Warnings{fmt.Sprintf("account %s has no free slot of its %d: the key waits until one comes free", facts.Account.Name, limit)}, nil
 	}
-	return nil, fmt.Errorf("%s: account %s has no free slot of its %d: delete a key, or raise spec.limits.maxKeys of the account", v1alpha1.ReasonLimitReached, facts.Account.Name, limit)
+	return nil, fmt.Errorf("%s: %s", v1alpha1.ReasonLimitReached, keys.LimitMessage(account))
 }
 
 func (v *APIKeyValidator) facts(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {

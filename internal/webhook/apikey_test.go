@@ -45,6 +45,14 @@ func full(n int, options ...keystest.AccountOption) []client.Object {
 	return objects
 }
 
+// ended makes the first two keys of a world one that has expired and one that is revoked.
+func ended(world []client.Object) []client.Object {
+	for i, state := range []v1alpha1.ObservedState{v1alpha1.StateExpired, v1alpha1.StateRevoked} {
+		keystest.Observed(state)(world[i+1].(*v1alpha1.APIKey))
+	}
+	return world
+}
+
 func TestAPIKey_Create(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -57,6 +65,27 @@ func TestAPIKey_Create(t *testing.T) {
 		"into a full account": {
 			world: full(5),
 			want:  verdict{denied: []string{"LimitReached", "no free slot of its 5", "delete a key, or raise spec.limits.maxKeys"}},
+		},
+		"into an account that is full of keys that have ended": {
+			world: ended(full(3)),
+			want:  verdict{denied: []string{"no free slot of its 3, and expired or revoked keys hold 2 of them: delete a key, or set spec.limits.counting of the account to Usable, or raise"}},
+		},
+		"into a full account that forbids deletion": {
+			world: full(2, policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })),
+			want:  verdict{denied: []string{"no free slot of its 2: raise spec.limits.maxKeys of the account"}},
+		},
+		"with a date that lost its quotes": {
+			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			key:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
+			want:  verdict{warned: []string{`spec.expiration is midnight in UTC, and account acme is in Europe/Madrid: if a date is meant, write it in quotes, "2026-03-28"`}},
+		},
+		"with midnight in UTC, which is the account's zone": {
+			world: []client.Object{keystest.Acct("acme", keystest.Zone("UTC"))},
+			key:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
+		},
+		"with midnight in the account's zone": {
+			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			key:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00+01:00")},
 		},
 		"into an account whose room is promised to one that waits": {
 			world: []client.Object{keystest.Acct("acme", keystest.MaxKeys(1)), keystest.Key("waits")},
@@ -237,6 +266,16 @@ func TestAPIKey_Update(t *testing.T) {
 			world: []client.Object{keystest.Acct("acme")},
 			was:   []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}})},
 			is:    []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}}), keystest.State(v1alpha1.KeyStateInactive)},
+		},
+		"to a date that lost its quotes": {
+			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			is:    []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
+			want:  verdict{warned: []string{"write it in quotes"}},
+		},
+		"with a date that had lost its quotes before": {
+			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			was:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
+			is:    []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z"), keystest.State(v1alpha1.KeyStateInactive)},
 		},
 		"to an address that gets no mail": {
 			world: []client.Object{keystest.Acct("acme")},
