@@ -204,7 +204,7 @@ func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, accou
 	case apierrors.IsNotFound(err) && ref == nil:
 		return keys.Held{Possession: keys.HeldNothing}, nil // creation tells if that is wrong
 	case err == nil && keys.RemembersSecret(key) && ref.ResourceVersion == seen.ResourceVersion &&
-		seen.Annotations[keys.AnnotationShape] == keys.ShapeDigest(key, account):
+		keys.IsRenderedFrom(key, account, seen.Annotations):
 		return keys.Remembered(key), nil
 	}
 	held, _, _, err := r.look(ctx, key, account)

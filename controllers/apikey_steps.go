@@ -136,7 +136,7 @@ func (r *APIKeyReconciler) fence(ctx context.Context, facts *keys.Facts) error {
 	if err != nil {
 		return err
 	}
-	secret.Annotations = merged(secret.Annotations, map[string]string{keys.AnnotationFence: secret.ResourceVersion})
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, keys.AnnotationFence, secret.ResourceVersion)
 	if err := r.update(ctx, facts, secret); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, chang
 		return err
 	}
 	if !shape.Fits(shapeOf(secret)) {
-		apply(secret, shape)
+		r.apply(secret, shape)
 		return r.update(ctx, facts, secret)
 	}
 	facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, shapeOf(secret))
@@ -186,7 +186,7 @@ func (r *APIKeyReconciler) adopt(ctx context.Context, facts *keys.Facts) error {
 	if err != nil {
 		return err
 	}
-	apply(secret, shape)
+	r.apply(secret, shape)
 	secret.OwnerReferences = []metav1.OwnerReference{controllerReference(facts.Key)}
 	return r.update(ctx, facts, secret)
 }

@@ -301,7 +301,7 @@ func TestReconcile_ARevokedKeyKeepsAnEmptySecret(t *testing.T) {
 	w.change("web", keystest.State(v1alpha1.KeyStateRevoked))
 	w.settle()
 	s := w.secret("web")
-	if len(s.Data) != 1 || len(s.Data[keys.EntryRevoked]) == 0 || !metav1.IsControlledBy(s, w.key("web")) {
+	if len(s.Data) > 0 || s.Annotations[keys.AnnotationRevoked] == "" || !metav1.IsControlledBy(s, w.key("web")) {
 		t.Errorf("the Secret has entries %v", slices.Sorted(maps.Keys(s.Data)))
 	}
 	w.must(w.client.Delete(t.Context(), s))
@@ -309,6 +309,73 @@ func TestReconcile_ARevokedKeyKeepsAnEmptySecret(t *testing.T) {
 	w.settle()
 	if w.secret("web") != nil {
 		t.Error("a revoked key got another Secret")
+	}
+}
+
+// TestReconcile_ClearsARevokedSecretOfAnOlderVersion: it had an entry with a constant text in it, and the status says that the
+// Secret is as it should be.
+func TestReconcile_ClearsARevokedSecretOfAnOlderVersion(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	w.change("web", keystest.State(v1alpha1.KeyStateRevoked))
+	w.settle()
+	s := w.secret("web")
+	s.Annotations, s.Data = nil, map[string][]byte{"revoked": []byte("This API key was revoked for good.\n")}
+	w.must(w.client.Update(t.Context(), s))
+	k := w.key("web")
+	k.Status.SecretRef.ResourceVersion = s.ResourceVersion
+	w.must(w.client.Status().Update(t.Context(), k))
+	w.settle()
+	if s := w.secret("web"); len(s.Data) > 0 || s.Annotations[keys.AnnotationRevoked] == "" {
+		t.Errorf("the Secret has entries %v and annotations %v", slices.Sorted(maps.Keys(s.Data)), s.Annotations)
+	}
+}
+
+func TestReconcile_RemovesWhatAnOlderVersionStaged(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	s := w.secret("web")
+	s.Data["next-api-key"] = keystest.MaterialOf("next")
+	w.must(w.client.Update(t.Context(), s))
+	w.settle()
+	if s := w.secret("web"); len(s.Data) != 1 {
+		t.Errorf("the Secret has entries %v", slices.Sorted(maps.Keys(s.Data)))
+	}
+	w.expectSound("web")
+}
+
+func TestReconcile_WhatLeftTheTemplateLeavesTheSecret(t *testing.T) {
+	t.Parallel()
+	template := v1alpha1.SecretTemplate{
+		Labels: map[string]string{"example.com/a": "1", "example.com/b": "1"}, Annotations: map[string]string{"example.com/a": "1"},
+		Data: map[string]string{"key": "{{ .Key }}", "more": "x"},
+	}
+	w := settled(keystest.Key("web", keystest.Template(template)))(t)
+	s := w.secret("web")
+	key := string(s.Data["key"])
+	s.Labels["mine"], s.Annotations["mine"] = "stays", "stays"
+	w.must(w.client.Update(t.Context(), s))
+	w.settle()
+	w.change("web", keystest.Template(v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/b": "2"}, Data: map[string]string{"key": "{{ .Key }}"}}))
+	w.settle()
+	s = w.secret("web")
+	if diff := cmp.Diff(map[string]string{"example.com/b": "2", "mine": "stays", keys.LabelManagedBy: keys.ManagedBy, keys.LabelAccount: "acme"}, s.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	if s.Annotations["mine"] != "stays" || s.Annotations["example.com/a"] != "" || len(s.Data) != 1 {
+		t.Errorf("annotations %v, and %d entries", s.Annotations, len(s.Data))
+	}
+	w.change("web", func(k *v1alpha1.APIKey) { k.Spec.Secret = nil })
+	w.settle()
+	s = w.secret("web")
+	if diff := cmp.Diff(map[string]string{"mine": "stays", keys.LabelManagedBy: keys.ManagedBy, keys.LabelAccount: "acme"}, s.Labels); diff != "" {
+		t.Errorf("labels without a template (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"mine": "stays"}, s.Annotations); diff != "" {
+		t.Errorf("annotations without a template (-want +got):\n%s", diff)
+	}
+	if len(s.Data) != 1 || string(s.Data[keys.EntryCurrent]) != key {
+		t.Error("the Secret does not have the one key that it had")
 	}
 }
 

@@ -4,8 +4,6 @@
 package controllers
 
 import (
-	"maps"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,15 +17,14 @@ const secretWriter = client.FieldOwner(keys.FieldManager)
 
 // newSecret is the Secret of a key in the shape given.
 func newSecret(key *v1alpha1.APIKey, shape keys.Shape) *corev1.Secret {
-	secret := &corev1.Secret{
+	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: key.Namespace, Name: keys.SecretName(key),
+			Namespace: key.Namespace, Name: keys.SecretName(key), Labels: shape.Labels, Annotations: shape.Annotations,
 			OwnerReferences: []metav1.OwnerReference{controllerReference(key)},
 		},
 		Type: corev1.SecretType(shape.Type),
+		Data: shape.Data,
 	}
-	apply(secret, shape)
-	return secret
 }
 
 // controllerReference makes the garbage collector remove the Secret after its key. It does not block the key's deletion:
@@ -40,20 +37,9 @@ func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
 }
 
 // apply gives a Secret a shape. Labels and annotations that others put on stay; entries that others put in do not.
-func apply(secret *corev1.Secret, shape keys.Shape) {
-	secret.Labels = merged(secret.Labels, shape.Labels)
-	delete(secret.Annotations, keys.AnnotationShape) // most Secrets of the default shape have none
-	delete(secret.Annotations, keys.AnnotationFence)
-	secret.Annotations = merged(secret.Annotations, shape.Annotations)
+func (r *APIKeyReconciler) apply(secret *corev1.Secret, shape keys.Shape) {
+	secret.Labels, secret.Annotations = shape.Metadata(secret, r.Defaults)
 	secret.Data = shape.Data
-}
-
-func merged(all, ours map[string]string) map[string]string {
-	if all == nil {
-		return ours
-	}
-	maps.Copy(all, ours)
-	return all
 }
 
 // shapeOf is the shape a Secret has.

@@ -290,7 +290,7 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 	case seen == nil && ref == nil:
 		r.facts.Held = keys.Held{Possession: keys.HeldNothing}
 	case seen != nil && keys.RemembersSecret(key) && seen.version == ref.ResourceVersion &&
-		seen.shape.Annotations[keys.AnnotationShape] == keys.ShapeDigest(key, r.facts.Account):
+		keys.IsRenderedFrom(key, r.facts.Account, seen.shape.Annotations):
 		r.facts.Held = keys.Remembered(key)
 	default:
 		r.facts.Held, _, _ = r.look()
@@ -498,7 +498,7 @@ func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
 	}
 	if !shape.Fits(s.shape) {
 		next := s.copied()
-		apply(&next, shape)
+		r.apply(&next, shape)
 		return r.writeSecret(step, next)
 	}
 	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
@@ -516,16 +516,14 @@ func (r *keyRound) adopt(step keys.Step) error {
 		return err
 	}
 	next := s.copied()
-	apply(&next, shape)
+	r.apply(&next, shape)
 	next.owner, next.ofKey = r.facts.Key.UID, r.facts.Key.Name
 	return r.writeSecret(step, next)
 }
 
 // apply gives a Secret a shape, as the controllers do: what others put on its metadata stays.
-func apply(s *secret, shape keys.Shape) {
-	delete(s.shape.Annotations, keys.AnnotationShape)
-	delete(s.shape.Annotations, keys.AnnotationFence)
-	s.shape.Labels, s.shape.Annotations = merged(s.shape.Labels, shape.Labels), merged(s.shape.Annotations, shape.Annotations)
+func (r *keyRound) apply(s *secret, shape keys.Shape) {
+	s.shape.Labels, s.shape.Annotations = shape.Metadata(&metav1.ObjectMeta{Labels: s.shape.Labels, Annotations: s.shape.Annotations}, r.defaults)
 	s.shape.Data = shape.Data
 }
 

@@ -139,7 +139,7 @@ func findRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.Cr
 // Fits is whether a Secret already has all labels and annotations of the shape, and exactly its entries.
 func (s Shape) Fits(secret Shape) bool {
 	return contains(secret.Labels, s.Labels) && contains(secret.Annotations, s.Annotations) &&
-		secret.Annotations[AnnotationShape] == s.Annotations[AnnotationShape] &&
+		hasOwnAnnotations(secret.Annotations, s.Annotations) &&
 		maps.EqualFunc(secret.Data, s.Data, bytes.Equal)
 }
 

@@ -49,7 +49,8 @@ func TestSecretPolicy_Types(t *testing.T) {
 	} {
 		t.Run(secretType, func(t *testing.T) {
 			t.Parallel()
-			checkRefusal(t, keystest.Template(v1alpha1.SecretTemplate{Type: secretType}), allowed, "spec.secret.template.type", "example.com/api-key")
+			data := map[string]string{"password": "{{ .Key }}", ".dockerconfigjson": `{"auths":{"x":{"password":"{{ .Key }}"}}}`}
+			checkRefusal(t, keystest.Template(v1alpha1.SecretTemplate{Type: secretType, Data: data}), allowed, "spec.secret.template.type", "example.com/api-key")
 		})
 	}
 }

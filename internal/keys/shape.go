@@ -17,8 +17,6 @@ const (
 	EntryCurrent = "api-key"
 	// EntryPrevious holds the previous credential while an overlap lasts, under spec.secret.previousKey: Include.
 	EntryPrevious = "previous-api-key"
-	// EntryRevoked says why a Secret of the default shape holds no credential.
-	EntryRevoked = "revoked"
 )
 
 // Labels and annotations of a Secret that the manager writes.
@@ -34,8 +32,12 @@ const (
 	AnnotationShape = "apikey-manager.io/shape"
 	// AnnotationFence changes with each FenceSecret.
 	AnnotationFence = "apikey-manager.io/fence"
-	// AnnotationRevoked says why a Secret with a template holds no credential: an entry could be taken for a key.
+	// AnnotationRevoked says why a Secret holds no credential. It is no entry, since an entry could be taken for a key.
 	AnnotationRevoked = "apikey-manager.io/revoked"
+
+	// AnnotationTemplateMetadata names the labels and annotations that the template gave the Secret, so that those are removed
+	// that leave the template.
+	AnnotationTemplateMetadata = "apikey-manager.io/template-metadata"
 
 	revokedNote = "This API key was revoked for good; it has no credential any more."
 )
@@ -83,23 +85,19 @@ func SecretName(k *v1alpha1.APIKey) string {
 // the key's template does, with a TemplateError. A template that Refuse let pass fails if it makes something else of the
 // credential than of others.
 func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) {
-	shape := Shape{Type: "Opaque", Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
+	shape := Shape{Type: typeOpaque, Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
 	t := secretTemplate(k)
 	if t != nil {
 		maps.Copy(shape.Labels, t.Labels)
 		maps.Copy(shape.Annotations, t.Annotations)
 		shape.Type = orElse(t.Type, shape.Type)
 	}
-	if digest := ShapeDigest(k, a); digest != "" {
-		shape.Annotations[AnnotationShape] = digest
-	}
+	maps.Copy(shape.Annotations, ownAnnotations(k, a, c.Revoked))
 	shape.Labels[LabelManagedBy] = ManagedBy
 	shape.Labels[LabelAccount] = k.Spec.Account
 	switch custom := t != nil && len(t.Data) > 0; {
-	case c.Revoked && custom:
-		shape.Annotations[AnnotationRevoked] = revokedNote
 	case c.Revoked:
-		shape.Data[EntryRevoked] = []byte(revokedNote + "\n")
+		shape.Data = clearedEntries(t)
 	case custom:
 		entries, err := renderTemplate(k, a, c)
 		if err != nil {

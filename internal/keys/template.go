@@ -197,6 +197,9 @@ func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, contents ...Content
 		if entries, err = compiled.renderEntries(k, a, c); err != nil {
 			return nil, err
 		}
+		if err := checkRequiredEntries(k.Spec.Secret.Template.Type, entries); err != nil {
+			return nil, err
+		}
 	}
 	return entries, nil
 }

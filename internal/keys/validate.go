@@ -5,7 +5,10 @@ package keys
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -110,9 +113,27 @@ func validateTemplate(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorL
 		return nil
 	}
 	var errs field.ErrorList
-	for name, value := range t.Labels {
-		if problems := append(validation.IsQualifiedName(name), validation.IsValidLabelValue(value)...); len(problems) > 0 {
-			errs = append(errs, field.Invalid(path.Child("labels").Key(name), value, problems[0]))
+	errs = append(errs, validateEntryNames(t.Data, path.Child("data"))...)
+	errs = append(errs, validateRequiredEntries(t, path.Child("data"))...)
+	for _, name := range slices.Sorted(maps.Keys(t.Labels)) {
+		if problems := append(validation.IsQualifiedName(name), validation.IsValidLabelValue(t.Labels[name])...); len(problems) > 0 {
+			errs = append(errs, field.Invalid(path.Child("labels").Key(name), t.Labels[name], problems[0]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Annotations)) {
+		if problems := validation.IsQualifiedName(strings.ToLower(name)); len(problems) > 0 {
+			errs = append(errs, field.Invalid(path.Child("annotations"), name, problems[0]))
+		}
+	}
+	return errs
+}
+
+// validateEntryNames refuses names that the API server refuses in a Secret. The schema lets some of them pass, such as "..".
+func validateEntryNames(data map[string]string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		if problems := validation.IsConfigMapKey(name); len(problems) > 0 {
+			errs = append(errs, field.Invalid(path, name, problems[0]))
 		}
 	}
 	return errs

@@ -70,6 +70,9 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 				}
 				checkFound(t, about, key, account, secret, current)
 			}
+			if left := render(t, key, account, keys.Contents{Revoked: true}).Data; len(left) > 0 {
+				t.Errorf("revoked: the consumer could take entries %v for keys", slices.Sorted(maps.Keys(left)))
+			}
 		})
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(consumers)), files); diff != "" {
