@@ -74,6 +74,7 @@ func (w *world) testReports(t *testing.T) {
 		s.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}}
 		must(t, w.admin.Create(t.Context(), s))
 	}
+	t.Run("while keys are rotated", func(t *testing.T) { w.testRotations(t, replicas) })
 	t.Run("to the manager alone", func(t *testing.T) { w.testWhoReadsUsage(t, replicas[0]) })
 
 	k, material := w.issue(t, "used", v1alpha1.APIKeySpec{Account: "reports"})

@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
+)
+
+// rotating is the account whose keys are rotated.
+const rotating = "rotating"
+
+// testRotations rotates keys, some of them without an overlap, while applications that use what the Secrets hold ask two
+// verifiers: none is refused, and each rotation changes each Secret once.
+func (w *world) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
+	const count, rotations = 4, 4
+	all := make([]*v1alpha1.APIKey, count)
+	for i := range all {
+		overlap := []v1alpha1.Duration{"0s", "1h"}[i%2]
+		all[i], _ = w.issue(t, fmt.Sprint("rotating-", i), v1alpha1.APIKeySpec{
+			Account: rotating, Rotation: &v1alpha1.Rotation{Overlap: overlap},
+		})
+	}
+	use := newConsumers(t, w, replicas)
+	for range rotations {
+		requested := keystest.Instant(time.Now().Truncate(time.Second))
+		for _, k := range all {
+			w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Rotation.RequestedAt = requested })
+		}
+		for _, k := range all {
+			controlplanetest.Eventually(t, "the request is carried out", func() error {
+				if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
+					return err
+				}
+				return differs(string(k.Status.Rotation.ObservedRequestedAt), string(requested))
+			})
+		}
+		time.Sleep(time.Until(keystest.Time(requested).Add(time.Second))) // a second has one request
+	}
+	use.stop()
+	if n := use.asked.Load(); n < count*rotations {
+		t.Errorf("verifiers were asked %d times only", n)
+	}
+	for _, k := range all {
+		if n := use.changes[k.Name]; n != rotations {
+			t.Errorf("%d rotations changed Secret %s %d times", rotations, k.Name, n)
+		}
+	}
+}
+
+// consumers use the keys in Secrets as applications do.
+type consumers struct {
+	t        *testing.T
+	w        *world
+	replicas []*controlplane.Verifier
+	stop     func()
+	asked    atomic.Int64
+	// changes counts how often each Secret was changed.
+	changes map[string]int
+}
+
+// newConsumers starts a consumer that uses each key as soon as its Secret changes, and one that uses all keys all the time.
+func newConsumers(t *testing.T, w *world, replicas []*controlplane.Verifier) *consumers {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &consumers{t: t, w: w, replicas: replicas, changes: map[string]int{}}
+	selector := client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy, keys.LabelAccount: rotating}
+	var before corev1.SecretList
+	must(t, w.admin.List(ctx, &before, client.InNamespace("default"), selector))
+	changes, err := controlplanetest.Connect(t, w.plane.Config()).Watch(ctx, &corev1.SecretList{}, client.InNamespace("default"), selector,
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: before.ResourceVersion}})
+	must(t, err)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for e := range changes.ResultChan() {
+			if s, ok := e.Object.(*corev1.Secret); ok {
+				c.changes[s.Name]++
+				c.use(ctx, s)
+			}
+		}
+	})
+	running.Go(func() { c.useAll(ctx, selector) })
+	c.stop = func() { cancel(); changes.Stop(); running.Wait() }
+	t.Cleanup(c.stop)
+	return c
+}
+
+func (c *consumers) useAll(ctx context.Context, selector client.MatchingLabels) {
+	for ctx.Err() == nil {
+		var list corev1.SecretList
+		if err := c.w.admin.List(ctx, &list, client.InNamespace("default"), selector); err != nil {
+			continue
+		}
+		for i := range list.Items {
+			c.use(ctx, &list.Items[i])
+		}
+	}
+}
+
+// use asks all verifiers about the key in a Secret. A key that is refused and still in the Secret afterwards was in it when it
+// was refused.
+func (c *consumers) use(ctx context.Context, s *corev1.Secret) {
+	for _, v := range c.replicas {
+		verdict, err := controlplanetest.Verdict(ctx, v, string(s.Data[keys.EntryCurrent]))
+		c.asked.Add(1)
+		if ctx.Err() != nil || err == nil && verdict == "VALID" {
+			continue
+		}
+		var now corev1.Secret
+		if err := c.w.admin.Get(ctx, client.ObjectKeyFromObject(s), &now); err == nil && now.ResourceVersion == s.ResourceVersion {
+			c.t.Errorf("a verifier says %q, %v of the key in Secret %s", verdict, err, s.Name)
+		}
+	}
+}
