@@ -112,7 +112,7 @@ func (w *world) environment() []string {
 	return append(os.Environ(),
 		"PATH="+filepath.Dir(w.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+w.plane.Kubeconfig(),
-		"MAIL="+w.mails,
+		"MAIL="+w.mails, "CHANGES="+filepath.Join(w.mails, "changes"),
 		"SHOP=http://"+w.gateway.address,
 		"KUBECACHEDIR="+filepath.Join(w.plane.Dir(), "cache"),
 	)
