@@ -57,7 +57,7 @@ func TestUsageClient_Asks(t *testing.T) {
 	s := verifierServer(t, func(w http.ResponseWriter, r *http.Request) {
 		got = append(got, r.Method+" "+r.URL.String()+" "+r.Header.Get("Authorization"))
 		w.Header().Set("Date", "Sat, 10 Jan 2026 09:00:07 GMT")
-		_, _ = io.WriteString(w, `{"replica":"a","synced":true,"keysVersion":"12","refused":["u"],"keys":[{"namespace":"default","name":"web","uid":"1",
+		_, _ = io.WriteString(w, `{"replica":"a","synced":true,"keysVersion":"12","refused":["u"],"known":["default/web/u/c"],"keys":[{"namespace":"default","name":"web","uid":"1",
 			"credentials":[{"id":"c","lastUsed":"2026-01-10T09:00:00Z","counts":{"VALID":3}}]}],"new":"field"}`)
 	})
 	file := tokenFile(t, "first\n")
@@ -69,6 +69,7 @@ func TestUsageClient_Asks(t *testing.T) {
 	used := at(0)
 	want := Answer{Sent: at(7 * time.Second), UsageReport: keys.UsageReport{
 		Replica: "a", Synced: true, KeysVersion: "12", Refused: []types.UID{"u"},
+		Known: []keys.CredentialReference{{KeyReference: keys.KeyReference{Namespace: "default", Name: "web", UID: "u"}, ID: "c"}},
 		Keys: []keys.KeyUsage{{
 			Namespace: "default", Name: "web", UID: "1",
 			Credentials: []keys.CredentialUsage{{ID: "c", LastUsed: &used, Counts: map[string]uint64{"VALID": 3}}},
@@ -81,7 +82,8 @@ func TestUsageClient_Asks(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := []keys.KeyReference{{Namespace: "default", Name: "web", UID: "u"}, {Namespace: "default", Name: "app", UID: "v"}}
-	for _, q := range []Question{{Uses: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}, {Refused: refused}} {
+	known := []keys.CredentialReference{{KeyReference: refused[0], ID: "c"}}
+	for _, q := range []Question{{Uses: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}, {Refused: refused}, {Known: known}} {
 		if _, err := c.Ask(t.Context(), addressOf(s), q); err != nil {
 			t.Fatal(err)
 		}
@@ -89,6 +91,7 @@ func TestUsageClient_Asks(t *testing.T) {
 	wantAsked := []string{
 		"GET /v1/usage Bearer first", "GET /v1/usage?since=2026-01-10T09%3A00%3A00Z Bearer second", "GET /v1/usage?keys=none Bearer second",
 		"GET /v1/usage?keys=none&refused=default%2Fweb%2Fu&refused=default%2Fapp%2Fv Bearer second",
+		"GET /v1/usage?keys=none&known=default%2Fweb%2Fu%2Fc Bearer second",
 	}
 	if diff := cmp.Diff(wantAsked, got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)

@@ -309,6 +309,31 @@ func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
 	}
 }
 
+// TestIndex_Known: a credential is known once the index has the version of its key that lists it, whatever the key's state.
+func TestIndex_Known(t *testing.T) {
+	t.Parallel()
+	next := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}, ID: keystest.CredentialOf("next").ID}
+	staged := keystest.Knows("next", v1alpha1.RoleStaged, epoch)
+	for name, tc := range map[string]struct {
+		index *verifier.Index
+		want  bool
+	}{
+		"a staged one":                     {complete(keystest.Acct("acme"), issued(staged)), true},
+		"a version of the key without it":  {complete(keystest.Acct("acme"), issued()), false},
+		"a key that is switched off":       {complete(keystest.Acct("acme"), issued(staged, keystest.State(v1alpha1.KeyStateInactive))), true},
+		"a key that is not known":          {complete(keystest.Acct("acme")), false},
+		"another key of the same name":     {complete(keystest.Acct("acme"), issued(staged, keystest.UID("uid-again"))), false},
+		"a key that became another's name": {complete(keystest.Acct("acme"), keystest.Key("other", staged)), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := tc.index.Known([]keys.CredentialReference{next}); (len(got) == 1) != tc.want {
+				t.Errorf("known are %v, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
 // What the manager is told of keys that are switched off: refused is a key that no request gets in with.
 func TestIndex_Refused(t *testing.T) {
 	t.Parallel()

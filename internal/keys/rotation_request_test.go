@@ -1,0 +1,106 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// TestRotationRequest: which requests lead to a rotation, and which are acknowledged as they are. The credential was issued at
+// the time called now.
+func TestRotationRequest(t *testing.T) {
+	t.Parallel()
+	observed := func(at time.Time) keystest.KeyOption {
+		return keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.Rotation.ObservedRequestedAt = keystest.Instant(at) })
+	}
+	// accepted says that the key was accepted with the spec of a generation; that of the key is 2.
+	accepted := func(generation int64) keystest.KeyOption {
+		return keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+			s.ObservedGeneration = generation
+			s.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: "Accepted", Message: "x", ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now)}}
+		})
+	}
+	zoned := func(k *v1alpha1.APIKey) {
+		k.Spec.Rotation = &v1alpha1.Rotation{RequestedAt: v1alpha1.Instant(now.In(time.FixedZone("", 3600)).Format(time.RFC3339))}
+	}
+	for name, tc := range map[string]struct {
+		options      []keystest.KeyOption
+		rotates      bool
+		acknowledged bool
+	}{
+		"a request of a later second":             {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(time.Second))}, rotates: true},
+		"one of the second of the issue":          {options: []keystest.KeyOption{accepted(1), keystest.Requested(now)}, rotates: true},
+		"the same, already carried out":           {options: []keystest.KeyOption{accepted(1), keystest.Requested(now), observed(now)}, acknowledged: true},
+		"the same, written in another zone":       {options: []keystest.KeyOption{accepted(1), zoned, observed(now)}, acknowledged: true},
+		"the same, with one before carried out":   {options: []keystest.KeyOption{accepted(1), keystest.Requested(now), observed(now.Add(-time.Second))}, rotates: true},
+		"seen by a release that records nothing":  {options: []keystest.KeyOption{accepted(2), keystest.Requested(now)}, acknowledged: true},
+		"of a key that was not accepted so far":   {options: []keystest.KeyOption{keystest.Requested(now)}, rotates: true},
+		"an earlier one":                          {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(-time.Second))}, acknowledged: true},
+		"one in the future":                       {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(time.Hour))}},
+		"one of a key that is switched off":       {options: []keystest.KeyOption{accepted(1), keystest.Requested(now), keystest.State(v1alpha1.KeyStateInactive)}},
+		"an earlier one of a key switched off":    {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(-time.Second)), keystest.State(v1alpha1.KeyStateInactive)}, acknowledged: true},
+		"one of the second, with an interval too": {options: []keystest.KeyOption{accepted(1), keystest.Rotation("1h", "0s"), keystest.Requested(now)}, rotates: true},
+		"none": {options: []keystest.KeyOption{accepted(1)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Generation(2), keystest.Issued(now)}, tc.options...)...)
+			f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now.Add(2 * time.Second)}
+			plan := keys.Decide(f)
+			if rotates := len(plan.Steps) > 0; rotates != tc.rotates {
+				t.Errorf("steps %v, want a rotation: %t", plan.Steps, tc.rotates)
+			}
+			if tc.rotates { // as perform does
+				f.Staged, f.JustStaged = keystest.PartOf("next"), true
+			}
+			after := keys.Describe(f)
+			want := v1alpha1.Instant("")
+			if tc.acknowledged {
+				want = k.Spec.Rotation.RequestedAt
+			}
+			if k.Status.Rotation.ObservedRequestedAt != "" && !tc.acknowledged {
+				want = k.Status.Rotation.ObservedRequestedAt
+			}
+			if got := after.Rotation.ObservedRequestedAt; got != want {
+				t.Errorf("acknowledged is %q, want %q", got, want)
+			}
+			if !tc.rotates {
+				return
+			}
+			f.Key = k.DeepCopy()
+			f.Key.Status, f.JustStaged = after, false
+			f.Held.Current = f.Staged // the Secret was written
+			if got := keys.Describe(f).Rotation.ObservedRequestedAt; got != k.Spec.Rotation.RequestedAt {
+				t.Errorf("after the rotation the request is acknowledged as %q", got)
+			}
+		})
+	}
+}
+
+// TestRotationRequest_AtTheFirstIssue: a credential that is issued after the request was made answers it.
+func TestRotationRequest_AtTheFirstIssue(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		requested time.Time
+		want      bool
+	}{"of the same second": {now, true}, "of an earlier one": {now.Add(-time.Hour), true}, "of a later one": {now.Add(time.Second), false}} {
+		k := keystest.Key("shop", keystest.Requested(tc.requested))
+		f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.Held("default/shop"), Defaults: keystest.Defaults, Now: now}
+		f.Held.Minted = true
+		after := keys.Describe(f)
+		if got := after.Rotation.ObservedRequestedAt == k.Spec.Rotation.RequestedAt; got != tc.want {
+			t.Errorf("a request %s: acknowledged %t, want %t", name, got, tc.want)
+		}
+		if due := after.NextRotationTime; (due == nil) != tc.want {
+			t.Errorf("a request %s: the next rotation is %v", name, due)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// TestDecide_Staging: the credential goes into the Secret once verifiers know it. One that is lost with its process is replaced.
+func TestDecide_Staging(t *testing.T) {
+	t.Parallel()
+	next, lost := keystest.Knows("next", v1alpha1.RoleStaged, now), keystest.Knows("lost", v1alpha1.RoleStaged, now)
+	stage := keys.StageCredential{Name: "shop", Format: keystest.Token}
+	promote, fence := keys.PromoteStaged{Name: "shop", WithOverlap: true}, keys.FenceSecret{Name: "shop"}
+	inactive := keystest.State(v1alpha1.KeyStateInactive)
+	for name, tc := range map[string]struct {
+		options    []keystest.KeyOption
+		staged     string
+		held       string
+		propagated bool
+		after      time.Duration
+		want       []keys.Step
+	}{
+		"verifiers may not know it yet":            {options: []keystest.KeyOption{next}, staged: "next", after: 4 * time.Second},
+		"verifiers know it":                        {options: []keystest.KeyOption{next}, staged: "next", propagated: true, want: []keys.Step{promote}},
+		"they had their time":                      {options: []keystest.KeyOption{next}, staged: "next", after: 5 * time.Second, want: []keys.Step{promote}},
+		"without an overlap":                       {options: []keystest.KeyOption{next, keystest.Rotation("", "0s")}, staged: "next", propagated: true, want: []keys.Step{keys.PromoteStaged{Name: "shop"}}},
+		"its process is gone":                      {options: []keystest.KeyOption{next}, want: []keys.Step{stage}},
+		"its process is gone, and another had one": {options: []keystest.KeyOption{next}, staged: "another", propagated: true, want: []keys.Step{stage}},
+		"the one staged last":                      {options: []keystest.KeyOption{lost, next}, staged: "next", propagated: true, want: []keys.Step{promote}},
+		"not the one staged before":                {options: []keystest.KeyOption{next, lost}, staged: "next", propagated: true, want: []keys.Step{fence, stage}},
+		"two processes are gone":                   {options: []keystest.KeyOption{lost, next}, want: []keys.Step{fence, stage}},
+		"the Secret holds it":                      {options: []keystest.KeyOption{next}, held: "next"},
+		"the Secret holds the one staged before":   {options: []keystest.KeyOption{lost, next}, held: "lost", staged: "next", propagated: true},
+		"switched off meanwhile":                   {options: []keystest.KeyOption{next, inactive}, staged: "next", propagated: true, want: []keys.Step{promote}},
+		"switched off, and its process is gone":    {options: []keystest.KeyOption{next, inactive}},
+		"it was killed meanwhile": {
+			options: []keystest.KeyOption{next, keystest.RevokedBefore(now.Add(time.Second))}, staged: "next", propagated: true, after: time.Second, want: []keys.Step{stage},
+		},
+		"the current one was killed": {options: []keystest.KeyOption{keystest.RevokedBefore(now)}, want: []keys.Step{stage}},
+		"the current one was killed, and verifiers know the next": {
+			options: []keystest.KeyOption{next, keystest.RevokedBefore(now)}, staged: "next", propagated: true, want: []keys.Step{keys.PromoteStaged{Name: "shop"}},
+		},
+		"the key is suspended meanwhile": {options: []keystest.KeyOption{next, keystest.Account("suspended")}, staged: "next", propagated: true},
+		"the key is revoked meanwhile":   {options: []keystest.KeyOption{next, keystest.State(v1alpha1.KeyStateRevoked)}, staged: "next", propagated: true, want: []keys.Step{keys.EmptySecret{Name: "shop"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Issued(keystest.Epoch)}, tc.options...)...)
+			a := keystest.Acct(k.Spec.Account, keystest.Slots(k))
+			if k.Spec.Account == "suspended" {
+				keystest.Suspended()(a)
+			}
+			f := keys.Facts{Key: k, Account: a, Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now.Add(tc.after), Propagated: tc.propagated}
+			if tc.staged != "" {
+				f.Staged = keystest.PartOf(tc.staged)
+			}
+			if tc.held != "" {
+				f.Held = keystest.Held(tc.held)
+			}
+			plan := keys.Decide(f)
+			if diff := cmp.Diff(tc.want, plan.Steps); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+			if waits := plan.Why == "waiting for verifiers to know the staged credential"; waits && !plan.Next.Equal(now.Add(5*time.Second)) {
+				t.Errorf("looks again at %s: %s", plan.Next, plan.Why)
+			}
+		})
+	}
+}
+
+// TestDescribe_Staged: what a status lists of staged credentials, and what of them becomes the current one.
+func TestDescribe_Staged(t *testing.T) {
+	t.Parallel()
+	next, lost := keystest.Knows("next", v1alpha1.RoleStaged, now), keystest.Knows("lost", v1alpha1.RoleStaged, now)
+	for name, tc := range map[string]struct {
+		options []keystest.KeyOption
+		change  func(*keys.Facts)
+		want    string
+	}{
+		"the first":                    {change: staging, want: "Current default/shop, Staged another"},
+		"one was lost":                 {[]keystest.KeyOption{lost}, staging, "Current default/shop, Staged lost, Staged another"},
+		"two were lost":                {[]keystest.KeyOption{lost, next}, func(f *keys.Facts) { staging(f); f.JustFenced = true }, "Current default/shop, Staged next, Staged another"},
+		"the fence alone drops none":   {[]keystest.KeyOption{lost, next}, func(f *keys.Facts) { f.JustFenced = true }, "Current default/shop, Staged lost, Staged next"},
+		"the Secret holds the last":    {[]keystest.KeyOption{lost, next}, holding("next"), "Previous default/shop, Current next"},
+		"the Secret holds another":     {[]keystest.KeyOption{lost, next}, holding("lost"), "Previous default/shop, Current lost"},
+		"the Secret was deleted":       {[]keystest.KeyOption{next}, func(f *keys.Facts) { f.Held = keys.Held{Possession: keys.HeldNothing} }, "Current default/shop, Staged next"},
+		"it was deleted and made anew": {[]keystest.KeyOption{next}, func(f *keys.Facts) { holding("another")(f); f.Held.Minted = true }, "Previous default/shop, Current another"},
+		"the key was revoked":          {[]keystest.KeyOption{next, keystest.State(v1alpha1.KeyStateRevoked)}, func(*keys.Facts) {}, "Current default/shop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Issued(keystest.Epoch)}, tc.options...)...)
+			f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+			tc.change(&f)
+			names := map[string]string{}
+			for _, n := range []string{"default/shop", "next", "lost", "another"} {
+				names[keystest.CredentialOf(n).SHA256] = n
+			}
+			got := ""
+			for i, c := range keys.Describe(f).Credentials {
+				if i > 0 {
+					got += ", "
+				}
+				got += string(c.Role) + " " + names[c.SHA256]
+			}
+			if got != tc.want {
+				t.Errorf("credentials are %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// staging is a round that staged a credential.
+func staging(f *keys.Facts) { f.Staged, f.JustStaged = keystest.PartOf("another"), true }
+
+// holding is a Secret that holds another credential.
+func holding(name string) func(*keys.Facts) {
+	return func(f *keys.Facts) { f.Held = keystest.Held(name) }
+}
+
+func TestKnownByAll(t *testing.T) {
+	t.Parallel()
+	c := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: "default", Name: "shop", UID: "uid"}, ID: "id"}
+	another := c
+	another.ID = "another"
+	knows := keys.Replica{Reached: true, Synced: true, Known: map[keys.CredentialReference]bool{c: true}}
+	for name, tc := range map[string]struct {
+		live []keys.Replica
+		want bool
+	}{
+		"no verifier":                   {nil, true},
+		"all":                           {[]keys.Replica{knows, knows}, true},
+		"one does not":                  {[]keys.Replica{knows, {Reached: true, Synced: true, Known: map[keys.CredentialReference]bool{another: true}}}, false},
+		"one was not reached":           {[]keys.Replica{knows, {}}, false},
+		"one gives no verdicts":         {[]keys.Replica{knows, {Reached: true, Known: knows.Known}}, false},
+		"one has come far, and says no": {[]keys.Replica{knows, {Reached: true, Synced: true, KeysVersion: "999999"}}, false},
+	} {
+		if got := keys.KnownByAll(c, tc.live); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+func TestCredentialReference_ReadsWhatItWrites(t *testing.T) {
+	t.Parallel()
+	want := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: "default", Name: "shop", UID: "uid"}, ID: "id"}
+	var got keys.CredentialReference
+	if err := got.UnmarshalText([]byte(want.String())); err != nil || got != want {
+		t.Errorf("%s becomes %v, %v", want, got, err)
+	}
+	for _, text := range []string{"", "a/b/c", "a/b/c/", "a/b//d", "/b/c/d", "a/b/c/d/e"} {
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is read as %v", text, got)
+		}
+	}
+}
