@@ -47,6 +47,8 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Defaults) err
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
 		return fmt.Errorf("register the Account webhook: %w", err)
 	}
+	definition := &DefinitionValidator{Cache: mgr.GetClient(), Defaults: defaults}
+	mgr.GetWebhookServer().Register(definitionPath, &admission.Webhook{Handler: definition})
 	return nil
 }
 

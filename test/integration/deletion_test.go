@@ -51,6 +51,23 @@ var _ = Describe("Deletion", func() {
 		gone(ctx, secret)
 	})
 
+	It("of the definitions is refused while an account forbids that of its keys", func(ctx SpecContext) {
+		startGuardedManager(ctx, managerOptions{})
+		account := newAccount(fresh("acme"), deletion(v1alpha1.DeletionForbid))
+		create(ctx, account)
+		k := newKey(newNamespace(ctx, nil), "web", account.Name)
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+		for _, name := range []string{"apikeys.apikey-manager.io", "accounts.apikey-manager.io"} {
+			definition := &metav1.PartialObjectMetadata{
+				TypeMeta:   metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"},
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+			}
+			Eventually(func() error { return admin.Delete(ctx, definition, client.DryRunAll) }).WithContext(ctx).
+				Should(MatchError(And(ContainSubstring("forbids the deletion of keys"), ContainSubstring("ValidatingWebhookConfiguration"))))
+		}
+	})
+
 	It("is refused under Forbid, with what to do instead", func(ctx SpecContext) {
 		startGuardedManager(ctx, managerOptions{})
 		account := newAccount(fresh("acme"), deletion(v1alpha1.DeletionForbid), limits(1, queue))
