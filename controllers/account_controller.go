@@ -32,7 +32,7 @@ type AccountReconciler struct {
 	undecodable undecodableLog
 }
 
-// +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts/status,verbs=update;patch
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts/status,verbs=update
 
 // Reconcile runs one round for an account. Its only step is the write of the record.
 func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Account) (ctrl.Result, error) {

@@ -52,7 +52,7 @@ type APIKeyReconciler struct {
 var errStale = errors.New("the facts have changed meanwhile")
 
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch
-// +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update;patch
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create;patch
 // The manager deletes no Secret. Becoming the owner of one that exists, which adoption is, takes the right to where admission
 // plugin OwnerReferencesPermissionEnforcement is on.

@@ -159,22 +159,26 @@ type AccountSpec struct {
 	// limits are how many keys the account may have.
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
-	// deletionPolicy is whether keys may be deleted: what the manager's --default-deletion-policy says unless said.
+	// deletionPolicy determines whether keys may be deleted; it defaults to the manager's --default-deletion-policy. Allow: they
+	// may. Forbid: they can only be switched off or revoked. RequireConfirmation: they may once they have the annotation
+	// apikey-manager.io/confirm-deletion with their name.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
-	// labelPolicy is whether two keys may have the same label.
+	// labelPolicy determines whether two keys of the account may have the same label. Unique: the older key keeps it, and the
+	// younger is not accepted. Shared: they may.
 	// +optional
 	// +default="Unique"
 	LabelPolicy LabelPolicy `json:"labelPolicy,omitempty"`
 	// expirationPolicy is whether keys must expire, and how soon.
 	// +optional
 	ExpirationPolicy *ExpirationPolicy `json:"expirationPolicy,omitempty"`
-	// ipWhitelistPolicy is whether keys must have an IP whitelist.
+	// ipWhitelistPolicy determines whether keys must be bound to addresses. Optional: that is up to the key. Required: a key
+	// without ipWhitelist is not accepted.
 	// +optional
 	// +default="Optional"
 	IPWhitelistPolicy IPWhitelistPolicy `json:"ipWhitelistPolicy,omitempty"`
-	// importPolicy determines whether keys may be made from credentials that the manager did not generate: Allow lets a
-	// key adopt a Secret with the annotation apikey-manager.io/adopt. Whoever may write Secrets can then choose a key's value.
+	// importPolicy determines whether keys may be made from credentials that the manager did not generate. Forbid: they
+	// may not. Allow: a key may adopt a Secret with the annotation apikey-manager.io/adopt. Whoever may write Secrets can then choose a key's value.
 	// +optional
 	// +default="Forbid"
 	ImportPolicy ImportPolicy `json:"importPolicy,omitempty"`
@@ -244,14 +248,16 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	MaxKeys *int32 `json:"maxKeys,omitempty"`
-	// unlimited lifts the limit when Enabled.
+	// unlimited lifts the limit when Enabled; Disabled is the same as leaving it out.
 	// +optional
 	Unlimited Switch `json:"unlimited,omitempty"`
-	// enforcement is what the creation of one key too many gets.
+	// enforcement determines what happens when a key is created while every slot is taken. Reject: it is denied. Queue: it is let
+	// in, and waits for a slot.
 	// +optional
 	// +default="Reject"
 	Enforcement Enforcement `json:"enforcement,omitempty"`
-	// counting is which keys count.
+	// counting determines which keys hold a slot. All: every key that exists. Usable: inactive, expired and revoked keys give
+	// their slots back.
 	// +optional
 	// +default="All"
 	Counting Counting `json:"counting,omitempty"`
@@ -330,7 +336,8 @@ type RotationDefaults struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type AccountStatus struct {
-	// conditions are Ready and, only while True, Stalled.
+	// conditions say how far the spec is carried out. Ready: it is; also of a suspended account. Stalled, which is there only while
+	// it is True: waiting does not help, a user has to act.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -343,7 +350,7 @@ type AccountStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // generations begin at 1, so that 0 is never meant
-	// deletionPolicy is the policy in force, be it the spec's or the manager's default.
+	// deletionPolicy is the policy in force, Allow, Forbid or RequireConfirmation: that of the spec, or the manager's default.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// keys counts the account's keys.

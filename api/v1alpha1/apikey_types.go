@@ -24,6 +24,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:selectablefield:JSONPath=`.spec.account`
 // +kubebuilder:selectablefield:JSONPath=`.spec.label`
 // +kubebuilder:selectablefield:JSONPath=`.status.state`
+// +kubebuilder:selectablefield:JSONPath=`.status.keyID`
 // +kubebuilder:validation:XValidation:rule="has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name == (has(oldSelf.spec.secret) && has(oldSelf.spec.secret.name) ? oldSelf.spec.secret.name : self.metadata.name) : !has(oldSelf.spec.secret) || !has(oldSelf.spec.secret.name) || oldSelf.spec.secret.name == self.metadata.name",fieldPath=".spec.secret.name",message="secret.name is immutable: create another APIKey to write another Secret"
 type APIKey struct {
 	metav1.TypeMeta `json:",inline"`
@@ -92,7 +93,8 @@ type APIKeySpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches(r'[\\p{Cc}\\x{2028}-\\x{202e}\\x{2066}-\\x{2069}]')",message="label must not have control characters, line breaks or characters that turn the direction of writing"
 	// +kubebuilder:validation:XValidation:rule="self.matches(r'[^\\p{Z}\\p{Cc}\\p{Cf}\\x{34f}\\x{115f}\\x{1160}\\x{17b4}\\x{17b5}\\x{180b}-\\x{180f}\\x{2065}\\x{2800}\\x{3164}\\x{fe00}-\\x{fe0f}\\x{ffa0}\\x{fff0}-\\x{fff8}\\x{e0000}-\\x{e0fff}]')",message="label must have a visible character"
 	Label string `json:"label,omitempty"`
-	// state is the wanted state: Active, Inactive (kept for later) or Revoked (for good).
+	// state is the desired state of the key. Active: verifiers accept it. Inactive: they refuse it, and it is kept for later.
+	// Revoked: it is ended for good, which can't be undone.
 	// +optional
 	// +default="Active"
 	// +kubebuilder:validation:XValidation:rule="oldSelf != 'Revoked' || self == 'Revoked'",message="a revoked key stays revoked: create another APIKey instead"
@@ -238,7 +240,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.length) || (has(self.type) && self.type in ['Alphanumeric', 'Hex'])",message="format.length goes with type Alphanumeric or Hex only"
 // +kubebuilder:validation:XValidation:rule="!has(self.length) || !has(self.type) || self.type != 'Hex' || self.length >= 32",message="format.length of type Hex must be at least 32"
 type Format struct {
-	// type is the shape: Token unless said.
+	// type determines what the credential looks like; it defaults to Token. Token is prefix_id_secret with a checksum, UUID is a
+	// version 4 UUID, Alphanumeric is letters and digits, Hex is hexadecimal digits.
 	// +optional
 	Type FormatType `json:"type,omitempty"`
 	// prefix opens a Token: ak unless said. Scanners find leaked keys by it.
@@ -346,7 +349,10 @@ const (
 //
 // +kubebuilder:validation:MinProperties=1
 type APIKeyStatus struct {
-	// conditions are Ready, Accepted, Valid, only while True Stalled and, on a key that is Inactive or Revoked, Enforced.
+	// conditions say how far the spec is carried out. Ready: what is declared has been carried out; also of a key that is off,
+	// suspended, expired or revoked. Accepted: the key is within the policy of its account and holds a slot. Valid: verifiers
+	// accept it now. Stalled, which is there only while it is True: waiting does not help, a user has to act. Enforced, on a
+	// key that is Inactive or Revoked: every verifier refuses it.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -359,7 +365,9 @@ type APIKeyStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // generations begin at 1, so that 0 is never meant
-	// state is the state the key is in.
+	// state is the state the key is in. Pending: it is not accepted, or has no credential yet. Active: verifiers accept it.
+	// Inactive: it is switched off and kept for later. Suspended: its account is suspended. Expired: its expiration has come;
+	// moving that later revives the key. Revoked: it was ended for good.
 	// +optional
 	State ObservedState `json:"state,omitempty"`
 	// keyID is the public id of the current credential, safe to log.
@@ -379,8 +387,8 @@ type APIKeyStatus struct {
 	// lastUsedTime is when a verifier last accepted the key, to a few minutes.
 	// +optional
 	LastUsedTime *metav1.Time `json:"lastUsedTime,omitempty"`
-	// ipRestriction is whether the accepted spec restricts where the key is used from. An account that comes to require
-	// a whitelist binds a key from its next change of this on.
+	// ipRestriction says whether the accepted spec has an ipWhitelist: Restricted, or Unrestricted. An account that comes to
+	// require a whitelist binds a key from its next change of this on.
 	// +optional
 	IPRestriction IPRestriction `json:"ipRestriction,omitempty"`
 	// releasedGrant is the account's grant that this key gave back under counting: Usable. It becomes usable again only

@@ -76,7 +76,7 @@ func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 	if got := keys.EffectiveScopes(k, account); len(got) != 1 || got[0] != "conversions:write" {
 		t.Errorf("the key may do %v", got)
 	}
-	denied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = "2027-02-28" }), v1alpha1.ReasonExpirationForbidden)
+	denied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = "2099-02-28" }), v1alpha1.ReasonExpirationForbidden)
 	for _, scope := range []string{"contacts:read", "conversions:*", "*"} {
 		other := newKey(namespace, fresh("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
 		denied(t, w.admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)

@@ -55,6 +55,8 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			key := sampleKey(t, contents(t, file))
+			account := account.DeepCopy()
+			account.Name = key.Spec.Account
 			current, previous := mint(t, key, account), mint(t, key, account)
 			for about, c := range map[string]keys.Contents{
 				"issued":            {Current: current},
@@ -169,8 +171,8 @@ func envoyGateway(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[strin
 		}
 		clients[client], seen[string(key)] = string(key), true
 	}
-	if _, ok := clients["acme-client"]; !ok {
-		t.Error("there is no client acme-client")
+	if _, ok := clients["contoso-client"]; !ok {
+		t.Error("there is no client contoso-client")
 	}
 	return clients
 }

@@ -41,7 +41,7 @@ func TestDefinition_IsWhatPeopleRelyOn(t *testing.T) {
 				"KEY-ID .status.keyID", "SECRET .status.secretRef.name",
 				`REASON .status.conditions[?(@.type=="Ready")].reason`,
 			},
-			SelectableField: []string{".spec.account", ".spec.label", ".status.state"},
+			SelectableField: []string{".spec.account", ".spec.label", ".status.state", ".status.keyID"},
 			Status:          true,
 		}},
 		"Account": {want: definition{

@@ -157,7 +157,7 @@ func (g *Generator) wanted(s *apiextensionsv1.JSONSchemaProps) string {
 		return g.pick(networks)
 	case strings.Contains(rules, "getFullYear(self)"):
 		return g.pick(zones)
-	case strings.Contains(s.Pattern, "(h|m|s)"):
+	case strings.Contains(rules, "(h|m|s)"):
 		if g.Random.IntN(2) == 0 {
 			return g.pick(durations)
 		}
@@ -254,13 +254,17 @@ func rulesOf(s *apiextensionsv1.JSONSchemaProps) string {
 	return all.String()
 }
 
-var expression = regexp.MustCompile(`\.matches\('((?:[^'\\]|\\.)*)'\)`)
+// expression finds the regular expressions for the whole of a text: in a string, or in a raw string.
+var expression = regexp.MustCompile(`\.matches\((?:r'(\^[^']*)'|'(\^(?:[^'\\]|\\.)*)')\)`)
 
-// embedded returns the first regular expression in CEL rules; empty: there is none.
+// embedded returns the first regular expression for the whole of a text in CEL rules; empty: there is none.
 func embedded(rules string) string {
 	found := expression.FindStringSubmatch(rules)
-	if found == nil {
+	switch {
+	case found == nil:
 		return ""
+	case found[1] != "":
+		return found[1]
 	}
-	return strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n", `\'`, `'`).Replace(found[1])
+	return strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n", `\'`, `'`).Replace(found[2])
 }
