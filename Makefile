@@ -204,7 +204,7 @@ samples: kubectl ## Apply the samples.
 ##@ Tools
 
 .PHONY: controlplane
-controlplane: ## Build kube-apiserver, etcd, kube-controller-manager and kubectl from source into bin/k8s, unless KUBEBUILDER_ASSETS is set.
+controlplane: ## Download, or build from source, kube-apiserver, etcd, kube-controller-manager and kubectl into bin/k8s, unless KUBEBUILDER_ASSETS is set.
 	@hack/controlplane/build
 
 .PHONY: gateways
