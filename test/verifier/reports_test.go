@@ -64,7 +64,11 @@ func (w *world) testReports(t *testing.T) {
 	for i := range 2 {
 		port, err := controlplane.FreePort()
 		must(t, err)
-		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: []string{"--usage-bind-address=" + net.JoinHostPort(host, strconv.Itoa(port))}})
+		flags := []string{"--usage-bind-address=" + net.JoinHostPort(host, strconv.Itoa(port))}
+		if i == 1 { // the second lags
+			flags = append(flags, w.lagging(t)...)
+		}
+		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: flags})
 		v.Usage = net.JoinHostPort(host, strconv.Itoa(port))
 		replicas = append(replicas, v)
 		s := slice.DeepCopy()

@@ -26,15 +26,17 @@ import (
 const rotating = "rotating"
 
 // testRotations rotates keys, some of them without an overlap, while applications that use what the Secrets hold ask two
-// verifiers: none is refused, and each rotation changes each Secret once.
+// verifiers, one of which lags: none is refused, and each rotation changes each Secret once.
 func (w *world) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 	const count, rotations = 4, 4
 	all := make([]*v1alpha1.APIKey, count)
 	for i := range all {
 		overlap := []v1alpha1.Duration{"0s", "1h"}[i%2]
-		all[i], _ = w.issue(t, fmt.Sprint("rotating-", i), v1alpha1.APIKeySpec{
-			Account: rotating, Rotation: &v1alpha1.Rotation{Overlap: overlap},
-		})
+		k, material := w.issue(t, fmt.Sprint("rotating-", i), v1alpha1.APIKeySpec{Account: rotating, Rotation: &v1alpha1.Rotation{Overlap: overlap}})
+		for _, v := range replicas {
+			comesToSay(t, v, material, "VALID")
+		}
+		all[i] = k
 	}
 	use := newConsumers(t, w, replicas)
 	for range rotations {
