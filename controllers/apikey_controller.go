@@ -51,6 +51,9 @@ type APIKeyReconciler struct {
 // errStale says that the round was based on facts that are no longer true. It is no failure: the round is run again.
 var errStale = errors.New("the facts have changed meanwhile")
 
+// errUnchangeable says that a step is not possible, since the Secret can't be changed. The facts say why.
+var errUnchangeable = errors.New("the Secret can't be changed")
+
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create;patch
@@ -102,6 +105,10 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 	}
 	if keys.IsTemplateError(facts.Err) {
 		return false, nil // the status says so, and another try would find the same
+	}
+	if keys.IsRefused(facts.Err) {
+		log.FromContext(ctx).Info("The API server refused a write", "cause", keys.Say(facts.Err))
+		return false, nil // the status says so, and when to try again
 	}
 	offered := before == keys.HeldNothing && facts.Held.Possession == keys.HeldOffered // the cache has labelled Secrets alone
 	return wrote || offered, facts.Err

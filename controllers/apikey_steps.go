@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,10 +21,13 @@ import (
 // what the Secret holds.
 func (r *APIKeyReconciler) perform(ctx context.Context, facts *keys.Facts, steps []keys.Step) error {
 	for _, step := range steps {
-		if err := r.do(ctx, facts, step); err != nil {
-			if stale(err) {
-				return err
-			}
+		err := withoutData(r.do(ctx, facts, step))
+		switch {
+		case errors.Is(err, errUnchangeable):
+			return nil // facts.Held says why
+		case stale(err):
+			return err
+		case err != nil:
 			return &keys.PublicError{Sentence: fmt.Sprintf("Could not %s: %s", step, reason(err)), Err: err}
 		}
 	}
@@ -56,14 +60,6 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 	return fmt.Errorf("unknown step %T", step)
 }
 
-// reason names the kind of an API error without its text, which may vary from one try to the next.
-func reason(err error) string {
-	if r := apierrors.ReasonForError(err); r != metav1.StatusReasonUnknown {
-		return string(r)
-	}
-	return "the API server did not answer"
-}
-
 // createSecret creates under a fixed name, so that a second manager, or a stale cache, meets AlreadyExists instead of
 // making a second credential. What is there then is looked at.
 func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, s keys.CreateSecret) error {
@@ -76,7 +72,7 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 		return err
 	}
 	secret := newSecret(facts.Key, shape)
-	err = r.Create(ctx, secret, secretWriter)
+	err = withoutData(r.Create(ctx, secret, secretWriter), shape.Data)
 	if apierrors.IsAlreadyExists(err) {
 		if facts.Held, _, _, err = r.look(ctx, facts.Key, facts.Account); err != nil {
 			return err
@@ -113,12 +109,32 @@ func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Fact
 			return err
 		}
 	}
+	if err := r.checkChangeable(ctx, facts, s); err != nil {
+		return err
+	}
 	minted, err := s.Format.Mint(r.Random)
 	if err != nil {
 		return err
 	}
 	r.staged.put(facts.Key.UID, minted)
 	facts.Staged, facts.JustStaged = minted.Part(), true
+	return nil
+}
+
+// checkChangeable reads the Secret that a rotation is about to change. What the status remembers of it does not say whether it
+// can be changed.
+func (r *APIKeyReconciler) checkChangeable(ctx context.Context, facts *keys.Facts, step keys.Step) error {
+	held, _, _, err := r.look(ctx, facts.Key, facts.Account)
+	if err != nil {
+		return err
+	}
+	if held.Possession != keys.HeldOwned || held.ResourceVersion != facts.Held.ResourceVersion {
+		return errStale
+	}
+	facts.Held = held
+	if facts.IsUnchangeable(step) {
+		return errUnchangeable
+	}
 	return nil
 }
 
@@ -137,7 +153,7 @@ func (r *APIKeyReconciler) fence(ctx context.Context, facts *keys.Facts) error {
 		return err
 	}
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, keys.AnnotationFence, secret.ResourceVersion)
-	if err := r.update(ctx, facts, secret); err != nil {
+	if err := r.update(ctx, facts, secret, secret.Data); err != nil {
 		return err
 	}
 	facts.JustFenced = true
@@ -168,9 +184,14 @@ func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, chang
 	if err != nil {
 		return err
 	}
-	if !shape.Fits(shapeOf(secret)) {
+	switch is := shapeOf(secret); {
+	case shape.Fits(is):
+	case !shape.CanReplace(is):
+		facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, is)
+		return errUnchangeable
+	default:
 		r.apply(secret, shape)
-		return r.update(ctx, facts, secret)
+		return r.update(ctx, facts, secret, is.Data)
 	}
 	facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, shapeOf(secret))
 	return nil
@@ -186,15 +207,17 @@ func (r *APIKeyReconciler) adopt(ctx context.Context, facts *keys.Facts) error {
 	if err != nil {
 		return err
 	}
+	was := secret.Data
 	r.apply(secret, shape)
 	secret.OwnerReferences = []metav1.OwnerReference{controllerReference(facts.Key)}
-	return r.update(ctx, facts, secret)
+	return r.update(ctx, facts, secret, was)
 }
 
-// update writes the key's Secret, and notes what it holds then.
-func (r *APIKeyReconciler) update(ctx context.Context, facts *keys.Facts, secret *corev1.Secret) error {
+// update writes the key's Secret, which had some data before, and notes what it holds then.
+func (r *APIKeyReconciler) update(ctx context.Context, facts *keys.Facts, secret *corev1.Secret, was map[string][]byte) error {
+	data := secret.Data
 	if err := r.Update(ctx, secret, secretWriter); err != nil {
-		return err
+		return withoutData(err, was, data)
 	}
 	facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, shapeOf(secret))
 	facts.Repairs.Written = secret.ResourceVersion

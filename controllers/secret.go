@@ -44,5 +44,8 @@ func (r *APIKeyReconciler) apply(secret *corev1.Secret, shape keys.Shape) {
 
 // shapeOf is the shape a Secret has.
 func shapeOf(secret *corev1.Secret) keys.Shape {
-	return keys.Shape{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
+	return keys.Shape{
+		Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data,
+		Immutable: secret.Immutable != nil && *secret.Immutable,
+	}
 }

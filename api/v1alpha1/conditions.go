@@ -34,9 +34,12 @@ const (
 	ReasonPending = "Pending"
 	// ReasonNotAccepted (Valid=False): condition Accepted says why.
 	ReasonNotAccepted = "NotAccepted"
-	// ReasonSecretConflict (Ready=False, Stalled=True): a Secret of that name exists and belongs to somebody else. It is
-	// never touched: delete it, or declare the key under another spec.secret.name.
+	// ReasonSecretConflict (Ready=False, Stalled=True): a Secret of that name exists and is not owned by the key. It is never
+	// touched; the message names its owner. Create the key again with another spec.secret.name, or let it adopt the Secret.
 	ReasonSecretConflict = "SecretConflict"
+	// ReasonSecretImmutable (Ready=False, Stalled=True): the key's Secret is immutable, or has another type than the key declares,
+	// and has to change. Delete the Secret; the manager writes another one with a new key.
+	ReasonSecretImmutable = "SecretImmutable"
 	// ReasonSecretNotAdoptable (Ready=False, Stalled=True): the Secret is annotated for adoption, and what it holds can't become
 	// a key; the message names the entry and says why. Correct the entry, or delete the Secret to have a key generated.
 	ReasonSecretNotAdoptable = "SecretNotAdoptable"

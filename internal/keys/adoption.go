@@ -25,6 +25,9 @@ func Observe(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secr
 	case mayAdopt(k, a, object):
 		held, contents = inspectOffer(k, a, secret, version)
 	}
+	if held.Possession == HeldForeign {
+		held.Owner = ownerOf(object)
+	}
 	held.Writer = lastWriter(object.GetManagedFields())
 	return held, contents
 }
@@ -53,6 +56,13 @@ func inspectOffer(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, version
 		}
 	case held.Current.SHA256 != current(&k.Status).SHA256:
 		return Held{Possession: HeldForeign, ResourceVersion: version}, Contents{}
+	}
+	switch {
+	case held.OfferProblem != "":
+	case held.WrongType != "":
+		held.OfferProblem = "it has type " + held.WrongType + ", and the key declares another: create it again with that type and the same entries"
+	case held.Immutable && held.EntriesDrifted:
+		held.OfferProblem = "it is immutable and has other entries than the key declares: create it again with those entries, or without immutable"
 	}
 	return held, contents
 }

@@ -281,7 +281,7 @@ func TestConflict_NamesAdoptionFirst(t *testing.T) {
 	} {
 		after := keys.Describe(keys.Facts{Key: keystest.Key("shop"), Account: tc.account, Held: keys.Held{Possession: keys.HeldForeign}, Defaults: keystest.Defaults, Now: now})
 		text := message(after, v1alpha1.ConditionStalled)
-		adopt, remove := strings.Index(text, "apikey-manager.io/adopt=shop"), strings.Index(text, "delete it")
+		adopt, remove := strings.Index(text, "apikey-manager.io/adopt=shop"), strings.Index(text, "delete the Secret")
 		if (adopt >= 0) != tc.want || remove < adopt || conditionOf(after, v1alpha1.ConditionStalled) != "True/SecretConflict" {
 			t.Errorf("%s: %q", name, text)
 		}

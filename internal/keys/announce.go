@@ -41,7 +41,19 @@ func Announcements(f Facts, after v1alpha1.APIKeyStatus) []Event {
 			list = append(list, e)
 		}
 	}
+	if e, ok := f.writeRefusedEvent(before, after); ok {
+		list = append(list, e)
+	}
 	return list
+}
+
+// writeRefusedEvent tells of a write that the API server refused, once for each thing that it says.
+func (f *Facts) writeRefusedEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
+	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
+	if !IsRefused(f.Err) || is == nil || is.Reason != v1alpha1.ReasonWriteFailed || was != nil && was.Reason == is.Reason && was.Message == is.Message {
+		return Event{}, false
+	}
+	return Event{Warning: true, Reason: is.Reason, Action: "Write", Note: is.Message}, true
 }
 
 func (f *Facts) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
@@ -98,7 +110,7 @@ func Remember(history []v1alpha1.Transition, happened []Event, now time.Time) []
 	const most = 20
 	list := slices.Clone(history)
 	for _, e := range happened {
-		list = append(list, v1alpha1.Transition{Time: metav1.NewTime(now), Reason: e.Reason, Message: e.Note})
+		list = append(list, v1alpha1.Transition{Time: metav1.NewTime(now), Reason: e.Reason, Message: truncate(e.Note)})
 	}
 	return list[max(0, len(list)-most):]
 }

@@ -61,8 +61,13 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 	switch {
 	case accepted.status == metav1.ConditionTrue && f.contested():
 		return f.contestVerdict()
+	case IsRefused(f.Err):
+		before := meta.FindStatusCondition(f.Key.Status.Conditions, v1alpha1.ConditionReady)
+		return verdict{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, refusalMessage(before, v1alpha1.ReasonWriteFailed, Say(f.Err))}
 	case f.Err != nil && !IsTemplateError(f.Err):
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(Say(f.Err))}
+	case f.unchangeable():
+		return f.immutableVerdict()
 	case after.State == v1alpha1.StateRevoked:
 		return f.revokedVerdict()
 	case accepted.status != metav1.ConditionTrue && (!s.suspended() || after.State == v1alpha1.StatePending || f.lacksSecret(s, after)):
@@ -79,16 +84,6 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 		return verdict{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, accepted.message}
 	}
 	return verdict{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
-}
-
-// conflictMessage names the ways out of a Secret that is not the key's: adoption first, where the account allows it.
-func (f *Facts) conflictMessage() string {
-	name := SecretName(f.Key)
-	adopt := ""
-	if f.Account != nil && f.Account.Spec.ImportPolicy == v1alpha1.ImportAllow && !Issued(f.Key) {
-		adopt = "annotate it with " + v1alpha1.AdoptAnnotation + "=" + f.Key.Name + " and remove its owner references to adopt it, "
-	}
-	return "Secret " + name + " already exists and is not owned by this APIKey: " + adopt + "delete it, or declare a key with another spec.secret.name"
 }
 
 // lacksSecret is whether the key should have a credential in its Secret and has not. A rotation under way lacks
@@ -134,7 +129,7 @@ func validVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) ve
 // needsAPerson is whether waiting alone can never heal what a reason names.
 func needsAPerson(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonSecretContested, v1alpha1.ReasonDuplicateKey,
+	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretImmutable, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonSecretContested, v1alpha1.ReasonDuplicateKey,
 		v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonLabelTaken, v1alpha1.ReasonScopeNotAllowed,
 		v1alpha1.ReasonNamespaceNotAllowed, v1alpha1.ReasonExpirationRequired, v1alpha1.ReasonExpirationForbidden,
 		v1alpha1.ReasonLifetimeTooLong, v1alpha1.ReasonIPWhitelistRequired:

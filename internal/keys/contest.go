@@ -5,7 +5,6 @@ package keys
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -197,12 +196,5 @@ func lastWriter(entries []metav1.ManagedFieldsEntry) string {
 	if last == nil {
 		return ""
 	}
-	const most = 40
-	plain := strings.Map(func(c rune) rune {
-		if strings.ContainsRune(base62+"-_./", c) {
-			return c
-		}
-		return '_'
-	}, last.Manager)
-	return plain[:min(most, len(plain))]
+	return plainName(last.Manager, maxManager)
 }

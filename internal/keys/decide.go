@@ -41,8 +41,8 @@ func Decide(f Facts) Plan {
 	return plan
 }
 
-// dueSteps returns the steps that are due, repairs that are put off included.
-func (f *Facts) dueSteps() ([]Step, string) {
+// neededSteps returns the steps that are needed, whether they are possible or not.
+func (f *Facts) neededSteps() ([]Step, string) {
 	s := f.standing()
 	name := SecretName(f.Key)
 	switch {
@@ -177,6 +177,9 @@ func (f *Facts) next() time.Time {
 	}
 	if f.contested() {
 		sooner(f.contestCheck())
+	}
+	if IsRefused(f.Err) {
+		sooner(f.Now.Add(refusalRecheck))
 	}
 	return next
 }

@@ -5,8 +5,8 @@ package keys
 
 import "errors"
 
-// PublicError is an error with a sentence that may be shown in a status: constant text, no material, nothing that
-// varies from one try to the next.
+// PublicError is an error with a sentence that may be shown in a status: no material, and nothing that varies from one try to
+// the next.
 type PublicError struct {
 	// Sentence says what could not be done.
 	Sentence string

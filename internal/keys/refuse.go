@@ -247,8 +247,18 @@ func sameInstant(a *time.Time, b *metav1.Time) bool {
 // truncate keeps a message within 256 bytes, whole characters.
 func truncate(s string) string {
 	const longest = 256
+	return truncateTo(s, longest)
+}
+
+// truncateTo keeps a message within so many bytes, whole characters.
+func truncateTo(s string, longest int) string {
 	if len(s) <= longest {
 		return s
 	}
-	return strings.ToValidUTF8(s[:longest-3], "") + "..."
+	return cut(s, longest-3) + "..."
+}
+
+// cut returns at most the first longest bytes of a text, whole characters.
+func cut(s string, longest int) string {
+	return strings.ToValidUTF8(s[:min(longest, len(s))], "")
 }

@@ -4,9 +4,6 @@
 package keys
 
 import (
-	"bytes"
-	"maps"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -62,6 +59,14 @@ type Held struct {
 	Writer string
 	// Minted means that this round made what stands in the current position.
 	Minted bool
+	// Owner is the kind and the name of what owns a Secret that is not the key's; empty: nothing does.
+	Owner string
+	// Immutable reports whether the API server refuses changes of the Secret's entries.
+	Immutable bool
+	// WrongType is the type of the Secret if it is not the one that the key declares.
+	WrongType string
+	// EntriesDrifted reports whether the entries are not what they would be rendered to now.
+	EntriesDrifted bool
 	// Drifted means that the Secret is not what it would be rendered to now.
 	Drifted bool
 }
@@ -99,7 +104,13 @@ func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVers
 	}
 	held.Previous = len(contents.Previous.Material) > 0
 	want, err := Render(k, a, contents)
-	held.Drifted = err != nil || !want.Fits(secret)
+	held.Drifted, held.Immutable = err != nil || !want.Fits(secret), secret.Immutable
+	if err == nil {
+		held.EntriesDrifted = !want.hasEntriesOf(secret)
+	}
+	if is := orElse(secret.Type, typeOpaque); err == nil && is != want.Type {
+		held.WrongType, held.Drifted = plainName(is, maxName), true
+	}
 	return held, contents
 }
 
@@ -140,7 +151,7 @@ func findRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.Cr
 func (s Shape) Fits(secret Shape) bool {
 	return contains(secret.Labels, s.Labels) && contains(secret.Annotations, s.Annotations) &&
 		hasOwnAnnotations(secret.Annotations, s.Annotations) &&
-		maps.EqualFunc(secret.Data, s.Data, bytes.Equal)
+		s.hasEntriesOf(secret)
 }
 
 func contains(all, some map[string]string) bool {

@@ -71,6 +71,8 @@ type Shape struct {
 	Annotations map[string]string
 	Type        string
 	Data        map[string][]byte
+	// Immutable reports whether a Secret says that its entries never change. No rendered one does.
+	Immutable bool
 }
 
 // SecretName is the name of the Secret a key writes, in the key's own namespace.

@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+)
+
+// TestReconcile_ARefusedWriteShowsNoKey: an admission plugin that repeats the Secret, under whatever code, puts no key into
+// the status, Events and errors, and is asked again after a minute.
+func TestReconcile_ARefusedWriteShowsNoKey(t *testing.T) {
+	t.Parallel()
+	const denied = `admission webhook "w.example.com" denied the request`
+	for name, tc := range map[string]struct {
+		status  metav1.Status
+		message string
+		want    string
+		fails   bool
+	}{
+		"forbidden":      {metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden}, "no Secrets", "no Secrets: [redacted]", false},
+		"not found":      {metav1.Status{Code: 404, Reason: metav1.StatusReasonNotFound}, denied, denied + ": [redacted]", false},
+		"a conflict":     {metav1.Status{Code: 409, Reason: metav1.StatusReasonConflict}, denied, denied + ": [redacted]", false},
+		"that exists":    {metav1.Status{Code: 409, Reason: metav1.StatusReasonAlreadyExists}, denied, denied + ": [redacted]", false},
+		"internal error": {metav1.Status{Code: 500, Reason: metav1.StatusReasonInternalError}, `failed calling webhook "w.example.com"`, "admission webhook w.example.com could not be called", true},
+		"no reason":      {metav1.Status{Code: 502}, "bad gateway", "the API server did not answer", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+			if _, err := w.accountRoundOf("acme"); err != nil {
+				t.Fatal(err)
+			}
+			key := ""
+			r := w.keys()
+			r.Client = interceptor.NewClient(w.cached(), interceptor.Funcs{
+				Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+					key = string(o.(*corev1.Secret).Data[keys.EntryCurrent])
+					status := tc.status
+					status.Message = fmt.Sprintf("%s: %s", tc.message, key)
+					return &apierrors.StatusError{ErrStatus: status}
+				},
+			})
+			result, err := r.Reconcile(t.Context(), w.key("web"))
+			if (err != nil) != tc.fails || !tc.fails && result.RequeueAfter != time.Minute {
+				t.Errorf("got %+v, %v", result, err)
+			}
+			ready := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionReady)
+			if ready == nil || ready.Reason != v1alpha1.ReasonWriteFailed || !strings.HasSuffix(ready.Message, tc.want) {
+				t.Fatalf("Ready is %+v, want ... %s", ready, tc.want)
+			}
+			told := strings.Join(w.told(), "\n")
+			if tc.fails == strings.Contains(told, ready.Message) {
+				t.Errorf("events: %s", told)
+			}
+			for err := err; err != nil; err = errors.Unwrap(err) {
+				if key == "" || strings.Contains(fmt.Sprintf("%+v %#v", err, err), key) {
+					t.Error("the error shows the key")
+				}
+			}
+		})
+	}
+}
+
+func TestReconcile_AnImmutableSecretIsNotWritten(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	s, yes := w.secret("web"), true
+	s.Immutable = &yes
+	w.must(w.client.Update(t.Context(), s))
+	w.settle()
+	w.expectSound("web")
+	w.clock.SetTime(at(time.Hour))
+	w.change("web", keystest.Requested(at(30*time.Minute)))
+	w.writes = nil
+	w.settle()
+	for _, write := range w.writes {
+		if write != "update status of APIKey web" {
+			t.Errorf("wrote %q", w.writes)
+		}
+	}
+	k := w.key("web")
+	if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonSecretImmutable {
+		t.Errorf("Stalled is %+v", c)
+	}
+	if len(k.Status.Credentials) != 1 {
+		t.Errorf("staged what can't be written: %+v", k.Status.Credentials)
+	}
+	w.must(w.client.Delete(t.Context(), w.secret("web")))
+	w.settle()
+	w.expectSound("web")
+}

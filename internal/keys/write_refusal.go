@@ -1,0 +1,111 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// maxRefusal bounds the message of a condition, and the note of an Event, that repeats what the API server said.
+	maxRefusal = 900
+	// maxRefusedFields bounds the fields that are named of an object that the API server found invalid.
+	maxRefusedFields = 8
+	// refusalRecheck is how often to try again what the API server refused: what would let it pass does not enqueue the key.
+	refusalRecheck = time.Minute
+)
+
+// RefusedError is the error of a write that the API server refused for what it says: by a quota, by an admission plugin or
+// since the object is invalid. It holds nothing else of the answer, which may repeat the object.
+type RefusedError struct{ message string }
+
+// Error implements error.
+func (e *RefusedError) Error() string { return e.message }
+
+// IsRefused reports whether an error says that the API server refused a write.
+func IsRefused(err error) bool {
+	_, ok := errors.AsType[*RefusedError](err)
+	return ok
+}
+
+// NewRefusedError returns what the answer of an API server to the write of an object with some data says, without anything of
+// that data; nil: the API server did not refuse the write for what it says.
+func NewRefusedError(status metav1.Status, data map[string][]byte) *RefusedError {
+	fields := refusedFields(status, data)
+	switch {
+	case isAdmissionMessage(status.Message):
+	case len(fields) > 0:
+		return &RefusedError{"the API server finds " + strings.Join(fields, ", ") + " invalid"}
+	case status.Reason == metav1.StatusReasonRequestEntityTooLarge:
+		return &RefusedError{"it is too large for the API server"}
+	case status.Reason != metav1.StatusReasonForbidden && status.Reason != metav1.StatusReasonInvalid && status.Reason != metav1.StatusReasonBadRequest:
+		return nil
+	}
+	return &RefusedError{redactData(status.Message, data)}
+}
+
+// RedactStatus returns the answer of an API server to the write of an object with some data, without anything of that data.
+func RedactStatus(status metav1.Status, data map[string][]byte) metav1.Status {
+	return metav1.Status{Status: status.Status, Code: status.Code, Reason: status.Reason, Message: redactData(status.Message, data)}
+}
+
+// isAdmissionMessage reports whether an admission webhook or a ValidatingAdmissionPolicy denied a request. A webhook chooses
+// the code and the reason of its answer, so that they do not tell.
+func isAdmissionMessage(message string) bool {
+	return strings.HasPrefix(message, "admission webhook ") && strings.Contains(message, "denied the request") ||
+		strings.Contains(message, "ValidatingAdmissionPolicy '") && strings.Contains(message, "denied request")
+}
+
+// refusedFields returns the paths of the fields that the API server found invalid. What it says of them shows their values.
+func refusedFields(status metav1.Status, data map[string][]byte) []string {
+	if status.Details == nil || status.Reason != metav1.StatusReasonInvalid {
+		return nil
+	}
+	var fields []string
+	for _, cause := range status.Details.Causes {
+		if cause.Field != "" {
+			fields = append(fields, redactData(cause.Field, data))
+		}
+	}
+	slices.Sort(fields)
+	fields = slices.Compact(fields)
+	return fields[:min(maxRefusedFields, len(fields))]
+}
+
+// FailedWebhook returns the name of the admission webhook that could not be called, according to the answer of an API server;
+// empty: none.
+func FailedWebhook(status metav1.Status) string {
+	_, after, found := strings.Cut(status.Message, `failed calling webhook "`)
+	name, _, quoted := strings.Cut(after, `"`)
+	if !found || !quoted {
+		return ""
+	}
+	return plainName(name, maxName)
+}
+
+// refusalMessage returns the message of a write that was refused. It is the one from before if that differs in numbers only,
+// such as what a quota counts and a webhook's identifiers of requests, so that the condition does not change with each try.
+func refusalMessage(before *metav1.Condition, reason, message string) string {
+	message = truncateTo(message, maxRefusal)
+	if before != nil && before.Reason == reason && withoutNumbers(before.Message) == withoutNumbers(message) {
+		return before.Message
+	}
+	return message
+}
+
+// withoutNumbers returns a text with a # for each word that has a digit.
+func withoutNumbers(text string) string {
+	words := strings.Fields(text)
+	for i, word := range words {
+		if strings.ContainsAny(word, "0123456789") || strings.Contains(word, redacted) {
+			words[i] = "#"
+		}
+	}
+	return strings.Join(words, " ")
+}

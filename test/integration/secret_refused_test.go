@@ -1,0 +1,225 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// refuseSecrets has a policy refuse Secrets of a namespace, with what an expression says of them.
+func refuseSecrets(ctx context.Context, namespace, says string, operations ...admissionregistrationv1.OperationType) {
+	GinkgoHelper()
+	name := fresh("no-secrets")
+	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionregistrationv1.MatchResources{
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": namespace}},
+				ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+					Operations: operations,
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"secrets"}},
+				}}},
+			},
+			Validations: []admissionregistrationv1.Validation{{Expression: "object.metadata.name.startsWith('probe')", MessageExpression: says}},
+		},
+	}
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: name, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+		},
+	}
+	create(ctx, policy)
+	create(ctx, binding)
+	DeferCleanup(func(ctx SpecContext) {
+		Expect(admin.Delete(ctx, policy)).To(Succeed())
+		Expect(admin.Delete(ctx, binding)).To(Succeed())
+	})
+	// An API server takes a while until it enforces a policy.
+	refused := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fresh("other"), Labels: map[string]string{"n": "0"}}}
+	if operations[0] == admissionregistrationv1.Update {
+		create(ctx, refused)
+	}
+	Eventually(func() error {
+		if operations[0] == admissionregistrationv1.Update {
+			refused.Labels["n"] += "0"
+			return admin.Update(ctx, refused)
+		}
+		refused.Name, refused.ResourceVersion = fresh("other"), ""
+		return admin.Create(ctx, refused)
+	}).WithContext(ctx).WithPolling(200 * time.Millisecond).Should(MatchError(ContainSubstring("denied request")))
+}
+
+var _ = Describe("A Secret that the API server refuses", func() {
+	var namespace string
+	BeforeEach(func(ctx SpecContext) {
+		namespace = newNamespace(ctx, nil)
+		startManager(ctx, managerOptions{})
+	})
+	expectRefused := func(ctx SpecContext, k *v1alpha1.APIKey, says string) {
+		GinkgoHelper()
+		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionReady)).To(ContainSubstring(says))
+		expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonWriteFailed, says)
+		chronicle.awaitCalm(ctx)
+		before := k.ResourceVersion
+		change(ctx, k, label("look again"))
+		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
+		Expect(k.ResourceVersion).NotTo(Equal(before))
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionReady)).To(ContainSubstring(says))
+	}
+
+	It("is explained by the sentence of a quota, and written once there is room", func(ctx SpecContext) {
+		limit := corev1.ResourceList{"count/secrets": resource.MustParse("0")}
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "few-secrets"}, Spec: corev1.ResourceQuotaSpec{Hard: limit}}
+		create(ctx, quota)
+		quota.Status = corev1.ResourceQuotaStatus{Hard: limit, Used: limit} // there is no controller that does it
+		Expect(admin.Status().Update(ctx, quota)).To(Succeed())
+		Eventually(func() error {
+			return admin.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fresh("probe")}})
+		}).WithContext(ctx).Should(MatchError(ContainSubstring("exceeded quota")))
+		k := newKey(namespace, "web", fresh("acme"))
+		create(ctx, k)
+		expectRefused(ctx, k, "exceeded quota: few-secrets")
+		Expect(admin.Delete(ctx, quota)).To(Succeed())
+		Eventually(func(g Gomega) {
+			change(ctx, k, label(fresh("again")))
+			g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(k), k)).To(Succeed())
+			g.Expect(ready(k)).To(Equal("True/Active"))
+		}).WithContext(ctx).WithPolling(500 * time.Millisecond).Should(Succeed())
+	})
+
+	It("is explained by the sentence of a policy, without the key that the policy repeats", func(ctx SpecContext) {
+		refuseSecrets(ctx, namespace, `"ask the platform team: " + (has(object.data) && 'api-key' in object.data ? string(object.data['api-key']) : '')`, admissionregistrationv1.Create)
+		k := newKey(namespace, "web", fresh("acme"))
+		create(ctx, k)
+		expectRefused(ctx, k, "ask the platform team: [redacted]")
+	})
+
+	It("keeps a revoked key's Secret from being cleared, and says so", func(ctx SpecContext) {
+		k := newKey(namespace, "web", fresh("acme"))
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+		refuseSecrets(ctx, namespace, `"frozen: " + (has(oldObject.data) && 'api-key' in oldObject.data ? string(oldObject.data['api-key']) : '')`, admissionregistrationv1.Update)
+		change(ctx, k, state(v1alpha1.KeyStateRevoked))
+		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionReady)).To(ContainSubstring("frozen: [redacted]"))
+		Expect(k.Status.State).To(Equal(v1alpha1.StateRevoked), "verifiers refuse it all the same")
+	})
+})
+
+var _ = Describe("An immutable Secret", func() {
+	var (
+		namespace string
+		k         *v1alpha1.APIKey
+		old       string
+	)
+	freeze := func(ctx context.Context) {
+		GinkgoHelper()
+		Eventually(func() error {
+			s, yes := secretOf(ctx, k), true
+			s.Immutable = &yes
+			return admin.Update(ctx, s)
+		}).WithContext(ctx).Should(Succeed())
+		chronicle.awaitCalm(ctx)
+		become(ctx, v1alpha1.StateActive, k)
+	}
+	BeforeEach(func(ctx SpecContext) {
+		namespace = newNamespace(ctx, nil)
+		startManager(ctx, managerOptions{})
+		k = newKey(namespace, "web", fresh("acme"))
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+		old = materialOf(ctx, k)
+		freeze(ctx)
+	})
+	expectStalled := func(ctx SpecContext, says string) {
+		GinkgoHelper()
+		settle(ctx, k, func(g Gomega) {
+			g.Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/SecretImmutable"))
+		})
+		Expect(ready(k)).To(Equal("False/SecretImmutable"))
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(And(ContainSubstring("delete it"), ContainSubstring(says)))
+		expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonSecretImmutable, "delete it")
+		chronicle.awaitCalm(ctx)
+	}
+
+	It("stalls a rotation, which goes on once the Secret is deleted", func(ctx SpecContext) {
+		change(ctx, k, func(s *v1alpha1.APIKeySpec) {
+			s.Rotation = &v1alpha1.Rotation{RequestedAt: v1alpha1.Instant(time.Now().UTC().Truncate(time.Second).Format(time.RFC3339))}
+		})
+		expectStalled(ctx, "with a new key")
+		Expect(k.Status.Credentials).To(HaveLen(1), "nothing is staged that can't be written")
+		Expect(materialOf(ctx, k) == old).To(BeTrue())
+		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
+		become(ctx, v1alpha1.StateActive, k)
+		Expect(materialOf(ctx, k) != old).To(BeTrue(), "the key was not rotated")
+		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
+	})
+
+	It("stalls a revocation, which is over once the Secret is deleted", func(ctx SpecContext) {
+		change(ctx, k, state(v1alpha1.KeyStateRevoked))
+		expectStalled(ctx, "the key is revoked")
+		Expect(k.Status.State).To(Equal(v1alpha1.StateRevoked), "verifiers refuse it all the same")
+		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
+		become(ctx, v1alpha1.StateRevoked, k)
+		Expect(secretsIn(ctx, namespace)).NotTo(ContainElement("web"))
+	})
+
+	It("stalls a change of the template, and not that of labels", func(ctx SpecContext) {
+		change(ctx, k, template(v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/a": "b"}}))
+		become(ctx, v1alpha1.StateActive, k)
+		Eventually(func() map[string]string { return secretOf(ctx, k).Labels }).WithContext(ctx).Should(HaveKeyWithValue("example.com/a", "b"))
+		change(ctx, k, template(v1alpha1.SecretTemplate{Data: map[string]string{"token": "{{ .Key }}"}}))
+		expectStalled(ctx, "has to change")
+	})
+})
+
+var _ = Describe("A Secret that belongs to something else", func() {
+	It("is named with its owner, and nothing says to delete it", func(ctx SpecContext) {
+		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		startManager(ctx, managerOptions{})
+		first := newKey(namespace, "first", account)
+		create(ctx, first)
+		become(ctx, v1alpha1.StateActive, first)
+		second := newKey(namespace, "second", account, func(s *v1alpha1.APIKeySpec) { s.Secret = &v1alpha1.SecretSpec{Name: "first"} })
+		create(ctx, second)
+		settle(ctx, second, func(g Gomega) { g.Expect(ready(second)).To(Equal("False/SecretConflict")) })
+		Expect(message(second.Status.Conditions, v1alpha1.ConditionStalled)).To(And(
+			ContainSubstring("by APIKey first"), ContainSubstring("spec.secret.name"), Not(ContainSubstring("delete"))))
+		become(ctx, v1alpha1.StateActive, first)
+		beSound(ctx, Default, first)
+	})
+
+	It("can't be changed if its type is another, and a key says so", func(ctx SpecContext) {
+		namespace := newNamespace(ctx, nil)
+		m := startManager(ctx, managerOptions{})
+		k := newKey(namespace, "web", fresh("acme"))
+		create(ctx, k)
+		become(ctx, v1alpha1.StateActive, k)
+		m.stop()
+		s := secretOf(ctx, k)
+		Expect(admin.Delete(ctx, s)).To(Succeed())
+		create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Labels: s.Labels, OwnerReferences: s.OwnerReferences}, Type: "example.com/x", Data: s.Data,
+		})
+		startManager(ctx, managerOptions{})
+		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/SecretImmutable")) })
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("has type example.com/x"))
+		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
+		become(ctx, v1alpha1.StateActive, k)
+		beSound(ctx, Default, k)
+	})
+})
