@@ -28,6 +28,7 @@ type options struct {
 
 	sources        []string
 	trusted        []string
+	addressHeader  string
 	accountHeader  string
 	realm          string
 	denyStatusOnly bool
@@ -81,7 +82,8 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.server.ProbeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 turns it off")
 
 	f.StringArrayVar(&o.sources, "key-source", verifier.DefaultSources, "`place` of the key: header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic; repeatable. Two different keys in a request are refused")
-	f.StringArrayVar(&o.trusted, "trusted-proxy", nil, "`network` or address of proxies whose X-Forwarded-For is believed; repeatable")
+	f.StringArrayVar(&o.trusted, "trusted-proxy", nil, "`network` or address of proxies whose --client-address-header is believed; repeatable")
+	f.StringVar(&o.addressHeader, "client-address-header", "X-Forwarded-For", "`header` in which trusted proxies say whom they forward for: X-Forwarded-For, X-Real-IP or Forwarded (RFC 7239). The others are ignored")
 	f.StringVar(&o.accountHeader, "account-header", "", "request `header` that must identify the key's account: NAME or NAME:name if it holds the account's name, NAME:externalID if it holds its spec.externalID, such as X-FF-Company:externalID")
 	f.StringVar(&o.realm, "realm", "apikey-manager", "what WWW-Authenticate says that keys are for")
 	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false, "refuse with 401 and 403 alone, for gateways that make 500 of anything else, such as nginx")
@@ -114,6 +116,9 @@ func (o *options) validate() error {
 	if _, err := verifier.NewClients(o.trusted); err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
+	if _, err := verifier.ParseAddressHeader(o.addressHeader); err != nil {
+		return fmt.Errorf("--client-address-header: %w", err)
+	}
 	if _, err := faces.ParseAccountHeader(o.accountHeader); err != nil {
 		return fmt.Errorf("--account-header: %w", err)
 	}
@@ -129,7 +134,7 @@ func (o *options) validate() error {
 	case !realm.MatchString(o.realm):
 		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
 	case slices.ContainsFunc(o.ignoreExtensions, isRequirement):
-		return fmt.Errorf("--ignore-extensions is %s: leave scopes, account and externalID out, which are the verifier's", strings.Join(o.ignoreExtensions, ","))
+		return fmt.Errorf("--ignore-extensions is %s: leave scopes, account, externalID and preflight out, which are the verifier's", strings.Join(o.ignoreExtensions, ","))
 	case o.maxStaleness != 0 && o.maxStaleness < leastStaleness:
 		return fmt.Errorf("--max-staleness is %s: give at least %s, or 0 to give verdicts however long it takes", o.maxStaleness, leastStaleness)
 	case o.server.MaxConnections < 0:
@@ -143,7 +148,7 @@ func (o *options) validate() error {
 }
 
 func isRequirement(extension string) bool {
-	return extension == "scopes" || extension == "account" || extension == "externalID"
+	return slices.Contains([]string{"scopes", "account", "externalID", "preflight"}, extension)
 }
 
 // leastStaleness is the least --max-staleness: a watch that is started again from time to time must not end verdicts.

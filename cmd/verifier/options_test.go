@@ -34,7 +34,7 @@ func TestOptions(t *testing.T) {
 		"a staleness that is too short":  {[]string{"--max-staleness=1s"}, "--max-staleness is 1s: give at least 5s, or 0"},
 		"fewer connections than none":    {[]string{"--max-connections=-1"}, "--max-connections is -1: give at least 1, or 0"},
 		"extensions of others":           {[]string{"--ignore-extensions=a,b"}, ""},
-		"an extension of ours":           {[]string{"--ignore-extensions=a,scopes"}, "--ignore-extensions is a,scopes: leave scopes, account and externalID out"},
+		"an extension of ours":           {[]string{"--ignore-extensions=a,scopes"}, "--ignore-extensions is a,scopes: leave scopes, account, externalID and preflight out"},
 		"no time to end":                 {[]string{"--shutdown-timeout=0s"}, "--shutdown-timeout is 0s: give more than 0s, such as 10s"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -99,12 +99,16 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
+	addressHeader, err := verifier.ParseAddressHeader(o.addressHeader)
+	if err != nil {
+		return nil, fmt.Errorf("--client-address-header: %w", err)
+	}
 	accountHeader, err := faces.ParseAccountHeader(o.accountHeader)
 	if err != nil {
 		return nil, fmt.Errorf("--account-header: %w", err)
 	}
 	door, err := faces.NewDoor(faces.DoorOptions{
-		Finder: finder, Clients: clients, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
+		Finder: finder, Clients: clients, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(audit, o.auditSample),
 		Observers: []faces.Observer{func(face faces.Face, v verifier.Verdict, took time.Duration) {

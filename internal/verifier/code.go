@@ -38,6 +38,8 @@ const (
 	AccountMismatch
 	// Valid: the key is good.
 	Valid
+	// Preflight: the request is a CORS preflight on a route that lets those pass without a key.
+	Preflight
 
 	codeCount
 )
@@ -63,6 +65,7 @@ var answers = [codeCount]answer{
 	ScopeMissing:     {"SCOPE_MISSING", "The API key lacks a scope that is required here", http.StatusForbidden, codes.PermissionDenied},
 	AccountMismatch:  {"ACCOUNT_MISMATCH", "The API key belongs to another account", http.StatusForbidden, codes.PermissionDenied},
 	Valid:            {"VALID", "The API key is good", http.StatusOK, codes.OK},
+	Preflight:        {"PREFLIGHT", "The request is a CORS preflight, which needs no API key", http.StatusOK, codes.OK},
 }
 
 // Codes are all codes, in the order in which they are looked for.
@@ -87,4 +90,7 @@ func (c Code) HTTP() int { return answers[c].http }
 func (c Code) GRPC() codes.Code { return answers[c].grpc }
 
 // Matched is whether a known key was presented whole, so that its holder may be told what is the matter with it.
-func (c Code) Matched() bool { return c > Unknown }
+func (c Code) Matched() bool { return c > Unknown && c <= Valid }
+
+// Passes reports whether the request is let in.
+func (c Code) Passes() bool { return c == Valid || c == Preflight }

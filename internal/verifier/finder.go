@@ -4,6 +4,7 @@
 package verifier
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"net/textproto"
@@ -62,6 +63,9 @@ func NewFinder(sources []string) (*Finder, error) {
 			f.sources = append(f.sources, s)
 		}
 	}
+	if len(f.sources) > mostSources {
+		return nil, fmt.Errorf("there are %d places for a key: give at most %d", len(f.sources), mostSources)
+	}
 	return f, nil
 }
 
@@ -84,67 +88,114 @@ func parseSource(text string) (source, error) {
 // isToken is whether a text may be a header's name or a scheme (RFC 9110), or a cookie's name (RFC 6265).
 func isToken(text string) bool { return httpguts.ValidHeaderFieldName(text) }
 
-// Find is the key of a request. Found is Valid, Missing or Ambiguous: two different keys are never tried one after the
-// other, and neither is a header that was joined from two.
-func (f *Finder) Find(r Request) (key string, found Code) {
-	s := search{found: Missing}
+// Places are places of a Finder that hold something, one bit each.
+type Places uint64
+
+// mostSources is how many places for keys there may be: as many as Places has bits.
+const mostSources = 64
+
+// mostCandidates is how many different texts of one request are looked up. More are Ambiguous: no client sends so many.
+const mostCandidates = 16
+
+// Candidates are the texts of a request that may be keys. The zero value holds none.
+type Candidates struct {
+	list  [mostCandidates]candidate
+	count int
+	// twice means that one place holds two texts, or that there are more than mostCandidates.
+	twice bool
+}
+
+// candidate is a text that may be a key, and where it is.
+type candidate struct {
+	key    string
+	places Places
+}
+
+// add adds a text that is at a place.
+func (c *Candidates) add(key string, place Places) {
+	if key == "" {
+		return
+	}
+	for i := range c.count {
+		if c.list[i].key == key {
+			c.list[i].places |= place
+			return
+		}
+	}
+	if c.count == mostCandidates {
+		c.twice = true
+		return
+	}
+	c.list[c.count] = candidate{key: key, places: place}
+	c.count++
+}
+
+// Keys returns the texts, in the order of the places, and whether a place holds two.
+func (c *Candidates) Keys() (list []string, twice bool) {
+	for i := range c.count {
+		list = append(list, c.list[i].key)
+	}
+	return list, c.twice
+}
+
+// Find returns what may be a key in a request. Which of it is one, the Index knows: an application has headers and cookies
+// of its own in the same places.
+func (f *Finder) Find(r Request) Candidates {
+	var found Candidates
 	for i := range f.sources {
-		f.sources[i].search(r, &s)
+		f.sources[i].search(r, &found, 1<<i)
 	}
-	return s.key, s.found
+	return found
 }
 
-// search is what was found so far.
-type search struct {
-	key   string
-	found Code
-}
-
-func (s *search) add(key string) {
-	switch {
-	case key == "":
-	case s.found == Missing:
-		s.key, s.found = key, Valid
-	case s.key != key:
-		s.twice()
-	}
-}
-
-func (s *search) twice() { s.key, s.found = "", Ambiguous }
-
-func (s *source) search(r Request, into *search) {
+func (s *source) search(r Request, into *Candidates, place Places) {
 	switch s.kind {
 	case fromHeader, fromBasic:
-		s.searchHeader(r.Header(s.name, s.lower), into)
+		s.searchHeader(r.Header(s.name, s.lower), into, place)
 	case fromQuery:
 		for _, query := range r.Queries() {
-			s.searchPairs(query, "&", into, Unescape)
+			s.searchPairs(query, "&", into, place, Unescape)
 		}
 	case fromCookie:
 		for _, line := range r.Header("Cookie", "cookie") {
-			s.searchPairs(line, cookieSeparators, into, unquote)
+			s.searchPairs(line, cookieSeparators, into, place, cookieValue)
 		}
 	}
 }
 
 // searchHeader reads a header. Sent twice, or joined from two, it is ambiguous, whatever its values.
-func (s *source) searchHeader(values []string, into *search) {
+func (s *source) searchHeader(values []string, into *Candidates, place Places) {
 	for _, value := range values {
-		key := strings.TrimSpace(value)
-		if s.scheme != "" {
-			key = afterScheme(key, s.scheme)
-		}
+		key := s.credentials(strings.TrimSpace(value))
 		switch {
 		case key == "":
 			continue
 		case len(values) > 1, strings.Contains(key, ","):
-			into.twice()
+			into.twice = true
 			return
 		case s.kind == fromBasic:
-			key = basic(key)
+			user, password := basic(key)
+			into.add(user, place)
+			into.add(password, place)
+		default:
+			into.add(key, place)
 		}
-		into.add(key)
 	}
+}
+
+// apiKeyScheme is a scheme that clients use for API keys, although it is not registered.
+const apiKeyScheme = "ApiKey"
+
+// credentials returns what follows the authentication scheme of a header; empty: it has another scheme. A header without
+// one may have Bearer or ApiKey all the same, and Authorization may have ApiKey in place of Bearer.
+func (s *source) credentials(value string) string {
+	switch {
+	case s.scheme == "":
+		return cmp.Or(afterScheme(value, "Bearer"), afterScheme(value, apiKeyScheme), value)
+	case s.lower == "authorization" && strings.EqualFold(s.scheme, "Bearer"):
+		return cmp.Or(afterScheme(value, s.scheme), afterScheme(value, apiKeyScheme))
+	}
+	return afterScheme(value, s.scheme)
 }
 
 // afterScheme is what follows an authentication scheme, whose case does not matter; empty: it is another scheme.
@@ -155,26 +206,28 @@ func afterScheme(value, scheme string) string {
 	return strings.TrimLeft(value[len(scheme):], " ")
 }
 
-// basic reads the key from the credentials of HTTP Basic authentication (RFC 7617): the key alone, as the user's name
-// with an empty password, or as the password. What can't be read is a key that nobody has.
-func basic(credentials string) string {
-	decoded, err := base64.StdEncoding.DecodeString(credentials)
+// basic reads the credentials of HTTP Basic authentication (RFC 7617), in either alphabet of base64, with or without
+// padding. Clients put a key into the user's name, with any password, or into the password. What can't be read is a key
+// that nobody has.
+func basic(credentials string) (user, password string) {
+	plain := base64Alphabet.Replace(strings.TrimRight(credentials, "="))
+	decoded, err := base64.RawStdEncoding.DecodeString(plain)
 	if err != nil {
-		return "not base64"
+		return "not base64", ""
 	}
-	user, password, _ := strings.Cut(string(decoded), ":")
-	if password != "" {
-		return password
-	}
-	return user
+	user, password, _ = strings.Cut(string(decoded), ":")
+	return user, password
 }
+
+// base64Alphabet makes base64url (RFC 4648, section 5) base64.
+var base64Alphabet = strings.NewReplacer("-", "+", "_", "/")
 
 // cookieSeparators come between cookies. A comma does where two lines were joined into one, as Envoy does it: no name and
 // no value of a cookie has one (RFC 6265, section 4.1.1).
 const cookieSeparators = ";,"
 
 // searchPairs reads name=value pairs. A name that comes twice is ambiguous.
-func (s *source) searchPairs(text, separators string, into *search, read func(string) string) {
+func (s *source) searchPairs(text, separators string, into *Candidates, place Places, read func(string) string) {
 	seen := false
 	for pair := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
 		if s.kind == fromCookie {
@@ -185,11 +238,11 @@ func (s *source) searchPairs(text, separators string, into *search, read func(st
 			continue
 		}
 		if seen {
-			into.twice()
+			into.twice = true
 			return
 		}
 		seen = true
-		into.add(read(value))
+		into.add(read(value), place)
 	}
 }
 
@@ -201,39 +254,48 @@ func Unescape(value string) string {
 	return value
 }
 
-// unquote reads a cookie's value (RFC 6265, section 4.1.1).
-func unquote(value string) string {
+// cookieValue reads a cookie's value (RFC 6265, section 4.1.1). Frameworks percent-encode it.
+func cookieValue(value string) string {
 	value = strings.TrimRight(value, " ")
 	if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
-		return value[1 : len(value)-1]
+		value = value[1 : len(value)-1]
+	}
+	if decoded, err := url.PathUnescape(value); err == nil {
+		return decoded
 	}
 	return value
 }
 
-// Headers are the lower-case names of the headers that hold keys, QueryParameters and Cookies the names of those: what
-// an upstream must not see.
-func (f *Finder) Headers() []string {
-	var names []string
-	for _, s := range f.sources {
-		if (s.kind == fromHeader || s.kind == fromBasic) && !slices.Contains(names, s.lower) {
-			names = append(names, s.lower)
-		}
-	}
-	return names
+// Place is a header, a query parameter or a cookie that holds a key. An upstream must not see it then.
+type Place struct {
+	// Header, Parameter and Cookie are its name; two are empty. That of a header is in lower case.
+	Header, Parameter, Cookie string
+	// Canonical is a header's canonical name.
+	Canonical string
+	// Bits are those of Places that stand for it: a header may hold keys of several schemes.
+	Bits Places
 }
 
-// QueryParameters are the names of the query parameters that hold keys.
-func (f *Finder) QueryParameters() []string { return f.names(fromQuery) }
-
-// Cookies are the names of the cookies that hold keys.
-func (f *Finder) Cookies() []string { return f.names(fromCookie) }
-
-func (f *Finder) names(kind sourceKind) []string {
-	var names []string
-	for _, s := range f.sources {
-		if s.kind == kind {
-			names = append(names, s.name)
+// Places returns the places where the Finder looks, each once.
+func (f *Finder) Places() []Place {
+	var list []Place
+	for i, s := range f.sources {
+		p := Place{}
+		switch s.kind {
+		case fromHeader, fromBasic:
+			p.Header, p.Canonical = s.lower, s.name
+		case fromQuery:
+			p.Parameter = s.name
+		case fromCookie:
+			p.Cookie = s.name
 		}
+		same := func(other Place) bool { p.Bits = other.Bits; return p == other }
+		if known := slices.IndexFunc(list, same); known >= 0 {
+			list[known].Bits |= 1 << i
+			continue
+		}
+		p.Bits = 1 << i
+		list = append(list, p)
 	}
-	return names
+	return list
 }

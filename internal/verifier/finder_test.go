@@ -4,6 +4,8 @@
 package verifier_test
 
 import (
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -39,67 +41,76 @@ func (r request) query(q ...string) request {
 func TestFinder_Find(t *testing.T) {
 	t.Parallel()
 	all := append([]string{"query:api_key", "cookie:key", "basic"}, verifier.DefaultSources...)
-	const missing, ambiguous = verifier.Missing, verifier.Ambiguous
 	for name, tc := range map[string]struct {
 		sources []string // the default ones unless said
 		request request
-		want    string
-		found   verifier.Code // Valid unless said
+		want    string // what may be a key, separated by spaces
+		twice   bool
 	}{
-		"nothing":                           {request: with(), found: missing},
+		"nothing":                           {request: with()},
 		"in its header":                     {request: with("X-API-Key", "k"), want: "k"},
 		"with spaces around it":             {request: with("X-API-Key", " k\t"), want: "k"},
-		"an empty header":                   {request: with("X-API-Key", ""), found: missing},
-		"a header of spaces":                {request: with("X-API-Key", "   "), found: missing},
+		"an empty header":                   {request: with("X-API-Key", "")},
+		"a header of spaces":                {request: with("X-API-Key", "   ")},
 		"as a bearer token":                 {request: with("Authorization", "Bearer k"), want: "k"},
 		"as a bearer, in any case":          {request: with("Authorization", "bEARER  k"), want: "k"},
-		"a bearer of nothing":               {request: with("Authorization", "Bearer "), found: missing},
-		"Bearer alone":                      {request: with("Authorization", "Bearer"), found: missing},
-		"another scheme":                    {request: with("Authorization", "Basic azo="), found: missing},
-		"a scheme that begins so":           {request: with("Authorization", "BearerX k"), found: missing},
+		"a bearer of nothing":               {request: with("Authorization", "Bearer ")},
+		"Bearer alone":                      {request: with("Authorization", "Bearer")},
+		"another scheme":                    {request: with("Authorization", "Basic azo=")},
+		"a scheme that begins so":           {request: with("Authorization", "BearerX k")},
 		"the same twice, in two places":     {request: with("X-API-Key", "k", "Authorization", "Bearer k"), want: "k"},
-		"two keys, in two places":           {request: with("X-API-Key", "k", "Authorization", "Bearer l"), found: ambiguous},
-		"two headers":                       {request: with("X-API-Key", "k", "X-API-Key", "l"), found: ambiguous},
-		"the same header twice":             {request: with("X-API-Key", "k", "X-API-Key", "k"), found: ambiguous},
-		"two headers, one of them empty":    {request: with("X-API-Key", "", "X-API-Key", "k"), found: ambiguous},
-		"a header joined from two":          {request: with("X-API-Key", "k,l"), found: ambiguous},
-		"joined from two, the same":         {request: with("X-API-Key", "k, k"), found: ambiguous},
-		"joined, and a good one elsewhere":  {request: with("X-API-Key", "k,l", "Authorization", "Bearer k"), found: ambiguous},
-		"a good one, and joined elsewhere":  {sources: []string{"header:A", "header:B", "header:C"}, request: with("A", "k", "B", "k,k", "C", "k"), found: ambiguous},
-		"bearer and joined with basic":      {request: with("Authorization", "Bearer k, Basic azo="), found: ambiguous},
+		"two keys, in two places":           {request: with("X-API-Key", "k", "Authorization", "Bearer l"), want: "k l"},
+		"two headers":                       {request: with("X-API-Key", "k", "X-API-Key", "l"), twice: true},
+		"the same header twice":             {request: with("X-API-Key", "k", "X-API-Key", "k"), twice: true},
+		"two headers, one of them empty":    {request: with("X-API-Key", "", "X-API-Key", "k"), twice: true},
+		"a header joined from two":          {request: with("X-API-Key", "k,l"), twice: true},
+		"joined from two, the same":         {request: with("X-API-Key", "k, k"), twice: true},
+		"joined, and a good one elsewhere":  {request: with("X-API-Key", "k,l", "Authorization", "Bearer k"), twice: true},
+		"a good one, and joined elsewhere":  {sources: []string{"header:A", "header:B", "header:C"}, request: with("A", "k", "B", "k,k", "C", "k"), twice: true},
+		"bearer and joined with basic":      {request: with("Authorization", "Bearer k, Basic azo="), twice: true},
 		"a header asked for by other case":  {sources: []string{"header:x-FF-api-key"}, request: with("X-Ff-Api-Key", "k"), want: "k"},
-		"in the query, which is not asked":  {request: with().query("api_key=k"), found: missing},
+		"in the query, which is not asked":  {request: with().query("api_key=k")},
 		"in the query":                      {sources: all, request: with().query("a=b&api_key=k&c"), want: "k"},
 		"in the query, alone":               {sources: all, request: with().query("api_key=k"), want: "k"},
 		"in the query, escaped":             {sources: all, request: with().query("api_key=%6b%2B"), want: "k+"},
 		"in the query, badly escaped":       {sources: all, request: with().query("api_key=%zz"), want: "%zz"},
-		"in the query, empty":               {sources: all, request: with().query("api_key=&api_key"), found: missing},
-		"in the query, under another case":  {sources: all, request: with().query("API_KEY=k"), found: missing},
-		"in the query, an escaped name":     {sources: all, request: with().query("api%5Fkey=k"), found: missing},
-		"in the query, as part of a name":   {sources: all, request: with().query("xapi_key=k&api_keys=k"), found: missing},
-		"in the query twice":                {sources: all, request: with().query("api_key=k&api_key=k"), found: ambiguous},
+		"in the query, empty":               {sources: all, request: with().query("api_key=&api_key")},
+		"in the query, under another case":  {sources: all, request: with().query("API_KEY=k")},
+		"in the query, an escaped name":     {sources: all, request: with().query("api%5Fkey=k")},
+		"in the query, as part of a name":   {sources: all, request: with().query("xapi_key=k&api_keys=k")},
+		"in the query twice":                {sources: all, request: with().query("api_key=k&api_key=k"), twice: true},
 		"in two queries, the same":          {sources: all, request: with().query("api_key=k", "api_key=k"), want: "k"},
-		"in two queries, different":         {sources: all, request: with().query("api_key=k", "api_key=l"), found: ambiguous},
-		"in the query and a header":         {sources: all, request: with("X-API-Key", "l").query("api_key=k"), found: ambiguous},
+		"in two queries, different":         {sources: all, request: with().query("api_key=k", "api_key=l"), want: "k l"},
+		"in the query and a header":         {sources: all, request: with("X-API-Key", "l").query("api_key=k"), want: "k l"},
 		"in a cookie":                       {sources: all, request: with("Cookie", "a=b; key=k; c=d"), want: "k"},
 		"in a cookie, quoted":               {sources: all, request: with("Cookie", `key="k"`), want: "k"},
 		"in a cookie of two lines":          {sources: all, request: with("Cookie", "a=b", "Cookie", "key=k"), want: "k"},
 		"in cookies of two lines, joined":   {sources: all, request: with("Cookie", "a=b,key=k; c=d"), want: "k"},
-		"in cookies joined, two keys":       {sources: all, request: with("Cookie", "key=k,key=l"), found: ambiguous},
-		"in the query, after a space":       {sources: all, request: with().query("a& api_key=k"), found: missing},
-		"in two cookies":                    {sources: all, request: with("Cookie", "key=k; key=k"), found: ambiguous},
-		"in cookies of two lines":           {sources: all, request: with("Cookie", "key=k", "Cookie", "key=l"), found: ambiguous},
-		"a cookie of another name":          {sources: all, request: with("Cookie", "keys=k; Key=k"), found: missing},
+		"in cookies joined, two keys":       {sources: all, request: with("Cookie", "key=k,key=l"), twice: true},
+		"in the query, after a space":       {sources: all, request: with().query("a& api_key=k")},
+		"in two cookies":                    {sources: all, request: with("Cookie", "key=k; key=k"), twice: true},
+		"in cookies of two lines":           {sources: all, request: with("Cookie", "key=k", "Cookie", "key=l"), want: "k l"},
+		"a cookie of another name":          {sources: all, request: with("Cookie", "keys=k; Key=k")},
 		"basic, the key alone":              {sources: []string{"basic"}, request: with("Authorization", "Basic aw=="), want: "k"},
 		"basic, as the user":                {sources: []string{"basic"}, request: with("Authorization", "Basic azo="), want: "k"},
 		"basic, as the password":            {sources: []string{"basic"}, request: with("Authorization", "Basic Oms="), want: "k"},
-		"basic, user and password":          {sources: []string{"basic"}, request: with("Authorization", "Basic YXBpOms="), want: "k"},
-		"basic, a password with colons":     {sources: []string{"basic"}, request: with("Authorization", "Basic YXBpOms6bA=="), want: "k:l"},
-		"basic, of nothing":                 {sources: []string{"basic"}, request: with("Authorization", "Basic Og=="), found: missing},
+		"basic, user and password":          {sources: []string{"basic"}, request: with("Authorization", "Basic YXBpOms="), want: "api k"},
+		"basic, a password with colons":     {sources: []string{"basic"}, request: with("Authorization", "Basic YXBpOms6bA=="), want: "api k:l"},
+		"basic, of nothing":                 {sources: []string{"basic"}, request: with("Authorization", "Basic Og==")},
 		"basic, not base64":                 {sources: []string{"basic"}, request: with("Authorization", "Basic %%%"), want: "not base64"},
-		"basic, the key as it is":           {sources: []string{"basic"}, request: with("Authorization", "Basic ak_0123_4567"), want: "not base64"},
+		"basic, the key as it is":           {sources: []string{"basic"}, request: with("Authorization", "Basic ak_0123_4567."), want: "not base64"},
+		"basic, the key and x-oauth-basic":  {sources: []string{"basic"}, request: with("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("k:x-oauth-basic"))), want: "k x-oauth-basic"},
+		"basic, without padding":            {sources: []string{"basic"}, request: with("Authorization", "Basic aw"), want: "k"},
+		"basic, in the other alphabet":      {sources: []string{"basic"}, request: with("Authorization", "Basic "+base64.RawURLEncoding.EncodeToString([]byte("k?>k:"))), want: "k?>k"},
+		"a bearer in the key's own header":  {request: with("X-API-Key", "Bearer k"), want: "k"},
+		"ApiKey in the key's own header":    {request: with("X-API-Key", "apikey k"), want: "k"},
+		"ApiKey in place of Bearer":         {request: with("Authorization", "ApiKey k"), want: "k"},
+		"ApiKey where Token is asked for":   {sources: []string{"header:Authorization:Token"}, request: with("Authorization", "ApiKey k")},
+		"beside a JWT":                      {request: with("X-API-Key", "k", "Authorization", "Bearer ey.J.h"), want: "k ey.J.h"},
+		"in a cookie, percent-encoded":      {sources: all, request: with("Cookie", "key=k%2Dk%5F"), want: "k-k_"},
+		"in a cookie, badly encoded":        {sources: all, request: with("Cookie", "key=k%zz"), want: "k%zz"},
 		"basic, beside a bearer":            {sources: all, request: with("Authorization", "Basic azo=", "X-API-Key", "k"), want: "k"},
-		"basic with another key than X-API": {sources: all, request: with("Authorization", "Basic azo=", "X-API-Key", "l"), found: ambiguous},
+		"basic with another key than X-API": {sources: all, request: with("Authorization", "Basic azo=", "X-API-Key", "l"), want: "k l"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -111,11 +122,10 @@ func TestFinder_Find(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tc.found == 0 {
-				tc.found = verifier.Valid
-			}
-			if key, found := finder.Find(tc.request); key != tc.want || found != tc.found {
-				t.Errorf("got %q, %s; want %q, %s", key, found, tc.want, tc.found)
+			candidates := finder.Find(tc.request)
+			list, twice := candidates.Keys()
+			if got := strings.Join(list, " "); !twice && got != tc.want || twice != tc.twice {
+				t.Errorf("got %q, twice: %t; want %q, %t", got, twice, tc.want, tc.twice)
 			}
 		})
 	}
@@ -147,9 +157,38 @@ func TestFinder_WhatAnUpstreamMustNotSee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := [][]string{finder.Headers(), finder.QueryParameters(), finder.Cookies()}
-	want := [][]string{{"authorization", "x-api-key"}, {"api_key", "key"}, {"session"}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	want := []verifier.Place{
+		{Header: "authorization", Canonical: "Authorization", Bits: 1<<0 | 1<<2},
+		{Header: "x-api-key", Canonical: "X-Api-Key", Bits: 1 << 1},
+		{Parameter: "api_key", Bits: 1 << 3}, {Parameter: "key", Bits: 1 << 4}, {Cookie: "session", Bits: 1 << 5},
+	}
+	if diff := cmp.Diff(want, finder.Places()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestFinder_ManyCandidates(t *testing.T) {
+	t.Parallel()
+	var sources, headers []string
+	for i := range 17 {
+		name := fmt.Sprintf("X-%d", i)
+		sources, headers = append(sources, "header:"+name), append(headers, name, name)
+	}
+	finder, err := verifier.NewFinder(sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[int]bool{16: false, 17: true} {
+		candidates := finder.Find(with(headers[:2*n]...))
+		if list, twice := candidates.Keys(); twice != want || len(list) != 16 {
+			t.Errorf("of %d: %d, too many: %t", n, len(list), twice)
+		}
+	}
+	var many []string
+	for i := range 65 {
+		many = append(many, fmt.Sprintf("header:X-%d", i))
+	}
+	if _, err := verifier.NewFinder(many); err == nil || !strings.Contains(err.Error(), "at most 64") {
+		t.Errorf("65 places: %v", err)
 	}
 }

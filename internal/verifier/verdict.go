@@ -104,6 +104,43 @@ func Steps() []Step {
 // longestKey is well beyond the longest key that can be generated.
 const longestKey = 512
 
+// Choose returns the key among the candidates of a request, and the places that hold it. Only what some APIKey has counts:
+// exactly one such key decides, two are Ambiguous. If there is none, the first candidate stands for all.
+func (x *Index) Choose(c *Candidates) (key string, places Places, found Code) {
+	switch {
+	case c.twice:
+		return "", 0, Ambiguous
+	case c.count == 0:
+		return "", 0, Missing
+	case c.count == 1:
+		return c.list[0].key, c.list[0].places, Valid
+	}
+	chosen := -1
+	for i := range c.count {
+		switch {
+		case x.lookUp(c.list[i].key) == nil:
+		case chosen >= 0:
+			return "", 0, Ambiguous
+		default:
+			chosen = i
+		}
+	}
+	if chosen < 0 {
+		return c.list[0].key, 0, Valid // which Decide does not know
+	}
+	return c.list[chosen].key, c.list[chosen].places, Valid
+}
+
+// lookUp returns the credential that a key is; nil: there is none.
+func (x *Index) lookUp(key string) *credential {
+	if len(key) > longestKey {
+		return nil
+	}
+	var whole [longestKey]byte
+	d := digest(sha256.Sum256(whole[:copy(whole[:], key)]))
+	return x.table.find(&d)
+}
+
 // Decide gives the verdict on a request at a time, and remembers the use of the key. It allocates nothing.
 func (x *Index) Decide(q *Question, now time.Time) Verdict {
 	switch {
@@ -111,12 +148,8 @@ func (x *Index) Decide(q *Question, now time.Time) Verdict {
 		return Verdict{Code: NotSynced, Step: StepSynced}
 	case q.Found != Valid:
 		return Verdict{Code: q.Found, Step: StepKey}
-	case len(q.Key) > longestKey:
-		return Verdict{Code: Unknown, Step: StepKey}
 	}
-	var whole [longestKey]byte
-	d := digest(sha256.Sum256(whole[:copy(whole[:], q.Key)]))
-	c := x.table.find(&d)
+	c := x.lookUp(q.Key)
 	if c == nil {
 		return Verdict{Code: Unknown, Step: StepKey}
 	}

@@ -298,7 +298,7 @@ func TestCodes(t *testing.T) {
 		"VALID": "200 OK", "MISSING": "401 Unauthenticated", "AMBIGUOUS": "401 Unauthenticated", "UNKNOWN": "401 Unauthenticated",
 		"INACTIVE": "401 Unauthenticated", "EXPIRED": "401 Unauthenticated", "REVOKED": "401 Unauthenticated",
 		"ACCOUNT_SUSPENDED": "401 Unauthenticated", "IP_NOT_ALLOWED": "403 PermissionDenied", "SCOPE_MISSING": "403 PermissionDenied",
-		"ACCOUNT_MISMATCH": "403 PermissionDenied", "NOT_SYNCED": "503 Unavailable",
+		"ACCOUNT_MISMATCH": "403 PermissionDenied", "NOT_SYNCED": "503 Unavailable", "PREFLIGHT": "200 OK",
 	}
 	got := map[string]string{}
 	for _, c := range verifier.Codes() {

@@ -29,7 +29,7 @@ func NewAudit(logger logr.Logger, sample float64) *Audit {
 func (a *Audit) record(v *visit, q *verifier.Question, verdict *verifier.Verdict) {
 	switch {
 	case a == nil:
-	case verdict.Code != verifier.Valid:
+	case !verdict.Code.Passes():
 		a.write("Denied", v, q, verdict)
 	case a.due():
 		a.write("Allowed", v, q, verdict)

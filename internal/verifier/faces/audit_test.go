@@ -90,7 +90,7 @@ func TestAudit(t *testing.T) {
 		},
 		"the key behind a scheme that was not asked for is not told": {
 			ask: func(t *testing.T, at *served) {
-				send(t, at.http, "GET", "/authz", header("X-Api-Key", "Bearer "+goodKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", "Token "+goodKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},

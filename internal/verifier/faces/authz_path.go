@@ -29,6 +29,9 @@ func authzRequirements(u *url.URL) (r Requirements, wrong string) {
 	if !follows || matrix {
 		return r, r.complaint()
 	}
+	if r.preflight {
+		r.unknown = append(r.unknown, preflightName) // the client may have written it
+	}
 	r.unknown = slices.DeleteFunc(r.unknown, func(name string) bool { return !resemblesRequirement(name) })
 	return r, r.complaintOfUnknown()
 }
@@ -73,13 +76,13 @@ func resemblesRequirement(name string) bool {
 		return -1
 	}, strings.ToLower(verifier.Unescape(name)))
 	switch strings.TrimSuffix(letters, "s") {
-	case "scope", "account", "externalid":
+	case "scope", "account", "externalid", preflightName:
 		return true
 	}
 	return false
 }
 
-const knownRequirements = "give scopes, account and externalID only, none of them empty"
+const knownRequirements = "give scopes, account and externalID, none of them empty, and preflight=allow only, before a path as /authz;scopes=a/"
 
 // complaint returns what is wrong with requirements, and what to do about it; empty: nothing.
 func (r *Requirements) complaint() string {

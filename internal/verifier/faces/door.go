@@ -44,8 +44,10 @@ type Observer func(face Face, verdict verifier.Verdict, took time.Duration)
 type DoorOptions struct {
 	Finder  *verifier.Finder
 	Clients *verifier.Clients
-	Index   *verifier.Index
-	Clock   clock.PassiveClock
+	// AddressHeader is where trusted proxies say whom they forward for; the zero value is X-Forwarded-For.
+	AddressHeader verifier.AddressHeader
+	Index         *verifier.Index
+	Clock         clock.PassiveClock
 	// AccountHeader is the request header that must identify the key's account.
 	AccountHeader AccountHeader
 	// Realm is what a 401 says the key is for.
@@ -66,22 +68,18 @@ type DoorOptions struct {
 type Door struct {
 	DoorOptions
 	denials denials
+	places  []verifier.Place
 }
-
-// mostSources is how many places for keys there may be.
-const mostSources = 64
 
 // NewDoor returns a door.
 func NewDoor(o DoorOptions) (*Door, error) {
-	if n := len(o.Finder.Headers()) + len(o.Finder.QueryParameters()) + len(o.Finder.Cookies()); n > mostSources {
-		return nil, fmt.Errorf("there are %d places for a key: give at most %d", n, mostSources)
-	}
-	for _, name := range o.Finder.Headers() {
-		if slices.Contains(lowerIdentityHeaders[:], name) {
-			return nil, fmt.Errorf("header:%s says who came in: give another header for the key", name)
+	places := o.Finder.Places()
+	for _, p := range places {
+		if slices.Contains(lowerIdentityHeaders[:], p.Header) {
+			return nil, fmt.Errorf("header:%s says who came in: give another header for the key", p.Header)
 		}
 	}
-	return &Door{DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly)}, nil
+	return &Door{DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly), places: places}, nil
 }
 
 // visit is a request at the door.
@@ -92,29 +90,46 @@ type visit struct {
 	peer netip.Addr
 	// needs are what the route requires.
 	needs Requirements
-	// method, host and path are for the audit.
-	method, host, path string
+	// method is that of the client's request.
+	method string
+	// host and path are for the audit.
+	host, path string
 }
 
-// check gives the verdict on a request.
-func (d *Door) check(v *visit) verifier.Verdict {
+// check gives the verdict on a request, and says which places hold its key.
+func (d *Door) check(v *visit) (verifier.Verdict, verifier.Places) {
 	start := d.Clock.Now()
+	if v.needs.preflight && isPreflight(v.method, v.request) {
+		verdict := verifier.Verdict{Code: verifier.Preflight}
+		d.tell(v, &verifier.Question{}, &verdict, start)
+		return verdict, allPlaces
+	}
 	q := verifier.Question{Scopes: v.needs.scopes, Account: v.needs.account, ExternalID: v.needs.externalID}
-	q.Key, q.Found = d.Finder.Find(v.request)
-	q.Client = d.Clients.Find(v.peer, v.request.Header("X-Forwarded-For", "x-forwarded-for"))
+	found := d.Finder.Find(v.request)
+	var places verifier.Places
+	q.Key, places, q.Found = d.Index.Choose(&found)
+	q.Client = d.Clients.Find(v.peer, d.AddressHeader.Hops(v.request))
 	q.Claim = d.AccountHeader.claim(v.request)
-	return d.decide(v, &q, start)
+	return d.decide(v, &q, start), places
 }
+
+// allPlaces are all places where a key may be: nothing in them reaches an application without a verdict on it.
+const allPlaces = ^verifier.Places(0)
 
 // decide answers a question that came at a time, and tells those who watch.
 func (d *Door) decide(v *visit, q *verifier.Question, start time.Time) verifier.Verdict {
 	verdict := d.Index.Decide(q, start)
+	d.tell(v, q, &verdict, start)
+	return verdict
+}
+
+// tell tells those who watch of a verdict.
+func (d *Door) tell(v *visit, q *verifier.Question, verdict *verifier.Verdict, start time.Time) {
 	took := d.Clock.Since(start)
 	for _, observe := range d.Observers {
-		observe(v.face, verdict, took)
+		observe(v.face, *verdict, took)
 	}
-	d.Audit.record(v, q, &verdict)
-	return verdict
+	d.Audit.record(v, q, verdict)
 }
 
 // beforeQuery and query are what comes before and after a URL's question mark. A fragment is no part of a request.

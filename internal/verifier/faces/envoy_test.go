@@ -113,16 +113,20 @@ func TestExtAuthz_Allows(t *testing.T) {
 			request: envoyRequest("/orders", map[string]string{"authorization": "bearer " + goodKey}, nil), want: withoutHeader("authorization"),
 		},
 		"raw headers are read": {request: raw(envoyRequest("/orders", key, nil)), want: withoutHeader("x-api-key")},
-		"a header of another scheme goes as well": {
-			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Digest x"}, nil), want: withoutHeader("x-api-key", "authorization"),
+		"the application's own Authorization stays": {
+			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer ey.J.h"}, nil), want: withoutHeader("x-api-key"),
+		},
+		"the key is in both": {
+			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer " + goodKey}, nil), want: withoutHeader("authorization", "x-api-key"),
+			setup: setup{sources: []string{"header:Authorization:Bearer", "header:X-API-Key"}},
 		},
 		"a parameter is taken out": {
 			setup: everywhere, request: envoyRequest("/orders?page=2&api_key="+goodKey, nil, nil),
 			want: goodAllowed(func(ok *authv3.OkHttpResponse) { ok.QueryParametersToRemove = []string{"api_key"} }),
 		},
-		"a parameter without a value goes as well": {
-			setup: everywhere, request: envoyRequest("/orders?key=&api_key="+goodKey, nil, nil),
-			want: goodAllowed(func(ok *authv3.OkHttpResponse) { ok.QueryParametersToRemove = []string{"api_key", "key"} }),
+		"a parameter of the application stays": {
+			setup: everywhere, request: envoyRequest("/orders?key=7&api_key="+goodKey, nil, nil),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) { ok.QueryParametersToRemove = []string{"api_key"} }),
 		},
 		"a cookie is cut out": {
 			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": "a=1; session=" + goodKey + "; b=2"}, nil),

@@ -42,15 +42,16 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	if wrong := needs.complaintOfUnknown(); wrong != "" {
 		return s.misconfigured(&needs, wrong), nil
 	}
-	verdict := s.door.check(&visit{
+	v := &visit{
 		face: ExtAuthz, request: e, needs: needs,
 		peer:   verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
 		method: asked.GetMethod(), host: asked.GetHost(), path: pathOf(asked.GetPath()),
-	})
-	if verdict.Code != verifier.Valid {
-		return s.answers.denied(&verdict), nil
 	}
-	return s.answers.allowed(&verdict, e), nil
+	verdict, places := s.door.check(v)
+	if !verdict.Code.Passes() {
+		return s.answers.denied(&verdict, v.wantsCORS()), nil
+	}
+	return s.answers.allowed(&verdict, e, places), nil
 }
 
 // routeRequirements reads what a route requires from its context extensions, but for those of others
@@ -115,14 +116,4 @@ func (e *enveloped) Queries() []string {
 		return []string{q}
 	}
 	return nil
-}
-
-// hasParameter is whether the query has a parameter.
-func (e *enveloped) hasParameter(name string) bool {
-	for pair := range strings.SplitSeq(query(e.path), "&") {
-		if found, _, _ := strings.Cut(pair, "="); found == name {
-			return true
-		}
-	}
-	return false
 }

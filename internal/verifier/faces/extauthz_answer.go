@@ -5,7 +5,6 @@ package faces
 
 import (
 	"hash/maphash"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -22,11 +21,11 @@ import (
 // envoyAnswers puts verdicts into Envoy's words. Messages are sent again and again, and never changed.
 type envoyAnswers struct {
 	denials *denials
-	// refusals are what Envoy is told to answer, by code; ready are whole answers, for those without a key's ID.
-	refusals []*authv3.DeniedHttpResponse
-	ready    []*authv3.CheckResponse
-	// headers, parameters and cookies are where keys are.
-	headers, parameters, cookies []string
+	// plain and cors are refusals, the latter with the headers that let a page of another origin read them.
+	plain, cors refusals
+	// places are where keys may be, and all are the Places that stand for one of them.
+	places []verifier.Place
+	all    verifier.Places
 
 	seed maphash.Seed
 	// recent are the answers to keys in use, each at the place of its hash.
@@ -47,35 +46,46 @@ type recentAnswer struct {
 	response *authv3.CheckResponse
 }
 
+// refusals are refusals by code: what Envoy is told to answer, and whole answers, for those without a key's ID.
+type refusals struct {
+	responses []*authv3.DeniedHttpResponse
+	ready     []*authv3.CheckResponse
+}
+
 // occasion is all that an answer to who is let in depends on. A verdict stands for one record of a key and one of its
 // account: when either changes, verdicts on it are others.
 type occasion struct {
 	verdict verifier.Verdict
-	carried carried
+	// keys are the places that hold the key.
+	keys verifier.Places
 }
 
-// carried are the places where a request had something that may be a key, one bit of mostSources each: headers first,
-// then parameters.
-type carried uint64
-
 func newEnvoyAnswers(d *Door) *envoyAnswers {
-	a := &envoyAnswers{
-		denials: &d.denials, seed: maphash.MakeSeed(),
-		headers: d.Finder.Headers(), parameters: d.Finder.QueryParameters(), cookies: d.Finder.Cookies(),
+	a := &envoyAnswers{denials: &d.denials, seed: maphash.MakeSeed(), places: d.places, plain: newRefusals(d), cors: newRefusals(d, corsHeaders[:]...)}
+	for _, p := range d.places {
+		a.all |= p.Bits
 	}
+	return a
+}
+
+// newRefusals returns the refusals of a door, with further headers.
+func newRefusals(d *Door, headers ...[2]string) (r refusals) {
 	for _, code := range verifier.Codes() {
 		entry := &d.denials.list[code]
 		refusal := &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(entry.Status)}, //nolint:gosec // of three digits
 			Headers: denialHeaders(entry), Body: string(entry.ready),
 		}
-		a.refusals = append(a.refusals, refusal)
-		a.ready = append(a.ready, sealed(&authv3.CheckResponse{
+		for _, header := range headers {
+			refusal.Headers = append(refusal.Headers, overwrite(strings.ToLower(header[0]), header[1]))
+		}
+		r.responses = append(r.responses, refusal)
+		r.ready = append(r.ready, sealed(&authv3.CheckResponse{
 			Status:       &rpcstatus.Status{Code: int32(code.GRPC())}, //nolint:gosec // there are 17 codes
 			HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: refusal},
 		}))
 	}
-	return a
+	return r
 }
 
 // sealed is the same message on the wire, with all but its status encoded already: what would be most of the cost of an
@@ -106,13 +116,17 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-func (a *envoyAnswers) denied(v *verifier.Verdict) *authv3.CheckResponse {
-	ready := a.ready[v.Code]
+func (a *envoyAnswers) denied(v *verifier.Verdict, cors bool) *authv3.CheckResponse {
+	refusals := &a.plain
+	if cors {
+		refusals = &a.cors
+	}
+	ready := refusals.ready[v.Code]
 	if v.KeyID() == "" {
 		return ready
 	}
 	_, body := a.denials.of(v)
-	same := a.refusals[v.Code]
+	same := refusals.responses[v.Code]
 	return &authv3.CheckResponse{
 		Status: ready.GetStatus(),
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
@@ -121,15 +135,15 @@ func (a *envoyAnswers) denied(v *verifier.Verdict) *authv3.CheckResponse {
 	}
 }
 
-func (a *envoyAnswers) allowed(v *verifier.Verdict, e *enveloped) *authv3.CheckResponse {
-	o := occasion{verdict: *v, carried: a.carriedBy(e)}
-	if left := a.cutCookies(e); left.cut {
-		return a.allow(v.Key(), o.carried, left)
+func (a *envoyAnswers) allowed(v *verifier.Verdict, e *enveloped, keys verifier.Places) *authv3.CheckResponse {
+	o := occasion{verdict: *v, keys: keys & a.all}
+	if left := cutCookies(e.Header("", "cookie"), a.places, keys); left.cut {
+		return a.allow(v.Key(), o.keys, left)
 	}
 	slot := &a.recent[maphash.Comparable(a.seed, o)%recentAnswers]
 	answer := slot.Load()
 	if answer == nil || answer.occasion != o {
-		answer = &recentAnswer{occasion: o, response: a.allow(v.Key(), o.carried, cookies{})}
+		answer = &recentAnswer{occasion: o, response: a.allow(v.Key(), o.keys, cookies{})}
 		if len(answer.response.ProtoReflect().GetUnknown()) <= longestRecent {
 			slot.Store(answer)
 		}
@@ -137,24 +151,9 @@ func (a *envoyAnswers) allowed(v *verifier.Verdict, e *enveloped) *authv3.CheckR
 	return answer.response
 }
 
-func (a *envoyAnswers) carriedBy(e *enveloped) carried {
-	var c carried
-	for i, name := range a.headers {
-		if len(e.Header("", name)) > 0 {
-			c |= 1 << i
-		}
-	}
-	for i, name := range a.parameters {
-		if e.hasParameter(name) {
-			c |= 1 << (len(a.headers) + i)
-		}
-	}
-	return c
-}
-
-// allow lets a request pass with the identity of its key, and without the key or what a client says of itself. It is
-// written as it goes over the wire: of keys that many different ones are in use, this is most of the cost of an answer.
-func (a *envoyAnswers) allow(id *verifier.Identity, c carried, left cookies) *authv3.CheckResponse {
+// allow lets a request pass with the identity of its key, if it has one, and without the key or what a client says of itself.
+// It is written as it goes over the wire: of keys that many different ones are in use, this is most of the cost of an answer.
+func (a *envoyAnswers) allow(id *verifier.Identity, keys verifier.Places, left cookies) *authv3.CheckResponse {
 	ok := make(wire, 0, usualAnswer)
 	switch {
 	case left.cut && left.rest == "":
@@ -162,27 +161,32 @@ func (a *envoyAnswers) allow(id *verifier.Identity, c carried, left cookies) *au
 	case left.cut:
 		ok.overwrite("cookie", left.rest)
 	}
-	for i, value := range identityValues(id) {
+	var values [headerCount]string
+	if id != nil {
+		values = identityValues(id)
+	}
+	for i, value := range values {
 		if value != "" {
 			ok.overwrite(lowerIdentityHeaders[i], value)
 		} else {
 			ok.text(okHeadersToRemove, lowerIdentityHeaders[i])
 		}
 	}
-	for i, name := range a.headers {
-		if c&(1<<i) != 0 {
-			ok.text(okHeadersToRemove, name)
-		}
-	}
-	for i, name := range a.parameters {
-		if c&(1<<(len(a.headers)+i)) != 0 {
-			ok.text(okQueryParametersToRemove, name)
+	for _, p := range a.places {
+		switch {
+		case p.Bits&keys == 0:
+		case p.Header != "":
+			ok.text(okHeadersToRemove, p.Header)
+		case p.Parameter != "":
+			ok.text(okQueryParametersToRemove, p.Parameter)
 		}
 	}
 	whole := make(wire, 0, len(ok)+usualAnswer)
 	whole.message(answerOkResponse, ok)
-	whole.message(answerDynamicMetadata, metadataOf(id))
-	answer := &authv3.CheckResponse{Status: a.ready[verifier.Valid].GetStatus()}
+	if id != nil {
+		whole.message(answerDynamicMetadata, metadataOf(id))
+	}
+	answer := &authv3.CheckResponse{Status: a.plain.ready[verifier.Valid].GetStatus()}
 	answer.ProtoReflect().SetUnknown(protoreflect.RawFields(whole))
 	return answer
 }
@@ -197,45 +201,4 @@ func metadataOf(id *verifier.Identity) wire {
 	}
 	m.listField("scopes", id.Scopes)
 	return m
-}
-
-// cookies are what is left of a request's cookies once those that hold keys were cut out, if there were any.
-type cookies struct {
-	cut  bool
-	rest string
-}
-
-func (a *envoyAnswers) cutCookies(e *enveloped) cookies {
-	if len(a.cookies) == 0 {
-		return cookies{}
-	}
-	cut := false
-	var left []string
-	for _, line := range e.Header("", "cookie") {
-		for pair := range strings.SplitSeq(line, ";") {
-			rest := a.cutCookie(pair)
-			cut = cut || len(rest) < len(pair)
-			if rest = strings.TrimSpace(rest); rest != "" {
-				left = append(left, rest)
-			}
-		}
-	}
-	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(left, "; "), "!")} // as Envoy has it
-}
-
-// cutCookie cuts keys out of what stands between two semicolons: one cookie, or the end of a line and the beginning of the
-// next one, which were joined by a comma.
-func (a *envoyAnswers) cutCookie(pair string) string {
-	if !strings.Contains(pair, ",") {
-		if a.isKey(pair) {
-			return ""
-		}
-		return pair
-	}
-	return strings.Join(slices.DeleteFunc(strings.Split(pair, ","), a.isKey), ",")
-}
-
-func (a *envoyAnswers) isKey(cookie string) bool {
-	name, _, _ := strings.Cut(cookie, "=")
-	return slices.Contains(a.cookies, strings.TrimSpace(name))
 }

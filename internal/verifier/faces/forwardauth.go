@@ -24,8 +24,8 @@ func (d *Door) Authz() http.Handler {
 		needs, wrong := authzRequirements(r.URL)
 		switch exact := !strings.Contains(r.URL.Path[1:], "/"); {
 		case exact && !asks(r.Method):
-			w.Header().Set("Allow", "GET, HEAD, POST")
-			problem{Status: foldStatus(http.StatusMethodNotAllowed, d.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD or POST"}.write(w)
+			w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
+			problem{Status: foldStatus(http.StatusMethodNotAllowed, d.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD, POST or OPTIONS"}.write(w)
 		case wrong != "": // a misspelt requirement must not let everybody in
 			problem{Status: foldStatus(http.StatusBadRequest, d.DenyStatusOnly), Detail: wrong}.write(w)
 		default:
@@ -35,27 +35,31 @@ func (d *Door) Authz() http.Handler {
 }
 
 func asks(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost || method == http.MethodOptions
 }
 
 func (d *Door) authorize(w http.ResponseWriter, r *http.Request, n Requirements) {
 	f := forwarded{r.Header}
 	uri := f.first(originalURLs[:]...)
-	verdict := d.check(&visit{
+	v := &visit{
 		face: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), needs: n,
-		method: f.first("X-Forwarded-Method", "X-Original-Method"), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
-	})
+		method: clientMethod(r), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
+	}
+	verdict, places := d.check(v)
 	h := w.Header()
 	h["Cache-Control"] = noStore
-	if verdict.Code == verifier.Valid {
-		values := identityValues(verdict.Key())
-		for i, name := range identityHeaders {
-			if values[i] != "" {
-				h[name] = values[i : i+1 : i+1]
-			}
+	if verdict.Code.Passes() {
+		if id := verdict.Key(); id != nil {
+			setIdentity(h, id)
 		}
+		d.handBack(h, f, places)
 		w.WriteHeader(http.StatusOK)
 		return
+	}
+	if v.wantsCORS() {
+		for _, header := range corsHeaders {
+			h.Set(header[0], header[1])
+		}
 	}
 	denial, body := d.denials.of(&verdict)
 	h["Content-Type"] = problemJSON
@@ -64,6 +68,34 @@ func (d *Door) authorize(w http.ResponseWriter, r *http.Request, n Requirements)
 	}
 	w.WriteHeader(denial.Status)
 	_, _ = w.Write(body) // whoever hung up needs no answer
+}
+
+func setIdentity(h http.Header, id *verifier.Identity) {
+	values := identityValues(id)
+	for i, name := range identityHeaders {
+		if values[i] != "" {
+			h[name] = values[i : i+1 : i+1]
+		}
+	}
+}
+
+// handBack puts into the answer what a request has in places for keys and is none: the application's own Authorization, or
+// the rest of its cookies. The gateway removes the headers that may hold a key from the request, and takes them from the
+// answer.
+func (d *Door) handBack(h http.Header, f forwarded, keys verifier.Places) {
+	cookies := false
+	for _, p := range d.places {
+		cookies = cookies || p.Cookie != ""
+		if values := f.header[p.Canonical]; p.Header != "" && p.Bits&keys == 0 && len(values) > 0 {
+			h[p.Canonical] = values
+		}
+	}
+	if !cookies {
+		return
+	}
+	if left := cutCookies(f.header["Cookie"], d.places, keys); left.rest != "" {
+		h["Cookie"] = []string{left.rest}
+	}
 }
 
 // Values that net/http only reads.

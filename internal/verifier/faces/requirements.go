@@ -11,12 +11,14 @@ import (
 )
 
 // Requirements are what a route requires of a key. They add up: a client that manages to add a requirement can only lose
-// by it.
+// by it, but for preflight, which is read where a client has no say.
 type Requirements struct {
 	// scopes are separated by commas; the key must have all of them.
 	scopes string
 	// account is the only account by name, and externalID the only one by external ID; empty: any account.
 	account, externalID string
+	// preflight reports whether a CORS preflight passes without a key.
+	preflight bool
 	// malformed reports whether a requirement has an empty value, such as account= or scopes=, (a variable of the gateway
 	// that was not set, most likely). account is unmatchable then, so that no key meets the requirements.
 	malformed bool
@@ -41,16 +43,25 @@ func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
 			r.account = r.only(r.account, value)
 		case "externalID":
 			r.externalID = r.only(r.externalID, value)
+		case preflightName:
+			r.preflight = value == preflightAllow
+			r.malformed = r.malformed || !r.preflight
 		default:
 			r.unknown = append(r.unknown, name)
 		}
 	}
 	r.scopes = strings.Join(scopes, ",")
 	if r.malformed {
-		r.account = unmatchable
+		r.account, r.preflight = unmatchable, false
 	}
 	return r
 }
+
+// preflightName and preflightAllow let CORS preflights pass without a key.
+const (
+	preflightName  = "preflight"
+	preflightAllow = "allow"
+)
 
 // only returns the value that an account must have after one more was required: two that differ match no account.
 func (r *Requirements) only(before, value string) string {

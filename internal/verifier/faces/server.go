@@ -199,7 +199,7 @@ func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls
 		return
 	}
 	server := &http.Server{
-		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
+		Handler: neverStored(handler), TLSConfig: config, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
 		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: s.options.IdleTimeout, ErrorLog: s.options.ErrorLog,
 	}
 	l := &listener{flag: flag, address: address, serve: server.Serve, stop: func(ctx context.Context) error {
@@ -209,6 +209,14 @@ func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls
 		l.serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
 	s.listeners = append(s.listeners, l)
+}
+
+// neverStored keeps caches from storing an answer, whatever it is: a verdict is good for one request.
+func neverStored(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Cache-Control"] = noStore
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // faces are those over HTTP. What looks like an odd path is a client's, and is not tidied up.

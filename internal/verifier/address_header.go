@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"fmt"
+	"strings"
+)
+
+// AddressHeader is the header in which trusted proxies say whom they forward for. Only one is read: a client that sends
+// another has no say.
+type AddressHeader uint8
+
+// The headers.
+const (
+	// XForwardedFor is a list of hops, to which each proxy appends its peer.
+	XForwardedFor AddressHeader = iota
+	// XRealIP is one address, which a proxy overwrites.
+	XRealIP
+	// Forwarded is a list of hops in the form of RFC 7239.
+	Forwarded
+)
+
+// ParseAddressHeader reads the name of a header; an empty one is that of X-Forwarded-For.
+func ParseAddressHeader(name string) (AddressHeader, error) {
+	if name == "" {
+		return XForwardedFor, nil
+	}
+	for header, known := range map[AddressHeader]string{XForwardedFor: "X-Forwarded-For", XRealIP: "X-Real-IP", Forwarded: "Forwarded"} {
+		if strings.EqualFold(name, known) {
+			return header, nil
+		}
+	}
+	return 0, fmt.Errorf("invalid header %q: must be X-Forwarded-For, X-Real-IP or Forwarded", name)
+}
+
+// unreadable is a hop that no address can be read from.
+const unreadable = "?"
+
+// Hops returns the hops that a request names, in lines as Clients.Find reads them.
+func (h AddressHeader) Hops(r Request) []string {
+	switch h {
+	case XForwardedFor:
+		return r.Header("X-Forwarded-For", "x-forwarded-for")
+	case XRealIP:
+		if values := r.Header("X-Real-Ip", "x-real-ip"); len(values) < 2 {
+			return values
+		}
+		return []string{unreadable}
+	case Forwarded:
+		var hops []string
+		for _, line := range r.Header("Forwarded", "forwarded") {
+			hops = appendForwarded(hops, line)
+		}
+		return hops
+	}
+	return []string{unreadable} // no such header: fail closed
+}
+
+// appendForwarded appends the hop of each element of a line of Forwarded (RFC 7239, section 4). An element whose hop can't
+// be told is unreadable, and so is what stands before a line's malformed rest.
+func appendForwarded(hops []string, line string) []string {
+	for {
+		hop, rest, more := cutElement(line)
+		hops = append(hops, hop)
+		if !more {
+			return hops
+		}
+		line = rest
+	}
+}
+
+// cutElement reads one element of Forwarded: pairs that are separated by semicolons, up to a comma.
+func cutElement(line string) (hop, rest string, more bool) {
+	hop = unreadable
+	seen := false
+	for {
+		name, after, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
+		if !ok {
+			return unreadable, "", false
+		}
+		value, after, ok := cutValue(after)
+		if !ok {
+			return unreadable, "", false
+		}
+		if strings.EqualFold(name, "for") {
+			hop = value
+			if seen || strings.Contains(value, ",") {
+				hop = unreadable
+			}
+			seen = true
+		}
+		after = strings.TrimLeft(after, " \t")
+		switch {
+		case after == "":
+			return hop, "", false
+		case after[0] == ',':
+			return hop, after[1:], true
+		case after[0] != ';':
+			return unreadable, "", false
+		}
+		line = after[1:]
+	}
+}
+
+// cutValue reads a token or a quoted string (RFC 9110, section 5.6).
+func cutValue(text string) (value, rest string, ok bool) {
+	if !strings.HasPrefix(text, `"`) {
+		end := strings.IndexAny(text, ",; \t")
+		if end < 0 {
+			end = len(text)
+		}
+		return text[:end], text[end:], end > 0
+	}
+	var b strings.Builder
+	for i := 1; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			return b.String(), text[i+1:], true
+		case c == '\\' && i+1 < len(text):
+			i++
+			b.WriteByte(text[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", "", false
+}
