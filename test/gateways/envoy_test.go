@@ -122,7 +122,7 @@ func needsOfRoutes(t *testing.T, filter string, routes []*routev3.Route, cluster
 		}
 		needs[route.GetMatch().GetPrefix()] = own.GetCheckSettings().GetContextExtensions()
 	}
-	want := map[string]map[string]string{"/orders": {"scopes": "orders:read"}, "/acme": {"account": "acme"}, "/": nil}
+	want := map[string]map[string]string{"/orders": {"scopes": "orders:read", "preflight": "allow"}, "/acme": {"account": "acme"}, "/": nil}
 	if diff := cmp.Diff(want, needs); diff != "" {
 		t.Errorf("routes need something else (-want +got):\n%s", diff)
 	}

@@ -64,6 +64,8 @@ func (w *world) inHeader(t *testing.T, g *gateway) {
 	t.Run("an ordinary path stays as it is", func(t *testing.T) { w.plainPaths(t, f) })
 	t.Run("an address is the client's own", func(t *testing.T) { w.addresses(t, f) })
 	t.Run("what is asked for is audited, and not what a client says of it", func(t *testing.T) { w.audited(t, f, v.Log) })
+	t.Run("the application's own credentials reach it", func(t *testing.T) { w.ownCredentials(t, f) })
+	t.Run("a browser may ask first, where the route says so", func(t *testing.T) { w.browsers(t, f) })
 	t.Run("all scopes that a key can have are handed on", func(t *testing.T) { w.wide(t, f) })
 	t.Run("nothing of a request or an answer is lost", func(t *testing.T) { w.whole(t, f) })
 }
@@ -336,7 +338,7 @@ func (w *world) inQuery(t *testing.T, g *gateway) {
 
 func (w *world) inTwoHeaders(t *testing.T, g *gateway) {
 	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID"}, g.verifierFlags...)
-	f := w.serve(t, g, w.verifier(t, flags...).HTTP, "X-API-Key", "X-FF-API-Key")
+	f := w.serve(t, g, w.verifier(t, flags...).HTTP, "X-API-Key", "X-FF-API-Key", "http_x_api_key", "http_x_ff_api_key")
 	material := w.keys["full"].material
 	s := f.passes(t, asking{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {company}}}, w.full())
 	if places := s.holds(material); len(places) != 0 {

@@ -90,16 +90,16 @@ type visit struct {
 	peer netip.Addr
 	// needs are what the route requires.
 	needs Requirements
-	// method is that of the client's request.
-	method string
-	// host and path are for the audit.
-	host, path string
+	// certainMethod is the method of the client's request, if nothing that the gateway says contradicts it.
+	certainMethod string
+	// method, host and path are for the audit.
+	method, host, path string
 }
 
 // check gives the verdict on a request, and says which places hold its key.
 func (d *Door) check(v *visit) (verifier.Verdict, verifier.Places) {
 	start := d.Clock.Now()
-	if v.needs.preflight && isPreflight(v.method, v.request) {
+	if v.needs.preflight && isPreflight(v.certainMethod, v.request) {
 		verdict := verifier.Verdict{Code: verifier.Preflight}
 		d.tell(v, &verifier.Question{}, &verdict, start)
 		return verdict, allPlaces

@@ -43,7 +43,8 @@ func (d *Door) authorize(w http.ResponseWriter, r *http.Request, n Requirements)
 	uri := f.first(originalURLs[:]...)
 	v := &visit{
 		face: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), needs: n,
-		method: clientMethod(r), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
+		certainMethod: clientMethod(r),
+		method:        f.first("X-Forwarded-Method", "X-Original-Method"), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
 	}
 	verdict, places := d.check(v)
 	h := w.Header()

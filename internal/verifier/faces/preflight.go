@@ -36,8 +36,8 @@ func clientMethod(r *http.Request) string {
 			method = value
 		}
 	}
-	if method == "" && r.Method == http.MethodOptions {
-		return r.Method // no gateway asks so by itself
+	if method == "" {
+		return r.Method // a gateway that says nothing asks with it, or with GET
 	}
 	return method
 }

@@ -2,11 +2,15 @@
 -- SPDX-License-Identifier: Apache-2.0
 
 -- The action lua.apikey asks the verifier whether the request may pass, and sets the identity headers of its answer.
--- The variable txn.apikey_needs is what the key must have: scopes=a,b&account=c&externalID=d, each if it is needed.
+-- The variable txn.apikey_needs is what the key must have: scopes=a,b&account=c&externalID=d&preflight=allow, each if it is
+-- needed.
 
 local verifier = "http://127.0.0.1:8080"
 
 local identity = { "x-apikey-id", "x-apikey-account", "x-apikey-external-id", "x-apikey-name", "x-apikey-scopes" }
+
+-- Headers that may hold a key. The verifier hands back what they have, if that is no key: the application's own.
+local key_headers = { "X-API-Key", "Authorization" }
 
 -- What belongs to the client's own connection and message, and not to a question about it.
 local private = {
@@ -39,7 +43,7 @@ local function refuse(txn, answer)
   local reply = txn:reply({ status = 503, reason = "Service Unavailable" })
   if answer and answer.status and answer.status >= 400 then
     reply:set_status(answer.status, answer.reason)
-    for _, name in ipairs({ "content-type", "www-authenticate" }) do
+    for _, name in ipairs({ "content-type", "www-authenticate", "access-control-allow-origin", "access-control-expose-headers" }) do
       if answer.headers[name] then reply:add_header(name, answer.headers[name][0]) end
     end
     reply:set_body(answer.body)
@@ -53,6 +57,11 @@ core.register_action("apikey", { "http-req" }, function(txn)
   if not answer or answer.status ~= 200 then return refuse(txn, answer) end
   for _, name in ipairs(identity) do
     if answer.headers[name] then txn.http:req_set_header(name, answer.headers[name][0]) end
+  end
+  for _, name in ipairs(key_headers) do
+    txn.http:req_del_header(name)
+    local own = answer.headers[string.lower(name)]
+    if own then txn.http:req_set_header(name, own[0]) end
   end
   txn:set_var("txn.apikey_allowed", true)
 end)
