@@ -78,6 +78,12 @@ func (w *world) startApplication() (address string, err error) {
 		return "", err
 	}
 	w.gateway.application = &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodOptions { // it lets pages of any origin ask
+			out.Header().Set("Access-Control-Allow-Origin", "*")
+			out.Header().Set("Access-Control-Allow-Headers", "X-API-Key")
+			out.WriteHeader(http.StatusNoContent)
+			return
+		}
 		_, _ = fmt.Fprintf(out, "Welcome, %s: your key %s came in, and I was not shown it.\n", r.Header.Get("X-Apikey-Account"), r.Header.Get("X-Apikey-Id"))
 	})}
 	go func() { _ = w.gateway.application.Serve(listener) }() // it ends when it is closed

@@ -17,6 +17,7 @@ const (
 
 	countChanges = `wc -l < $CHANGES`
 
+	preflight      = `curl -sS -o /dev/null -w '%{http_code}\n' -X OPTIONS -H 'Origin: https://shop.example' -H 'Access-Control-Request-Method: GET' $SHOPPATH`
 	throughGateway = `curl -sS -w '%{http_code}\n' -H "X-API-Key: $(` + readKey + `)" $SHOP/`
 
 	tokenShape = `ak_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}`
@@ -139,6 +140,14 @@ var story = []step{
 			{line: throughGateway, again: true, check: says("Welcome, acme", "200")},
 			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Inactive"}}'`, check: says("patched")},
 			{line: strings.Replace(throughGateway, `-w '`, `-w '\n`, 1), again: true, check: says(`"code":"INACTIVE"`, "401")},
+		},
+	},
+	{
+		title: "A browser asks first whether a page may send a key (CORS): it needs none for that, where the route says so",
+		commands: []command{
+			{line: strings.Replace(preflight, "PATH", "/orders", 1), check: says("204")},
+			{line: strings.Replace(preflight, "PATH", "/stock", 1), check: says("401")},
+			{line: `curl -sS -i -H 'Origin: https://shop.example' $SHOP/orders`, check: says("401", "Access-Control-Allow-Origin: *", `"code":"MISSING"`)},
 		},
 	},
 }

@@ -160,7 +160,9 @@ func TestFinder_WhatAnUpstreamMustNotSee(t *testing.T) {
 	want := []verifier.Place{
 		{Header: "authorization", Canonical: "Authorization", Bits: 1<<0 | 1<<2},
 		{Header: "x-api-key", Canonical: "X-Api-Key", Bits: 1 << 1},
-		{Parameter: "api_key", Bits: 1 << 3}, {Parameter: "key", Bits: 1 << 4}, {Cookie: "session", Bits: 1 << 5},
+		{Parameter: "api_key", Bits: 1 << 3},
+		{Parameter: "key", Bits: 1 << 4},
+		{Cookie: "session", Bits: 1 << 5},
 	}
 	if diff := cmp.Diff(want, finder.Places()); diff != "" {
 		t.Error(diff)

@@ -44,7 +44,7 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	}
 	v := &visit{
 		face: ExtAuthz, request: e, needs: needs,
-		peer:   verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
+		peer:          verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
 		certainMethod: asked.GetMethod(), method: asked.GetMethod(), host: asked.GetHost(), path: pathOf(asked.GetPath()),
 	}
 	verdict, places := s.door.check(v)

@@ -135,7 +135,7 @@ func TestExtAuthz_Preflight(t *testing.T) {
 		r := envoyRequest("/orders", tc.headers, extensions)
 		r.Attributes.Request.Http.Method = tc.method
 		got, err := setup{}.door(t).ExtAuthz().Check(t.Context(), r)
-		if err != nil || codes.Code(got.GetStatus().GetCode()) != tc.want { //nolint:gosec // a code
+		if err != nil || codes.Code(got.GetStatus().GetCode()) != tc.want {
 			t.Errorf("%s: %v, %v; want %s", name, got.GetStatus(), err, tc.want)
 		}
 	}
