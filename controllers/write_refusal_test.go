@@ -106,3 +106,30 @@ func TestReconcile_AnImmutableSecretIsNotWritten(t *testing.T) {
 	w.settle()
 	w.expectSound("web")
 }
+
+// TestReconcile_AnImmutableSecretKeepsThePreviousKey: what the status remembers of the Secret does not say that it is immutable.
+func TestReconcile_AnImmutableSecretKeepsThePreviousKey(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web", keystest.Rotation("", "1h"), keystest.PreviousKey(v1alpha1.PreviousKeyInclude)))(t)
+	w.clock.SetTime(at(time.Hour))
+	w.change("web", keystest.Requested(at(30*time.Minute)))
+	w.settle()
+	s, yes := w.secret("web"), true
+	if len(s.Data) != 2 {
+		t.Fatalf("the Secret has %d entries, want both keys", len(s.Data))
+	}
+	s.Immutable = &yes
+	w.must(w.client.Update(t.Context(), s))
+	w.settle()
+	w.clock.SetTime(at(3 * time.Hour))
+	w.writes = nil
+	w.settle()
+	for _, write := range w.writes {
+		if write != "update status of APIKey web" {
+			t.Errorf("wrote %q", w.writes)
+		}
+	}
+	if c := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonSecretImmutable {
+		t.Errorf("Stalled is %+v", c)
+	}
+}

@@ -309,7 +309,8 @@ type SecretTemplate struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(name, !name.matches('^([^/]*[.])?(kubernetes|k8s|x-k8s|apikey-manager)[.]io/'))",message="secret.template.annotations must not use names of kubernetes.io, k8s.io, x-k8s.io or apikey-manager.io, which controllers act upon: use a domain of your own, such as example.com/owner"
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// type is the type of the Secret; it defaults to Opaque. Immutable, as a Secret's type is. Types that Kubernetes or its
-	// tools act upon are refused, whoever asks: the manager must not write what the user may not.
+	// tools act upon are refused, whoever asks: the manager must not write what the user may not. kubernetes.io/basic-auth takes
+	// an entry username or password, and kubernetes.io/dockerconfigjson an entry .dockerconfigjson of JSON.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
