@@ -54,7 +54,7 @@ var errStale = errors.New("the facts have changed meanwhile")
 // errUnchangeable says that a step is not possible, since the Secret can't be changed. The facts say why.
 var errUnchangeable = errors.New("the Secret can't be changed")
 
-// +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create;patch
 // The manager deletes no Secret. Becoming the owner of one that exists, which adoption is, takes the right to where admission
@@ -95,7 +95,7 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 	before := facts.Held.Possession
 	facts.Err = r.perform(ctx, facts, plan.Steps)
 	facts.Repairs = facts.Repairs.After(plan, facts.Err == nil, facts.Now)
-	if stale(facts.Err) {
+	if stale(facts.Err) || plan.DeletesKey() { // what fails is the deletion, and the status remains true
 		return false, facts.Err
 	}
 	after := keys.Describe(*facts)

@@ -56,6 +56,8 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 		return r.adopt(ctx, facts)
 	case keys.MendSecret:
 		return r.rewrite(ctx, facts, func(*keys.Contents) {})
+	case keys.DeleteKey:
+		return r.deleteKey(ctx, *facts)
 	}
 	return fmt.Errorf("unknown step %T", step)
 }

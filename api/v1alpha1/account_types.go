@@ -164,6 +164,11 @@ type AccountSpec struct {
 	// apikey-manager.io/confirm-deletion with their name.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+	// retention is how long keys are kept that have come to their end. Left out, until they are deleted by a user. The manager
+	// deletes them after that, with their Secrets, unless the deletionPolicy in force is Forbid. Under RequireConfirmation this
+	// field is the confirmation.
+	// +optional
+	Retention *Retention `json:"retention,omitempty"`
 	// labelPolicy determines whether two keys of the account may have the same label. Unique: the older key keeps it, and the
 	// younger is not accepted. Shared: they may.
 	// +optional
@@ -292,6 +297,21 @@ type ExpirationPolicy struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || duration(self) >= duration('1m')",message="expirationPolicy.maxLifetime must be at least 1m, such as 2160h for ninety days"
 	MaxLifetime Duration `json:"maxLifetime,omitempty"`
+}
+
+// Retention is how long keys are kept that have come to their end.
+//
+// +kubebuilder:validation:MinProperties=1
+type Retention struct {
+	// expiredAfter is how long a key must have been Expired to be deleted by the manager. Left out, such keys are kept. An expired
+	// key can be revived only until then.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || duration(self) >= duration('1m')",message="retention.expiredAfter must be at least 1m, such as 720h for thirty days"
+	ExpiredAfter Duration `json:"expiredAfter,omitempty"`
+	// revokedAfter is how long a key must have been Revoked to be deleted by the manager. Left out, such keys are kept.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || duration(self) >= duration('1m')",message="retention.revokedAfter must be at least 1m, such as 720h for thirty days"
+	RevokedAfter Duration `json:"revokedAfter,omitempty"`
 }
 
 // KeyDefaults are for keys that do not say otherwise.

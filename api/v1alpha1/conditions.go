@@ -114,6 +114,9 @@ const (
 	ReasonActivated = "Activated"
 	// ReasonDeactivated: the key was switched off.
 	ReasonDeactivated = "Deactivated"
+	// ReasonRetentionOver: the manager deletes the key, because it has been Expired or Revoked for as long as the Account's
+	// spec.retention keeps such keys. An event only.
+	ReasonRetentionOver = "RetentionOver"
 )
 
 // Reasons of status.notifications and of the events about mail.

@@ -105,12 +105,14 @@ func refusalEvent(conditionType string, before, after v1alpha1.APIKeyStatus) (Ev
 	return Event{Warning: true, Reason: is.Reason, Action: "Admit", Note: is.Message}, true
 }
 
+// maxHistory is how many entries a history keeps.
+const maxHistory = 20
+
 // Remember appends what happened to a history, and keeps the last 20.
 func Remember(history []v1alpha1.Transition, happened []Event, now time.Time) []v1alpha1.Transition {
-	const most = 20
 	list := slices.Clone(history)
 	for _, e := range happened {
 		list = append(list, v1alpha1.Transition{Time: metav1.NewTime(now), Reason: e.Reason, Message: truncate(e.Note)})
 	}
-	return list[max(0, len(list)-most):]
+	return list[max(0, len(list)-maxHistory):]
 }

@@ -24,12 +24,23 @@ type Plan struct {
 	Repairs bool
 }
 
+// DeletesKey reports whether the plan is to delete the key, after which there is nothing left to describe.
+func (p Plan) DeletesKey() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		_, ok := s.(DeleteKey)
+		return ok
+	})
+}
+
 // conflictRecheck is how often to look again at a Secret that belongs to somebody else: nobody tells us when it goes.
 const conflictRecheck = time.Minute
 
 // Decide says which steps bring the world closer to the spec, and when to look again.
 func Decide(f Facts) Plan {
 	steps, why := f.dueSteps()
+	if deletion := f.deletion(); len(steps) == 0 && len(deletion) > 0 {
+		steps, why = deletion, "the account's retention is over"
+	}
 	plan := Plan{Steps: steps, Why: why, Next: f.next()}
 	if !slices.ContainsFunc(steps, f.isRepair) {
 		return plan
@@ -161,6 +172,7 @@ func (f *Facts) next() time.Time {
 	if f.hasStaged() && f.promoted() == nil {
 		sooner(f.propagationDeadline())
 	}
+	sooner(f.retentionCheck())
 	if before := f.schedule().revokeBefore; before != nil {
 		sooner(before.Time)
 	}

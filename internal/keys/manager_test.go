@@ -199,7 +199,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	before := r.facts.Held.Possession
 	r.facts.Err = r.perform(plan.Steps)
 	r.facts.Repairs = r.facts.Repairs.After(plan, r.facts.Err == nil, r.facts.Now)
-	if stale(r.facts.Err) {
+	if stale(r.facts.Err) || plan.DeletesKey() {
 		return false, r.facts.Err
 	}
 	after := keys.Describe(r.facts)
@@ -384,8 +384,24 @@ func (r *keyRound) do(step keys.Step) error {
 		return r.adopt(step)
 	case keys.MendSecret:
 		return r.rewrite(step, func(*keys.Contents) {})
+	case keys.DeleteKey:
+		return r.deleteKey(step)
 	}
 	panic(step)
+}
+
+func (r *keyRound) deleteKey(step keys.Step) error {
+	r.pause("read the account to " + step.String())
+	account := r.w.account(r.facts.Account.Name)
+	if account == nil {
+		return errMissing
+	}
+	again := r.facts
+	again.Account = account
+	if !keys.RetentionOver(again) {
+		return errConflict
+	}
+	return r.write(func() error { return r.w.endKey(r.facts.Key, r.facts.Now) })
 }
 
 func (r *keyRound) createSecret(s keys.CreateSecret) error {

@@ -132,6 +132,38 @@ func checkCredentials(w *world) error {
 	return nil
 }
 
+// checkEnd is what must hold of a key that a manager deletes.
+func checkEnd(w *world, k *v1alpha1.APIKey, manager time.Time) error {
+	a, s := w.account(k.Spec.Account), w.secret(secretName(k))
+	fail := func(why string) error { return fmt.Errorf("%s is deleted, and %s", full(k), why) }
+	switch {
+	case a.Spec.DeletionPolicy == v1alpha1.DeletionForbid:
+		return fail("its account forbids it")
+	case a.Spec.Retention == nil:
+		return fail("its account keeps such keys")
+	case k.Spec.State == v1alpha1.KeyStateRevoked:
+		if current, _ := materialOf(k, s); len(current) > 0 {
+			return fail("its Secret still holds a key")
+		}
+	case k.Spec.State != v1alpha1.KeyStateActive || k.Spec.Expiration == "" || k.Status.State != v1alpha1.StateExpired:
+		return fail("it is neither expired nor revoked")
+	}
+	for _, t := range slices.Backward(k.Status.History) {
+		if t.Reason == string(k.Status.State) && manager.Sub(t.Time.Time) < time.Minute {
+			return fail("it has been so for less than any retention")
+		}
+	}
+	return nil
+}
+
+// materialOf is what a Secret of the key's own holds for those who use it.
+func materialOf(k *v1alpha1.APIKey, s *secret) (current, previous keys.Material) {
+	if s == nil || s.owner != k.UID {
+		return nil, nil
+	}
+	return s.consumed()
+}
+
 // overlapOf is a key's overlap, computed anew.
 func overlapOf(k *v1alpha1.APIKey) time.Duration {
 	overlap, r := 24*time.Hour, k.Spec.Rotation

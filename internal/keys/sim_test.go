@@ -406,10 +406,20 @@ func (s *sim) changePolicy() {
 			a.ExpirationPolicy = pick(s.chance, "expirations", nil, &v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationRequired},
 				&v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationForbidden}, &v1alpha1.ExpirationPolicy{MaxLifetime: "1h"})
 		},
+		s.changeRetention(),
 		func(a *v1alpha1.AccountSpec) {
 			a.IPWhitelistPolicy = pick(s.chance, "addresses", v1alpha1.IPWhitelistOptional, v1alpha1.IPWhitelistRequired)
 		},
 	))
+}
+
+// changeRetention changes how long keys are kept that came to their end, and whether they may be deleted at all.
+func (s *sim) changeRetention() func(*v1alpha1.AccountSpec) {
+	return func(a *v1alpha1.AccountSpec) {
+		a.Retention = pick(s.chance, "retention", nil, &v1alpha1.Retention{ExpiredAfter: "1m"}, &v1alpha1.Retention{RevokedAfter: "1h"},
+			&v1alpha1.Retention{ExpiredAfter: "20h", RevokedAfter: "1m"})
+		a.DeletionPolicy = pick(s.chance, "deletion", "", "", v1alpha1.DeletionForbid, v1alpha1.DeletionRequireConfirmation)
+	}
 }
 
 func setLimit(a *v1alpha1.AccountSpec, n int32) {

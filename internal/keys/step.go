@@ -55,6 +55,9 @@ type AdoptSecret struct{ Name string }
 // MendSecret puts the key's Secret back to what it should be, with the credentials it has.
 type MendSecret struct{ Name string }
 
+// DeleteKey deletes the key itself, and its Secret with it, because its account's retention is over. It comes alone.
+type DeleteKey struct{ Name string }
+
 func (CreateAccount) isStep()   {}
 func (CreateSecret) isStep()    {}
 func (ReplaceMaterial) isStep() {}
@@ -65,6 +68,7 @@ func (RetirePrevious) isStep()  {}
 func (EmptySecret) isStep()     {}
 func (AdoptSecret) isStep()     {}
 func (MendSecret) isStep()      {}
+func (DeleteKey) isStep()       {}
 
 func (s CreateAccount) String() string { return "create Account " + s.Name }
 func (s CreateSecret) String() string {
@@ -87,3 +91,4 @@ func (s RetirePrevious) String() string { return "retire the previous credential
 func (s EmptySecret) String() string    { return "empty Secret " + s.Name + " of material" }
 func (s AdoptSecret) String() string    { return "adopt Secret " + s.Name }
 func (s MendSecret) String() string     { return "mend Secret " + s.Name }
+func (s DeleteKey) String() string      { return "delete APIKey " + s.Name }

@@ -289,6 +289,20 @@ func (w *world) deleteKey(name string) {
 	}
 }
 
+// endKey is the deletion of a key by a manager, provided that it still has the resourceVersion it was read with.
+func (w *world) endKey(k *v1alpha1.APIKey, manager time.Time) error {
+	live := w.key(full(k))
+	switch {
+	case live == nil:
+		return errMissing
+	case live.UID != k.UID || live.ResourceVersion != k.ResourceVersion:
+		return errConflict
+	}
+	w.breaks(checkEnd(w, live, manager))
+	w.deleteKey(full(k))
+	return nil
+}
+
 // writeKeyStatus writes the status of a key, provided that it still has the resourceVersion it was read with.
 func (w *world) writeKeyStatus(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, writer time.Time) (*v1alpha1.APIKey, error) {
 	live := w.key(full(k))

@@ -157,7 +157,7 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 }
 
 func (v *APIKeyValidator) facts(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{Key: key, Defaults: v.Defaults, Now: v.Clock.Now().UTC().Truncate(time.Second)}
+	facts := keys.Facts{Key: key, Defaults: v.Defaults, Now: v.now()}
 	var account v1alpha1.Account
 	err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
 	switch {
@@ -177,6 +177,8 @@ func (v *APIKeyValidator) facts(ctx context.Context, key *v1alpha1.APIKey) (keys
 	}
 	return facts, err
 }
+
+func (v *APIKeyValidator) now() time.Time { return v.Clock.Now().UTC().Truncate(time.Second) }
 
 func (v *APIKeyValidator) list(ctx context.Context, index, value string) ([]*v1alpha1.APIKey, error) {
 	var list v1alpha1.APIKeyList
@@ -219,7 +221,7 @@ func (v *APIKeyValidator) accountOf(ctx context.Context, key *v1alpha1.APIKey) (
 }
 
 // ValidateDelete denies deletion where the account's policy does. A key that never got a credential, or whose namespace
-// is going away, can always be deleted.
+// is going away, can always be deleted. One whose retention is over needs no confirmation: the account has asked for it.
 func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIKey) (admission.Warnings, error) {
 	if !keys.MayBeIssued(key) {
 		return nil, nil
@@ -233,7 +235,7 @@ func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIK
 		return nil, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
 	}
 	denial := keys.DenyDeletion(key, v.Defaults.Deletion(&account))
-	if denial == "" {
+	if denial == "" || keys.RetentionOver(keys.Facts{Key: key, Account: &account, Defaults: v.Defaults, Now: v.now()}) {
 		return nil, nil
 	}
 	namespace, err := readNamespace(ctx, v.Live, key.Namespace) // the cache may not have heard of its end yet

@@ -354,6 +354,36 @@ func TestAPIKey_Delete(t *testing.T) {
 	}
 }
 
+// A key whose retention is over needs no confirmation; what is forbidden stays forbidden.
+func TestAPIKey_Delete_RetentionIsOver(t *testing.T) {
+	t.Parallel()
+	confirm, forbidden := []string{"kubectl annotate apikey web"}, []string{"forbids the deletion of keys"}
+	for name, tc := range map[string]struct {
+		policy v1alpha1.DeletionPolicy
+		after  v1alpha1.Duration
+		want   verdict
+	}{
+		"to be confirmed, and over":     {policy: v1alpha1.DeletionRequireConfirmation, after: "1h"},
+		"to be confirmed, and not over": {policy: v1alpha1.DeletionRequireConfirmation, after: "1h0m1s", want: verdict{denied: confirm}},
+		"to be confirmed, and off":      {policy: v1alpha1.DeletionRequireConfirmation, want: verdict{denied: confirm}},
+		"forbidden, and over":           {policy: v1alpha1.DeletionForbid, after: "1h", want: verdict{denied: forbidden}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			account := keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) {
+				a.DeletionPolicy, a.Retention = tc.policy, &v1alpha1.Retention{RevokedAfter: tc.after}
+			}))
+			k := keystest.Key("web", keystest.Namespace("shop"), keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateRevoked))
+			v := keyValidator(t, account, space("shop", nil, false))
+			k.Status = keys.Describe(keys.Facts{
+				Key: k, Account: account, Defaults: v.Defaults, Held: keys.Held{Possession: keys.HeldOwned}, Now: v.Clock.Now().Add(-time.Hour),
+			})
+			warnings, err := v.ValidateDelete(t.Context(), k)
+			tc.want.check(t, warnings, err)
+		})
+	}
+}
+
 // Whether a namespace is ending is asked of the API server: a cache may not have heard of it.
 func TestAPIKey_Delete_AsksTheAPIServer(t *testing.T) {
 	t.Parallel()

@@ -92,7 +92,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 		Verifiers: o.verifiers,
 	})).To(Succeed())
 	if o.webhookPort != 0 {
-		Expect(guard.Setup(mgr, clock.RealClock{}, *o.defaults)).To(Succeed())
+		Expect(guard.Setup(mgr, o.clock, *o.defaults)).To(Succeed())
 		Expect(mgr.Add(rotator)).To(Succeed())
 	}
 	Expect(m.registry.Register(telemetry.NewObjects(living, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())

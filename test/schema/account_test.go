@@ -34,6 +34,7 @@ func accountTables() tables {
 		"timeZone":                 accountTimeZone(),
 		"limits":                   accountLimits(),
 		"expirationPolicy":         accountExpirationPolicy(),
+		"retention":                accountRetention(),
 		"allowedScopes":            scopeCases("spec.allowedScopes", "allowedScopes", 256),
 		"allowedNamespaces":        accountAllowedNamespaces(),
 		"keyDefaults":              accountKeyDefaults(),
@@ -180,6 +181,22 @@ func accountExpirationPolicy() testCases {
 	cases["Optional with a lifetime is fine"] = testCase{change: change{"spec.expirationPolicy.mode": "Optional", "spec.expirationPolicy.maxLifetime": "2160h"}}
 	cases["Forbidden with a lifetime is refused"] = testCase{
 		change: change{"spec.expirationPolicy.mode": "Forbidden", "spec.expirationPolicy.maxLifetime": "2160h"}, wantErrors: apart,
+	}
+	return cases
+}
+
+func accountRetention() testCases {
+	cases := testCases{
+		"an empty one is refused":        {change: change{"spec.retention": crd.Object{}}, wantErrors: []string{"spec.retention: should have at least 1 properties"}},
+		"is off by default":              {want: change{"spec.retention": absent{}}},
+		"both fields together are fine":  {change: change{"spec.retention.expiredAfter": "2160h", "spec.retention.revokedAfter": "720h"}},
+		"goes with every deletionPolicy": {change: change{"spec.retention.revokedAfter": "720h", "spec.deletionPolicy": "Forbid"}},
+		"another state is refused":       {change: change{"spec.retention.revokedAfter": "720h", "spec.retention.inactiveAfter": "720h"}, wantErrors: []string{"spec.retention.inactiveAfter: unknown field"}},
+	}
+	for _, name := range []string{"expiredAfter", "revokedAfter"} {
+		for sentence, tc := range durationCases("spec.retention."+name, "retention."+name) {
+			cases[name+": "+sentence] = tc
+		}
 	}
 	return cases
 }

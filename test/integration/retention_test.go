@@ -1,0 +1,78 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+var _ = Describe("Retention", func() {
+	// retain lets an hour go by, and has keys that came to their end kept for a minute.
+	retain := func(ctx SpecContext, clock *movedClock, a *v1alpha1.Account) {
+		GinkgoHelper()
+		clock.forward(time.Hour)
+		read(ctx, a)
+		changeAccount(ctx, a, func(s *v1alpha1.AccountSpec) {
+			s.Retention = &v1alpha1.Retention{ExpiredAfter: "1m", RevokedAfter: "1m"}
+		})
+	}
+	// endedKeys creates a key in use, an expired and a revoked one.
+	endedKeys := func(ctx SpecContext, account string) (active, expired, revoked *v1alpha1.APIKey) {
+		GinkgoHelper()
+		namespace := newNamespace(ctx, nil)
+		active, expired, revoked = newKey(namespace, "active", account), newKey(namespace, "expired", account), newKey(namespace, "revoked", account)
+		create(ctx, active, expired, revoked)
+		become(ctx, v1alpha1.StateActive, active, expired, revoked)
+		change(ctx, expired, expiration("2020-01-01"))
+		change(ctx, revoked, state(v1alpha1.KeyStateRevoked))
+		become(ctx, v1alpha1.StateExpired, expired)
+		become(ctx, v1alpha1.StateRevoked, revoked)
+		return active, expired, revoked
+	}
+
+	It("deletes keys that came to their end, also where a user would have to confirm it", func(ctx SpecContext) {
+		clock := &movedClock{}
+		startGuardedManager(ctx, managerOptions{clock: clock})
+		account := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionRequireConfirmation })
+		create(ctx, account)
+		active, expired, revoked := endedKeys(ctx, account.Name)
+		Expect(admin.Delete(ctx, revoked)).To(MatchError(ContainSubstring("wants the deletion of a key to be confirmed")))
+		retain(ctx, clock, account)
+		for _, k := range []*v1alpha1.APIKey{expired, revoked} {
+			Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(k), k.DeepCopy())) }).WithContext(ctx).Should(BeTrue())
+			expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRetentionOver, "Deleting the key")
+		}
+		settleAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Slots).To(HaveLen(1)) })
+		become(ctx, v1alpha1.StateActive, active)
+		Expect(admin.Delete(ctx, active)).To(MatchError(ContainSubstring("wants the deletion of a key to be confirmed")))
+	})
+
+	It("deletes nothing under Forbid", func(ctx SpecContext) {
+		clock := &movedClock{}
+		startGuardedManager(ctx, managerOptions{clock: clock})
+		account := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })
+		create(ctx, account)
+		_, expired, revoked := endedKeys(ctx, account.Name)
+		retain(ctx, clock, account)
+		chronicle.awaitCalm(ctx)
+		become(ctx, v1alpha1.StateExpired, expired)
+		become(ctx, v1alpha1.StateRevoked, revoked)
+		Expect(admin.Delete(ctx, revoked)).To(MatchError(ContainSubstring("forbids the deletion of keys")))
+
+		By("allowing it")
+		read(ctx, account)
+		changeAccount(ctx, account, func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionAllow })
+		for _, k := range []*v1alpha1.APIKey{expired, revoked} {
+			Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(k), k.DeepCopy())) }).WithContext(ctx).Should(BeTrue())
+		}
+	})
+})
