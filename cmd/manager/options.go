@@ -216,6 +216,7 @@ func (o *options) verifiers(meter controllers.VerifierMeter) *controllers.Verifi
 func (o *options) defaults() keys.Defaults {
 	return keys.Defaults{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
+		Verifiers:            o.verifierService != "",
 		ReservedDomains:      o.reserved,
 		AccountCreationDelay: o.accountDelay,
 		MailDomains:          o.mailDomains, MaxMails: o.maxMails,
