@@ -314,10 +314,18 @@ func (w *world) accountUse(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("the manager writes status", func(t *testing.T) {
+	t.Run("the manager writes status, and does not patch it", func(t *testing.T) {
 		manager := controlplanetest.Connect(t, w.plane.ManagerConfig())
-		if err := manager.Status().Patch(t.Context(), before.DeepCopy(), merge(`{"status":{"observedGeneration":1,"state":"Pending"}}`)); err != nil {
+		k := before.DeepCopy()
+		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
+			t.Fatal(err)
+		}
+		k.Status.ObservedGeneration, k.Status.State = 1, v1alpha1.StatePending
+		if err := manager.Status().Update(t.Context(), k); err != nil {
 			t.Error(err)
+		}
+		if err := manager.Status().Patch(t.Context(), k, merge(`{"status":{"state":"Active"}}`)); !apierrors.IsForbidden(err) {
+			t.Errorf("it may patch a status, which it never does: %v", err)
 		}
 	})
 }

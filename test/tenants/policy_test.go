@@ -150,7 +150,7 @@ func (f *fixture) secretsOfKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := sets.New("app.kubernetes.io/managed-by", "apikey-manager.io/account", "apikey-manager.io/apikey",
-		"apikey-manager.io/shape", "apikey-manager.io/revoked")
+		"apikey-manager.io/shape", "apikey-manager.io/template-metadata", "apikey-manager.io/revoked")
 	for i := range secrets.Items {
 		s := &secrets.Items[i]
 		if s.Type != corev1.SecretTypeOpaque && harmless[string(s.Type)] == nil {
