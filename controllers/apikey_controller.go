@@ -211,6 +211,7 @@ func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, accou
 	case apierrors.IsNotFound(err) && ref == nil:
 		return keys.Held{Possession: keys.HeldNothing}, nil // creation tells if that is wrong
 	case err == nil && keys.RemembersSecret(key) && ref.ResourceVersion == seen.ResourceVersion &&
+		keys.PossessionOf(&seen, key) == keys.HeldOwned && // a restored status may remember the version of another Secret
 		keys.IsRenderedFrom(key, account, seen.Annotations):
 		return keys.Remembered(key), nil
 	}

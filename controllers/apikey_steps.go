@@ -69,6 +69,11 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 	if err != nil {
 		return err
 	}
+	return r.createWith(ctx, facts, minted)
+}
+
+// createWith creates the key's Secret with a credential.
+func (r *APIKeyReconciler) createWith(ctx context.Context, facts *keys.Facts, minted keys.Minted) error {
 	shape, err := keys.Render(facts.Key, facts.Account, keys.Contents{Current: keys.Credential(minted)})
 	if err != nil {
 		return err
@@ -145,6 +150,12 @@ func (r *APIKeyReconciler) promoteStaged(ctx context.Context, facts *keys.Facts,
 	if !exists || minted.Material.SHA256() != facts.Staged.SHA256 {
 		return errStale
 	}
+	if facts.Held.Possession == keys.HeldNothing {
+		if err := r.confirm(ctx, facts.Key); err != nil {
+			return err
+		}
+		return r.createWith(ctx, facts, minted)
+	}
 	return r.rewrite(ctx, facts, func(c *keys.Contents) { c.Promote(keys.Credential(minted), s.WithOverlap) })
 }
 
@@ -199,7 +210,7 @@ func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, chang
 	return nil
 }
 
-// adopt makes the key the owner of a Secret that asks for it, and renders it with the credential that it holds.
+// adopt makes the key the owner of a Secret that is to be adopted, and renders it with the credential that it holds.
 func (r *APIKeyReconciler) adopt(ctx context.Context, facts *keys.Facts) error {
 	contents, secret, err := r.lookAgain(ctx, facts, keys.HeldOffered)
 	if err != nil {

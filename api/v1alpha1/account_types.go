@@ -183,7 +183,8 @@ type AccountSpec struct {
 	// +default="Optional"
 	IPWhitelistPolicy IPWhitelistPolicy `json:"ipWhitelistPolicy,omitempty"`
 	// importPolicy determines whether keys may be made from credentials that the manager did not generate. Forbid: they
-	// may not. Allow: a key may adopt a Secret with the annotation apikey-manager.io/adopt. Whoever may write Secrets can then choose a key's value.
+	// may not. Allow: a key may adopt a Secret with the annotation apikey-manager.io/adopt, or name a digest in spec.import.
+	// Whoever may write Secrets can then choose a key's value, and whoever may create APIKeys can name a digest that is not theirs.
 	// +optional
 	// +default="Forbid"
 	ImportPolicy ImportPolicy `json:"importPolicy,omitempty"`

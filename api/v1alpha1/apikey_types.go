@@ -74,6 +74,7 @@ const (
 
 // APIKeySpec is what is wanted of a key.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.__import__) == has(oldSelf.__import__)",fieldPath=".import",message="import is immutable, and is set when the APIKey is created: create another APIKey to import another key"
 // +kubebuilder:validation:XValidation:rule="(has(self.secret) && has(self.secret.template) && has(self.secret.template.type) ? self.secret.template.type : 'Opaque') == (has(oldSelf.secret) && has(oldSelf.secret.template) && has(oldSelf.secret.template.type) ? oldSelf.secret.template.type : 'Opaque')",fieldPath=".secret",message="secret.template.type is immutable, as the type of a Secret is: create another APIKey to write a Secret of another type"
 type APIKeySpec struct {
 	// account names the Account that owns the key. It is created with an empty spec if it does not exist.
@@ -136,6 +137,11 @@ type APIKeySpec struct {
 	// format says what the credential looks like. A change applies from the next credential on.
 	// +optional
 	Format *Format `json:"format,omitempty"`
+	// import names a key that exists already, by its digest: verifiers accept it, and no Secret is written until the first
+	// rotation. It takes an account with importPolicy: Allow. Immutable.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="import is immutable, and is set when the APIKey is created: create another APIKey to import another key"
+	Import *Import `json:"import,omitempty"`
 	// secret says where and in which shape the credential is written.
 	// +optional
 	Secret *SecretSpec `json:"secret,omitempty"`
@@ -255,6 +261,25 @@ type Format struct {
 	// +kubebuilder:validation:Minimum=22
 	// +kubebuilder:validation:Maximum=256
 	Length int32 `json:"length,omitempty"`
+}
+
+// Import describes a key that the manager did not generate, and whose value it never sees.
+type Import struct {
+	// sha256 is the SHA-256 of the whole key, without a line break at its end: 64 lower-case hexadecimal digits, as
+	// printf %s "$KEY" | sha256sum prints it. The key should have 122 random bits or more, since a digest of a weaker one can be
+	// reversed by trying: that can't be seen from a digest.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{64}$')",message="import.sha256 must be a SHA-256 as 64 lower-case hexadecimal digits, such as sha256sum prints"
+	SHA256 string `json:"sha256,omitempty"`
+	// hint is how the key begins, so that a user can tell which one they hold. It is public: at most 8 letters, digits and . _ -,
+	// or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=29
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9._-]{1,8}|[a-z][a-z0-9]{0,15}_[A-Za-z0-9]{12})$')",message="import.hint must be how the key begins, in at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"
+	Hint string `json:"hint,omitempty"`
 }
 
 // SecretSpec says where and in which shape a credential is written.

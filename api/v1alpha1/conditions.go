@@ -77,6 +77,9 @@ const (
 	ReasonLifetimeTooLong = "LifetimeTooLong"
 	// ReasonIPWhitelistRequired (Accepted=False, Stalled=True): the Account wants an IP whitelist and the key has none.
 	ReasonIPWhitelistRequired = "IPWhitelistRequired"
+	// ReasonImportNotAllowed (Accepted=False, Stalled=True): the key names a digest in spec.import, and the Account's importPolicy
+	// is Forbid. Allow it, or create the APIKey without spec.import.
+	ReasonImportNotAllowed = "ImportNotAllowed"
 	// ReasonDuplicateKey (Accepted=False, Stalled=True): another APIKey has, or has revoked, the same credential, and it was issued
 	// there first. Verifiers take it for that one's. Delete this APIKey and create it again, or the Secret that it would adopt.
 	ReasonDuplicateKey = "DuplicateKey"
@@ -106,6 +109,8 @@ const (
 	ReasonIssued = "Issued"
 	// ReasonAdopted: the key got its first credential from a Secret that was annotated for adoption.
 	ReasonAdopted = "Adopted"
+	// ReasonImported: the key got its first credential from spec.import.
+	ReasonImported = "Imported"
 	// ReasonRotated: the key got its next credential, by schedule, on request or after a compromise.
 	ReasonRotated = "Rotated"
 	// ReasonReissued: the Secret was deleted or edited, and the key got a new credential.

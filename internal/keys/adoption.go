@@ -22,6 +22,11 @@ func Observe(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secr
 	switch {
 	case p == HeldOwned:
 		held, contents = Inspect(k, a, secret, version)
+	case mayTakeBack(k, object):
+		if found, known := Inspect(k, a, secret, version); len(known.Current.Material) > 0 {
+			held, contents = found, known
+			held.Possession, held.OfferProblem = HeldOffered, found.fixedProblem()
+		}
 	case mayAdopt(k, a, object):
 		held, contents = inspectOffer(k, a, secret, version)
 	}
@@ -32,39 +37,49 @@ func Observe(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secr
 	return held, contents
 }
 
+// mayTakeBack reports whether a key that was issued may take a Secret back, should it hold the key's own credential: no other
+// object owns it. So it is after a restore from a backup, in which the owner is the APIKey as it was then, or is left out.
+// Nobody has to ask for it: only a client that has the credential can put it there.
+func mayTakeBack(k *v1alpha1.APIKey, secret metav1.Object) bool {
+	foreign := func(owner metav1.OwnerReference) bool {
+		return owner.APIVersion != v1alpha1.GroupVersion.String() || owner.Kind != "APIKey" || owner.Name != k.Name
+	}
+	return Issued(k) && secret.GetDeletionTimestamp() == nil && !slices.ContainsFunc(secret.GetOwnerReferences(), foreign)
+}
+
 // asksForAdoption reports whether a Secret's annotations ask that a key adopt it, under an account that allows it.
 func asksForAdoption(k *v1alpha1.APIKey, a *v1alpha1.Account, annotations map[string]string) bool {
 	return a != nil && a.Spec.ImportPolicy == v1alpha1.ImportAllow && annotations[v1alpha1.AdoptAnnotation] == k.Name &&
 		k.Spec.State != v1alpha1.KeyStateRevoked
 }
 
-// mayAdopt reports whether a key may take a Secret over that is not its own. A Secret with an owner is left to that owner: if
-// it no longer exists, the garbage collector is about to remove the Secret.
+// mayAdopt reports whether a key that was never issued may take a Secret over that is not its own: otherwise, whoever may write
+// Secrets could choose the credential of any key. A Secret with an owner is left to that owner:
+// if it no longer exists, the garbage collector is about to remove the Secret.
 func mayAdopt(k *v1alpha1.APIKey, a *v1alpha1.Account, secret metav1.Object) bool {
-	return asksForAdoption(k, a, secret.GetAnnotations()) && len(secret.GetOwnerReferences()) == 0 && secret.GetDeletionTimestamp() == nil
+	return !Issued(k) && asksForAdoption(k, a, secret.GetAnnotations()) && len(secret.GetOwnerReferences()) == 0 && secret.GetDeletionTimestamp() == nil
 }
 
-// inspectOffer takes a Secret apart that asks to be adopted. A key that was issued before takes back its own credential
-// alone: otherwise, whoever may write Secrets could choose the credential of any key.
+// inspectOffer takes a Secret apart that asks to be adopted.
 func inspectOffer(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, version string) (Held, Contents) {
 	held, contents := Inspect(k, a, secret, version)
 	held.Possession = HeldOffered
-	switch {
-	case !Issued(k):
-		if _, err := offeredCredential(k, a, secret.Data); err != nil {
-			held.OfferProblem = err.Error()
-		}
-	case held.Current.SHA256 != current(&k.Status).SHA256:
-		return Held{Possession: HeldForeign, ResourceVersion: version}, Contents{}
+	if _, err := offeredCredential(k, a, secret.Data); err != nil {
+		held.OfferProblem = err.Error()
 	}
-	switch {
-	case held.OfferProblem != "":
-	case held.WrongType != "":
-		held.OfferProblem = "it has type " + held.WrongType + ", and the key declares another: create it again with that type and the same entries"
-	case held.Immutable && held.EntriesDrifted:
-		held.OfferProblem = "it is immutable and has other entries than the key declares: create it again with those entries, or without immutable"
-	}
+	held.OfferProblem = orElse(held.OfferProblem, held.fixedProblem())
 	return held, contents
+}
+
+// fixedProblem returns what makes a Secret unfit to become the key's that the API server never lets change; empty: nothing.
+func (h Held) fixedProblem() string {
+	switch {
+	case h.WrongType != "":
+		return "it has type " + h.WrongType + ", and the key declares another: create it again with that type and the same entries"
+	case h.Immutable && h.EntriesDrifted:
+		return "it is immutable and has other entries than the key declares: create it again with those entries, or without immutable"
+	}
+	return ""
 }
 
 // offeredCredential returns the credential that a Secret offers for adoption. Its error is a sentence that names the entry

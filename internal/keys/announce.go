@@ -61,6 +61,8 @@ func (f *Facts) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 	switch {
 	case is == nil || (was != nil && was.SHA256 == is.SHA256):
 		return Event{}, false
+	case was == nil && f.isImported(&after):
+		return Event{Reason: v1alpha1.ReasonImported, Action: "Import", Note: "Imported credential " + is.ID + " by its digest"}, true
 	case was == nil && f.Held.Offered:
 		return Event{Reason: v1alpha1.ReasonAdopted, Action: "Adopt", Note: "Adopted credential " + is.ID + " from Secret " + SecretName(f.Key)}, true
 	case was == nil:

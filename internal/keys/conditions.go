@@ -72,6 +72,8 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 		return f.revokedVerdict()
 	case accepted.status != metav1.ConditionTrue && (!s.suspended() || after.State == v1alpha1.StatePending || f.lacksSecret(s, after)):
 		return verdict{metav1.ConditionFalse, accepted.reason, accepted.message}
+	case f.Held.Possession != HeldOwned && f.isImported(after) && !f.lacksSecret(s, after):
+		return f.carriedOutVerdict(accepted, after)
 	case f.Held.Possession == HeldForeign:
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(f.conflictMessage())}
 	case f.Held.OfferProblem != "" && f.Held.Possession == HeldOffered:
@@ -80,7 +82,13 @@ func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKe
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
 	case f.lacksSecret(s, after):
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
-	case after.State == v1alpha1.StateSuspended:
+	}
+	return f.carriedOutVerdict(accepted, after)
+}
+
+// carriedOutVerdict says that what is declared has been carried out.
+func (f *Facts) carriedOutVerdict(accepted verdict, after *v1alpha1.APIKeyStatus) verdict {
+	if after.State == v1alpha1.StateSuspended {
 		return verdict{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, accepted.message}
 	}
 	return verdict{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
@@ -92,6 +100,9 @@ func (f *Facts) lacksSecret(s standing, after *v1alpha1.APIKeyStatus) bool {
 	c := current(after)
 	if c == nil {
 		return !f.needsNone(s)
+	}
+	if f.Held.Possession != HeldOwned && f.isImported(after) {
+		return f.dead(c) || f.Held.Possession != HeldNothing && f.rotationDue()
 	}
 	return f.Held.Possession != HeldOwned || f.Held.Current.SHA256 != c.SHA256 || f.dead(c) || f.Held.Drifted
 }
@@ -132,7 +143,7 @@ func needsAPerson(reason string) bool {
 	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretImmutable, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonSecretContested, v1alpha1.ReasonDuplicateKey,
 		v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonLabelTaken, v1alpha1.ReasonScopeNotAllowed,
 		v1alpha1.ReasonNamespaceNotAllowed, v1alpha1.ReasonExpirationRequired, v1alpha1.ReasonExpirationForbidden,
-		v1alpha1.ReasonLifetimeTooLong, v1alpha1.ReasonIPWhitelistRequired:
+		v1alpha1.ReasonLifetimeTooLong, v1alpha1.ReasonIPWhitelistRequired, v1alpha1.ReasonImportNotAllowed:
 		return true
 	}
 	return false

@@ -85,6 +85,8 @@ func (f *Facts) revoke(name string) ([]Step, string) {
 	switch {
 	case f.Held.Possession == HeldOwned && f.Held.Material():
 		return []Step{EmptySecret{Name: name}}, "the key is revoked, and its Secret still holds material"
+	case f.Held.Possession == HeldOffered && f.Held.OfferProblem == "":
+		return []Step{AdoptSecret{Name: name}}, "the Secret holds a credential of the key, which is revoked"
 	case f.Held.Possession == HeldOwned && f.Held.Drifted:
 		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
 	}
@@ -97,10 +99,14 @@ func (f *Facts) secure(name string, s standing) ([]Step, string) {
 	switch {
 	case f.needsNone(s):
 		return nil, "no credential is needed"
+	case f.imports():
+		return nil, "the status is to name the imported credential"
+	case f.Held.Possession == HeldNothing && f.isImported(&f.Key.Status):
+		return f.replaceImported(name, format)
 	case f.Held.Possession == HeldNothing:
 		return []Step{CreateSecret{Name: name, Format: format}}, "the key has no Secret"
 	case f.Held.Possession == HeldOffered && f.Held.OfferProblem == "":
-		return []Step{AdoptSecret{Name: name}}, "the Secret asks to be adopted"
+		return []Step{AdoptSecret{Name: name}}, "the Secret is to be adopted"
 	case f.Held.Possession != HeldOwned:
 		return nil, "the Secret of that name belongs to somebody else"
 	case f.promoted() != nil:

@@ -61,6 +61,10 @@ func (f *Facts) credentials(s standing) []v1alpha1.Credential {
 	switch {
 	case s.wants == v1alpha1.StateRevoked:
 		return without(without(list, v1alpha1.RoleStaged), v1alpha1.RolePrevious)
+	case f.imports() && s.mayIssue && !f.needsNone(s):
+		return append(list, f.importedCredential())
+	case f.isImported(&f.Key.Status) && f.Held.Possession == HeldNothing:
+		return f.withStaged(list)
 	case f.Held.Possession != HeldOwned:
 		return list
 	case f.promoted() != nil:

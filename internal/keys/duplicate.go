@@ -22,17 +22,28 @@ func KeyDigests(k *v1alpha1.APIKey) []string {
 	return list
 }
 
-// Digests returns the digests that no other key may have: those of the key's credentials, and of the one that its Secret
-// offers for adoption.
+// Digests returns the digests that no other key may have: those of the key's credentials, and of the one that is to be
+// imported.
 func (f *Facts) Digests() []string {
 	var list []string
 	for _, c := range f.Key.Status.Credentials {
 		list = append(list, c.SHA256)
 	}
-	if f.offers() {
-		list = append(list, f.Held.Current.SHA256)
+	if digest := f.newDigest(); digest != "" {
+		list = append(list, digest)
 	}
 	return list
+}
+
+// newDigest returns the digest of the credential, generated elsewhere, that is to be the key's first; empty: there is none.
+func (f *Facts) newDigest() string {
+	switch {
+	case f.imports():
+		return f.Key.Spec.Import.SHA256
+	case f.offers():
+		return f.Held.Current.SHA256
+	}
+	return ""
 }
 
 // offers reports whether the Secret offers a credential that the key may adopt as its first.
@@ -50,11 +61,13 @@ func refuseDuplicate(f Facts) *Refusal {
 			}
 		}
 	}
-	if !f.offers() {
-		return nil
-	}
+	digest := f.newDigest()
 	for _, other := range append(slices.Clone(f.Duplicates), f.Key) {
-		if slices.Contains(KeyDigests(other), f.Held.Current.SHA256) {
+		switch {
+		case digest == "" || !slices.Contains(KeyDigests(other), digest):
+		case f.imports():
+			return refused(v1alpha1.ReasonDuplicateKey, "spec.import names a key that %s has or has revoked: delete this APIKey, and create it again without spec.import to get a key of its own", f.nameOf(other))
+		default:
 			return refused(v1alpha1.ReasonDuplicateKey, "Secret %s holds a key that %s has or has revoked: put another key into it, or delete it to have one generated", SecretName(f.Key), f.nameOf(other))
 		}
 	}

@@ -43,6 +43,8 @@ func TestRefuse_NamesNoForeignObject(t *testing.T) {
 		{reason: v1alpha1.ReasonExpirationForbidden, key: []keystest.KeyOption{keystest.Expiring(year)}, account: []keystest.AccountOption{expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationForbidden})}},
 		{reason: v1alpha1.ReasonLifetimeTooLong, key: []keystest.KeyOption{keystest.Expiring(year)}, account: []keystest.AccountOption{expirations(v1alpha1.ExpirationPolicy{MaxLifetime: "2h"})}},
 		{reason: v1alpha1.ReasonIPWhitelistRequired, account: []keystest.AccountOption{policy(whitelistRequired)}},
+		{reason: v1alpha1.ReasonImportNotAllowed, key: []keystest.KeyOption{keystest.Import("elsewhere")}},
+		{reason: v1alpha1.ReasonDuplicateKey, key: []keystest.KeyOption{keystest.Import("shared")}, account: []keystest.AccountOption{keystest.ImportAllowed()}},
 		{reason: v1alpha1.ReasonDuplicateKey, key: []keystest.KeyOption{keystest.Knows("shared", v1alpha1.RoleCurrent, keystest.Epoch.Add(time.Minute))}},
 		{reason: v1alpha1.ReasonInvalidSpec, key: []keystest.KeyOption{keystest.Whitelist("10.0.0.1/8")}},
 	} {

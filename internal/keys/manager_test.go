@@ -375,6 +375,9 @@ func (r *keyRound) do(step keys.Step) error {
 		if !has || minted.Part() != r.facts.Staged {
 			return errConflict
 		}
+		if r.facts.Held.Possession == keys.HeldNothing {
+			return r.createWith(step.String(), minted)
+		}
 		return r.rewrite(step, func(c *keys.Contents) { c.Promote(keys.Credential(minted), s.WithOverlap) })
 	case keys.RetirePrevious:
 		return r.rewrite(step, func(c *keys.Contents) { c.Previous = keys.Credential{} })
@@ -405,12 +408,15 @@ func (r *keyRound) deleteKey(step keys.Step) error {
 }
 
 func (r *keyRound) createSecret(s keys.CreateSecret) error {
-	minted := r.mint(s.Format)
+	return r.createWith(s.String(), r.mint(s.Format))
+}
+
+func (r *keyRound) createWith(step string, minted keys.Minted) error {
 	shape, err := keys.Render(r.facts.Key, r.facts.Account, keys.Contents{Current: keys.Credential(minted)})
 	if err != nil {
 		return err
 	}
-	r.pause(s.String())
+	r.pause(step)
 	var created *secret
 	err = r.write(func() (err error) {
 		k := r.facts.Key

@@ -48,7 +48,7 @@ func Refusals(f Facts) []Refusal {
 
 var policyChecks = []func(Facts) *Refusal{
 	refuseUndecodable, refuseSpec, refuseLabelText, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
-	refuseDuplicate,
+	refuseImport, refuseDuplicate,
 }
 
 func refused(reason, format string, args ...any) *Refusal {

@@ -425,6 +425,12 @@ func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
 	if state != v1alpha1.StateActive {
 		return checkQuietRefusal(w, k, a, defaults)
 	}
+	if i := k.Spec.Import; i != nil && currentOf(k.Status).SHA256 == i.SHA256 && (s == nil || s.owner != k.UID) {
+		if next := k.Status.NextRotationTime; !next.Equal(nextRotation(k)) || next != nil && !next.After(w.now) {
+			return fmt.Errorf("it was imported, and its rotation is overdue")
+		}
+		return nil
+	}
 	var m, previous keys.Material
 	if s != nil {
 		m, previous = s.consumed()

@@ -23,8 +23,8 @@ const (
 	HeldLeftover Possession = "Leftover"
 	// HeldOwned means the Secret is the key's own.
 	HeldOwned Possession = "Owned"
-	// HeldOffered means that no object owns the Secret, and that it asks to be adopted by the key under an account that
-	// allows it.
+	// HeldOffered means that no other object owns the Secret, and that it holds a credential of the key, or asks to be adopted
+	// by the key under an account that allows it.
 	HeldOffered Possession = "Offered"
 )
 

@@ -227,6 +227,10 @@ func (s *sim) createKey() {
 		k.Spec.Expiration = s.anyExpiration()
 	}
 	k.Spec.State = pick(s.chance, "state", v1alpha1.KeyStateActive, v1alpha1.KeyStateActive, v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive)
+	if s.w.importing[k.Spec.Account] && s.chance(6, "imports") == 0 {
+		keystest.Import("elsewhere/" + name)(k)
+		s.w.offered[k.Spec.Import.SHA256] = true
+	}
 	_ = s.w.createKey(k)
 }
 

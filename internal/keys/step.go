@@ -49,7 +49,7 @@ type RetirePrevious struct{ Name string }
 // EmptySecret takes all key material out of the key's Secret and leaves a note that says why.
 type EmptySecret struct{ Name string }
 
-// AdoptSecret makes the key the owner of a Secret that asks for it, and keeps the credential that it holds.
+// AdoptSecret makes the key the owner of a Secret that holds a credential of the key, or asks for it, and keeps the credential.
 type AdoptSecret struct{ Name string }
 
 // MendSecret puts the key's Secret back to what it should be, with the credentials it has.

@@ -35,6 +35,7 @@ func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 	}
 	errs = append(errs, validateWhitelist(k.Spec.IPWhitelist, spec.Child("ipWhitelist"))...)
 	errs = append(errs, validateRotation(k.Spec.Rotation, spec.Child("rotation"))...)
+	errs = append(errs, validateImport(k.Spec.Import, spec.Child("import"))...)
 	errs = append(errs, validateTemplate(secretTemplate(k), spec.Child("secret", "template"))...)
 	return append(errs, validateSecretPolicy(secretTemplate(k), spec.Child("secret", "template"))...)
 }

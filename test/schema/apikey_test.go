@@ -40,6 +40,7 @@ func keyTables() tables {
 		"rotation":        keyRotation(),
 		"notification":    notificationCases("spec.notification"),
 		"secret.template": keySecretTemplate(),
+		"import":          keyImport(),
 	}
 }
 
@@ -267,6 +268,32 @@ func scopeCases(path, message string, maximum int) testCases {
 		cases[fmt.Sprintf("%q is refused", value)] = testCase{change: change{path: list(value)}, wantErrors: []string{path + "[0]: " + remedy}}
 	}
 	return cases
+}
+
+func keyImport() testCases {
+	digest := strings.Repeat("0123456789abcdef", 4)
+	with := func(sha256, hint any) change { return change{"spec.import.sha256": sha256, "spec.import.hint": hint} }
+	form := "spec.import.sha256: import.sha256 must be a SHA-256 as 64 lower-case hexadecimal digits, such as sha256sum prints"
+	hints := "spec.import.hint: import.hint must be how the key begins, in at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"
+	immutable := "import is immutable, and is set when the APIKey is created: create another APIKey to import another key"
+	return testCases{
+		"a digest and a hint are fine":     {change: with(digest, "sk_live_")},
+		"the hint of a Token is fine":      {change: with(digest, "abcdefghijklmnop_8GkQ2vLx0RtW")},
+		"capitals are refused":             {change: with(strings.ToUpper(digest), "sk_live_"), wantErrors: []string{form}},
+		"a prefix is refused":              {change: with("sha256:"+digest[7:], "sk_live_"), wantErrors: []string{form}},
+		"63 digits are refused":            {change: with(digest[1:], "sk_live_"), wantErrors: []string{"spec.import.sha256: should be at least 64 chars long", form}},
+		"65 digits are refused":            {change: with(digest+"0", "sk_live_"), wantErrors: []string{"spec.import.sha256: Too long: may not be more than 64"}},
+		"a digest is wanted":               {change: change{"spec.import.hint": "sk_live_"}, wantErrors: []string{"spec.import.sha256: Required value"}},
+		"a hint is wanted":                 {change: change{"spec.import.sha256": digest}, wantErrors: []string{"spec.import.hint: Required value"}},
+		"an empty hint is refused":         {change: with(digest, ""), wantErrors: []string{"spec.import.hint: should be at least 1 chars long", hints}},
+		"9 characters of the key are many": {change: with(digest, "sk_live_x"), wantErrors: []string{hints}},
+		"30 characters are too long":       {change: with(digest, "abcdefghijklmnopq_8GkQ2vLx0RtW"), wantErrors: []string{"spec.import.hint: Too long: may not be more than 29"}},
+		"a space in the hint is refused":   {change: with(digest, "sk live"), wantErrors: []string{hints}},
+		"it may stay":                      {from: with(digest, "sk_live_"), change: change{"spec.import.sha256": digest, "spec.import.hint": "sk_live_", "spec.label": "Tienda"}},
+		"it may not come":                  {from: change{}, change: with(digest, "sk_live_"), wantErrors: []string{"spec.import: " + immutable}},
+		"it may not go":                    {from: with(digest, "sk_live_"), wantErrors: []string{"spec.import: " + immutable}},
+		"it may not change":                {from: with(digest, "sk_live_"), change: with(digest, "sk_test_"), wantErrors: []string{"spec.import: " + immutable}},
+	}
 }
 
 func keySecretPrevious() testCases {

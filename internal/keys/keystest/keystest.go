@@ -124,6 +124,14 @@ func secretSpec(k *v1alpha1.APIKey) *v1alpha1.SecretSpec {
 	return k.Spec.Secret
 }
 
+// Import names the credential that a name stands for, by its digest.
+func Import(name string) KeyOption {
+	return func(k *v1alpha1.APIKey) {
+		c := CredentialOf(name)
+		k.Spec.Import = &v1alpha1.Import{SHA256: c.SHA256, Hint: c.Hint}
+	}
+}
+
 // Rotation is when the key gets its next credential: an interval and an overlap, each of which may be empty.
 func Rotation(interval, overlap v1alpha1.Duration) KeyOption {
 	return func(k *v1alpha1.APIKey) { rotation(k).Interval, rotation(k).Overlap = interval, overlap }

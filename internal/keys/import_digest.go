@@ -1,0 +1,81 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"regexp"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+)
+
+// This file holds how a key begins whose credential is known by its digest alone. It has no Secret until its first rotation.
+
+var (
+	importDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	// importHint admits what a Token shows in public, and otherwise so few characters that the rest can't be guessed.
+	importHint = regexp.MustCompile(`^([A-Za-z0-9._-]{1,8}|[a-z][a-z0-9]{0,15}_[A-Za-z0-9]{12})$`)
+)
+
+func validateImport(i *v1alpha1.Import, path *field.Path) field.ErrorList {
+	if i == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if !importDigest.MatchString(i.SHA256) {
+		errs = append(errs, field.Invalid(path.Child("sha256"), "[redacted]", "must be a SHA-256 as 64 lower-case hexadecimal digits, such as sha256sum prints"))
+	}
+	if !importHint.MatchString(i.Hint) {
+		errs = append(errs, field.Invalid(path.Child("hint"), "[redacted]", "must be how the key begins, in at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"))
+	}
+	return errs
+}
+
+// refuseImport refuses a digest that the account does not let its keys name. It changes nothing about keys that were imported.
+func refuseImport(f Facts) *Refusal {
+	if f.Key.Spec.Import == nil || f.Account == nil || Issued(f.Key) || f.Account.Spec.ImportPolicy == v1alpha1.ImportAllow {
+		return nil
+	}
+	return refused(v1alpha1.ReasonImportNotAllowed, "Account %s does not allow imported keys: set spec.importPolicy of the account to Allow, or create the APIKey without spec.import", f.Account.Name)
+}
+
+// imports reports whether the first credential of the key is the one that its spec names by its digest.
+func (f *Facts) imports() bool {
+	return f.Key.Spec.Import != nil && !Issued(f.Key) && f.Key.Spec.State != v1alpha1.KeyStateRevoked
+}
+
+// importedCredential returns what verifiers are to know of the credential that the spec names.
+func (f *Facts) importedCredential() v1alpha1.Credential {
+	i := f.Key.Spec.Import
+	id := i.SHA256[:idLength]
+	if _, tokenID, isToken := strings.Cut(i.Hint, "_"); isToken && len(tokenID) == idLength {
+		id = tokenID
+	}
+	return v1alpha1.Credential{ID: id, Hint: i.Hint, SHA256: i.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: v1alpha1.RoleCurrent}
+}
+
+// isImported reports whether the current credential, according to a status, is the one that the spec names by its digest. It
+// needs no Secret.
+func (f *Facts) isImported(s *v1alpha1.APIKeyStatus) bool {
+	i, is := f.Key.Spec.Import, current(s)
+	return i != nil && is != nil && is.SHA256 == i.SHA256
+}
+
+// replaceImported takes the next step of the first rotation of an imported key, which has no Secret yet. It goes as every
+// rotation does, and creates the Secret with the staged credential. Where too many were staged and lost, one is created without
+// being staged, so that no process can create the Secret with a lost one any more.
+func (f *Facts) replaceImported(name string, format Format) ([]Step, string) {
+	switch {
+	case f.canPromote():
+		return []Step{PromoteStaged{Name: name}}, "verifiers know the staged credential"
+	case f.stagingDue() && len(staged(&f.Key.Status)) >= maxStaged:
+		return []Step{CreateSecret{Name: name, Format: format}}, "the staged credentials are lost"
+	case f.stagingDue():
+		return []Step{StageCredential{Name: name, Format: format}}, "the next credential is due"
+	}
+	return nil, "the key was imported by its digest, and has no Secret until its first rotation"
+}
