@@ -1,0 +1,236 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package restore_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
+)
+
+// typist types the commands of docs/backup.md, in a folder of its own.
+type typist struct {
+	*suite
+
+	dir    string
+	blocks map[string][]string // by heading
+}
+
+func newTypist(t *testing.T, s *suite) *typist {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.plane.Root(), "docs", "backup.md"))
+	must(t, err)
+	w := &typist{suite: s, dir: t.TempDir(), blocks: map[string][]string{}}
+	heading := ""
+	for _, part := range regexp.MustCompile("(?ms)^#+ ([^\n]*)$|^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+		if part[1] != "" {
+			heading = part[1]
+			continue
+		}
+		w.blocks[heading] = append(w.blocks[heading], part[2])
+	}
+	return w
+}
+
+// typeBlock types the n-th block of commands below a heading.
+func (w *typist) typeBlock(t *testing.T, heading string, n int, environment ...string) {
+	t.Helper()
+	if len(w.blocks[heading]) <= n {
+		t.Fatalf("docs/backup.md has no block %d of commands below %q", n, heading)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", w.blocks[heading][n])
+	cmd.Dir = w.dir
+	cmd.Env = append(os.Environ(), append(environment, "KUBECONFIG="+w.plane.Kubeconfig(), "PATH="+filepath.Dir(w.plane.Kubectl())+":"+os.Getenv("PATH"))...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s\n%s", heading, err, w.blocks[heading][n], out)
+	}
+}
+
+// lose deletes all keys, Secrets and accounts, and waits until they are gone.
+func (w *typist) lose(t *testing.T) {
+	t.Helper()
+	must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.APIKey{}, client.InNamespace("default")))
+	must(t, w.admin.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace("default"), client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}))
+	must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.Account{}))
+	w.comes(t, func(ctx context.Context) error {
+		var list v1alpha1.APIKeyList
+		var secrets corev1.SecretList
+		if err := w.admin.List(ctx, &list); err != nil {
+			return err
+		}
+		if err := w.admin.List(ctx, &secrets, client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}); err != nil {
+			return err
+		}
+		if n := len(list.Items) + len(secrets.Items); n > 0 {
+			return fmt.Errorf("%d are left", n)
+		}
+		return nil
+	})
+}
+
+func (w *typist) comes(t *testing.T, check func(context.Context) error) {
+	t.Helper()
+	must(t, controlplanetest.Await(t.Context(), func() error { return check(t.Context()) }))
+}
+
+// kept is a key as it was before the backup.
+type kept struct {
+	name, keyID string
+	data        map[string][]byte
+	state       v1alpha1.ObservedState
+}
+
+func (w *typist) remember(t *testing.T, names ...string) []kept {
+	t.Helper()
+	var list []kept
+	for _, name := range names {
+		var k v1alpha1.APIKey
+		var secret corev1.Secret
+		must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &k))
+		must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &secret))
+		list = append(list, kept{name: name, keyID: k.Status.KeyID, data: secret.Data, state: k.Status.State})
+	}
+	return list
+}
+
+// isBack waits until a key is as it was, and its Secret is its own again, with the same content.
+func (w *typist) isBack(t *testing.T, was kept) {
+	t.Helper()
+	w.comes(t, func(ctx context.Context) error {
+		var k v1alpha1.APIKey
+		var secret corev1.Secret
+		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: was.name}, &k); err != nil {
+			return err
+		}
+		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: was.name}, &secret); err != nil {
+			return err
+		}
+		switch {
+		case k.Status.State != was.state || k.Status.KeyID != was.keyID:
+			return fmt.Errorf("APIKey %s is %s with credential %s, not %s with %s: %v", was.name, k.Status.State, k.Status.KeyID, was.state, was.keyID, k.Status.Conditions)
+		case !metav1.IsControlledBy(&secret, &k) && was.state != v1alpha1.StateRevoked: // there is no key in it to know it by
+			return fmt.Errorf("Secret %s is not owned by its APIKey: %v", was.name, k.Status.Conditions)
+		case fmt.Sprint(secret.Data) != fmt.Sprint(was.data):
+			return fmt.Errorf("the content of Secret %s has changed", was.name)
+		}
+		return nil
+	})
+}
+
+func key(name, account string, change func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
+	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
+	if change != nil {
+		change(&k.Spec)
+	}
+	return k
+}
+
+// TestBackup types what docs/backup.md says, with a garbage collector at work.
+func TestBackup(t *testing.T) {
+	w := newTypist(t, start(t))
+	must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}))
+	must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "mirror"}, Spec: v1alpha1.AccountSpec{ImportPolicy: v1alpha1.ImportAllow}}))
+	names := []string{"shop-key", "templated-key", "revoked-key"}
+	must(t, w.admin.Create(t.Context(), key("shop-key", "acme", nil)))
+	must(t, w.admin.Create(t.Context(), key("revoked-key", "acme", nil)))
+	must(t, w.admin.Create(t.Context(), key("templated-key", "acme", func(s *v1alpha1.APIKeySpec) {
+		s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"config.json": `{"key":"{{ .Key }}"}`}}}
+	})))
+	for _, name := range names {
+		w.becomes(t, name, v1alpha1.StateActive)
+	}
+	revoked := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "revoked-key"}}
+	must(t, w.admin.Patch(t.Context(), revoked, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Revoked"}}`))))
+	w.becomes(t, "revoked-key", v1alpha1.StateRevoked)
+	before := w.remember(t, names...)
+	w.typeBlock(t, "Back up", 0)
+
+	t.Run("restored with the status", func(t *testing.T) {
+		w.stopManager(t)
+		w.lose(t)
+		w.typeBlock(t, "Restore", 0)
+		w.startManager(t)
+		for _, was := range before {
+			w.isBack(t, was)
+		}
+		w.typeBlock(t, "Restore", 1)
+		time.Sleep(3 * time.Second) // the garbage collector has seen them by now
+		for _, was := range before {
+			w.isBack(t, was)
+		}
+	})
+	t.Run("restored without the status", func(t *testing.T) {
+		w.stopManager(t)
+		w.lose(t)
+		w.blocks["no status"] = []string{strings.ReplaceAll(w.blocks["Restore"][0], "kubectl replace --subresource=status -f restored.yaml", "")}
+		w.typeBlock(t, "no status", 0)
+		w.startManager(t)
+		w.comes(t, func(ctx context.Context) error {
+			var k v1alpha1.APIKey
+			if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: "shop-key"}, &k); err != nil {
+				return err
+			}
+			for _, c := range k.Status.Conditions {
+				if c.Type == v1alpha1.ConditionStalled && c.Reason == v1alpha1.ReasonSecretConflict {
+					return nil
+				}
+			}
+			return fmt.Errorf("it is not in conflict: %v", k.Status.Conditions)
+		})
+		w.typeBlock(t, "Without the status", 0)
+		w.isBack(t, before[0])
+	})
+	t.Run("mirrored by its digest", func(t *testing.T) {
+		w.typeBlock(t, "Two clusters that serve the same keys", 0)
+		// The same cluster stands for the other: there the key is the first one's no longer.
+		must(t, w.admin.Delete(t.Context(), key("shop-key", "acme", nil)))
+		w.typeBlock(t, "Two clusters that serve the same keys", 1)
+		w.becomes(t, "shop-key-of-the-first-cluster", v1alpha1.StateActive)
+		w.comesToSay(t, string(before[0].data["api-key"]), "VALID")
+	})
+	t.Run("imported", func(t *testing.T) {
+		const byValue, byDigest = "lg_3f9Kq2ZpW7xYvB1nTc8Rm5Ls", "im_8Hd2Xw6QzJ4yUe0aVb7Nk3Pt9G"
+		w.typeBlock(t, "Import keys of another system", 0, "LEGACY_KEY="+byValue)
+		w.becomes(t, "legacy-key", v1alpha1.StateActive)
+		w.typeBlock(t, "Import keys of another system", 1, "IMPORTED_KEY="+byDigest)
+		w.becomes(t, "imported-key", v1alpha1.StateActive)
+		w.comesToSay(t, byValue, "VALID")
+		w.comesToSay(t, byDigest, "VALID")
+	})
+}
+
+func (w *typist) stopManager(t *testing.T) {
+	t.Helper()
+	must(t, w.manager.Stop(controlplanetest.Patience))
+}
+
+// becomes waits until a key is in a state that is carried out.
+func (w *typist) becomes(t *testing.T, name string, want v1alpha1.ObservedState) {
+	t.Helper()
+	w.comes(t, func(ctx context.Context) error {
+		var k v1alpha1.APIKey
+		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: name}, &k); err != nil {
+			return err
+		}
+		if k.Status.ObservedGeneration != k.Generation || k.Status.State != want || !meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionReady) {
+			return fmt.Errorf("APIKey %s is %s, not %s: %v", name, k.Status.State, want, k.Status.Conditions)
+		}
+		return nil
+	})
+}
