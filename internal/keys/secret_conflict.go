@@ -22,16 +22,20 @@ func ownerOf(secret metav1.Object) string {
 	return plainName(owner.Kind, maxName) + " " + plainName(owner.Name, maxName)
 }
 
-// conflictMessage names the ways out of a Secret that is not the key's: adoption first, where the account allows it. A Secret
-// that belongs to another object is to stay.
+// conflictMessage names the ways out of a Secret that is not the key's: adoption first. It never advises deleting a Secret,
+// which may hold the only copy of a key.
 func (f *Facts) conflictMessage() string {
 	message := "Secret " + SecretName(f.Key) + " already exists and is not owned by this APIKey"
-	if f.Held.Owner != "" {
-		return message + " but by " + f.Held.Owner + ": create this APIKey again with another spec.secret.name"
+	const another = "create this APIKey again with another spec.secret.name"
+	switch {
+	case f.Held.Owner != "":
+		return message + " but by " + f.Held.Owner + ": " + another
+	case Issued(f.Key):
+		return message + ": put the key's own Secret back, or " + another
+	case f.Account == nil || f.Account.Spec.ImportPolicy != v1alpha1.ImportAllow:
+		message += ": to adopt the key in it, set spec.importPolicy of account " + f.Key.Spec.Account + " to Allow, and annotate it with "
+	default:
+		message += ": to adopt the key in it, annotate it with "
 	}
-	adopt := ""
-	if f.Account != nil && f.Account.Spec.ImportPolicy == v1alpha1.ImportAllow && !Issued(f.Key) {
-		adopt = "annotate it with " + v1alpha1.AdoptAnnotation + "=" + f.Key.Name + " to adopt it, "
-	}
-	return message + ": " + adopt + "create this APIKey again with another spec.secret.name, or delete the Secret if nothing needs what it holds"
+	return message + v1alpha1.AdoptAnnotation + "=" + f.Key.Name + "; or " + another
 }

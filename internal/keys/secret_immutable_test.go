@@ -101,7 +101,7 @@ func TestConflict_NamesTheOwner(t *testing.T) {
 		"no controller":    {[]metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "p", UID: "x"}}, "by Pod p:"},
 		"the controller":   {[]metav1.OwnerReference{{Kind: "Pod", Name: "p", UID: "x"}, {Kind: "Job", Name: "j", UID: "y", Controller: &yes}}, "by Job j:"},
 		"a hostile name":   {[]metav1.OwnerReference{{Kind: "A\nB", Name: strings.Repeat("<", 300), UID: "x"}}, "by A_B ______"},
-		"no owner at all":  {nil, "delete the Secret if nothing needs what it holds"},
+		"no owner at all":  {nil, "annotate it with apikey-manager.io/adopt=shop; or create this APIKey again"},
 		"itself, no owner": {[]metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "shop", UID: "uid-shop"}}, "by APIKey shop:"},
 	} {
 		k := keystest.Key("shop")
