@@ -76,11 +76,14 @@ func cutElement(line string) (hop, rest string, more bool) {
 	hop = unreadable
 	seen := false
 	for {
-		name, after, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
-		if !ok {
-			return unreadable, "", false
+		line = strings.TrimLeft(line, " \t;") // a pair may be empty
+		switch {
+		case line == "":
+			return hop, "", false
+		case line[0] == ',':
+			return hop, line[1:], true
 		}
-		value, after, ok := cutValue(after)
+		name, value, after, ok := cutPair(line)
 		if !ok {
 			return unreadable, "", false
 		}
@@ -91,17 +94,20 @@ func cutElement(line string) (hop, rest string, more bool) {
 			}
 			seen = true
 		}
-		after = strings.TrimLeft(after, " \t")
-		switch {
-		case after == "":
-			return hop, "", false
-		case after[0] == ',':
-			return hop, after[1:], true
-		case after[0] != ';':
+		if line = strings.TrimLeft(after, " \t"); line != "" && line[0] != ',' && line[0] != ';' {
 			return unreadable, "", false
 		}
-		line = after[1:]
 	}
+}
+
+// cutPair reads a name, which is a token, and its value.
+func cutPair(text string) (name, value, rest string, ok bool) {
+	name, rest, ok = strings.Cut(text, "=")
+	if !ok || !isToken(name) {
+		return "", "", "", false
+	}
+	value, rest, ok = cutValue(rest)
+	return name, value, rest, ok
 }
 
 // cutValue reads a token or a quoted string (RFC 9110, section 5.6).

@@ -38,6 +38,7 @@ func TestAddressHeader_Hops(t *testing.T) {
 		"among other pairs":              {header: verifier.Forwarded, request: with("Forwarded", `proto=https; FOR=203.0.113.9 ;host="a,b;c"`), want: "203.0.113.9"},
 		"of several hops the last":       {header: verifier.Forwarded, request: with("Forwarded", `for=192.0.2.1, for=203.0.113.9, for=10.0.0.1`), want: "203.0.113.9"},
 		"in several lines":               {header: verifier.Forwarded, request: with("Forwarded", "for=192.0.2.1", "Forwarded", "for=203.0.113.9", "Forwarded", "for=10.0.0.1"), want: "203.0.113.9"},
+		"a pair that is empty":           {header: verifier.Forwarded, request: with("Forwarded", "for=192.0.2.1;, ;for=203.0.113.9;"), want: "203.0.113.9"},
 		"unknown":                        {header: verifier.Forwarded, request: with("Forwarded", "for=unknown")},
 		"obfuscated":                     {header: verifier.Forwarded, request: with("Forwarded", "for=203.0.113.9, for=_hidden")},
 		"obfuscated before":              {header: verifier.Forwarded, request: with("Forwarded", "for=_hidden, for=203.0.113.9"), want: "203.0.113.9"},
@@ -92,6 +93,7 @@ func FuzzForwarded(f *testing.F) {
 	f.Add(`for=192.0.2.1`)
 	f.Add(`for="[::1]:80";by=_x, for=unknown`)
 	f.Add(`a="\`)
+	f.Add(`for="[::]";`)
 	clients, err := verifier.NewClients([]string{"10.0.0.0/8"})
 	if err != nil {
 		f.Fatal(err)
