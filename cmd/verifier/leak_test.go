@@ -373,6 +373,12 @@ func (v *talker) send(r *http.Request) string {
 	}
 	defer response.Body.Close()
 	body, _ := io.ReadAll(response.Body)
+	// What is handed back is the client's own message on its way: all but the place with the key, which other tests look at.
+	if response.StatusCode == http.StatusOK {
+		for _, name := range []string{"Authorization", "X-Api-Key", "Cookie"} {
+			response.Header.Del(name)
+		}
+	}
 	return fmt.Sprint(response.Status, response.Header) + string(body)
 }
 
