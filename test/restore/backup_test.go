@@ -5,6 +5,7 @@ package restore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,9 +13,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -170,7 +171,7 @@ func TestBackup(t *testing.T) {
 			w.isBack(t, was)
 		}
 		w.typeBlock(t, "Restore", 1)
-		time.Sleep(3 * time.Second) // the garbage collector has seen them by now
+		w.garbageIsCollected(t)
 		for _, was := range before {
 			w.isBack(t, was)
 		}
@@ -212,6 +213,26 @@ func TestBackup(t *testing.T) {
 		w.becomes(t, "imported-key", v1alpha1.StateActive)
 		w.comesToSay(t, byValue, "VALID")
 		w.comesToSay(t, byDigest, "VALID")
+	})
+}
+
+// garbageIsCollected waits until the garbage collector removes a Secret whose owner does not exist. By then it has looked at
+// those that were there before.
+func (w *typist) garbageIsCollected(t *testing.T) {
+	t.Helper()
+	orphan := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "default", Name: "orphan",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "gone", UID: "00000000-0000-4000-8000-000000000000"}},
+	}}
+	must(t, w.admin.Create(t.Context(), orphan))
+	w.comes(t, func(ctx context.Context) error {
+		switch err := w.admin.Get(ctx, client.ObjectKeyFromObject(orphan), orphan); {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		return errors.New("the garbage collector has not removed a Secret without its owner")
 	})
 }
 
