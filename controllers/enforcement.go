@@ -128,7 +128,7 @@ func (r *UsageReconciler) enforce(ctx context.Context) (changed []types.Namespac
 	if len(versions) == 0 {
 		return nil, false, nil
 	}
-	question := func(string) Question { return Question{Refused: references} }
+	question := func(*replica) Question { return Question{Refused: references} }
 	live, err := r.Verifiers.ask(ctx, r, enforcementPatience, question, func(*replica) {})
 	if err != nil {
 		return nil, false, err

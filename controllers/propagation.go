@@ -102,7 +102,7 @@ func (p *propagation) poll(ctx context.Context) bool {
 	if len(awaited) == 0 {
 		return false
 	}
-	question := func(string) Question { return Question{Known: awaited} }
+	question := func(*replica) Question { return Question{Known: awaited} }
 	live, err := p.verifiers.ask(ctx, p, propagationTimeout, question, func(*replica) {})
 	if err != nil {
 		if ctx.Err() == nil {

@@ -45,12 +45,20 @@ type Answer struct {
 	Sent time.Time
 }
 
-// behind is by how much the replica's clock is behind ours, which says now; negative if it is ahead.
-func (a *Answer) behind(now time.Time) time.Duration {
-	if a.Sent.IsZero() {
+// clockSkew returns how far the clock of the replica is behind the clock of the manager, and a negative duration if it is
+// ahead. The manager sent the request at asked and had the answer at now. A replica that answered in between has no
+// measurable skew, even if the manager's clock was set meanwhile.
+func (a *Answer) clockSkew(asked, now time.Time) time.Duration {
+	switch {
+	case a.Sent.IsZero():
+		return 0
+	case a.Sent.Before(asked.Truncate(time.Second)):
+		return asked.Sub(a.Sent)
+	case a.Sent.After(now):
+		return now.Sub(a.Sent)
+	default:
 		return 0
 	}
-	return now.Sub(a.Sent)
 }
 
 // VerifierMeter is told how the verifiers do, for metrics.
@@ -85,6 +93,8 @@ type replica struct {
 	address string
 	// serves is whether gateways are sent to it. Those that were before may be connected still.
 	serves bool
+	// asked is when it was asked, by the manager's clock. Whoever reads the clocks of replicas sets it.
+	asked  time.Time
 	answer Answer
 	err    error
 }
@@ -114,7 +124,7 @@ const inParallel = 4
 // ask asks all replicas, each no longer than patience, and hands each to heard as soon as it has answered or failed to.
 // It returns those that are live.
 func (v *Verifiers) ask(
-	ctx context.Context, reader client.Reader, patience time.Duration, question func(address string) Question, heard func(*replica),
+	ctx context.Context, reader client.Reader, patience time.Duration, question func(*replica) Question, heard func(*replica),
 ) ([]replica, error) {
 	var list discoveryv1.EndpointSliceList
 	err := reader.List(ctx, &list, client.InNamespace(v.Service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: v.Service.Name})
@@ -125,7 +135,7 @@ func (v *Verifiers) ask(
 	workqueue.ParallelizeUntil(ctx, inParallel, len(live), func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		live[i].answer, live[i].err = v.askOne(ctx, live[i].address, question(live[i].address))
+		live[i].answer, live[i].err = v.askOne(ctx, live[i].address, question(&live[i]))
 		heard(&live[i])
 	})
 	if ctx.Err() != nil {

@@ -38,6 +38,7 @@ type fleet struct {
 	count   int                         // of questions
 	refused map[string]bool             // where nothing listens
 	meter   meter
+	onAsk   func()          // called before an answer
 	accepts map[string]bool // who accepts whatever key it is asked about
 	ignores map[string]bool // who knows no credential
 }
@@ -59,6 +60,9 @@ func (f *fleet) Ask(_ context.Context, address string, q Question) (Answer, erro
 	}
 	f.asked[address] = q
 	f.count++
+	if f.onAsk != nil {
+		f.onAsk()
+	}
 	if f.refused[address] {
 		return Answer{}, fmt.Errorf("ask a verifier: %w", syscall.ECONNREFUSED)
 	}
@@ -106,7 +110,7 @@ func ofPod(uid types.UID) func(*discoveryv1.EndpointSlice) {
 }
 
 // toAll asks all replicas the same.
-func toAll(string) Question { return Question{} }
+func toAll(*replica) Question { return Question{} }
 
 func nobody(*replica) {}
 
@@ -215,7 +219,7 @@ func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
 	for i := range 2*keys.MaxReferences + 1 {
 		many = append(many, keys.KeyReference{Namespace: "default", Name: "web", UID: types.UID(strconv.Itoa(i))})
 	}
-	live, err := v.ask(t.Context(), w.cached(), time.Minute, func(string) Question { return Question{Refused: many} }, nobody)
+	live, err := v.ask(t.Context(), w.cached(), time.Minute, func(*replica) Question { return Question{Refused: many} }, nobody)
 	if err != nil || f.count != 3 || len(f.asked["10.0.0.1:8443"].Refused) != 1 {
 		t.Fatalf("asked %d times, %v", f.count, err)
 	}
@@ -229,7 +233,7 @@ func TestReplicas_AManagerThatStopsTakesNobodyForSilent(t *testing.T) {
 	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{}
 	ctx, cancel := context.WithCancel(t.Context())
 	v := f.verifiers()
-	live, err := v.ask(ctx, w.cached(), time.Minute, func(string) Question { cancel(); return Question{} }, nobody)
+	live, err := v.ask(ctx, w.cached(), time.Minute, func(*replica) Question { cancel(); return Question{} }, nobody)
 	if err == nil {
 		t.Errorf("got %+v and no error", live)
 	}

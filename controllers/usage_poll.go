@@ -44,8 +44,9 @@ func (r *UsageReconciler) pollUsage(ctx context.Context) {
 // collectUsage asks all replicas, and returns the keys to write. What a replica was last asked is remembered by its own
 // clock, by which it picks its answer.
 func (r *UsageReconciler) collectUsage(ctx context.Context, asked map[string]time.Time) ([]types.NamespacedName, error) {
-	live, err := r.Verifiers.ask(ctx, r, usagePatience, func(address string) Question {
-		return Question{Uses: true, Since: asked[address]}
+	live, err := r.Verifiers.ask(ctx, r, usagePatience, func(one *replica) Question {
+		one.asked = r.Clock.Now()
+		return Question{Uses: true, Since: asked[one.address]}
 	}, r.note)
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func (r *UsageReconciler) collectUsage(ctx context.Context, asked map[string]tim
 			answered[one.address] = asked[one.address]
 			continue
 		}
-		answered[one.address] = now.Add(-one.answer.behind(now) - usageOverlap)
+		answered[one.address] = now.Add(-one.answer.clockSkew(one.asked, now) - usageOverlap)
 	}
 	clear(asked)
 	maps.Copy(asked, answered)
@@ -69,7 +70,7 @@ func (r *UsageReconciler) note(one *replica) {
 	now := r.Clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ledger.Note(now, one.answer.behind(now), one.answer.UsageReport)
+	r.ledger.Note(now, one.answer.clockSkew(one.asked, now), one.answer.UsageReport)
 	one.answer.Keys = nil
 }
 

@@ -70,6 +70,7 @@ var _ = Describe("What verifiers say", func() {
 		Eventually(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
 		By("using it again, within five minutes")
 		second.use(k, now.Add(-4*time.Minute))
+		second.waitForPolls(ctx, 2) // the answer to the first has been read when the second begins
 		Consistently(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
 		By("letting the replica die that knows, before it is written")
 		second.die(true)
@@ -268,6 +269,7 @@ type verifier struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	dead   bool
+	polls  int
 	report keys.UsageReport
 	// clock is the manager's, from which its own is off.
 	clock *movedClock
@@ -345,6 +347,8 @@ func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	report := v.report
 	if r.URL.Query().Get("keys") == "none" {
 		report.Keys = nil
+	} else {
+		v.polls++
 	}
 	for _, text := range r.URL.Query()["refused"] {
 		if key, ok := keys.ParseKeyReference(text); ok {
@@ -382,6 +386,17 @@ func (v *verifier) ahead(by time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.off = by
+}
+
+// waitForPolls waits until the manager has asked for uses so many more times.
+func (v *verifier) waitForPolls(ctx context.Context, more int) {
+	GinkgoHelper()
+	polls := func() int {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.polls
+	}
+	Eventually(polls).WithContext(ctx).Should(BeNumerically(">=", polls()+more))
 }
 
 func (v *verifier) enforce(version string) {
