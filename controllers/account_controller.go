@@ -26,8 +26,8 @@ type AccountReconciler struct {
 	Live client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
-	// Defaults are what the manager's flags say.
-	Defaults keys.Defaults
+	// Settings are what the manager's flags say.
+	Settings keys.Settings
 
 	undecodable undecodableLog
 }
@@ -56,8 +56,8 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Acc
 
 func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Account) (keys.AccountFacts, error) {
 	facts := keys.AccountFacts{
-		Account: account, Defaults: r.Defaults, Now: r.Clock.Now().UTC().Truncate(time.Second),
-		Namespaces: map[string]map[string]string{}, Confirmed: map[string]bool{},
+		Account: account, Settings: r.Settings, Now: r.Clock.Now().UTC().Truncate(time.Second),
+		NamespaceLabels: map[string]map[string]string{}, Confirmed: map[string]bool{},
 	}
 	var err error
 	if facts.Keys, err = keysOf(ctx, r, keys.IndexAccount, account.Name); err != nil {
@@ -67,10 +67,10 @@ func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Accou
 		return facts, err
 	}
 	for _, k := range facts.Keys {
-		if _, known := facts.Namespaces[k.Namespace]; known {
+		if _, known := facts.NamespaceLabels[k.Namespace]; known {
 			continue
 		}
-		if facts.Namespaces[k.Namespace], err = namespaceLabels(ctx, r, account, k.Namespace); err != nil {
+		if facts.NamespaceLabels[k.Namespace], err = namespaceLabels(ctx, r, account, k.Namespace); err != nil {
 			return facts, err
 		}
 	}
@@ -80,7 +80,7 @@ func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Accou
 // confirm asks the API server about what a cache is not to be trusted with: that a slot's holder is gone, and that a
 // key without a slot is owed one.
 func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts) error {
-	missing, unrecorded := keys.Doubts(facts)
+	missing, unrecorded := keys.UnconfirmedSlots(facts)
 	for _, slot := range missing {
 		live, err := r.live(ctx, slot.Namespace, slot.Name)
 		if err != nil {
@@ -93,7 +93,7 @@ func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts
 		if err != nil {
 			return err
 		}
-		facts.Confirmed[string(k.UID)] = live != nil && live.UID == k.UID && keys.Entitled(live, facts.Account)
+		facts.Confirmed[string(k.UID)] = live != nil && live.UID == k.UID && keys.RetainsSlot(live, facts.Account)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func holders(a *v1alpha1.Account) []string {
 
 func TestAccount_OneWriteAdmitsAll(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.Acct("acme", keystest.MaxKeys(3)),
+	w := newWorld(t, keystest.NewAccount("acme", keystest.MaxKeys(3)),
 		keystest.Key("fourth", keystest.Created(at(4*time.Second))), keystest.Key("second", keystest.Created(at(2*time.Second))),
 		keystest.Key("first", keystest.Created(at(1*time.Second))), keystest.Key("third", keystest.Created(at(3*time.Second))))
 	if _, err := w.accountRoundOf("acme"); err != nil {
@@ -52,7 +52,7 @@ func TestAccount_ASlotIsFreeOnlyWhenTheAPIServerSaysSo(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T) *world {
 		t.Helper()
-		return settled(keystest.Acct("acme", keystest.MaxKeys(1)), keystest.Key("holder"), keystest.Key("waits", keystest.Created(at(time.Second))))(t)
+		return settled(keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("holder"), keystest.Key("waits", keystest.Created(at(time.Second))))(t)
 	}
 	// A cache that has not heard of the holder is a world in which the list leaves it out.
 	forgetful := func(w *world) *AccountReconciler {
@@ -127,7 +127,7 @@ func (f forgets) List(ctx context.Context, list client.ObjectList, options ...cl
 
 func TestAccount_AStaleAccountGrantsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.Acct("acme", keystest.MaxKeys(1)), keystest.Key("younger", keystest.Created(at(time.Second))))
+	w := newWorld(t, keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("younger", keystest.Created(at(time.Second))))
 	stale := w.account("acme")
 	w.add(keystest.Key("older"))
 	w.settle() // another manager admits the older
@@ -142,10 +142,10 @@ func TestAccount_AStaleAccountGrantsNothing(t *testing.T) {
 
 func TestAccount_ALostRecordEvictsNobody(t *testing.T) {
 	t.Parallel()
-	w := settled(keystest.Acct("acme", keystest.MaxKeys(2)), keystest.Key("first"), keystest.Key("second", keystest.Created(at(time.Second))),
+	w := settled(keystest.NewAccount("acme", keystest.MaxKeys(2)), keystest.Key("first"), keystest.Key("second", keystest.Created(at(time.Second))),
 		keystest.Key("waits", keystest.Created(at(2*time.Second))))(t)
 	w.must(w.client.Delete(t.Context(), w.account("acme")))
-	w.add(keystest.Acct("acme", keystest.MaxKeys(2)))
+	w.add(keystest.NewAccount("acme", keystest.MaxKeys(2)))
 	w.settle()
 	if diff := cmp.Diff([]string{"first", "second"}, holders(w.account("acme"))); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
@@ -160,13 +160,13 @@ func TestAccount_ALostRecordEvictsNobody(t *testing.T) {
 // A key that could not have a slot yet must not get one before those that have a credential already, however old it is.
 func TestAccount_ALostRecordGoesToThoseInUseFirst(t *testing.T) {
 	t.Parallel()
-	w := settled(keystest.Acct("acme", keystest.MaxKeys(2), keystest.Policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"orders:*"} })),
+	w := settled(keystest.NewAccount("acme", keystest.MaxKeys(2), keystest.Policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"orders:*"} })),
 		keystest.Key("oldest", keystest.Scopes("reports:read")),
 		keystest.Key("first", keystest.Created(at(time.Second))), keystest.Key("second", keystest.Created(at(2*time.Second))))(t)
 	w.expectSound("first")
 	w.expectSound("second")
 	w.must(w.client.Delete(t.Context(), w.account("acme")))
-	w.add(keystest.Acct("acme", keystest.MaxKeys(2)))
+	w.add(keystest.NewAccount("acme", keystest.MaxKeys(2)))
 	w.settle()
 	if diff := cmp.Diff([]string{"first", "second"}, holders(w.account("acme"))); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
@@ -178,7 +178,7 @@ func TestAccount_ALostRecordGoesToThoseInUseFirst(t *testing.T) {
 
 func TestAccount_AFailedWriteIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	w.fault = func(int) fault { return faultBefore }
 	if _, err := w.accountRoundOf("acme"); !errors.Is(err, errInjected) {
 		t.Errorf("got %v, want the failure", err)
@@ -190,7 +190,7 @@ func TestAccount_NamespacesAreJudgedByTheirLabels(t *testing.T) {
 	selects := keystest.Policy(func(a *v1alpha1.AccountSpec) {
 		a.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}}
 	})
-	w := newWorld(t, keystest.Acct("acme", selects), keystest.Key("web"),
+	w := newWorld(t, keystest.NewAccount("acme", selects), keystest.Key("web"),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: map[string]string{"team": "a"}}})
 	w.settle()
 	w.expectSound("web")
@@ -209,7 +209,7 @@ func TestAccount_ARequiredAccountIsNotMade(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, keystest.Key("web"))
 	r := w.keys()
-	r.Defaults.RequireAccount = true
+	r.Settings.RequireAccount = true
 	if _, err := r.Reconcile(t.Context(), w.key("web")); err != nil {
 		t.Fatal(err)
 	}

@@ -32,8 +32,8 @@ type APIKeyReconciler struct {
 	Clock clock.PassiveClock
 	// Random is the source of key material.
 	Random io.Reader
-	// Defaults are what the manager's flags say.
-	Defaults keys.Defaults
+	// Settings are what the manager's flags say.
+	Settings keys.Settings
 	// Teller tells what happened.
 	Teller Teller
 
@@ -92,7 +92,7 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 // round carries out a plan and tells of it: perform, describe, patch, announce. It says whether a further round may find
 // something to do.
 func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan keys.Plan) (bool, error) {
-	before := facts.Held.Possession
+	before := facts.Secret.Ownership
 	facts.Err = r.perform(ctx, facts, plan.Steps)
 	facts.Repairs = facts.Repairs.After(plan, facts.Err == nil, facts.Now)
 	if stale(facts.Err) || plan.DeletesKey() { // what fails is the deletion, and the status remains true
@@ -107,23 +107,23 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 		return false, nil // the status says so, and another try would find the same
 	}
 	if keys.IsRefused(facts.Err) {
-		log.FromContext(ctx).Info("The API server refused a write", "cause", keys.Say(facts.Err))
+		log.FromContext(ctx).Info("The API server refused a write", "cause", keys.PublicMessage(facts.Err))
 		return false, nil // the status says so, and when to try again
 	}
-	offered := before == keys.HeldNothing && facts.Held.Possession == keys.HeldOffered // the cache has labelled Secrets alone
+	offered := before == keys.SecretMissing && facts.Secret.Ownership == keys.SecretOffered // the cache has labelled Secrets alone
 	return wrote || offered, facts.Err
 }
 
 // observe reads everything this round may look at. In a settled world it reads from the cache alone.
 func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
 	facts := keys.Facts{
-		Key: key.DeepCopy(), Defaults: r.Defaults, Now: r.Clock.Now().UTC().Truncate(time.Second), Template: &keys.TemplateCheck{},
+		Key: key.DeepCopy(), Settings: r.Settings, Now: r.Clock.Now().UTC().Truncate(time.Second), Template: &keys.TemplateCheck{},
 	}
 	var err error
 	if facts.Account, err = r.account(ctx, key.Spec.Account); err != nil {
 		return facts, err
 	}
-	if facts.Namespace, err = namespaceLabels(ctx, r, facts.Account, key.Namespace); err != nil {
+	if facts.NamespaceLabels, err = namespaceLabels(ctx, r, facts.Account, key.Namespace); err != nil {
 		return facts, err
 	}
 	if label := keys.AccountLabel(key); label != "" {
@@ -132,7 +132,7 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 		}
 	}
 	facts.Repairs = r.repairs.get(facts.Key, facts.Now)
-	if facts.Held, err = r.hold(ctx, facts.Key, facts.Account); err != nil {
+	if facts.Secret, err = r.hold(ctx, facts.Key, facts.Account); err != nil {
 		return facts, err
 	}
 	facts.Duplicates, err = r.duplicates(ctx, &facts)
@@ -142,9 +142,9 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 // observeStaged finds out whether this process has the credential that the key's status staged, and whether verifiers know it.
 func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
 	minted, has := r.staged.get(facts.Key.UID)
-	facts.Staged, facts.Propagated = keys.Part{}, false
+	facts.Staged, facts.Propagated = keys.ObservedCredential{}, false
 	if next := keys.LastStaged(&facts.Key.Status); has && next != nil && next.SHA256 == minted.Material.SHA256() {
-		facts.Staged, facts.Propagated = minted.Part(), r.propagation.done(facts.Key)
+		facts.Staged, facts.Propagated = minted.Observed(), r.propagation.done(facts.Key)
 	}
 }
 
@@ -200,20 +200,20 @@ var (
 
 // hold says what the key's Secret holds. The Secret itself is read only if its metadata is not what the status
 // remembers: after a restart with unchanged Secrets none is.
-func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.Held, error) {
+func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, error) {
 	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
 	err := r.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &seen)
 	if client.IgnoreNotFound(err) != nil {
-		return keys.Held{}, fmt.Errorf("read the metadata of Secret %s: %w", keys.SecretName(key), err)
+		return keys.ObservedSecret{}, fmt.Errorf("read the metadata of Secret %s: %w", keys.SecretName(key), err)
 	}
 	ref := key.Status.SecretRef
 	switch {
 	case apierrors.IsNotFound(err) && ref == nil:
-		return keys.Held{Possession: keys.HeldNothing}, nil // creation tells if that is wrong
-	case err == nil && keys.RemembersSecret(key) && ref.ResourceVersion == seen.ResourceVersion &&
-		keys.PossessionOf(&seen, key) == keys.HeldOwned && // a restored status may remember the version of another Secret
+		return keys.ObservedSecret{Ownership: keys.SecretMissing}, nil // creation tells if that is wrong
+	case err == nil && keys.StatusDescribesSecret(key) && ref.ResourceVersion == seen.ResourceVersion &&
+		keys.OwnershipOf(&seen, key) == keys.SecretOwned && // a restored status may remember the version of another Secret
 		keys.IsRenderedFrom(key, account, seen.Annotations):
-		return keys.Remembered(key), nil
+		return keys.SecretFromStatus(key), nil
 	}
 	held, _, _, err := r.look(ctx, key, account)
 	return held, err
@@ -229,10 +229,10 @@ func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v
 	if err := r.Status().Update(ctx, next); err != nil {
 		return false, fmt.Errorf("write the status of APIKey %s: %w", next.Name, err)
 	}
-	r.Teller.announce(next, keys.Announcements(*facts, after))
+	r.Teller.announce(next, keys.Events(*facts, after))
 	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
 	facts.Key = next
-	facts.Held.Minted, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
+	facts.Secret.JustIssued, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
 	r.staged.settle(next)
 	if keys.LastStaged(&after) == nil {
 		r.propagation.forget(next.UID)

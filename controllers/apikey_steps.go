@@ -28,7 +28,7 @@ func (r *APIKeyReconciler) perform(ctx context.Context, facts *keys.Facts, steps
 		case stale(err):
 			return err
 		case err != nil:
-			return &keys.PublicError{Sentence: fmt.Sprintf("Could not %s: %s", step, reason(err)), Err: err}
+			return &keys.PublicError{Message: fmt.Sprintf("Could not %s: %s", step, reason(err)), Err: err}
 		}
 	}
 	return nil
@@ -40,7 +40,7 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 		return r.createAccount(ctx, s)
 	case keys.CreateSecret:
 		return r.createSecret(ctx, facts, s)
-	case keys.ReplaceMaterial:
+	case keys.ReissueCredential:
 		return r.replaceMaterial(ctx, facts, s)
 	case keys.FenceSecret:
 		return r.fence(ctx, facts)
@@ -49,13 +49,13 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 	case keys.PromoteStaged:
 		return r.promoteStaged(ctx, facts, s)
 	case keys.RetirePrevious:
-		return r.rewrite(ctx, facts, func(c *keys.Contents) { c.Previous = keys.Credential{} })
-	case keys.EmptySecret:
-		return r.rewrite(ctx, facts, func(c *keys.Contents) { *c = keys.Contents{Revoked: true} })
+		return r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { c.Previous = keys.Credential{} })
+	case keys.ClearSecret:
+		return r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
 	case keys.AdoptSecret:
 		return r.adopt(ctx, facts)
-	case keys.MendSecret:
-		return r.rewrite(ctx, facts, func(*keys.Contents) {})
+	case keys.RepairSecret:
+		return r.rewrite(ctx, facts, func(*keys.SecretCredentials) {})
 	case keys.DeleteKey:
 		return r.deleteKey(ctx, *facts)
 	}
@@ -65,7 +65,7 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 // createSecret creates under a fixed name, so that a second manager, or a stale cache, meets AlreadyExists instead of
 // making a second credential. What is there then is looked at.
 func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, s keys.CreateSecret) error {
-	minted, err := s.Format.Mint(r.Random)
+	minted, err := s.Format.Generate(r.Random)
 	if err != nil {
 		return err
 	}
@@ -73,15 +73,15 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 }
 
 // createWith creates the key's Secret with a credential.
-func (r *APIKeyReconciler) createWith(ctx context.Context, facts *keys.Facts, minted keys.Minted) error {
-	shape, err := keys.Render(facts.Key, facts.Account, keys.Contents{Current: keys.Credential(minted)})
+func (r *APIKeyReconciler) createWith(ctx context.Context, facts *keys.Facts, minted keys.NewCredential) error {
+	shape, err := keys.Render(facts.Key, facts.Account, keys.SecretCredentials{Current: keys.Credential(minted)})
 	if err != nil {
 		return err
 	}
 	secret := newSecret(facts.Key, shape)
 	err = withoutData(r.Create(ctx, secret, secretWriter), shape.Data)
 	if apierrors.IsAlreadyExists(err) {
-		if facts.Held, _, _, err = r.look(ctx, facts.Key, facts.Account); err != nil {
+		if facts.Secret, _, _, err = r.look(ctx, facts.Key, facts.Account); err != nil {
 			return err
 		}
 		facts.Duplicates, err = r.duplicates(ctx, facts) // it may hold a key that is offered
@@ -90,21 +90,21 @@ func (r *APIKeyReconciler) createWith(ctx context.Context, facts *keys.Facts, mi
 	if err != nil {
 		return err
 	}
-	facts.Held = keys.MintedHeld(secret.ResourceVersion, minted)
+	facts.Secret = keys.JustIssuedSecret(secret.ResourceVersion, minted)
 	facts.Repairs.Written = secret.ResourceVersion
 	return nil
 }
 
 // replaceMaterial overwrites all that the Secret holds.
-func (r *APIKeyReconciler) replaceMaterial(ctx context.Context, facts *keys.Facts, s keys.ReplaceMaterial) error {
-	minted, err := s.Format.Mint(r.Random)
+func (r *APIKeyReconciler) replaceMaterial(ctx context.Context, facts *keys.Facts, s keys.ReissueCredential) error {
+	minted, err := s.Format.Generate(r.Random)
 	if err != nil {
 		return err
 	}
-	if err := r.rewrite(ctx, facts, func(c *keys.Contents) { *c = keys.Contents{Current: keys.Credential(minted)} }); err != nil {
+	if err := r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(minted)} }); err != nil {
 		return err
 	}
-	facts.Held = keys.MintedHeld(facts.Held.ResourceVersion, minted)
+	facts.Secret = keys.JustIssuedSecret(facts.Secret.ResourceVersion, minted)
 	return nil
 }
 
@@ -119,12 +119,12 @@ func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Fact
 	if err := r.checkChangeable(ctx, facts, s); err != nil {
 		return err
 	}
-	minted, err := s.Format.Mint(r.Random)
+	minted, err := s.Format.Generate(r.Random)
 	if err != nil {
 		return err
 	}
 	r.staged.put(facts.Key.UID, minted)
-	facts.Staged, facts.JustStaged = minted.Part(), true
+	facts.Staged, facts.JustStaged = minted.Observed(), true
 	return nil
 }
 
@@ -135,10 +135,10 @@ func (r *APIKeyReconciler) checkChangeable(ctx context.Context, facts *keys.Fact
 	if err != nil {
 		return err
 	}
-	if held.Possession != keys.HeldOwned || held.ResourceVersion != facts.Held.ResourceVersion {
+	if held.Ownership != keys.SecretOwned || held.ResourceVersion != facts.Secret.ResourceVersion {
 		return errStale
 	}
-	facts.Held = held
+	facts.Secret = held
 	if facts.IsUnchangeable(step) {
 		return errUnchangeable
 	}
@@ -150,18 +150,18 @@ func (r *APIKeyReconciler) promoteStaged(ctx context.Context, facts *keys.Facts,
 	if !exists || minted.Material.SHA256() != facts.Staged.SHA256 {
 		return errStale
 	}
-	if facts.Held.Possession == keys.HeldNothing {
+	if facts.Secret.Ownership == keys.SecretMissing {
 		if err := r.confirm(ctx, facts.Key); err != nil {
 			return err
 		}
 		return r.createWith(ctx, facts, minted)
 	}
-	return r.rewrite(ctx, facts, func(c *keys.Contents) { c.Promote(keys.Credential(minted), s.WithOverlap) })
+	return r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(minted), s.WithOverlap) })
 }
 
 // fence changes the Secret's version, so that a write that rests on the one before fails.
 func (r *APIKeyReconciler) fence(ctx context.Context, facts *keys.Facts) error {
-	_, secret, err := r.lookAgain(ctx, facts, keys.HeldOwned)
+	_, secret, err := r.lookAgain(ctx, facts, keys.SecretOwned)
 	if err != nil {
 		return err
 	}
@@ -187,8 +187,8 @@ func (r *APIKeyReconciler) confirm(ctx context.Context, key *v1alpha1.APIKey) er
 
 // rewrite changes what the key's own Secret, as it was observed, is rendered from, and renders it again. What looks like
 // a credential too many may be one that a stale cache has not heard of, so the key is read again first.
-func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, change func(*keys.Contents)) error {
-	contents, secret, err := r.lookAgain(ctx, facts, keys.HeldOwned)
+func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, change func(*keys.SecretCredentials)) error {
+	contents, secret, err := r.lookAgain(ctx, facts, keys.SecretOwned)
 	if err != nil {
 		return err
 	}
@@ -198,21 +198,21 @@ func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, chang
 		return err
 	}
 	switch is := shapeOf(secret); {
-	case shape.Fits(is):
+	case shape.Matches(is):
 	case !shape.CanReplace(is):
-		facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, is)
+		facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, is)
 		return errUnchangeable
 	default:
 		r.apply(secret, shape)
 		return r.update(ctx, facts, secret, is.Data)
 	}
-	facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, shapeOf(secret))
+	facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, shapeOf(secret))
 	return nil
 }
 
 // adopt makes the key the owner of a Secret that is to be adopted, and renders it with the credential that it holds.
 func (r *APIKeyReconciler) adopt(ctx context.Context, facts *keys.Facts) error {
-	contents, secret, err := r.lookAgain(ctx, facts, keys.HeldOffered)
+	contents, secret, err := r.lookAgain(ctx, facts, keys.SecretOffered)
 	if err != nil {
 		return err
 	}
@@ -232,33 +232,33 @@ func (r *APIKeyReconciler) update(ctx context.Context, facts *keys.Facts, secret
 	if err := r.Update(ctx, secret, secretWriter); err != nil {
 		return withoutData(err, was, data)
 	}
-	facts.Held, _ = keys.Observe(facts.Key, facts.Account, secret, shapeOf(secret))
+	facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, shapeOf(secret))
 	facts.Repairs.Written = secret.ResourceVersion
 	return nil
 }
 
 // lookAgain reads the key's Secret and the key itself from the API server, and fails if either is not what was observed.
-func (r *APIKeyReconciler) lookAgain(ctx context.Context, facts *keys.Facts, want keys.Possession) (keys.Contents, *corev1.Secret, error) {
+func (r *APIKeyReconciler) lookAgain(ctx context.Context, facts *keys.Facts, want keys.Ownership) (keys.SecretCredentials, *corev1.Secret, error) {
 	held, contents, secret, err := r.look(ctx, facts.Key, facts.Account)
 	if err != nil {
-		return keys.Contents{}, nil, err
+		return keys.SecretCredentials{}, nil, err
 	}
-	if held.Possession != want || held.ResourceVersion != facts.Held.ResourceVersion {
-		return keys.Contents{}, nil, errStale
+	if held.Ownership != want || held.ResourceVersion != facts.Secret.ResourceVersion {
+		return keys.SecretCredentials{}, nil, errStale
 	}
 	return contents, secret, r.confirm(ctx, facts.Key)
 }
 
 // look reads the key's Secret from the API server and takes it apart.
-func (r *APIKeyReconciler) look(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.Held, keys.Contents, *corev1.Secret, error) {
+func (r *APIKeyReconciler) look(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, keys.SecretCredentials, *corev1.Secret, error) {
 	var secret corev1.Secret
 	err := r.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &secret)
 	if apierrors.IsNotFound(err) {
-		return keys.Held{Possession: keys.HeldNothing}, keys.Contents{}, nil, nil
+		return keys.ObservedSecret{Ownership: keys.SecretMissing}, keys.SecretCredentials{}, nil, nil
 	}
 	if err != nil {
-		return keys.Held{}, keys.Contents{}, nil, &keys.PublicError{Sentence: "Could not read Secret " + keys.SecretName(key), Err: err}
+		return keys.ObservedSecret{}, keys.SecretCredentials{}, nil, &keys.PublicError{Message: "Could not read Secret " + keys.SecretName(key), Err: err}
 	}
-	held, contents := keys.Observe(key, account, &secret, shapeOf(&secret))
+	held, contents := keys.ObserveSecret(key, account, &secret, shapeOf(&secret))
 	return held, contents, &secret, nil
 }

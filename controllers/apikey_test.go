@@ -26,7 +26,7 @@ import (
 func TestReconcile_IssuesWithTwoWrites(t *testing.T) {
 	t.Parallel()
 	key := keystest.Key("web", keystest.Label("shop"))
-	w := newWorld(t, keystest.Acct("acme"), key)
+	w := newWorld(t, keystest.NewAccount("acme"), key)
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestReconcile_IssuesWithTwoWrites(t *testing.T) {
 
 func TestReconcile_ASettledKeyCostsNothing(t *testing.T) {
 	t.Parallel()
-	w := settled(keystest.Acct("acme", keystest.MaxKeys(3)), keystest.Key("web", keystest.Label("shop")), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)),
+	w := settled(keystest.NewAccount("acme", keystest.MaxKeys(3)), keystest.Key("web", keystest.Label("shop")), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)),
 		keystest.Key("gone", keystest.State(v1alpha1.KeyStateRevoked)), keystest.Key("waits", keystest.Created(at(time.Second))))(t)
 	for range 3 {
 		w.pass()
@@ -91,7 +91,7 @@ func TestReconcile_AnEventFollowsTheStatusOnly(t *testing.T) {
 
 func TestReconcile_AFailedStepIsSaidInTheStatus(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestReconcile_ASecretOfSomebodyElseIsNeverTouched(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", OwnerReferences: owners},
 				Data:       map[string][]byte{keys.EntryCurrent: keystest.MaterialOf("theirs")},
 			}
-			w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"), keystest.Key("fine"), foreign)
+			w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"), keystest.Key("fine"), foreign)
 			w.settle()
 			if got := w.secret("web"); !cmp.Equal(got, foreign) {
 				t.Errorf("the Secret was touched: %s", cmp.Diff(foreign.ObjectMeta, got.ObjectMeta))
@@ -170,7 +170,7 @@ func TestReconcile_ALeftoverOfTheKeyBeforeIsWaitedFor(t *testing.T) {
 
 func TestReconcile_WhatADeadRoundLeftIsOverwritten(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	w.fault = func(n int) fault { // the manager dies between the Secret and the status
 		if strings.HasPrefix(w.writes[n-1], "create Secret") {
 			return faultDies
@@ -381,7 +381,7 @@ func TestReconcile_WhatLeftTheTemplateLeavesTheSecret(t *testing.T) {
 
 func TestReconcile_RandomnessThatFailsIsNoKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.Acct("acme"), keystest.Key("web"))
+	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -400,10 +400,10 @@ func TestReconcile_RandomnessThatFailsIsNoKey(t *testing.T) {
 func TestReconcile_ATemplateThatHidesItsKey(t *testing.T) {
 	t.Parallel()
 	key := keystest.Key("web")
-	account := keystest.Acct("acme")
+	account := keystest.NewAccount("acme")
 	for n := 0; ; n++ { // as an attacker would: until the check is content
 		keystest.Data(map[string]string{"key": fmt.Sprintf(`{{/* %d */}}{{if eq (slice .KeyID 0 1) "%c"}}{{.Key}}{{end}}`, n, '0'+n%10)})(key)
-		if keys.Refuse(keys.Facts{Key: key, Account: account, Defaults: keystest.Defaults, Now: keystest.Epoch}) == nil {
+		if keys.CheckPolicy(keys.Facts{Key: key, Account: account, Settings: keystest.Settings, Now: keystest.Epoch}) == nil {
 			break
 		}
 	}
@@ -445,7 +445,7 @@ func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
 	for how, f := range map[string]fault{"undisturbed": faultNone, "and dies after the Secret": faultDies} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, keystest.Acct("acme", keystest.ImportAllowed()), keystest.Key("web"), adopted("imported"))
+			w := newWorld(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), adopted("imported"))
 			if _, err := w.accountRoundOf("acme"); err != nil {
 				t.Fatal(err)
 			}
@@ -479,7 +479,7 @@ func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
 func TestReconcile_ADuplicateIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	owner := keystest.Key("owner", keystest.Namespace("elsewhere"), keystest.Revoked("leaked", at(-time.Hour)))
-	w := newWorld(t, keystest.Acct("acme", keystest.ImportAllowed()), keystest.Key("web"), owner, adopted("leaked"))
+	w := newWorld(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), owner, adopted("leaked"))
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -550,7 +550,7 @@ func TestRepairs_AreForgotten(t *testing.T) {
 	for i := range 1000 {
 		now := at(time.Duration(i) * time.Minute)
 		k := keystest.Key(strings.Repeat("k", i+1))
-		r.put(k, keys.ResumeRepairs(k, now).After(keys.Plan{Disturbed: true, Repairs: true}, true, now), now)
+		r.put(k, keys.ResumeRepairs(k, now).After(keys.Plan{FoundChange: true, Repairs: true}, true, now), now)
 	}
 	if n := len(r.byKey); n > 4*smallestSweep*2 {
 		t.Errorf("%d keys are remembered, of which 120 matter", n)

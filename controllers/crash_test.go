@@ -28,7 +28,7 @@ var crashStories = map[string]struct {
 	},
 	"two keys, one of them inactive": {
 		before: func(t *testing.T) *world {
-			return newWorld(t, keystest.Acct("acme"), keystest.Key("web"), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)))
+			return newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)))
 		},
 		want: map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive, "off": v1alpha1.StateInactive},
 	},
@@ -84,13 +84,13 @@ var crashStories = map[string]struct {
 		want: map[string]v1alpha1.ObservedState{"web": v1alpha1.StateExpired},
 	},
 	"a key gives its slot to one that waits": {
-		before: settled(keystest.Acct("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)),
+		before: settled(keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)),
 			keystest.Key("web"), keystest.Key("waits", keystest.Created(at(time.Second)))),
 		users: func(w *world) { w.change("web", keystest.State(v1alpha1.KeyStateInactive)) },
 		want:  map[string]v1alpha1.ObservedState{"web": v1alpha1.StateInactive, "waits": v1alpha1.StateActive},
 	},
 	"a key is deleted and another takes its slot": {
-		before: settled(keystest.Acct("acme", keystest.MaxKeys(1)), keystest.Key("web"), keystest.Key("waits", keystest.Created(at(time.Second)))),
+		before: settled(keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("web"), keystest.Key("waits", keystest.Created(at(time.Second)))),
 		users: func(w *world) {
 			w.must(w.client.Delete(w.t.Context(), w.key("web")))
 			w.must(w.client.Delete(w.t.Context(), w.secret("web"))) // as the garbage collector does
@@ -98,13 +98,13 @@ var crashStories = map[string]struct {
 		want: map[string]v1alpha1.ObservedState{"waits": v1alpha1.StateActive},
 	},
 	"an account is suspended": {
-		before: settled(keystest.Acct("acme"), keystest.Key("web")),
+		before: settled(keystest.NewAccount("acme"), keystest.Key("web")),
 		users:  func(w *world) { w.setAccountState(v1alpha1.AccountSuspended) },
 		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateSuspended},
 	},
 	"an account comes back": {
 		before: func(t *testing.T) *world {
-			w := settled(keystest.Acct("acme"), keystest.Key("web"))(t)
+			w := settled(keystest.NewAccount("acme"), keystest.Key("web"))(t)
 			w.setAccountState(v1alpha1.AccountSuspended)
 			w.settle()
 			w.writes = nil

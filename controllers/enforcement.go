@@ -42,7 +42,7 @@ type pending struct {
 	// writable is whether the status speaks of that generation, so that the condition may.
 	writable bool
 	// told is what the status is to say, since a time; zero: nothing yet.
-	told   keys.Enforcement
+	told   keys.Propagation
 	toldAt time.Time
 }
 
@@ -50,22 +50,22 @@ type pending struct {
 func (r *UsageReconciler) see(was, is *v1alpha1.APIKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(is.Undecodable) > 0 || !keys.Ending(is) || keys.Enforced(is) {
+	if len(is.Undecodable) > 0 || !keys.WantsDisabled(is) || keys.IsEnforced(is) {
 		delete(r.waits, is.UID)
 		return
 	}
 	w := r.waits[is.UID]
 	if w == nil {
 		w = &pending{key: types.NamespacedName{Namespace: is.Namespace, Name: is.Name}, seen: r.Clock.Now()}
-		w.measured = was != nil && was.Status.State == v1alpha1.StateActive && !keys.Ending(was)
+		w.measured = was != nil && was.Status.State == v1alpha1.StateActive && !keys.WantsDisabled(was)
 		r.waits[is.UID] = w
 	}
 	if w.generation != is.Generation {
 		w.generation, w.version, w.since = is.Generation, is.ResourceVersion, r.Clock.Now()
-		w.writable, w.told = false, keys.Enforcement{}
+		w.writable, w.told = false, keys.Propagation{}
 		r.kick()
 	}
-	if !w.writable && keys.Enforceable(is) {
+	if !w.writable && keys.DisabledStatusObserved(is) {
 		w.writable = true
 		r.kick()
 	}
@@ -156,7 +156,7 @@ func (r *UsageReconciler) awaited() (versions map[types.UID]string, references [
 		if len(references) == maxAsked {
 			break
 		}
-		if !w.told.Complete() {
+		if !w.told.Done() {
 			versions[uid] = w.version
 			references = append(references, keys.KeyReference{Namespace: w.key.Namespace, Name: w.key.Name, UID: uid})
 		}
@@ -173,28 +173,28 @@ func (r *UsageReconciler) judge(versions map[types.UID]string, live []keys.Repli
 		if w == nil || w.version != version {
 			continue // it changed meanwhile, and is asked about anew
 		}
-		e := keys.EnforcementOf(uid, version, live)
-		if e.Complete() {
+		e := keys.PropagationStatus(uid, version, live)
+		if e.Done() {
 			r.measure(w)
 		}
 		if w.writable && w.news(e, r.Clock.Now()) {
 			w.told, w.toldAt = e, r.Clock.Now()
 			changed = append(changed, w.key)
 		}
-		underway = underway || e.Underway() || w.writable && e != w.told
+		underway = underway || e.InProgress() || w.writable && e != w.told
 	}
 	return changed, underway
 }
 
 // news is whether the status is to say something else now than what it was told last.
-func (w *pending) news(e keys.Enforcement, now time.Time) bool {
+func (w *pending) news(e keys.Propagation, now time.Time) bool {
 	switch {
 	case e == w.told:
 		return false
-	case e.Complete():
+	case e.Done():
 		return true
-	case w.told == keys.Enforcement{}:
-		return !e.Underway() || now.Sub(w.since) >= unsaid
+	case w.told == keys.Propagation{}:
+		return !e.InProgress() || now.Sub(w.since) >= unsaid
 	}
 	return now.Sub(w.toldAt) >= resaid
 }

@@ -32,7 +32,7 @@ func (u *usage) carryOut(name string) *v1alpha1.APIKey {
 	u.w.t.Helper()
 	asked := u.w.key(name)
 	r := u.w.keys()
-	r.Defaults.Verifiers = true
+	r.Settings.Verifiers = true
 	_, err := r.Reconcile(u.w.t.Context(), u.w.key(name))
 	u.w.must(err)
 	u.tell(asked, u.w.key(name))

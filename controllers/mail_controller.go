@@ -30,8 +30,8 @@ type MailReconciler struct {
 	Live client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
-	// Defaults are what the manager's flags say.
-	Defaults keys.Defaults
+	// Settings are what the manager's flags say.
+	Settings keys.Settings
 	// Mailer sends; nil: there is no mail server.
 	Mailer Mailer
 	// Teller tells what happened.
@@ -66,8 +66,8 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	deliveries := r.Mailer.Send(ctx, *plan.Send)
 	facts.Now = r.now()
 	ctx = context.WithoutCancel(ctx) // what was sent is recorded also when the manager is told to stop
-	r.uncount(ctx, facts.Account, keys.Unreached(deliveries))
-	err = r.patch(ctx, facts.Key, keys.SettleMail(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
+	r.uncount(ctx, facts.Account, keys.CountUnreached(deliveries))
+	err = r.patch(ctx, facts.Key, keys.RecordDeliveries(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
 	if stale(err) { // somebody wrote the key meanwhile: the outcome must not be lost with the claim
 		err = r.settleLater(ctx, facts.Key, *plan.Send, deliveries)
 	}
@@ -80,7 +80,7 @@ const settleTries = 5
 // count counts the mails of a plan in the status of the account, which has the last word on how many there may be. The count
 // is written before the mail is claimed, so that two managers that send at once do not exceed it.
 func (r *MailReconciler) count(ctx context.Context, facts *keys.Facts) (keys.MailPlan, error) {
-	if r.Defaults.MaxMails == 0 {
+	if r.Settings.MaxMails == 0 {
 		return keys.DecideMail(*facts, true), nil
 	}
 	var err error
@@ -108,7 +108,7 @@ func (r *MailReconciler) count(ctx context.Context, facts *keys.Facts) (keys.Mai
 // uncount takes back what count counted for mails that the mail server was not asked to take. If that fails they stay
 // counted: fewer mails are sent than could be, never more.
 func (r *MailReconciler) uncount(ctx context.Context, counted *v1alpha1.Account, n int) {
-	if r.Defaults.MaxMails == 0 || n == 0 {
+	if r.Settings.MaxMails == 0 || n == 0 {
 		return
 	}
 	for range settleTries {
@@ -131,7 +131,7 @@ func (r *MailReconciler) settleLater(ctx context.Context, key *v1alpha1.APIKey, 
 		if err = r.Live.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID || len(live.Undecodable) > 0 {
 			return client.IgnoreNotFound(err)
 		}
-		if err = r.patch(ctx, &live, keys.SettleMail(live.Status.Notifications, mail, deliveries, r.now())); !stale(err) {
+		if err = r.patch(ctx, &live, keys.RecordDeliveries(live.Status.Notifications, mail, deliveries, r.now())); !stale(err) {
 			return err
 		}
 	}
@@ -139,7 +139,7 @@ func (r *MailReconciler) settleLater(ctx context.Context, key *v1alpha1.APIKey, 
 }
 
 func (r *MailReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{Key: key.DeepCopy(), Defaults: r.Defaults, Now: r.now()}
+	facts := keys.Facts{Key: key.DeepCopy(), Settings: r.Settings, Now: r.now()}
 	var account v1alpha1.Account
 	err := r.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
 	if client.IgnoreNotFound(err) != nil {
@@ -158,9 +158,9 @@ func (r *MailReconciler) patch(ctx context.Context, key *v1alpha1.APIKey, list [
 	if equality.Semantic.DeepEqual(before, list) {
 		return nil
 	}
-	happened := keys.AnnounceMail(before, list)
+	happened := keys.MailEvents(before, list)
 	key.Status.Notifications = list
-	key.Status.History = keys.Remember(key.Status.History, happened, r.now())
+	key.Status.History = keys.AppendHistory(key.Status.History, happened, r.now())
 	if err := r.Status().Update(ctx, key); err != nil {
 		return fmt.Errorf("write the notifications of APIKey %s: %w", key.Name, err)
 	}

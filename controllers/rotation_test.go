@@ -252,7 +252,7 @@ func TestStagedCredentials_GoWithTheirKey(t *testing.T) {
 	if len(r.staged.byKey)+len(r.propagation.waits) > 0 {
 		t.Error("the credential of a deleted key is remembered")
 	}
-	r.staged.put(k.UID, keystest.MintedOf("x"))
+	r.staged.put(k.UID, keystest.NewCredential("x"))
 	recreated := k.DeepCopy()
 	recreated.UID = "another"
 	r.stagedHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: k, ObjectNew: recreated}, nil)
@@ -265,7 +265,7 @@ func TestStagedCredentials_AreBounded(t *testing.T) {
 	t.Parallel()
 	var s stagedCredentials
 	for i := range maxStagedCredentials + 10 {
-		s.put(types.UID(fmt.Sprint(i)), keys.Minted{})
+		s.put(types.UID(fmt.Sprint(i)), keys.NewCredential{})
 	}
 	if _, newest := s.get(types.UID(fmt.Sprint(maxStagedCredentials + 9))); len(s.byKey) != maxStagedCredentials || !newest {
 		t.Errorf("%d are remembered, the newest: %t", len(s.byKey), newest)

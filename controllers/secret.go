@@ -16,7 +16,7 @@ import (
 const secretWriter = client.FieldOwner(keys.FieldManager)
 
 // newSecret is the Secret of a key in the shape given.
-func newSecret(key *v1alpha1.APIKey, shape keys.Shape) *corev1.Secret {
+func newSecret(key *v1alpha1.APIKey, shape keys.SecretContent) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: key.Namespace, Name: keys.SecretName(key), Labels: shape.Labels, Annotations: shape.Annotations,
@@ -37,14 +37,14 @@ func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
 }
 
 // apply gives a Secret a shape. Labels and annotations that others put on stay; entries that others put in do not.
-func (r *APIKeyReconciler) apply(secret *corev1.Secret, shape keys.Shape) {
-	secret.Labels, secret.Annotations = shape.Metadata(secret, r.Defaults)
+func (r *APIKeyReconciler) apply(secret *corev1.Secret, shape keys.SecretContent) {
+	secret.Labels, secret.Annotations = shape.Metadata(secret, r.Settings)
 	secret.Data = shape.Data
 }
 
 // shapeOf is the shape a Secret has.
-func shapeOf(secret *corev1.Secret) keys.Shape {
-	return keys.Shape{
+func shapeOf(secret *corev1.Secret) keys.SecretContent {
+	return keys.SecretContent{
 		Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data,
 		Immutable: secret.Immutable != nil && *secret.Immutable,
 	}

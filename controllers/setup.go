@@ -27,8 +27,8 @@ type Options struct {
 	Clock clock.PassiveClock
 	// Random is the source of key material: crypto/rand.Reader outside tests.
 	Random io.Reader
-	// Defaults are what the manager's flags say where an Account says nothing.
-	Defaults keys.Defaults
+	// Settings are what the manager's flags say where an Account says nothing.
+	Settings keys.Settings
 	// MaxConcurrentReconciles is how many keys, and how many accounts, are worked on at once.
 	MaxConcurrentReconciles int
 	// Mailer sends mail before keys expire; nil: there is no mail server.
@@ -52,9 +52,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	teller := Teller{Recorder: o.Recorder, Count: o.Count}
-	o.Defaults.Verifiers = o.Verifiers != nil
+	o.Settings.Verifiers = o.Verifiers != nil
 	k := &APIKeyReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Defaults: o.Defaults, Teller: teller,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Settings: o.Settings, Teller: teller,
 	}
 	if o.Verifiers != nil {
 		k.propagation = newPropagation(mgr.GetClient(), o.Clock, *o.Verifiers)
@@ -65,11 +65,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := k.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)
 	}
-	a := &AccountReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Defaults: o.Defaults}
+	a := &AccountReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings}
 	if err := a.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the Account controller: %w", err)
 	}
-	m := &MailReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Defaults: o.Defaults, Mailer: o.Mailer, Teller: teller}
+	m := &MailReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Mailer: o.Mailer, Teller: teller}
 	if err := m.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the mail controller: %w", err)
 	}

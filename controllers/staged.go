@@ -19,10 +19,10 @@ const maxStagedCredentials = 10_000
 // They exist nowhere else. The zero value is ready to use.
 type stagedCredentials struct {
 	mu    sync.Mutex
-	byKey map[types.UID]keys.Minted
+	byKey map[types.UID]keys.NewCredential
 }
 
-func (s *stagedCredentials) get(uid types.UID) (keys.Minted, bool) {
+func (s *stagedCredentials) get(uid types.UID) (keys.NewCredential, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	minted, ok := s.byKey[uid]
@@ -30,11 +30,11 @@ func (s *stagedCredentials) get(uid types.UID) (keys.Minted, bool) {
 }
 
 // put holds a credential in the place of the one before.
-func (s *stagedCredentials) put(uid types.UID, minted keys.Minted) {
+func (s *stagedCredentials) put(uid types.UID, minted keys.NewCredential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byKey == nil {
-		s.byKey = map[types.UID]keys.Minted{}
+		s.byKey = map[types.UID]keys.NewCredential{}
 	}
 	for other := range s.byKey {
 		if len(s.byKey) < maxStagedCredentials {

@@ -26,7 +26,7 @@ func TestReconcile_SetsUndecodableObjectsAside(t *testing.T) {
 	now := testingclock.NewFakePassiveClock(keystest.Epoch)
 	key := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateInactive))
 	key.Undecodable = []string{"spec.rotation"}
-	account := keystest.Acct("acme")
+	account := keystest.NewAccount("acme")
 	account.Undecodable = []string{"spec.limits"}
 
 	r, a := &APIKeyReconciler{Clock: now}, &AccountReconciler{Clock: now}

@@ -85,8 +85,8 @@ func (r *UsageReconciler) record(key *v1alpha1.APIKey, now time.Time) (next *v1a
 	if used {
 		next.Status = status
 	}
-	if w := r.waits[key.UID]; w != nil && w.generation == key.Generation && w.told != (keys.Enforcement{}) {
-		next.Status = keys.Enforce(next, w.told, now.UTC().Truncate(time.Second))
+	if w := r.waits[key.UID]; w != nil && w.generation == key.Generation && w.told != (keys.Propagation{}) {
+		next.Status = keys.WithPropagation(next, w.told, now.UTC().Truncate(time.Second))
 	}
 	return next, used
 }
@@ -96,9 +96,9 @@ func (r *UsageReconciler) recorded(key *v1alpha1.APIKey, used bool, now time.Tim
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if used {
-		r.ledger.Written(key.UID, now)
+		r.ledger.MarkWritten(key.UID, now)
 	}
-	r.ledger.Settle(key)
+	r.ledger.Prune(key)
 }
 
 func (r *UsageReconciler) setup(mgr ctrl.Manager, o Options) error {

@@ -70,7 +70,7 @@ func (r *UsageReconciler) note(one *replica) {
 	now := r.Clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ledger.Note(now, one.answer.clockSkew(one.asked, now), one.answer.UsageReport)
+	r.ledger.Observe(now, one.answer.clockSkew(one.asked, now), one.answer.UsageReport)
 	one.answer.Keys = nil
 }
 
@@ -100,7 +100,7 @@ func (r *UsageReconciler) due(k *v1alpha1.APIKey, uid types.UID, now time.Time) 
 		r.ledger.Forget(uid)
 		return false
 	}
-	r.ledger.Settle(k)
+	r.ledger.Prune(k)
 	_, due := r.ledger.Record(k, now)
 	return due
 }

@@ -29,7 +29,7 @@ type usage struct {
 // newUsage is a world with settled keys and two verifiers.
 func newUsage(t *testing.T, list ...client.Object) *usage {
 	t.Helper()
-	w := newWorld(t, append(list, keystest.Acct("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)
+	w := newWorld(t, append(list, keystest.NewAccount("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)
 	w.settle()
 	w.writes = nil
 	f := &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true}, "10.0.0.2:8443": {Synced: true}}}

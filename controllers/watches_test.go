@@ -39,7 +39,7 @@ func (w *woken) AddAfter(r reconcile.Request, d time.Duration) {
 func household(t *testing.T) (w *world, holder, waits *v1alpha1.APIKey) {
 	t.Helper()
 	holder, waits = keystest.Key("holder", keystest.Label("shop")), keystest.Key("waits", keystest.Label("shop"))
-	w = newWorld(t, keystest.Acct("acme", keystest.Slots(holder)), holder, waits, keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop")))
+	w = newWorld(t, keystest.NewAccount("acme", keystest.Slots(holder)), holder, waits, keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop")))
 	return w, holder, waits
 }
 
@@ -47,7 +47,7 @@ func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
 	t.Parallel()
 	w, holder, waits := household(t)
 	h := w.keys().accountHandler()
-	was := keystest.Acct("acme", keystest.Slots(holder))
+	was := keystest.NewAccount("acme", keystest.Slots(holder))
 	update := func(change func(*v1alpha1.Account)) func(*woken) {
 		is := was.DeepCopy()
 		change(is)
@@ -90,7 +90,7 @@ func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
 func TestWatches_ARecordInOrderWakesAllKeys(t *testing.T) {
 	t.Parallel()
 	w, holder, _ := household(t)
-	was := keystest.Acct("acme", keystest.CreatedByManager(), keystest.Slots(holder), keystest.Written(2, 1))
+	was := keystest.NewAccount("acme", keystest.CreatedByManager(), keystest.Slots(holder), keystest.Written(2, 1))
 	is := was.DeepCopy()
 	is.Status.ObservedGeneration = 2
 	q := &woken{}
@@ -104,7 +104,7 @@ func TestWatches_ARecordInOrderWakesAllKeys(t *testing.T) {
 func TestWatches_AnExternalIDWakesTheAccountsThatDeclareIt(t *testing.T) {
 	t.Parallel()
 	account := func(name, id string) *v1alpha1.Account {
-		return keystest.Acct(name, keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
+		return keystest.NewAccount(name, keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
 	}
 	w := newWorld(t, account("acme", "4711"), account("bob", "4711"), account("eva", "4712"), account("none", ""))
 	h := w.accounts().externalIDHandler()

@@ -244,12 +244,12 @@ func (w *world) write(verb string, o client.Object, do func() error) error {
 
 func (w *world) keys() *APIKeyReconciler {
 	return &APIKeyReconciler{
-		Client: w.cached(), Live: w.live(), Clock: w.clock, Random: w.random, Defaults: keystest.Defaults, Teller: Teller{Recorder: w.events},
+		Client: w.cached(), Live: w.live(), Clock: w.clock, Random: w.random, Settings: keystest.Settings, Teller: Teller{Recorder: w.events},
 	}
 }
 
 func (w *world) accounts() *AccountReconciler {
-	return &AccountReconciler{Client: w.cached(), Live: w.live(), Clock: w.clock, Defaults: keystest.Defaults}
+	return &AccountReconciler{Client: w.cached(), Live: w.live(), Clock: w.clock, Settings: keystest.Settings}
 }
 
 // roundOf runs one round for a key, and holds its status to what every status must be.

@@ -68,7 +68,7 @@ type post struct {
 	managers []*controllers.MailReconciler
 }
 
-func newPost(t *testing.T, defaults keys.Defaults, port int, objects ...client.Object) *post {
+func newPost(t *testing.T, defaults keys.Settings, port int, objects ...client.Object) *post {
 	t.Helper()
 	scheme, err := controllers.NewScheme()
 	if err != nil {
@@ -90,7 +90,7 @@ func newPost(t *testing.T, defaults keys.Defaults, port int, objects ...client.O
 	const recorded = 1000
 	for range 2 {
 		p.managers = append(p.managers, &controllers.MailReconciler{
-			Client: p.api, Live: p.api, Clock: p.clock, Defaults: defaults, Mailer: mailer{sender: sender},
+			Client: p.api, Live: p.api, Clock: p.clock, Settings: defaults, Mailer: mailer{sender: sender},
 			Teller: controllers.Teller{Recorder: events.NewFakeRecorder(recorded)},
 		})
 	}
@@ -152,7 +152,7 @@ func TestMail_LimitOfAnAccount(t *testing.T) {
 		}
 		objects = append(objects, expiring(fmt.Sprint("key-", i), to...))
 	}
-	p := newPost(t, keys.Defaults{MaxMails: most}, 0, append(objects, keystest.Acct("acme"))...)
+	p := newPost(t, keys.Settings{MaxMails: most}, 0, append(objects, keystest.NewAccount("acme"))...)
 	p.run(t)
 	if got := len(p.box.Mails()); got != most {
 		t.Errorf("%d mails were sent on the first day, want %d", got, most)
@@ -197,8 +197,8 @@ func TestMail_LimitOfAnAccount(t *testing.T) {
 
 func TestMail_DomainsThatAreNotAllowed(t *testing.T) {
 	t.Parallel()
-	p := newPost(t, keys.Defaults{MailDomains: keys.MailDomains{"example.com"}, MaxMails: 100}, 0,
-		expiring("some", "a@example.com", "b@evil.net"), expiring("none", "c@evil.net"), keystest.Acct("acme"))
+	p := newPost(t, keys.Settings{MailDomains: keys.MailDomains{"example.com"}, MaxMails: 100}, 0,
+		expiring("some", "a@example.com", "b@evil.net"), expiring("none", "c@evil.net"), keystest.NewAccount("acme"))
 	p.run(t)
 	if mails := p.box.Mails(); len(mails) != 1 || mails[0].To != "a@example.com" {
 		t.Errorf("sent %+v", mails)
@@ -214,7 +214,7 @@ func TestMail_DomainsThatAreNotAllowed(t *testing.T) {
 func TestMail_AServerThatIsAwayUsesUpNothing(t *testing.T) {
 	t.Parallel()
 	const closed = 1 // nothing listens there
-	p := newPost(t, keys.Defaults{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"), keystest.Acct("acme"))
+	p := newPost(t, keys.Settings{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"), keystest.NewAccount("acme"))
 	p.run(t)
 	if m := p.count(t); m == nil || *m.Sent != 0 {
 		t.Errorf("the account says %+v", m)
@@ -224,7 +224,7 @@ func TestMail_AServerThatIsAwayUsesUpNothing(t *testing.T) {
 // TestMail_RecipientsDoNotSeeEachOther: each gets a mail of their own.
 func TestMail_RecipientsDoNotSeeEachOther(t *testing.T) {
 	t.Parallel()
-	p := newPost(t, keys.Defaults{MaxMails: 100}, 0, expiring("shop", "a@example.com", "b@example.net"), keystest.Acct("acme"))
+	p := newPost(t, keys.Settings{MaxMails: 100}, 0, expiring("shop", "a@example.com", "b@example.net"), keystest.NewAccount("acme"))
 	p.run(t)
 	mails := p.box.Mails()
 	if len(mails) != 2 {

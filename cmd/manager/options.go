@@ -213,8 +213,8 @@ func (o *options) verifiers(meter controllers.VerifierMeter) *controllers.Verifi
 	}
 }
 
-func (o *options) defaults() keys.Defaults {
-	return keys.Defaults{
+func (o *options) defaults() keys.Settings {
+	return keys.Settings{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
 		Verifiers:            o.verifierService != "",
 		ReservedDomains:      o.reserved,

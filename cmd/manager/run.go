@@ -59,7 +59,7 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
-		Clock: clock.RealClock{}, Random: rand.Reader, Defaults: o.defaults(), MaxConcurrentReconciles: o.concurrency,
+		Clock: clock.RealClock{}, Random: rand.Reader, Settings: o.defaults(), MaxConcurrentReconciles: o.concurrency,
 		Mailer: mailer, Verifiers: o.verifiers(enforcement), Count: happenings.Count,
 	})
 	if err != nil {

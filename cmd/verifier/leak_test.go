@@ -172,7 +172,7 @@ func (v *talker) index(f testing.TB) *verifier.Index {
 	random := rand.NewChaCha8([32]byte{1})
 	for _, state := range []v1alpha1.KeyState{v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked} {
 		for i, format := range formats {
-			minted, err := format.Mint(random)
+			minted, err := format.Generate(random)
 			if err != nil {
 				f.Fatal(err)
 			}
@@ -317,7 +317,7 @@ func (v *talker) key(t *testing.T, d *dice) string {
 	if which < len(v.live) {
 		return v.live[which]
 	}
-	minted, err := formats[which%len(formats)].Mint(rand.NewChaCha8([32]byte{byte(d.roll(256)), byte(d.roll(256)), byte(d.roll(256))}))
+	minted, err := formats[which%len(formats)].Generate(rand.NewChaCha8([32]byte{byte(d.roll(256)), byte(d.roll(256)), byte(d.roll(256))}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -492,7 +492,7 @@ func TestFindKey(t *testing.T) {
 	t.Parallel()
 	random := rand.NewChaCha8([32]byte{2})
 	for _, format := range formats {
-		minted, err := format.Mint(random)
+		minted, err := format.Generate(random)
 		if err != nil {
 			t.Fatal(err)
 		}

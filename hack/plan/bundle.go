@@ -28,7 +28,7 @@ type bundle struct {
 }
 
 // defaults are the manager's when it runs without flags.
-var defaults = keys.Defaults{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow, ReservedDomains: []string{"argocd.argoproj.io"}}
+var defaults = keys.Settings{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow, ReservedDomains: []string{"argocd.argoproj.io"}}
 
 func parse(data []byte) (*bundle, error) {
 	b := &bundle{secrets: map[string]*corev1.Secret{}, namespaces: map[string]map[string]string{}}
@@ -118,7 +118,7 @@ func complete(k *v1alpha1.APIKey) *v1alpha1.APIKey {
 type explanation struct {
 	Account string                  `json:"account,omitempty"`
 	APIKey  string                  `json:"apikey,omitempty"`
-	Secret  keys.Possession         `json:"secret,omitempty"`
+	Secret  keys.Ownership          `json:"secret,omitempty"`
 	Steps   []string                `json:"steps,omitempty"`
 	Next    string                  `json:"next,omitempty"`
 	Why     string                  `json:"why,omitempty"`
@@ -131,7 +131,7 @@ func (b *bundle) explain(out io.Writer, now time.Time) error {
 	accounts := map[string]*v1alpha1.Account{}
 	for _, a := range b.accounts {
 		status := keys.DescribeAccount(keys.AccountFacts{
-			Account: a, Keys: b.of(a.Name), Namespaces: b.namespaces, Confirmed: map[string]bool{}, Defaults: defaults, Now: now,
+			Account: a, Keys: b.of(a.Name), NamespaceLabels: b.namespaces, Confirmed: map[string]bool{}, Settings: defaults, Now: now,
 		})
 		if err := write(out, explanation{Account: a.Name, Record: &status}); err != nil {
 			return err
@@ -150,15 +150,15 @@ func (b *bundle) explain(out io.Writer, now time.Time) error {
 
 func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Time) explanation {
 	facts := keys.Facts{
-		Key: k, Account: a, Namespace: b.namespaces[k.Namespace], Siblings: b.siblings(k), Held: b.held(k, a), Defaults: defaults, Now: now,
+		Key: k, Account: a, NamespaceLabels: b.namespaces[k.Namespace], Siblings: b.siblings(k), Secret: b.held(k, a), Settings: defaults, Now: now,
 		Repairs: keys.ResumeRepairs(k, now),
 	}
 	facts.Duplicates = b.duplicates(facts)
 	if next := keys.LastStaged(&k.Status); next != nil { // as the manager sees it that staged the credential
-		facts.Staged = keys.Part{SHA256: next.SHA256, Identity: keys.Identity{ID: next.ID, Hint: next.Hint}}
+		facts.Staged = keys.ObservedCredential{SHA256: next.SHA256, PublicPart: keys.PublicPart{ID: next.ID, Hint: next.Hint}}
 	}
 	plan, status := keys.Decide(facts), keys.Describe(facts)
-	e := explanation{APIKey: k.Namespace + "/" + k.Name, Secret: facts.Held.Possession, Why: plan.Why, Status: &status}
+	e := explanation{APIKey: k.Namespace + "/" + k.Name, Secret: facts.Secret.Ownership, Why: plan.Why, Status: &status}
 	for _, step := range plan.Steps {
 		e.Steps = append(e.Steps, step.String())
 	}
@@ -168,13 +168,13 @@ func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Ti
 	return e
 }
 
-func (b *bundle) held(k *v1alpha1.APIKey, a *v1alpha1.Account) keys.Held {
+func (b *bundle) held(k *v1alpha1.APIKey, a *v1alpha1.Account) keys.ObservedSecret {
 	secret := b.secrets[k.Namespace+"/"+keys.SecretName(k)]
 	if secret == nil {
-		return keys.Held{Possession: keys.HeldNothing}
+		return keys.ObservedSecret{Ownership: keys.SecretMissing}
 	}
-	shape := keys.Shape{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
-	held, _ := keys.Observe(k, a, secret, shape)
+	shape := keys.SecretContent{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
+	held, _ := keys.ObserveSecret(k, a, secret, shape)
 	return held
 }
 

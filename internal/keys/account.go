@@ -19,7 +19,7 @@ func DescribeAccount(f AccountFacts) v1alpha1.AccountStatus {
 	admission := Admit(f)
 	after := *f.Account.Status.DeepCopy()
 	after.ObservedGeneration = f.Account.Generation
-	after.DeletionPolicy = f.Defaults.Deletion(f.Account)
+	after.DeletionPolicy = f.Settings.Deletion(f.Account)
 	after.Slots = admission.Slots
 	after.Keys = countKeys(f, admission)
 	f.setConditions(&after)
@@ -36,7 +36,7 @@ func countKeys(f AccountFacts, a Admission) *v1alpha1.KeyCounts {
 		}
 	}
 	admitted, usage := len(a.Slots), ""
-	limit, unlimited := f.Defaults.Limit(f.Account)
+	limit, unlimited := f.Settings.Limit(f.Account)
 	if unlimited {
 		admitted = issued
 		usage = strconv.Itoa(admitted) + "/unlimited"
@@ -56,17 +56,17 @@ func count(n int) *int32 {
 }
 
 func (f *AccountFacts) setConditions(after *v1alpha1.AccountStatus) {
-	ready := verdict{metav1.ConditionTrue, v1alpha1.ReasonActive, "The account's keys may be used"}
+	ready := conditionValue{metav1.ConditionTrue, v1alpha1.ReasonActive, "The account's keys may be used"}
 	if f.Account.Spec.State == v1alpha1.AccountSuspended {
-		ready = verdict{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, "The account is suspended: no key of it may be used"}
+		ready = conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, "The account is suspended: no key of it may be used"}
 	}
 	if holder := ExternalIDHolder(f.Account, f.Declaring); holder != nil {
-		ready = verdict{metav1.ConditionFalse, v1alpha1.ReasonExternalIDTaken, truncate("spec.externalID is that of the older account " + holder.Name + ", and verifiers take it for that one: correct one of the two")}
+		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonExternalIDTaken, truncate("spec.externalID is that of the older account " + holder.Name + ", and verifiers take it for that one: correct one of the two")}
 	}
 	if errs := ValidateAccount(f.Account); len(errs) > 0 {
-		ready = verdict{metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, truncate(errs[0].Error())}
+		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, truncate(errs[0].Error())}
 	}
-	set := func(conditionType string, v verdict) {
+	set := func(conditionType string, v conditionValue) {
 		meta.SetStatusCondition(&after.Conditions, metav1.Condition{
 			Type: conditionType, Status: v.status, Reason: v.reason, Message: v.message,
 			ObservedGeneration: f.Account.Generation, LastTransitionTime: metav1.NewTime(f.Now),
@@ -74,7 +74,7 @@ func (f *AccountFacts) setConditions(after *v1alpha1.AccountStatus) {
 	}
 	set(v1alpha1.ConditionReady, ready)
 	if ready.status == metav1.ConditionFalse {
-		set(v1alpha1.ConditionStalled, verdict{metav1.ConditionTrue, ready.reason, ready.message})
+		set(v1alpha1.ConditionStalled, conditionValue{metav1.ConditionTrue, ready.reason, ready.message})
 	} else {
 		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled)
 	}

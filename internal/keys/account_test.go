@@ -33,7 +33,7 @@ func TestDescribeAccount_Conditions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := keys.AccountFacts{Account: keystest.Acct("acme", tc.option), Defaults: keystest.Defaults, Now: keystest.Epoch}
+			f := keys.AccountFacts{Account: keystest.NewAccount("acme", tc.option), Settings: keystest.Settings, Now: keystest.Epoch}
 			got := keys.DescribeAccount(f)
 			if diff := cmp.Diff(tc.want, got.Conditions, cmpopts.IgnoreFields(metav1.Condition{}, "Message", "LastTransitionTime")); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
@@ -44,7 +44,7 @@ func TestDescribeAccount_Conditions(t *testing.T) {
 			if err := checkDescribeAccount(f); err != nil {
 				t.Error(err)
 			}
-			f.Account = keystest.Acct("acme", func(a *v1alpha1.Account) { a.Status = got })
+			f.Account = keystest.NewAccount("acme", func(a *v1alpha1.Account) { a.Status = got })
 			f.Now = f.Now.Add(time.Hour)
 			if mended := keys.DescribeAccount(f); len(mended.Conditions) != 1 || mended.Conditions[0].Reason != v1alpha1.ReasonActive {
 				t.Errorf("mended, it says %+v", mended.Conditions)
@@ -76,7 +76,7 @@ func TestDescribeAccount_CountsKeys(t *testing.T) {
 			t.Parallel()
 			tc.want.Active, tc.want.Inactive, tc.want.Expired, tc.want.Revoked = n(2), n(1), n(1), n(1)
 			f := keys.AccountFacts{
-				Account: keystest.Acct("acme", tc.option), Keys: list, Defaults: keystest.Defaults, Now: keystest.Epoch,
+				Account: keystest.NewAccount("acme", tc.option), Keys: list, Settings: keystest.Settings, Now: keystest.Epoch,
 				Confirmed: map[string]bool{"a": true, "b": true, "c": true, "d": true, "e": true},
 			}
 			got := keys.DescribeAccount(f)

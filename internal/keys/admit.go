@@ -18,13 +18,13 @@ type AccountFacts struct {
 	Keys []*v1alpha1.APIKey
 	// Declaring are the accounts that declare the same external ID, this one or not.
 	Declaring []*v1alpha1.Account
-	// Namespaces are the labels of the keys' namespaces, by name.
-	Namespaces map[string]map[string]string
+	// NamespaceLabels are the labels of the keys' namespaces, by name.
+	NamespaceLabels map[string]map[string]string
 	// Confirmed are the UIDs for which the API server itself, not a cache, has just confirmed what makes Admit change the
 	// record against a key: that a slot's holder no longer exists, or that a key without a slot is owed one.
 	Confirmed map[string]bool
-	// Defaults are what the manager's flags say.
-	Defaults Defaults
+	// Settings are what the manager's flags say.
+	Settings Settings
 	// Now is read once per round: UTC, whole seconds.
 	Now time.Time
 }
@@ -42,7 +42,7 @@ type Admission struct {
 // delay a slot's way to the next key but never give it to two. A lower limit evicts nobody. Free slots go to the
 // waiting keys, oldest first (creation time, then UID).
 func Admit(f AccountFacts) Admission {
-	a := admission{AccountFacts: f, byUID: map[string]*v1alpha1.APIKey{}, byLabel: map[string][]*v1alpha1.APIKey{}}
+	a := admitter{AccountFacts: f, byUID: map[string]*v1alpha1.APIKey{}, byLabel: map[string][]*v1alpha1.APIKey{}}
 	for _, k := range f.Keys {
 		a.byUID[string(k.UID)] = k
 		if k.Spec.Label != "" {
@@ -51,34 +51,34 @@ func Admit(f AccountFacts) Admission {
 		}
 	}
 	a.account = f.Account.DeepCopy()
-	a.keepSlots()
+	a.pruneSlots()
 	a.orderSlots()
-	a.renameSlots()
-	waiting := a.grantSlots(a.candidates())
+	a.relabelSlots()
+	waiting := a.assignSlots(a.candidates())
 	return Admission{Slots: a.account.Status.Slots, Waiting: waiting}
 }
 
-// admission is the work of one Admit. Its account is a copy whose slots change as it goes, so that every check sees
+// admitter is the work of one Admit. Its account is a copy whose slots change as it goes, so that every check sees
 // what was decided before it.
-type admission struct {
+type admitter struct {
 	AccountFacts
 	account *v1alpha1.Account
 	byUID   map[string]*v1alpha1.APIKey
 	byLabel map[string][]*v1alpha1.APIKey
 }
 
-// keepSlots drops the slots that came free, and renews those whose key gave its grant back and wants to be usable again.
-func (a *admission) keepSlots() {
+// pruneSlots drops the slots that came free, and renews those whose key gave its grant back and wants to be usable again.
+func (a *admitter) pruneSlots() {
 	kept := make([]v1alpha1.Slot, 0, len(a.account.Status.Slots))
 	for _, slot := range a.account.Status.Slots {
 		k := a.byUID[slot.UID]
 		switch {
 		case k == nil && a.Confirmed[slot.UID]:
 			continue
-		case k == nil, len(k.Undecodable) > 0, !gaveBack(k, &slot):
+		case k == nil, len(k.Undecodable) > 0, !grantReleased(k, &slot):
 		case !acceptedUnderPolicy(k): // and was refused
 			continue
-		case a.wantsUse(k):
+		case a.wantsActive(k):
 			slot.Grant = a.newGrant(k)
 		case countsUsableOnly(a.account):
 			continue
@@ -88,9 +88,9 @@ func (a *admission) keepSlots() {
 	a.account.Status.Slots = kept
 }
 
-// renameSlots records the labels of keys that were renamed, where the new label is free. The old ones come free first,
+// relabelSlots records the labels of keys that were renamed, where the new label is free. The old ones come free first,
 // whatever becomes of the new, so that two keys can swap labels and none is held that nobody wants.
-func (a *admission) renameSlots() {
+func (a *admitter) relabelSlots() {
 	slots := a.account.Status.Slots
 	renamed := func(slot *v1alpha1.Slot) *v1alpha1.APIKey {
 		if k := a.byUID[slot.UID]; k != nil && len(k.Undecodable) == 0 && k.Spec.Label != slot.Label {
@@ -104,21 +104,21 @@ func (a *admission) renameSlots() {
 		}
 	}
 	for i := range slots {
-		if k := renamed(&slots[i]); k != nil && a.labelFree(k) {
+		if k := renamed(&slots[i]); k != nil && a.isLabelFree(k) {
 			slots[i].Label = k.Spec.Label
 		}
 	}
 }
 
 // candidates are the keys that ask for a slot and have none, oldest first.
-func (a *admission) candidates() []*v1alpha1.APIKey {
+func (a *admitter) candidates() []*v1alpha1.APIKey {
 	held := map[string]bool{}
 	for _, slot := range a.account.Status.Slots {
 		held[slot.UID] = true
 	}
 	var list []*v1alpha1.APIKey
 	for _, k := range a.Keys {
-		if !held[string(k.UID)] && k.DeletionTimestamp.IsZero() && a.counts(k) {
+		if !held[string(k.UID)] && k.DeletionTimestamp.IsZero() && a.countsTowardsLimit(k) {
 			list = append(list, k)
 		}
 	}
@@ -126,11 +126,11 @@ func (a *admission) candidates() []*v1alpha1.APIKey {
 	return list
 }
 
-// grantSlots records the candidates that are owed a slot: those issued without a limit, or before the record was lost.
+// assignSlots records the candidates that are owed a slot: those issued without a limit, or before the record was lost.
 // It gives what is free then to the first of the others, and returns those that wait. A debt that the API server has
 // not confirmed is not paid, but what it may cost is not given to anybody else.
-func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alpha1.APIKey) {
-	limit, unlimited := a.Defaults.Limit(a.account)
+func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alpha1.APIKey) {
+	limit, unlimited := a.Settings.Limit(a.account)
 	if unlimited {
 		return nil
 	}
@@ -139,7 +139,7 @@ func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 		switch {
 		case len(k.Undecodable) > 0 && MayBeIssued(k):
 			limit-- // it may be owed a slot
-		case !Entitled(k, a.account):
+		case !RetainsSlot(k, a.account):
 			others = append(others, k)
 		case a.Confirmed[string(k.UID)]:
 			a.grant(k)
@@ -149,8 +149,8 @@ func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 	}
 	for _, k := range others {
 		switch {
-		case Refuse(a.facts(k)) != nil:
-		case len(a.account.Status.Slots) < limit && a.labelFree(k):
+		case CheckPolicy(a.facts(k)) != nil:
+		case len(a.account.Status.Slots) < limit && a.isLabelFree(k):
 			a.grant(k)
 		default:
 			waiting = append(waiting, k)
@@ -159,16 +159,16 @@ func (a *admission) grantSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 	return waiting
 }
 
-// labelFree is whether the record leaves a key its label. It does not while it names another holder, even if that one
+// isLabelFree is whether the record leaves a key its label. It does not while it names another holder, even if that one
 // may be gone: only the API server can say so.
-func (a *admission) labelFree(k *v1alpha1.APIKey) bool {
+func (a *admitter) isLabelFree(k *v1alpha1.APIKey) bool {
 	holder, _ := labelHolder(k, a.account, a.byLabel[LabelForm(k.Spec.Label)])
 	return holder == ""
 }
 
-func (a *admission) grant(k *v1alpha1.APIKey) {
+func (a *admitter) grant(k *v1alpha1.APIKey) {
 	label := ""
-	if a.labelFree(k) {
+	if a.isLabelFree(k) {
 		label = k.Spec.Label
 	}
 	a.account.Status.Slots = append(a.account.Status.Slots, v1alpha1.Slot{
@@ -178,33 +178,33 @@ func (a *admission) grant(k *v1alpha1.APIKey) {
 
 // newGrant names a grant after the account's resourceVersion, so that it is later than any that the key gave back. Where
 // resourceVersions began anew, as after etcd was restored, another digit makes it so.
-func (a *admission) newGrant(k *v1alpha1.APIKey) string {
-	if version := a.account.ResourceVersion; later(version, k.Status.ReleasedGrant) {
+func (a *admitter) newGrant(k *v1alpha1.APIKey) string {
+	if version := a.account.ResourceVersion; isLaterGrant(version, k.Status.ReleasedGrant) {
 		return version
 	}
 	return k.Status.ReleasedGrant + "0"
 }
 
-// counts is whether a key counts towards the limit.
-func (a *admission) counts(k *v1alpha1.APIKey) bool {
-	return !countsUsableOnly(a.account) || a.wantsUse(k)
+// countsTowardsLimit is whether a key counts towards the limit.
+func (a *admitter) countsTowardsLimit(k *v1alpha1.APIKey) bool {
+	return !countsUsableOnly(a.account) || a.wantsActive(k)
 }
 
-func (a *admission) wantsUse(k *v1alpha1.APIKey) bool {
+func (a *admitter) wantsActive(k *v1alpha1.APIKey) bool {
 	f := a.facts(k)
-	return f.wants() == v1alpha1.StateActive
+	return f.desiredState() == v1alpha1.StateActive
 }
 
-func (a *admission) facts(k *v1alpha1.APIKey) Facts {
+func (a *admitter) facts(k *v1alpha1.APIKey) Facts {
 	return Facts{
-		Key: k, Account: a.account, Namespace: a.Namespaces[k.Namespace], Siblings: a.byLabel[LabelForm(k.Spec.Label)],
-		Defaults: a.Defaults, Now: a.Now,
+		Key: k, Account: a.account, NamespaceLabels: a.NamespaceLabels[k.Namespace], Siblings: a.byLabel[LabelForm(k.Spec.Label)],
+		Settings: a.Settings, Now: a.Now,
 	}
 }
 
-// Doubts are the keys about which Admit would change the record if only the API server confirmed it: holders that are
+// UnconfirmedSlots are the keys about which Admit would change the record if only the API server confirmed it: holders that are
 // not among the known keys, and keys that are owed a slot and have none. The caller asks and fills Confirmed.
-func Doubts(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.APIKey) {
+func UnconfirmedSlots(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.APIKey) {
 	known := map[string]bool{}
 	for _, k := range f.Keys {
 		known[string(k.UID)] = true
@@ -215,11 +215,11 @@ func Doubts(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.API
 		}
 		known[slot.UID] = false
 	}
-	if _, unlimited := f.Defaults.Limit(f.Account); unlimited {
+	if _, unlimited := f.Settings.Limit(f.Account); unlimited {
 		return missing, nil
 	}
 	for _, k := range f.Keys {
-		if known[string(k.UID)] && Entitled(k, f.Account) {
+		if known[string(k.UID)] && RetainsSlot(k, f.Account) {
 			unrecorded = append(unrecorded, k)
 		}
 	}
@@ -228,12 +228,12 @@ func Doubts(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.API
 
 // NeedsSlot is whether a key of an account must hold a slot to be what it wants to be.
 func NeedsSlot(f Facts) bool {
-	return !countsUsableOnly(f.Account) || f.wants() == v1alpha1.StateActive
+	return !countsUsableOnly(f.Account) || f.desiredState() == v1alpha1.StateActive
 }
 
-// Full is whether a new key of the account would have to wait, judged by the record and by the keys ahead of it.
-func Full(f AccountFacts) bool {
-	limit, unlimited := f.Defaults.Limit(f.Account)
+// WouldExceedLimit is whether a new key of the account would have to wait, judged by the record and by the keys ahead of it.
+func WouldExceedLimit(f AccountFacts) bool {
+	limit, unlimited := f.Settings.Limit(f.Account)
 	if unlimited {
 		return false
 	}

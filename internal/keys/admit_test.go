@@ -257,8 +257,8 @@ func TestAdmit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := keys.AccountFacts{
-				Account: keystest.Acct("acme", append(tc.options, keystest.Slots(tc.holders...))...), Keys: tc.keys,
-				Confirmed: map[string]bool{}, Defaults: keystest.Defaults, Now: keystest.Epoch.Add(100 * time.Hour),
+				Account: keystest.NewAccount("acme", append(tc.options, keystest.Slots(tc.holders...))...), Keys: tc.keys,
+				Confirmed: map[string]bool{}, Settings: keystest.Settings, Now: keystest.Epoch.Add(100 * time.Hour),
 			}
 			for _, uid := range tc.confirmed {
 				f.Confirmed[uid] = true
@@ -322,8 +322,8 @@ func TestDoubts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			missing, unrecorded := keys.Doubts(keys.AccountFacts{
-				Account: keystest.Acct("acme", tc.options...), Keys: tc.keys, Defaults: keystest.Defaults, Now: keystest.Epoch,
+			missing, unrecorded := keys.UnconfirmedSlots(keys.AccountFacts{
+				Account: keystest.NewAccount("acme", tc.options...), Keys: tc.keys, Settings: keystest.Settings, Now: keystest.Epoch,
 			})
 			if diff := cmp.Diff(tc.wantMissing+" |"+tc.wantUnrecorded, slots(missing)+" |"+names(unrecorded)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
@@ -348,7 +348,7 @@ func TestNeedsSlot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := keys.Facts{Key: tc.key, Account: keystest.Acct("acme", tc.options...), Defaults: keystest.Defaults, Now: keystest.Epoch}
+			f := keys.Facts{Key: tc.key, Account: keystest.NewAccount("acme", tc.options...), Settings: keystest.Settings, Now: keystest.Epoch}
 			if got := keys.NeedsSlot(f); got != tc.want {
 				t.Errorf("got %t", got)
 			}
@@ -375,7 +375,7 @@ func TestFull(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := keys.Full(keys.AccountFacts{Account: keystest.Acct("acme", tc.options...), Keys: tc.keys, Defaults: keystest.Defaults, Now: keystest.Epoch})
+			got := keys.WouldExceedLimit(keys.AccountFacts{Account: keystest.NewAccount("acme", tc.options...), Keys: tc.keys, Settings: keystest.Settings, Now: keystest.Epoch})
 			if got != tc.want {
 				t.Errorf("got %t", got)
 			}

@@ -14,23 +14,23 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Observe describes the Secret of a key's name, and returns the credentials to render it from again if it is the key's own
+// ObserveSecret describes the Secret of a key's name, and returns the credentials to render it from again if it is the key's own
 // or may be adopted.
-func Observe(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secret Shape) (Held, Contents) {
-	version, p := object.GetResourceVersion(), PossessionOf(object, k)
-	held, contents := Held{Possession: p, ResourceVersion: version}, Contents{}
+func ObserveSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secret SecretContent) (ObservedSecret, SecretCredentials) {
+	version, p := object.GetResourceVersion(), OwnershipOf(object, k)
+	held, contents := ObservedSecret{Ownership: p, ResourceVersion: version}, SecretCredentials{}
 	switch {
-	case p == HeldOwned:
-		held, contents = Inspect(k, a, secret, version)
+	case p == SecretOwned:
+		held, contents = InspectSecret(k, a, secret, version)
 	case mayTakeBack(k, object):
-		if found, known := Inspect(k, a, secret, version); len(known.Current.Material) > 0 {
+		if found, known := InspectSecret(k, a, secret, version); len(known.Current.Material) > 0 {
 			held, contents = found, known
-			held.Possession, held.OfferProblem = HeldOffered, found.fixedProblem()
+			held.Ownership, held.OfferProblem = SecretOffered, found.fixedProblem()
 		}
 	case mayAdopt(k, a, object):
-		held, contents = inspectOffer(k, a, secret, version)
+		held, contents = inspectOffered(k, a, secret, version)
 	}
-	if held.Possession == HeldForeign {
+	if held.Ownership == SecretForeign {
 		held.Owner = ownerOf(object)
 	}
 	held.Writer = lastWriter(object.GetManagedFields())
@@ -60,10 +60,10 @@ func mayAdopt(k *v1alpha1.APIKey, a *v1alpha1.Account, secret metav1.Object) boo
 	return !Issued(k) && asksForAdoption(k, a, secret.GetAnnotations()) && len(secret.GetOwnerReferences()) == 0 && secret.GetDeletionTimestamp() == nil
 }
 
-// inspectOffer takes a Secret apart that asks to be adopted.
-func inspectOffer(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, version string) (Held, Contents) {
-	held, contents := Inspect(k, a, secret, version)
-	held.Possession = HeldOffered
+// inspectOffered takes a Secret apart that asks to be adopted.
+func inspectOffered(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent, version string) (ObservedSecret, SecretCredentials) {
+	held, contents := InspectSecret(k, a, secret, version)
+	held.Ownership = SecretOffered
 	if _, err := offeredCredential(k, a, secret.Data); err != nil {
 		held.OfferProblem = err.Error()
 	}
@@ -72,7 +72,7 @@ func inspectOffer(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, version
 }
 
 // fixedProblem returns what makes a Secret unfit to become the key's that the API server never lets change; empty: nothing.
-func (h Held) fixedProblem() string {
+func (h ObservedSecret) fixedProblem() string {
 	switch {
 	case h.WrongType != "":
 		return "it has type " + h.WrongType + ", and the key declares another: create it again with that type and the same entries"
@@ -96,22 +96,22 @@ func offeredCredential(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string]
 		switch {
 		case !exists:
 		case from != "" && !bytes.Equal(value, key):
-			return Credential{}, offerError("its entries %s and %s hold different keys: make them the same", from, name)
+			return Credential{}, offerErrorf("its entries %s and %s hold different keys: make them the same", from, name)
 		default:
 			key, from = Material(value), name
 		}
 	}
 	if from == "" {
-		return Credential{}, offerError("it has no entry %s: put the key there", strings.Join(names, " or "))
+		return Credential{}, offerErrorf("it has no entry %s: put the key there", strings.Join(names, " or "))
 	}
-	if problem := importProblem(key); problem != "" {
-		return Credential{}, offerError("its entry %s %s", from, problem)
+	if problem := importedKeyProblem(key); problem != "" {
+		return Credential{}, offerErrorf("its entry %s %s", from, problem)
 	}
 	identity, err := parseToken(key)
 	if err != nil {
-		identity, err = opaque(key, true)
+		identity, err = opaquePart(key, true)
 	}
-	return Credential{Material: bytes.Clone(key), Identity: identity}, err
+	return Credential{Material: bytes.Clone(key), PublicPart: identity}, err
 }
 
 // keyEntries names the entries of a key's Secret that hold the current credential and nothing else, in order.
@@ -121,7 +121,7 @@ func keyEntries(k *v1alpha1.APIKey, a *v1alpha1.Account) ([]string, error) {
 		return []string{EntryCurrent}, nil
 	}
 	placeholder := Material(strings.Repeat("Kq7", 20))
-	rendered, err := Render(k, a, Contents{Current: Credential{Material: placeholder, Identity: Identity{ID: "Kq7Kq7Kq7Kq7", Hint: "Kq7K"}}})
+	rendered, err := Render(k, a, SecretCredentials{Current: Credential{Material: placeholder, PublicPart: PublicPart{ID: "Kq7Kq7Kq7Kq7", Hint: "Kq7K"}}})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func keyEntries(k *v1alpha1.APIKey, a *v1alpha1.Account) ([]string, error) {
 		return !bytes.Equal(rendered.Data[name], placeholder)
 	})
 	if len(names) == 0 {
-		return nil, offerError("no entry of spec.secret.template.data is {{ .Key }} alone: add one, so that the key can be found")
+		return nil, offerErrorf("no entry of spec.secret.template.data is {{ .Key }} alone: add one, so that the key can be found")
 	}
 	return names, nil
 }

@@ -33,7 +33,7 @@ func ownedBy(uid string, annotations map[string]string) *metav1.ObjectMeta {
 func TestObserve_WhatMayBeAdopted(t *testing.T) {
 	t.Parallel()
 	adopt := map[string]string{v1alpha1.AdoptAnnotation: "shop"}
-	imports, forbids := keystest.Acct("acme", keystest.ImportAllowed()), keystest.Acct("acme")
+	imports, forbids := keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.NewAccount("acme")
 	good, known := string([]byte(keystest.MaterialOf("stolen"))), string([]byte(keystest.MaterialOf("default/shop")))
 	uuid := keystest.Format(v1alpha1.Format{Type: v1alpha1.FormatUUID})
 	templated := keystest.Data(map[string]string{"config.json": `{"k":{{ .Key | quote }}}`, "key": "{{ .Key }}"})
@@ -42,37 +42,37 @@ func TestObserve_WhatMayBeAdopted(t *testing.T) {
 		account    *v1alpha1.Account
 		object     *metav1.ObjectMeta
 		data       map[string]string
-		possession keys.Possession
+		possession keys.Ownership
 		offered    bool
 		problem    string // part of it
 	}{
-		"forged owner":                       {object: ownedBy("uid-shop", nil), data: map[string]string{"api-key": good}, possession: keys.HeldOwned},
-		"forged owner, all-zero UUID":        {key: keystest.Key("shop", uuid), object: ownedBy("uid-shop", nil), data: map[string]string{"api-key": zeroUUID}, possession: keys.HeldOwned},
-		"forged owner, import allowed":       {account: imports, object: ownedBy("uid-shop", nil), data: map[string]string{"api-key": good}, possession: keys.HeldOwned},
-		"forged owner, template":             {key: keystest.Key("shop", templated), account: imports, object: ownedBy("uid-shop", nil), data: map[string]string{"key": good}, possession: keys.HeldOwned},
-		"annotated, import forbidden":        {object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldForeign},
-		"annotated, no account":              {account: &v1alpha1.Account{}, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldForeign},
-		"owned, annotated, import forbidden": {object: ownedBy("uid-shop", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldOwned},
-		"for another key":                    {account: imports, object: ownedBy("", map[string]string{v1alpha1.AdoptAnnotation: "other"}), data: map[string]string{"api-key": good}, possession: keys.HeldForeign},
-		"of a deleted key":                   {account: imports, object: ownedBy("uid-before", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldLeftover},
+		"forged owner":                       {object: ownedBy("uid-shop", nil), data: map[string]string{"api-key": good}, possession: keys.SecretOwned},
+		"forged owner, all-zero UUID":        {key: keystest.Key("shop", uuid), object: ownedBy("uid-shop", nil), data: map[string]string{"api-key": zeroUUID}, possession: keys.SecretOwned},
+		"forged owner, import allowed":       {account: imports, object: ownedBy("uid-shop", nil), data: map[string]string{"api-key": good}, possession: keys.SecretOwned},
+		"forged owner, template":             {key: keystest.Key("shop", templated), account: imports, object: ownedBy("uid-shop", nil), data: map[string]string{"key": good}, possession: keys.SecretOwned},
+		"annotated, import forbidden":        {object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretForeign},
+		"annotated, no account":              {account: &v1alpha1.Account{}, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretForeign},
+		"owned, annotated, import forbidden": {object: ownedBy("uid-shop", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretOwned},
+		"for another key":                    {account: imports, object: ownedBy("", map[string]string{v1alpha1.AdoptAnnotation: "other"}), data: map[string]string{"api-key": good}, possession: keys.SecretForeign},
+		"of a deleted key":                   {account: imports, object: ownedBy("uid-before", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretOrphaned},
 		"of another object": {
 			account: imports, object: &metav1.ObjectMeta{Annotations: adopt, OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "a", UID: "b"}}},
-			data: map[string]string{"api-key": good}, possession: keys.HeldForeign,
+			data: map[string]string{"api-key": good}, possession: keys.SecretForeign,
 		},
-		"annotated":                         {account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldOffered, offered: true},
-		"annotated, and taken over already": {account: imports, object: ownedBy("uid-shop", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldOwned, offered: true},
-		"annotated, template":               {key: keystest.Key("shop", templated), account: imports, object: ownedBy("", adopt), data: map[string]string{"key": good}, possession: keys.HeldOffered, offered: true},
-		"template without the entry":        {key: keystest.Key("shop", templated), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldOffered, problem: "it has no entry key"},
-		"template, no entry is the key":     {key: keystest.Key("shop", keystest.Data(map[string]string{"c": "k={{ .Key }}"})), account: imports, object: ownedBy("", adopt), data: map[string]string{"c": "k=" + good}, possession: keys.HeldOffered, problem: "spec.secret.template.data"},
+		"annotated":                         {account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretOffered, offered: true},
+		"annotated, and taken over already": {account: imports, object: ownedBy("uid-shop", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretOwned, offered: true},
+		"annotated, template":               {key: keystest.Key("shop", templated), account: imports, object: ownedBy("", adopt), data: map[string]string{"key": good}, possession: keys.SecretOffered, offered: true},
+		"template without the entry":        {key: keystest.Key("shop", templated), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretOffered, problem: "it has no entry key"},
+		"template, no entry is the key":     {key: keystest.Key("shop", keystest.Data(map[string]string{"c": "k={{ .Key }}"})), account: imports, object: ownedBy("", adopt), data: map[string]string{"c": "k=" + good}, possession: keys.SecretOffered, problem: "spec.secret.template.data"},
 		"template, two keys": {
 			key: keystest.Key("shop", keystest.Data(map[string]string{"a": "{{ .Key }}", "b": "{{ .Key }}"})), account: imports, object: ownedBy("", adopt),
-			data: map[string]string{"a": good, "b": known}, possession: keys.HeldOffered, problem: "a and b hold different keys",
+			data: map[string]string{"a": good, "b": known}, possession: keys.SecretOffered, problem: "a and b hold different keys",
 		},
-		"all-zero UUID":                     {account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": zeroUUID}, possession: keys.HeldOffered, problem: "is not random"},
-		"nothing":                           {account: imports, object: ownedBy("", adopt), possession: keys.HeldOffered, problem: "it has no entry api-key"},
-		"a revoked key":                     {key: keystest.Key("shop", keystest.State(v1alpha1.KeyStateRevoked)), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldForeign},
-		"an issued key, another credential": {key: keystest.Key("shop", keystest.Issued(keystest.Epoch)), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.HeldForeign},
-		"an issued key, its own credential": {key: keystest.Key("shop", keystest.Issued(keystest.Epoch)), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": known}, possession: keys.HeldOffered},
+		"all-zero UUID":                     {account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": zeroUUID}, possession: keys.SecretOffered, problem: "is not random"},
+		"nothing":                           {account: imports, object: ownedBy("", adopt), possession: keys.SecretOffered, problem: "it has no entry api-key"},
+		"a revoked key":                     {key: keystest.Key("shop", keystest.State(v1alpha1.KeyStateRevoked)), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretForeign},
+		"an issued key, another credential": {key: keystest.Key("shop", keystest.Issued(keystest.Epoch)), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": good}, possession: keys.SecretForeign},
+		"an issued key, its own credential": {key: keystest.Key("shop", keystest.Issued(keystest.Epoch)), account: imports, object: ownedBy("", adopt), data: map[string]string{"api-key": known}, possession: keys.SecretOffered},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,9 +86,9 @@ func TestObserve_WhatMayBeAdopted(t *testing.T) {
 			for entry, value := range tc.data {
 				data[entry] = []byte(value)
 			}
-			held, contents := keys.Observe(tc.key, tc.account, tc.object, keys.Shape{Annotations: tc.object.Annotations, Data: data})
-			if held.Possession != tc.possession || held.Offered != tc.offered {
-				t.Errorf("%s, offered %t; want %s, %t", held.Possession, held.Offered, tc.possession, tc.offered)
+			held, contents := keys.ObserveSecret(tc.key, tc.account, tc.object, keys.SecretContent{Annotations: tc.object.Annotations, Data: data})
+			if held.Ownership != tc.possession || held.IsOffered != tc.offered {
+				t.Errorf("%s, offered %t; want %s, %t", held.Ownership, held.IsOffered, tc.possession, tc.offered)
 			}
 			if (held.OfferProblem == "") != (tc.problem == "") || !strings.Contains(held.OfferProblem, tc.problem) {
 				t.Errorf("problem %q, want %q", held.OfferProblem, tc.problem)
@@ -130,10 +130,10 @@ func TestOffer_WeakKeys(t *testing.T) {
 		"q8R2v7LxTz4Kp9Wm3Nc6Bd1\x00":          "printable ASCII",
 		"":                                     "22 to 256 characters",
 	} {
-		held, _ := keys.Observe(keystest.Key("shop"), keystest.Acct("acme", keystest.ImportAllowed()), ownedBy("", map[string]string{v1alpha1.AdoptAnnotation: "shop"}),
-			keys.Shape{Annotations: map[string]string{v1alpha1.AdoptAnnotation: "shop"}, Data: map[string][]byte{"api-key": []byte(value)}})
-		if held.Offered || !strings.Contains(held.OfferProblem, part) || !strings.Contains(held.OfferProblem, "entry api-key") {
-			t.Errorf("%q: offered %t, problem %q, want %q", value, held.Offered, held.OfferProblem, part)
+		held, _ := keys.ObserveSecret(keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed()), ownedBy("", map[string]string{v1alpha1.AdoptAnnotation: "shop"}),
+			keys.SecretContent{Annotations: map[string]string{v1alpha1.AdoptAnnotation: "shop"}, Data: map[string][]byte{"api-key": []byte(value)}})
+		if held.IsOffered || !strings.Contains(held.OfferProblem, part) || !strings.Contains(held.OfferProblem, "entry api-key") {
+			t.Errorf("%q: offered %t, problem %q, want %q", value, held.IsOffered, held.OfferProblem, part)
 		}
 	}
 }
@@ -143,8 +143,8 @@ func TestOffer_StrongKeys(t *testing.T) {
 	t.Parallel()
 	annotations := map[string]string{v1alpha1.AdoptAnnotation: "shop"}
 	problem := func(value keys.Material) string {
-		held, _ := keys.Observe(keystest.Key("shop"), keystest.Acct("acme", keystest.ImportAllowed()), ownedBy("", annotations),
-			keys.Shape{Annotations: annotations, Data: map[string][]byte{"api-key": value}})
+		held, _ := keys.ObserveSecret(keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed()), ownedBy("", annotations),
+			keys.SecretContent{Annotations: annotations, Data: map[string][]byte{"api-key": value}})
 		return held.OfferProblem
 	}
 	random := &keystest.Bytes{Seed: "strong"}
@@ -157,7 +157,7 @@ func TestOffer_StrongKeys(t *testing.T) {
 		{Type: v1alpha1.FormatHex, Length: 256},
 	} {
 		for range 5000 {
-			m, err := f.Mint(random)
+			m, err := f.Generate(random)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,10 +180,10 @@ func TestRefuse_Duplicates(t *testing.T) {
 	day := 24 * time.Hour
 	at := func(d time.Duration) time.Time { return keystest.Epoch.Add(d) }
 	has := func(issued time.Duration, options ...keystest.KeyOption) *v1alpha1.APIKey {
-		return keystest.Key("mine", append(options, keystest.Knows("shared", v1alpha1.RoleCurrent, at(issued)))...)
+		return keystest.Key("mine", append(options, keystest.WithCredential("shared", v1alpha1.RoleCurrent, at(issued)))...)
 	}
 	other := func(issued time.Duration, options ...keystest.KeyOption) *v1alpha1.APIKey {
-		return keystest.Key("theirs", append(options, keystest.Knows("shared", v1alpha1.RoleCurrent, at(issued)))...)
+		return keystest.Key("theirs", append(options, keystest.WithCredential("shared", v1alpha1.RoleCurrent, at(issued)))...)
 	}
 	gone := keystest.Key("theirs", keystest.Revoked("shared", at(0)))
 	for name, tc := range map[string]struct {
@@ -204,8 +204,8 @@ func TestRefuse_Duplicates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := keys.Facts{Key: tc.key, Account: keystest.Acct("acme", keystest.Slots(tc.key)), Held: keystest.Held("shared"), Duplicates: []*v1alpha1.APIKey{tc.other}, Defaults: keystest.Defaults, Now: at(2 * day)}
-			r := keys.Refuse(f)
+			f := keys.Facts{Key: tc.key, Account: keystest.NewAccount("acme", keystest.Slots(tc.key)), Secret: keystest.ObservedSecret("shared"), Duplicates: []*v1alpha1.APIKey{tc.other}, Settings: keystest.Settings, Now: at(2 * day)}
+			r := keys.CheckPolicy(f)
 			switch {
 			case tc.want == "" && r != nil:
 				t.Errorf("refused: %+v", r)
@@ -227,31 +227,31 @@ func TestDescribe_RevokedCredentialsStayKnown(t *testing.T) {
 	t.Parallel()
 	at := keystest.Epoch.Add(time.Hour)
 	three := func(options ...keystest.KeyOption) *v1alpha1.APIKey {
-		k := keystest.Key("shop", append(options, keystest.Knows("before", v1alpha1.RolePrevious, keystest.Epoch), keystest.Issued(keystest.Epoch), keystest.Knows("next", v1alpha1.RoleStaged, keystest.Epoch))...)
+		k := keystest.Key("shop", append(options, keystest.WithCredential("before", v1alpha1.RolePrevious, keystest.Epoch), keystest.Issued(keystest.Epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, keystest.Epoch))...)
 		k.Status.Credentials[0].NotAfter = &metav1.Time{Time: at.Add(time.Hour)}
 		return k
 	}
-	minted := keystest.Held("fresh")
-	minted.Minted = true
+	minted := keystest.ObservedSecret("fresh")
+	minted.JustIssued = true
 	full := three(keystest.RevokedBefore(at))
 	for i := range 128 {
 		keystest.Revoked(fmt.Sprint("old ", i), keystest.Epoch)(full)
 	}
 	for name, tc := range map[string]struct {
 		key   *v1alpha1.APIKey
-		held  keys.Held
+		held  keys.ObservedSecret
 		want  []string
 		count int
 	}{
-		"nothing is revoked":           {key: three(), held: keystest.Held("default/shop")},
+		"nothing is revoked":           {key: three(), held: keystest.ObservedSecret("default/shop")},
 		"a compromise":                 {key: three(keystest.RevokedBefore(at)), held: minted, want: []string{"before", "default/shop", "next"}, count: 3},
-		"the whole key":                {key: three(keystest.State(v1alpha1.KeyStateRevoked)), held: keys.Held{Possession: keys.HeldOwned}, want: []string{"before", "next"}, count: 2},
+		"the whole key":                {key: three(keystest.State(v1alpha1.KeyStateRevoked)), held: keys.ObservedSecret{Ownership: keys.SecretOwned}, want: []string{"before", "next"}, count: 2},
 		"a compromise, and no room":    {key: full, held: minted, want: []string{"before", "default/shop", "next", "old 3"}, count: 128},
-		"the compromise is taken back": {key: three(keystest.Revoked("leaked", keystest.Epoch)), held: keystest.Held("default/shop"), want: []string{"leaked"}, count: 1},
+		"the compromise is taken back": {key: three(keystest.Revoked("leaked", keystest.Epoch)), held: keystest.ObservedSecret("default/shop"), want: []string{"leaked"}, count: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := keys.Facts{Key: tc.key, Account: keystest.Acct("acme", keystest.Slots(tc.key)), Held: tc.held, Defaults: keystest.Defaults, Now: at}
+			f := keys.Facts{Key: tc.key, Account: keystest.NewAccount("acme", keystest.Slots(tc.key)), Secret: tc.held, Settings: keystest.Settings, Now: at}
 			after := keys.Describe(f)
 			if len(after.RevokedCredentials) != tc.count {
 				t.Errorf("%d are known as revoked, want %d", len(after.RevokedCredentials), tc.count)
@@ -278,11 +278,11 @@ func TestConflict_NamesAdoptionFirst(t *testing.T) {
 		account *v1alpha1.Account
 		want    string
 	}{
-		"allowed":   {shop, keystest.Acct("acme", keystest.ImportAllowed(), keystest.Slots(shop)), "to adopt the key in it, annotate it with apikey-manager.io/adopt=shop; or create"},
-		"forbidden": {shop, keystest.Acct("acme", keystest.Slots(shop)), "to adopt the key in it, set spec.importPolicy of account acme to Allow, and annotate it"},
-		"issued":    {keystest.Key("shop", keystest.Issued(now)), keystest.Acct("acme", keystest.ImportAllowed(), keystest.Slots(shop)), "put the key's own Secret back, or create"},
+		"allowed":   {shop, keystest.NewAccount("acme", keystest.ImportAllowed(), keystest.Slots(shop)), "to adopt the key in it, annotate it with apikey-manager.io/adopt=shop; or create"},
+		"forbidden": {shop, keystest.NewAccount("acme", keystest.Slots(shop)), "to adopt the key in it, set spec.importPolicy of account acme to Allow, and annotate it"},
+		"issued":    {keystest.Key("shop", keystest.Issued(now)), keystest.NewAccount("acme", keystest.ImportAllowed(), keystest.Slots(shop)), "put the key's own Secret back, or create"},
 	} {
-		after := keys.Describe(keys.Facts{Key: tc.key, Account: tc.account, Held: keys.Held{Possession: keys.HeldForeign}, Defaults: keystest.Defaults, Now: now})
+		after := keys.Describe(keys.Facts{Key: tc.key, Account: tc.account, Secret: keys.ObservedSecret{Ownership: keys.SecretForeign}, Settings: keystest.Settings, Now: now})
 		text := message(after, v1alpha1.ConditionStalled)
 		if !strings.Contains(text, tc.want) || strings.Contains(text, "delete") || conditionOf(after, v1alpha1.ConditionStalled) != "True/SecretConflict" {
 			t.Errorf("%s: %q", name, text)

@@ -25,9 +25,9 @@ type Event struct {
 	Note string
 }
 
-// Announcements are what a round changed of a key, in order: the difference between the status it read and the one it
+// Events are what a round changed of a key, in order: the difference between the status it read and the one it
 // wrote.
-func Announcements(f Facts, after v1alpha1.APIKeyStatus) []Event {
+func Events(f Facts, after v1alpha1.APIKeyStatus) []Event {
 	var list []Event
 	before := f.Key.Status
 	if e, ok := f.issueEvent(before, after); ok {
@@ -63,11 +63,11 @@ func (f *Facts) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 		return Event{}, false
 	case was == nil && f.isImported(&after):
 		return Event{Reason: v1alpha1.ReasonImported, Action: "Import", Note: "Imported credential " + is.ID + " by its digest"}, true
-	case was == nil && f.Held.Offered:
+	case was == nil && f.Secret.IsOffered:
 		return Event{Reason: v1alpha1.ReasonAdopted, Action: "Adopt", Note: "Adopted credential " + is.ID + " from Secret " + SecretName(f.Key)}, true
 	case was == nil:
 		return Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + is.ID}, true
-	case f.dead(was):
+	case f.revokedByTime(was):
 		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are dead: rotated to credential " + is.ID + " from " + was.ID}, true
 	case slices.ContainsFunc(staged(&before), func(c v1alpha1.Credential) bool { return c.SHA256 == is.SHA256 }):
 		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Rotated to credential " + is.ID + " from " + was.ID}, true
@@ -110,8 +110,8 @@ func refusalEvent(conditionType string, before, after v1alpha1.APIKeyStatus) (Ev
 // maxHistory is how many entries a history keeps.
 const maxHistory = 20
 
-// Remember appends what happened to a history, and keeps the last 20.
-func Remember(history []v1alpha1.Transition, happened []Event, now time.Time) []v1alpha1.Transition {
+// AppendHistory appends what happened to a history, and keeps the last 20.
+func AppendHistory(history []v1alpha1.Transition, happened []Event, now time.Time) []v1alpha1.Transition {
 	list := slices.Clone(history)
 	for _, e := range happened {
 		list = append(list, v1alpha1.Transition{Time: metav1.NewTime(now), Reason: e.Reason, Message: truncate(e.Note)})

@@ -99,7 +99,7 @@ func TestAnnouncements(t *testing.T) {
 				if tc.option != nil {
 					tc.option(k)
 				}
-				return keys.Announcements(keys.Facts{Key: k, Now: now}, after)
+				return keys.Events(keys.Facts{Key: k, Now: now}, after)
 			}
 			if diff := cmp.Diff(tc.want, told(tc.before, tc.after)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

@@ -10,108 +10,108 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// verdict is a condition without its type, generation and time.
-type verdict struct {
+// conditionValue is a condition without its type, generation and time.
+type conditionValue struct {
 	status  metav1.ConditionStatus
 	reason  string
 	message string
 }
 
-func (f *Facts) setConditions(s standing, after *v1alpha1.APIKeyStatus) {
-	accepted := f.acceptedVerdict(s)
-	ready := f.readyVerdict(s, accepted, after)
-	f.set(&after.Conditions, v1alpha1.ConditionReady, ready)
-	f.set(&after.Conditions, v1alpha1.ConditionAccepted, accepted)
-	f.set(&after.Conditions, v1alpha1.ConditionValid, validVerdict(s, accepted, after))
+func (f *Facts) setConditions(s assessment, after *v1alpha1.APIKeyStatus) {
+	accepted := f.acceptedCondition(s)
+	ready := f.readyCondition(s, accepted, after)
+	f.setCondition(&after.Conditions, v1alpha1.ConditionReady, ready)
+	f.setCondition(&after.Conditions, v1alpha1.ConditionAccepted, accepted)
+	f.setCondition(&after.Conditions, v1alpha1.ConditionValid, validCondition(s, accepted, after))
 	if stalled := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionStalled); stalled != nil && stalled.Reason != ready.reason {
 		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled) // its time is since when the reason holds
 	}
-	if ready.status == metav1.ConditionFalse && needsAPerson(ready.reason) {
-		f.set(&after.Conditions, v1alpha1.ConditionStalled, verdict{metav1.ConditionTrue, ready.reason, ready.message})
+	if ready.status == metav1.ConditionFalse && requiresUserAction(ready.reason) {
+		f.setCondition(&after.Conditions, v1alpha1.ConditionStalled, conditionValue{metav1.ConditionTrue, ready.reason, ready.message})
 	} else {
 		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled)
 	}
-	if !f.Defaults.Verifiers || !Ended(after.State) { // what is in it is written by whoever asks the verifiers
+	if !f.Settings.Verifiers || !IsDisabled(after.State) { // what is in it is written by whoever asks the verifiers
 		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionEnforced)
 	}
 }
 
-func (f *Facts) set(conditions *[]metav1.Condition, conditionType string, v verdict) {
+func (f *Facts) setCondition(conditions *[]metav1.Condition, conditionType string, v conditionValue) {
 	meta.SetStatusCondition(conditions, metav1.Condition{
 		Type: conditionType, Status: v.status, Reason: v.reason, Message: v.message,
 		ObservedGeneration: f.Key.Generation, LastTransitionTime: metav1.NewTime(f.Now),
 	})
 }
 
-func (f *Facts) acceptedVerdict(s standing) verdict {
+func (f *Facts) acceptedCondition(s assessment) conditionValue {
 	switch {
-	case s.refusal != nil:
-		return verdict{metav1.ConditionFalse, s.refusal.Reason, s.refusal.Message}
-	case f.awaitsAccount():
-		return verdict{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + f.Key.Spec.Account + " does not exist: the manager creates it after --account-creation-delay if nobody else does"}
-	case s.waiting:
-		return verdict{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for account " + f.Key.Spec.Account + " to admit the key"}
+	case s.violation != nil:
+		return conditionValue{metav1.ConditionFalse, s.violation.Reason, s.violation.Message}
+	case f.accountCreationPending():
+		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + f.Key.Spec.Account + " does not exist: the manager creates it after --account-creation-delay if nobody else does"}
+	case s.admissionPending:
+		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for account " + f.Key.Spec.Account + " to admit the key"}
 	}
-	return verdict{metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The key is within the policy of account " + f.Key.Spec.Account}
+	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The key is within the policy of account " + f.Key.Spec.Account}
 }
 
-// readyVerdict names the first thing that is not as declared; Ready otherwise, with the state as its reason.
-func (f *Facts) readyVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) verdict {
+// readyCondition names the first thing that is not as declared; Ready otherwise, with the state as its reason.
+func (f *Facts) readyCondition(s assessment, accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	name := SecretName(f.Key)
 	switch {
 	case accepted.status == metav1.ConditionTrue && f.contested():
-		return f.contestVerdict()
+		return f.contestedCondition()
 	case IsRefused(f.Err):
 		before := meta.FindStatusCondition(f.Key.Status.Conditions, v1alpha1.ConditionReady)
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, refusalMessage(before, v1alpha1.ReasonWriteFailed, Say(f.Err))}
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, refusalMessage(before, v1alpha1.ReasonWriteFailed, PublicMessage(f.Err))}
 	case f.Err != nil && !IsTemplateError(f.Err):
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(Say(f.Err))}
-	case f.unchangeable():
-		return f.immutableVerdict()
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(PublicMessage(f.Err))}
+	case f.needsImpossibleStep():
+		return f.immutableCondition()
 	case after.State == v1alpha1.StateRevoked:
-		return f.revokedVerdict()
+		return f.revokedCondition()
 	case accepted.status != metav1.ConditionTrue && (!s.suspended() || after.State == v1alpha1.StatePending || f.lacksSecret(s, after)):
-		return verdict{metav1.ConditionFalse, accepted.reason, accepted.message}
-	case f.Held.Possession != HeldOwned && f.isImported(after) && !f.lacksSecret(s, after):
-		return f.carriedOutVerdict(accepted, after)
-	case f.Held.Possession == HeldForeign:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(f.conflictMessage())}
-	case f.Held.OfferProblem != "" && f.Held.Possession == HeldOffered:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretNotAdoptable, truncate("Secret " + name + " can't be adopted: " + f.Held.OfferProblem)}
-	case f.Held.Possession == HeldLeftover:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
+		return conditionValue{metav1.ConditionFalse, accepted.reason, accepted.message}
+	case f.Secret.Ownership != SecretOwned && f.isImported(after) && !f.lacksSecret(s, after):
+		return f.carriedOutCondition(accepted, after)
+	case f.Secret.Ownership == SecretForeign:
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(f.conflictMessage())}
+	case f.Secret.OfferProblem != "" && f.Secret.Ownership == SecretOffered:
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretNotAdoptable, truncate("Secret " + name + " can't be adopted: " + f.Secret.OfferProblem)}
+	case f.Secret.Ownership == SecretOrphaned:
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
 	case f.lacksSecret(s, after):
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
 	}
-	return f.carriedOutVerdict(accepted, after)
+	return f.carriedOutCondition(accepted, after)
 }
 
-// carriedOutVerdict says that what is declared has been carried out.
-func (f *Facts) carriedOutVerdict(accepted verdict, after *v1alpha1.APIKeyStatus) verdict {
+// carriedOutCondition says that what is declared has been carried out.
+func (f *Facts) carriedOutCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	if after.State == v1alpha1.StateSuspended {
-		return verdict{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, accepted.message}
+		return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, accepted.message}
 	}
-	return verdict{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
+	return conditionValue{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
 }
 
 // lacksSecret is whether the key should have a credential in its Secret and has not. A rotation under way lacks
 // nothing.
-func (f *Facts) lacksSecret(s standing, after *v1alpha1.APIKeyStatus) bool {
+func (f *Facts) lacksSecret(s assessment, after *v1alpha1.APIKeyStatus) bool {
 	c := current(after)
 	if c == nil {
-		return !f.needsNone(s)
+		return !f.needsNoCredential(s)
 	}
-	if f.Held.Possession != HeldOwned && f.isImported(after) {
-		return f.dead(c) || f.Held.Possession != HeldNothing && f.rotationDue()
+	if f.Secret.Ownership != SecretOwned && f.isImported(after) {
+		return f.revokedByTime(c) || f.Secret.Ownership != SecretMissing && f.rotationDue()
 	}
-	return f.Held.Possession != HeldOwned || f.Held.Current.SHA256 != c.SHA256 || f.dead(c) || f.Held.Drifted
+	return f.Secret.Ownership != SecretOwned || f.Secret.Current.SHA256 != c.SHA256 || f.revokedByTime(c) || f.Secret.Drifted
 }
 
-func (f *Facts) revokedVerdict() verdict {
-	if f.Held.Possession == HeldOwned && f.Held.Material() {
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + SecretName(f.Key) + " is being emptied")}
+func (f *Facts) revokedCondition() conditionValue {
+	if f.Secret.Ownership == SecretOwned && f.Secret.HoldsCredential() {
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + SecretName(f.Key) + " is being emptied")}
 	}
-	return verdict{metav1.ConditionTrue, v1alpha1.ReasonRevoked, stateMessages[v1alpha1.StateRevoked]}
+	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonRevoked, stateMessages[v1alpha1.StateRevoked]}
 }
 
 var stateMessages = map[v1alpha1.ObservedState]string{
@@ -122,23 +122,23 @@ var stateMessages = map[v1alpha1.ObservedState]string{
 	v1alpha1.StatePending:  "The key has no credential yet",
 }
 
-// validVerdict says whether a verifier accepts the key.
-func validVerdict(s standing, accepted verdict, after *v1alpha1.APIKeyStatus) verdict {
+// validCondition says whether a verifier accepts the key.
+func validCondition(s assessment, accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	switch {
 	case after.State == v1alpha1.StateActive:
-		return verdict{metav1.ConditionTrue, v1alpha1.ReasonActive, "Verifiers accept the key"}
+		return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonActive, "Verifiers accept the key"}
 	case after.State != v1alpha1.StatePending && after.State != v1alpha1.StateSuspended:
-		return verdict{metav1.ConditionFalse, string(after.State), stateMessages[after.State]}
-	case s.refusal != nil:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonNotAccepted, accepted.message}
-	case s.waiting:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, accepted.message}
+		return conditionValue{metav1.ConditionFalse, string(after.State), stateMessages[after.State]}
+	case s.violation != nil:
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonNotAccepted, accepted.message}
+	case s.admissionPending:
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, accepted.message}
 	}
-	return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, stateMessages[v1alpha1.StatePending]}
+	return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, stateMessages[v1alpha1.StatePending]}
 }
 
-// needsAPerson is whether waiting alone can never heal what a reason names.
-func needsAPerson(reason string) bool {
+// requiresUserAction is whether waiting alone can never heal what a reason names.
+func requiresUserAction(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretImmutable, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonSecretContested, v1alpha1.ReasonDuplicateKey,
 		v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonLabelTaken, v1alpha1.ReasonScopeNotAllowed,

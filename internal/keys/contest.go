@@ -33,8 +33,8 @@ type Repairs struct {
 	Generation int64
 	// Times are those of the last repairs, oldest first.
 	Times []time.Time
-	// Disturbed is when the Secret was last found changed by another client.
-	Disturbed time.Time
+	// FoundChangeAt is when the Secret was last found changed by another client.
+	FoundChangeAt time.Time
 	// Written is the resourceVersion of the Secret that the manager wrote and could not record in the status yet.
 	Written string
 }
@@ -43,15 +43,15 @@ type Repairs struct {
 func ResumeRepairs(k *v1alpha1.APIKey, now time.Time) Repairs {
 	r := Repairs{Generation: k.Generation}
 	if contestOf(k) != nil {
-		r.Times, r.Disturbed = []time.Time{now}, now
+		r.Times, r.FoundChangeAt = []time.Time{now}, now
 	}
 	return r
 }
 
 // After returns what to remember after a plan was carried out, or failed.
 func (r Repairs) After(plan Plan, performed bool, now time.Time) Repairs {
-	if plan.Disturbed {
-		r.Disturbed = now
+	if plan.FoundChange {
+		r.FoundChangeAt = now
 	}
 	if plan.Repairs && performed {
 		r.Times = append(slices.Clone(r.Times[max(0, len(r.Times)-maxRepairs+1):]), now)
@@ -69,7 +69,7 @@ func (r Repairs) Of(k *v1alpha1.APIKey) Repairs {
 
 // Idle reports whether there is nothing to remember any more.
 func (r Repairs) Idle(now time.Time) bool {
-	return r.Written == "" && now.Sub(r.Disturbed) > 2*maxRepairInterval
+	return r.Written == "" && now.Sub(r.FoundChangeAt) > 2*maxRepairInterval
 }
 
 // recent counts the repairs within the window.
@@ -105,9 +105,9 @@ func (f *Facts) isRepair(step Step) bool {
 	switch step.(type) {
 	case CreateSecret:
 		return Issued(f.Key)
-	case ReplaceMaterial, MendSecret:
+	case ReissueCredential, RepairSecret:
 		return f.changedByOthers()
-	case EmptySecret:
+	case ClearSecret:
 		return f.Key.Status.State == v1alpha1.StateRevoked && f.changedByOthers()
 	}
 	return false
@@ -115,12 +115,12 @@ func (f *Facts) isRepair(step Step) bool {
 
 // changedByOthers reports whether the Secret is neither what the status remembers nor what this manager wrote last.
 func (f *Facts) changedByOthers() bool {
-	ref, version := f.Key.Status.SecretRef, f.Held.ResourceVersion
+	ref, version := f.Key.Status.SecretRef, f.Secret.ResourceVersion
 	return version != f.Repairs.Written && (ref == nil || ref.ResourceVersion != version)
 }
 
-// disturbed reports whether a repair is due, be it now or later.
-func (f *Facts) disturbed() bool {
+// repairDue reports whether a repair is due, be it now or later.
+func (f *Facts) repairDue() bool {
 	steps, _ := f.dueSteps()
 	return slices.ContainsFunc(steps, f.isRepair)
 }
@@ -152,34 +152,34 @@ func repairAfter(since, last time.Time) time.Time {
 
 // contested reports whether another client keeps changing the Secret, so that it is repaired ever more seldom.
 func (f *Facts) contested() bool {
-	due := f.disturbed()
+	due := f.repairDue()
 	if contestOf(f.Key) != nil {
-		return due || f.Now.Before(f.Repairs.Disturbed.Add(contestWindow))
+		return due || f.Now.Before(f.Repairs.FoundChangeAt.Add(contestWindow))
 	}
 	return due && f.Now.Before(f.nextRepair())
 }
 
-// contestCheck returns when to look at a contested Secret again.
-func (f *Facts) contestCheck() time.Time {
-	if f.disturbed() {
+// contestRecheckTime returns when to look at a contested Secret again.
+func (f *Facts) contestRecheckTime() time.Time {
+	if f.repairDue() {
 		return f.nextRepair()
 	}
-	return f.Repairs.Disturbed.Add(contestWindow)
+	return f.Repairs.FoundChangeAt.Add(contestWindow)
 }
 
-// contestVerdict names who keeps changing the Secret. It stays as it is while the contest lasts.
-func (f *Facts) contestVerdict() verdict {
-	v := verdict{status: metav1.ConditionFalse, reason: v1alpha1.ReasonSecretContested}
+// contestedCondition names who keeps changing the Secret. It stays as it is while the contest lasts.
+func (f *Facts) contestedCondition() conditionValue {
+	v := conditionValue{status: metav1.ConditionFalse, reason: v1alpha1.ReasonSecretContested}
 	name := SecretName(f.Key)
 	switch c := contestOf(f.Key); {
 	case c != nil:
 		v.message = c.Message
-	case f.Held.Possession == HeldNothing:
+	case f.Secret.Ownership == SecretMissing:
 		v.message = truncate("Another client keeps deleting Secret " + name + ", so it is written again ever more seldom: make that client leave it alone")
-	case f.Held.Writer == "":
+	case f.Secret.Writer == "":
 		v.message = truncate("Another client keeps changing Secret " + name + ", so it is put back ever more seldom: make that client leave it alone")
 	default:
-		v.message = truncate("Field manager " + f.Held.Writer + " keeps changing Secret " + name + ", so it is put back ever more seldom: make it leave the Secret alone")
+		v.message = truncate("Field manager " + f.Secret.Writer + " keeps changing Secret " + name + ", so it is put back ever more seldom: make it leave the Secret alone")
 	}
 	return v
 }

@@ -21,21 +21,21 @@ import (
 type fight struct {
 	t       *testing.T
 	key     *v1alpha1.APIKey
-	held    keys.Held
+	held    keys.ObservedSecret
 	repairs keys.Repairs
 	now     time.Time
 	version int
 	// undo is what the other client makes of the Secret.
-	undo func(*keys.Held)
+	undo func(*keys.ObservedSecret)
 	// repaired are when the manager put it back, in seconds; statuses counts the writes of the status.
 	repaired []int
 	statuses int
 }
 
-func newFight(t *testing.T, undo func(*keys.Held), options ...keystest.KeyOption) *fight {
+func newFight(t *testing.T, undo func(*keys.ObservedSecret), options ...keystest.KeyOption) *fight {
 	t.Helper()
 	k := keystest.Key("shop", append(options, keystest.Issued(keystest.Epoch))...)
-	f := &fight{t: t, key: k, held: keystest.HeldBy(k), now: keystest.Epoch, undo: undo, repairs: keys.ResumeRepairs(k, keystest.Epoch)}
+	f := &fight{t: t, key: k, held: keystest.SecretOf(k), now: keystest.Epoch, undo: undo, repairs: keys.ResumeRepairs(k, keystest.Epoch)}
 	f.reconcile()
 	f.statuses = 0
 	return f
@@ -43,7 +43,7 @@ func newFight(t *testing.T, undo func(*keys.Held), options ...keystest.KeyOption
 
 func (f *fight) facts() keys.Facts {
 	return keys.Facts{
-		Key: f.key, Account: keystest.Acct("acme", keystest.Slots(f.key)), Held: f.held, Repairs: f.repairs.Of(f.key), Defaults: keystest.Defaults, Now: f.now,
+		Key: f.key, Account: keystest.NewAccount("acme", keystest.Slots(f.key)), Secret: f.held, Repairs: f.repairs.Of(f.key), Settings: keystest.Settings, Now: f.now,
 	}
 }
 
@@ -68,8 +68,8 @@ func (f *fight) reconcile() time.Time {
 		f.statuses++
 		facts.Key = facts.Key.DeepCopy()
 		facts.Key.Status = after
-		facts.Held.Minted, facts.Repairs.Written = false, ""
-		f.key, f.held = facts.Key, facts.Held
+		facts.Secret.JustIssued, facts.Repairs.Written = false, ""
+		f.key, f.held = facts.Key, facts.Secret
 	}
 }
 
@@ -78,16 +78,16 @@ func (f *fight) perform(facts *keys.Facts, step keys.Step) {
 	f.version++
 	version := strings.Repeat("m", f.version)
 	switch s := step.(type) {
-	case keys.MendSecret:
-		facts.Held.Drifted, facts.Held.ResourceVersion = false, version
-	case keys.EmptySecret:
-		facts.Held = keys.Held{Possession: keys.HeldOwned, ResourceVersion: version}
-	case keys.CreateSecret, keys.ReplaceMaterial:
-		facts.Held = keys.MintedHeld(version, keystest.MintedOf(version))
+	case keys.RepairSecret:
+		facts.Secret.Drifted, facts.Secret.ResourceVersion = false, version
+	case keys.ClearSecret:
+		facts.Secret = keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: version}
+	case keys.CreateSecret, keys.ReissueCredential:
+		facts.Secret = keys.JustIssuedSecret(version, keystest.NewCredential(version))
 	default:
 		f.t.Fatalf("unexpected step %s", s)
 	}
-	f.held, facts.Repairs.Written = facts.Held, version
+	f.held, facts.Repairs.Written = facts.Secret, version
 }
 
 // attack lets the other client write for a time: once a second, unless nothing has changed since its last write.
@@ -100,7 +100,7 @@ func (f *fight) attack(d time.Duration) {
 			f.version++
 			f.held.ResourceVersion = strings.Repeat("x", f.version)
 			last = f.held.ResourceVersion
-			if f.held.Possession == keys.HeldNothing {
+			if f.held.Ownership == keys.SecretMissing {
 				f.held.ResourceVersion, last = "", ""
 			}
 		}
@@ -118,10 +118,12 @@ func (f *fight) attack(d time.Duration) {
 
 func (f *fight) ready() string { return conditionOf(f.key.Status, v1alpha1.ConditionReady) }
 
-var fights = map[string]func(*keys.Held){
-	"drift":      func(h *keys.Held) { h.Drifted, h.Writer = true, "argocd-controller" },
-	"credential": func(h *keys.Held) { h.Current, h.Writer = keystest.PartOf("theirs"), "argocd-controller" },
-	"deletion":   func(h *keys.Held) { *h = keys.Held{Possession: keys.HeldNothing} },
+var fights = map[string]func(*keys.ObservedSecret){
+	"drift": func(h *keys.ObservedSecret) { h.Drifted, h.Writer = true, "argocd-controller" },
+	"credential": func(h *keys.ObservedSecret) {
+		h.Current, h.Writer = keystest.ObservedCredential("theirs"), "argocd-controller"
+	},
+	"deletion": func(h *keys.ObservedSecret) { *h = keys.ObservedSecret{Ownership: keys.SecretMissing} },
 }
 
 // TestContest_BacksOff: three repairs at once, then after 1 minute, 2 more, 4 more and so on, at least once an hour.
@@ -250,7 +252,7 @@ func TestContest_NamesTheFieldManagerPlainly(t *testing.T) {
 		"not what is hostile":   {[]metav1.ManagedFieldsEntry{{Manager: "a\nb\"<script>\u202e 12:30", Time: at(8)}}, "a_b__script___12_30"},
 		"not what is too long":  {[]metav1.ManagedFieldsEntry{{Manager: strings.Repeat("x", 128), Time: at(8)}}, strings.Repeat("x", 40)},
 	} {
-		held, _ := keys.Observe(keystest.Key("shop"), nil, &metav1.ObjectMeta{ManagedFields: tc.fields}, keys.Shape{})
+		held, _ := keys.ObserveSecret(keystest.Key("shop"), nil, &metav1.ObjectMeta{ManagedFields: tc.fields}, keys.SecretContent{})
 		if held.Writer != tc.want {
 			t.Errorf("%s: %q, want %q", name, held.Writer, tc.want)
 		}

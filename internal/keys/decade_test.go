@@ -45,7 +45,7 @@ const decadeKey = "shop/a"
 func newDecade(seed uint64) *decade {
 	s := newStory(seed, rules{strict: true, counting: v1alpha1.CountAll, limit: 1})
 	s.manager.fault = func() fault { return pick(s.chance, "fault", append(make([]fault, 8), faultBefore, faultAfter)...) }
-	_ = s.w.createAccount(keystest.Acct("acme", keystest.MaxKeys(1)))
+	_ = s.w.createAccount(keystest.NewAccount("acme", keystest.MaxKeys(1)))
 	overlap := pick(s.chance, "overlap", v1alpha1.Duration(""), "0s", "48h", "720h")
 	_ = s.w.createKey(keystest.Key("a", keystest.Namespace("shop"), keystest.Rotation("720h", overlap)))
 	return &decade{story: s}

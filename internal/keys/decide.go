@@ -18,8 +18,8 @@ type Plan struct {
 	Next time.Time
 	// Why is one phrase for people who debug.
 	Why string
-	// Disturbed means that another client changed the Secret, and that it is to be put back, now or later.
-	Disturbed bool
+	// FoundChange means that another client changed the Secret, and that it is to be put back, now or later.
+	FoundChange bool
 	// Repairs means that a step does so.
 	Repairs bool
 }
@@ -32,8 +32,8 @@ func (p Plan) DeletesKey() bool {
 	})
 }
 
-// conflictRecheck is how often to look again at a Secret that belongs to somebody else: nobody tells us when it goes.
-const conflictRecheck = time.Minute
+// conflictRecheckInterval is how often to look again at a Secret that belongs to somebody else: nobody tells us when it goes.
+const conflictRecheckInterval = time.Minute
 
 // Decide says which steps bring the world closer to the spec, and when to look again.
 func Decide(f Facts) Plan {
@@ -45,7 +45,7 @@ func Decide(f Facts) Plan {
 	if !slices.ContainsFunc(steps, f.isRepair) {
 		return plan
 	}
-	plan.Disturbed, plan.Repairs = true, !f.Now.Before(f.nextRepair())
+	plan.FoundChange, plan.Repairs = true, !f.Now.Before(f.nextRepair())
 	if !plan.Repairs {
 		plan.Steps, plan.Why = slices.DeleteFunc(steps, f.isRepair), "another client keeps changing the Secret"
 	}
@@ -54,27 +54,27 @@ func Decide(f Facts) Plan {
 
 // neededSteps returns the steps that are needed, whether they are possible or not.
 func (f *Facts) neededSteps() ([]Step, string) {
-	s := f.standing()
+	s := f.assess()
 	name := SecretName(f.Key)
 	switch {
 	case !f.Key.DeletionTimestamp.IsZero():
 		return nil, "the key is being deleted; its Secret goes with it"
-	case s.wants == v1alpha1.StateRevoked:
+	case s.desiredState == v1alpha1.StateRevoked:
 		steps, why := f.revoke(name)
 		return append(steps, f.createAccount(s)...), why
-	case s.refusal != nil:
-		return nil, "not accepted: " + s.refusal.Reason
+	case s.violation != nil:
+		return nil, "not accepted: " + s.violation.Reason
 	case f.Account == nil:
 		return f.createAccount(s), "the account does not exist yet"
-	case s.waiting:
+	case s.admissionPending:
 		return nil, "waiting for the account's record"
 	}
-	return f.secure(name, s)
+	return f.ensureCredential(name, s)
 }
 
 // createAccount creates the account that is missing, unless that is up to a person.
-func (f *Facts) createAccount(s standing) []Step {
-	if f.Account != nil || s.refusal != nil || f.awaitsAccount() {
+func (f *Facts) createAccount(s assessment) []Step {
+	if f.Account != nil || s.violation != nil || f.accountCreationPending() {
 		return nil
 	}
 	return []Step{CreateAccount{Name: f.Key.Spec.Account}}
@@ -83,42 +83,42 @@ func (f *Facts) createAccount(s standing) []Step {
 // revoke empties the Secret. The object stays, so that pods that mount it can restart.
 func (f *Facts) revoke(name string) ([]Step, string) {
 	switch {
-	case f.Held.Possession == HeldOwned && f.Held.Material():
-		return []Step{EmptySecret{Name: name}}, "the key is revoked, and its Secret still holds material"
-	case f.Held.Possession == HeldOffered && f.Held.OfferProblem == "":
+	case f.Secret.Ownership == SecretOwned && f.Secret.HoldsCredential():
+		return []Step{ClearSecret{Name: name}}, "the key is revoked, and its Secret still holds material"
+	case f.Secret.Ownership == SecretOffered && f.Secret.OfferProblem == "":
 		return []Step{AdoptSecret{Name: name}}, "the Secret holds a credential of the key, which is revoked"
-	case f.Held.Possession == HeldOwned && f.Held.Drifted:
-		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
+	case f.Secret.Ownership == SecretOwned && f.Secret.Drifted:
+		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
 	}
 	return nil, "the key is revoked"
 }
 
-// secure sees to it that the Secret holds a credential that verifiers know.
-func (f *Facts) secure(name string, s standing) ([]Step, string) {
+// ensureCredential sees to it that the Secret holds a credential that verifiers know.
+func (f *Facts) ensureCredential(name string, s assessment) ([]Step, string) {
 	format := EffectiveFormat(f.Key, f.Account)
 	switch {
-	case f.needsNone(s):
+	case f.needsNoCredential(s):
 		return nil, "no credential is needed"
-	case f.imports():
+	case f.importsCredential():
 		return nil, "the status is to name the imported credential"
-	case f.Held.Possession == HeldNothing && f.isImported(&f.Key.Status):
+	case f.Secret.Ownership == SecretMissing && f.isImported(&f.Key.Status):
 		return f.replaceImported(name, format)
-	case f.Held.Possession == HeldNothing:
+	case f.Secret.Ownership == SecretMissing:
 		return []Step{CreateSecret{Name: name, Format: format}}, "the key has no Secret"
-	case f.Held.Possession == HeldOffered && f.Held.OfferProblem == "":
+	case f.Secret.Ownership == SecretOffered && f.Secret.OfferProblem == "":
 		return []Step{AdoptSecret{Name: name}}, "the Secret is to be adopted"
-	case f.Held.Possession != HeldOwned:
+	case f.Secret.Ownership != SecretOwned:
 		return nil, "the Secret of that name belongs to somebody else"
 	case f.promoted() != nil:
 		return nil, "the status is to say that the staged credential was promoted"
-	case f.holds(v1alpha1.RoleCurrent):
+	case f.secretHolds(v1alpha1.RoleCurrent):
 		return f.rotate(name, format)
 	case !f.adoptable() && !f.claimed():
 		return nil, "the status is to say that the Secret holds an unknown credential"
 	case !f.adoptable():
-		return []Step{ReplaceMaterial{Name: name, Format: format}}, "the Secret does not hold a credential that verifiers accept"
-	case f.Held.Drifted:
-		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
+		return []Step{ReissueCredential{Name: name, Format: format}}, "the Secret does not hold a credential that verifiers accept"
+	case f.Secret.Drifted:
+		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
 	}
 	return nil, "nothing to do"
 }
@@ -130,30 +130,30 @@ func (f *Facts) rotate(name string, format Format) ([]Step, string) {
 	is, previous := current(&f.Key.Status), credential(&f.Key.Status, v1alpha1.RolePrevious)
 	switch {
 	case f.canPromote():
-		return []Step{PromoteStaged{Name: name, WithOverlap: f.schedule().overlap > 0 && !f.dead(is)}}, "verifiers know the staged credential"
+		return []Step{PromoteStaged{Name: name, WithOverlap: f.schedule().overlap > 0 && !f.revokedByTime(is)}}, "verifiers know the staged credential"
 	case f.stagingDue():
 		return f.stage(name, format)
-	case f.Held.Previous && (previous == nil || f.over(previous)):
+	case f.Secret.HasPrevious && (previous == nil || f.credentialExpired(previous)):
 		return []Step{RetirePrevious{Name: name}}, "the overlap is over"
-	case f.Held.Drifted:
-		return []Step{MendSecret{Name: name}}, "the Secret is not what it should be"
+	case f.Secret.Drifted:
+		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
 	case f.hasStaged():
 		return nil, "waiting for verifiers to know the staged credential"
 	}
 	return nil, "nothing to do"
 }
 
-// over is whether a credential's own end has come, or it was killed.
-func (f *Facts) over(c *v1alpha1.Credential) bool {
-	return f.dead(c) || (c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time))
+// credentialExpired is whether a credential's own end has come, or it was killed.
+func (f *Facts) credentialExpired(c *v1alpha1.Credential) bool {
+	return f.revokedByTime(c) || (c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time))
 }
 
-// isLiving reports whether verifiers accept a credential while the key is Active.
-func (f *Facts) isLiving(c v1alpha1.Credential) bool { return !f.over(&c) }
+// isUsable reports whether verifiers accept a credential while the key is Active.
+func (f *Facts) isUsable(c v1alpha1.Credential) bool { return !f.credentialExpired(&c) }
 
-// needsNone is whether a key that has no credential is to get none for now.
-func (f *Facts) needsNone(s standing) bool {
-	return !Issued(f.Key) && (!s.mayIssue || s.wants == v1alpha1.StateExpired)
+// needsNoCredential is whether a key that has no credential is to get none for now.
+func (f *Facts) needsNoCredential(s assessment) bool {
+	return !Issued(f.Key) && (!s.mayIssue || s.desiredState == v1alpha1.StateExpired)
 }
 
 // next is the first moment at which time alone changes something.
@@ -182,22 +182,22 @@ func (f *Facts) next() time.Time {
 	if before := f.schedule().revokeBefore; before != nil {
 		sooner(before.Time)
 	}
-	s := f.standing()
+	s := f.assess()
 	switch {
-	case s.waiting && f.awaitsAccount():
-		sooner(f.accountDue())
-	case s.waiting:
-		sooner(f.Now.Add(recheck))
-	case s.wants == v1alpha1.StateRevoked:
-	case s.refusal == nil && (f.Held.Possession == HeldForeign || f.Held.Possession == HeldLeftover || f.Held.OfferProblem != ""),
-		s.refusal != nil && s.refusal.Reason == v1alpha1.ReasonDuplicateKey && !Issued(f.Key):
-		sooner(f.Now.Add(conflictRecheck))
+	case s.admissionPending && f.accountCreationPending():
+		sooner(f.accountCreationTime())
+	case s.admissionPending:
+		sooner(f.Now.Add(admissionRecheckInterval))
+	case s.desiredState == v1alpha1.StateRevoked:
+	case s.violation == nil && (f.Secret.Ownership == SecretForeign || f.Secret.Ownership == SecretOrphaned || f.Secret.OfferProblem != ""),
+		s.violation != nil && s.violation.Reason == v1alpha1.ReasonDuplicateKey && !Issued(f.Key):
+		sooner(f.Now.Add(conflictRecheckInterval))
 	}
 	if f.contested() {
-		sooner(f.contestCheck())
+		sooner(f.contestRecheckTime())
 	}
 	if IsRefused(f.Err) {
-		sooner(f.Now.Add(refusalRecheck))
+		sooner(f.Now.Add(refusalRecheckInterval))
 	}
 	return next
 }

@@ -57,23 +57,23 @@ func TestDecide(t *testing.T) {
 	issued := keystest.Issued(keystest.Epoch)
 	inUse := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return key(append(options, issued)...) }
 	with := func(k *v1alpha1.APIKey, options ...keystest.AccountOption) *v1alpha1.Account {
-		return keystest.Acct("acme", append(options, keystest.Slots(k))...)
+		return keystest.NewAccount("acme", append(options, keystest.Slots(k))...)
 	}
 	recorded := with(key())
 	usable := keystest.Counting(v1alpha1.CountUsable)
 	inactive, revoked, observed := keystest.State(v1alpha1.KeyStateInactive), keystest.State(v1alpha1.KeyStateRevoked), keystest.Observed
-	nothing, foreign, leftover := keys.Held{Possession: keys.HeldNothing}, keys.Held{Possession: keys.HeldForeign}, keys.Held{Possession: keys.HeldLeftover}
-	own := keystest.Held("default/shop")
-	minted, drifted, another, empty := own, own, keystest.Held("another"), keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7"}
-	minted.Minted, drifted.Drifted = true, true
-	offered, driftedOffer, ownerless, badOffer := own, drifted, own, keys.Held{Possession: keys.HeldOffered, ResourceVersion: "7", OfferProblem: "its entry api-key is bad"}
-	offered.Offered, driftedOffer.Offered, ownerless.Offered, ownerless.Possession = true, true, true, keys.HeldOffered
+	nothing, foreign, leftover := keys.ObservedSecret{Ownership: keys.SecretMissing}, keys.ObservedSecret{Ownership: keys.SecretForeign}, keys.ObservedSecret{Ownership: keys.SecretOrphaned}
+	own := keystest.ObservedSecret("default/shop")
+	minted, drifted, another, empty := own, own, keystest.ObservedSecret("another"), keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7"}
+	minted.JustIssued, drifted.Drifted = true, true
+	offered, driftedOffer, ownerless, badOffer := own, drifted, own, keys.ObservedSecret{Ownership: keys.SecretOffered, ResourceVersion: "7", OfferProblem: "its entry api-key is bad"}
+	offered.IsOffered, driftedOffer.IsOffered, ownerless.IsOffered, ownerless.Ownership = true, true, true, keys.SecretOffered
 	claimed := func(version string) keystest.KeyOption {
 		return keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 			s.SecretRef = &v1alpha1.SecretRef{Name: "shop", ResourceVersion: version}
 		})
 	}
-	malformed := keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7", Current: keys.Part{SHA256: strings.Repeat("a", 64)}}
+	malformed := keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7", Current: keys.ObservedCredential{SHA256: strings.Repeat("a", 64)}}
 	drained := empty
 	drained.Drifted = true
 	const (
@@ -88,7 +88,7 @@ func TestDecide(t *testing.T) {
 	for name, tc := range map[string]struct {
 		key     *v1alpha1.APIKey
 		account *v1alpha1.Account
-		held    keys.Held
+		held    keys.ObservedSecret
 		err     error
 		want    outline
 	}{
@@ -97,10 +97,10 @@ func TestDecide(t *testing.T) {
 			key: key(), held: nothing, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 		"a new key without a slot": {
-			key: key(), account: keystest.Acct("acme"), held: nothing, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+			key: key(), account: keystest.NewAccount("acme"), held: nothing, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 		"a very new key without a slot says nothing yet": {
-			key: key(keystest.Created(now.Add(-time.Second))), account: keystest.Acct("acme"), held: nothing, want: outline{Next: 5 * time.Second},
+			key: key(keystest.Created(now.Add(-time.Second))), account: keystest.NewAccount("acme"), held: nothing, want: outline{Next: 5 * time.Second},
 		},
 		"a new key with a slot": {
 			key: key(), account: recorded, held: nothing, want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
@@ -136,7 +136,7 @@ func TestDecide(t *testing.T) {
 			key: key(claimed("7")), account: recorded, held: empty, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 		"a Secret, and no slot: it is not adopted": {
-			key: key(), account: keystest.Acct("acme"), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
+			key: key(), account: keystest.NewAccount("acme"), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 		"its Secret could not be made": {
 			key: key(), account: recorded, held: nothing, err: errDown,
@@ -153,10 +153,10 @@ func TestDecide(t *testing.T) {
 			key: key(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"},
 		},
 		"Usable: an inactive key needs no slot, and gets no credential": {
-			key: key(inactive), account: keystest.Acct("acme", usable), held: nothing, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"},
+			key: key(inactive), account: keystest.NewAccount("acme", usable), held: nothing, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"},
 		},
 		"without a limit no slot is needed": {
-			key: key(), account: keystest.Acct("acme", keystest.Unlimited()), held: nothing,
+			key: key(), account: keystest.NewAccount("acme", keystest.Unlimited()), held: nothing,
 			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 
@@ -190,15 +190,15 @@ func TestDecide(t *testing.T) {
 			want: outline{Steps: "empty Secret shop of material; create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
 		},
 		"a revocation is not hidden by patience": {
-			key: inUse(revoked), account: keystest.Acct("acme"), held: own,
+			key: inUse(revoked), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Steps: "empty Secret shop of material; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
 		},
 		"a deactivation is not hidden by patience": {
-			key: inUse(inactive), account: keystest.Acct("acme"), held: own,
+			key: inUse(inactive), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StateInactive, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Inactive"},
 		},
 		"an expiry is not hidden by patience": {
-			key: inUse(keystest.Expiring(now)), account: keystest.Acct("acme"), held: own,
+			key: inUse(keystest.Expiring(now)), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StateExpired, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Expired"},
 		},
 
@@ -250,7 +250,7 @@ func TestDecide(t *testing.T) {
 			want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive, Ready: "False/WriteFailed", Accept: "Unknown/Pending", Valid: "True/Active"},
 		},
 		"the record is lost: the key stays in use": {
-			key: inUse(), account: keystest.Acct("acme", keystest.MaxKeys(0)), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
+			key: inUse(), account: keystest.NewAccount("acme", keystest.MaxKeys(0)), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
 		},
 		"the account is suspended": {
 			key: inUse(), account: with(key(), keystest.Suspended()), held: own,
@@ -275,10 +275,10 @@ func TestDecide(t *testing.T) {
 			key: inUse(keystest.Expiration("2027-01-01")), account: with(key(), keystest.Zone("Mars/Base")), held: own, want: refused(v1alpha1.ReasonInvalidSpec),
 		},
 		"every slot is taken": {
-			key: key(), account: keystest.Acct("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: nothing, want: refused(v1alpha1.ReasonLimitReached),
+			key: key(), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: nothing, want: refused(v1alpha1.ReasonLimitReached),
 		},
 		"every slot is taken, one of them by the deleted key of this name": {
-			key: key(), account: keystest.Acct("acme", keystest.MaxKeys(1), keystest.Slots(key(keystest.UID("before")))), held: nothing,
+			key: key(), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(key(keystest.UID("before")))), held: nothing,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 		"a slot has come free": {
@@ -286,7 +286,7 @@ func TestDecide(t *testing.T) {
 			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 		"another key has the label": {
-			key: key(keystest.Label("web")), account: keystest.Acct("acme", keystest.Slots(keystest.Key("other", keystest.Label("web")))), held: nothing,
+			key: key(keystest.Label("web")), account: keystest.NewAccount("acme", keystest.Slots(keystest.Key("other", keystest.Label("web")))), held: nothing,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending}, // it is not among the siblings: gone, perhaps
 		},
 		"a new label is not on record yet: the key stays in use": {
@@ -294,7 +294,7 @@ func TestDecide(t *testing.T) {
 		},
 
 		"switched off while the record is lost, its credential killed": {
-			key: inUse(inactive, keystest.RevokedBefore(now)), account: keystest.Acct("acme"), held: own,
+			key: inUse(inactive, keystest.RevokedBefore(now)), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 
@@ -304,18 +304,18 @@ func TestDecide(t *testing.T) {
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 		"Usable: switched on again, under a grant before the one that was given back": {
-			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("10")), account: keystest.Acct("acme", usable, ownSlot("9")), held: own,
+			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("10")), account: keystest.NewAccount("acme", usable, ownSlot("9")), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 		"Usable: switched on again, under a new grant": {
-			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.Acct("acme", usable, ownSlot("10")), held: own, want: active,
+			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", usable, ownSlot("10")), held: own, want: active,
 		},
 		"Usable: switched on again, and no slot is left": {
-			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.Acct("acme", usable, keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
+			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", usable, keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
 			want: refused(v1alpha1.ReasonLimitReached),
 		},
 		"All: a key without a slot that gave its grant back before": {
-			key: key(issued, inactive, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.Acct("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
+			key: key(issued, inactive, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
 			want: outline{State: v1alpha1.StateInactive, Ready: "False/LimitReached", Accept: "False/LimitReached", Valid: "False/Inactive"},
 		},
 
@@ -324,7 +324,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := keys.Facts{Key: tc.key, Account: tc.account, Held: tc.held, Defaults: keystest.Defaults, Now: now, Err: tc.err}
+			f := keys.Facts{Key: tc.key, Account: tc.account, Secret: tc.held, Settings: keystest.Settings, Now: now, Err: tc.err}
 			before := tc.key.DeepCopy()
 			if diff := cmp.Diff(tc.want, outlineOf(f)); diff != "" {
 				t.Errorf("-want +got:\n%s%s", diff, keys.Decide(f).Why)
@@ -354,16 +354,19 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 	t.Parallel()
 	key := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return keystest.Key("shop", options...) }
 	issued, revoked := keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateRevoked)
-	recorded := keystest.Acct("acme", keystest.Slots(key()))
-	own, another := keystest.Held("default/shop"), keystest.Held("another")
-	with := func(h keys.Held, change func(*keys.Held)) keys.Held { change(&h); return h }
-	minted, offer := func(h *keys.Held) { h.Minted = true }, func(h *keys.Held) { h.Offered = true }
+	recorded := keystest.NewAccount("acme", keystest.Slots(key()))
+	own, another := keystest.ObservedSecret("default/shop"), keystest.ObservedSecret("another")
+	with := func(h keys.ObservedSecret, change func(*keys.ObservedSecret)) keys.ObservedSecret {
+		change(&h)
+		return h
+	}
+	minted, offer := func(h *keys.ObservedSecret) { h.JustIssued = true }, func(h *keys.ObservedSecret) { h.IsOffered = true }
 	const first, second = "first", "second"
 	names := map[string]string{own.Current.SHA256: first, another.Current.SHA256: second, "": "none"}
 	for name, tc := range map[string]struct {
 		key     *v1alpha1.APIKey
 		account *v1alpha1.Account
-		held    keys.Held
+		held    keys.ObservedSecret
 		others  []*v1alpha1.APIKey
 		want    string
 	}{
@@ -371,7 +374,7 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 		"nothing was issued, and it was offered": {key: key(), account: recorded, held: with(own, offer), want: first},
 		"another was issued, and it was offered": {key: key(issued), account: recorded, held: with(another, offer), want: first},
 		"offered, and another key has it": {
-			key: key(), account: recorded, held: with(own, offer), others: []*v1alpha1.APIKey{keystest.Key("other", keystest.Knows("default/shop", v1alpha1.RoleCurrent, now))}, want: "none",
+			key: key(), account: recorded, held: with(own, offer), others: []*v1alpha1.APIKey{keystest.Key("other", keystest.WithCredential("default/shop", v1alpha1.RoleCurrent, now))}, want: "none",
 		},
 		"offered, and another key revoked it": {
 			key: key(), account: recorded, held: with(own, offer), others: []*v1alpha1.APIKey{keystest.Key("other", keystest.Revoked("default/shop", now))}, want: "none",
@@ -381,24 +384,24 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 		"another was issued, and this round made it":    {key: key(issued), account: recorded, held: with(another, minted), want: second},
 		"another was issued, and somebody put it there": {key: key(issued), account: recorded, held: another, want: first},
 		"it is what was issued":                         {key: key(issued), account: recorded, held: own, want: first},
-		"it is no well-formed key":                      {key: key(), account: recorded, held: with(own, func(h *keys.Held) { h.Current.Identity = keys.Identity{} }), want: "none"},
-		"the Secret is somebody else's":                 {key: key(), account: recorded, held: with(own, func(h *keys.Held) { h.Possession = keys.HeldForeign }), want: "none"},
-		"the Secret is a deleted key's":                 {key: key(), account: recorded, held: with(own, func(h *keys.Held) { h.Possession = keys.HeldLeftover }), want: "none"},
-		"the key has no slot":                           {key: key(), account: keystest.Acct("acme"), held: own, want: "none"},
+		"it is no well-formed key":                      {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Current.PublicPart = keys.PublicPart{} }), want: "none"},
+		"the Secret is somebody else's":                 {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretForeign }), want: "none"},
+		"the Secret is a deleted key's":                 {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretOrphaned }), want: "none"},
+		"the key has no slot":                           {key: key(), account: keystest.NewAccount("acme"), held: own, want: "none"},
 		"the account is not known":                      {key: key(), held: own, want: "none"},
-		"the key is refused":                            {key: key(), account: keystest.Acct("acme", keystest.Slots(key()), keystest.Suspended()), held: own, want: "none"},
+		"the key is refused":                            {key: key(), account: keystest.NewAccount("acme", keystest.Slots(key()), keystest.Suspended()), held: own, want: "none"},
 		"the key is revoked":                            {key: key(revoked), account: recorded, held: own, want: "none"},
 		"the key is revoked, and this round made it":    {key: key(issued, revoked), account: recorded, held: with(another, minted), want: first},
 		"the key has expired":                           {key: key(keystest.Expiring(now)), account: recorded, held: own, want: "none"},
 		"the key is switched off":                       {key: key(keystest.State(v1alpha1.KeyStateInactive)), account: recorded, held: with(own, offer), want: first},
 		"the key is being deleted":                      {key: key(keystest.Deleting(now)), account: recorded, held: own, want: "none"},
-		"another one is staged":                         {key: key(issued, keystest.Knows("another", v1alpha1.RoleStaged, now)), account: recorded, held: own, want: first},
-		"the Secret holds the one that was staged":      {key: key(issued, keystest.Knows("another", v1alpha1.RoleStaged, now)), account: recorded, held: another, want: second},
+		"another one is staged":                         {key: key(issued, keystest.WithCredential("another", v1alpha1.RoleStaged, now)), account: recorded, held: own, want: first},
+		"the Secret holds the one that was staged":      {key: key(issued, keystest.WithCredential("another", v1alpha1.RoleStaged, now)), account: recorded, held: another, want: second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			digest := ""
-			if c := currentOf(keys.Describe(keys.Facts{Key: tc.key, Account: tc.account, Held: tc.held, Duplicates: tc.others, Defaults: keystest.Defaults, Now: now})); c != nil {
+			if c := currentOf(keys.Describe(keys.Facts{Key: tc.key, Account: tc.account, Secret: tc.held, Duplicates: tc.others, Settings: keystest.Settings, Now: now})); c != nil {
 				digest = c.SHA256
 			}
 			if got := names[digest]; got != tc.want {
@@ -435,7 +438,7 @@ func TestDescribe_ReleasesUnderUsable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Released(tc.released), tc.option)
-			f := keys.Facts{Key: k, Account: keystest.Acct("acme", tc.account...), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+			f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", tc.account...), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now}
 			if got := keys.Describe(f).ReleasedGrant; got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
@@ -448,9 +451,9 @@ func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Expiration("2026-07-01"), keystest.Whitelist("::1"), keystest.Generation(4))
 	f := keys.Facts{
-		Key: k, Account: keystest.Acct("acme", keystest.Zone("Europe/Madrid"), keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now,
+		Key: k, Account: keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"), keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now,
 	}
-	f.Held.Minted = true
+	f.Secret.JustIssued = true
 	c := keystest.CredentialOf("default/shop")
 	c.IssuedAt = metav1.NewTime(now)
 	end := metav1.NewTime(time.Date(2026, 6, 30, 22, 0, 0, 0, time.UTC))
@@ -468,13 +471,13 @@ func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
 	// Refused, it keeps what it was accepted with.
 	k.Status = keys.Describe(f)
 	k.Spec.Expiration, k.Spec.IPWhitelist = "2027-07-01", nil
-	f.Account = keystest.Acct("acme", keystest.Slots(k), policy(whitelistRequired))
+	f.Account = keystest.NewAccount("acme", keystest.Slots(k), policy(whitelistRequired))
 	if got := keys.Describe(f); got.ExpirationTime == nil || !got.ExpirationTime.Equal(&end) || got.IPRestriction != v1alpha1.IPRestricted {
 		t.Errorf("refused, it remembers %s, %s", got.ExpirationTime, got.IPRestriction)
 	}
 
 	// And the other way round: what is taken away is not remembered.
-	f.Account = keystest.Acct("acme", keystest.Slots(k))
+	f.Account = keystest.NewAccount("acme", keystest.Slots(k))
 	k.Spec.Expiration = ""
 	if got := keys.Describe(f); got.ExpirationTime != nil || got.IPRestriction != v1alpha1.IPUnrestricted {
 		t.Errorf("accepted, it remembers %s, %s", got.ExpirationTime, got.IPRestriction)
@@ -485,10 +488,10 @@ func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
 func TestDescribe_OldCredentialLivesOn(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
-	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Defaults: keystest.Defaults, Now: now}
+	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Settings: keystest.Settings, Now: now}
 	reissue := func(name string) {
-		f.Held = keystest.Held(name)
-		f.Held.Minted = true
+		f.Secret = keystest.ObservedSecret(name)
+		f.Secret.JustIssued = true
 		k.Status = keys.Describe(f)
 	}
 	roles := func() string {
@@ -514,7 +517,7 @@ func TestDescribe_OldCredentialLivesOn(t *testing.T) {
 	if got, want := roles(), "Previous of 2026-02-09 until 25h0m0s; Current of 2026-02-09 until for ever; "; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	f.Now, f.Held.Minted = now.Add(25*time.Hour-time.Second), false
+	f.Now, f.Secret.JustIssued = now.Add(25*time.Hour-time.Second), false
 	if k.Status = keys.Describe(f); len(k.Status.Credentials) != 2 {
 		t.Errorf("a second too early: %s", roles())
 	}
@@ -531,7 +534,7 @@ func TestDescribe_OldCredentialLivesOn(t *testing.T) {
 func TestDescribe_KeepsTwentyTransitions(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
-	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults}
+	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings}
 	for day := range 365 {
 		f.Now = now.AddDate(0, 0, day)
 		k.Spec.State = v1alpha1.KeyStateInactive
@@ -550,7 +553,7 @@ func TestDescribe_KeepsTwentyTransitions(t *testing.T) {
 func TestDescribe_TransitionsHaveTheirTime(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
-	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now}
 	k.Status = keys.Describe(f)
 	f.Now = now.Add(time.Hour)
 	k.Spec.State = v1alpha1.KeyStateInactive
@@ -568,27 +571,27 @@ func TestDescribe_TransitionsHaveTheirTime(t *testing.T) {
 func TestRemembered_IsWhatDescribeSaw(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
-	f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now}
 	k.Status = keys.Describe(f)
-	if diff := cmp.Diff(f.Held, keys.Remembered(k)); diff != "" {
+	if diff := cmp.Diff(f.Secret, keys.SecretFromStatus(k)); diff != "" {
 		t.Errorf("in use, -seen +remembered:\n%s", diff)
 	}
 	k.Spec.State = v1alpha1.KeyStateRevoked
 	if k.Status = keys.Describe(f); k.Status.SecretRef.ResourceVersion != "" {
 		t.Errorf("a Secret that must still be emptied is remembered as right")
 	}
-	f.Held = keys.Held{Possession: keys.HeldOwned, ResourceVersion: "8"}
+	f.Secret = keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "8"}
 	k.Status = keys.Describe(f)
-	if diff := cmp.Diff(f.Held, keys.Remembered(k)); diff != "" {
+	if diff := cmp.Diff(f.Secret, keys.SecretFromStatus(k)); diff != "" {
 		t.Errorf("revoked, -seen +remembered:\n%s", diff)
 	}
 }
 
 func TestMintedHeld(t *testing.T) {
 	t.Parallel()
-	want := keystest.Held("default/shop")
-	want.Minted = true
-	if diff := cmp.Diff(want, keys.MintedHeld("7", keystest.MintedOf("default/shop"))); diff != "" {
+	want := keystest.ObservedSecret("default/shop")
+	want.JustIssued = true
+	if diff := cmp.Diff(want, keys.JustIssuedSecret("7", keystest.NewCredential("default/shop"))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -599,13 +602,13 @@ func TestStep_SaysWhatItDoes(t *testing.T) {
 	for want, step := range map[string]keys.Step{
 		"create Account acme":                                keys.CreateAccount{Name: "acme"},
 		"create Secret shop with a new Token":                keys.CreateSecret{Name: "shop", Format: keystest.Token},
-		"replace what Secret shop holds by a new Token":      keys.ReplaceMaterial{Name: "shop", Format: keystest.Token},
+		"replace what Secret shop holds by a new Token":      keys.ReissueCredential{Name: "shop", Format: keystest.Token},
 		"stage a new Token for Secret shop":                  keys.StageCredential{Name: "shop", Format: keystest.Token},
 		"make writes of Secret shop fail that are under way": keys.FenceSecret{Name: "shop"},
 		"write the staged credential to Secret shop":         keys.PromoteStaged{Name: "shop"},
 		"retire the previous credential in Secret shop":      keys.RetirePrevious{Name: "shop"},
-		"empty Secret shop of material":                      keys.EmptySecret{Name: "shop"},
-		"mend Secret shop":                                   keys.MendSecret{Name: "shop"},
+		"empty Secret shop of material":                      keys.ClearSecret{Name: "shop"},
+		"mend Secret shop":                                   keys.RepairSecret{Name: "shop"},
 	} {
 		if got := fmt.Sprintf("%v", step); got != want {
 			t.Errorf("got %q, want %q", got, want)

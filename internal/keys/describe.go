@@ -14,9 +14,9 @@ import (
 // Describe says what is true of a key now, also after a failed step: it reads facts, and never promises. While the
 // account has yet to speak about a new key, or about one in use, it leaves the status as it is.
 func Describe(f Facts) v1alpha1.APIKeyStatus {
-	s := f.standing()
+	s := f.assess()
 	before := f.Key.Status
-	if !f.Key.DeletionTimestamp.IsZero() || (s.waiting && f.patient(s)) {
+	if !f.Key.DeletionTimestamp.IsZero() || (s.admissionPending && f.deferStatus(s)) {
 		return *before.DeepCopy()
 	}
 	after := *before.DeepCopy()
@@ -34,67 +34,67 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 	f.recordRequest(s, &after)
 	f.setConditions(s, &after)
 	after.NextRotationTime = nil
-	if due := f.nextRotation(&after); due != nil && s.refusal == nil {
+	if due := f.nextRotation(&after); due != nil && s.violation == nil {
 		t := metav1.NewTime(*due)
 		after.NextRotationTime = &t
 	}
-	after.History = Remember(before.History, Announcements(f, after), f.Now)
+	after.History = AppendHistory(before.History, Events(f, after), f.Now)
 	return after
 }
 
-// patient is whether to say nothing yet.
-func (f *Facts) patient(s standing) bool {
+// deferStatus is whether to say nothing yet.
+func (f *Facts) deferStatus(s assessment) bool {
 	switch {
-	case f.Err != nil, f.awaitsAccount():
+	case f.Err != nil, f.accountCreationPending():
 		return false
 	case f.Key.Status.State == v1alpha1.StateActive:
-		return s.wants == v1alpha1.StateActive
+		return s.desiredState == v1alpha1.StateActive
 	}
-	return f.Key.Status.State == "" && f.Now.Sub(f.Key.CreationTimestamp.Time) < grace
+	return f.Key.Status.State == "" && f.Now.Sub(f.Key.CreationTimestamp.Time) < initialStatusGracePeriod
 }
 
 // credentials are those that verifiers are to know from now on.
-func (f *Facts) credentials(s standing) []v1alpha1.Credential {
+func (f *Facts) credentials(s assessment) []v1alpha1.Credential {
 	list := slices.DeleteFunc(slices.Clone(f.Key.Status.Credentials), func(c v1alpha1.Credential) bool {
-		return f.over(&c) && (c.Role != v1alpha1.RoleCurrent || f.Held.Minted)
+		return f.credentialExpired(&c) && (c.Role != v1alpha1.RoleCurrent || f.Secret.JustIssued)
 	})
 	switch {
-	case s.wants == v1alpha1.StateRevoked:
+	case s.desiredState == v1alpha1.StateRevoked:
 		return without(without(list, v1alpha1.RoleStaged), v1alpha1.RolePrevious)
-	case f.imports() && s.mayIssue && !f.needsNone(s):
+	case f.importsCredential() && s.mayIssue && !f.needsNoCredential(s):
 		return append(list, f.importedCredential())
-	case f.isImported(&f.Key.Status) && f.Held.Possession == HeldNothing:
+	case f.isImported(&f.Key.Status) && f.Secret.Ownership == SecretMissing:
 		return f.withStaged(list)
-	case f.Held.Possession != HeldOwned:
+	case f.Secret.Ownership != SecretOwned:
 		return list
 	case f.promoted() != nil:
-		return f.succeed(list)
-	case f.holds(v1alpha1.RoleCurrent):
+		return f.promoteStaged(list)
+	case f.secretHolds(v1alpha1.RoleCurrent):
 		return f.withStaged(list)
-	case !f.adoptable(), f.needsNone(s):
+	case !f.adoptable(), f.needsNoCredential(s):
 		return list
 	}
-	return append(f.retire(list), f.known(f.Held.Current, v1alpha1.RoleCurrent))
+	return append(f.retireCurrent(list), f.toStatusCredential(f.Secret.Current, v1alpha1.RoleCurrent))
 }
 
-// known is what verifiers get to know of what stands in a Secret.
-func (f *Facts) known(p Part, role v1alpha1.CredentialRole) v1alpha1.Credential {
-	return v1alpha1.Credential{ID: p.Identity.ID, Hint: p.Identity.Hint, SHA256: p.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: role}
+// toStatusCredential is what verifiers get to know of what stands in a Secret.
+func (f *Facts) toStatusCredential(p ObservedCredential, role v1alpha1.CredentialRole) v1alpha1.Credential {
+	return v1alpha1.Credential{ID: p.PublicPart.ID, Hint: p.PublicPart.Hint, SHA256: p.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: role}
 }
 
-// succeed makes the promoted credential the current one.
-func (f *Facts) succeed(list []v1alpha1.Credential) []v1alpha1.Credential {
+// promoteStaged makes the promoted credential the current one.
+func (f *Facts) promoteStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
 	promoted := *f.promoted()
 	promoted.Role = v1alpha1.RoleCurrent
-	return append(f.retire(list), promoted)
+	return append(f.retireCurrent(list), promoted)
 }
 
-// retire makes the current credential the previous one, which lives on for the overlap and never beyond its own end.
+// retireCurrent makes the current credential the previous one, which lives on for the overlap and never beyond its own end.
 // A previous one before it ends now: never more than two are accepted. A dead one has no overlap.
-func (f *Facts) retire(list []v1alpha1.Credential) []v1alpha1.Credential {
+func (f *Facts) retireCurrent(list []v1alpha1.Credential) []v1alpha1.Credential {
 	list = without(without(list, v1alpha1.RolePrevious), v1alpha1.RoleStaged)
 	overlap := f.schedule().overlap
-	list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return overlap == 0 || f.dead(&c) })
+	list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return overlap == 0 || f.revokedByTime(&c) })
 	end := metav1.NewTime(f.Now.Add(overlap))
 	for i := range list {
 		list[i].Role = v1alpha1.RolePrevious
@@ -112,42 +112,42 @@ func without(list []v1alpha1.Credential, role v1alpha1.CredentialRole) []v1alpha
 // secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing, or, of a key that was never
 // issued, anything at all: see claimed.
 func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
-	if f.Held.Possession != HeldOwned {
+	if f.Secret.Ownership != SecretOwned {
 		return nil
 	}
 	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
-	right, revoked := "", f.wants() == v1alpha1.StateRevoked
+	right, revoked := "", f.desiredState() == v1alpha1.StateRevoked
 	if c := current(after); c != nil && !revoked {
 		right = c.SHA256
 	}
-	unknown := current(after) == nil && !revoked && !f.Held.Offered
-	retired := !f.Held.Previous || (credential(after, v1alpha1.RolePrevious) != nil && !revoked)
-	if unknown || f.Held.Current.SHA256 == right && !f.Held.Drifted && retired {
-		ref.ResourceVersion = f.Held.ResourceVersion
+	unknown := current(after) == nil && !revoked && !f.Secret.IsOffered
+	retired := !f.Secret.HasPrevious || (credential(after, v1alpha1.RolePrevious) != nil && !revoked)
+	if unknown || f.Secret.Current.SHA256 == right && !f.Secret.Drifted && retired {
+		ref.ResourceVersion = f.Secret.ResourceVersion
 	}
 	return ref
 }
 
 // state is the state the key is in. A key that verifiers refuse anyway says so before it says what the account has
 // against it. A key in use stays so while its account has yet to speak, also if a write fails meanwhile.
-func (f *Facts) state(s standing, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
-	waiting := s.waiting && (f.Key.Status.State != v1alpha1.StateActive || s.wants != v1alpha1.StateActive)
-	blocked, issued := s.refusal != nil || waiting, slices.ContainsFunc(after.Credentials, f.isLiving)
+func (f *Facts) state(s assessment, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
+	waiting := s.admissionPending && (f.Key.Status.State != v1alpha1.StateActive || s.desiredState != v1alpha1.StateActive)
+	blocked, issued := s.violation != nil || waiting, slices.ContainsFunc(after.Credentials, f.isUsable)
 	switch {
-	case s.wants == v1alpha1.StateRevoked:
+	case s.desiredState == v1alpha1.StateRevoked:
 		return v1alpha1.StateRevoked
-	case s.wants == v1alpha1.StateActive && issued && s.suspended():
+	case s.desiredState == v1alpha1.StateActive && issued && s.suspended():
 		return v1alpha1.StateSuspended
-	case s.wants == v1alpha1.StateActive && (blocked || !issued), blocked && !issued:
+	case s.desiredState == v1alpha1.StateActive && (blocked || !issued), blocked && !issued:
 		return v1alpha1.StatePending
 	}
-	return s.wants
+	return s.desiredState
 }
 
 // recordAcceptance keeps what the key was accepted with, so that a stricter policy binds it only from the next change
 // of that field on.
-func (f *Facts) recordAcceptance(s standing, after *v1alpha1.APIKeyStatus) {
-	if s.refusal != nil || s.waiting {
+func (f *Facts) recordAcceptance(s assessment, after *v1alpha1.APIKeyStatus) {
+	if s.violation != nil || s.admissionPending {
 		return
 	}
 	after.ExpirationTime = nil
@@ -167,11 +167,11 @@ func (f *Facts) recordAcceptance(s standing, after *v1alpha1.APIKeyStatus) {
 // recordRelease gives the key's grant back: under counting: Usable, and where a policy that was written after the key was
 // issued refuses it. From this write on the key needs another grant to become usable, whatever a stale cache says of its
 // slot.
-func (f *Facts) recordRelease(s standing, after *v1alpha1.APIKeyStatus) {
+func (f *Facts) recordRelease(s assessment, after *v1alpha1.APIKeyStatus) {
 	if f.Account == nil {
 		return
 	}
-	if slot := f.slot(); slot != nil && f.losesSlot(s.refusal) && !gaveBack(f.Key, slot) {
+	if slot := f.slot(); slot != nil && f.losesSlot(s.violation) && !grantReleased(f.Key, slot) {
 		after.ReleasedGrant = slot.Grant
 	}
 	if !countsUsableOnly(f.Account) {
@@ -179,7 +179,7 @@ func (f *Facts) recordRelease(s standing, after *v1alpha1.APIKeyStatus) {
 	}
 	switch after.State {
 	case v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked:
-		if slot := f.slot(); slot != nil && !gaveBack(f.Key, slot) {
+		if slot := f.slot(); slot != nil && !grantReleased(f.Key, slot) {
 			after.ReleasedGrant = slot.Grant
 		}
 	case v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateSuspended:

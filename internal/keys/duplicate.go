@@ -38,26 +38,26 @@ func (f *Facts) Digests() []string {
 // newDigest returns the digest of the credential, generated elsewhere, that is to be the key's first; empty: there is none.
 func (f *Facts) newDigest() string {
 	switch {
-	case f.imports():
+	case f.importsCredential():
 		return f.Key.Spec.Import.SHA256
-	case f.offers():
-		return f.Held.Current.SHA256
+	case f.offersCredential():
+		return f.Secret.Current.SHA256
 	}
 	return ""
 }
 
-// offers reports whether the Secret offers a credential that the key may adopt as its first.
-func (f *Facts) offers() bool {
-	return f.Held.Offered && !Issued(f.Key) && (f.Held.Possession == HeldOwned || f.Held.Possession == HeldOffered)
+// offersCredential reports whether the Secret offers a credential that the key may adopt as its first.
+func (f *Facts) offersCredential() bool {
+	return f.Secret.IsOffered && !Issued(f.Key) && (f.Secret.Ownership == SecretOwned || f.Secret.Ownership == SecretOffered)
 }
 
-// refuseDuplicate refuses a key whose credential was issued to another key first, and one that would adopt a credential which
+// checkDuplicate refuses a key whose credential was issued to another key first, and one that would adopt a credential which
 // any key has or has revoked.
-func refuseDuplicate(f Facts) *Refusal {
+func checkDuplicate(f Facts) *Violation {
 	for _, c := range f.Key.Status.Credentials {
 		for _, other := range f.Duplicates {
 			if precedes(other, f.Key, c.SHA256) {
-				return refused(v1alpha1.ReasonDuplicateKey, "The credential was issued to %s first: delete this APIKey, and create it again to get one of its own", f.nameOf(other))
+				return violationf(v1alpha1.ReasonDuplicateKey, "The credential was issued to %s first: delete this APIKey, and create it again to get one of its own", f.describeOther(other))
 			}
 		}
 	}
@@ -65,17 +65,17 @@ func refuseDuplicate(f Facts) *Refusal {
 	for _, other := range append(slices.Clone(f.Duplicates), f.Key) {
 		switch {
 		case digest == "" || !slices.Contains(KeyDigests(other), digest):
-		case f.imports():
-			return refused(v1alpha1.ReasonDuplicateKey, "spec.import names a key that %s has or has revoked: delete this APIKey, and create it again without spec.import to get a key of its own", f.nameOf(other))
+		case f.importsCredential():
+			return violationf(v1alpha1.ReasonDuplicateKey, "spec.import names a key that %s has or has revoked: delete this APIKey, and create it again without spec.import to get a key of its own", f.describeOther(other))
 		default:
-			return refused(v1alpha1.ReasonDuplicateKey, "Secret %s holds a key that %s has or has revoked: put another key into it, or delete it to have one generated", SecretName(f.Key), f.nameOf(other))
+			return violationf(v1alpha1.ReasonDuplicateKey, "Secret %s holds a key that %s has or has revoked: put another key into it, or delete it to have one generated", SecretName(f.Key), f.describeOther(other))
 		}
 	}
 	return nil
 }
 
-// nameOf names another key, unless it is in another namespace, whose objects are not this one's business.
-func (f *Facts) nameOf(other *v1alpha1.APIKey) string {
+// describeOther names another key, unless it is in another namespace, whose objects are not this one's business.
+func (f *Facts) describeOther(other *v1alpha1.APIKey) string {
 	switch {
 	case other.UID == f.Key.UID:
 		return "this APIKey"

@@ -15,13 +15,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Ended is whether a person switched a key off that is in this state, so that they want to know who still accepts it.
-func Ended(s v1alpha1.ObservedState) bool {
+// IsDisabled is whether a person switched a key off that is in this state, so that they want to know who still accepts it.
+func IsDisabled(s v1alpha1.ObservedState) bool {
 	return s == v1alpha1.StateInactive || s == v1alpha1.StateRevoked
 }
 
-// Ending is whether a person wants a key to be refused.
-func Ending(k *v1alpha1.APIKey) bool {
+// WantsDisabled is whether a person wants a key to be refused.
+func WantsDisabled(k *v1alpha1.APIKey) bool {
 	return k.Spec.State == v1alpha1.KeyStateInactive || k.Spec.State == v1alpha1.KeyStateRevoked
 }
 
@@ -54,7 +54,7 @@ func (r Replica) Refuses(uid types.UID, version string) bool {
 }
 
 func (r Replica) hasObserved(version string) bool {
-	return isVersion(version) && isVersion(r.KeysVersion) && !later(version, r.KeysVersion)
+	return isVersion(version) && isVersion(r.KeysVersion) && !isLaterGrant(version, r.KeysVersion)
 }
 
 // isVersion is whether a string, which may be a replica's word, is a resourceVersion that can be compared: a decimal
@@ -63,48 +63,48 @@ func isVersion(s string) bool {
 	return s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""
 }
 
-// Enforcement is how far the verifiers have come in refusing a key. Two of them may be compared.
-type Enforcement struct{ verdict }
+// Propagation is how far the verifiers have come in refusing a key. Two of them may be compared.
+type Propagation struct{ conditionValue }
 
-// EnforcementOf returns how far all live replicas have come with refusing a key that is switched off in a version of it.
-func EnforcementOf(uid types.UID, version string, live []Replica) Enforcement {
+// PropagationStatus returns how far all live replicas have come with refusing a key that is switched off in a version of it.
+func PropagationStatus(uid types.UID, version string, live []Replica) Propagation {
 	lags := func(r Replica) bool { return !r.Refuses(uid, version) }
 	switch {
 	case len(live) == 0:
-		return Enforcement{verdict{metav1.ConditionUnknown, v1alpha1.ReasonNoVerifier, "There is no verifier"}}
+		return Propagation{conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonNoVerifier, "There is no verifier"}}
 	case !slices.ContainsFunc(live, lags):
-		return Enforcement{verdict{metav1.ConditionTrue, v1alpha1.ReasonEnforced, "Every verifier refuses the key"}}
+		return Propagation{conditionValue{metav1.ConditionTrue, v1alpha1.ReasonEnforced, "Every verifier refuses the key"}}
 	}
-	return Enforcement{verdict{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Some verifier has yet to say that it refuses the key"}}
+	return Propagation{conditionValue{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Some verifier has yet to say that it refuses the key"}}
 }
 
-// Complete is whether every verifier refuses the key.
-func (e Enforcement) Complete() bool { return e.status == metav1.ConditionTrue }
+// Done is whether every verifier refuses the key.
+func (e Propagation) Done() bool { return e.status == metav1.ConditionTrue }
 
-// Underway is whether some verifier may still accept the key.
-func (e Enforcement) Underway() bool { return e.status == metav1.ConditionFalse }
+// InProgress is whether some verifier may still accept the key.
+func (e Propagation) InProgress() bool { return e.status == metav1.ConditionFalse }
 
-// Enforced is whether the status says of a key as it is now that every verifier refuses it.
-func Enforced(k *v1alpha1.APIKey) bool {
+// IsEnforced is whether the status says of a key as it is now that every verifier refuses it.
+func IsEnforced(k *v1alpha1.APIKey) bool {
 	c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced)
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == k.Generation
 }
 
-// Enforceable is whether the status says of a key as it is now that it is switched off, so that its version is one for
+// DisabledStatusObserved is whether the status says of a key as it is now that it is switched off, so that its version is one for
 // verifiers to know.
-func Enforceable(k *v1alpha1.APIKey) bool {
-	return Ending(k) && Ended(k.Status.State) && k.Status.ObservedGeneration == k.Generation && k.DeletionTimestamp.IsZero()
+func DisabledStatusObserved(k *v1alpha1.APIKey) bool {
+	return WantsDisabled(k) && IsDisabled(k.Status.State) && k.Status.ObservedGeneration == k.Generation && k.DeletionTimestamp.IsZero()
 }
 
-// Enforce returns a key's status with how far its verifiers have come. That every verifier refuses the key is not taken
+// WithPropagation returns a key's status with how far its verifiers have come. That every verifier refuses the key is not taken
 // back: a verifier that starts later reads the key before it answers.
-func Enforce(k *v1alpha1.APIKey, e Enforcement, now time.Time) v1alpha1.APIKeyStatus {
+func WithPropagation(k *v1alpha1.APIKey, e Propagation, now time.Time) v1alpha1.APIKeyStatus {
 	after := *k.Status.DeepCopy()
 	was := meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionEnforced)
-	if !Enforceable(k) || was && !e.Complete() {
+	if !DisabledStatusObserved(k) || was && !e.Done() {
 		return after
 	}
 	f := Facts{Key: k, Now: now}
-	f.set(&after.Conditions, v1alpha1.ConditionEnforced, e.verdict)
+	f.setCondition(&after.Conditions, v1alpha1.ConditionEnforced, e.conditionValue)
 	return after
 }

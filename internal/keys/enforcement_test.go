@@ -84,7 +84,7 @@ func TestEnforcement(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			status := keys.Enforce(off(), keys.EnforcementOf(uid, "100", tc.live), keystest.Epoch)
+			status := keys.WithPropagation(off(), keys.PropagationStatus(uid, "100", tc.live), keystest.Epoch)
 			c := enforcedOf(&status)
 			if c == nil || string(c.Status)+"/"+c.Reason != tc.want {
 				t.Fatalf("got %+v, want %s", c, tc.want)
@@ -96,7 +96,7 @@ func TestEnforcement(t *testing.T) {
 func TestEnforcement_ANewerVersionIsNeverAssumed(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"", "unknown"} {
-		if e := keys.EnforcementOf(uid, version, []keys.Replica{answers("100")}); e.Complete() {
+		if e := keys.PropagationStatus(uid, version, []keys.Replica{answers("100")}); e.Done() {
 			t.Errorf("a replica at 100 enforces version %q", version)
 		}
 	}
@@ -104,14 +104,14 @@ func TestEnforcement_ANewerVersionIsNeverAssumed(t *testing.T) {
 
 func TestEnforce(t *testing.T) {
 	t.Parallel()
-	complete := keys.EnforcementOf(uid, "1", []keys.Replica{answers("1")})
-	lags := keys.EnforcementOf(uid, "2", []keys.Replica{answers("1")})
-	none := keys.EnforcementOf(uid, "1", nil)
+	complete := keys.PropagationStatus(uid, "1", []keys.Replica{answers("1")})
+	lags := keys.PropagationStatus(uid, "2", []keys.Replica{answers("1")})
+	none := keys.PropagationStatus(uid, "1", nil)
 	revoked := []keystest.KeyOption{keystest.State(v1alpha1.KeyStateRevoked), keystest.Observed(v1alpha1.StateRevoked)}
 	second := keystest.Generation(2)
 	for name, tc := range map[string]struct {
 		key  *v1alpha1.APIKey
-		with keys.Enforcement
+		with keys.Propagation
 		want string
 	}{
 		"an inactive key is refused by all":                    {off(second), complete, "True 2"},
@@ -131,7 +131,7 @@ func TestEnforce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			before := tc.key.DeepCopy()
-			after, got := keys.Enforce(tc.key, tc.with, keystest.Epoch), ""
+			after, got := keys.WithPropagation(tc.key, tc.with, keystest.Epoch), ""
 			if c := enforcedOf(&after); c != nil {
 				got = string(c.Status) + " " + strconv.FormatInt(c.ObservedGeneration, 10)
 			}
@@ -152,26 +152,26 @@ func TestEnforce(t *testing.T) {
 
 func TestDescribe_Enforced(t *testing.T) {
 	t.Parallel()
-	asks := keystest.Defaults
+	asks := keystest.Settings
 	asks.Verifiers = true
 	second := keystest.Generation(2)
 	for name, tc := range map[string]struct {
 		key      *v1alpha1.APIKey
-		defaults keys.Defaults
+		defaults keys.Settings
 		stays    bool
 	}{
 		"an inactive key is changed otherwise":   {off(second, keystest.Label("new")), asks, true},
 		"an inactive key is revoked":             {off(second, keystest.State(v1alpha1.KeyStateRevoked)), asks, true},
 		"the key is active again":                {off(second, keystest.State(v1alpha1.KeyStateActive)), asks, false},
 		"the key is active again, but expired":   {off(second, keystest.State(v1alpha1.KeyStateActive), keystest.Expiring(keystest.Epoch)), asks, false},
-		"the manager asks no verifiers any more": {off(), keystest.Defaults, false},
+		"the manager asks no verifiers any more": {off(), keystest.Settings, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			saysEnforced(metav1.ConditionTrue, 1)(tc.key)
 			before := *enforcedOf(&tc.key.Status)
 			after := keys.Describe(keys.Facts{
-				Key: tc.key, Account: keystest.Acct("acme", keystest.Unlimited()), Held: keystest.HeldBy(tc.key), Defaults: tc.defaults, Now: keystest.Epoch.Add(time.Hour),
+				Key: tc.key, Account: keystest.NewAccount("acme", keystest.Unlimited()), Secret: keystest.SecretOf(tc.key), Settings: tc.defaults, Now: keystest.Epoch.Add(time.Hour),
 			})
 			c := enforcedOf(&after)
 			switch {
@@ -203,7 +203,7 @@ func TestEnforce_OnlyWhatWasSeen(t *testing.T) {
 				refusedByAll = refusedByAll && r.Reached && (!r.Synced || known >= version)
 			}
 			now = now.Add(time.Second)
-			k.Status = keys.Enforce(k, keys.EnforcementOf(uid, strconv.Itoa(version), live), now)
+			k.Status = keys.WithPropagation(k, keys.PropagationStatus(uid, strconv.Itoa(version), live), now)
 			is, wasTrue := enforcedOf(&k.Status), was != nil && was.Status == metav1.ConditionTrue
 			if isTrue := is.Status == metav1.ConditionTrue; isTrue != (wasTrue || refusedByAll && len(live) > 0) {
 				t.Fatalf("Enforced is %+v, was %+v, with replicas %+v and version %d", is, was, live, version)
@@ -211,7 +211,7 @@ func TestEnforce_OnlyWhatWasSeen(t *testing.T) {
 			if was != nil && was.Status == is.Status && !was.LastTransitionTime.Equal(&is.LastTransitionTime) {
 				t.Fatalf("the same, since another time: %+v, was %+v", is, was)
 			}
-			if again := keys.Enforce(k, keys.EnforcementOf(uid, strconv.Itoa(version), live), now.Add(time.Hour)); !equality.Semantic.DeepEqual(again, k.Status) {
+			if again := keys.WithPropagation(k, keys.PropagationStatus(uid, strconv.Itoa(version), live), now.Add(time.Hour)); !equality.Semantic.DeepEqual(again, k.Status) {
 				t.Fatalf("flaps: %+v, then %+v", k.Status.Conditions, again.Conditions)
 			}
 		}

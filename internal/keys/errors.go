@@ -8,22 +8,22 @@ import "errors"
 // PublicError is an error with a sentence that may be shown in a status: no material, and nothing that varies from one try to
 // the next.
 type PublicError struct {
-	// Sentence says what could not be done.
-	Sentence string
+	// Message says what could not be done.
+	Message string
 	// Err is the cause, for logs.
 	Err error
 }
 
 // Error implements error.
-func (e *PublicError) Error() string { return e.Sentence + ": " + e.Err.Error() }
+func (e *PublicError) Error() string { return e.Message + ": " + e.Err.Error() }
 
 // Unwrap gives the cause.
 func (e *PublicError) Unwrap() error { return e.Err }
 
-// Say is what of an error may be shown in a status.
-func Say(err error) string {
+// PublicMessage is what of an error may be shown in a status.
+func PublicMessage(err error) string {
 	if public, ok := errors.AsType[*PublicError](err); ok {
-		return public.Sentence
+		return public.Message
 	}
 	return "The manager met an error; its log has the details"
 }

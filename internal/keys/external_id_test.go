@@ -19,7 +19,7 @@ import (
 
 // declares returns an account that declares an external ID, created so many seconds after the epoch.
 func declares(name, id, uid string, created time.Duration) *v1alpha1.Account {
-	a := keystest.Acct(name, keystest.Policy(func(s *v1alpha1.AccountSpec) { s.ExternalID = id }))
+	a := keystest.NewAccount(name, keystest.Policy(func(s *v1alpha1.AccountSpec) { s.ExternalID = id }))
 	a.UID, a.CreationTimestamp = types.UID(uid), metav1.NewTime(keystest.Epoch.Add(created))
 	return a
 }
@@ -63,7 +63,7 @@ func TestExternalIDHolder(t *testing.T) {
 // checkTaken checks what the status of an account says.
 func checkTaken(t *testing.T, a *v1alpha1.Account, declaring []*v1alpha1.Account, holder string) {
 	t.Helper()
-	after := keys.DescribeAccount(keys.AccountFacts{Account: a, Declaring: declaring, Defaults: keystest.Defaults, Now: keystest.Epoch})
+	after := keys.DescribeAccount(keys.AccountFacts{Account: a, Declaring: declaring, Settings: keystest.Settings, Now: keystest.Epoch})
 	ready, stalled := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionStalled)
 	switch {
 	case holder == "":

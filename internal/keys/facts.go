@@ -17,27 +17,27 @@ type Facts struct {
 	Key *v1alpha1.APIKey
 	// Account is the key's; nil: there is none.
 	Account *v1alpha1.Account
-	// Namespace are the labels of the key's namespace.
-	Namespace map[string]string
+	// NamespaceLabels are the labels of the key's namespace.
+	NamespaceLabels map[string]string
 	// Siblings are the other keys of the account with the same label.
 	Siblings []*v1alpha1.APIKey
 	// Duplicates are the other keys that have, or have revoked, a credential of this key or the one that its Secret offers.
 	Duplicates []*v1alpha1.APIKey
 	// Repairs is what the manager remembers of its repairs of the Secret.
 	Repairs Repairs
-	// Held is what the key's Secret holds, without its bytes.
-	Held Held
+	// Secret is what the key's Secret holds, without its bytes.
+	Secret ObservedSecret
 	// Staged describes the credential that this process generated for the key and holds in memory until it goes into the
 	// Secret; zero: there is none.
-	Staged Part
+	Staged ObservedCredential
 	// JustStaged reports whether this round generated it.
 	JustStaged bool
 	// JustFenced reports whether this round made the writes of the Secret fail that another process may be about to make.
 	JustFenced bool
 	// Propagated reports whether every live verifier knows the credential that the status staged last.
 	Propagated bool
-	// Defaults are what the manager's flags say.
-	Defaults Defaults
+	// Settings are what the manager's flags say.
+	Settings Settings
 	// Now is read once per round: UTC, whole seconds.
 	Now time.Time
 	// Err is what perform could not do, if anything.
@@ -64,9 +64,9 @@ func current(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 // Issued is whether a key has, or had, a credential.
 func Issued(k *v1alpha1.APIKey) bool { return current(&k.Status) != nil }
 
-// Entitled is whether a key is owed a slot whatever the limit: it was issued lawfully and gave nothing back, so a lower
+// RetainsSlot is whether a key is owed a slot whatever the limit: it was issued lawfully and gave nothing back, so a lower
 // limit, or a lost record, evicts it not.
-func Entitled(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
+func RetainsSlot(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 	if !Issued(k) {
 		return false
 	}
@@ -91,27 +91,27 @@ func LastStaged(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 // promoted returns the staged credential that the Secret holds already; nil: none.
 func (f *Facts) promoted() *v1alpha1.Credential {
 	for i, c := range f.Key.Status.Credentials {
-		if c.Role == v1alpha1.RoleStaged && f.Held.Possession == HeldOwned && f.Held.Current.SHA256 == c.SHA256 {
+		if c.Role == v1alpha1.RoleStaged && f.Secret.Ownership == SecretOwned && f.Secret.Current.SHA256 == c.SHA256 {
 			return &f.Key.Status.Credentials[i]
 		}
 	}
 	return nil
 }
 
-// holds is whether the Secret's current position has the credential that verifiers know in a role.
-func (f *Facts) holds(role v1alpha1.CredentialRole) bool {
+// secretHolds is whether the Secret's current position has the credential that verifiers know in a role.
+func (f *Facts) secretHolds(role v1alpha1.CredentialRole) bool {
 	c := credential(&f.Key.Status, role)
-	return c != nil && f.Held.Possession == HeldOwned && f.Held.Current.SHA256 == c.SHA256
+	return c != nil && f.Secret.Ownership == SecretOwned && f.Secret.Current.SHA256 == c.SHA256
 }
 
 // adoptable reports whether what stands in the Secret's current position may become the current credential: it was made in
 // this round, or it is offered for adoption to a key that was never issued. What a round left that died before it could
 // write the status is neither: anybody may have put it there.
 func (f *Facts) adoptable() bool {
-	if f.Held.Possession != HeldOwned || f.Held.Current.Identity.ID == "" {
+	if f.Secret.Ownership != SecretOwned || f.Secret.Current.PublicPart.ID == "" {
 		return false
 	}
-	return f.Held.Minted || f.offers()
+	return f.Secret.JustIssued || f.offersCredential()
 }
 
 // claimed reports whether the status says that the manager has seen the Secret as it is, with nothing in it that the status
@@ -119,5 +119,5 @@ func (f *Facts) adoptable() bool {
 // manager fail which is about to record a credential that it put there.
 func (f *Facts) claimed() bool {
 	ref := f.Key.Status.SecretRef
-	return Issued(f.Key) || (ref != nil && ref.ResourceVersion == f.Held.ResourceVersion)
+	return Issued(f.Key) || (ref != nil && ref.ResourceVersion == f.Secret.ResourceVersion)
 }

@@ -14,32 +14,32 @@ import (
 )
 
 const (
-	// longestKey bounds the keys that are looked for.
-	longestKey = 300
+	// maxKeyLength bounds the keys that are looked for.
+	maxKeyLength = 300
 	// maxFindSteps bounds the work of one search: a step is one place that begins like the key, or one block of SHA-256.
 	// A search of a Secret of 1 MiB that takes all of them takes about 2 ms.
 	maxFindSteps = 16 << 10
 )
 
-// finder looks for one credential in the entries of a Secret, whatever stands around it. It goes to the places that
+// credentialFinder looks for one credential in the entries of a Secret, whatever stands around it. It goes to the places that
 // begin like the key, by its hint, and compares digests of what stands there.
-type finder struct {
+type credentialFinder struct {
 	hint   []byte
 	digest [sha256.Size]byte
 	left   int
 }
 
-// find looks for a known credential in a Secret's entries. The work is bounded: where thousands of places begin like the
+// findCredential looks for a known credential in a Secret's entries. The work is bounded: where thousands of places begin like the
 // key, it may be missed. What Render returns holds its key where find finds it.
-func find(data map[string][]byte, known v1alpha1.Credential) (Credential, bool) {
-	f := finder{hint: []byte(known.Hint), left: maxFindSteps}
+func findCredential(data map[string][]byte, known v1alpha1.Credential) (Credential, bool) {
+	f := credentialFinder{hint: []byte(known.Hint), left: maxFindSteps}
 	if n, err := hex.Decode(f.digest[:], []byte(known.SHA256)); err != nil || n != sha256.Size || len(f.hint) == 0 {
 		return Credential{}, false
 	}
 	for _, probe := range []func([]byte) int{f.likely, f.anyLength} {
 		for _, entry := range slices.Sorted(maps.Keys(data)) {
 			if key := f.scan(data[entry], probe); key != nil {
-				return Credential{Material: bytes.Clone(key), Identity: Identity{ID: known.ID, Hint: known.Hint}}, true
+				return Credential{Material: bytes.Clone(key), PublicPart: PublicPart{ID: known.ID, Hint: known.Hint}}, true
 			}
 		}
 	}
@@ -48,7 +48,7 @@ func find(data map[string][]byte, known v1alpha1.Credential) (Credential, bool) 
 
 // scan calls probe for what follows each place in value that begins like the key. probe returns the length of the key
 // there, or 0.
-func (f *finder) scan(value []byte, probe func([]byte) int) []byte {
+func (f *credentialFinder) scan(value []byte, probe func([]byte) int) []byte {
 	for f.left > 0 {
 		i := bytes.Index(value, f.hint)
 		if i < 0 {
@@ -56,7 +56,7 @@ func (f *finder) scan(value []byte, probe func([]byte) int) []byte {
 		}
 		f.left--
 		value = value[i:]
-		if n := probe(value[:min(longestKey, len(value))]); n > 0 {
+		if n := probe(value[:min(maxKeyLength, len(value))]); n > 0 {
 			return value[:n]
 		}
 		value = value[1:]
@@ -66,7 +66,7 @@ func (f *finder) scan(value []byte, probe func([]byte) int) []byte {
 
 // likely tries the ends that a key has in nearly every template: that of a Token, whose length follows from its hint;
 // that of a UUID; the first character that no key of this project has; and the end of the entry.
-func (f *finder) likely(text []byte) int {
+func (f *credentialFinder) likely(text []byte) int {
 	run := len(f.hint)
 	for run < len(text) && isKeyCharacter(text[run]) {
 		run++
@@ -85,7 +85,7 @@ func isKeyCharacter(c byte) bool {
 	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
-func (f *finder) matches(text []byte, n int) bool {
+func (f *credentialFinder) matches(text []byte, n int) bool {
 	if n > len(text) {
 		return false
 	}
@@ -94,7 +94,7 @@ func (f *finder) matches(text []byte, n int) bool {
 }
 
 // anyLength tries every end that the text can have, for a key with further letters or digits right behind it.
-func (f *finder) anyLength(text []byte) int {
+func (f *credentialFinder) anyLength(text []byte) int {
 	h := sha256.New()
 	var sum [sha256.Size]byte
 	for n := range text {

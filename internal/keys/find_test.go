@@ -29,7 +29,7 @@ var formats = []Format{
 
 func mintFor(t testing.TB, format Format, seed uint64) (Credential, v1alpha1.Credential) {
 	t.Helper()
-	minted, err := format.Mint(rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), 1}))
+	minted, err := format.Generate(rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestFind(t *testing.T) {
 			"many hints before, apart": strings.Repeat("%[2]s ", 900) + "%[1]s",
 		} {
 			value := fmt.Sprintf(around, text, known.Hint)
-			found, ok := find(map[string][]byte{"a": []byte("other"), "b": []byte(value)}, known)
+			found, ok := findCredential(map[string][]byte{"a": []byte("other"), "b": []byte(value)}, known)
 			if !ok || !bytes.Equal(found.Material, key.Material) || found.ID != key.ID {
 				t.Errorf("%s %s: not found", format, name)
 			}
@@ -60,14 +60,14 @@ func TestFind(t *testing.T) {
 				if strings.Contains(changed, text) {
 					continue
 				}
-				if _, ok := find(map[string][]byte{"b": []byte(changed)}, known); ok {
+				if _, ok := findCredential(map[string][]byte{"b": []byte(changed)}, known); ok {
 					t.Errorf("%s %s, %s: found", format, name, other)
 				}
 			}
 		}
 	}
 	for _, known := range []v1alpha1.Credential{{}, {Hint: "a"}, {Hint: "a", SHA256: "xx"}, {SHA256: strings.Repeat("0", 64)}} {
-		if _, ok := find(map[string][]byte{"a": []byte("aaa")}, known); ok {
+		if _, ok := findCredential(map[string][]byte{"a": []byte("aaa")}, known); ok {
 			t.Errorf("%+v is found", known)
 		}
 	}
@@ -90,12 +90,12 @@ func TestFind_WorkIsBounded(t *testing.T) {
 	t.Parallel()
 	for i, format := range formats {
 		key, known := mintFor(t, format, uint64(i))
-		f := finder{hint: []byte(known.Hint), left: maxFindSteps}
+		f := credentialFinder{hint: []byte(known.Hint), left: maxFindSteps}
 		for name, value := range hostileSecrets(key) {
 			f.left = maxFindSteps
 			f.scan(value, f.likely)
 			f.scan(value, f.anyLength)
-			if f.left < -longestKey {
+			if f.left < -maxKeyLength {
 				t.Errorf("%s, %s: %d steps too many", format, name, -f.left)
 			}
 		}
@@ -110,7 +110,7 @@ func BenchmarkFind(b *testing.B) {
 			b.Run(fmt.Sprintf("%s-%d/%s", format, len(key.Material), name), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					find(data, known)
+					findCredential(data, known)
 				}
 			})
 		}
@@ -141,13 +141,13 @@ func TestTemplate_WhatIsAdmittedHoldsItsKey(t *testing.T) {
 			}
 			return
 		}
-		minted, _ := format.Mint(rand.NewChaCha8([32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "seed"))))
-		before, _ := format.Mint(rand.NewChaCha8([32]byte{9}))
+		minted, _ := format.Generate(rand.NewChaCha8([32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "seed"))))
+		before, _ := format.Generate(rand.NewChaCha8([32]byte{9}))
 		k.Status.Credentials = []v1alpha1.Credential{
 			{ID: minted.ID, Hint: minted.Hint, SHA256: minted.Material.SHA256(), Role: v1alpha1.RoleCurrent},
 			{ID: before.ID, Hint: before.Hint, SHA256: before.Material.SHA256(), Role: v1alpha1.RolePrevious},
 		}
-		for _, contents := range []Contents{{Current: Credential(minted)}, {Current: Credential(minted), Previous: Credential(before)}} {
+		for _, contents := range []SecretCredentials{{Current: Credential(minted)}, {Current: Credential(minted), Previous: Credential(before)}} {
 			secret, err := Render(k, a, contents)
 			if err != nil {
 				if !IsTemplateError(err) || !strings.Contains(text, "slice .Key 20") && !strings.Contains(text, "slice .Key 1}}") {
@@ -155,7 +155,7 @@ func TestTemplate_WhatIsAdmittedHoldsItsKey(t *testing.T) {
 				}
 				continue
 			}
-			if held, _ := Inspect(k, a, secret, "1"); held.Current.SHA256 != minted.Material.SHA256() {
+			if held, _ := InspectSecret(k, a, secret, "1"); held.Current.SHA256 != minted.Material.SHA256() {
 				t.Fatalf("%q: the key is not found again", text)
 			}
 		}

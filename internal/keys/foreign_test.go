@@ -45,19 +45,19 @@ func TestRefuse_NamesNoForeignObject(t *testing.T) {
 		{reason: v1alpha1.ReasonIPWhitelistRequired, account: []keystest.AccountOption{policy(whitelistRequired)}},
 		{reason: v1alpha1.ReasonImportNotAllowed, key: []keystest.KeyOption{keystest.Import("elsewhere")}},
 		{reason: v1alpha1.ReasonDuplicateKey, key: []keystest.KeyOption{keystest.Import("shared")}, account: []keystest.AccountOption{keystest.ImportAllowed()}},
-		{reason: v1alpha1.ReasonDuplicateKey, key: []keystest.KeyOption{keystest.Knows("shared", v1alpha1.RoleCurrent, keystest.Epoch.Add(time.Minute))}},
+		{reason: v1alpha1.ReasonDuplicateKey, key: []keystest.KeyOption{keystest.WithCredential("shared", v1alpha1.RoleCurrent, keystest.Epoch.Add(time.Minute))}},
 		{reason: v1alpha1.ReasonInvalidSpec, key: []keystest.KeyOption{keystest.Whitelist("10.0.0.1/8")}},
 	} {
 		f := keys.Facts{
 			Key: keystest.Key("mine", append([]keystest.KeyOption{keystest.Namespace("tenant-b")}, tc.key...)...), Siblings: foreign, Duplicates: foreign[:1],
-			Defaults: keystest.Defaults, Now: keystest.Epoch.Add(time.Hour),
+			Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour),
 		}
-		f.Defaults.RequireAccount = true
+		f.Settings.RequireAccount = true
 		if !tc.missing {
-			f.Account = keystest.Acct("acme", append([]keystest.AccountOption{held}, tc.account...)...)
+			f.Account = keystest.NewAccount("acme", append([]keystest.AccountOption{held}, tc.account...)...)
 		}
 		status := keys.Describe(f)
-		said := fmt.Sprintf("%+v %+v", status, keys.Announcements(f, status))
+		said := fmt.Sprintf("%+v %+v", status, keys.Events(f, status))
 		if !strings.Contains(said, tc.reason) {
 			t.Errorf("%s: the status is %s", tc.reason, said)
 		}
@@ -96,9 +96,9 @@ func reasonsOfRefusal(t *testing.T) []string {
 func TestRefuse_NamesTheHolderInOneNamespace(t *testing.T) {
 	t.Parallel()
 	holder := keystest.Key("gx", keystest.Label("web"), keystest.Created(keystest.Epoch.Add(-time.Hour)))
-	r := keys.Refuse(keys.Facts{
-		Key: keystest.Key("mine", keystest.Label("web")), Account: keystest.Acct("acme"), Siblings: []*v1alpha1.APIKey{holder},
-		Defaults: keystest.Defaults, Now: keystest.Epoch.Add(time.Hour),
+	r := keys.CheckPolicy(keys.Facts{
+		Key: keystest.Key("mine", keystest.Label("web")), Account: keystest.NewAccount("acme"), Siblings: []*v1alpha1.APIKey{holder},
+		Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour),
 	})
 	if r == nil || !strings.Contains(r.Message, "APIKey "+holder.Namespace+"/gx") {
 		t.Errorf("refused with %+v, want the holder's name", r)

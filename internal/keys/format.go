@@ -16,14 +16,14 @@ import (
 // ErrMalformed says that bytes are not a key in the format asked for.
 var ErrMalformed = errors.New("not a well-formed key")
 
-// Minted is a new key and what may be said of it in public.
-type Minted struct {
+// NewCredential is a new key and what may be said of it in public.
+type NewCredential struct {
 	Material Material
-	Identity
+	PublicPart
 }
 
-// Identity is what may be said of a key in public.
-type Identity struct {
+// PublicPart is what may be said of a key in public.
+type PublicPart struct {
 	// ID is public and safe to log.
 	ID string
 	// Hint is how the key begins.
@@ -87,63 +87,63 @@ func orElse[T comparable](value, fallback T) T {
 	return value
 }
 
-// Mint makes a key from a source of random bytes. It fails only if the source does.
-func (f Format) Mint(random io.Reader) (Minted, error) {
+// Generate makes a key from a source of random bytes. It fails only if the source does.
+func (f Format) Generate(random io.Reader) (NewCredential, error) {
 	var material []byte
 	var err error
 	switch f.Type {
 	case v1alpha1.FormatUUID:
-		material, err = mintUUID(random)
+		material, err = generateUUID(random)
 	case v1alpha1.FormatAlphanumeric:
-		material, err = draw(random, base62, f.Length)
+		material, err = drawCharacters(random, base62, f.Length)
 	case v1alpha1.FormatHex:
-		material, err = draw(random, hexDigits, f.Length)
+		material, err = drawCharacters(random, hexDigits, f.Length)
 	case v1alpha1.FormatToken:
-		material, err = mintToken(random, f.Prefix)
+		material, err = generateToken(random, f.Prefix)
 	default:
-		return Minted{}, fmt.Errorf("unknown format %q", f.Type)
+		return NewCredential{}, fmt.Errorf("unknown format %q", f.Type)
 	}
 	if err != nil {
-		return Minted{}, fmt.Errorf("read random bytes: %w", err)
+		return NewCredential{}, fmt.Errorf("read random bytes: %w", err)
 	}
-	identity, err := f.Identify(material)
-	return Minted{Material: material, Identity: identity}, err
+	identity, err := f.Parse(material)
+	return NewCredential{Material: material, PublicPart: identity}, err
 }
 
-// Part describes a new key without its bytes.
-func (m Minted) Part() Part { return partOf(Credential(m)) }
+// Observed describes a new key without its bytes.
+func (m NewCredential) Observed() ObservedCredential { return observeCredential(Credential(m)) }
 
-// Identify says what may be said of a key in public, or ErrMalformed if it is not a key of this format.
-func (f Format) Identify(key Material) (Identity, error) {
+// Parse says what may be said of a key in public, or ErrMalformed if it is not a key of this format.
+func (f Format) Parse(key Material) (PublicPart, error) {
 	switch f.Type {
 	case v1alpha1.FormatToken:
 		return parseToken(key)
 	case v1alpha1.FormatUUID:
-		return opaque(key, uuidVersion4.Match(key))
+		return opaquePart(key, uuidVersion4.Match(key))
 	case v1alpha1.FormatAlphanumeric:
-		return opaque(key, len(key) == f.Length && consistsOf(key, base62))
+		return opaquePart(key, len(key) == f.Length && consistsOf(key, base62))
 	case v1alpha1.FormatHex:
-		return opaque(key, len(key) == f.Length && consistsOf(key, hexDigits))
+		return opaquePart(key, len(key) == f.Length && consistsOf(key, hexDigits))
 	}
-	return Identity{}, ErrMalformed
+	return PublicPart{}, ErrMalformed
 }
 
 func consistsOf(key []byte, alphabet string) bool {
 	return strings.Trim(string(key), alphabet) == ""
 }
 
-// opaque is the identity of a key that carries no id of its own: the first 12 digits of its SHA-256, which tell nothing
+// opaquePart is the identity of a key that carries no id of its own: the first 12 digits of its SHA-256, which tell nothing
 // about a key of 122 bits or more, and its first four characters.
-func opaque(key Material, wellFormed bool) (Identity, error) {
+func opaquePart(key Material, wellFormed bool) (PublicPart, error) {
 	const hintLength = 4
 	if !wellFormed {
-		return Identity{}, ErrMalformed
+		return PublicPart{}, ErrMalformed
 	}
-	return Identity{ID: key.SHA256()[:idLength], Hint: string(key[:hintLength])}, nil
+	return PublicPart{ID: key.SHA256()[:idLength], Hint: string(key[:hintLength])}, nil
 }
 
-// mintUUID makes a version 4 UUID (RFC 9562, section 5.4): 122 random bits.
-func mintUUID(random io.Reader) ([]byte, error) {
+// generateUUID makes a version 4 UUID (RFC 9562, section 5.4): 122 random bits.
+func generateUUID(random io.Reader) ([]byte, error) {
 	b := make([]byte, 16)
 	if _, err := io.ReadFull(random, b); err != nil {
 		return nil, err
@@ -153,8 +153,8 @@ func mintUUID(random io.Reader) ([]byte, error) {
 	return fmt.Appendf(nil, "%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]), nil
 }
 
-// draw takes n characters of an alphabet without bias: bytes that would favour its first characters are thrown away.
-func draw(random io.Reader, alphabet string, n int) ([]byte, error) {
+// drawCharacters takes n characters of an alphabet without bias: bytes that would favour its first characters are thrown away.
+func drawCharacters(random io.Reader, alphabet string, n int) ([]byte, error) {
 	fair := 256 - 256%len(alphabet)
 	chars, buf := make([]byte, 0, n), make([]byte, n)
 	for len(chars) < n {

@@ -50,7 +50,7 @@ func TestFormat_Mint(t *testing.T) {
 			}
 			random, seen := &keystest.Bytes{Seed: name}, map[string]bool{}
 			for range 200 {
-				m, err := f.Mint(random)
+				m, err := f.Generate(random)
 				if err != nil || !regexp.MustCompile(tc.shape).Match(m.Material) || len(m.Material) != f.Length {
 					t.Fatalf("%q of length %d, %v, want %s", []byte(m.Material), f.Length, err, tc.shape)
 				}
@@ -58,15 +58,15 @@ func TestFormat_Mint(t *testing.T) {
 					t.Fatal("minted twice")
 				}
 				seen[m.Material.SHA256()], seen[m.ID] = true, true
-				if again, err := f.Identify(m.Material); err != nil || again != m.Identity {
-					t.Errorf("identified as %v, %v, want %v", again, err, m.Identity)
+				if again, err := f.Parse(m.Material); err != nil || again != m.PublicPart {
+					t.Errorf("identified as %v, %v, want %v", again, err, m.PublicPart)
 				}
 				if !bytes.HasPrefix(m.Material, []byte(m.Hint)) || f.Type != v1alpha1.FormatToken && len(m.Hint) != 4 || m.ID == "" {
 					t.Errorf("hint %q, id %q", m.Hint, m.ID)
 				}
 				for other, o := range formats {
 					if !regexp.MustCompile(o.shape).Match(m.Material) && formatOf(o.spec).Type != f.Type {
-						if _, err := formatOf(o.spec).Identify(m.Material); !errors.Is(err, keys.ErrMalformed) {
+						if _, err := formatOf(o.spec).Parse(m.Material); !errors.Is(err, keys.ErrMalformed) {
 							t.Fatalf("a key of this format is taken for %s: %v", other, err)
 						}
 					}
@@ -81,7 +81,7 @@ func TestFormat_MintUsesAllCharactersEvenly(t *testing.T) {
 	f := formatOf(&v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 256})
 	counts, random := map[byte]int{}, &keystest.Bytes{Seed: "even"}
 	for range 500 {
-		m, _ := f.Mint(random)
+		m, _ := f.Generate(random)
 		for _, b := range []byte(m.Material) {
 			counts[b]++
 		}
@@ -98,7 +98,7 @@ func TestFormat_MintUsesAllCharactersEvenly(t *testing.T) {
 func TestFormat_MintOfAScript(t *testing.T) {
 	t.Parallel()
 	script := bytes.NewReader(append(bytes.Repeat([]byte{255, 248, 0, 61, 62, 247}, 40), bytes.Repeat([]byte{1}, 40)...))
-	m, err := formatOf(&v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 22}).Mint(script)
+	m, err := formatOf(&v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 22}).Generate(script)
 	if want := strings.Repeat("0z0z", 6)[:22]; err != nil || string([]byte(m.Material)) != want {
 		t.Errorf("minted %q, %v, want %q", []byte(m.Material), err, want)
 	}
@@ -108,7 +108,7 @@ func TestFormat_MintFailsWithItsSource(t *testing.T) {
 	t.Parallel()
 	for name, tc := range formats {
 		broken := errors.New("no randomness")
-		if m, err := formatOf(tc.spec).Mint(iotest.ErrReader(broken)); !errors.Is(err, broken) || len(m.Material) != 0 {
+		if m, err := formatOf(tc.spec).Generate(iotest.ErrReader(broken)); !errors.Is(err, broken) || len(m.Material) != 0 {
 			t.Errorf("%s: minted %d bytes, %v", name, len(m.Material), err)
 		}
 	}
@@ -125,7 +125,7 @@ func TestFormat_Identify_Malformed(t *testing.T) {
 		"UUID of version 1": []byte("f47ac10b-58cc-1372-a567-0e02b2c3d479"), "UUID with a line break": []byte("f47ac10b-58cc-4372-a567-0e02b2c3d479\n"),
 	} {
 		for what, tc := range formats {
-			if id, err := formatOf(tc.spec).Identify(key); !errors.Is(err, keys.ErrMalformed) || id != (keys.Identity{}) {
+			if id, err := formatOf(tc.spec).Parse(key); !errors.Is(err, keys.ErrMalformed) || id != (keys.PublicPart{}) {
 				t.Errorf("%s is taken for %s: %v", name, what, id)
 			}
 		}
@@ -134,7 +134,7 @@ func TestFormat_Identify_Malformed(t *testing.T) {
 
 func TestEffectiveFormat_AccountDefault(t *testing.T) {
 	t.Parallel()
-	a := keystest.Acct("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) {
+	a := keystest.NewAccount("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) {
 		a.KeyDefaults = &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Type: v1alpha1.FormatHex}}
 	}))
 	if f := keys.EffectiveFormat(keystest.Key("shop"), a); f.Type != v1alpha1.FormatHex || f.Length != 64 {

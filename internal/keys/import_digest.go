@@ -35,16 +35,16 @@ func validateImport(i *v1alpha1.Import, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// refuseImport refuses a digest that the account does not let its keys name. It changes nothing about keys that were imported.
-func refuseImport(f Facts) *Refusal {
+// checkImport refuses a digest that the account does not let its keys name. It changes nothing about keys that were imported.
+func checkImport(f Facts) *Violation {
 	if f.Key.Spec.Import == nil || f.Account == nil || Issued(f.Key) || f.Account.Spec.ImportPolicy == v1alpha1.ImportAllow {
 		return nil
 	}
-	return refused(v1alpha1.ReasonImportNotAllowed, "Account %s does not allow imported keys: set spec.importPolicy of the account to Allow, or create the APIKey without spec.import", f.Account.Name)
+	return violationf(v1alpha1.ReasonImportNotAllowed, "Account %s does not allow imported keys: set spec.importPolicy of the account to Allow, or create the APIKey without spec.import", f.Account.Name)
 }
 
-// imports reports whether the first credential of the key is the one that its spec names by its digest.
-func (f *Facts) imports() bool {
+// importsCredential reports whether the first credential of the key is the one that its spec names by its digest.
+func (f *Facts) importsCredential() bool {
 	return f.Key.Spec.Import != nil && !Issued(f.Key) && f.Key.Spec.State != v1alpha1.KeyStateRevoked
 }
 

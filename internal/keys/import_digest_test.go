@@ -18,8 +18,8 @@ import (
 func importing(options ...keystest.KeyOption) keys.Facts {
 	k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Import("elsewhere")}, options...)...)
 	return keys.Facts{
-		Key: k, Account: keystest.Acct("acme", keystest.ImportAllowed(), keystest.Slots(k)), Held: keys.Held{Possession: keys.HeldNothing},
-		Defaults: keystest.Defaults, Now: keystest.Epoch,
+		Key: k, Account: keystest.NewAccount("acme", keystest.ImportAllowed(), keystest.Slots(k)), Secret: keys.ObservedSecret{Ownership: keys.SecretMissing},
+		Settings: keystest.Settings, Now: keystest.Epoch,
 	}
 }
 
@@ -36,7 +36,7 @@ func TestImport_FirstStatus(t *testing.T) {
 		"expired":                 {importing(keystest.Expiring(keystest.Epoch)), v1alpha1.StateExpired, false},
 		"revoked":                 {importing(keystest.State(v1alpha1.KeyStateRevoked)), v1alpha1.StateRevoked, false},
 		"revoked by this key":     {importing(keystest.Revoked("elsewhere", keystest.Epoch)), v1alpha1.StatePending, false},
-		"beside another's Secret": {withSecret(importing(), keys.Held{Possession: keys.HeldForeign}), v1alpha1.StateActive, true},
+		"beside another's Secret": {withSecret(importing(), keys.ObservedSecret{Ownership: keys.SecretForeign}), v1alpha1.StateActive, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,8 +54,8 @@ func TestImport_FirstStatus(t *testing.T) {
 	}
 }
 
-func withSecret(f keys.Facts, held keys.Held) keys.Facts {
-	f.Held = held
+func withSecret(f keys.Facts, held keys.ObservedSecret) keys.Facts {
+	f.Secret = held
 	return f
 }
 
@@ -77,7 +77,7 @@ func TestImport_IsRefused(t *testing.T) {
 		"another key has, or has revoked, it": {taken, v1alpha1.ReasonDuplicateKey},
 		"it came in under another schema":     {malformed, v1alpha1.ReasonInvalidSpec},
 	} {
-		r := keys.Refuse(tc.facts)
+		r := keys.CheckPolicy(tc.facts)
 		switch {
 		case tc.want == "" && r != nil, tc.want != "" && (r == nil || r.Reason != tc.want):
 			t.Errorf("%s: %+v, want %q", name, r, tc.want)
@@ -92,13 +92,13 @@ func TestImport_FirstRotation(t *testing.T) {
 	t.Parallel()
 	at := keystest.Epoch.Add(time.Hour)
 	due := func(options ...keystest.KeyOption) keys.Facts {
-		f := importing(append(options, keystest.Knows("elsewhere", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Requested(at))...)
+		f := importing(append(options, keystest.WithCredential("elsewhere", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Requested(at))...)
 		f.Now = at
 		return f
 	}
-	staged := due(keystest.Knows("next", v1alpha1.RoleStaged, at))
-	staged.Staged, staged.Propagated = keystest.PartOf("next"), true
-	lost := due(keystest.Knows("lost", v1alpha1.RoleStaged, at), keystest.Knows("too", v1alpha1.RoleStaged, at))
+	staged := due(keystest.WithCredential("next", v1alpha1.RoleStaged, at))
+	staged.Staged, staged.Propagated = keystest.ObservedCredential("next"), true
+	lost := due(keystest.WithCredential("lost", v1alpha1.RoleStaged, at), keystest.WithCredential("too", v1alpha1.RoleStaged, at))
 	for name, tc := range map[string]struct {
 		facts keys.Facts
 		want  string
@@ -106,18 +106,18 @@ func TestImport_FirstRotation(t *testing.T) {
 		"due":                         {due(), "[stage a new"},
 		"verifiers know the next":     {staged, "[write the staged credential to Secret shop]"},
 		"two were staged and lost":    {lost, "[create Secret shop"},
-		"before":                      {importing(keystest.Knows("elsewhere", v1alpha1.RoleCurrent, keystest.Epoch)), "[]"},
-		"another's Secret in the way": {withSecret(due(), keys.Held{Possession: keys.HeldForeign}), "[]"},
+		"before":                      {importing(keystest.WithCredential("elsewhere", v1alpha1.RoleCurrent, keystest.Epoch)), "[]"},
+		"another's Secret in the way": {withSecret(due(), keys.ObservedSecret{Ownership: keys.SecretForeign}), "[]"},
 	} {
 		if got := fmt.Sprint(keys.Decide(tc.facts).Steps); !strings.HasPrefix(got, tc.want) {
 			t.Errorf("%s: steps %s, want %s", name, got, tc.want)
 		}
 	}
-	conflict := keys.Describe(withSecret(due(), keys.Held{Possession: keys.HeldForeign}))
+	conflict := keys.Describe(withSecret(due(), keys.ObservedSecret{Ownership: keys.SecretForeign}))
 	if got := conditionOf(conflict, v1alpha1.ConditionStalled); got != "True/SecretConflict" {
 		t.Errorf("a due rotation with another's Secret in the way: Stalled %s", got)
 	}
-	staged.Held = keystest.Held("next")
+	staged.Secret = keystest.ObservedSecret("next")
 	after := keys.Describe(staged)
 	if is := currentOf(after); is.SHA256 != keystest.CredentialOf("next").SHA256 || of(after, keystest.CredentialOf("elsewhere").SHA256).NotAfter == nil {
 		t.Errorf("credentials after the rotation: %+v", after.Credentials)

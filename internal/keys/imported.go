@@ -20,13 +20,13 @@ const (
 // anyUUID is the textual form of a UUID of whichever version.
 var anyUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
 
-// offerError is a problem with a Secret that is offered for adoption.
-func offerError(format string, args ...any) error { return fmt.Errorf(format, args...) }
+// offerErrorf is a problem with a Secret that is offered for adoption.
+func offerErrorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
-// importProblem returns what makes bytes unfit to be a key, as the rest of a sentence; empty: nothing. Only the form of a
+// importedKeyProblem returns what makes bytes unfit to be a key, as the rest of a sentence; empty: nothing. Only the form of a
 // key can be examined, not how it was made: so the alphabet and the length must allow 122 bits, and the characters must
 // not repeat or count as no random key does.
-func importProblem(key Material) string {
+func importedKeyProblem(key Material) string {
 	switch {
 	case strings.ContainsAny(string(key), " \t\r\n\v\f"):
 		return "has white space: remove it, also a line break at the end"
@@ -63,7 +63,7 @@ func printable(key Material) bool {
 // but of punctuation only those that occur, since it mostly separates.
 func alphabetOf(s string) float64 {
 	if strings.Trim(s, hexDigits) == "" || strings.Trim(s, "0123456789ABCDEF") == "" {
-		return float64(len(hexDigits) - 6*btoi(strings.Trim(s, "0123456789") == ""))
+		return float64(len(hexDigits) - 6*boolToInt(strings.Trim(s, "0123456789") == ""))
 	}
 	var digit, lower, upper int
 	others := map[rune]bool{}
@@ -82,7 +82,7 @@ func alphabetOf(s string) float64 {
 	return float64(digit + lower + upper + len(others))
 }
 
-func btoi(b bool) int {
+func boolToInt(b bool) int {
 	if b {
 		return 1
 	}

@@ -76,11 +76,11 @@ func breaksLine(r rune) bool {
 	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
 }
 
-// refuseLabelText refuses a label that an older schema let in. Keys in use keep theirs.
-func refuseLabelText(f Facts) *Refusal {
+// checkLabelText refuses a label that an older schema let in. Keys in use keep theirs.
+func checkLabelText(f Facts) *Violation {
 	problem := labelProblem(f.Key.Spec.Label)
 	if problem == "" || Issued(f.Key) {
 		return nil
 	}
-	return refused(v1alpha1.ReasonInvalidSpec, "spec.label %s", problem)
+	return violationf(v1alpha1.ReasonInvalidSpec, "spec.label %s", problem)
 }

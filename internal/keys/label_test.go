@@ -63,11 +63,11 @@ func TestRefuse_ALabelThatLooksTheSameIsTaken(t *testing.T) {
 	older := keystest.Key("older", keystest.Label("Shop"), keystest.Created(now.Add(-time.Hour)))
 	younger := keystest.Key("younger", keystest.Label("Sho\u200bp "), keystest.Created(now))
 	for name, account := range map[string]*v1alpha1.Account{
-		"none has a slot":      keystest.Acct("acme"),
-		"the older has a slot": keystest.Acct("acme", keystest.Slots(older)),
+		"none has a slot":      keystest.NewAccount("acme"),
+		"the older has a slot": keystest.NewAccount("acme", keystest.Slots(older)),
 	} {
-		f := keys.Facts{Key: younger, Account: account, Defaults: keystest.Defaults, Now: now, Siblings: []*v1alpha1.APIKey{older}}
-		if r := keys.Refuse(f); r == nil || r.Reason != v1alpha1.ReasonLabelTaken {
+		f := keys.Facts{Key: younger, Account: account, Settings: keystest.Settings, Now: now, Siblings: []*v1alpha1.APIKey{older}}
+		if r := keys.CheckPolicy(f); r == nil || r.Reason != v1alpha1.ReasonLabelTaken {
 			t.Errorf("%s: the younger: %v, want LabelTaken", name, r)
 		}
 	}
@@ -80,15 +80,15 @@ func TestRefuse_ALabelThatLooksTheSameIsTaken(t *testing.T) {
 func TestRefuse_KeysInUseKeepTheirLabels(t *testing.T) {
 	t.Parallel()
 	a, b := keystest.Key("a", keystest.Label("Shop")), keystest.Key("b", keystest.Label("Shop "))
-	account := keystest.Acct("acme", keystest.Slots(a, b))
+	account := keystest.NewAccount("acme", keystest.Slots(a, b))
 	for k, sibling := range map[*v1alpha1.APIKey]*v1alpha1.APIKey{a: b, b: a} {
-		f := keys.Facts{Key: k, Account: account, Defaults: keystest.Defaults, Now: now, Siblings: []*v1alpha1.APIKey{sibling}}
-		if r := keys.Refuse(f); r != nil {
+		f := keys.Facts{Key: k, Account: account, Settings: keystest.Settings, Now: now, Siblings: []*v1alpha1.APIKey{sibling}}
+		if r := keys.CheckPolicy(f); r != nil {
 			t.Errorf("%s: %v", k.Name, r)
 		}
 	}
 	issued := keystest.Key("c", keystest.Label("line\nbreak"), keystest.Issued(now))
-	if r := keys.Refuse(keys.Facts{Key: issued, Account: keystest.Acct("acme"), Defaults: keystest.Defaults, Now: now}); r != nil {
+	if r := keys.CheckPolicy(keys.Facts{Key: issued, Account: keystest.NewAccount("acme"), Settings: keystest.Settings, Now: now}); r != nil {
 		t.Errorf("a label of before: %v", r)
 	}
 }

@@ -13,14 +13,14 @@ import (
 // LimitMessage says that an account has no free slot, how many of its slots are held by expired or revoked keys, and the
 // ways out that the account leaves. It has numbers, so it is not for a condition.
 func LimitMessage(f AccountFacts) string {
-	limit, _ := f.Defaults.Limit(f.Account)
+	limit, _ := f.Settings.Limit(f.Account)
 	message := fmt.Sprintf("account %s has no free slot of its %d", f.Account.Name, limit)
 	ended := f.endedHolders()
 	if ended > 0 {
 		message += fmt.Sprintf(", and expired or revoked keys hold %d of them", ended)
 	}
 	var ways []string
-	if f.Defaults.Deletion(f.Account) != v1alpha1.DeletionForbid {
+	if f.Settings.Deletion(f.Account) != v1alpha1.DeletionForbid {
 		ways = append(ways, "delete a key, or ")
 	}
 	if ended > 0 {

@@ -47,8 +47,8 @@ func isNoDomainCharacter(r rune) bool {
 	return !unicode.In(r, unicode.L, unicode.M, unicode.N)
 }
 
-// Outside returns the addresses to which no mail may go.
-func (d MailDomains) Outside(addresses []string) []string {
+// Forbidden returns the addresses to which no mail may go.
+func (d MailDomains) Forbidden(addresses []string) []string {
 	return slices.DeleteFunc(slices.Clone(addresses), d.Allow)
 }
 
@@ -74,18 +74,18 @@ func (f *Facts) recipients(n v1alpha1.NotificationStatus) []string {
 	if len(list) == 0 {
 		list = f.effectiveNotification().Emails
 	}
-	return slices.DeleteFunc(slices.Clone(list), func(address string) bool { return !f.Defaults.MailDomains.Allow(address) })
+	return slices.DeleteFunc(slices.Clone(list), func(address string) bool { return !f.Settings.MailDomains.Allow(address) })
 }
 
-// mailsLeft is how many mails the account may have sent today. An account that does not exist has nowhere to count them.
-func (f *Facts) mailsLeft() int {
+// remainingMails is how many mails the account may have sent today. An account that does not exist has nowhere to count them.
+func (f *Facts) remainingMails() int {
 	switch {
-	case f.Defaults.MaxMails == 0:
+	case f.Settings.MaxMails == 0:
 		return math.MaxInt
 	case f.Account == nil:
 		return 0
 	}
-	return max(0, int(f.Defaults.MaxMails)-int(sentToday(f.Account, f.Now)))
+	return max(0, int(f.Settings.MaxMails)-int(sentToday(f.Account, f.Now)))
 }
 
 // sentToday is how many of an account's mails count for today. A count of a later day, by a clock that is ahead, counts for
@@ -118,8 +118,8 @@ func UncountMails(a *v1alpha1.Account, before *v1alpha1.MailStatus, n int) *v1al
 	return m
 }
 
-// Unreached is how many of a mail's recipients the mail server was not asked about.
-func Unreached(deliveries []Delivery) int {
+// CountUnreached is how many of a mail's recipients the mail server was not asked about.
+func CountUnreached(deliveries []Delivery) int {
 	n := 0
 	for _, d := range deliveries {
 		if d.Unreached {

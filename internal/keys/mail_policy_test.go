@@ -63,7 +63,7 @@ func TestMailDomains_CheckRecipients(t *testing.T) {
 // limited are the facts about a key with three recipients in an account that has sent some of its five mails.
 func limited(now, date string, sent int32, entries ...v1alpha1.NotificationStatus) keys.Facts {
 	f := mailFacts(now, v1alpha1.Notification{Emails: []string{"a@example.com", "b@example.com", "c@example.com"}}, listed(entries...))
-	f.Defaults.MaxMails = 5
+	f.Settings.MaxMails = 5
 	if date != "" {
 		f.Account.Status.Mail = &v1alpha1.MailStatus{Date: date, Sent: &sent}
 	}
@@ -112,24 +112,24 @@ func TestDecideMail_Limit(t *testing.T) {
 func TestDecideMail_RecipientsOutside(t *testing.T) {
 	t.Parallel()
 	f := mailFacts("2026-10-24T12:00:00Z", v1alpha1.Notification{Emails: []string{"a@example.com", "b@evil.net"}})
-	f.Defaults.MailDomains = keys.MailDomains{"example.com"}
+	f.Settings.MailDomains = keys.MailDomains{"example.com"}
 	plan := keys.DecideMail(f, true)
 	if plan.Send == nil || !slices.Equal(plan.Send.To, []string{"a@example.com"}) {
 		t.Fatalf("sends %+v", plan.Send)
 	}
-	list := keys.SettleMail(plan.Notifications, *plan.Send, []keys.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
+	list := keys.RecordDeliveries(plan.Notifications, *plan.Send, []keys.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
 	if n := list[0]; n.State != v1alpha1.NotificationSent || n.Reason != v1alpha1.ReasonRecipientNotAllowed {
 		t.Errorf("settled as %+v", n)
 	}
-	if events := keys.AnnounceMail(plan.Notifications, list); len(events) != 1 || !events[0].Warning {
+	if events := keys.MailEvents(plan.Notifications, list); len(events) != 1 || !events[0].Warning {
 		t.Errorf("events %+v", events)
 	}
-	f.Defaults.MailDomains = keys.MailDomains{"example.net"}
+	f.Settings.MailDomains = keys.MailDomains{"example.net"}
 	plan = keys.DecideMail(f, true)
 	if n := plan.Notifications[0]; plan.Send != nil || n.State != v1alpha1.NotificationSkipped || n.Reason != v1alpha1.ReasonRecipientNotAllowed {
 		t.Errorf("sends %+v, and says %+v", plan.Send, n)
 	}
-	if events := keys.AnnounceMail(nil, plan.Notifications); len(events) != 1 || !events[0].Warning {
+	if events := keys.MailEvents(nil, plan.Notifications); len(events) != 1 || !events[0].Warning {
 		t.Errorf("events %+v", events)
 	}
 }
@@ -138,12 +138,12 @@ func TestSettleMail_TheRestIsForTomorrow(t *testing.T) {
 	t.Parallel()
 	f := limited("2026-10-24T12:00:00Z", "2026-10-24", 4)
 	plan := keys.DecideMail(f, true)
-	list := keys.SettleMail(plan.Notifications, *plan.Send, []keys.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
+	list := keys.RecordDeliveries(plan.Notifications, *plan.Send, []keys.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
 	if n := list[0]; n.State != v1alpha1.NotificationPending || n.Reason != v1alpha1.ReasonMailLimitReached || !slices.Equal(n.Remaining, []string{"b@example.com", "c@example.com"}) {
 		t.Errorf("settled as %+v", n)
 	}
-	events := keys.AnnounceMail(plan.Notifications, list)
-	if len(events) != 1 || events[0].Reason != v1alpha1.ReasonMailLimitReached || len(keys.AnnounceMail(list, list)) > 0 {
+	events := keys.MailEvents(plan.Notifications, list)
+	if len(events) != 1 || events[0].Reason != v1alpha1.ReasonMailLimitReached || len(keys.MailEvents(list, list)) > 0 {
 		t.Errorf("events %+v", events)
 	}
 }

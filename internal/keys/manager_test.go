@@ -26,16 +26,16 @@ import (
 // manager's write, a user's, a crash.
 
 type manager struct {
-	w        *world
+	w        *fakeCluster
 	name     string
-	defaults keys.Defaults
+	defaults keys.Settings
 	skew     time.Duration
 	caches   [kinds]cache
 	rounds   map[string]*round
 	// repairs is what the manager remembers of its repairs.
 	repairs map[types.UID]keys.Repairs
 	// staged are the credentials that it holds in memory, by the UID of their key.
-	staged map[types.UID]keys.Minted
+	staged map[types.UID]keys.NewCredential
 	// propagated says whether verifiers know the staged credential.
 	propagated func() bool
 	// fault says what becomes of the next write.
@@ -53,8 +53,8 @@ const (
 	faultAfter        // it is carried out, and the answer is lost
 )
 
-func newManager(w *world, name string, defaults keys.Defaults) *manager {
-	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, staged: map[types.UID]keys.Minted{}}
+func newManager(w *fakeCluster, name string, defaults keys.Settings) *manager {
+	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, staged: map[types.UID]keys.NewCredential{}}
 	m.fault, m.propagated = func() fault { return faultNone }, func() bool { return true }
 	for i := range m.caches {
 		m.caches[i] = cache{kind: i, objects: map[string]any{}}
@@ -161,7 +161,7 @@ type keyRound struct {
 	minted map[string]bool
 }
 
-func (r *keyRound) mint(f keys.Format) keys.Minted {
+func (r *keyRound) mint(f keys.Format) keys.NewCredential {
 	m := r.w.mint(f)
 	r.minted[m.Material.SHA256()] = true
 	return m
@@ -196,7 +196,7 @@ const maxRounds = 8
 
 // round carries out a plan, and says whether a further one may find something to do.
 func (r *keyRound) round(plan keys.Plan) (bool, error) {
-	before := r.facts.Held.Possession
+	before := r.facts.Secret.Ownership
 	r.facts.Err = r.perform(plan.Steps)
 	r.facts.Repairs = r.facts.Repairs.After(plan, r.facts.Err == nil, r.facts.Now)
 	if stale(r.facts.Err) || plan.DeletesKey() {
@@ -205,7 +205,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	after := keys.Describe(r.facts)
 	r.w.breaks(checkDescribe(r.facts))
 	if equality.Semantic.DeepEqual(r.facts.Key.Status, after) {
-		return before == keys.HeldNothing && r.facts.Held.Possession == keys.HeldOffered, r.facts.Err
+		return before == keys.SecretMissing && r.facts.Secret.Ownership == keys.SecretOffered, r.facts.Err
 	}
 	r.w.breaks(r.checkMinted(after))
 	r.pause("write the status of " + full(r.facts.Key))
@@ -217,7 +217,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	if err != nil {
 		return false, errors.Join(r.facts.Err, err)
 	}
-	r.facts.Key, r.facts.Held.Minted, r.facts.Repairs.Written = next.DeepCopy(), false, ""
+	r.facts.Key, r.facts.Secret.JustIssued, r.facts.Repairs.Written = next.DeepCopy(), false, ""
 	r.facts.JustStaged, r.facts.JustFenced = false, false
 	if last, minted := keys.LastStaged(&next.Status), r.staged[next.UID]; last == nil || last.SHA256 != minted.Material.SHA256() {
 		delete(r.staged, next.UID)
@@ -245,7 +245,7 @@ func (r *keyRound) checkDone(plan keys.Plan) error {
 	a, _ := r.caches[kindAccount].objects[r.facts.Key.Spec.Account].(*v1alpha1.Account)
 	switch {
 	case k == nil || k.ResourceVersion != r.facts.Key.ResourceVersion || s == nil || s.owner != k.UID || a == nil,
-		r.facts.Held.ResourceVersion != s.version, seen == nil, seen.version != s.version && r.facts.Held.ResourceVersion != s.version:
+		r.facts.Secret.ResourceVersion != s.version, seen == nil, seen.version != s.version && r.facts.Secret.ResourceVersion != s.version:
 		return nil
 	case strings.HasPrefix(plan.Why, "waiting"), reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretContested, !keys.Issued(k), k.Status.State == v1alpha1.StateRevoked || reasonOf(k, v1alpha1.ConditionAccepted) != v1alpha1.ReasonAccepted:
 		return nil
@@ -273,7 +273,7 @@ func stale(err error) bool {
 }
 
 func (r *keyRound) observe(key *v1alpha1.APIKey) error {
-	r.facts = keys.Facts{Key: key.DeepCopy(), Defaults: r.defaults, Now: r.clock(), Namespace: r.w.namespaces[key.Namespace]}
+	r.facts = keys.Facts{Key: key.DeepCopy(), Settings: r.defaults, Now: r.clock(), NamespaceLabels: r.w.namespaces[key.Namespace]}
 	r.pause("observe the rest of " + full(key))
 	r.facts.Account, _ = r.caches[kindAccount].objects[key.Spec.Account].(*v1alpha1.Account)
 	if key.Spec.Label != "" {
@@ -288,12 +288,12 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 	ref := key.Status.SecretRef
 	switch {
 	case seen == nil && ref == nil:
-		r.facts.Held = keys.Held{Possession: keys.HeldNothing}
-	case seen != nil && keys.RemembersSecret(key) && seen.version == ref.ResourceVersion &&
+		r.facts.Secret = keys.ObservedSecret{Ownership: keys.SecretMissing}
+	case seen != nil && keys.StatusDescribesSecret(key) && seen.version == ref.ResourceVersion &&
 		keys.IsRenderedFrom(key, r.facts.Account, seen.shape.Annotations):
-		r.facts.Held = keys.Remembered(key)
+		r.facts.Secret = keys.SecretFromStatus(key)
 	default:
-		r.facts.Held, _, _ = r.look()
+		r.facts.Secret, _, _ = r.look()
 	}
 	r.facts.Repairs = keys.ResumeRepairs(key, r.facts.Now)
 	if known, ok := r.repairs[key.UID]; ok {
@@ -305,9 +305,9 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 
 func (r *keyRound) observeStaged() {
 	minted, has := r.staged[r.facts.Key.UID]
-	r.facts.Staged, r.facts.Propagated = keys.Part{}, false
+	r.facts.Staged, r.facts.Propagated = keys.ObservedCredential{}, false
 	if last := keys.LastStaged(&r.facts.Key.Status); has && last != nil && last.SHA256 == minted.Material.SHA256() {
-		r.facts.Staged, r.facts.Propagated = minted.Part(), r.propagated()
+		r.facts.Staged, r.facts.Propagated = minted.Observed(), r.propagated()
 	}
 }
 
@@ -321,16 +321,16 @@ func (r *keyRound) duplicates() []*v1alpha1.APIKey {
 func secretName(k *v1alpha1.APIKey) string { return k.Namespace + "/" + keys.SecretName(k) }
 
 // look reads the key's Secret from the API server and takes it apart.
-func (r *keyRound) look() (keys.Held, keys.Contents, *secret) {
+func (r *keyRound) look() (keys.ObservedSecret, keys.SecretCredentials, *secret) {
 	r.pause("read Secret " + secretName(r.facts.Key))
 	s := r.w.secret(secretName(r.facts.Key))
 	held, contents := inspect(s, r.facts.Key, r.facts.Account)
 	return held, contents, s
 }
 
-func inspect(s *secret, k *v1alpha1.APIKey, a *v1alpha1.Account) (keys.Held, keys.Contents) {
+func inspect(s *secret, k *v1alpha1.APIKey, a *v1alpha1.Account) (keys.ObservedSecret, keys.SecretCredentials) {
 	if s == nil {
-		return keys.Held{Possession: keys.HeldNothing}, keys.Contents{}
+		return keys.ObservedSecret{Ownership: keys.SecretMissing}, keys.SecretCredentials{}
 	}
 	object := &metav1.ObjectMeta{ResourceVersion: s.version, Annotations: s.shape.Annotations}
 	if s.owner != "" {
@@ -339,7 +339,7 @@ func inspect(s *secret, k *v1alpha1.APIKey, a *v1alpha1.Account) (keys.Held, key
 			APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: s.ofKey, UID: s.owner, Controller: &controller,
 		}}
 	}
-	return keys.Observe(k, a, object, s.shape)
+	return keys.ObserveSecret(k, a, object, s.shape)
 }
 
 func (r *keyRound) perform(steps []keys.Step) error {
@@ -347,7 +347,7 @@ func (r *keyRound) perform(steps []keys.Step) error {
 		if err := r.do(step); stale(err) {
 			return err
 		} else if err != nil {
-			return &keys.PublicError{Sentence: "Could not " + step.String() + ": the API server did not answer", Err: err}
+			return &keys.PublicError{Message: "Could not " + step.String() + ": the API server did not answer", Err: err}
 		}
 	}
 	return nil
@@ -357,14 +357,14 @@ func (r *keyRound) do(step keys.Step) error {
 	switch s := step.(type) {
 	case keys.CreateAccount:
 		r.pause(step.String())
-		err := r.write(func() error { return r.w.createAccount(keystest.Acct(s.Name, keystest.CreatedByManager())) })
+		err := r.write(func() error { return r.w.createAccount(keystest.NewAccount(s.Name, keystest.CreatedByManager())) })
 		if errors.Is(err, errExists) {
 			return nil
 		}
 		return err
 	case keys.CreateSecret:
 		return r.createSecret(s)
-	case keys.ReplaceMaterial:
+	case keys.ReissueCredential:
 		return r.replaceMaterial(s)
 	case keys.FenceSecret:
 		return r.fence(step)
@@ -372,21 +372,21 @@ func (r *keyRound) do(step keys.Step) error {
 		return r.stageCredential(s)
 	case keys.PromoteStaged:
 		minted, has := r.staged[r.facts.Key.UID]
-		if !has || minted.Part() != r.facts.Staged {
+		if !has || minted.Observed() != r.facts.Staged {
 			return errConflict
 		}
-		if r.facts.Held.Possession == keys.HeldNothing {
+		if r.facts.Secret.Ownership == keys.SecretMissing {
 			return r.createWith(step.String(), minted)
 		}
-		return r.rewrite(step, func(c *keys.Contents) { c.Promote(keys.Credential(minted), s.WithOverlap) })
+		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(minted), s.WithOverlap) })
 	case keys.RetirePrevious:
-		return r.rewrite(step, func(c *keys.Contents) { c.Previous = keys.Credential{} })
-	case keys.EmptySecret:
-		return r.rewrite(step, func(c *keys.Contents) { *c = keys.Contents{Revoked: true} })
+		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Previous = keys.Credential{} })
+	case keys.ClearSecret:
+		return r.rewrite(step, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
 	case keys.AdoptSecret:
 		return r.adopt(step)
-	case keys.MendSecret:
-		return r.rewrite(step, func(*keys.Contents) {})
+	case keys.RepairSecret:
+		return r.rewrite(step, func(*keys.SecretCredentials) {})
 	case keys.DeleteKey:
 		return r.deleteKey(step)
 	}
@@ -411,8 +411,8 @@ func (r *keyRound) createSecret(s keys.CreateSecret) error {
 	return r.createWith(s.String(), r.mint(s.Format))
 }
 
-func (r *keyRound) createWith(step string, minted keys.Minted) error {
-	shape, err := keys.Render(r.facts.Key, r.facts.Account, keys.Contents{Current: keys.Credential(minted)})
+func (r *keyRound) createWith(step string, minted keys.NewCredential) error {
+	shape, err := keys.Render(r.facts.Key, r.facts.Account, keys.SecretCredentials{Current: keys.Credential(minted)})
 	if err != nil {
 		return err
 	}
@@ -425,24 +425,24 @@ func (r *keyRound) createWith(step string, minted keys.Minted) error {
 	})
 	if errors.Is(err, errExists) {
 		r.w.forget(minted)
-		r.facts.Held, _, _ = r.look()
+		r.facts.Secret, _, _ = r.look()
 		r.facts.Duplicates = r.duplicates()
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	r.facts.Held, r.facts.Repairs.Written = keys.MintedHeld(created.version, minted), created.version
+	r.facts.Secret, r.facts.Repairs.Written = keys.JustIssuedSecret(created.version, minted), created.version
 	return nil
 }
 
-func (r *keyRound) replaceMaterial(s keys.ReplaceMaterial) error {
+func (r *keyRound) replaceMaterial(s keys.ReissueCredential) error {
 	minted := r.mint(s.Format)
-	err := r.rewrite(s, func(c *keys.Contents) { *c = keys.Contents{Current: keys.Credential(minted)} })
+	err := r.rewrite(s, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(minted)} })
 	if err != nil {
 		return err
 	}
-	r.facts.Held = keys.MintedHeld(r.facts.Held.ResourceVersion, minted)
+	r.facts.Secret = keys.JustIssuedSecret(r.facts.Secret.ResourceVersion, minted)
 	return nil
 }
 
@@ -454,7 +454,7 @@ func (r *keyRound) stageCredential(s keys.StageCredential) error {
 	}
 	minted := r.mint(s.Format)
 	r.staged[r.facts.Key.UID] = minted
-	r.facts.Staged, r.facts.JustStaged = minted.Part(), true
+	r.facts.Staged, r.facts.JustStaged = minted.Observed(), true
 	return nil
 }
 
@@ -468,9 +468,9 @@ func (r *keyRound) confirm() error {
 }
 
 // lookAgain reads the Secret, and then the key, and fails if either is not what was observed.
-func (r *keyRound) lookAgain(want keys.Possession) (keys.Contents, *secret, error) {
+func (r *keyRound) lookAgain(want keys.Ownership) (keys.SecretCredentials, *secret, error) {
 	held, contents, s := r.look()
-	if held.Possession != want || held.ResourceVersion != r.facts.Held.ResourceVersion {
+	if held.Ownership != want || held.ResourceVersion != r.facts.Secret.ResourceVersion {
 		return contents, nil, errConflict
 	}
 	return contents, s, r.confirm()
@@ -478,7 +478,7 @@ func (r *keyRound) lookAgain(want keys.Possession) (keys.Contents, *secret, erro
 
 // fence changes the version of the Secret.
 func (r *keyRound) fence(step keys.Step) error {
-	_, s, err := r.lookAgain(keys.HeldOwned)
+	_, s, err := r.lookAgain(keys.SecretOwned)
 	if err != nil {
 		return err
 	}
@@ -503,13 +503,13 @@ func (r *keyRound) writeSecret(step keys.Step, next secret) error {
 		return err
 	}
 	r.facts.Repairs.Written = s.version
-	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
+	r.facts.Secret, _ = inspect(s, r.facts.Key, r.facts.Account)
 	return nil
 }
 
 // rewrite changes what the Secret, as it was observed, is rendered from. The key is read again first.
-func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
-	contents, s, err := r.lookAgain(keys.HeldOwned)
+func (r *keyRound) rewrite(step keys.Step, change func(*keys.SecretCredentials)) error {
+	contents, s, err := r.lookAgain(keys.SecretOwned)
 	if err != nil {
 		return err
 	}
@@ -518,18 +518,18 @@ func (r *keyRound) rewrite(step keys.Step, change func(*keys.Contents)) error {
 	if err != nil {
 		return err
 	}
-	if !shape.Fits(s.shape) {
+	if !shape.Matches(s.shape) {
 		next := s.copied()
 		r.apply(&next, shape)
 		return r.writeSecret(step, next)
 	}
-	r.facts.Held, _ = inspect(s, r.facts.Key, r.facts.Account)
+	r.facts.Secret, _ = inspect(s, r.facts.Key, r.facts.Account)
 	return nil
 }
 
 // adopt takes a Secret over that asks for it.
 func (r *keyRound) adopt(step keys.Step) error {
-	contents, s, err := r.lookAgain(keys.HeldOffered)
+	contents, s, err := r.lookAgain(keys.SecretOffered)
 	if err != nil {
 		return err
 	}
@@ -544,7 +544,7 @@ func (r *keyRound) adopt(step keys.Step) error {
 }
 
 // apply gives a Secret a shape, as the controllers do: what others put on its metadata stays.
-func (r *keyRound) apply(s *secret, shape keys.Shape) {
+func (r *keyRound) apply(s *secret, shape keys.SecretContent) {
 	s.shape.Labels, s.shape.Annotations = shape.Metadata(&metav1.ObjectMeta{Labels: s.shape.Labels, Annotations: s.shape.Annotations}, r.defaults)
 	s.shape.Data = shape.Data
 }
@@ -568,7 +568,7 @@ func (r *accountRound) run(name string) outcome {
 		return outcome{}
 	}
 	facts := keys.AccountFacts{
-		Account: account, Defaults: r.defaults, Now: r.clock(), Namespaces: r.w.namespaces, Confirmed: map[string]bool{},
+		Account: account, Settings: r.defaults, Now: r.clock(), NamespaceLabels: r.w.namespaces, Confirmed: map[string]bool{},
 		Keys: r.cachedKeys(func(k *v1alpha1.APIKey) bool { return k.Spec.Account == name }),
 	}
 	r.confirm(facts)
@@ -584,7 +584,7 @@ func (r *accountRound) run(name string) outcome {
 }
 
 func (r *accountRound) confirm(facts keys.AccountFacts) {
-	missing, unrecorded := keys.Doubts(facts)
+	missing, unrecorded := keys.UnconfirmedSlots(facts)
 	for _, slot := range missing {
 		r.pause("read the holder " + slot.Name)
 		live := r.w.key(slot.Namespace + "/" + slot.Name)
@@ -593,6 +593,6 @@ func (r *accountRound) confirm(facts keys.AccountFacts) {
 	for _, k := range unrecorded {
 		r.pause("read " + full(k))
 		live := r.w.key(full(k))
-		facts.Confirmed[string(k.UID)] = live != nil && live.UID == k.UID && keys.Entitled(live, facts.Account)
+		facts.Confirmed[string(k.UID)] = live != nil && live.UID == k.UID && keys.RetainsSlot(live, facts.Account)
 	}
 }

@@ -23,7 +23,7 @@ import (
 func TestMaterial_ShowsInNothing(t *testing.T) {
 	t.Parallel()
 	m := keystest.MaterialOf("secret")
-	minted := keys.Minted{Material: m, Identity: keys.Identity{ID: "public"}}
+	minted := keys.NewCredential{Material: m, PublicPart: keys.PublicPart{ID: "public"}}
 	for name, print := range map[string]func() string{
 		"String":   m.String,
 		"GoString": m.GoString,
@@ -64,7 +64,7 @@ func TestMaterial_ShowsInNothing(t *testing.T) {
 func TestMaterial_ShowsInNoVerb(t *testing.T) {
 	t.Parallel()
 	m := keystest.MaterialOf("secret")
-	for _, value := range []any{m, &m, []keys.Material{m}, keys.Minted{Material: m}, &keys.Minted{Material: m}, map[string]any{"key": m}, [1]any{m}} {
+	for _, value := range []any{m, &m, []keys.Material{m}, keys.NewCredential{Material: m}, &keys.NewCredential{Material: m}, map[string]any{"key": m}, [1]any{m}} {
 		for _, flags := range []string{"", "+", "#", "-", " ", "0", "80", ".200", "# 200.100", "+#"} {
 			for verb := 'A'; verb <= 'z'; verb++ {
 				if verb == 'w' || verb == 'p' {

@@ -16,9 +16,9 @@ import (
 const (
 	// defaultDaysBefore is when to tell people unless the spec says otherwise.
 	defaultDaysBefore = 7
-	// claimLife is how long a mail that was begun is left to whoever began it. It is longer than any conversation with a
+	// claimLifetime is how long a mail that was begun is left to whoever began it. It is longer than any conversation with a
 	// mail server may take.
-	claimLife = 2 * time.Minute
+	claimLifetime = 2 * time.Minute
 	// firstRetry doubles with every attempt, up to lastRetry.
 	firstRetry = time.Minute
 	lastRetry  = 6 * time.Hour
@@ -34,8 +34,8 @@ type Mail struct {
 	To []string
 	// Later are those for which the account has no mail left today.
 	Later []string
-	// Outside is whether there are addresses to which no mail may go.
-	Outside bool
+	// HasForbiddenRecipients is whether there are addresses to which no mail may go.
+	HasForbiddenRecipients bool
 	// Locale is the language asked for, two letters.
 	Locale string
 	// Key and Account are what it speaks of.
@@ -76,34 +76,34 @@ type MailPlan struct {
 // crash falls between the two. Of several that came due while nobody was there only the most urgent is sent.
 func DecideMail(f Facts, withServer bool) MailPlan {
 	var plan MailPlan
-	due := f.mailDates()
+	due := f.reminderDates()
 	urgent := f.mostUrgent(due)
 	for _, d := range due {
 		entry := f.notification(d.date)
 		switch {
-		case settled(entry):
+		case isFinal(entry):
 		case f.Now.Before(d.at):
 			plan.sooner(d.at)
 		case d.date != urgent:
-			skip(&entry, v1alpha1.ReasonSuperseded)
+			skipReminder(&entry, v1alpha1.ReasonSuperseded)
 		case f.Key.Status.ExpirationTime == nil || !f.Now.Before(f.Key.Status.ExpirationTime.Time):
-			skip(&entry, v1alpha1.ReasonAfterExpiration)
+			skipReminder(&entry, v1alpha1.ReasonAfterExpiration)
 		case f.Key.Status.State != v1alpha1.StateActive: // not now; a key that comes back is told of then
 		case !withServer:
-			skip(&entry, v1alpha1.ReasonNoMailServer)
+			skipReminder(&entry, v1alpha1.ReasonNoMailServer)
 		case len(f.recipients(entry)) == 0:
-			skip(&entry, v1alpha1.ReasonRecipientNotAllowed)
+			skipReminder(&entry, v1alpha1.ReasonRecipientNotAllowed)
 		case f.Now.Before(retryAt(entry)):
 			plan.sooner(retryAt(entry))
-		case f.mailsLeft() == 0:
+		case f.remainingMails() == 0:
 			entry.Reason = v1alpha1.ReasonMailLimitReached
 			plan.sooner(nextMailDay(f.Now))
 		default:
-			plan.Send = f.claim(&entry)
+			plan.Send = f.claimDelivery(&entry)
 		}
 		plan.Notifications = append(plan.Notifications, entry)
 	}
-	plan.Notifications = f.withSent(plan.Notifications)
+	plan.Notifications = f.keepSent(plan.Notifications)
 	return plan
 }
 
@@ -113,21 +113,21 @@ func (p *MailPlan) sooner(t time.Time) {
 	}
 }
 
-// mailDate is a day on which people are to be told, and its first instant in the account's zone.
-type mailDate struct {
+// reminderDate is a day on which people are to be told, and its first instant in the account's zone.
+type reminderDate struct {
 	date string
 	at   time.Time
 }
 
-// mailDates are the days on which people are to be told before the accepted expiration, earliest first.
-func (f *Facts) mailDates() []mailDate {
+// reminderDates are the days on which people are to be told before the accepted expiration, earliest first.
+func (f *Facts) reminderDates() []reminderDate {
 	n, zone := f.effectiveNotification(), f.zone()
 	if n == nil || len(n.Emails) == 0 || f.Key.Status.ExpirationTime == nil || zone == nil {
 		return nil
 	}
 	if n.Date != "" {
 		if day, err := ParseDate(n.Date); err == nil {
-			return []mailDate{{date: n.Date, at: startOfDay(day, zone)}}
+			return []reminderDate{{date: n.Date, at: startOfDay(day, zone)}}
 		}
 		return nil
 	}
@@ -136,13 +136,13 @@ func (f *Facts) mailDates() []mailDate {
 		days = []int32{defaultDaysBefore}
 	}
 	end := f.Key.Status.ExpirationTime.In(zone)
-	var list []mailDate
+	var list []reminderDate
 	for _, before := range days {
 		day := time.Date(end.Year(), end.Month(), end.Day()-int(before), 0, 0, 0, 0, time.UTC)
-		list = append(list, mailDate{date: day.Format(time.DateOnly), at: startOfDay(day, zone)})
+		list = append(list, reminderDate{date: day.Format(time.DateOnly), at: startOfDay(day, zone)})
 	}
-	slices.SortFunc(list, func(a, b mailDate) int { return a.at.Compare(b.at) })
-	return slices.CompactFunc(list, func(a, b mailDate) bool { return a.date == b.date })
+	slices.SortFunc(list, func(a, b reminderDate) int { return a.at.Compare(b.at) })
+	return slices.CompactFunc(list, func(a, b reminderDate) bool { return a.date == b.date })
 }
 
 // effectiveNotification is the key's own, else its account's default; nil: nobody is to be told.
@@ -170,7 +170,7 @@ func (f *Facts) zone() *time.Location {
 }
 
 // mostUrgent is the date of the last mail that is due.
-func (f *Facts) mostUrgent(due []mailDate) string {
+func (f *Facts) mostUrgent(due []reminderDate) string {
 	urgent := ""
 	for _, d := range due {
 		if !f.Now.Before(d.at) {
@@ -190,9 +190,9 @@ func (f *Facts) notification(date string) v1alpha1.NotificationStatus {
 	return v1alpha1.NotificationStatus{Date: date, State: v1alpha1.NotificationPending}
 }
 
-func settled(n v1alpha1.NotificationStatus) bool { return n.State != v1alpha1.NotificationPending }
+func isFinal(n v1alpha1.NotificationStatus) bool { return n.State != v1alpha1.NotificationPending }
 
-func skip(n *v1alpha1.NotificationStatus, reason string) {
+func skipReminder(n *v1alpha1.NotificationStatus, reason string) {
 	n.State, n.Reason, n.Remaining = v1alpha1.NotificationSkipped, reason, nil
 }
 
@@ -204,15 +204,15 @@ func retryAt(n v1alpha1.NotificationStatus) time.Time {
 		return time.Time{}
 	}
 	if n.Reason == v1alpha1.ReasonSending {
-		return n.LastAttemptTime.Add(claimLife)
+		return n.LastAttemptTime.Add(claimLifetime)
 	}
 	const maxDoublings = 10
 	pause := firstRetry << min(max(*n.Attempts-1, 0), maxDoublings)
 	return n.LastAttemptTime.Add(min(pause, lastRetry))
 }
 
-// claim records that a mail is being sent, and says which.
-func (f *Facts) claim(n *v1alpha1.NotificationStatus) *Mail {
+// claimDelivery records that a mail is being sent, and says which.
+func (f *Facts) claimDelivery(n *v1alpha1.NotificationStatus) *Mail {
 	attempts := int32(1)
 	if n.Attempts != nil {
 		attempts = *n.Attempts + 1
@@ -220,17 +220,17 @@ func (f *Facts) claim(n *v1alpha1.NotificationStatus) *Mail {
 	now := metav1.NewTime(f.Now)
 	n.Attempts, n.LastAttemptTime, n.Reason = &attempts, &now, v1alpha1.ReasonSending
 	wanted, to := f.effectiveNotification(), f.recipients(*n)
-	today := min(f.mailsLeft(), len(to))
+	today := min(f.remainingMails(), len(to))
 	return &Mail{
-		Date: n.Date, To: to[:today:today], Later: to[today:], Outside: len(f.Defaults.MailDomains.Outside(wanted.Emails)) > 0,
+		Date: n.Date, To: to[:today:today], Later: to[today:], HasForbiddenRecipients: len(f.Settings.MailDomains.Forbidden(wanted.Emails)) > 0,
 		Locale: orElse(wanted.Locale, "en"), Key: f.Key, Account: f.Account,
 		Expiration: f.Key.Status.ExpirationTime.UTC(), Zone: f.zone(), Now: f.Now,
 	}
 }
 
-// withSent keeps the record of mails that were sent, to all or to some, for an expiration that has moved since, as far as there is room: if
+// keepSent keeps the record of mails that were sent, to all or to some, for an expiration that has moved since, as far as there is room: if
 // it moves back, they are not sent twice.
-func (f *Facts) withSent(list []v1alpha1.NotificationStatus) []v1alpha1.NotificationStatus {
+func (f *Facts) keepSent(list []v1alpha1.NotificationStatus) []v1alpha1.NotificationStatus {
 	for _, old := range slices.Backward(f.Key.Status.Notifications) {
 		listed := slices.ContainsFunc(list, func(n v1alpha1.NotificationStatus) bool { return n.Date == old.Date })
 		if told := old.State == v1alpha1.NotificationSent || old.SentAt != nil; !listed && told && len(list) < maxNotifications {
@@ -241,19 +241,19 @@ func (f *Facts) withSent(list []v1alpha1.NotificationStatus) []v1alpha1.Notifica
 	return list
 }
 
-// SettleMail records what came of a mail. Addresses that may yet take it are tried again; that the rest refused it does
+// RecordDeliveries records what came of a mail. Addresses that may yet take it are tried again; that the rest refused it does
 // not keep those who got it from counting as told.
-func SettleMail(list []v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) []v1alpha1.NotificationStatus {
+func RecordDeliveries(list []v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) []v1alpha1.NotificationStatus {
 	list = slices.Clone(list)
 	for i := range list {
 		if list[i].Date == m.Date {
-			settle(&list[i], m, deliveries, now)
+			recordDeliveries(&list[i], m, deliveries, now)
 		}
 	}
 	return list
 }
 
-func settle(n *v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) {
+func recordDeliveries(n *v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) {
 	told := n.SentAt != nil // others were told at an earlier try
 	var remaining []string
 	refusal, delay := "", v1alpha1.ReasonMailLimitReached
@@ -276,18 +276,18 @@ func settle(n *v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now t
 	case len(remaining) > 0:
 		n.Reason, n.Remaining = delay, remaining
 	case told:
-		n.State, n.Reason = v1alpha1.NotificationSent, remark(m, deliveries, refusal)
+		n.State, n.Reason = v1alpha1.NotificationSent, sentReason(m, deliveries, refusal)
 	default:
 		n.State, n.Reason = v1alpha1.NotificationFailed, refusal
 	}
 }
 
-// remark is what there is to say of a mail that was sent; empty: nothing.
-func remark(m Mail, deliveries []Delivery, refusal string) string {
+// sentReason is what there is to say of a mail that was sent; empty: nothing.
+func sentReason(m Mail, deliveries []Delivery, refusal string) string {
 	switch {
 	case refusal != "":
 		return v1alpha1.ReasonSomeRejected
-	case m.Outside:
+	case m.HasForbiddenRecipients:
 		return v1alpha1.ReasonRecipientNotAllowed
 	case slices.ContainsFunc(deliveries, func(d Delivery) bool { return d.Fallback }):
 		return v1alpha1.ReasonLocaleNotAvailable
@@ -295,8 +295,8 @@ func remark(m Mail, deliveries []Delivery, refusal string) string {
 	return ""
 }
 
-// AnnounceMail are what changed in the mails of a key.
-func AnnounceMail(before, after []v1alpha1.NotificationStatus) []Event {
+// MailEvents are what changed in the mails of a key.
+func MailEvents(before, after []v1alpha1.NotificationStatus) []Event {
 	was := map[string]v1alpha1.NotificationStatus{}
 	for _, n := range before {
 		was[n.Date] = n

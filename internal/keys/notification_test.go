@@ -31,7 +31,7 @@ func mailFacts(now string, n v1alpha1.Notification, options ...keystest.KeyOptio
 	options = append([]keystest.KeyOption{keystest.Expiration("2026-10-31"), keystest.Notify(n), keystest.Issued(keystest.Epoch), func(k *v1alpha1.APIKey) {
 		k.Status.ExpirationTime = at(parsed("2026-10-30T23:00:00Z"))
 	}}, options...)
-	return keys.Facts{Key: keystest.Key("shop", options...), Account: keystest.Acct("acme", keystest.Zone("Europe/Madrid")), Now: parsed(now)}
+	return keys.Facts{Key: keystest.Key("shop", options...), Account: keystest.NewAccount("acme", keystest.Zone("Europe/Madrid")), Now: parsed(now)}
 }
 
 func entry(date string, state v1alpha1.NotificationState, reason string) v1alpha1.NotificationStatus {
@@ -187,7 +187,7 @@ func TestSettleMail(t *testing.T) {
 			before := []v1alpha1.NotificationStatus{entry("2026-10-01", v1alpha1.NotificationPending, ""), tried(entry("2026-10-24", v1alpha1.NotificationPending, v1alpha1.ReasonSending), 1, "2026-10-24T00:00:00Z")}
 			list := before
 			for _, deliveries := range tc.tries {
-				list = keys.SettleMail(list, keys.Mail{Date: "2026-10-24"}, deliveries, parsed("2026-10-24T00:00:09Z"))
+				list = keys.RecordDeliveries(list, keys.Mail{Date: "2026-10-24"}, deliveries, parsed("2026-10-24T00:00:09Z"))
 			}
 			if got := list[1]; got.State != tc.state || got.Reason != tc.reason || !slices.Equal(got.Remaining, tc.remaining) || (got.State == v1alpha1.NotificationSent) != (got.SentAt != nil && len(got.Remaining) == 0) {
 				t.Errorf("got %+v", got)
@@ -196,13 +196,13 @@ func TestSettleMail(t *testing.T) {
 				t.Errorf("another entry, or the one that was given, has changed: %+v", list)
 			}
 			var events []string
-			for _, e := range keys.AnnounceMail(before, list) {
+			for _, e := range keys.MailEvents(before, list) {
 				events = append(events, e.Reason)
 				if e.Warning != (e.Reason == v1alpha1.ReasonNotificationFailed) || e.Note == "" || len(e.Note) > 256 {
 					t.Errorf("event %+v", e)
 				}
 			}
-			if !slices.Equal(events, tc.events) || len(keys.AnnounceMail(list, list)) > 0 {
+			if !slices.Equal(events, tc.events) || len(keys.MailEvents(list, list)) > 0 {
 				t.Errorf("events %v, want %v", events, tc.events)
 			}
 		})
@@ -243,7 +243,7 @@ func TestMail_NeverTwice(t *testing.T) {
 				}
 				deliveries = append(deliveries, d)
 			}
-			f.Key.Status.Notifications = keys.SettleMail(plan.Notifications, *plan.Send, deliveries, f.Now)
+			f.Key.Status.Notifications = keys.RecordDeliveries(plan.Notifications, *plan.Send, deliveries, f.Now)
 		}
 		for what, n := range got {
 			if n > 1 {
@@ -258,7 +258,7 @@ func TestRemember_KeepsTheLastTwenty(t *testing.T) {
 	var history []v1alpha1.Transition
 	for i := range 50 {
 		before := slices.Clone(history)
-		next := keys.Remember(history, []keys.Event{{Reason: "R", Note: fmt.Sprint(i)}, {Reason: "R", Note: fmt.Sprint(i, "b")}}, keystest.Epoch.Add(time.Duration(i)))
+		next := keys.AppendHistory(history, []keys.Event{{Reason: "R", Note: fmt.Sprint(i)}, {Reason: "R", Note: fmt.Sprint(i, "b")}}, keystest.Epoch.Add(time.Duration(i)))
 		if !reflect.DeepEqual(before, history) {
 			t.Fatal("the history that was given has changed")
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Defaults are what the manager's flags say where an Account says nothing.
-type Defaults struct {
+// Settings are what the manager's flags say where an Account says nothing.
+type Settings struct {
 	// MaxKeys is how many keys an account may have.
 	MaxKeys int32
 	// DeletionPolicy is whether keys may be deleted.
@@ -33,7 +33,7 @@ type Defaults struct {
 }
 
 // Limit is how many keys may hold a slot, or that there is no limit.
-func (d Defaults) Limit(a *v1alpha1.Account) (limit int, unlimited bool) {
+func (d Settings) Limit(a *v1alpha1.Account) (limit int, unlimited bool) {
 	l := a.Spec.Limits
 	switch {
 	case l == nil:
@@ -47,11 +47,11 @@ func (d Defaults) Limit(a *v1alpha1.Account) (limit int, unlimited bool) {
 }
 
 // Deletion is the deletion policy in force.
-func (d Defaults) Deletion(a *v1alpha1.Account) v1alpha1.DeletionPolicy {
+func (d Settings) Deletion(a *v1alpha1.Account) v1alpha1.DeletionPolicy {
 	if a != nil && a.Spec.DeletionPolicy != "" {
 		return a.Spec.DeletionPolicy
 	}
-	if a != nil && leftOut(a.Undecodable, "spec.deletionPolicy") {
+	if a != nil && wasNotDecoded(a.Undecodable, "spec.deletionPolicy") {
 		return cmp.Or(a.Status.DeletionPolicy, v1alpha1.DeletionForbid) // the last that could be decoded, or else none is lost
 	}
 	if d.DeletionPolicy != "" {
@@ -64,8 +64,8 @@ func countsUsableOnly(a *v1alpha1.Account) bool {
 	return a.Spec.Limits != nil && a.Spec.Limits.Counting == v1alpha1.CountUsable
 }
 
-// Queues is whether a key too many may be created, to wait for a slot.
-func Queues(a *v1alpha1.Account) bool {
+// AllowsQueueing is whether a key too many may be created, to wait for a slot.
+func AllowsQueueing(a *v1alpha1.Account) bool {
 	return a.Spec.Limits != nil && a.Spec.Limits.Enforcement == v1alpha1.EnforcementQueue
 }
 

@@ -48,7 +48,7 @@ func TestCovers(t *testing.T) {
 
 func TestDefaults_Limit(t *testing.T) {
 	t.Parallel()
-	d := keys.Defaults{MaxKeys: 7}
+	d := keys.Settings{MaxKeys: 7}
 	for name, tc := range map[string]struct {
 		options   []keystest.AccountOption
 		limit     int
@@ -65,7 +65,7 @@ func TestDefaults_Limit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			limit, unlimited := d.Limit(keystest.Acct("acme", tc.options...))
+			limit, unlimited := d.Limit(keystest.NewAccount("acme", tc.options...))
 			if limit != tc.limit || unlimited != tc.unlimited {
 				t.Errorf("got %d, %t", limit, unlimited)
 			}
@@ -75,21 +75,21 @@ func TestDefaults_Limit(t *testing.T) {
 
 func TestDefaults_Deletion(t *testing.T) {
 	t.Parallel()
-	forbids := keystest.Acct("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
+	forbids := keystest.NewAccount("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
 	for name, tc := range map[string]struct {
 		flag    v1alpha1.DeletionPolicy
 		account *v1alpha1.Account
 		want    v1alpha1.DeletionPolicy
 	}{
-		"nobody says anything":               {"", keystest.Acct("acme"), v1alpha1.DeletionAllow},
-		"the flag speaks":                    {v1alpha1.DeletionRequireConfirmation, keystest.Acct("acme"), v1alpha1.DeletionRequireConfirmation},
+		"nobody says anything":               {"", keystest.NewAccount("acme"), v1alpha1.DeletionAllow},
+		"the flag speaks":                    {v1alpha1.DeletionRequireConfirmation, keystest.NewAccount("acme"), v1alpha1.DeletionRequireConfirmation},
 		"the account speaks":                 {"", forbids, v1alpha1.DeletionForbid},
 		"the account speaks before the flag": {v1alpha1.DeletionAllow, forbids, v1alpha1.DeletionForbid},
 		"there is no account":                {v1alpha1.DeletionForbid, nil, v1alpha1.DeletionForbid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := (keys.Defaults{DeletionPolicy: tc.flag}).Deletion(tc.account); got != tc.want {
+			if got := (keys.Settings{DeletionPolicy: tc.flag}).Deletion(tc.account); got != tc.want {
 				t.Errorf("got %s, want %s", got, tc.want)
 			}
 		})
@@ -127,17 +127,17 @@ func TestDenyDeletion(t *testing.T) {
 func TestQueues(t *testing.T) {
 	t.Parallel()
 	queues := keystest.Policy(func(a *v1alpha1.AccountSpec) { a.Limits = &v1alpha1.Limits{Enforcement: v1alpha1.EnforcementQueue} })
-	if keys.Queues(keystest.Acct("acme")) || keys.Queues(keystest.Acct("acme", keystest.MaxKeys(1))) || !keys.Queues(keystest.Acct("acme", queues)) {
+	if keys.AllowsQueueing(keystest.NewAccount("acme")) || keys.AllowsQueueing(keystest.NewAccount("acme", keystest.MaxKeys(1))) || !keys.AllowsQueueing(keystest.NewAccount("acme", queues)) {
 		t.Error("only an account that says so lets keys queue")
 	}
 }
 
 func TestEffective_WhatTheKeySaysComesFirst(t *testing.T) {
 	t.Parallel()
-	defaults := keystest.Acct("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) {
+	defaults := keystest.NewAccount("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) {
 		a.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: []string{"read"}, Format: &v1alpha1.Format{Prefix: "acme"}}
 	}))
-	plain := keystest.Acct("acme")
+	plain := keystest.NewAccount("acme")
 	for name, tc := range map[string]struct {
 		key        *v1alpha1.APIKey
 		account    *v1alpha1.Account
@@ -179,7 +179,7 @@ func TestSecretName(t *testing.T) {
 func TestSecretLabels_NameTheManagerAndTheAccount(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{"app.kubernetes.io/managed-by": "apikey-manager", "apikey-manager.io/account": "acme"}
-	shape, err := keys.Render(keystest.Key("shop"), keystest.Acct("acme"), keys.Contents{})
+	shape, err := keys.Render(keystest.Key("shop"), keystest.NewAccount("acme"), keys.SecretCredentials{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestIndexes(t *testing.T) {
 		"with a label":    {keystest.Key("shop", keystest.Label("Tienda / web")), []string{"acme"}, []string{"acme/Tienda / web"}, nil},
 		"without a label": {keystest.Key("shop", keystest.Account("zeta")), []string{"zeta"}, nil, nil},
 		"with credentials": {
-			keystest.Key("shop", keystest.Knows("a", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Revoked("b", keystest.Epoch)),
+			keystest.Key("shop", keystest.WithCredential("a", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Revoked("b", keystest.Epoch)),
 			[]string{"acme"},
 			nil,
 			[]string{keystest.CredentialOf("a").SHA256, keystest.CredentialOf("b").SHA256},
@@ -218,7 +218,7 @@ func TestIndexes(t *testing.T) {
 func TestSay_ShowsOnlyWhatIsMeantForPeople(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("dial tcp 10.0.0.1:6443: connect: connection refused")
-	public := &keys.PublicError{Sentence: "Could not create Secret shop", Err: cause}
+	public := &keys.PublicError{Message: "Could not create Secret shop", Err: cause}
 	for name, tc := range map[string]struct {
 		err  error
 		want string
@@ -230,7 +230,7 @@ func TestSay_ShowsOnlyWhatIsMeantForPeople(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := keys.Say(tc.err); got != tc.want {
+			if got := keys.PublicMessage(tc.err); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

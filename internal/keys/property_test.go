@@ -49,7 +49,7 @@ func TestWorld_LimitHoldsUnderEveryInterleaving(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				r := rules{strict: true, counting: counting, limit: rapid.IntRange(0, 3).Draw(t, "limit")}
 				s := newSim(chanceOf(t), r, rapid.IntRange(1, 3).Draw(t, "managers"))
-				a := keystest.Acct("acme", keystest.MaxKeys(int32(r.limit)), keystest.Counting(counting))
+				a := keystest.NewAccount("acme", keystest.MaxKeys(int32(r.limit)), keystest.Counting(counting))
 				a.Spec.ImportPolicy = pick(s.chance, "imports", v1alpha1.ImportForbid, v1alpha1.ImportAllow)
 				_ = s.w.createAccount(a)
 				live(t, s, 120)
@@ -99,7 +99,7 @@ func TestWorld_OldestFirst(t *testing.T) {
 		r := rules{strict: true, counting: v1alpha1.CountAll, limit: rapid.IntRange(1, 3).Draw(t, "limit")}
 		s := newSim(chanceOf(t), r, rapid.IntRange(1, 3).Draw(t, "managers"))
 		s.names, s.labels = []string{"shop/a", "shop/b", "shop/c", "blog/a", "blog/b", "blog/c"}, []string{""}
-		_ = s.w.createAccount(keystest.Acct("acme", keystest.MaxKeys(int32(r.limit))))
+		_ = s.w.createAccount(keystest.NewAccount("acme", keystest.MaxKeys(int32(r.limit))))
 		s.act(t, append(s.machinery(), action{"create", 30, s.createKey}), 60)
 		if err := s.settle(); err != nil {
 			s.fatal(t, err)
@@ -126,7 +126,7 @@ func TestDescribe_IsItsOwnAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := anyFacts(chanceOf(t))
 		if err := checkDescribe(f); err != nil {
-			t.Fatalf("%v\nof the key %+v\nheld %+v", err, f.Key, f.Held)
+			t.Fatalf("%v\nof the key %+v\nheld %+v", err, f.Key, f.Secret)
 		}
 		after := keys.Describe(f)
 		if !equality.Semantic.DeepEqual(f.Key.Status, after) {
@@ -134,7 +134,7 @@ func TestDescribe_IsItsOwnAnswer(t *testing.T) {
 		}
 		later := f
 		later.Now = f.Now.Add(time.Second)
-		if f.Held.Minted || !equality.Semantic.DeepEqual(f.Key.Status, after) {
+		if f.Secret.JustIssued || !equality.Semantic.DeepEqual(f.Key.Status, after) {
 			return
 		}
 		if again := keys.Describe(later); again.State == after.State && texts(again) != texts(after) {
@@ -160,17 +160,17 @@ func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 	c := currentOf(after)
 	if ready := meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionReady); ready && after.State == v1alpha1.StateActive {
 		switch {
-		case f.Held.Possession != keys.HeldOwned || c == nil || f.Held.Current.SHA256 != c.SHA256:
-			t.Fatalf("ready, and the Secret holds something else: %+v, %+v", f.Held, after)
+		case f.Secret.Ownership != keys.SecretOwned || c == nil || f.Secret.Current.SHA256 != c.SHA256:
+			t.Fatalf("ready, and the Secret holds something else: %+v, %+v", f.Secret, after)
 		case f.Err != nil:
 			t.Fatalf("ready, and a step failed")
 		}
 	}
 	if before := currentOf(f.Key.Status); c != nil && (before == nil || before.SHA256 != c.SHA256) {
 		switch {
-		case c.SHA256 != f.Held.Current.SHA256 || f.Held.Possession != keys.HeldOwned:
+		case c.SHA256 != f.Secret.Current.SHA256 || f.Secret.Ownership != keys.SecretOwned:
 			t.Fatalf("a credential out of nowhere: %+v", c)
-		case !f.Held.Minted && of(f.Key.Status, c.SHA256) == nil && (before != nil || !f.Held.Offered || f.Account.Spec.ImportPolicy != v1alpha1.ImportAllow):
+		case !f.Secret.JustIssued && of(f.Key.Status, c.SHA256) == nil && (before != nil || !f.Secret.IsOffered || f.Account.Spec.ImportPolicy != v1alpha1.ImportAllow):
 			t.Fatalf("a credential was taken from the Secret that nobody offered, or in place of a known one")
 		case f.Key.Spec.State == v1alpha1.KeyStateRevoked:
 			t.Fatalf("a revoked key got a credential")
@@ -181,14 +181,14 @@ func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 	}
 	k := f.Key.DeepCopy()
 	k.Status = after
-	if keys.RemembersSecret(k) && after.SecretRef.ResourceVersion != "" {
-		want, got := f.Held, keys.Remembered(k)
-		want.Minted, want.Offered = false, false
-		if after.State == v1alpha1.StateRevoked && want.Material() {
+	if keys.StatusDescribesSecret(k) && after.SecretRef.ResourceVersion != "" {
+		want, got := f.Secret, keys.SecretFromStatus(k)
+		want.JustIssued, want.IsOffered = false, false
+		if after.State == v1alpha1.StateRevoked && want.HoldsCredential() {
 			t.Fatalf("the status of a revoked key remembers a Secret that holds %+v", want)
 		}
-		if got.Previous && !want.Previous { // the bytes were lost, and the credential lives on
-			got.Previous = false
+		if got.HasPrevious && !want.HasPrevious { // the bytes were lost, and the credential lives on
+			got.HasPrevious = false
 		}
 		if got != want {
 			t.Fatalf("the status remembers %+v of a Secret that holds %+v", got, want)
@@ -213,21 +213,21 @@ func anyFacts(c chance) keys.Facts {
 	k.Status.ReleasedGrant = pick(c, "released", "", "", "9", "10", "11")
 	f := keys.Facts{
 		Key: k, Now: keystest.Epoch.Add(pick(c, "age", 0, 4*time.Second, 5*time.Second, 24*time.Hour, 90*24*time.Hour)),
-		Held: keys.Held{Possession: pick(c, "possession", keys.HeldNothing, keys.HeldForeign, keys.HeldLeftover), ResourceVersion: "7"},
-		Err:  pick(c, "err", nil, nil, error(&keys.PublicError{Sentence: "Could not write", Err: errDown}), errDown),
+		Secret: keys.ObservedSecret{Ownership: pick(c, "possession", keys.SecretMissing, keys.SecretForeign, keys.SecretOrphaned), ResourceVersion: "7"},
+		Err:    pick(c, "err", nil, nil, error(&keys.PublicError{Message: "Could not write", Err: errDown}), errDown),
 	}
 	if c(2, "owned") == 0 {
-		f.Held = pick(c, "held", keystest.HeldBy(k), keystest.HeldBy(k), keystest.Held("another"), keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7"},
-			keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7", Current: keys.Part{SHA256: strings.Repeat("a", 64)}})
-		f.Held.Minted = f.Held.Current == keystest.PartOf("another") && k.Spec.State != v1alpha1.KeyStateRevoked && c(2, "minted") == 0
-		f.Held.Drifted = c(4, "drifted") == 0
+		f.Secret = pick(c, "held", keystest.SecretOf(k), keystest.SecretOf(k), keystest.ObservedSecret("another"), keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7"},
+			keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7", Current: keys.ObservedCredential{SHA256: strings.Repeat("a", 64)}})
+		f.Secret.JustIssued = f.Secret.Current == keystest.ObservedCredential("another") && k.Spec.State != v1alpha1.KeyStateRevoked && c(2, "minted") == 0
+		f.Secret.Drifted = c(4, "drifted") == 0
 		anyRotation(c, &f)
 	}
 	if c(4, "contested") == 0 {
 		f.Repairs = anyRepairs(c, &f)
 	}
-	f.Defaults = keystest.Defaults
-	f.Defaults.RequireAccount = c(4, "require account") == 0
+	f.Settings = keystest.Settings
+	f.Settings.RequireAccount = c(4, "require account") == 0
 	if c(8, "account") > 0 {
 		f.Account = anyAccount(c, k)
 	}
@@ -239,7 +239,7 @@ func anyFacts(c chance) keys.Facts {
 
 // anyRepairs makes up a contest.
 func anyRepairs(c chance, f *keys.Facts) keys.Repairs {
-	r := keys.Repairs{Generation: f.Key.Generation, Disturbed: f.Now.Add(-pick(c, "disturbed", 0, time.Second, time.Minute, time.Hour))}
+	r := keys.Repairs{Generation: f.Key.Generation, FoundChangeAt: f.Now.Add(-pick(c, "disturbed", 0, time.Second, time.Minute, time.Hour))}
 	for range c(4, "repairs") {
 		r.Times = append(r.Times, f.Now.Add(-pick(c, "repaired", 0, time.Second, 2*time.Minute)))
 	}
@@ -261,30 +261,30 @@ func anyRotation(c chance, f *keys.Facts) {
 	}
 	policy := pick(c, "previous key", "", v1alpha1.PreviousKeyOmit, v1alpha1.PreviousKeyInclude)
 	keystest.PreviousKey(policy)(k)
-	f.Held.Previous = c(3, "previous") == 0
-	f.Held.Drifted = f.Held.Drifted || f.Held.Previous && policy != v1alpha1.PreviousKeyInclude
+	f.Secret.HasPrevious = c(3, "previous") == 0
+	f.Secret.Drifted = f.Secret.Drifted || f.Secret.HasPrevious && policy != v1alpha1.PreviousKeyInclude
 	if keys.Issued(k) && c(2, "known previous") == 0 {
-		keystest.Knows("the one before", v1alpha1.RolePrevious, keystest.Epoch.Add(-time.Hour))(k)
+		keystest.WithCredential("the one before", v1alpha1.RolePrevious, keystest.Epoch.Add(-time.Hour))(k)
 		k.Status.Credentials[len(k.Status.Credentials)-1].NotAfter = &metav1.Time{Time: keystest.Epoch.Add(pick(c, "end", time.Hour, 23*time.Hour, 48*time.Hour))}
 	}
 	if keys.Issued(k) && c(2, "known staged") == 0 {
-		keystest.Knows("next", v1alpha1.RoleStaged, keystest.Epoch.Add(time.Second))(k)
+		keystest.WithCredential("next", v1alpha1.RoleStaged, keystest.Epoch.Add(time.Second))(k)
 	}
 	switch {
-	case f.Held.Minted:
-		f.Held.Previous = false
+	case f.Secret.JustIssued:
+		f.Secret.HasPrevious = false
 	case c(4, "promoted") == 0:
-		f.Held.Current = keystest.PartOf("next")
+		f.Secret.Current = keystest.ObservedCredential("next")
 	case keys.Issued(k):
-		f.Staged = pick(c, "staged", keys.Part{}, keystest.PartOf("next"), keystest.PartOf("another next"))
-		f.JustStaged = f.Staged == keystest.PartOf("another next")
+		f.Staged = pick(c, "staged", keys.ObservedCredential{}, keystest.ObservedCredential("next"), keystest.ObservedCredential("another next"))
+		f.JustStaged = f.Staged == keystest.ObservedCredential("another next")
 		f.JustFenced = f.JustStaged && c(2, "fenced") == 0
 		f.Propagated = c(2, "propagated") == 0
 	}
 }
 
 func anyAccount(c chance, k *v1alpha1.APIKey) *v1alpha1.Account {
-	a := keystest.Acct("acme", keystest.MaxKeys(int32(c(3, "limit"))),
+	a := keystest.NewAccount("acme", keystest.MaxKeys(int32(c(3, "limit"))),
 		keystest.Counting(pick(c, "counting", v1alpha1.CountAll, v1alpha1.CountUsable)))
 	for _, policy := range []func(*v1alpha1.AccountSpec){
 		func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended },
@@ -321,7 +321,7 @@ func TestDecide_ExpiryIsMonotone(t *testing.T) {
 		zone := rapid.SampledFrom([]string{"UTC", "Europe/Madrid", "Pacific/Apia", "America/Havana", "Asia/Beirut"}).Draw(t, "zone")
 		day := time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, rapid.IntRange(0, 9000).Draw(t, "day"))
 		k := keystest.Key("shop", keystest.Created(day.AddDate(-1, 0, 0)), keystest.Expiration(day.Format(time.DateOnly)), keystest.Issued(day.AddDate(-1, 0, 0)))
-		f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Zone(zone), keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults}
+		f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Zone(zone), keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings}
 		var offsets []time.Duration
 		for range 10 {
 			offsets = append(offsets, time.Duration(rapid.IntRange(-50*3600, 50*3600).Draw(t, "offset"))*time.Second)

@@ -17,16 +17,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Refusal is why a key is not accepted: a reason from api/v1alpha1 and one sentence that names the field and the way
+// Violation is why a key is not accepted: a reason from api/v1alpha1 and one sentence that names the field and the way
 // out.
-type Refusal struct {
+type Violation struct {
 	Reason  string
 	Message string
 }
 
-// Refuse finds what a key's own spec and its account's policy have against it, the limit aside; nil: nothing. The
+// CheckPolicy finds what a key's own spec and its account's policy have against it, the limit aside; nil: nothing. The
 // first of an ordered list of checks speaks.
-func Refuse(f Facts) *Refusal {
+func CheckPolicy(f Facts) *Violation {
 	for _, check := range policyChecks {
 		if r := check(f); r != nil {
 			return r
@@ -35,9 +35,9 @@ func Refuse(f Facts) *Refusal {
 	return nil
 }
 
-// Refusals finds all that a key's own spec and its account's policy have against it, one refusal a check.
-func Refusals(f Facts) []Refusal {
-	var list []Refusal
+// Violations finds all that a key's own spec and its account's policy have against it, one refusal a check.
+func Violations(f Facts) []Violation {
+	var list []Violation
 	for _, check := range policyChecks {
 		if r := check(f); r != nil {
 			list = append(list, *r)
@@ -46,21 +46,21 @@ func Refusals(f Facts) []Refusal {
 	return list
 }
 
-var policyChecks = []func(Facts) *Refusal{
-	refuseUndecodable, refuseSpec, refuseLabelText, refuseAccount, refuseNamespace, refuseLabel, refuseScopes, refuseExpiration, refuseWhitelist,
-	refuseImport, refuseDuplicate,
+var policyChecks = []func(Facts) *Violation{
+	checkDecoded, checkSpec, checkLabelText, checkAccount, checkNamespace, checkLabel, checkScopes, checkExpiration, checkWhitelist,
+	checkImport, checkDuplicate,
 }
 
-func refused(reason, format string, args ...any) *Refusal {
-	return &Refusal{Reason: reason, Message: truncate(fmt.Sprintf(format, args...))}
+func violationf(reason, format string, args ...any) *Violation {
+	return &Violation{Reason: reason, Message: truncate(fmt.Sprintf(format, args...))}
 }
 
-func refuseSpec(f Facts) *Refusal {
+func checkSpec(f Facts) *Violation {
 	if errs := ValidateAPIKey(f.Key); len(errs) > 0 {
-		return refused(v1alpha1.ReasonInvalidSpec, "%s", errs[0].Error())
+		return violationf(v1alpha1.ReasonInvalidSpec, "%s", errs[0].Error())
 	}
-	if errs := validateReservedDomains(secretTemplate(f.Key), f.Defaults.ReservedDomains, templatePath); len(errs) > 0 {
-		return refused(v1alpha1.ReasonInvalidSpec, "%s", errs[0].Error())
+	if errs := validateReservedDomains(secretTemplate(f.Key), f.Settings.ReservedDomains, templatePath); len(errs) > 0 {
+		return violationf(v1alpha1.ReasonInvalidSpec, "%s", errs[0].Error())
 	}
 	if f.Account == nil {
 		return nil
@@ -70,34 +70,34 @@ func refuseSpec(f Facts) *Refusal {
 		err = failed // with the real credential
 	}
 	if err != nil {
-		return refused(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
+		return violationf(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
 	}
 	if _, err := f.expiration(); err != nil {
-		return refused(v1alpha1.ReasonInvalidSpec, "spec.expiration is a date, and spec.timeZone of account %s is not known here: correct the zone, or give an RFC 3339 instant", f.Account.Name)
+		return violationf(v1alpha1.ReasonInvalidSpec, "spec.expiration is a date, and spec.timeZone of account %s is not known here: correct the zone, or give an RFC 3339 instant", f.Account.Name)
 	}
 	return nil
 }
 
-func refuseAccount(f Facts) *Refusal {
+func checkAccount(f Facts) *Violation {
 	switch {
-	case f.Account == nil && f.Defaults.RequireAccount:
-		return refused(v1alpha1.ReasonAccountNotFound, "Account %s does not exist: create it, or correct spec.account", f.Key.Spec.Account)
+	case f.Account == nil && f.Settings.RequireAccount:
+		return violationf(v1alpha1.ReasonAccountNotFound, "Account %s does not exist: create it, or correct spec.account", f.Key.Spec.Account)
 	case f.Account != nil && f.Account.Spec.State == v1alpha1.AccountSuspended:
-		return refused(v1alpha1.ReasonAccountSuspended, "Account %s is suspended: its keys come back when spec.state of the account is Active", f.Account.Name)
+		return violationf(v1alpha1.ReasonAccountSuspended, "Account %s is suspended: its keys come back when spec.state of the account is Active", f.Account.Name)
 	}
 	return nil
 }
 
-func refuseNamespace(f Facts) *Refusal {
+func checkNamespace(f Facts) *Violation {
 	if f.Account == nil || f.Account.Spec.AllowedNamespaces == nil {
 		return nil
 	}
 	selector, err := namespaceSelector(f.Account)
 	if err != nil {
-		return refused(v1alpha1.ReasonNamespaceNotAllowed, "spec.allowedNamespaces of account %s is not a valid selector, so no namespace is allowed: correct it", f.Account.Name)
+		return violationf(v1alpha1.ReasonNamespaceNotAllowed, "spec.allowedNamespaces of account %s is not a valid selector, so no namespace is allowed: correct it", f.Account.Name)
 	}
-	if !selector.Matches(labels.Set(f.Namespace)) {
-		return refused(v1alpha1.ReasonNamespaceNotAllowed, "Account %s does not allow keys in namespace %s: see spec.allowedNamespaces of the account", f.Account.Name, f.Key.Namespace)
+	if !selector.Matches(labels.Set(f.NamespaceLabels)) {
+		return violationf(v1alpha1.ReasonNamespaceNotAllowed, "Account %s does not allow keys in namespace %s: see spec.allowedNamespaces of the account", f.Account.Name, f.Key.Namespace)
 	}
 	return nil
 }
@@ -106,17 +106,17 @@ func namespaceSelector(a *v1alpha1.Account) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(a.Spec.AllowedNamespaces)
 }
 
-// refuseLabel names the key that has the label only to users of the same namespace: what is in other namespaces is not theirs
+// checkLabel names the key that has the label only to users of the same namespace: what is in other namespaces is not theirs
 // to know.
-func refuseLabel(f Facts) *Refusal {
+func checkLabel(f Facts) *Violation {
 	holder, known := labelHolder(f.Key, f.Account, f.Siblings)
 	if holder == "" || !known {
 		return nil
 	}
 	if namespace, _, _ := strings.Cut(holder, "/"); namespace != f.Key.Namespace {
-		return refused(v1alpha1.ReasonLabelTaken, "Another key of account %s has the same spec.label: choose another label", f.Account.Name)
+		return violationf(v1alpha1.ReasonLabelTaken, "Another key of account %s has the same spec.label: choose another label", f.Account.Name)
 	}
-	return refused(v1alpha1.ReasonLabelTaken, "Account %s has another key with the same spec.label, APIKey %s: choose another label", f.Account.Name, holder)
+	return violationf(v1alpha1.ReasonLabelTaken, "Account %s has another key with the same spec.label, APIKey %s: choose another label", f.Account.Name, holder)
 }
 
 // labelHolder names the other key that has the label a key wants; empty: the label is the key's. A label belongs to
@@ -162,13 +162,13 @@ func compareAge(a, b *v1alpha1.APIKey) int {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.UID, b.UID))
 }
 
-func refuseScopes(f Facts) *Refusal {
+func checkScopes(f Facts) *Violation {
 	if f.Account == nil || len(f.Account.Spec.AllowedScopes) == 0 {
 		return nil
 	}
 	for _, wanted := range EffectiveScopes(f.Key, f.Account) {
 		if !coveredByAny(f.Account.Spec.AllowedScopes, wanted) {
-			return refused(v1alpha1.ReasonScopeNotAllowed, "Account %s does not allow scope %s in spec.scopes; it allows %s", f.Account.Name, wanted, strings.Join(f.Account.Spec.AllowedScopes, ", "))
+			return violationf(v1alpha1.ReasonScopeNotAllowed, "Account %s does not allow scope %s in spec.scopes; it allows %s", f.Account.Name, wanted, strings.Join(f.Account.Spec.AllowedScopes, ", "))
 		}
 	}
 	return nil
@@ -183,7 +183,7 @@ func coveredByAny(granted []string, wanted string) bool {
 	return false
 }
 
-func refuseExpiration(f Facts) *Refusal {
+func checkExpiration(f Facts) *Violation {
 	if f.Account == nil || f.Account.Spec.ExpirationPolicy == nil {
 		return nil
 	}
@@ -194,27 +194,27 @@ func refuseExpiration(f Facts) *Refusal {
 	policy, account := f.Account.Spec.ExpirationPolicy, f.Account.Name
 	switch {
 	case policy.Mode == v1alpha1.ExpirationRequired && expiration == nil:
-		return refused(v1alpha1.ReasonExpirationRequired, "Account %s requires keys to expire: set spec.expiration", account)
+		return violationf(v1alpha1.ReasonExpirationRequired, "Account %s requires keys to expire: set spec.expiration", account)
 	case policy.Mode == v1alpha1.ExpirationForbidden && expiration != nil:
-		return refused(v1alpha1.ReasonExpirationForbidden, "Account %s does not let keys expire: remove spec.expiration", account)
+		return violationf(v1alpha1.ReasonExpirationForbidden, "Account %s does not let keys expire: remove spec.expiration", account)
 	case policy.MaxLifetime == "" || expiration == nil:
 		return nil
 	}
 	longest, err := time.ParseDuration(string(policy.MaxLifetime))
 	if err != nil || expiration.After(f.created().Add(longest)) {
-		return refused(v1alpha1.ReasonLifetimeTooLong, "Account %s lets keys live for %s from their creation: set spec.expiration to an earlier time", account, policy.MaxLifetime)
+		return violationf(v1alpha1.ReasonLifetimeTooLong, "Account %s lets keys live for %s from their creation: set spec.expiration to an earlier time", account, policy.MaxLifetime)
 	}
 	return nil
 }
 
-func refuseWhitelist(f Facts) *Refusal {
+func checkWhitelist(f Facts) *Violation {
 	if f.Account == nil || f.Account.Spec.IPWhitelistPolicy != v1alpha1.IPWhitelistRequired || len(f.Key.Spec.IPWhitelist) > 0 {
 		return nil
 	}
 	if f.accepted() && f.Key.Status.IPRestriction == v1alpha1.IPUnrestricted {
 		return nil // issued under an earlier policy, and unchanged since
 	}
-	return refused(v1alpha1.ReasonIPWhitelistRequired, "Account %s requires keys to be bound to addresses: set spec.ipWhitelist", f.Account.Name)
+	return violationf(v1alpha1.ReasonIPWhitelistRequired, "Account %s requires keys to be bound to addresses: set spec.ipWhitelist", f.Account.Name)
 }
 
 // accepted is whether the key was accepted before, so that its status records what it was accepted with.

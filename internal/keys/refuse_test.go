@@ -35,7 +35,7 @@ func whitelistRequired(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1
 
 func TestRefuse(t *testing.T) {
 	t.Parallel()
-	acct, key := keystest.Acct, keystest.Key
+	acct, key := keystest.NewAccount, keystest.Key
 	accepted := func(options ...keystest.KeyOption) *v1alpha1.APIKey {
 		return key("shop", append(options, keystest.Issued(keystest.Epoch))...)
 	}
@@ -122,10 +122,10 @@ func TestRefuse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			defaults := keystest.Defaults
+			defaults := keystest.Settings
 			defaults.RequireAccount = tc.require
-			got := keys.Refuse(keys.Facts{
-				Key: tc.key, Account: tc.account, Namespace: tc.namespace, Siblings: tc.siblings, Defaults: defaults, Now: keystest.Epoch.Add(time.Hour),
+			got := keys.CheckPolicy(keys.Facts{
+				Key: tc.key, Account: tc.account, NamespaceLabels: tc.namespace, Siblings: tc.siblings, Settings: defaults, Now: keystest.Epoch.Add(time.Hour),
 			})
 			if diff := cmp.Diff(tc.want, reasonIn(got)); diff != "" {
 				t.Errorf("-want +got:\n%s%+v", diff, got)
@@ -149,7 +149,7 @@ func relabelled(k *v1alpha1.APIKey) *v1alpha1.APIKey {
 	return k
 }
 
-func reasonIn(r *keys.Refusal) string {
+func reasonIn(r *keys.Violation) string {
 	if r == nil {
 		return ""
 	}
@@ -204,9 +204,9 @@ func TestRefuse_LabelHolder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			account := keystest.Acct("acme", append(tc.options, keystest.Slots(tc.slots...))...)
+			account := keystest.NewAccount("acme", append(tc.options, keystest.Slots(tc.slots...))...)
 			for range 2 {
-				got := keys.Refuse(keys.Facts{Key: tc.key, Account: account, Siblings: tc.siblings, Defaults: keystest.Defaults, Now: keystest.Epoch})
+				got := keys.CheckPolicy(keys.Facts{Key: tc.key, Account: account, Siblings: tc.siblings, Settings: keystest.Settings, Now: keystest.Epoch})
 				switch {
 				case (got == nil) != (tc.want == ""):
 					t.Fatalf("got %+v, want the label to be that of %q", got, tc.want)
@@ -224,14 +224,16 @@ func TestRefuse_MessagesFit(t *testing.T) {
 	t.Parallel()
 	long := func(n int) string { return strings.Repeat("x", n) }
 	wide := func(n int) string { return strings.Repeat("é", n) }
-	account := func(options ...keystest.AccountOption) *v1alpha1.Account { return keystest.Acct(long(63), options...) }
+	account := func(options ...keystest.AccountOption) *v1alpha1.Account {
+		return keystest.NewAccount(long(63), options...)
+	}
 	sibling := keystest.Key(long(253), keystest.Namespace(long(63)), keystest.Label("web"), keystest.Created(keystest.Epoch.Add(-time.Hour)))
 	var scopes []string
 	for range 256 {
 		scopes = append(scopes, long(128))
 	}
 	for name, f := range map[string]keys.Facts{
-		"an account that is missing": {Key: keystest.Key("shop", keystest.Account(long(63))), Defaults: keys.Defaults{RequireAccount: true}},
+		"an account that is missing": {Key: keystest.Key("shop", keystest.Account(long(63))), Settings: keys.Settings{RequireAccount: true}},
 		"an expiration":              {Key: keystest.Key("shop", keystest.Expiration(wide(300))), Account: account()},
 		"a whitelist":                {Key: keystest.Key("shop", keystest.Whitelist(wide(300))), Account: account()},
 		"a scope":                    {Key: keystest.Key("shop", keystest.Scopes(long(127)+"y")), Account: account(policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = scopes }))},
@@ -243,14 +245,14 @@ func TestRefuse_MessagesFit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f.Now = keystest.Epoch.Add(time.Hour)
-			r := keys.Refuse(f)
+			r := keys.CheckPolicy(f)
 			if r == nil {
 				t.Fatal("nothing against it")
 			}
 			if len(r.Message) > 256 || len(r.Message) < 20 || !utf8.ValidString(r.Message) || strings.Contains(r.Message, "\n") {
 				t.Errorf("%d bytes: %s", len(r.Message), r.Message)
 			}
-			f.Held.Possession = keys.HeldNothing
+			f.Secret.Ownership = keys.SecretMissing
 			if err := checkStatus(keys.Describe(f), nil); err != nil {
 				t.Error(err)
 			}

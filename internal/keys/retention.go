@@ -32,7 +32,7 @@ func (f *Facts) retentionEnd() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	retention, ok := f.retention()
-	if !ok || f.Defaults.Deletion(f.Account) == v1alpha1.DeletionForbid || !f.endCarriedOut() {
+	if !ok || f.Settings.Deletion(f.Account) == v1alpha1.DeletionForbid || !f.endCarriedOut() {
 		return time.Time{}, false
 	}
 	since, ok := endedSince(&f.Key.Status)
@@ -58,7 +58,7 @@ func (f *Facts) retention() (time.Duration, bool) {
 func (f *Facts) endCarriedOut() bool {
 	s := &f.Key.Status
 	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
-	return f.wants() == s.State && ready != nil && ready.Status == metav1.ConditionTrue && ready.Reason == string(s.State) &&
+	return f.desiredState() == s.State && ready != nil && ready.Status == metav1.ConditionTrue && ready.Reason == string(s.State) &&
 		ready.ObservedGeneration == f.Key.Generation
 }
 
@@ -96,7 +96,7 @@ func stateSince(s *v1alpha1.APIKeyStatus) (time.Time, bool) {
 
 // mayBeAcceptedStill reports whether some verifier is not known to refuse a revoked key.
 func (f *Facts) mayBeAcceptedStill() bool {
-	if !f.Defaults.Verifiers || f.Key.Status.State != v1alpha1.StateRevoked {
+	if !f.Settings.Verifiers || f.Key.Status.State != v1alpha1.StateRevoked {
 		return false
 	}
 	enforced := meta.FindStatusCondition(f.Key.Status.Conditions, v1alpha1.ConditionEnforced)
@@ -125,7 +125,7 @@ func (f *Facts) retentionCheck() time.Time {
 	case !ok:
 		return time.Time{}
 	case f.mayBeAcceptedStill() && !end.After(f.Now): // the write that says otherwise does not enqueue the key
-		return f.Now.Add(conflictRecheck)
+		return f.Now.Add(conflictRecheckInterval)
 	}
 	return end
 }

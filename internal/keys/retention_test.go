@@ -23,11 +23,11 @@ import (
 // account keeps such keys for an hour.
 func ended(options ...keystest.KeyOption) keys.Facts {
 	k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Issued(keystest.Epoch.Add(-24 * time.Hour)), keystest.Created(keystest.Epoch.Add(-24 * time.Hour))}, options...)...)
-	a := keystest.Acct("acme", keystest.Slots(k))
+	a := keystest.NewAccount("acme", keystest.Slots(k))
 	a.Spec.Retention = &v1alpha1.Retention{ExpiredAfter: "1h", RevokedAfter: "1h"}
-	f := keys.Facts{Key: k, Account: a, Defaults: keystest.Defaults, Now: keystest.Epoch, Held: keystest.HeldBy(k)}
+	f := keys.Facts{Key: k, Account: a, Settings: keystest.Settings, Now: keystest.Epoch, Secret: keystest.SecretOf(k)}
 	if k.Spec.State == v1alpha1.KeyStateRevoked {
-		f.Held = keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7"}
+		f.Secret = keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7"}
 	}
 	k.Status = keys.Describe(f)
 	f.Now = keystest.Epoch.Add(time.Hour)
@@ -85,7 +85,7 @@ func TestRetention_KeepsKeys(t *testing.T) {
 		"with a retention that can't be counted": {of: revoked, change: func(f *keys.Facts) { f.Account.Spec.Retention.RevokedAfter = "999999h999999h999999h" }},
 		"without an account":                     {of: revoked, change: func(f *keys.Facts) { f.Account = nil }},
 		"under Forbid":                           {of: expired, change: func(f *keys.Facts) { f.Account.Spec.DeletionPolicy = v1alpha1.DeletionForbid }},
-		"under Forbid by default":                {of: expired, change: func(f *keys.Facts) { f.Defaults.DeletionPolicy = v1alpha1.DeletionForbid }},
+		"under Forbid by default":                {of: expired, change: func(f *keys.Facts) { f.Settings.DeletionPolicy = v1alpha1.DeletionForbid }},
 		"of an account that can't be decoded":    {of: revoked, change: func(f *keys.Facts) { f.Account.Undecodable = []string{"spec.deletionPolicy"} }},
 		"that can't be decoded":                  {of: revoked, change: readable},
 		"that are being deleted":                 {of: revoked, change: func(f *keys.Facts) { keystest.Deleting(keystest.Epoch)(f.Key) }},
@@ -103,14 +103,14 @@ func TestRetention_KeepsKeys(t *testing.T) {
 		"whose short history does not tell since when":   {of: revoked, change: func(f *keys.Facts) { f.Key.Status.History[len(f.Key.Status.History)-1].Reason = "Issued" }},
 		"whose accepted expiration is not in the status": {of: expired, change: func(f *keys.Facts) { f.Key.Status.ExpirationTime = nil }},
 		"that some verifier may accept": {of: revoked, change: func(f *keys.Facts) {
-			f.Defaults.Verifiers = true
+			f.Settings.Verifiers = true
 			setEnforced(f.Key, metav1.ConditionFalse)
 		}},
-		"of which verifiers were not asked yet":    {of: revoked, change: func(f *keys.Facts) { f.Defaults.Verifiers = true }},
-		"revoked, whose Secret holds a key again":  {of: revoked, change: func(f *keys.Facts) { f.Held = keystest.Held("again") }, decided: true},
-		"revoked, whose Secret is another's mess":  {of: revoked, change: func(f *keys.Facts) { f.Held.Drifted = true }, decided: true},
-		"expired, whose Secret was deleted":        {of: expired, change: func(f *keys.Facts) { f.Held = keys.Held{Possession: keys.HeldNothing} }, decided: true},
-		"expired, whose Secret is another's now":   {of: expired, change: func(f *keys.Facts) { f.Held = keys.Held{Possession: keys.HeldForeign} }, decided: true},
+		"of which verifiers were not asked yet":    {of: revoked, change: func(f *keys.Facts) { f.Settings.Verifiers = true }},
+		"revoked, whose Secret holds a key again":  {of: revoked, change: func(f *keys.Facts) { f.Secret = keystest.ObservedSecret("again") }, decided: true},
+		"revoked, whose Secret is another's mess":  {of: revoked, change: func(f *keys.Facts) { f.Secret.Drifted = true }, decided: true},
+		"expired, whose Secret was deleted":        {of: expired, change: func(f *keys.Facts) { f.Secret = keys.ObservedSecret{Ownership: keys.SecretMissing} }, decided: true},
+		"expired, whose Secret is another's now":   {of: expired, change: func(f *keys.Facts) { f.Secret = keys.ObservedSecret{Ownership: keys.SecretForeign} }, decided: true},
 		"expired, which the account takes no more": {of: expired, change: func(f *keys.Facts) { f.Account.Spec.AllowedScopes, f.Key.Spec.Scopes = []string{"a"}, []string{"b"} }, decided: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func setEnforced(k *v1alpha1.APIKey, status metav1.ConditionStatus) {
 func TestRetention_LooksAgainUntilEnforced(t *testing.T) {
 	t.Parallel()
 	f := revoked()
-	f.Defaults.Verifiers = true
+	f.Settings.Verifiers = true
 	setEnforced(f.Key, metav1.ConditionFalse)
 	if next := keys.Decide(f).Next; !next.Equal(f.Now.Add(time.Minute)) {
 		t.Errorf("next at %s", next)
@@ -205,7 +205,7 @@ func TestWorld_RetentionHoldsWhateverPeopleDo(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSim(chanceOf(t), rules{}, rapid.IntRange(1, 3).Draw(t, "managers"))
-		_ = s.w.createAccount(keystest.Acct("acme", keystest.MaxKeys(3)))
+		_ = s.w.createAccount(keystest.NewAccount("acme", keystest.MaxKeys(3)))
 		end := []action{
 			{"retention", 10, func() { s.setAccount(s.changeRetention()) }},
 			{"revoke", 8, func() { s.setState(s.anyName(), v1alpha1.KeyStateRevoked) }},

@@ -20,7 +20,7 @@ func (f *Facts) revokedCredentials(after []v1alpha1.Credential) []v1alpha1.Revok
 	for _, c := range f.Key.Status.Credentials {
 		stays := slices.ContainsFunc(after, func(kept v1alpha1.Credential) bool { return kept.SHA256 == c.SHA256 })
 		known := slices.ContainsFunc(list, func(r v1alpha1.RevokedCredential) bool { return r.SHA256 == c.SHA256 })
-		if !stays && !known && (f.dead(&c) || f.wants() == v1alpha1.StateRevoked) {
+		if !stays && !known && (f.revokedByTime(&c) || f.desiredState() == v1alpha1.StateRevoked) {
 			list = append(list, v1alpha1.RevokedCredential{ID: c.ID, SHA256: c.SHA256, IssuedAt: c.IssuedAt})
 		}
 	}

@@ -53,8 +53,8 @@ func duration(d v1alpha1.Duration) time.Duration {
 	return parsed
 }
 
-// dead is whether a credential was issued before spec.rotation.revokeBefore, once that instant has come.
-func (f *Facts) dead(c *v1alpha1.Credential) bool {
+// revokedByTime is whether a credential was issued before spec.rotation.revokeBefore, once that instant has come.
+func (f *Facts) revokedByTime(c *v1alpha1.Credential) bool {
 	before := f.schedule().revokeBefore
 	return before != nil && !f.Now.Before(before.Time) && c.IssuedAt.Before(before)
 }
@@ -63,7 +63,7 @@ func (f *Facts) dead(c *v1alpha1.Credential) bool {
 // or when a request says; nil: never. A time in the past means now, and once, however many intervals have passed.
 func (f *Facts) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
 	is := current(s)
-	if is == nil || f.wants() != v1alpha1.StateActive {
+	if is == nil || f.desiredState() != v1alpha1.StateActive {
 		return nil
 	}
 	var due *time.Time
@@ -80,7 +80,7 @@ func (f *Facts) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
 
 // rotationDue reports whether the next credential is due now: by time, by a request, or since the current one is dead.
 func (f *Facts) rotationDue() bool {
-	if is := current(&f.Key.Status); is != nil && f.dead(is) {
+	if is := current(&f.Key.Status); is != nil && f.revokedByTime(is) {
 		return true
 	}
 	due := f.nextRotation(&f.Key.Status)

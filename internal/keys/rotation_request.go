@@ -39,13 +39,13 @@ func observedRequest(s *v1alpha1.APIKeyStatus, at *metav1.Time) bool {
 
 // recordRequest records that a requested rotation was carried out. A request that is older than the current credential needs
 // none; a credential that takes the current place now answers a request of the second in which it was issued.
-func (f *Facts) recordRequest(s standing, after *v1alpha1.APIKeyStatus) {
+func (f *Facts) recordRequest(s assessment, after *v1alpha1.APIKeyStatus) {
 	at, was, is := f.schedule().requestedAt, current(&f.Key.Status), current(after)
 	if at == nil || is == nil || is.IssuedAt.Before(at) {
 		return
 	}
 	isNew := was == nil || was.SHA256 != is.SHA256
-	settled := s.refusal == nil && !s.waiting && s.wants == v1alpha1.StateActive && LastStaged(after) == nil
+	settled := s.violation == nil && !s.admissionPending && s.desiredState == v1alpha1.StateActive && LastStaged(after) == nil
 	if isNew || settled || at.Before(&is.IssuedAt) || observedRequest(after, at) {
 		after.Rotation.ObservedRequestedAt = f.Key.Spec.Rotation.RequestedAt
 	}

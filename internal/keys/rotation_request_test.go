@@ -53,13 +53,13 @@ func TestRotationRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Generation(2), keystest.Issued(now)}, tc.options...)...)
-			f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now.Add(2 * time.Second)}
+			f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now.Add(2 * time.Second)}
 			plan := keys.Decide(f)
 			if rotates := len(plan.Steps) > 0; rotates != tc.rotates {
 				t.Errorf("steps %v, want a rotation: %t", plan.Steps, tc.rotates)
 			}
 			if tc.rotates { // as perform does
-				f.Staged, f.JustStaged = keystest.PartOf("next"), true
+				f.Staged, f.JustStaged = keystest.ObservedCredential("next"), true
 			}
 			after := keys.Describe(f)
 			want := v1alpha1.Instant("")
@@ -77,7 +77,7 @@ func TestRotationRequest(t *testing.T) {
 			}
 			f.Key = k.DeepCopy()
 			f.Key.Status, f.JustStaged = after, false
-			f.Held.Current = f.Staged // the Secret was written
+			f.Secret.Current = f.Staged // the Secret was written
 			if got := keys.Describe(f).Rotation.ObservedRequestedAt; got != k.Spec.Rotation.RequestedAt {
 				t.Errorf("after the rotation the request is acknowledged as %q", got)
 			}
@@ -93,8 +93,8 @@ func TestRotationRequest_AtTheFirstIssue(t *testing.T) {
 		want      bool
 	}{"of the same second": {now, true}, "of an earlier one": {now.Add(-time.Hour), true}, "of a later one": {now.Add(time.Second), false}} {
 		k := keystest.Key("shop", keystest.Requested(tc.requested))
-		f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.Held("default/shop"), Defaults: keystest.Defaults, Now: now}
-		f.Held.Minted = true
+		f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.ObservedSecret("default/shop"), Settings: keystest.Settings, Now: now}
+		f.Secret.JustIssued = true
 		after := keys.Describe(f)
 		if got := after.Rotation.ObservedRequestedAt == k.Spec.Rotation.RequestedAt; got != tc.want {
 			t.Errorf("a request %s: acknowledged %t, want %t", name, got, tc.want)

@@ -34,7 +34,7 @@ type rules struct {
 }
 
 // check holds a world to what must hold at every instant, whatever the interleaving.
-func (r rules) check(w *world) error {
+func (r rules) check(w *fakeCluster) error {
 	if r.late {
 		return r.checkLate(w)
 	}
@@ -71,7 +71,7 @@ func (r rules) check(w *world) error {
 
 // checkLate is what must hold of a policy that was written after keys were issued: those that were accepted under it are
 // never more than its limit.
-func (r rules) checkLate(w *world) error {
+func (r rules) checkLate(w *fakeCluster) error {
 	accepted := 0
 	for _, k := range w.keys() {
 		if k.Status.State == v1alpha1.StateActive && k.Status.IPRestriction != "" {
@@ -109,7 +109,7 @@ func accepts(k *v1alpha1.APIKey, m keys.Material, now time.Time) bool {
 const mostSkew = 3 * time.Second
 
 // checkCredentials is what must hold of credentials after every single write: nothing lost, nothing dead on arrival.
-func checkCredentials(w *world) error {
+func checkCredentials(w *fakeCluster) error {
 	for _, k := range w.keys() {
 		living := slices.DeleteFunc(accepted(k, w.now), func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged })
 		if len(living) > 2 {
@@ -133,7 +133,7 @@ func checkCredentials(w *world) error {
 }
 
 // checkEnd is what must hold of a key that a manager deletes.
-func checkEnd(w *world, k *v1alpha1.APIKey, manager time.Time) error {
+func checkEnd(w *fakeCluster, k *v1alpha1.APIKey, manager time.Time) error {
 	a, s := w.account(k.Spec.Account), w.secret(secretName(k))
 	fail := func(why string) error { return fmt.Errorf("%s is deleted, and %s", full(k), why) }
 	switch {
@@ -224,7 +224,7 @@ func of(s v1alpha1.APIKeyStatus, digest string) *v1alpha1.Credential {
 }
 
 // checkStatusWrite is what must hold of every status that a manager writes, given the key it replaces it on.
-func checkStatusWrite(w *world, k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, now time.Time) error {
+func checkStatusWrite(w *fakeCluster, k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, now time.Time) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("status of "+full(k)+": "+format, args...)
 	}
@@ -339,7 +339,7 @@ func checkConditions(conditions []metav1.Condition) error {
 }
 
 // checkQuiet is what must hold once nothing happens any more.
-func checkQuiet(w *world, defaults keys.Defaults) error {
+func checkQuiet(w *fakeCluster, defaults keys.Settings) error {
 	for _, a := range w.accounts() {
 		if err := checkQuietAccount(w, a, defaults); err != nil {
 			return fmt.Errorf("account %s at rest: %w", a.Name, err)
@@ -353,7 +353,7 @@ func checkQuiet(w *world, defaults keys.Defaults) error {
 	return nil
 }
 
-func checkQuietAccount(w *world, a *v1alpha1.Account, defaults keys.Defaults) error {
+func checkQuietAccount(w *fakeCluster, a *v1alpha1.Account, defaults keys.Settings) error {
 	limit, unlimited := defaults.Limit(a)
 	exists, held := map[string]bool{}, map[string]bool{}
 	labels := map[string]string{}
@@ -392,7 +392,7 @@ func reasonOf(k *v1alpha1.APIKey, conditionType string) string {
 	return ""
 }
 
-func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
+func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) error {
 	s, state := w.secret(secretName(k)), k.Status.State
 	a := w.account(k.Spec.Account)
 	if reason := reasonOf(k, v1alpha1.ConditionReady); reason == v1alpha1.ReasonPending || reason == v1alpha1.ReasonWriteFailed || reason == "" {
@@ -450,7 +450,7 @@ func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
 		return fmt.Errorf("a credential is listed whose end has come: %s", credentialsText(k.Status.Credentials))
 	case !k.Status.NextRotationTime.Equal(nextRotation(k)) || k.Status.NextRotationTime != nil && !k.Status.NextRotationTime.After(w.now):
 		return fmt.Errorf("its next rotation is %s, not %s", k.Status.NextRotationTime, nextRotation(k))
-	case s.shape.Annotations[keys.AnnotationShape] != keys.ShapeDigest(k, a):
+	case s.shape.Annotations[keys.AnnotationTemplateHash] != keys.TemplateHash(k, a):
 		return fmt.Errorf("its Secret is not in the shape that its template gives it")
 	case !entriesFit(k, s):
 		return fmt.Errorf("its Secret has the entries %v", slices.Sorted(maps.Keys(s.shape.Data)))
@@ -458,7 +458,7 @@ func checkQuietKey(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) error {
 		return fmt.Errorf("its status does not remember the Secret: %v, not %s", k.Status.SecretRef, s.version)
 	case a == nil || a.Spec.State == v1alpha1.AccountSuspended:
 		return fmt.Errorf("it is Active although its account is not")
-	case keys.Refuse(quietFacts(w, k, defaults)) != nil:
+	case keys.CheckPolicy(quietFacts(w, k, defaults)) != nil:
 		return fmt.Errorf("it is Active against policy")
 	}
 	return nil
@@ -494,7 +494,7 @@ func nextRotation(k *v1alpha1.APIKey) *metav1.Time {
 }
 
 // checkQuietRevoked makes sure that nothing is left of a revoked key.
-func checkQuietRevoked(w *world, k *v1alpha1.APIKey, s *secret) error {
+func checkQuietRevoked(w *fakeCluster, k *v1alpha1.APIKey, s *secret) error {
 	if s != nil && s.owner == k.UID && !s.labelled() && k.Status.SecretRef == nil {
 		return nil // nobody watches it, and it holds nothing that verifiers ever knew
 	}
@@ -508,7 +508,7 @@ func checkQuietRevoked(w *world, k *v1alpha1.APIKey, s *secret) error {
 }
 
 // checkQuietRefusal makes sure that a key which is not Active has a reason not to be.
-func checkQuietRefusal(w *world, k *v1alpha1.APIKey, a *v1alpha1.Account, defaults keys.Defaults) error {
+func checkQuietRefusal(w *fakeCluster, k *v1alpha1.APIKey, a *v1alpha1.Account, defaults keys.Settings) error {
 	if k.Spec.State != v1alpha1.KeyStateActive || a == nil {
 		return nil
 	}
@@ -522,7 +522,7 @@ func checkQuietRefusal(w *world, k *v1alpha1.APIKey, a *v1alpha1.Account, defaul
 	}) {
 		return fmt.Errorf("nobody else wants its label, and it is refused: %s", message(k.Status, v1alpha1.ConditionAccepted))
 	}
-	if refusal := keys.Refuse(quietFacts(w, k, defaults)); refusal != nil {
+	if refusal := keys.CheckPolicy(quietFacts(w, k, defaults)); refusal != nil {
 		// A key that waits for a slot anyway need not learn at once that an older key has come to want its label, or to have
 		// the credential that its Secret offers.
 		others := refusal.Reason == v1alpha1.ReasonLabelTaken || refusal.Reason == v1alpha1.ReasonDuplicateKey
@@ -537,14 +537,14 @@ func checkQuietRefusal(w *world, k *v1alpha1.APIKey, a *v1alpha1.Account, defaul
 	return nil
 }
 
-func quietFacts(w *world, k *v1alpha1.APIKey, defaults keys.Defaults) keys.Facts {
-	f := keys.Facts{Key: k, Account: w.account(k.Spec.Account), Namespace: w.namespaces[k.Namespace], Defaults: defaults, Now: w.now}
+func quietFacts(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) keys.Facts {
+	f := keys.Facts{Key: k, Account: w.account(k.Spec.Account), NamespaceLabels: w.namespaces[k.Namespace], Settings: defaults, Now: w.now}
 	for _, other := range w.keysOf(k.Spec.Account) {
 		if other.Spec.Label == k.Spec.Label {
 			f.Siblings = append(f.Siblings, other)
 		}
 	}
-	f.Held, _ = inspect(w.secret(secretName(k)), k, f.Account)
+	f.Secret, _ = inspect(w.secret(secretName(k)), k, f.Account)
 	for _, other := range w.keys() {
 		if other.UID != k.UID && slices.ContainsFunc(f.Digests(), func(d string) bool { return slices.Contains(keys.KeyDigests(other), d) }) {
 			f.Duplicates = append(f.Duplicates, other)
@@ -570,7 +570,7 @@ func checkDescribe(f keys.Facts) error {
 	if !equality.Semantic.DeepEqual(once, twice) {
 		return fmt.Errorf("described again, %+v\nbecomes %+v", once, twice)
 	}
-	if list := keys.Announcements(f, twice); len(list) > 0 {
+	if list := keys.Events(f, twice); len(list) > 0 {
 		return fmt.Errorf("nothing happened, and yet: %v", list)
 	}
 	return nil

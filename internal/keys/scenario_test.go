@@ -16,7 +16,7 @@ func TestWorld_StaleRecordRevivesNobody(t *testing.T) {
 	t.Parallel()
 	s := newSim(func(int, string) int { return 0 }, rules{strict: true, counting: v1alpha1.CountUsable, limit: 1}, 2)
 	leader, laggard := s.managers[0], s.managers[1]
-	_ = s.w.createAccount(keystest.Acct("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)))
+	_ = s.w.createAccount(keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)))
 	_ = s.w.createKey(keystest.Key("a", keystest.Namespace("shop")))
 	s.turn(leader)
 	laggard.sync() // at the first grant

@@ -9,56 +9,56 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Possession is how the Secret of a key's name relates to the key.
-type Possession string
+// Ownership is how the Secret of a key's name relates to the key.
+type Ownership string
 
 // How the Secret of a key's name relates to the key.
 const (
-	// HeldNothing means there is no such Secret, as far as is known.
-	HeldNothing Possession = "Nothing"
-	// HeldForeign means the Secret belongs to somebody else.
-	HeldForeign Possession = "Foreign"
-	// HeldLeftover means the Secret belonged to a deleted APIKey of this name, and the garbage collector is about to
+	// SecretMissing means there is no such Secret, as far as is known.
+	SecretMissing Ownership = "Nothing"
+	// SecretForeign means the Secret belongs to somebody else.
+	SecretForeign Ownership = "Foreign"
+	// SecretOrphaned means the Secret belonged to a deleted APIKey of this name, and the garbage collector is about to
 	// remove it.
-	HeldLeftover Possession = "Leftover"
-	// HeldOwned means the Secret is the key's own.
-	HeldOwned Possession = "Owned"
-	// HeldOffered means that no other object owns the Secret, and that it holds a credential of the key, or asks to be adopted
+	SecretOrphaned Ownership = "Leftover"
+	// SecretOwned means the Secret is the key's own.
+	SecretOwned Ownership = "Owned"
+	// SecretOffered means that no other object owns the Secret, and that it holds a credential of the key, or asks to be adopted
 	// by the key under an account that allows it.
-	HeldOffered Possession = "Offered"
+	SecretOffered Ownership = "Offered"
 )
 
-// PossessionOf is how an existing Secret relates to a key: by its controlling owner.
-func PossessionOf(secret metav1.Object, k *v1alpha1.APIKey) Possession {
+// OwnershipOf is how an existing Secret relates to a key: by its controlling owner.
+func OwnershipOf(secret metav1.Object, k *v1alpha1.APIKey) Ownership {
 	owner := metav1.GetControllerOf(secret)
 	switch {
 	case owner == nil:
-		return HeldForeign
+		return SecretForeign
 	case owner.UID == k.UID:
-		return HeldOwned
+		return SecretOwned
 	case owner.APIVersion == v1alpha1.GroupVersion.String() && owner.Kind == "APIKey" && owner.Name == k.Name:
-		return HeldLeftover
+		return SecretOrphaned
 	}
-	return HeldForeign
+	return SecretForeign
 }
 
-// Held describes what a Secret holds, never its bytes.
-type Held struct {
-	Possession Possession
+// ObservedSecret describes what a Secret holds, never its bytes.
+type ObservedSecret struct {
+	Ownership Ownership
 	// ResourceVersion is the Secret's.
 	ResourceVersion string
 	// Current is what stands in the current position; zero: nothing.
-	Current Part
-	// Previous is whether the previous credential is in it.
-	Previous bool
-	// Offered means that what stands in the current position is well-formed and was put there to be adopted.
-	Offered bool
+	Current ObservedCredential
+	// HasPrevious is whether the previous credential is in it.
+	HasPrevious bool
+	// IsOffered means that what stands in the current position is well-formed and was put there to be adopted.
+	IsOffered bool
 	// OfferProblem is why a Secret that asks to be adopted can't be; empty: it can.
 	OfferProblem string
 	// Writer is the field manager that last wrote the Secret, if it is another one.
 	Writer string
-	// Minted means that this round made what stands in the current position.
-	Minted bool
+	// JustIssued means that this round made what stands in the current position.
+	JustIssued bool
 	// Owner is the kind and the name of what owns a Secret that is not the key's; empty: nothing does.
 	Owner string
 	// Immutable reports whether the API server refuses changes of the Secret's entries.
@@ -71,40 +71,40 @@ type Held struct {
 	Drifted bool
 }
 
-// Material is whether the Secret holds any credential.
-func (h Held) Material() bool {
-	return h.Current.SHA256 != "" || h.Previous
+// HoldsCredential is whether the Secret holds any credential.
+func (h ObservedSecret) HoldsCredential() bool {
+	return h.Current.SHA256 != "" || h.HasPrevious
 }
 
-// Part describes what stands in one position of a Secret.
-type Part struct {
+// ObservedCredential describes what stands in one position of a Secret.
+type ObservedCredential struct {
 	// SHA256 is its digest.
 	SHA256 string
-	// Identity is zero if it is not a well-formed key.
-	Identity Identity
+	// PublicPart is zero if it is not a well-formed key.
+	PublicPart PublicPart
 }
 
-func partOf(c Credential) Part {
+func observeCredential(c Credential) ObservedCredential {
 	if len(c.Material) == 0 {
-		return Part{}
+		return ObservedCredential{}
 	}
-	return Part{SHA256: c.Material.SHA256(), Identity: c.Identity}
+	return ObservedCredential{SHA256: c.Material.SHA256(), PublicPart: c.PublicPart}
 }
 
-// Inspect takes a Secret of a key's own apart: what it holds, and the credentials to render it from again. A Secret is
+// InspectSecret takes a Secret of a key's own apart: what it holds, and the credentials to render it from again. A Secret is
 // right if rendering gives what it is.
-func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVersion string) (Held, Contents) {
-	held := Held{Possession: HeldOwned, ResourceVersion: resourceVersion}
-	contents, offered := locate(k, a, secret)
-	held.Offered = offered
+func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent, resourceVersion string) (ObservedSecret, SecretCredentials) {
+	held := ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion}
+	contents, offered := findCredentials(k, a, secret)
+	held.IsOffered = offered
 	contents.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
-	held.Current = partOf(contents.Current)
+	held.Current = observeCredential(contents.Current)
 	if entry := secret.Data[EntryCurrent]; held.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
 		held.Current.SHA256 = Material(entry).SHA256() // not a key of ours
 	}
-	held.Previous = len(contents.Previous.Material) > 0
+	held.HasPrevious = len(contents.Previous.Material) > 0
 	want, err := Render(k, a, contents)
-	held.Drifted, held.Immutable = err != nil || !want.Fits(secret), secret.Immutable
+	held.Drifted, held.Immutable = err != nil || !want.Matches(secret), secret.Immutable
 	if err == nil {
 		held.EntriesDrifted = !want.hasEntriesOf(secret)
 	}
@@ -114,20 +114,20 @@ func Inspect(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape, resourceVers
 	return held, contents
 }
 
-// locate finds the credentials in a Secret. Once a staged credential was promoted, what the status still calls current is the
+// findCredentials finds the credentials in a Secret. Once a staged credential was promoted, what the status still calls current is the
 // previous one. What the status does not know is none of ours, unless the Secret asks to be adopted by a key that was never
 // issued: otherwise anybody could plant the next key.
-func locate(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape) (c Contents, offered bool) {
+func findCredentials(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent) (c SecretCredentials, offered bool) {
 	data, status := secret.Data, &k.Status
 	for _, s := range staged(status) {
-		if promoted, ok := find(data, s); ok {
+		if promoted, ok := findCredential(data, s); ok {
 			c.Current = promoted
-			c.Previous, _ = findRole(data, status, v1alpha1.RoleCurrent)
+			c.Previous, _ = findCredentialInRole(data, status, v1alpha1.RoleCurrent)
 			return c, false
 		}
 	}
-	c.Previous, _ = findRole(data, status, v1alpha1.RolePrevious)
-	if known, ok := findRole(data, status, v1alpha1.RoleCurrent); ok {
+	c.Previous, _ = findCredentialInRole(data, status, v1alpha1.RolePrevious)
+	if known, ok := findCredentialInRole(data, status, v1alpha1.RoleCurrent); ok {
 		c.Current = known
 		return c, false
 	}
@@ -139,16 +139,16 @@ func locate(k *v1alpha1.APIKey, a *v1alpha1.Account, secret Shape) (c Contents, 
 	return c, err == nil
 }
 
-func findRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) (Credential, bool) {
+func findCredentialInRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) (Credential, bool) {
 	known := credential(s, role)
 	if known == nil {
 		return Credential{}, false
 	}
-	return find(data, *known)
+	return findCredential(data, *known)
 }
 
-// Fits is whether a Secret already has all labels and annotations of the shape, and exactly its entries.
-func (s Shape) Fits(secret Shape) bool {
+// Matches is whether a Secret already has all labels and annotations of the shape, and exactly its entries.
+func (s SecretContent) Matches(secret SecretContent) bool {
 	return contains(secret.Labels, s.Labels) && contains(secret.Annotations, s.Annotations) &&
 		hasOwnAnnotations(secret.Annotations, s.Annotations) &&
 		s.hasEntriesOf(secret)
@@ -163,27 +163,27 @@ func contains(all, some map[string]string) bool {
 	return true
 }
 
-// MintedHeld is what a Secret holds that was just written with a new credential.
-func MintedHeld(resourceVersion string, m Minted) Held {
-	return Held{Possession: HeldOwned, ResourceVersion: resourceVersion, Current: partOf(Credential(m)), Minted: true}
+// JustIssuedSecret is what a Secret holds that was just written with a new credential.
+func JustIssuedSecret(resourceVersion string, m NewCredential) ObservedSecret {
+	return ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion, Current: observeCredential(Credential(m)), JustIssued: true}
 }
 
-// RemembersSecret reports whether the status says what the key's Secret holds. Of a key that was never issued it says at most
+// StatusDescribesSecret reports whether the status says what the key's Secret holds. Of a key that was never issued it says at most
 // that the Secret holds something unknown.
-func RemembersSecret(k *v1alpha1.APIKey) bool {
+func StatusDescribesSecret(k *v1alpha1.APIKey) bool {
 	return k.Status.SecretRef != nil && (Issued(k) || k.Status.State == v1alpha1.StateRevoked)
 }
 
-// Remembered is what the Secret of a key holds according to the key's status. It holds true while the Secret has the
+// SecretFromStatus is what the Secret of a key holds according to the key's status. It holds true while the Secret has the
 // resourceVersion that the status remembers.
-func Remembered(k *v1alpha1.APIKey) Held {
-	held := Held{Possession: HeldOwned, ResourceVersion: k.Status.SecretRef.ResourceVersion}
+func SecretFromStatus(k *v1alpha1.APIKey) ObservedSecret {
+	held := ObservedSecret{Ownership: SecretOwned, ResourceVersion: k.Status.SecretRef.ResourceVersion}
 	if k.Status.State == v1alpha1.StateRevoked {
 		return held
 	}
 	if c := current(&k.Status); c != nil {
-		held.Current = Part{SHA256: c.SHA256, Identity: Identity{ID: c.ID, Hint: c.Hint}}
+		held.Current = ObservedCredential{SHA256: c.SHA256, PublicPart: PublicPart{ID: c.ID, Hint: c.Hint}}
 	}
-	held.Previous = mayHoldPrevious(k) && credential(&k.Status, v1alpha1.RolePrevious) != nil
+	held.HasPrevious = mayHoldPrevious(k) && credential(&k.Status, v1alpha1.RolePrevious) != nil
 	return held
 }

@@ -28,8 +28,8 @@ func (f *Facts) conflictMessage() string {
 	message := "Secret " + SecretName(f.Key) + " already exists and is not owned by this APIKey"
 	const another = "create this APIKey again with another spec.secret.name"
 	switch {
-	case f.Held.Owner != "":
-		return message + " but by " + f.Held.Owner + ": " + another
+	case f.Secret.Owner != "":
+		return message + " but by " + f.Secret.Owner + ": " + another
 	case Issued(f.Key):
 		return message + ": put the key's own Secret back, or " + another
 	case f.Account == nil || f.Account.Spec.ImportPolicy != v1alpha1.ImportAllow:

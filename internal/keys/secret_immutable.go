@@ -17,30 +17,30 @@ import (
 // manager does not try, and says so. Labels and annotations of an immutable Secret can be changed.
 
 // CanReplace reports whether the API server lets a Secret be given the shape.
-func (s Shape) CanReplace(secret Shape) bool {
+func (s SecretContent) CanReplace(secret SecretContent) bool {
 	return s.Type == orElse(secret.Type, typeOpaque) && (!secret.Immutable || s.hasEntriesOf(secret))
 }
 
-func (s Shape) hasEntriesOf(secret Shape) bool {
+func (s SecretContent) hasEntriesOf(secret SecretContent) bool {
 	return maps.EqualFunc(secret.Data, s.Data, bytes.Equal)
 }
 
 // IsUnchangeable reports whether the API server would refuse a step, since it changes what never changes in the key's Secret.
 func (f *Facts) IsUnchangeable(step Step) bool {
-	if f.Held.Possession != HeldOwned {
+	if f.Secret.Ownership != SecretOwned {
 		return false
 	}
 	switch step.(type) {
-	case ReplaceMaterial, FenceSecret, StageCredential, PromoteStaged, RetirePrevious, EmptySecret:
-		return f.Held.Immutable || f.Held.WrongType != ""
-	case MendSecret:
-		return f.Held.Immutable && f.Held.EntriesDrifted || f.Held.WrongType != ""
+	case ReissueCredential, FenceSecret, StageCredential, PromoteStaged, RetirePrevious, ClearSecret:
+		return f.Secret.Immutable || f.Secret.WrongType != ""
+	case RepairSecret:
+		return f.Secret.Immutable && f.Secret.EntriesDrifted || f.Secret.WrongType != ""
 	}
 	return false
 }
 
-// unchangeable reports whether a step is needed that the API server would refuse.
-func (f *Facts) unchangeable() bool {
+// needsImpossibleStep reports whether a step is needed that the API server would refuse.
+func (f *Facts) needsImpossibleStep() bool {
 	steps, _ := f.neededSteps()
 	return slices.ContainsFunc(steps, f.IsUnchangeable)
 }
@@ -54,16 +54,16 @@ func (f *Facts) dueSteps() ([]Step, string) {
 	return slices.DeleteFunc(steps, f.IsUnchangeable), "the Secret can't be changed"
 }
 
-// immutableVerdict names the way out of a Secret that can't be changed.
-func (f *Facts) immutableVerdict() verdict {
+// immutableCondition names the way out of a Secret that can't be changed.
+func (f *Facts) immutableCondition() conditionValue {
 	message := "Secret " + SecretName(f.Key) + " is immutable and has to change"
-	if f.Held.WrongType != "" {
-		message = "Secret " + SecretName(f.Key) + " has type " + f.Held.WrongType + " and the key declares another, which can't be changed"
+	if f.Secret.WrongType != "" {
+		message = "Secret " + SecretName(f.Key) + " has type " + f.Secret.WrongType + " and the key declares another, which can't be changed"
 	}
-	if f.wants() == v1alpha1.StateRevoked {
+	if f.desiredState() == v1alpha1.StateRevoked {
 		message += ": delete it, since the key is revoked"
 	} else {
 		message += ": delete it, and the manager writes another one, with a new key"
 	}
-	return verdict{metav1.ConditionFalse, v1alpha1.ReasonSecretImmutable, truncate(message)}
+	return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretImmutable, truncate(message)}
 }

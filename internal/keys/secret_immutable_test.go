@@ -19,30 +19,30 @@ import (
 func TestDecide_AnImmutableSecret(t *testing.T) {
 	t.Parallel()
 	const stalled = "True/SecretImmutable"
-	immutable := func(s *keys.Shape) { s.Immutable = true }
+	immutable := func(s *keys.SecretContent) { s.Immutable = true }
 	for name, tc := range map[string]struct {
 		options []keystest.KeyOption
-		edit    func(*keys.Shape)
+		edit    func(*keys.SecretContent)
 		steps   int
 		stalled string
 		says    string
 	}{
 		"has all that it needs":             {edit: immutable},
-		"lacks a label":                     {edit: func(s *keys.Shape) { immutable(s); delete(s.Labels, keys.LabelAccount) }, steps: 1},
-		"has an entry too many":             {edit: func(s *keys.Shape) { immutable(s); s.Data["more"] = []byte("x") }, stalled: stalled, says: "is immutable"},
-		"holds no key":                      {edit: func(s *keys.Shape) { immutable(s); s.Data = nil }, stalled: stalled, says: "with a new key"},
+		"lacks a label":                     {edit: func(s *keys.SecretContent) { immutable(s); delete(s.Labels, keys.LabelAccount) }, steps: 1},
+		"has an entry too many":             {edit: func(s *keys.SecretContent) { immutable(s); s.Data["more"] = []byte("x") }, stalled: stalled, says: "is immutable"},
+		"holds no key":                      {edit: func(s *keys.SecretContent) { immutable(s); s.Data = nil }, stalled: stalled, says: "with a new key"},
 		"of a key that is to be rotated":    {options: []keystest.KeyOption{keystest.Requested(keystest.Epoch.Add(time.Minute))}, edit: immutable, stalled: stalled, says: "with a new key"},
 		"of a key that was compromised":     {options: []keystest.KeyOption{keystest.RevokedBefore(keystest.Epoch.Add(time.Minute))}, edit: immutable, stalled: stalled, says: "with a new key"},
 		"of a revoked key":                  {options: []keystest.KeyOption{keystest.State(v1alpha1.KeyStateRevoked)}, edit: immutable, stalled: stalled, says: "since the key is revoked"},
 		"of an inactive key":                {options: []keystest.KeyOption{keystest.State(v1alpha1.KeyStateInactive)}, edit: immutable},
-		"has another type":                  {edit: func(s *keys.Shape) { s.Type = "example.com/x" }, stalled: stalled, says: "has type example.com/x"},
-		"has another type, of no few words": {edit: func(s *keys.Shape) { s.Type = "a b\nc" }, stalled: stalled, says: "has type a_b_c"},
-		"has no type, which means Opaque":   {edit: func(s *keys.Shape) { s.Type = "" }},
+		"has another type":                  {edit: func(s *keys.SecretContent) { s.Type = "example.com/x" }, stalled: stalled, says: "has type example.com/x"},
+		"has another type, of no few words": {edit: func(s *keys.SecretContent) { s.Type = "a b\nc" }, stalled: stalled, says: "has type a_b_c"},
+		"has no type, which means Opaque":   {edit: func(s *keys.SecretContent) { s.Type = "" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.Acct("acme")
-			shape, err := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
+			k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.NewAccount("acme")
+			shape, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,10 +50,10 @@ func TestDecide_AnImmutableSecret(t *testing.T) {
 			for _, option := range tc.options {
 				option(k)
 			}
-			held, _ := keys.Inspect(k, a, shape, "8")
+			held, _ := keys.InspectSecret(k, a, shape, "8")
 			keystest.Slots(k)(a)
-			f := keys.Facts{Key: k, Account: a, Held: held, Defaults: keystest.Defaults, Now: keystest.Epoch.Add(time.Hour)}
-			if plan := keys.Decide(f); len(plan.Steps) != tc.steps || plan.Disturbed != (tc.steps > 0) {
+			f := keys.Facts{Key: k, Account: a, Secret: held, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
+			if plan := keys.Decide(f); len(plan.Steps) != tc.steps || plan.FoundChange != (tc.steps > 0) {
 				t.Errorf("the plan is %+v, want %d steps", plan, tc.steps)
 			}
 			after := keys.Describe(f)
@@ -68,23 +68,23 @@ func TestDecide_AnImmutableSecret(t *testing.T) {
 func TestObserve_AnOfferThatCannotBeChanged(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		shape keys.Shape
+		shape keys.SecretContent
 		want  string
 	}{
-		"immutable, as it is to be":        {shape: keys.Shape{Immutable: true}},
-		"immutable, with an entry more":    {shape: keys.Shape{Immutable: true, Data: map[string][]byte{"more": []byte("x")}}, want: "it is immutable"},
-		"of another type":                  {shape: keys.Shape{Type: "kubernetes.io/basic-auth"}, want: "it has type kubernetes.io/basic-auth"},
-		"of another type, of no few words": {shape: keys.Shape{Type: "a b"}, want: "it has type a_b"},
+		"immutable, as it is to be":        {shape: keys.SecretContent{Immutable: true}},
+		"immutable, with an entry more":    {shape: keys.SecretContent{Immutable: true, Data: map[string][]byte{"more": []byte("x")}}, want: "it is immutable"},
+		"of another type":                  {shape: keys.SecretContent{Type: "kubernetes.io/basic-auth"}, want: "it has type kubernetes.io/basic-auth"},
+		"of another type, of no few words": {shape: keys.SecretContent{Type: "a b"}, want: "it has type a_b"},
 	} {
-		k, a := keystest.Key("shop"), keystest.Acct("acme", keystest.ImportAllowed())
+		k, a := keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed())
 		if tc.shape.Data == nil {
 			tc.shape.Data = map[string][]byte{}
 		}
 		tc.shape.Data[keys.EntryCurrent] = keystest.MaterialOf("theirs")
 		tc.shape.Annotations = map[string]string{v1alpha1.AdoptAnnotation: k.Name}
-		held, _ := keys.Observe(k, a, &metav1.ObjectMeta{Annotations: tc.shape.Annotations}, tc.shape)
-		if held.Possession != keys.HeldOffered || !strings.HasPrefix(held.OfferProblem, tc.want) || (tc.want == "") != (held.OfferProblem == "") || strings.Contains(held.OfferProblem, "delete") {
-			t.Errorf("%s: %s, %q", name, held.Possession, held.OfferProblem)
+		held, _ := keys.ObserveSecret(k, a, &metav1.ObjectMeta{Annotations: tc.shape.Annotations}, tc.shape)
+		if held.Ownership != keys.SecretOffered || !strings.HasPrefix(held.OfferProblem, tc.want) || (tc.want == "") != (held.OfferProblem == "") || strings.Contains(held.OfferProblem, "delete") {
+			t.Errorf("%s: %s, %q", name, held.Ownership, held.OfferProblem)
 		}
 	}
 }
@@ -105,9 +105,9 @@ func TestConflict_NamesTheOwner(t *testing.T) {
 		"itself, no owner": {[]metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "shop", UID: "uid-shop"}}, "by APIKey shop:"},
 	} {
 		k := keystest.Key("shop")
-		for _, account := range []*v1alpha1.Account{keystest.Acct("acme", keystest.Slots(k)), keystest.Acct("acme", keystest.ImportAllowed(), keystest.Slots(k))} {
-			held, _ := keys.Observe(k, account, &metav1.ObjectMeta{OwnerReferences: tc.owners}, keys.Shape{})
-			after := keys.Describe(keys.Facts{Key: k, Account: account, Held: held, Defaults: keystest.Defaults, Now: keystest.Epoch})
+		for _, account := range []*v1alpha1.Account{keystest.NewAccount("acme", keystest.Slots(k)), keystest.NewAccount("acme", keystest.ImportAllowed(), keystest.Slots(k))} {
+			held, _ := keys.ObserveSecret(k, account, &metav1.ObjectMeta{OwnerReferences: tc.owners}, keys.SecretContent{})
+			after := keys.Describe(keys.Facts{Key: k, Account: account, Secret: held, Settings: keystest.Settings, Now: keystest.Epoch})
 			text := message(after, v1alpha1.ConditionStalled)
 			if conditionOf(after, v1alpha1.ConditionStalled) != "True/SecretConflict" || !strings.Contains(text, tc.want) || len(text) > 256 {
 				t.Errorf("%s: %q", name, text)

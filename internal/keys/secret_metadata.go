@@ -47,7 +47,7 @@ func ownAnnotations(k *v1alpha1.APIKey, a *v1alpha1.Account, revoked bool) map[s
 			own[name] = value
 		}
 	}
-	add(AnnotationShape, ShapeDigest(k, a))
+	add(AnnotationTemplateHash, TemplateHash(k, a))
 	add(AnnotationTemplateMetadata, templateMetadata(secretTemplate(k)))
 	if revoked {
 		add(AnnotationRevoked, revokedNote)
@@ -58,7 +58,7 @@ func ownAnnotations(k *v1alpha1.APIKey, a *v1alpha1.Account, revoked bool) map[s
 // hasOwnAnnotations reports whether a Secret's annotations say how it was rendered as own has it. Those that own does not have
 // must be absent.
 func hasOwnAnnotations(annotations, own map[string]string) bool {
-	for _, name := range []string{AnnotationShape, AnnotationTemplateMetadata, AnnotationRevoked} {
+	for _, name := range []string{AnnotationTemplateHash, AnnotationTemplateMetadata, AnnotationRevoked} {
 		is, exists := annotations[name]
 		if want, wanted := own[name]; exists != wanted || is != want {
 			return false
@@ -74,7 +74,7 @@ func IsRenderedFrom(k *v1alpha1.APIKey, a *v1alpha1.Account, annotations map[str
 
 // Metadata returns the labels and annotations that a Secret has once it has the shape: those of the shape, and those of other
 // clients.
-func (s Shape) Metadata(secret metav1.Object, defaults Defaults) (labels, annotations map[string]string) {
+func (s SecretContent) Metadata(secret metav1.Object, defaults Settings) (labels, annotations map[string]string) {
 	names := formerNames(secret)
 	keep := func(is map[string]string, former []string) map[string]string {
 		kept := maps.Clone(is)
@@ -89,7 +89,7 @@ func (s Shape) Metadata(secret metav1.Object, defaults Defaults) (labels, annota
 		return kept
 	}
 	labels, annotations = keep(secret.GetLabels(), names.Labels), keep(secret.GetAnnotations(), names.Annotations)
-	for _, name := range []string{AnnotationShape, AnnotationTemplateMetadata, AnnotationRevoked, AnnotationFence} {
+	for _, name := range []string{AnnotationTemplateHash, AnnotationTemplateMetadata, AnnotationRevoked, AnnotationFence} {
 		delete(annotations, name)
 	}
 	maps.Copy(labels, s.Labels)
@@ -98,7 +98,7 @@ func (s Shape) Metadata(secret metav1.Object, defaults Defaults) (labels, annota
 }
 
 // isReservedName reports whether no template may have a label or annotation of a name, so that it is another client's.
-func isReservedName(name string, defaults Defaults) bool {
+func isReservedName(name string, defaults Settings) bool {
 	return strings.Contains(name, "/") && reservedBy(name, slices.Concat(reservedDomains, defaults.ReservedDomains)) != ""
 }
 

@@ -66,14 +66,14 @@ func TestShape_MetadataThatLeftTheTemplate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			defaults := keystest.Defaults
+			defaults := keystest.Settings
 			defaults.ReservedDomains = []string{"argocd.argoproj.io"}
 			secret := &metav1.ObjectMeta{Labels: maps.Clone(before), Annotations: maps.Clone(before), ManagedFields: tc.fields}
 			secret.Annotations[keys.AnnotationRevoked] = "forged"
 			if tc.remembered != "" {
 				secret.Annotations[keys.AnnotationTemplateMetadata] = tc.remembered
 			}
-			shape := keys.Shape{Labels: map[string]string{keys.LabelManagedBy: keys.ManagedBy}, Annotations: map[string]string{}}
+			shape := keys.SecretContent{Labels: map[string]string{keys.LabelManagedBy: keys.ManagedBy}, Annotations: map[string]string{}}
 			labels, annotations := shape.Metadata(secret, defaults)
 			want := maps.Clone(tc.want)
 			if diff := cmp.Diff(want, annotations); diff != "" {
@@ -90,7 +90,7 @@ func TestShape_MetadataThatLeftTheTemplate(t *testing.T) {
 // TestInspect_OwnAnnotationsAreRepaired: what says how a Secret was rendered is put right, also where it must not be.
 func TestInspect_OwnAnnotationsAreRepaired(t *testing.T) {
 	t.Parallel()
-	a := keystest.Acct("acme")
+	a := keystest.NewAccount("acme")
 	labelled := v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/a": "b"}, Annotations: map[string]string{"example.com/c": "d"}}
 	for name, tc := range map[string]struct {
 		template v1alpha1.SecretTemplate
@@ -100,18 +100,18 @@ func TestInspect_OwnAnnotationsAreRepaired(t *testing.T) {
 		"names are added":                     {labelled, func(is map[string]string) { is[keys.AnnotationTemplateMetadata] = `{"labels":["x"]}` }},
 		"names where no template has them":    {v1alpha1.SecretTemplate{Type: "example.com/x"}, func(is map[string]string) { is[keys.AnnotationTemplateMetadata] = "" }},
 		"a live key is said to be revoked":    {labelled, func(is map[string]string) { is[keys.AnnotationRevoked] = "" }},
-		"the hash of the template was edited": {labelled, func(is map[string]string) { is[keys.AnnotationShape] = "x" }},
+		"the hash of the template was edited": {labelled, func(is map[string]string) { is[keys.AnnotationTemplateHash] = "x" }},
 	} {
 		k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Template(tc.template))
-		shape, err := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
+		shape, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if held, _ := keys.Inspect(k, a, shape, "8"); held.Drifted || !keys.IsRenderedFrom(k, a, shape.Annotations) {
+		if held, _ := keys.InspectSecret(k, a, shape, "8"); held.Drifted || !keys.IsRenderedFrom(k, a, shape.Annotations) {
 			t.Errorf("%s: drifted from the beginning", name)
 		}
 		tc.edit(shape.Annotations)
-		if held, _ := keys.Inspect(k, a, shape, "8"); !held.Drifted || keys.IsRenderedFrom(k, a, shape.Annotations) {
+		if held, _ := keys.InspectSecret(k, a, shape, "8"); !held.Drifted || keys.IsRenderedFrom(k, a, shape.Annotations) {
 			t.Errorf("%s: not seen", name)
 		}
 	}

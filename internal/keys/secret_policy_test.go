@@ -90,9 +90,9 @@ func TestSecretPolicy_Metadata(t *testing.T) {
 // checkRefusal refuses a key under the flags as they come, or does not. A refusal names the field and the way out.
 func checkRefusal(t *testing.T, option keystest.KeyOption, allowed bool, field, wayOut string) {
 	t.Helper()
-	facts := keys.Facts{Key: keystest.Key("shop", option), Account: keystest.Acct("acme"), Now: keystest.Epoch}
-	facts.Defaults.ReservedDomains = []string{"argocd.argoproj.io"}
-	refusal := keys.Refuse(facts)
+	facts := keys.Facts{Key: keystest.Key("shop", option), Account: keystest.NewAccount("acme"), Now: keystest.Epoch}
+	facts.Settings.ReservedDomains = []string{"argocd.argoproj.io"}
+	refusal := keys.CheckPolicy(facts)
 	switch {
 	case allowed && refusal != nil:
 		t.Errorf("refused: %s", refusal.Message)
@@ -105,16 +105,16 @@ func checkRefusal(t *testing.T, option keystest.KeyOption, allowed bool, field, 
 
 func TestSecretPolicy_ReservedByFlagsAlone(t *testing.T) {
 	t.Parallel()
-	facts := keys.Facts{Account: keystest.Acct("acme"), Now: keystest.Epoch}
+	facts := keys.Facts{Account: keystest.NewAccount("acme"), Now: keystest.Epoch}
 	facts.Key = keystest.Key("shop", keystest.Template(v1alpha1.SecretTemplate{
 		Type: "example.com/a", Labels: map[string]string{"argocd.argoproj.io/secret-type": "cluster"},
 	}))
-	if r := keys.Refuse(facts); r != nil {
+	if r := keys.CheckPolicy(facts); r != nil {
 		t.Errorf("refused without a flag that reserves it: %s", r.Message)
 	}
 	facts.Key = keystest.Key("shop", keystest.Template(v1alpha1.SecretTemplate{Type: "example.com/a"}))
-	facts.Defaults.ReservedDomains = []string{"example.com"}
-	if keys.Refuse(facts) == nil {
+	facts.Settings.ReservedDomains = []string{"example.com"}
+	if keys.CheckPolicy(facts) == nil {
 		t.Error("a type of a reserved domain was not refused")
 	}
 }

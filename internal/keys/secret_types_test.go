@@ -60,7 +60,7 @@ func TestCheckPolicy_EntriesThatATypeRequires(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := keystest.Key("shop", keystest.Template(tc.template), keystest.Label(tc.label))
-			r := keys.Refuse(keys.Facts{Key: k, Account: keystest.Acct("acme"), Defaults: keystest.Defaults, Now: keystest.Epoch})
+			r := keys.CheckPolicy(keys.Facts{Key: k, Account: keystest.NewAccount("acme"), Settings: keystest.Settings, Now: keystest.Epoch})
 			switch {
 			case tc.want == "" && r != nil:
 				t.Errorf("refused: %s", r.Message)
@@ -75,8 +75,8 @@ func TestCheckPolicy_EntriesThatATypeRequires(t *testing.T) {
 func TestRender_AKeyThatBreaksOutOfJSON(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Template(v1alpha1.SecretTemplate{Type: dockerConfig, Data: map[string]string{dockerEntry: `{"x":"{{ .Key }}"}`}}))
-	imported := keys.Credential{Material: keys.Material(`Zx"8Jq\5Lw0Tn3Vb7Yc1Rd6Pf`), Identity: keys.Identity{ID: "imported0001", Hint: `Zx"8`}}
-	_, err := keys.Render(k, keystest.Acct("acme"), keys.Contents{Current: imported})
+	imported := keys.Credential{Material: keys.Material(`Zx"8Jq\5Lw0Tn3Vb7Yc1Rd6Pf`), PublicPart: keys.PublicPart{ID: "imported0001", Hint: `Zx"8`}}
+	_, err := keys.Render(k, keystest.NewAccount("acme"), keys.SecretCredentials{Current: imported})
 	if !keys.IsTemplateError(err) || strings.Contains(err.Error(), "8Jq") {
 		t.Errorf("got %v, want an error of the template that holds nothing of the key", err)
 	}
@@ -112,8 +112,8 @@ var revocable = map[string]struct {
 }
 
 // gateways are the rules by which gateways take credentials from a Secret. Each returns what it would admit.
-var gateways = map[string]func(keys.Shape) []string{
-	"Envoy Gateway takes each entry of an Opaque Secret for a client's key, be it empty": func(s keys.Shape) (admits []string) {
+var gateways = map[string]func(keys.SecretContent) []string{
+	"Envoy Gateway takes each entry of an Opaque Secret for a client's key, be it empty": func(s keys.SecretContent) (admits []string) {
 		for name, value := range s.Data {
 			if s.Type == "Opaque" {
 				admits = append(admits, name+"="+string(value))
@@ -127,7 +127,7 @@ var gateways = map[string]func(keys.Shape) []string{
 	"ingress-nginx takes the lines of auth":     entries("auth"),
 	"HAProxy takes each entry for a user's":     everyEntryThatIsNotEmpty,
 	"ingress-nginx's auth-map takes each entry": everyEntryThatIsNotEmpty,
-	"Traefik takes both entries of basic-auth, be they empty, or the one entry of another Secret": func(s keys.Shape) []string {
+	"Traefik takes both entries of basic-auth, be they empty, or the one entry of another Secret": func(s keys.SecretContent) []string {
 		username, hasUsername := s.Data["username"]
 		password, hasPassword := s.Data["password"]
 		switch {
@@ -140,8 +140,8 @@ var gateways = map[string]func(keys.Shape) []string{
 	},
 }
 
-func entries(name string) func(keys.Shape) []string {
-	return func(s keys.Shape) []string {
+func entries(name string) func(keys.SecretContent) []string {
+	return func(s keys.SecretContent) []string {
 		if value, exists := s.Data[name]; exists {
 			return []string{string(value)}
 		}
@@ -149,7 +149,7 @@ func entries(name string) func(keys.Shape) []string {
 	}
 }
 
-func everyEntryThatIsNotEmpty(s keys.Shape) (admits []string) {
+func everyEntryThatIsNotEmpty(s keys.SecretContent) (admits []string) {
 	for name, value := range s.Data {
 		if len(value) > 0 && name != dockerEntry { // a type of its own, which gateways do not read
 			admits = append(admits, string(value))
@@ -162,15 +162,15 @@ func everyEntryThatIsNotEmpty(s keys.Shape) (admits []string) {
 func TestRender_NoGatewayAdmitsARevokedKey(t *testing.T) {
 	t.Parallel()
 	for name, tc := range revocable {
-		k, a := keystest.Key("shop"), keystest.Acct("acme")
+		k, a := keystest.Key("shop"), keystest.NewAccount("acme")
 		if name != "without a template" {
 			keystest.Template(tc.template)(k)
 		}
-		live, err := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
+		live, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
 		if err != nil || live.Annotations[keys.AnnotationRevoked] != "" {
 			t.Fatalf("%s: %v, with annotations %v", name, err, live.Annotations)
 		}
-		revoked, err := keys.Render(k, a, keys.Contents{Revoked: true})
+		revoked, err := keys.Render(k, a, keys.SecretCredentials{Revoked: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestRender_NoGatewayAdmitsARevokedKey(t *testing.T) {
 			}
 		}
 	}
-	live, err := keys.Render(keystest.Key("shop"), keystest.Acct("acme"), keys.Contents{Current: credentialOf("default/shop")})
+	live, err := keys.Render(keystest.Key("shop"), keystest.NewAccount("acme"), keys.SecretCredentials{Current: credentialOf("default/shop")})
 	if err != nil || len(everyEntryThatIsNotEmpty(live)) != 1 {
 		t.Error("the rules see no key in a Secret that has one")
 	}

@@ -27,9 +27,9 @@ const (
 	ManagedBy = "apikey-manager"
 	// LabelAccount names the key's account.
 	LabelAccount = "apikey-manager.io/account"
-	// AnnotationShape is the digest of all that the Secret was rendered from but its material, so that a change shows
+	// AnnotationTemplateHash is the digest of all that the Secret was rendered from but its material, so that a change shows
 	// without the Secret being read. Only Secrets with a template, or with a place for the previous credential, have it.
-	AnnotationShape = "apikey-manager.io/shape"
+	AnnotationTemplateHash = "apikey-manager.io/shape"
 	// AnnotationFence changes with each FenceSecret.
 	AnnotationFence = "apikey-manager.io/fence"
 	// AnnotationRevoked says why a Secret holds no credential. It is no entry, since an entry could be taken for a key.
@@ -45,11 +45,11 @@ const (
 // Credential is a key with its identity.
 type Credential struct {
 	Material Material
-	Identity
+	PublicPart
 }
 
-// Contents are the credentials a Secret is rendered from. One without material is not in it.
-type Contents struct {
+// SecretCredentials are the credentials a Secret is rendered from. One without material is not in it.
+type SecretCredentials struct {
 	Current  Credential
 	Previous Credential
 	// Revoked is whether the Secret holds no credential for good.
@@ -57,16 +57,16 @@ type Contents struct {
 }
 
 // Promote makes the next credential the current one. The one before stays as the previous one if an overlap lasts.
-func (c *Contents) Promote(next Credential, withOverlap bool) {
+func (c *SecretCredentials) Promote(next Credential, withOverlap bool) {
 	previous := Credential{}
 	if withOverlap {
 		previous = c.Current
 	}
-	*c = Contents{Current: next, Previous: previous}
+	*c = SecretCredentials{Current: next, Previous: previous}
 }
 
-// Shape is what a Secret is to be, its name and owner aside.
-type Shape struct {
+// SecretContent is what a Secret is to be, its name and owner aside.
+type SecretContent struct {
 	Labels      map[string]string
 	Annotations map[string]string
 	Type        string
@@ -86,8 +86,8 @@ func SecretName(k *v1alpha1.APIKey) string {
 // Render is the Secret of a key with the given contents, in which Inspect finds the current credential. It fails only if
 // the key's template does, with a TemplateError. A template that Refuse let pass fails if it makes something else of the
 // credential than of others.
-func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) {
-	shape := Shape{Type: typeOpaque, Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
+func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) (SecretContent, error) {
+	shape := SecretContent{Type: typeOpaque, Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
 	t := secretTemplate(k)
 	if t != nil {
 		maps.Copy(shape.Labels, t.Labels)
@@ -103,7 +103,7 @@ func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) (Shape, error) 
 	case custom:
 		entries, err := renderTemplate(k, a, c)
 		if err != nil {
-			return Shape{}, err
+			return SecretContent{}, err
 		}
 		shape.Data = entries
 	default:
@@ -132,9 +132,9 @@ func mayHoldPrevious(k *v1alpha1.APIKey) bool {
 	return includesPrevious(k) || t != nil && len(t.Data) > 0
 }
 
-// ShapeDigest is the SHA-256 of all that a Secret is rendered from but its material; empty for a Secret that has neither a
+// TemplateHash is the SHA-256 of all that a Secret is rendered from but its material; empty for a Secret that has neither a
 // template nor a place for the previous credential.
-func ShapeDigest(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
+func TemplateHash(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 	if secretTemplate(k) == nil && !includesPrevious(k) {
 		return ""
 	}

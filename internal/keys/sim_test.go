@@ -26,9 +26,9 @@ func pick[T any](c chance, what string, of ...T) T { return of[c(len(of), what)]
 func sortedNames(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 type sim struct {
-	w        *world
+	w        *fakeCluster
 	chance   chance
-	defaults keys.Defaults
+	defaults keys.Settings
 	managers []*manager
 	accounts []string
 	names    []string
@@ -43,7 +43,7 @@ type sim struct {
 
 func newSim(c chance, r rules, managers int) *sim {
 	s := &sim{
-		w: newWorld(r), chance: c, defaults: keystest.Defaults, free: !r.strict, accounts: []string{"acme"},
+		w: newWorld(r), chance: c, defaults: keystest.Settings, free: !r.strict, accounts: []string{"acme"},
 		names: []string{"shop/a", "shop/b", "shop/c", "blog/a", "blog/d"}, labels: []string{"", "x", "y"},
 		log: func(string, ...any) {},
 	}
@@ -314,7 +314,7 @@ func (s *sim) editSecret() {
 	old := s.w.secret(name)
 	if old == nil {
 		if s.chance(4, "foreign") == 0 {
-			_, _ = s.w.createSecret(secret{name: name, shape: keys.Shape{Data: map[string][]byte{keys.EntryCurrent: []byte("hello")}}})
+			_, _ = s.w.createSecret(secret{name: name, shape: keys.SecretContent{Data: map[string][]byte{keys.EntryCurrent: []byte("hello")}}})
 		} else if s.chance(2, "offered") == 0 {
 			_, _ = s.w.createSecret(s.offer(secret{name: name}, name))
 		}
@@ -347,7 +347,7 @@ func (s *sim) editSecret() {
 	case "offer":
 		edited = s.offer(edited, name)
 	case "annotation":
-		delete(edited.shape.Annotations, keys.AnnotationShape)
+		delete(edited.shape.Annotations, keys.AnnotationTemplateHash)
 	}
 	if edit != "label" && edit != "annotation" && edit != "entry" {
 		s.w.disturbed[name] = true

@@ -25,7 +25,7 @@ const (
 // hasStaged reports whether this process has the credential that the status staged last, and verifiers are to accept it.
 func (f *Facts) hasStaged() bool {
 	next := LastStaged(&f.Key.Status)
-	return next != nil && next.SHA256 == f.Staged.SHA256 && !f.over(next)
+	return next != nil && next.SHA256 == f.Staged.SHA256 && !f.credentialExpired(next)
 }
 
 // propagationDeadline returns until when to wait for verifiers to know the staged credential.
@@ -40,7 +40,7 @@ func (f *Facts) canPromote() bool {
 
 // stagingDue reports whether to stage a credential: a rotation is due, or one is under way whose credential no process has.
 func (f *Facts) stagingDue() bool {
-	lost := LastStaged(&f.Key.Status) != nil && f.wants() == v1alpha1.StateActive
+	lost := LastStaged(&f.Key.Status) != nil && f.desiredState() == v1alpha1.StateActive
 	return !f.hasStaged() && (lost || f.rotationDue())
 }
 
@@ -63,5 +63,5 @@ func (f *Facts) withStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
 	if last := LastStaged(&f.Key.Status); f.JustFenced {
 		list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged && c.SHA256 != last.SHA256 })
 	}
-	return append(list, f.known(f.Staged, v1alpha1.RoleStaged))
+	return append(list, f.toStatusCredential(f.Staged, v1alpha1.RoleStaged))
 }

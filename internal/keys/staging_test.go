@@ -17,7 +17,7 @@ import (
 // TestDecide_Staging: the credential goes into the Secret once verifiers know it. One that is lost with its process is replaced.
 func TestDecide_Staging(t *testing.T) {
 	t.Parallel()
-	next, lost := keystest.Knows("next", v1alpha1.RoleStaged, now), keystest.Knows("lost", v1alpha1.RoleStaged, now)
+	next, lost := keystest.WithCredential("next", v1alpha1.RoleStaged, now), keystest.WithCredential("lost", v1alpha1.RoleStaged, now)
 	stage := keys.StageCredential{Name: "shop", Format: keystest.Token}
 	promote, fence := keys.PromoteStaged{Name: "shop", WithOverlap: true}, keys.FenceSecret{Name: "shop"}
 	inactive := keystest.State(v1alpha1.KeyStateInactive)
@@ -50,21 +50,21 @@ func TestDecide_Staging(t *testing.T) {
 			options: []keystest.KeyOption{next, keystest.RevokedBefore(now)}, staged: "next", propagated: true, want: []keys.Step{keys.PromoteStaged{Name: "shop"}},
 		},
 		"the key is suspended meanwhile": {options: []keystest.KeyOption{next, keystest.Account("suspended")}, staged: "next", propagated: true},
-		"the key is revoked meanwhile":   {options: []keystest.KeyOption{next, keystest.State(v1alpha1.KeyStateRevoked)}, staged: "next", propagated: true, want: []keys.Step{keys.EmptySecret{Name: "shop"}}},
+		"the key is revoked meanwhile":   {options: []keystest.KeyOption{next, keystest.State(v1alpha1.KeyStateRevoked)}, staged: "next", propagated: true, want: []keys.Step{keys.ClearSecret{Name: "shop"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Issued(keystest.Epoch)}, tc.options...)...)
-			a := keystest.Acct(k.Spec.Account, keystest.Slots(k))
+			a := keystest.NewAccount(k.Spec.Account, keystest.Slots(k))
 			if k.Spec.Account == "suspended" {
 				keystest.Suspended()(a)
 			}
-			f := keys.Facts{Key: k, Account: a, Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now.Add(tc.after), Propagated: tc.propagated}
+			f := keys.Facts{Key: k, Account: a, Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now.Add(tc.after), Propagated: tc.propagated}
 			if tc.staged != "" {
-				f.Staged = keystest.PartOf(tc.staged)
+				f.Staged = keystest.ObservedCredential(tc.staged)
 			}
 			if tc.held != "" {
-				f.Held = keystest.Held(tc.held)
+				f.Secret = keystest.ObservedSecret(tc.held)
 			}
 			plan := keys.Decide(f)
 			if diff := cmp.Diff(tc.want, plan.Steps); diff != "" {
@@ -80,7 +80,7 @@ func TestDecide_Staging(t *testing.T) {
 // TestDescribe_Staged: what a status lists of staged credentials, and what of them becomes the current one.
 func TestDescribe_Staged(t *testing.T) {
 	t.Parallel()
-	next, lost := keystest.Knows("next", v1alpha1.RoleStaged, now), keystest.Knows("lost", v1alpha1.RoleStaged, now)
+	next, lost := keystest.WithCredential("next", v1alpha1.RoleStaged, now), keystest.WithCredential("lost", v1alpha1.RoleStaged, now)
 	for name, tc := range map[string]struct {
 		options []keystest.KeyOption
 		change  func(*keys.Facts)
@@ -92,14 +92,14 @@ func TestDescribe_Staged(t *testing.T) {
 		"the fence alone drops none":   {[]keystest.KeyOption{lost, next}, func(f *keys.Facts) { f.JustFenced = true }, "Current default/shop, Staged lost, Staged next"},
 		"the Secret holds the last":    {[]keystest.KeyOption{lost, next}, holding("next"), "Previous default/shop, Current next"},
 		"the Secret holds another":     {[]keystest.KeyOption{lost, next}, holding("lost"), "Previous default/shop, Current lost"},
-		"the Secret was deleted":       {[]keystest.KeyOption{next}, func(f *keys.Facts) { f.Held = keys.Held{Possession: keys.HeldNothing} }, "Current default/shop, Staged next"},
-		"it was deleted and made anew": {[]keystest.KeyOption{next}, func(f *keys.Facts) { holding("another")(f); f.Held.Minted = true }, "Previous default/shop, Current another"},
+		"the Secret was deleted":       {[]keystest.KeyOption{next}, func(f *keys.Facts) { f.Secret = keys.ObservedSecret{Ownership: keys.SecretMissing} }, "Current default/shop, Staged next"},
+		"it was deleted and made anew": {[]keystest.KeyOption{next}, func(f *keys.Facts) { holding("another")(f); f.Secret.JustIssued = true }, "Previous default/shop, Current another"},
 		"the key was revoked":          {[]keystest.KeyOption{next, keystest.State(v1alpha1.KeyStateRevoked)}, func(*keys.Facts) {}, "Current default/shop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Issued(keystest.Epoch)}, tc.options...)...)
-			f := keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keystest.HeldBy(k), Defaults: keystest.Defaults, Now: now}
+			f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now}
 			tc.change(&f)
 			names := map[string]string{}
 			for _, n := range []string{"default/shop", "next", "lost", "another"} {
@@ -120,11 +120,11 @@ func TestDescribe_Staged(t *testing.T) {
 }
 
 // staging is a round that staged a credential.
-func staging(f *keys.Facts) { f.Staged, f.JustStaged = keystest.PartOf("another"), true }
+func staging(f *keys.Facts) { f.Staged, f.JustStaged = keystest.ObservedCredential("another"), true }
 
 // holding is a Secret that holds another credential.
 func holding(name string) func(*keys.Facts) {
-	return func(f *keys.Facts) { f.Held = keystest.Held(name) }
+	return func(f *keys.Facts) { f.Secret = keystest.ObservedSecret(name) }
 }
 
 func TestKnownByAll(t *testing.T) {

@@ -10,63 +10,63 @@ import (
 )
 
 const (
-	// grace is how long a new key may stay without a status while the manager is at it. Describing it as Pending at once
+	// initialStatusGracePeriod is how long a new key may stay without a status while the manager is at it. Describing it as Pending at once
 	// would cost every key a second status write, and most of all when thousands come together.
-	grace = 30 * time.Second
-	// recheck is how often to look again at a key whose account has yet to speak, should the account fail to wake it.
-	recheck = 5 * time.Second
+	initialStatusGracePeriod = 30 * time.Second
+	// admissionRecheckInterval is how often to look again at a key whose account has yet to speak, should the account fail to wake it.
+	admissionRecheckInterval = 5 * time.Second
 )
 
-// standing is how a key stands in its account: the part of the judgement that Decide and Describe share.
-type standing struct {
-	// refusal is why the key is not accepted; nil: it is, or it is not known yet.
-	refusal *Refusal
-	// waiting means that the account has yet to speak: to exist, to grant a slot, to record a label.
-	waiting bool
-	// wants is the state the key would be in if accepted: Active, Inactive, Expired or Revoked.
-	wants v1alpha1.ObservedState
+// assessment is how a key stands in its account: the part of the judgement that Decide and Describe share.
+type assessment struct {
+	// violation is why the key is not accepted; nil: it is, or it is not known yet.
+	violation *Violation
+	// admissionPending means that the account has yet to speak: to exist, to grant a slot, to record a label.
+	admissionPending bool
+	// desiredState is the state the key would be in if accepted: Active, Inactive, Expired or Revoked.
+	desiredState v1alpha1.ObservedState
 	// mayIssue means that the key may get a credential.
 	mayIssue bool
 }
 
 // suspended reports whether the account is suspended, and nothing else is wrong with the key that would be found before that.
-func (s standing) suspended() bool {
-	return s.refusal != nil && s.refusal.Reason == v1alpha1.ReasonAccountSuspended
+func (s assessment) suspended() bool {
+	return s.violation != nil && s.violation.Reason == v1alpha1.ReasonAccountSuspended
 }
 
-func (f *Facts) standing() standing {
-	s := standing{wants: f.wants(), refusal: Refuse(*f)}
-	if s.refusal != nil {
+func (f *Facts) assess() assessment {
+	s := assessment{desiredState: f.desiredState(), violation: CheckPolicy(*f)}
+	if s.violation != nil {
 		return s
 	}
 	if f.Account == nil {
-		s.waiting = true
+		s.admissionPending = true
 		return s
 	}
 	slot := f.slot()
-	_, unlimited := f.Defaults.Limit(f.Account)
+	_, unlimited := f.Settings.Limit(f.Account)
 	switch {
 	case policyUnrecorded(f.Account):
-		s.waiting = true
+		s.admissionPending = true
 	case f.aboveLimit():
-		s.refusal = f.limitReached()
-	case unlimited, slot != nil && f.fits(slot, s.wants):
+		s.violation = f.limitViolation()
+	case unlimited, slot != nil && f.slotSatisfies(slot, s.desiredState):
 		s.mayIssue = true
 	case slot != nil: // a grant or a label is due
-		s.waiting = true
-	case s.wants != v1alpha1.StateActive && countsUsableOnly(f.Account): // needs no slot
-	case Entitled(f.Key, f.Account): // a record is due
-		s.waiting = true
-	case f.full():
-		s.refusal = f.limitReached()
+		s.admissionPending = true
+	case s.desiredState != v1alpha1.StateActive && countsUsableOnly(f.Account): // needs no slot
+	case RetainsSlot(f.Key, f.Account): // a record is due
+		s.admissionPending = true
+	case f.limitReached():
+		s.violation = f.limitViolation()
 	default:
-		s.waiting = true
+		s.admissionPending = true
 	}
 	return s
 }
 
-// wants is the state the spec and the time ask for. What a person says comes before what the clock says.
-func (f *Facts) wants() v1alpha1.ObservedState {
+// desiredState is the state the spec and the time ask for. What a person says comes before what the clock says.
+func (f *Facts) desiredState() v1alpha1.ObservedState {
 	expiration, err := f.expiration()
 	switch {
 	case f.Key.Spec.State == v1alpha1.KeyStateRevoked:
@@ -89,31 +89,31 @@ func (f *Facts) slot() *v1alpha1.Slot {
 	return nil
 }
 
-// fits is whether a slot lets the key be what it wants to be: under a grant that it did not give back, and with its
+// slotSatisfies is whether a slot lets the key be what it wants to be: under a grant that it did not give back, and with its
 // label recorded.
-func (f *Facts) fits(slot *v1alpha1.Slot, wants v1alpha1.ObservedState) bool {
-	if gaveBack(f.Key, slot) && wants == v1alpha1.StateActive {
+func (f *Facts) slotSatisfies(slot *v1alpha1.Slot, wants v1alpha1.ObservedState) bool {
+	if grantReleased(f.Key, slot) && wants == v1alpha1.StateActive {
 		return false
 	}
 	return f.Key.Spec.Label == slot.Label || f.Account.Spec.LabelPolicy == v1alpha1.LabelShared
 }
 
-// gaveBack is whether a key gave a slot's grant back. A stale record may still show a grant before the last that was
+// grantReleased is whether a key gave a slot's grant back. A stale record may still show a grant before the last that was
 // given back: that one is gone too.
-func gaveBack(k *v1alpha1.APIKey, slot *v1alpha1.Slot) bool {
-	return !later(slot.Grant, k.Status.ReleasedGrant)
+func grantReleased(k *v1alpha1.APIKey, slot *v1alpha1.Slot) bool {
+	return !isLaterGrant(slot.Grant, k.Status.ReleasedGrant)
 }
 
-// later is whether grant a was made after grant b. Grants are resourceVersions: decimal numbers that grow.
-func later(a, b string) bool {
+// isLaterGrant is whether grant a was made after grant b. Grants are resourceVersions: decimal numbers that grow.
+func isLaterGrant(a, b string) bool {
 	if len(a) != len(b) {
 		return len(a) > len(b)
 	}
 	return a > b
 }
 
-func (f *Facts) full() bool {
-	limit, unlimited := f.Defaults.Limit(f.Account)
+func (f *Facts) limitReached() bool {
+	limit, unlimited := f.Settings.Limit(f.Account)
 	taken := 0
 	for _, s := range f.Account.Status.Slots {
 		if !isPredecessor(s, f.Key) {
@@ -123,7 +123,7 @@ func (f *Facts) full() bool {
 	return !unlimited && taken >= limit
 }
 
-func (f *Facts) limitReached() *Refusal {
-	limit, _ := f.Defaults.Limit(f.Account)
-	return refused(v1alpha1.ReasonLimitReached, "Account %s has no free slot of its %d: delete a key, or raise spec.limits.maxKeys of the account", f.Account.Name, limit)
+func (f *Facts) limitViolation() *Violation {
+	limit, _ := f.Settings.Limit(f.Account)
+	return violationf(v1alpha1.ReasonLimitReached, "Account %s has no free slot of its %d: delete a key, or raise spec.limits.maxKeys of the account", f.Account.Name, limit)
 }

@@ -21,8 +21,8 @@ type CreateSecret struct {
 	Format Format
 }
 
-// ReplaceMaterial mints a credential and puts it in the place of all that the key's Secret holds.
-type ReplaceMaterial struct {
+// ReissueCredential mints a credential and puts it in the place of all that the key's Secret holds.
+type ReissueCredential struct {
 	Name   string
 	Format Format
 }
@@ -46,36 +46,36 @@ type PromoteStaged struct {
 // RetirePrevious takes the previous credential, whose end has come, out of the key's Secret.
 type RetirePrevious struct{ Name string }
 
-// EmptySecret takes all key material out of the key's Secret and leaves a note that says why.
-type EmptySecret struct{ Name string }
+// ClearSecret takes all key material out of the key's Secret and leaves a note that says why.
+type ClearSecret struct{ Name string }
 
 // AdoptSecret makes the key the owner of a Secret that holds a credential of the key, or asks for it, and keeps the credential.
 type AdoptSecret struct{ Name string }
 
-// MendSecret puts the key's Secret back to what it should be, with the credentials it has.
-type MendSecret struct{ Name string }
+// RepairSecret puts the key's Secret back to what it should be, with the credentials it has.
+type RepairSecret struct{ Name string }
 
 // DeleteKey deletes the key itself, and its Secret with it, because its account's retention is over. It comes alone.
 type DeleteKey struct{ Name string }
 
-func (CreateAccount) isStep()   {}
-func (CreateSecret) isStep()    {}
-func (ReplaceMaterial) isStep() {}
-func (FenceSecret) isStep()     {}
-func (StageCredential) isStep() {}
-func (PromoteStaged) isStep()   {}
-func (RetirePrevious) isStep()  {}
-func (EmptySecret) isStep()     {}
-func (AdoptSecret) isStep()     {}
-func (MendSecret) isStep()      {}
-func (DeleteKey) isStep()       {}
+func (CreateAccount) isStep()     {}
+func (CreateSecret) isStep()      {}
+func (ReissueCredential) isStep() {}
+func (FenceSecret) isStep()       {}
+func (StageCredential) isStep()   {}
+func (PromoteStaged) isStep()     {}
+func (RetirePrevious) isStep()    {}
+func (ClearSecret) isStep()       {}
+func (AdoptSecret) isStep()       {}
+func (RepairSecret) isStep()      {}
+func (DeleteKey) isStep()         {}
 
 func (s CreateAccount) String() string { return "create Account " + s.Name }
 func (s CreateSecret) String() string {
 	return "create Secret " + s.Name + " with a new " + s.Format.String()
 }
 
-func (s ReplaceMaterial) String() string {
+func (s ReissueCredential) String() string {
 	return "replace what Secret " + s.Name + " holds by a new " + s.Format.String()
 }
 
@@ -88,7 +88,7 @@ func (s StageCredential) String() string {
 }
 func (s PromoteStaged) String() string  { return "write the staged credential to Secret " + s.Name }
 func (s RetirePrevious) String() string { return "retire the previous credential in Secret " + s.Name }
-func (s EmptySecret) String() string    { return "empty Secret " + s.Name + " of material" }
+func (s ClearSecret) String() string    { return "empty Secret " + s.Name + " of material" }
 func (s AdoptSecret) String() string    { return "adopt Secret " + s.Name }
-func (s MendSecret) String() string     { return "mend Secret " + s.Name }
+func (s RepairSecret) String() string   { return "mend Secret " + s.Name }
 func (s DeleteKey) String() string      { return "delete APIKey " + s.Name }

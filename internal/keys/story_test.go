@@ -375,7 +375,7 @@ func newLife(seed uint64) *story {
 	}
 	s := newStory(seed, r)
 	if r.strict {
-		a := keystest.Acct("acme", keystest.MaxKeys(int32(r.limit)), keystest.Counting(r.counting))
+		a := keystest.NewAccount("acme", keystest.MaxKeys(int32(r.limit)), keystest.Counting(r.counting))
 		if seed%8 > 3 {
 			keystest.ImportAllowed()(a)
 		}

@@ -30,34 +30,34 @@ func TestObserve_TakesBackItsOwn(t *testing.T) {
 		object metav1.ObjectMeta
 		value  string // the name of the credential
 		entry  string
-		want   keys.Possession
+		want   keys.Ownership
 	}{
-		"no owner":                                {issued(), metav1.ObjectMeta{}, "default/shop", "api-key", keys.HeldOffered},
-		"the key as it was before the restore":    {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "shop", "c")}, "default/shop", "api-key", keys.HeldOffered},
-		"a reference that is no controller":       {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "shop", "")}, "default/shop", "api-key", keys.HeldOffered},
-		"a template":                              {issued(template), metav1.ObjectMeta{}, "default/shop", "key", keys.HeldOffered},
-		"the next credential, already promoted":   {issued(keystest.Knows("next", v1alpha1.RoleStaged, keystest.Epoch)), metav1.ObjectMeta{}, "next", "api-key", keys.HeldOffered},
-		"of a revoked key, to clear it":           {issued(keystest.State(v1alpha1.KeyStateRevoked)), metav1.ObjectMeta{}, "default/shop", "api-key", keys.HeldOffered},
-		"another key as owner":                    {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "other", "c")}, "default/shop", "api-key", keys.HeldForeign},
-		"an object of another kind as owner":      {issued(), metav1.ObjectMeta{OwnerReferences: owner("ExternalSecret", "shop", "c")}, "default/shop", "api-key", keys.HeldForeign},
-		"an unknown credential":                   {issued(), metav1.ObjectMeta{}, "strange", "api-key", keys.HeldForeign},
-		"an unknown credential, and an old owner": {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "shop", "c")}, "strange", "api-key", keys.HeldLeftover},
-		"a key that was never issued":             {keystest.Key("shop"), metav1.ObjectMeta{}, "default/shop", "api-key", keys.HeldForeign},
-		"a Secret that is being deleted":          {issued(), metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: keystest.Epoch}}, "default/shop", "api-key", keys.HeldForeign},
+		"no owner":                                {issued(), metav1.ObjectMeta{}, "default/shop", "api-key", keys.SecretOffered},
+		"the key as it was before the restore":    {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "shop", "c")}, "default/shop", "api-key", keys.SecretOffered},
+		"a reference that is no controller":       {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "shop", "")}, "default/shop", "api-key", keys.SecretOffered},
+		"a template":                              {issued(template), metav1.ObjectMeta{}, "default/shop", "key", keys.SecretOffered},
+		"the next credential, already promoted":   {issued(keystest.WithCredential("next", v1alpha1.RoleStaged, keystest.Epoch)), metav1.ObjectMeta{}, "next", "api-key", keys.SecretOffered},
+		"of a revoked key, to clear it":           {issued(keystest.State(v1alpha1.KeyStateRevoked)), metav1.ObjectMeta{}, "default/shop", "api-key", keys.SecretOffered},
+		"another key as owner":                    {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "other", "c")}, "default/shop", "api-key", keys.SecretForeign},
+		"an object of another kind as owner":      {issued(), metav1.ObjectMeta{OwnerReferences: owner("ExternalSecret", "shop", "c")}, "default/shop", "api-key", keys.SecretForeign},
+		"an unknown credential":                   {issued(), metav1.ObjectMeta{}, "strange", "api-key", keys.SecretForeign},
+		"an unknown credential, and an old owner": {issued(), metav1.ObjectMeta{OwnerReferences: owner("APIKey", "shop", "c")}, "strange", "api-key", keys.SecretOrphaned},
+		"a key that was never issued":             {keystest.Key("shop"), metav1.ObjectMeta{}, "default/shop", "api-key", keys.SecretForeign},
+		"a Secret that is being deleted":          {issued(), metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: keystest.Epoch}}, "default/shop", "api-key", keys.SecretForeign},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			shape := keys.Shape{Data: map[string][]byte{tc.entry: keystest.MaterialOf(tc.value)}}
-			held, contents := keys.Observe(tc.key, keystest.Acct("acme"), &tc.object, shape)
-			if held.Possession != tc.want || (len(contents.Current.Material) > 0) != (tc.want == keys.HeldOffered) {
-				t.Fatalf("%s, want %s", held.Possession, tc.want)
+			shape := keys.SecretContent{Data: map[string][]byte{tc.entry: keystest.MaterialOf(tc.value)}}
+			held, contents := keys.ObserveSecret(tc.key, keystest.NewAccount("acme"), &tc.object, shape)
+			if held.Ownership != tc.want || (len(contents.Current.Material) > 0) != (tc.want == keys.SecretOffered) {
+				t.Fatalf("%s, want %s", held.Ownership, tc.want)
 			}
-			f := keys.Facts{Key: tc.key, Account: keystest.Acct("acme", keystest.Slots(tc.key)), Held: held, Defaults: keystest.Defaults, Now: keystest.Epoch.Add(time.Hour)}
+			f := keys.Facts{Key: tc.key, Account: keystest.NewAccount("acme", keystest.Slots(tc.key)), Secret: held, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
 			adopts := false
 			for _, step := range keys.Decide(f).Steps {
 				_, adopts = step.(keys.AdoptSecret)
 			}
-			if adopts != (tc.want == keys.HeldOffered) {
+			if adopts != (tc.want == keys.SecretOffered) {
 				t.Errorf("steps %v", keys.Decide(f).Steps)
 			}
 		})

@@ -50,7 +50,7 @@ type templateValues struct {
 	Name        string
 }
 
-func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c Contents) templateValues {
+func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) templateValues {
 	v := templateValues{
 		Key: string(c.Current.Material), PreviousKey: string(c.Previous.Material), KeyID: c.Current.ID,
 		Account: k.Spec.Account, Label: k.Spec.Label, Scopes: EffectiveScopes(k, a), Namespace: k.Namespace, Name: k.Name,
@@ -143,7 +143,7 @@ func nestsTooDeep(text string) bool {
 // render renders the entries with the values of a key, within the budget of one rendering.
 func (c *compiledTemplate) render(values templateValues) (map[string][]byte, error) {
 	entries := make(map[string][]byte, len(c.names))
-	c.budget.left = maxMade
+	c.budget.left = maxBytesMade
 	for _, name := range c.names {
 		c.budget.entry.Reset()
 		if err := c.root.ExecuteTemplate(io.Discard, name, values); err != nil {
@@ -174,20 +174,20 @@ var errNoKey = &TemplateError{"no entry holds {{ .Key }} as it is: one must, wha
 
 // renderEntries renders the entries of a template with the given credentials. The current one is found in what it
 // returns.
-func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account, contents Contents) (map[string][]byte, error) {
+func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account, contents SecretCredentials) (map[string][]byte, error) {
 	entries, err := c.render(valuesOf(k, a, contents))
 	if err != nil || len(contents.Current.Material) == 0 {
 		return entries, err
 	}
 	current := v1alpha1.Credential{Hint: contents.Current.Hint, SHA256: contents.Current.Material.SHA256()}
-	if _, found := find(entries, current); !found {
+	if _, found := findCredential(entries, current); !found {
 		return nil, errNoKey
 	}
 	return entries, nil
 }
 
 // renderTemplate renders the entries of a key's template with the given credentials.
-func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, contents ...Contents) (map[string][]byte, error) {
+func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, contents ...SecretCredentials) (map[string][]byte, error) {
 	compiled, err := compileTemplate(k.Spec.Secret.Template.Data, len(EffectiveScopes(k, a)))
 	if err != nil {
 		return nil, err
@@ -230,15 +230,15 @@ func checkTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	if err != nil {
 		return err
 	}
-	current, err := EffectiveFormat(k, a).Mint(source)
+	current, err := EffectiveFormat(k, a).Generate(source)
 	if err != nil {
 		return err
 	}
-	previous, err := EffectiveFormat(k, a).Mint(source)
+	previous, err := EffectiveFormat(k, a).Generate(source)
 	if err != nil {
 		return err
 	}
-	_, err = renderTemplate(k, a, Contents{Current: Credential(current)}, Contents{Current: Credential(current), Previous: Credential(previous)})
+	_, err = renderTemplate(k, a, SecretCredentials{Current: Credential(current)}, SecretCredentials{Current: Credential(current), Previous: Credential(previous)})
 	return err
 }
 
@@ -251,7 +251,7 @@ func placeholderSource(k *v1alpha1.APIKey, a *v1alpha1.Account) (io.Reader, erro
 			return nil, err
 		}
 	}
-	return source, json.NewEncoder(source).Encode(valuesOf(k, a, Contents{}))
+	return source, json.NewEncoder(source).Encode(valuesOf(k, a, SecretCredentials{}))
 }
 
 // templateSource holds all that a Secret is rendered from but its credentials.
@@ -262,7 +262,7 @@ func templateSource(k *v1alpha1.APIKey, a *v1alpha1.Account) []byte {
 		PreviousKey v1alpha1.PreviousKeyPolicy `json:",omitempty"`
 	}{Template: secretTemplate(k)}
 	if source.Template != nil {
-		source.Values = valuesOf(k, a, Contents{})
+		source.Values = valuesOf(k, a, SecretCredentials{})
 	}
 	if includesPrevious(k) {
 		source.PreviousKey = v1alpha1.PreviousKeyInclude

@@ -13,8 +13,8 @@ import (
 const (
 	// maxEntry bounds the bytes of one rendered entry of a Secret, which is at most 1 MiB in all.
 	maxEntry = 64 << 10
-	// maxMade bounds the bytes that a rendering makes: the arguments and results of functions, and what is written.
-	maxMade = 256 << 10
+	// maxBytesMade bounds the bytes that a rendering makes: the arguments and results of functions, and what is written.
+	maxBytesMade = 256 << 10
 	// maxOperations bounds the nodes of the parsed template that a rendering can visit.
 	maxOperations = 8 << 10
 	// maxDepth bounds how deeply the nodes of a template are nested.
@@ -25,14 +25,14 @@ const (
 )
 
 var (
-	errMade       = fmt.Errorf("the template makes more than %d bytes, all entries and what is computed on the way together: make less", maxMade)
+	errMade       = fmt.Errorf("the template makes more than %d bytes, all entries and what is computed on the way together: make less", maxBytesMade)
 	errEntry      = fmt.Errorf("the entry is longer than %d bytes", maxEntry)
 	errOperations = fmt.Errorf("the template takes more than %d steps, all entries together and range once a scope: write less", maxOperations)
 	errDepth      = fmt.Errorf("actions and parentheses are nested more than %d deep", maxDepth)
 	errText       = fmt.Errorf("the entry has a template of more than %d characters", maxEntryText)
 )
 
-// budget is what is left of maxMade in one rendering. Every function of a template spends from it.
+// budget is what is left of maxBytesMade in one rendering. Every function of a template spends from it.
 type budget struct {
 	left int
 	// entry receives the entry that is being rendered.

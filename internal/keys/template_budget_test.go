@@ -320,8 +320,8 @@ func FuzzTemplate_Budget(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		minted, _ := EffectiveFormat(k, a).Mint(strings.NewReader(strings.Repeat("0123456789abcdef", 99)))
-		entries, err := c.renderEntries(k, a, Contents{Current: Credential(minted)})
+		minted, _ := EffectiveFormat(k, a).Generate(strings.NewReader(strings.Repeat("0123456789abcdef", 99)))
+		entries, err := c.renderEntries(k, a, SecretCredentials{Current: Credential(minted)})
 		if err != nil {
 			if strings.Contains(err.Error(), string(minted.Material[20:])) {
 				t.Error("an error holds the key")
@@ -335,7 +335,7 @@ func FuzzTemplate_Budget(f *testing.F) {
 				t.Errorf("an entry of %d bytes", len(value))
 			}
 		}
-		if total+c.budget.left > maxMade || c.operations > maxOperations {
+		if total+c.budget.left > maxBytesMade || c.operations > maxOperations {
 			t.Errorf("%d bytes in all, %d left, %d operations", total, c.budget.left, c.operations)
 		}
 	})

@@ -16,12 +16,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-func credentialOf(name string) keys.Credential { return keys.Credential(keystest.MintedOf(name)) }
+func credentialOf(name string) keys.Credential { return keys.Credential(keystest.NewCredential(name)) }
 
 func rich(entries map[string]string) (*v1alpha1.APIKey, *v1alpha1.Account) {
 	k := keystest.Key("shop", keystest.Namespace("web"), keystest.Label(`Clave "A" <b> & ñ`), keystest.Scopes("a:read", "b:*"),
 		keystest.Expiration("2027-02-28"), keystest.Data(entries))
-	return k, keystest.Acct("acme", keystest.Zone("Europe/Madrid"), keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = "EXT-7" }))
+	return k, keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"), keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = "EXT-7" }))
 }
 
 func TestRender_Template(t *testing.T) {
@@ -47,7 +47,7 @@ func TestRender_Template(t *testing.T) {
 		"":                                                "",
 	} {
 		k, a := rich(map[string]string{"key": "{{ .Key }}", "x": text})
-		shape, err := keys.Render(k, a, keys.Contents{Current: now, Previous: before})
+		shape, err := keys.Render(k, a, keys.SecretCredentials{Current: now, Previous: before})
 		if err != nil || string(shape.Data["x"]) != want {
 			// a failure of this test shows test keys only
 			t.Errorf("%s gives %q, %v, want %q", text, shape.Data["x"], err, want)
@@ -55,7 +55,7 @@ func TestRender_Template(t *testing.T) {
 		if strings.Contains(text, "$i, $s") {
 			continue
 		}
-		if r := keys.Refuse(keys.Facts{Key: k, Account: a, Defaults: keystest.Defaults, Now: keystest.Epoch}); r != nil {
+		if r := keys.CheckPolicy(keys.Facts{Key: k, Account: a, Settings: keystest.Settings, Now: keystest.Epoch}); r != nil {
 			t.Errorf("%s is refused: %v", text, r)
 		}
 	}
@@ -93,7 +93,7 @@ func TestRefuse_Template(t *testing.T) {
 			t.Parallel()
 			k, a := rich(map[string]string{"key": "{{ .Key }}", "x": tc.text})
 			start := time.Now()
-			r := keys.Refuse(keys.Facts{Key: k, Account: a, Defaults: keystest.Defaults, Now: keystest.Epoch})
+			r := keys.CheckPolicy(keys.Facts{Key: k, Account: a, Settings: keystest.Settings, Now: keystest.Epoch})
 			if took := time.Since(start); took > 2*time.Second {
 				t.Errorf("it took %s to refuse", took)
 			}
@@ -101,7 +101,7 @@ func TestRefuse_Template(t *testing.T) {
 				t.Fatalf("got %v, want %q", r, tc.want)
 			}
 			secret := keystest.MaterialOf("now")
-			_, err := keys.Render(k, a, keys.Contents{Current: credentialOf("now"), Previous: credentialOf("now")})
+			_, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("now"), Previous: credentialOf("now")})
 			if err == nil || strings.Contains(err.Error(), string([]byte(secret))) || strings.Contains(r.Message, "KKKK") {
 				t.Errorf("an error that is none, or holds material: %v", r)
 			}
@@ -117,7 +117,7 @@ func TestRefuse_TemplateMustHoldTheKey(t *testing.T) {
 		"{{ if .PreviousKey }}{{ .Key }}{{ end }}": true,
 	} {
 		k, a := rich(map[string]string{"x": text})
-		if r := keys.Refuse(keys.Facts{Key: k, Account: a, Defaults: keystest.Defaults, Now: keystest.Epoch}); (r != nil) != wantRefused {
+		if r := keys.CheckPolicy(keys.Facts{Key: k, Account: a, Settings: keystest.Settings, Now: keystest.Epoch}); (r != nil) != wantRefused {
 			t.Errorf("%s: %v, want refused: %t", text, r, wantRefused)
 		}
 	}
@@ -133,18 +133,18 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 			t.Run(name+" "+overlap, func(t *testing.T) {
 				t.Parallel()
 				old, next := credentialOf("default/shop"), credentialOf("next")
-				k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.Acct("acme")
+				k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.NewAccount("acme")
 				if template != nil {
 					keystest.Template(*template)(k)
 				}
 				keystest.PreviousKey(v1alpha1.PreviousKeyInclude)(k)
-				write := func(c keys.Contents) keys.Held {
+				write := func(c keys.SecretCredentials) keys.ObservedSecret {
 					t.Helper()
 					shape, err := keys.Render(k, a, c)
 					if err != nil {
 						t.Fatal(err)
 					}
-					held, found := keys.Inspect(k, a, shape, "8")
+					held, found := keys.InspectSecret(k, a, shape, "8")
 					if template == nil || len(template.Data) == 0 || strings.Contains(template.Data["config.json"], "Prev") || template.Data["previous-api-key"] != "" {
 						if !reflect.DeepEqual(found, c) {
 							t.Fatalf("found %+v, want %+v", found, c)
@@ -155,10 +155,10 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 					}
 					return held
 				}
-				c := keys.Contents{Current: old}
+				c := keys.SecretCredentials{Current: old}
 				write(c)
-				keystest.Knows("lost", v1alpha1.RoleStaged, keystest.Epoch)(k)
-				keystest.Knows("next", v1alpha1.RoleStaged, keystest.Epoch)(k)
+				keystest.WithCredential("lost", v1alpha1.RoleStaged, keystest.Epoch)(k)
+				keystest.WithCredential("next", v1alpha1.RoleStaged, keystest.Epoch)(k)
 				if held := write(c); held.Current.SHA256 != old.Material.SHA256() {
 					t.Fatalf("the current credential is not found: %+v", held)
 				}
@@ -174,9 +174,9 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 // TestRender_PreviousKey holds the default shape to spec.secret.previousKey, also where it changes during an overlap.
 func TestRender_PreviousKey(t *testing.T) {
 	t.Parallel()
-	a, contents := keystest.Acct("acme"), keys.Contents{Current: credentialOf("default/shop"), Previous: credentialOf("before")}
+	a, contents := keystest.NewAccount("acme"), keys.SecretCredentials{Current: credentialOf("default/shop"), Previous: credentialOf("before")}
 	key := func(policy v1alpha1.PreviousKeyPolicy) *v1alpha1.APIKey {
-		return keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Knows("before", v1alpha1.RolePrevious, keystest.Epoch), keystest.PreviousKey(policy))
+		return keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.WithCredential("before", v1alpha1.RolePrevious, keystest.Epoch), keystest.PreviousKey(policy))
 	}
 	for policy, want := range map[v1alpha1.PreviousKeyPolicy]bool{"": false, v1alpha1.PreviousKeyOmit: false, v1alpha1.PreviousKeyInclude: true} {
 		shape, err := keys.Render(key(policy), a, contents)
@@ -186,15 +186,15 @@ func TestRender_PreviousKey(t *testing.T) {
 		if _, has := shape.Data[keys.EntryPrevious]; has != want {
 			t.Errorf("previousKey %q: the Secret has the previous key: %t", policy, has)
 		}
-		if held, _ := keys.Inspect(key(policy), a, shape, "8"); held.Drifted || held.Previous != want {
+		if held, _ := keys.InspectSecret(key(policy), a, shape, "8"); held.Drifted || held.HasPrevious != want {
 			t.Errorf("previousKey %q: what was just rendered is taken for %+v", policy, held)
 		}
 		for other := range map[v1alpha1.PreviousKeyPolicy]bool{v1alpha1.PreviousKeyOmit: true, v1alpha1.PreviousKeyInclude: true} {
 			unchanged := (other == v1alpha1.PreviousKeyInclude) == want
-			if held, _ := keys.Inspect(key(other), a, shape, "8"); held.Drifted == unchanged {
+			if held, _ := keys.InspectSecret(key(other), a, shape, "8"); held.Drifted == unchanged {
 				t.Errorf("previousKey %q becomes %s: drifted is %t", policy, other, held.Drifted)
 			}
-			if same := keys.ShapeDigest(key(other), a) == shape.Annotations[keys.AnnotationShape]; same != unchanged {
+			if same := keys.TemplateHash(key(other), a) == shape.Annotations[keys.AnnotationTemplateHash]; same != unchanged {
 				t.Errorf("previousKey %q becomes %s: the metadata shows a change: %t", policy, other, !same)
 			}
 		}
@@ -203,23 +203,23 @@ func TestRender_PreviousKey(t *testing.T) {
 
 func TestInspect_DriftIsSeen(t *testing.T) {
 	t.Parallel()
-	k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.Acct("acme")
-	for name, edit := range map[string]func(*keys.Shape){
-		"an entry more":     func(s *keys.Shape) { s.Data["more"] = []byte("x") },
-		"a label less":      func(s *keys.Shape) { delete(s.Labels, keys.LabelAccount) },
-		"another label":     func(s *keys.Shape) { s.Labels[keys.LabelAccount] = "zeta" },
-		"a previous key":    func(s *keys.Shape) { s.Data[keys.EntryPrevious] = []byte("garbage") },
-		"a shape of no use": func(s *keys.Shape) { s.Annotations[keys.AnnotationShape] = "x" },
+	k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.NewAccount("acme")
+	for name, edit := range map[string]func(*keys.SecretContent){
+		"an entry more":     func(s *keys.SecretContent) { s.Data["more"] = []byte("x") },
+		"a label less":      func(s *keys.SecretContent) { delete(s.Labels, keys.LabelAccount) },
+		"another label":     func(s *keys.SecretContent) { s.Labels[keys.LabelAccount] = "zeta" },
+		"a previous key":    func(s *keys.SecretContent) { s.Data[keys.EntryPrevious] = []byte("garbage") },
+		"a shape of no use": func(s *keys.SecretContent) { s.Annotations[keys.AnnotationTemplateHash] = "x" },
 	} {
-		shape, _ := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
+		shape, _ := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
 		edit(&shape)
-		if held, _ := keys.Inspect(k, a, shape, "8"); !held.Drifted {
+		if held, _ := keys.InspectSecret(k, a, shape, "8"); !held.Drifted {
 			t.Errorf("%s is not seen", name)
 		}
 	}
-	shape, _ := keys.Render(k, a, keys.Contents{Current: credentialOf("default/shop")})
+	shape, _ := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
 	shape.Labels["mine"], shape.Annotations["mine"] = "x", "y"
-	if held, _ := keys.Inspect(k, a, shape, "8"); held.Drifted {
+	if held, _ := keys.InspectSecret(k, a, shape, "8"); held.Drifted {
 		t.Error("metadata of others counts as drift")
 	}
 }
@@ -227,7 +227,7 @@ func TestInspect_DriftIsSeen(t *testing.T) {
 func TestShapeDigest(t *testing.T) {
 	t.Parallel()
 	k, a := rich(map[string]string{"key": "{{ .Key }}"})
-	was := keys.ShapeDigest(k, a)
+	was := keys.TemplateHash(k, a)
 	for name, change := range map[string]func(*v1alpha1.APIKey, *v1alpha1.Account){
 		"label":       func(k *v1alpha1.APIKey, _ *v1alpha1.Account) { k.Spec.Label = "other" },
 		"external id": func(_ *v1alpha1.APIKey, a *v1alpha1.Account) { a.Spec.ExternalID = "other" },
@@ -240,16 +240,16 @@ func TestShapeDigest(t *testing.T) {
 		},
 	} {
 		k, a := k.DeepCopy(), a.DeepCopy()
-		if change(k, a); keys.ShapeDigest(k, a) == was {
+		if change(k, a); keys.TemplateHash(k, a) == was {
 			t.Errorf("another %s does not show", name)
 		}
 	}
 	other := k.DeepCopy()
-	keystest.Knows("next", v1alpha1.RoleCurrent, keystest.Epoch)(other)
-	if keys.ShapeDigest(other, a) != was {
+	keystest.WithCredential("next", v1alpha1.RoleCurrent, keystest.Epoch)(other)
+	if keys.TemplateHash(other, a) != was {
 		t.Error("the digest changes with the material")
 	}
-	if keys.ShapeDigest(keystest.Key("shop"), a) != "" {
+	if keys.TemplateHash(keystest.Key("shop"), a) != "" {
 		t.Error("a key without a template has a digest")
 	}
 }
@@ -261,12 +261,12 @@ func TestDescribe_OverlapEndsWithTheOldCredential(t *testing.T) {
 	for name, tc := range map[string]struct{ own, want time.Time }{
 		"its own end is sooner": {now.Add(time.Hour), now.Add(time.Hour)}, "its own end is later": {now.Add(90 * time.Hour), now.Add(24 * time.Hour)},
 	} {
-		k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Knows("next", v1alpha1.RoleStaged, now), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+		k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, now), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 			s.Credentials[0].NotAfter = at(tc.own)
 		}))
-		held := keystest.Held("next")
-		held.Previous = true
-		after := keys.Describe(keys.Facts{Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: held, Defaults: keystest.Defaults, Now: now})
+		held := keystest.ObservedSecret("next")
+		held.HasPrevious = true
+		after := keys.Describe(keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: held, Settings: keystest.Settings, Now: now})
 		if old := of(after, k.Status.Credentials[0].SHA256); old == nil || old.Role != v1alpha1.RolePrevious || !old.NotAfter.Time.Equal(tc.want) {
 			t.Errorf("%s: %v, want an end at %s", name, old, tc.want)
 		}

@@ -16,8 +16,8 @@ const (
 	checksumLength = 6  // 62^6 > 2^32
 )
 
-func mintToken(random io.Reader, prefix string) ([]byte, error) {
-	chars, err := draw(random, base62, idLength+secretLength)
+func generateToken(random io.Reader, prefix string) ([]byte, error) {
+	chars, err := drawCharacters(random, base62, idLength+secretLength)
 	if err != nil {
 		return nil, err
 	}
@@ -26,19 +26,19 @@ func mintToken(random io.Reader, prefix string) ([]byte, error) {
 }
 
 // parseToken reads the identity of a Token and checks its checksum. It returns ErrMalformed for anything else.
-func parseToken(key []byte) (Identity, error) {
+func parseToken(key []byte) (PublicPart, error) {
 	parts := strings.Split(string(key), "_")
 	if len(parts) != 3 || !isPrefix(parts[0]) || len(parts[1]) != idLength || len(parts[2]) != secretLength+checksumLength {
-		return Identity{}, ErrMalformed
+		return PublicPart{}, ErrMalformed
 	}
 	if !consistsOf([]byte(parts[1]+parts[2]), base62) {
-		return Identity{}, ErrMalformed
+		return PublicPart{}, ErrMalformed
 	}
 	end := len(key) - checksumLength
 	if string(key[end:]) != string(checksum(key[:end])) {
-		return Identity{}, ErrMalformed
+		return PublicPart{}, ErrMalformed
 	}
-	return Identity{ID: parts[1], Hint: parts[0] + "_" + parts[1]}, nil
+	return PublicPart{ID: parts[1], Hint: parts[0] + "_" + parts[1]}, nil
 }
 
 func isPrefix(s string) bool {

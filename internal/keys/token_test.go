@@ -25,7 +25,7 @@ const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // TestToken_KnownAnswer fixes the format: keys in the hands of customers must be recognised for ever.
 func TestToken_KnownAnswer(t *testing.T) {
 	t.Parallel()
-	minted, err := keystest.Token.Mint(bytes.NewReader(make([]byte, 1000)))
+	minted, err := keystest.Token.Generate(bytes.NewReader(make([]byte, 1000)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestToken_KnownAnswer(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if minted.ID != "000000000000" || minted.Hint != "ak_000000000000" {
-		t.Errorf("it goes by %+v", minted.Identity)
+		t.Errorf("it goes by %+v", minted.PublicPart)
 	}
 }
 
@@ -52,8 +52,8 @@ func base62CRC(body string) string {
 func TestToken_TakesItsBytesFromTheSource(t *testing.T) {
 	t.Parallel()
 	source := &countingReader{source: &keystest.Bytes{Seed: "entropy"}}
-	first, err1 := keystest.Token.Mint(source)
-	second, err2 := keystest.Token.Mint(iotest.OneByteReader(source))
+	first, err1 := keystest.Token.Generate(source)
+	second, err2 := keystest.Token.Generate(iotest.OneByteReader(source))
 	if err1 != nil || err2 != nil {
 		t.Fatal(err1, err2)
 	}
@@ -63,11 +63,11 @@ func TestToken_TakesItsBytesFromTheSource(t *testing.T) {
 	if bytes.Equal(first.Material, second.Material) || first.ID == second.ID {
 		t.Error("two keys are the same")
 	}
-	again, err := keystest.Token.Mint(&keystest.Bytes{Seed: "entropy"})
+	again, err := keystest.Token.Generate(&keystest.Bytes{Seed: "entropy"})
 	if err != nil || !bytes.Equal(first.Material, again.Material) {
 		t.Errorf("the same bytes give another key (%v)", err)
 	}
-	if _, err := keystest.Token.Mint(bytes.NewReader(make([]byte, 54))); err == nil {
+	if _, err := keystest.Token.Generate(bytes.NewReader(make([]byte, 54))); err == nil {
 		t.Error("a key was made of too few bytes")
 	}
 }
@@ -117,8 +117,8 @@ func TestToken_Identify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			id, err := keystest.Token.Identify(keys.Material(tc.token))
-			if tc.bad && (!errors.Is(err, keys.ErrMalformed) || id != (keys.Identity{})) {
+			id, err := keystest.Token.Parse(keys.Material(tc.token))
+			if tc.bad && (!errors.Is(err, keys.ErrMalformed) || id != (keys.PublicPart{})) {
 				t.Errorf("got %v, %v", id, err)
 			}
 			if parts := strings.Split(tc.token, "_"); !tc.bad && (err != nil || id.ID != parts[1] || id.Hint != parts[0]+"_"+parts[1]) {
@@ -144,7 +144,7 @@ func TestToken_NoticesEveryTypo(t *testing.T) {
 		for c := range 256 {
 			typo := bytes.Clone(good)
 			typo[i] = byte(c)
-			if id, err := keystest.Token.Identify(typo); err == nil && !bytes.Equal(typo, good) {
+			if id, err := keystest.Token.Parse(typo); err == nil && !bytes.Equal(typo, good) {
 				t.Fatalf("%s passes as %v", typo, id)
 			}
 		}
@@ -155,13 +155,13 @@ func TestToken_IsRecognisedWithEveryPrefix(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := formatOf(&v1alpha1.Format{Prefix: rapid.StringMatching(`[a-z][a-z0-9]{0,15}`).Draw(t, "prefix")})
-		minted, err := f.Mint(&keystest.Bytes{Seed: rapid.String().Draw(t, "seed")})
+		minted, err := f.Generate(&keystest.Bytes{Seed: rapid.String().Draw(t, "seed")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := keystest.Token.Identify(minted.Material) // whatever the prefix was when it was made
-		if err != nil || got != minted.Identity {
-			t.Fatalf("minted as %v, recognised as %v, %v", minted.Identity, got, err)
+		got, err := keystest.Token.Parse(minted.Material) // whatever the prefix was when it was made
+		if err != nil || got != minted.PublicPart {
+			t.Fatalf("minted as %v, recognised as %v, %v", minted.PublicPart, got, err)
 		}
 		if strings.Contains(string([]byte(minted.Material))[len(minted.Hint):], minted.Hint) || len(minted.Hint) > 64 || len(minted.ID) != 12 {
 			t.Fatalf("the hint %s is no hint", minted.Hint)
@@ -173,9 +173,9 @@ func FuzzToken_Identify(f *testing.F) {
 	f.Add([]byte(keystest.MaterialOf("fuzz")))
 	f.Add([]byte("ak__"))
 	f.Fuzz(func(t *testing.T, token []byte) {
-		id, err := keystest.Token.Identify(token)
+		id, err := keystest.Token.Parse(token)
 		switch {
-		case err != nil && (id != keys.Identity{} || !errors.Is(err, keys.ErrMalformed)):
+		case err != nil && (id != keys.PublicPart{} || !errors.Is(err, keys.ErrMalformed)):
 			t.Errorf("%v, %v", id, err)
 		case err == nil && (!bytes.HasPrefix(token, []byte(id.Hint+"_")) || base62CRC(string(token[:len(token)-6])) != string(token[len(token)-6:])):
 			t.Errorf("%s passes as %v", token, id)

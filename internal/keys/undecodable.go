@@ -10,22 +10,22 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// leftOut reports whether a field, such as spec.account, is among those that could not be decoded, alone or with all of its
+// wasNotDecoded reports whether a field, such as spec.account, is among those that could not be decoded, alone or with all of its
 // parent.
-func leftOut(undecodable []string, field string) bool {
+func wasNotDecoded(undecodable []string, field string) bool {
 	parent, _, _ := strings.Cut(field, ".")
 	return slices.Contains(undecodable, field) || slices.Contains(undecodable, parent)
 }
 
 // MayBeIssued reports whether a key has, or had, a credential, as far as its status can be decoded.
 func MayBeIssued(k *v1alpha1.APIKey) bool {
-	return Issued(k) || leftOut(k.Undecodable, "status.credentials")
+	return Issued(k) || wasNotDecoded(k.Undecodable, "status.credentials")
 }
 
 // HolderOf returns the account of a key: the one that its spec names or, if that can't be decoded, the one whose record has a
 // slot of the key; empty: it can't be told.
 func HolderOf(k *v1alpha1.APIKey, accounts []v1alpha1.Account) string {
-	if !leftOut(k.Undecodable, "spec.account") {
+	if !wasNotDecoded(k.Undecodable, "spec.account") {
 		return k.Spec.Account
 	}
 	for i := range accounts {
@@ -42,20 +42,20 @@ func HolderOf(k *v1alpha1.APIKey, accounts []v1alpha1.Account) string {
 func NewlyUndecodable(was, is []string) []string {
 	var list []string
 	for _, field := range is {
-		if strings.HasPrefix(field, "spec") && !leftOut(was, field) {
+		if strings.HasPrefix(field, "spec") && !wasNotDecoded(was, field) {
 			list = append(list, field)
 		}
 	}
 	return list
 }
 
-// refuseUndecodable refuses a key that can't be decoded, or whose account can't be.
-func refuseUndecodable(f Facts) *Refusal {
+// checkDecoded refuses a key that can't be decoded, or whose account can't be.
+func checkDecoded(f Facts) *Violation {
 	switch {
 	case len(f.Key.Undecodable) > 0:
-		return refused(v1alpha1.ReasonInvalidSpec, "%s can't be read: correct it, as the schema of this version has it", strings.Join(f.Key.Undecodable, ", "))
+		return violationf(v1alpha1.ReasonInvalidSpec, "%s can't be read: correct it, as the schema of this version has it", strings.Join(f.Key.Undecodable, ", "))
 	case f.Account != nil && len(f.Account.Undecodable) > 0:
-		return refused(v1alpha1.ReasonInvalidSpec, "%s of account %s can't be read: correct it, as the schema of this version has it",
+		return violationf(v1alpha1.ReasonInvalidSpec, "%s of account %s can't be read: correct it, as the schema of this version has it",
 			strings.Join(f.Account.Undecodable, ", "), f.Account.Name)
 	}
 	return nil

@@ -44,11 +44,11 @@ func TestAdmit_UndecodableKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			account := keystest.Acct("acme", append(tc.options, keystest.Slots(tc.holders...))...)
+			account := keystest.NewAccount("acme", append(tc.options, keystest.Slots(tc.holders...))...)
 			for i, k := range tc.holders {
 				account.Status.Slots[i] = keystest.SlotOf(k, "1")
 			}
-			admission := keys.Admit(keys.AccountFacts{Account: account, Keys: tc.keys, Defaults: keystest.Defaults, Now: keystest.Epoch, Confirmed: map[string]bool{"a": true}})
+			admission := keys.Admit(keys.AccountFacts{Account: account, Keys: tc.keys, Settings: keystest.Settings, Now: keystest.Epoch, Confirmed: map[string]bool{"a": true}})
 			if got := slots(admission.Slots); got != tc.wantSlots {
 				t.Errorf("slots are%s, want%s", got, tc.wantSlots)
 			}
@@ -58,7 +58,7 @@ func TestAdmit_UndecodableKeys(t *testing.T) {
 
 func TestRefuse_Undecodable(t *testing.T) {
 	t.Parallel()
-	lost := keystest.Acct("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
+	lost := keystest.NewAccount("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
 	for name, tc := range map[string]struct {
 		f    keys.Facts
 		want string
@@ -68,8 +68,8 @@ func TestRefuse_Undecodable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tc.f.Defaults, tc.f.Now = keystest.Defaults, keystest.Epoch
-			r := keys.Refuse(tc.f)
+			tc.f.Settings, tc.f.Now = keystest.Settings, keystest.Epoch
+			r := keys.CheckPolicy(tc.f)
 			if r == nil || r.Reason != v1alpha1.ReasonInvalidSpec || !strings.HasPrefix(r.Message, tc.want) {
 				t.Errorf("refused with %+v, want %q", r, tc.want)
 			}
@@ -95,10 +95,10 @@ func TestDefaults_DeletionOfUndecodableAccounts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := keystest.Acct("acme", func(a *v1alpha1.Account) {
+			a := keystest.NewAccount("acme", func(a *v1alpha1.Account) {
 				a.Undecodable, a.Spec.DeletionPolicy, a.Status.DeletionPolicy = tc.fields, tc.spec, tc.was
 			})
-			if got := (keys.Defaults{}).Deletion(a); got != tc.want {
+			if got := (keys.Settings{}).Deletion(a); got != tc.want {
 				t.Errorf("the policy is %s, want %s", got, tc.want)
 			}
 		})

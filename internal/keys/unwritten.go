@@ -39,7 +39,7 @@ func acceptedUnderPolicy(k *v1alpha1.APIKey) bool { return k.Status.IPRestrictio
 // Slots before it in the record go only when their keys have no more use of them, so that the keys accepted by their
 // place are never more than the limit.
 func (f *Facts) aboveLimit() bool {
-	limit, unlimited := f.Defaults.Limit(f.Account)
+	limit, unlimited := f.Settings.Limit(f.Account)
 	if unlimited || acceptedUnderPolicy(f.Key) || specUnwritten(f.Account) {
 		return false
 	}
@@ -56,7 +56,7 @@ func (f *Facts) aboveLimit() bool {
 
 // losesSlot reports whether a refusal takes the slot from a key that was never accepted under a written policy. It could
 // keep keys within the policy from having a slot otherwise.
-func (f *Facts) losesSlot(refusal *Refusal) bool {
+func (f *Facts) losesSlot(refusal *Violation) bool {
 	if refusal == nil || acceptedUnderPolicy(f.Key) || specUnwritten(f.Account) {
 		return false
 	}
@@ -70,7 +70,7 @@ func (f *Facts) losesSlot(refusal *Refusal) bool {
 
 // orderSlots puts the slots in the order in which they are kept when a user first writes the spec of an account that the
 // manager created: the oldest keys first. No key has been accepted by its place before that.
-func (a *admission) orderSlots() {
+func (a *admitter) orderSlots() {
 	if !policyUnrecorded(a.account) {
 		return
 	}
@@ -88,12 +88,16 @@ func (a *admission) orderSlots() {
 	})
 }
 
-// accountDue returns when the manager creates an account that does not exist: the key may be the first object of a file
+// accountCreationTime returns when the manager creates an account that does not exist: the key may be the first object of a file
 // that has the Account as well.
-func (f *Facts) accountDue() time.Time { return f.created().Add(f.Defaults.AccountCreationDelay) }
+func (f *Facts) accountCreationTime() time.Time {
+	return f.created().Add(f.Settings.AccountCreationDelay)
+}
 
-// awaitsAccount reports whether the account does not exist and it is too early for the manager to create it.
-func (f *Facts) awaitsAccount() bool { return f.Account == nil && f.Now.Before(f.accountDue()) }
+// accountCreationPending reports whether the account does not exist and it is too early for the manager to create it.
+func (f *Facts) accountCreationPending() bool {
+	return f.Account == nil && f.Now.Before(f.accountCreationTime())
+}
 
 // AccountRecordDiffers reports whether an account changed beside its spec in a way that concerns all of its keys: the mark
 // of an account that nobody has written came or went, their places in the record were put in order, or their external ID

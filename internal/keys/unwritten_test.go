@@ -141,7 +141,7 @@ func TestUnwritten_RefusedKeysGiveWay(t *testing.T) {
 func TestUnwritten_OnlyWhatTheManagerCreated(t *testing.T) {
 	t.Parallel()
 	s := newSim(func(int, string) int { return 0 }, rules{}, 1)
-	_ = s.w.createAccount(keystest.Acct("acme"))
+	_ = s.w.createAccount(keystest.NewAccount("acme"))
 	_ = s.w.createKey(keystest.Key("a"))
 	_ = s.w.createKey(keystest.Key("b"))
 	s.expect(t, map[string]string{"a": "Active Accepted", "b": "Active Accepted"})
@@ -166,13 +166,13 @@ func TestUnwritten_RecordIsOrderedOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := keystest.Acct("acme", keystest.CreatedByManager(), keystest.MaxKeys(1), keystest.Slots(young, old), tc.account)
-			got := keys.DescribeAccount(keys.AccountFacts{Account: a, Keys: []*v1alpha1.APIKey{young, old}, Defaults: keystest.Defaults, Now: keystest.Epoch})
+			a := keystest.NewAccount("acme", keystest.CreatedByManager(), keystest.MaxKeys(1), keystest.Slots(young, old), tc.account)
+			got := keys.DescribeAccount(keys.AccountFacts{Account: a, Keys: []*v1alpha1.APIKey{young, old}, Settings: keystest.Settings, Now: keystest.Epoch})
 			if got.Slots[0].Name != tc.first || len(got.Slots) != 2 {
 				t.Errorf("the record is %v", got.Slots)
 			}
 			if name == "it is written" { // until the record says so, no key knows its place
-				f := keys.Facts{Key: old, Account: a, Held: keystest.HeldBy(old), Defaults: keystest.Defaults, Now: keystest.Epoch.Add(2 * time.Hour)}
+				f := keys.Facts{Key: old, Account: a, Secret: keystest.SecretOf(old), Settings: keystest.Settings, Now: keystest.Epoch.Add(2 * time.Hour)}
 				if after := keys.Describe(f); after.State != v1alpha1.StateActive || after.IPRestriction != "" {
 					t.Errorf("it is %s, %q", after.State, after.IPRestriction)
 				}

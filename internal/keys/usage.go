@@ -113,32 +113,32 @@ type CredentialUsage struct {
 	Counts map[string]uint64 `json:"counts"`
 }
 
-// usageWindow is how often, at most, the uses of a key are written: a key in steady use costs a write in that time, however
+// usageWriteInterval is how often, at most, the uses of a key are written: a key in steady use costs a write in that time, however
 // many verifiers it is used at.
-const usageWindow = 5 * time.Minute
+const usageWriteInterval = 5 * time.Minute
 
 // Ledger has what replicas said of the uses of keys until it stands in the keys' statuses, so that what a replica said
 // outlives it.
 type Ledger struct {
 	began   time.Time
-	uses    map[types.UID]uses
+	uses    map[types.UID]keyUses
 	written map[types.UID]time.Time
 }
 
-// uses are when the credentials of a key were last used.
-type uses struct {
+// keyUses are when the credentials of a key were last used.
+type keyUses struct {
 	key  types.NamespacedName
 	last map[string]time.Time
 }
 
 // NewLedger returns an empty ledger. Whoever kept one before may have written a moment ago.
 func NewLedger(now time.Time) *Ledger {
-	return &Ledger{began: now, uses: map[types.UID]uses{}, written: map[types.UID]time.Time{}}
+	return &Ledger{began: now, uses: map[types.UID]keyUses{}, written: map[types.UID]time.Time{}}
 }
 
-// Note enters what a replica reported now. Its clock may be off: behind is by how much it is behind ours, negative if it is
+// Observe enters what a replica reported now. Its clock may be off: behind is by how much it is behind ours, negative if it is
 // ahead, and its times are taken for ours that much later. What was not yet by then is nothing that anybody did.
-func (l *Ledger) Note(now time.Time, behind time.Duration, report UsageReport) {
+func (l *Ledger) Observe(now time.Time, behind time.Duration, report UsageReport) {
 	if behind.Abs() < time.Minute {
 		behind = 0 // uses are told to the minute
 	}
@@ -148,17 +148,17 @@ func (l *Ledger) Note(now time.Time, behind time.Duration, report UsageReport) {
 				continue
 			}
 			if used := c.LastUsed.Add(behind); used.Before(now.Add(time.Minute)) {
-				l.note(k, c.ID, earlier(used, now))
+				l.observe(k, c.ID, earlier(used, now))
 			}
 		}
 	}
-	maps.DeleteFunc(l.written, func(_ types.UID, t time.Time) bool { return now.Sub(t) >= usageWindow })
+	maps.DeleteFunc(l.written, func(_ types.UID, t time.Time) bool { return now.Sub(t) >= usageWriteInterval })
 }
 
-func (l *Ledger) note(k KeyUsage, credential string, used time.Time) {
+func (l *Ledger) observe(k KeyUsage, credential string, used time.Time) {
 	entry, known := l.uses[types.UID(k.UID)]
 	if !known {
-		entry = uses{key: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}, last: map[string]time.Time{}}
+		entry = keyUses{key: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}, last: map[string]time.Time{}}
 		l.uses[types.UID(k.UID)] = entry
 	}
 	if used = used.UTC().Truncate(time.Minute); used.After(entry.last[credential]) {
@@ -209,7 +209,7 @@ func (l *Ledger) Record(k *v1alpha1.APIKey, now time.Time) (after v1alpha1.APIKe
 			}
 		}
 	}
-	return after, first || changed && now.Sub(l.lastWrite(k.UID)) >= usageWindow
+	return after, first || changed && now.Sub(l.lastWrite(k.UID)) >= usageWriteInterval
 }
 
 func (l *Ledger) lastWrite(uid types.UID) time.Time {
@@ -219,17 +219,17 @@ func (l *Ledger) lastWrite(uid types.UID) time.Time {
 	return l.began
 }
 
-// Written takes note that a key's status has the uses that Record returned at that time.
-func (l *Ledger) Written(uid types.UID, now time.Time) { l.written[uid] = now }
+// MarkWritten takes note that a key's status has the uses that Record returned at that time.
+func (l *Ledger) MarkWritten(uid types.UID, now time.Time) { l.written[uid] = now }
 
-// Settle forgets the uses of a key that stand in its status.
-func (l *Ledger) Settle(k *v1alpha1.APIKey) {
-	if l.settled(k) {
+// Prune forgets the uses of a key that stand in its status.
+func (l *Ledger) Prune(k *v1alpha1.APIKey) {
+	if l.isWritten(k) {
 		delete(l.uses, k.UID)
 	}
 }
 
-func (l *Ledger) settled(k *v1alpha1.APIKey) bool {
+func (l *Ledger) isWritten(k *v1alpha1.APIKey) bool {
 	stands := func(t *metav1.Time, used time.Time) bool { return t != nil && !t.Time.Before(used) }
 	for credential, used := range l.uses[k.UID].last {
 		if !stands(k.Status.LastUsedTime, used) {

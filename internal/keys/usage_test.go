@@ -18,7 +18,7 @@ import (
 
 // twice is a key with a current and a previous credential.
 func twice() *v1alpha1.APIKey {
-	return keystest.Key("web", keystest.Knows("old", v1alpha1.RolePrevious, keystest.Epoch), keystest.Knows("new", v1alpha1.RoleCurrent, keystest.Epoch),
+	return keystest.Key("web", keystest.WithCredential("old", v1alpha1.RolePrevious, keystest.Epoch), keystest.WithCredential("new", v1alpha1.RoleCurrent, keystest.Epoch),
 		keystest.Observed(v1alpha1.StateActive))
 }
 
@@ -89,7 +89,7 @@ func TestLedger_Record(t *testing.T) {
 			l, k := keys.NewLedger(keystest.Epoch), twice()
 			before := k.DeepCopy()
 			for _, report := range tc.reports {
-				l.Note(minute(10.5), tc.behind, report)
+				l.Observe(minute(10.5), tc.behind, report)
 			}
 			after, due := l.Record(k, minute(10.5))
 			if diff := cmp.Diff(tc.want, lastUsed(after)); diff != "" {
@@ -110,9 +110,9 @@ func write(l *keys.Ledger, k *v1alpha1.APIKey, now time.Time) bool {
 	after, due := l.Record(k, now)
 	if due {
 		k.Status = after
-		l.Written(k.UID, now)
+		l.MarkWritten(k.UID, now)
 	}
-	l.Settle(k)
+	l.Prune(k)
 	return due
 }
 
@@ -138,7 +138,7 @@ func TestLedger_WhenItIsWritten(t *testing.T) {
 		{"the first use after it", 501, map[string]float64{"new": 500.5}, true, [3]float64{500, 7, 500}},
 		{"what was said before, again", 600, map[string]float64{"new": 500, "old": 7}, false, [3]float64{500, 7, 500}},
 	} {
-		if l.Note(minute(step.now), 0, used("a", step.use)); write(l, k, minute(step.now)) != step.writes {
+		if l.Observe(minute(step.now), 0, used("a", step.use)); write(l, k, minute(step.now)) != step.writes {
 			t.Errorf("minute %v, %s: writes is %t", step.now, step.what, !step.writes)
 		}
 		if diff := cmp.Diff(step.want, lastUsed(k.Status)); diff != "" {
@@ -153,9 +153,9 @@ func TestLedger_WhenItIsWritten(t *testing.T) {
 func TestLedger_WhatAGoneReplicaSaidIsNotLost(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
-	l.Note(minute(1), 0, used("a", map[string]float64{"old": 1}))
+	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
 	write(l, k, minute(1))
-	l.Note(minute(3), 0, used("a", map[string]float64{"old": 3}))
+	l.Observe(minute(3), 0, used("a", map[string]float64{"old": 3}))
 	write(l, k, minute(3))
 	k.Status.Credentials = k.Status.Credentials[1:] // the overlap is over
 	write(l, k, minute(7))                          // and nobody answers any more
@@ -168,10 +168,10 @@ func TestLedger_AManagerThatStartsDoesNotWriteWhatOneBeforeMayHaveJustWritten(t 
 	t.Parallel()
 	k := twice()
 	l := keys.NewLedger(keystest.Epoch)
-	l.Note(minute(1), 0, used("a", map[string]float64{"old": 1}))
+	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
 	write(l, k, minute(1))
 	l = keys.NewLedger(minute(2))
-	l.Note(minute(2), 0, used("a", map[string]float64{"old": 2}))
+	l.Observe(minute(2), 0, used("a", map[string]float64{"old": 2}))
 	if write(l, k, minute(2)) {
 		t.Error("written again after a minute")
 	}
@@ -184,13 +184,13 @@ func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
 	for m := 1.0; m < 30; m++ { // each minute the replica repeats a use that is an hour ahead
-		l.Note(minute(m), -time.Hour+time.Duration(int(m)%5-2)*time.Second, used("a", map[string]float64{"old": 61}))
+		l.Observe(minute(m), -time.Hour+time.Duration(int(m)%5-2)*time.Second, used("a", map[string]float64{"old": 61}))
 		write(l, k, minute(m))
 	}
 	if diff := cmp.Diff([3]float64{1, 1, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used (-want +got):\n%s", diff)
 	}
-	l.Note(minute(30), -time.Hour, used("a", map[string]float64{"old": 90}))
+	l.Observe(minute(30), -time.Hour, used("a", map[string]float64{"old": 90}))
 	write(l, k, minute(30))
 	if diff := cmp.Diff([3]float64{30, 30, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used after a further use (-want +got):\n%s", diff)
@@ -200,7 +200,7 @@ func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
-	l.Note(minute(10), 0, used("a", map[string]float64{"old": 10}))
+	l.Observe(minute(10), 0, used("a", map[string]float64{"old": 10}))
 	write(l, k, minute(5))
 	if diff := cmp.Diff([3]float64{5, 5, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used (-want +got):\n%s", diff)
@@ -213,8 +213,8 @@ func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
 func TestLedger_ForgetsKeysThatAreNoMore(t *testing.T) {
 	t.Parallel()
 	l, k := keys.NewLedger(keystest.Epoch), twice()
-	l.Note(minute(1), 0, used("a", map[string]float64{"old": 1}))
-	l.Note(minute(1), 0, usedBy("a", "uid-before", map[string]float64{"old": 1}))
+	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
+	l.Observe(minute(1), 0, usedBy("a", "uid-before", map[string]float64{"old": 1}))
 	l.Forget("uid-before")
 	if left := l.Keys(); len(left) != 1 || left[k.UID].String() != "default/web" {
 		t.Errorf("the ledger has %v", left)
@@ -244,7 +244,7 @@ func TestLedger_NeverBackwards(t *testing.T) {
 				}
 				at := now.Sub(keystest.Epoch).Minutes() - float64(rapid.IntRange(0, 10).Draw(t, "ago"))
 				report := used(replica, map[string]float64{rapid.SampledFrom(names).Draw(t, "credential"): at - float64(behind[replica])})
-				l.Note(now, time.Duration(behind[replica])*time.Minute, report)
+				l.Observe(now, time.Duration(behind[replica])*time.Minute, report)
 				newest = max(newest, float64(int(at)))
 			}
 			if rapid.IntRange(0, 19).Draw(t, "manager restarts") == 0 && len(l.Keys()) == 0 {

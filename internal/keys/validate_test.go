@@ -131,7 +131,7 @@ func TestValidateAccount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			errs := keys.ValidateAccount(keystest.Acct("acme", tc.option))
+			errs := keys.ValidateAccount(keystest.NewAccount("acme", tc.option))
 			got := ""
 			if len(errs) > 0 {
 				got = errs[0].Field

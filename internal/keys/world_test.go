@@ -33,7 +33,7 @@ type secret struct {
 	version string
 	owner   types.UID
 	ofKey   string // the name of the owning APIKey; empty: somebody else owns it, or nobody
-	shape   keys.Shape
+	shape   keys.SecretContent
 }
 
 // labelled is whether managers watch the Secret.
@@ -88,7 +88,7 @@ type change struct {
 	object any
 }
 
-type world struct {
+type fakeCluster struct {
 	now        time.Time
 	version    int
 	uids       int
@@ -114,8 +114,8 @@ var (
 	errDown     = errors.New("connection refused")
 )
 
-func newWorld(r rules) *world {
-	w := &world{
+func newWorld(r rules) *fakeCluster {
+	w := &fakeCluster{
 		now: keystest.Epoch, rules: r, minted: map[string]bool{}, planted: map[string]bool{}, offered: map[string]bool{}, importing: map[string]bool{}, disturbed: map[string]bool{}, random: keystest.Bytes{Seed: "world"},
 		namespaces: map[string]map[string]string{"shop": {"team": "a"}, "blog": {"team": "b"}},
 	}
@@ -126,7 +126,7 @@ func newWorld(r rules) *world {
 }
 
 // put stores an object under the next resourceVersion and holds the world to its rules.
-func (w *world) put(kind int, name string, object any) {
+func (w *fakeCluster) put(kind int, name string, object any) {
 	w.live[kind][name] = object
 	if object == nil {
 		delete(w.live[kind], name)
@@ -141,18 +141,18 @@ func (w *world) put(kind int, name string, object any) {
 }
 
 // breaks remembers the first rule that was broken, if this is one.
-func (w *world) breaks(err error) {
+func (w *fakeCluster) breaks(err error) {
 	if w.broken == nil {
 		w.broken = err
 	}
 }
 
 // tell writes down what happens.
-func (w *world) tell(format string, args ...any) {
+func (w *fakeCluster) tell(format string, args ...any) {
 	w.told = append(w.told, w.now.Format("01-02 15:04:05 ")+fmt.Sprintf(format, args...))
 }
 
-func (w *world) story() string { return strings.Join(w.told, "\n") }
+func (w *fakeCluster) story() string { return strings.Join(w.told, "\n") }
 
 // summary is an object in one line.
 func summary(name string, object any) string {
@@ -211,32 +211,32 @@ func credentialsText(list []v1alpha1.Credential) string {
 	return text
 }
 
-func (w *world) next() string {
+func (w *fakeCluster) next() string {
 	w.version++
 	return strconv.Itoa(w.version)
 }
 
-func (w *world) uid() string {
+func (w *fakeCluster) uid() string {
 	w.uids++
 	return fmt.Sprintf("%04d", w.uids*7919%10007) // not in the order of creation
 }
 
-func (w *world) key(name string) *v1alpha1.APIKey {
+func (w *fakeCluster) key(name string) *v1alpha1.APIKey {
 	k, _ := w.live[kindKey][name].(*v1alpha1.APIKey)
 	return k
 }
 
-func (w *world) account(name string) *v1alpha1.Account {
+func (w *fakeCluster) account(name string) *v1alpha1.Account {
 	a, _ := w.live[kindAccount][name].(*v1alpha1.Account)
 	return a
 }
 
-func (w *world) secret(name string) *secret {
+func (w *fakeCluster) secret(name string) *secret {
 	s, _ := w.live[kindSecret][name].(*secret)
 	return s
 }
 
-func (w *world) keys() []*v1alpha1.APIKey {
+func (w *fakeCluster) keys() []*v1alpha1.APIKey {
 	var list []*v1alpha1.APIKey
 	for _, name := range slices.Sorted(maps.Keys(w.live[kindKey])) {
 		list = append(list, w.key(name))
@@ -244,11 +244,11 @@ func (w *world) keys() []*v1alpha1.APIKey {
 	return list
 }
 
-func (w *world) keysOf(account string) []*v1alpha1.APIKey {
+func (w *fakeCluster) keysOf(account string) []*v1alpha1.APIKey {
 	return slices.DeleteFunc(w.keys(), func(k *v1alpha1.APIKey) bool { return k.Spec.Account != account })
 }
 
-func (w *world) accounts() []*v1alpha1.Account {
+func (w *fakeCluster) accounts() []*v1alpha1.Account {
 	var list []*v1alpha1.Account
 	for _, name := range slices.Sorted(maps.Keys(w.live[kindAccount])) {
 		list = append(list, w.account(name))
@@ -258,7 +258,7 @@ func (w *world) accounts() []*v1alpha1.Account {
 
 func full(k *v1alpha1.APIKey) string { return k.Namespace + "/" + k.Name }
 
-func (w *world) createKey(k *v1alpha1.APIKey) error {
+func (w *fakeCluster) createKey(k *v1alpha1.APIKey) error {
 	if w.key(full(k)) != nil {
 		return errExists
 	}
@@ -269,7 +269,7 @@ func (w *world) createKey(k *v1alpha1.APIKey) error {
 	return nil
 }
 
-func (w *world) changeKey(name string, change func(*v1alpha1.APIKeySpec)) {
+func (w *fakeCluster) changeKey(name string, change func(*v1alpha1.APIKeySpec)) {
 	if k := w.key(name).DeepCopy(); k != nil {
 		before := k.Spec.DeepCopy()
 		change(&k.Spec)
@@ -282,7 +282,7 @@ func (w *world) changeKey(name string, change func(*v1alpha1.APIKeySpec)) {
 	}
 }
 
-func (w *world) deleteKey(name string) {
+func (w *fakeCluster) deleteKey(name string) {
 	if w.key(name) != nil {
 		w.next()
 		w.put(kindKey, name, nil)
@@ -290,7 +290,7 @@ func (w *world) deleteKey(name string) {
 }
 
 // endKey is the deletion of a key by a manager, provided that it still has the resourceVersion it was read with.
-func (w *world) endKey(k *v1alpha1.APIKey, manager time.Time) error {
+func (w *fakeCluster) endKey(k *v1alpha1.APIKey, manager time.Time) error {
 	live := w.key(full(k))
 	switch {
 	case live == nil:
@@ -304,7 +304,7 @@ func (w *world) endKey(k *v1alpha1.APIKey, manager time.Time) error {
 }
 
 // writeKeyStatus writes the status of a key, provided that it still has the resourceVersion it was read with.
-func (w *world) writeKeyStatus(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, writer time.Time) (*v1alpha1.APIKey, error) {
+func (w *fakeCluster) writeKeyStatus(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, writer time.Time) (*v1alpha1.APIKey, error) {
 	live := w.key(full(k))
 	switch {
 	case live == nil:
@@ -319,7 +319,7 @@ func (w *world) writeKeyStatus(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, 
 	return next, nil
 }
 
-func (w *world) createAccount(a *v1alpha1.Account) error {
+func (w *fakeCluster) createAccount(a *v1alpha1.Account) error {
 	if w.account(a.Name) != nil {
 		return errExists
 	}
@@ -329,7 +329,7 @@ func (w *world) createAccount(a *v1alpha1.Account) error {
 	return nil
 }
 
-func (w *world) changeAccount(name string, change func(*v1alpha1.AccountSpec)) {
+func (w *fakeCluster) changeAccount(name string, change func(*v1alpha1.AccountSpec)) {
 	if a := w.account(name).DeepCopy(); a != nil {
 		change(&a.Spec)
 		a.ResourceVersion = w.next()
@@ -338,14 +338,14 @@ func (w *world) changeAccount(name string, change func(*v1alpha1.AccountSpec)) {
 	}
 }
 
-func (w *world) deleteAccount(name string) {
+func (w *fakeCluster) deleteAccount(name string) {
 	if w.account(name) != nil {
 		w.next()
 		w.put(kindAccount, name, nil)
 	}
 }
 
-func (w *world) writeAccountStatus(a *v1alpha1.Account, after v1alpha1.AccountStatus) error {
+func (w *fakeCluster) writeAccountStatus(a *v1alpha1.Account, after v1alpha1.AccountStatus) error {
 	live := w.account(a.Name)
 	switch {
 	case live == nil:
@@ -359,7 +359,7 @@ func (w *world) writeAccountStatus(a *v1alpha1.Account, after v1alpha1.AccountSt
 	return nil
 }
 
-func (w *world) createSecret(s secret) (*secret, error) {
+func (w *fakeCluster) createSecret(s secret) (*secret, error) {
 	if w.secret(s.name) != nil {
 		return nil, errExists
 	}
@@ -369,7 +369,7 @@ func (w *world) createSecret(s secret) (*secret, error) {
 }
 
 // writeSecret replaces a Secret, provided that it still has the resourceVersion it was read with.
-func (w *world) writeSecret(s secret) (*secret, error) {
+func (w *fakeCluster) writeSecret(s secret) (*secret, error) {
 	live := w.secret(s.name)
 	switch {
 	case live == nil:
@@ -382,7 +382,7 @@ func (w *world) writeSecret(s secret) (*secret, error) {
 	return &s, nil
 }
 
-func (w *world) deleteSecret(name string) {
+func (w *fakeCluster) deleteSecret(name string) {
 	if w.secret(name) != nil {
 		w.next()
 		w.put(kindSecret, name, nil)
@@ -390,7 +390,7 @@ func (w *world) deleteSecret(name string) {
 }
 
 // collect is the garbage collector: it removes the Secrets of keys that no longer exist.
-func (w *world) collect() {
+func (w *fakeCluster) collect() {
 	exists := map[types.UID]bool{"": true}
 	for _, k := range w.keys() {
 		exists[k.UID] = true
@@ -403,8 +403,8 @@ func (w *world) collect() {
 }
 
 // mint makes a key, and remembers it so that it can be looked for where it must not be.
-func (w *world) mint(format keys.Format) keys.Minted {
-	minted, err := format.Mint(&w.random)
+func (w *fakeCluster) mint(format keys.Format) keys.NewCredential {
+	minted, err := format.Generate(&w.random)
 	if err != nil {
 		panic(err)
 	}
@@ -414,7 +414,7 @@ func (w *world) mint(format keys.Format) keys.Minted {
 }
 
 // forget drops a key that went nowhere.
-func (w *world) forget(m keys.Minted) {
+func (w *fakeCluster) forget(m keys.NewCredential) {
 	w.materials = slices.DeleteFunc(w.materials, func(other keys.Material) bool { return bytes.Equal(other, m.Material) })
 }
 
@@ -424,7 +424,7 @@ type cache struct {
 	objects    map[string]any
 }
 
-func (c *cache) follow(w *world, n int) {
+func (c *cache) follow(w *fakeCluster, n int) {
 	for ; n > 0 && c.seen < len(w.log[c.kind]); n-- {
 		entry := w.log[c.kind][c.seen]
 		c.objects[entry.name] = entry.object
@@ -436,7 +436,7 @@ func (c *cache) follow(w *world, n int) {
 }
 
 // restart fills the cache anew from an API server that is itself behind.
-func (c *cache) restart(w *world, seen int) {
+func (c *cache) restart(w *fakeCluster, seen int) {
 	c.seen, c.objects = 0, map[string]any{}
 	c.follow(w, seen)
 }

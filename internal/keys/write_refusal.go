@@ -17,8 +17,8 @@ const (
 	maxRefusal = 900
 	// maxRefusedFields bounds the fields that are named of an object that the API server found invalid.
 	maxRefusedFields = 8
-	// refusalRecheck is how often to try again what the API server refused: what would let it pass does not enqueue the key.
-	refusalRecheck = time.Minute
+	// refusalRecheckInterval is how often to try again what the API server refused: what would let it pass does not enqueue the key.
+	refusalRecheckInterval = time.Minute
 )
 
 // RefusedError is the error of a write that the API server refused for what it says: by a quota, by an admission plugin or

@@ -72,7 +72,7 @@ func TestNewRefusedError(t *testing.T) {
 func TestNewRefusedError_ShowsNoKey(t *testing.T) {
 	t.Parallel()
 	for _, format := range []*v1alpha1.Format{nil, {Type: v1alpha1.FormatUUID}, {Type: v1alpha1.FormatHex}, {Type: v1alpha1.FormatAlphanumeric, Length: 22}} {
-		minted, err := keys.EffectiveFormat(&v1alpha1.APIKey{Spec: v1alpha1.APIKeySpec{Format: format}}, nil).Mint(&keystest.Bytes{Seed: t.Name()})
+		minted, err := keys.EffectiveFormat(&v1alpha1.APIKey{Spec: v1alpha1.APIKeySpec{Format: format}}, nil).Generate(&keystest.Bytes{Seed: t.Name()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,8 +147,8 @@ func TestDescribe_RefusedWrites(t *testing.T) {
 	try := func(sentence string, bounded bool) (keys.Facts, v1alpha1.APIKeyStatus) {
 		status := metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: sentence}
 		f := keys.Facts{
-			Key: k, Account: keystest.Acct("acme", keystest.Slots(k)), Held: keys.Held{Possession: keys.HeldNothing}, Defaults: keystest.Defaults, Now: keystest.Epoch,
-			Err: &keys.PublicError{Sentence: "Could not create Secret shop: " + sentence, Err: keys.NewRefusedError(status, nil)},
+			Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keys.ObservedSecret{Ownership: keys.SecretMissing}, Settings: keystest.Settings, Now: keystest.Epoch,
+			Err: &keys.PublicError{Message: "Could not create Secret shop: " + sentence, Err: keys.NewRefusedError(status, nil)},
 		}
 		if got := message(keys.Describe(f), v1alpha1.ConditionReady); bounded != (len(got) == 900) {
 			t.Errorf("the message has %d bytes", len(got))
@@ -160,7 +160,7 @@ func TestDescribe_RefusedWrites(t *testing.T) {
 		if got := conditionOf(after, v1alpha1.ConditionReady); got != "False/WriteFailed" || !strings.Contains(message(after, v1alpha1.ConditionReady), sentence) {
 			t.Errorf("Ready is %s: %s", got, message(after, v1alpha1.ConditionReady))
 		}
-		list := keys.Announcements(f, after)
+		list := keys.Events(f, after)
 		if len(list) != events || events > 0 && (!list[0].Warning || list[0].Reason != v1alpha1.ReasonWriteFailed || !strings.Contains(list[0].Note, sentence)) {
 			t.Errorf("events: %+v, want %d", list, events)
 		}
@@ -181,8 +181,8 @@ func TestDescribe_RefusedWrites(t *testing.T) {
 		t.Errorf("the history has a message of %d bytes", len(last.Message))
 	}
 	k.Status = after
-	f.Err = &keys.PublicError{Sentence: "Could not create Secret shop: the API server did not answer", Err: errors.New("x")}
-	if list := keys.Announcements(f, keys.Describe(f)); len(list) > 0 {
+	f.Err = &keys.PublicError{Message: "Could not create Secret shop: the API server did not answer", Err: errors.New("x")}
+	if list := keys.Events(f, keys.Describe(f)); len(list) > 0 {
 		t.Errorf("an error that passes makes events: %+v", list)
 	}
 }

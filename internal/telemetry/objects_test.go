@@ -164,7 +164,7 @@ func TestObjects_NotifiedOfThisExpiration(t *testing.T) {
 				s.ExpirationTime = &metav1.Time{Time: time.Date(2026, 10, 30, 23, 0, 0, 0, time.UTC)}
 				s.Notifications = tc.list
 			})
-			key, account := keystest.Key("web", expiring), keystest.Acct("acme", keystest.Zone("Europe/Madrid"))
+			key, account := keystest.Key("web", expiring), keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"))
 			if tc.accountsOwn {
 				account.Spec.KeyDefaults = &v1alpha1.KeyDefaults{Notification: &mails}
 			} else {

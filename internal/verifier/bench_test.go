@@ -20,7 +20,7 @@ func crowd(n int) *verifier.Index {
 	for i := range n {
 		account := fmt.Sprintf("account-%d", i/5)
 		if i%5 == 0 {
-			x.PutAccount(keystest.Acct(account))
+			x.PutAccount(keystest.NewAccount(account))
 		}
 		x.PutKey(member(i))
 	}
@@ -91,7 +91,7 @@ func TestDecide_AllocatesNothing(t *testing.T) {
 		"with a large whitelist": {key: issued(keystest.Whitelist(many(256)...))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := world{key: tc.key, account: keystest.Acct("acme"), labels: map[string]string{"team": "shop"}}
+			w := world{key: tc.key, account: keystest.NewAccount("acme"), labels: map[string]string{"team": "shop"}}
 			if tc.policy != nil {
 				w.account = policy(tc.policy)
 			}

@@ -19,7 +19,7 @@ import (
 
 // declaring returns an account that declares an external ID, created so many seconds after the epoch.
 func declaring(name, id string, created int) *v1alpha1.Account {
-	a := keystest.Acct(name)
+	a := keystest.NewAccount(name)
 	a.Spec.ExternalID, a.UID = id, types.UID("uid-"+name)
 	a.CreationTimestamp = metav1.NewTime(epoch.Add(time.Duration(created) * time.Second))
 	return a

@@ -163,7 +163,7 @@ func (a *apiServer) List(_ context.Context, list client.ObjectList, _ ...client.
 			list.Items = append(list.Items, *k.DeepCopy())
 		}
 	case *v1alpha1.AccountList:
-		list.Items = append(list.Items, *keystest.Acct("acme"))
+		list.Items = append(list.Items, *keystest.NewAccount("acme"))
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (a *apiServer) Get(_ context.Context, name client.ObjectKey, o client.Objec
 	case a.away || a.lame:
 		return errAway
 	case name.Name == "acme":
-		o.SetResourceVersion(keystest.Acct("acme").ResourceVersion)
+		o.SetResourceVersion(keystest.NewAccount("acme").ResourceVersion)
 		return nil
 	case k == nil:
 		return apierrors.NewNotFound(schema.GroupResource{}, name.Name)

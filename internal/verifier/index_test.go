@@ -51,14 +51,14 @@ func complete(objects ...any) *verifier.Index {
 
 func TestIndex_FollowsAKey(t *testing.T) {
 	t.Parallel()
-	x := complete(keystest.Acct("acme"))
+	x := complete(keystest.NewAccount("acme"))
 	expect(t, x, "default/shop", verifier.Unknown)
 	x.PutKey(issued())
 	expect(t, x, "default/shop", verifier.Valid)
-	x.PutKey(keystest.Key("shop", keystest.Issued(epoch), keystest.Knows("next", v1alpha1.RoleStaged, epoch)))
+	x.PutKey(keystest.Key("shop", keystest.Issued(epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)))
 	expect(t, x, "default/shop", verifier.Valid)
 	expect(t, x, "next", verifier.Valid)
-	x.PutKey(keystest.Key("shop", keystest.Knows("next", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive)))
+	x.PutKey(keystest.Key("shop", keystest.WithCredential("next", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive)))
 	expect(t, x, "default/shop", verifier.Unknown)
 	expect(t, x, "next", verifier.Valid)
 	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"})
@@ -74,15 +74,15 @@ func TestIndex_AnAccountReachesItsKeys(t *testing.T) {
 	t.Parallel()
 	x := complete(issued())
 	expect(t, x, "default/shop", verifier.Inactive) // of an account that is not known
-	x.PutAccount(keystest.Acct("acme"))
+	x.PutAccount(keystest.NewAccount("acme"))
 	expect(t, x, "default/shop", verifier.Valid)
-	x.PutAccount(keystest.Acct("acme", keystest.Suspended()))
+	x.PutAccount(keystest.NewAccount("acme", keystest.Suspended()))
 	expect(t, x, "default/shop", verifier.AccountSuspended)
-	x.PutAccount(keystest.Acct("acme"))
+	x.PutAccount(keystest.NewAccount("acme"))
 	expect(t, x, "default/shop", verifier.Valid)
 	x.DropAccount("acme")
 	expect(t, x, "default/shop", verifier.Inactive)
-	x.PutAccount(keystest.Acct("acme"))
+	x.PutAccount(keystest.NewAccount("acme"))
 	expect(t, x, "default/shop", verifier.Valid)
 	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"})
 	x.DropAccount("acme")
@@ -110,7 +110,7 @@ func TestIndex_ANamespaceReachesItsKeys(t *testing.T) {
 // After a gap in the watch, everything is listed again.
 func TestIndex_Replace(t *testing.T) {
 	t.Parallel()
-	x := complete(policy(allowTeam), keystest.Acct("globex"), issued(), keystest.Key("blog", keystest.Account("globex"), keystest.Issued(epoch)))
+	x := complete(policy(allowTeam), keystest.NewAccount("globex"), issued(), keystest.Key("blog", keystest.Account("globex"), keystest.Issued(epoch)))
 	x.PutNamespace("default", labels.Set{"team": "shop"})
 	expect(t, x, "default/shop", verifier.Valid)
 	expect(t, x, "default/blog", verifier.Valid)
@@ -122,7 +122,7 @@ func TestIndex_Replace(t *testing.T) {
 
 	x.ReplaceNamespaces(map[string]labels.Set{"other": {"team": "shop"}})
 	expect(t, x, "default/shop", verifier.Inactive)
-	x.ReplaceAccounts([]*v1alpha1.Account{keystest.Acct("acme")})
+	x.ReplaceAccounts([]*v1alpha1.Account{keystest.NewAccount("acme")})
 	expect(t, x, "default/shop", verifier.Valid)
 	if diff := cmp.Diff(verifier.Size{Keys: 2, Credentials: 2, Accounts: 1}, x.Size()); diff != "" {
 		t.Error(diff)
@@ -133,7 +133,7 @@ func TestIndex_Replace(t *testing.T) {
 func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
 	t.Parallel()
 	copied := func(name string, age time.Duration) *v1alpha1.APIKey {
-		return keystest.Key(name, keystest.Created(epoch.Add(-age)), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
+		return keystest.Key(name, keystest.Created(epoch.Add(-age)), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
 	}
 	young, middle, old := copied("young", 0), copied("middle", time.Hour), copied("old", 2*time.Hour)
 	drop := func(x *verifier.Index, k *v1alpha1.APIKey) {
@@ -146,7 +146,7 @@ func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := complete(keystest.Acct("acme"))
+			x := complete(keystest.NewAccount("acme"))
 			for _, k := range order {
 				x.PutKey(k)
 				x.PutKey(k) // told of twice
@@ -178,12 +178,12 @@ func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
 // key into a Secret that is adopted gets it later than the one it was stolen from.
 func TestIndex_TheFirstIssuedHasASharedDigest(t *testing.T) {
 	t.Parallel()
-	alice := keystest.Key("alice", keystest.Created(epoch), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
+	alice := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
 	bob := func(issued time.Duration) *v1alpha1.APIKey {
-		return keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch.Add(issued)), keystest.Observed(v1alpha1.StateActive))
+		return keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch.Add(issued)), keystest.Observed(v1alpha1.StateActive))
 	}
-	off := keystest.Key("alice", keystest.Created(epoch), keystest.State(v1alpha1.KeyStateRevoked), keystest.Knows("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateRevoked))
-	killed := keystest.Key("alice", keystest.Created(epoch), keystest.Knows("fresh", v1alpha1.RoleCurrent, epoch.Add(time.Hour)), keystest.Revoked("shared", epoch), keystest.Observed(v1alpha1.StateActive))
+	off := keystest.Key("alice", keystest.Created(epoch), keystest.State(v1alpha1.KeyStateRevoked), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateRevoked))
+	killed := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("fresh", v1alpha1.RoleCurrent, epoch.Add(time.Hour)), keystest.Revoked("shared", epoch), keystest.Observed(v1alpha1.StateActive))
 	hers := keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)), keystest.Revoked("shared", epoch.Add(time.Minute)))
 	for name, tc := range map[string]struct {
 		list   []*v1alpha1.APIKey
@@ -201,7 +201,7 @@ func TestIndex_TheFirstIssuedHasASharedDigest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := complete(keystest.Acct("acme"))
+			x := complete(keystest.NewAccount("acme"))
 			for _, k := range tc.list {
 				x.PutKey(k)
 			}
@@ -221,7 +221,7 @@ func TestIndex_TheFirstIssuedHasASharedDigest(t *testing.T) {
 // A credential that was revoked is refused as long as its APIKey exists, also if the status still lists it.
 func TestIndex_RevokedCredentials(t *testing.T) {
 	t.Parallel()
-	x := complete(keystest.Acct("acme"), keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("leaked", epoch), keystest.Revoked("more", epoch)))
+	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("leaked", epoch), keystest.Revoked("more", epoch)))
 	expect(t, x, "default/shop", verifier.Valid)
 	expect(t, x, "leaked", verifier.Revoked)
 	expect(t, x, "more", verifier.Revoked)
@@ -239,7 +239,7 @@ func TestIndex_DigestsThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	k := issued()
 	k.Status.Credentials = append(k.Status.Credentials, v1alpha1.Credential{ID: "short", SHA256: "abcd"}, v1alpha1.Credential{ID: "odd", SHA256: "nonsense"})
-	x := complete(keystest.Acct("acme"), k)
+	x := complete(keystest.NewAccount("acme"), k)
 	expect(t, x, "default/shop", verifier.Valid)
 	if got := x.Size().Credentials; got != 1 {
 		t.Errorf("got %d credentials", got)
@@ -250,7 +250,7 @@ func TestIndex_DigestsThatCannotBeRead(t *testing.T) {
 func TestIndex_Usage(t *testing.T) {
 	t.Parallel()
 	minute := epoch.Add(30 * time.Minute)
-	x := complete(keystest.Acct("acme"), keystest.Key("shop", previous(minute), keystest.Issued(epoch)), keystest.Key("unused", keystest.Issued(epoch)))
+	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", previous(minute), keystest.Issued(epoch)), keystest.Key("unused", keystest.Issued(epoch)))
 	use := func(name string, at time.Time) {
 		q := verifier.Question{Key: material(name), Found: verifier.Valid, Client: home}
 		x.Decide(&q, at)
@@ -283,7 +283,7 @@ func TestIndex_Usage(t *testing.T) {
 	if got := x.Usage(time.Time{}, hour); len(got) != 1 || len(got[0].Credentials) != 1 || got[0].Credentials[0].ID != credential("default/shop") {
 		t.Errorf("after the overlap: %v", got)
 	}
-	x.PutKey(keystest.Key("shop", keystest.UID("another"), keystest.Knows("fresh", v1alpha1.RoleCurrent, epoch), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+	x.PutKey(keystest.Key("shop", keystest.UID("another"), keystest.WithCredential("fresh", v1alpha1.RoleCurrent, epoch), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 		s.Credentials[0].IssuedAt = metav1.NewTime(epoch)
 	})))
 	if got := x.Usage(time.Time{}, hour); got != nil {
@@ -294,7 +294,7 @@ func TestIndex_Usage(t *testing.T) {
 // A clock that was ahead, and is set right, hides no use: the one from before is taken for one of now, and stays that.
 func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
-	x := complete(keystest.Acct("acme"), issued())
+	x := complete(keystest.NewAccount("acme"), issued())
 	lastUsed := func(now time.Time) time.Time { return *x.Usage(time.Time{}, now)[0].Credentials[0].LastUsed }
 	q := verifier.Question{Key: material("default/shop"), Found: verifier.Valid, Client: home}
 	x.Decide(&q, epoch.Add(3*time.Hour))
@@ -313,17 +313,17 @@ func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
 func TestIndex_Known(t *testing.T) {
 	t.Parallel()
 	next := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}, ID: keystest.CredentialOf("next").ID}
-	staged := keystest.Knows("next", v1alpha1.RoleStaged, epoch)
+	staged := keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)
 	for name, tc := range map[string]struct {
 		index *verifier.Index
 		want  bool
 	}{
-		"a staged one":                     {complete(keystest.Acct("acme"), issued(staged)), true},
-		"a version of the key without it":  {complete(keystest.Acct("acme"), issued()), false},
-		"a key that is switched off":       {complete(keystest.Acct("acme"), issued(staged, keystest.State(v1alpha1.KeyStateInactive))), true},
-		"a key that is not known":          {complete(keystest.Acct("acme")), false},
-		"another key of the same name":     {complete(keystest.Acct("acme"), issued(staged, keystest.UID("uid-again"))), false},
-		"a key that became another's name": {complete(keystest.Acct("acme"), keystest.Key("other", staged)), false},
+		"a staged one":                     {complete(keystest.NewAccount("acme"), issued(staged)), true},
+		"a version of the key without it":  {complete(keystest.NewAccount("acme"), issued()), false},
+		"a key that is switched off":       {complete(keystest.NewAccount("acme"), issued(staged, keystest.State(v1alpha1.KeyStateInactive))), true},
+		"a key that is not known":          {complete(keystest.NewAccount("acme")), false},
+		"another key of the same name":     {complete(keystest.NewAccount("acme"), issued(staged, keystest.UID("uid-again"))), false},
+		"a key that became another's name": {complete(keystest.NewAccount("acme"), keystest.Key("other", staged)), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -343,14 +343,14 @@ func TestIndex_Refused(t *testing.T) {
 		ask   keys.KeyReference
 		want  bool
 	}{
-		"a good key":                    {complete(keystest.Acct("acme"), issued()), shop, false},
-		"one that is switched off":      {complete(keystest.Acct("acme"), issued(keystest.State(v1alpha1.KeyStateInactive))), shop, true},
+		"a good key":                    {complete(keystest.NewAccount("acme"), issued()), shop, false},
+		"one that is switched off":      {complete(keystest.NewAccount("acme"), issued(keystest.State(v1alpha1.KeyStateInactive))), shop, true},
 		"one without an account":        {complete(issued()), shop, true},
-		"one that has not been issued":  {complete(keystest.Acct("acme"), keystest.Key("shop")), shop, true},
-		"one that is not known":         {complete(keystest.Acct("acme")), shop, true},
-		"another one of the same name":  {complete(keystest.Acct("acme"), issued(keystest.UID("uid-again"))), shop, true},
-		"one with a whitelist":          {complete(keystest.Acct("acme"), but(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
-		"one with a good and a bad one": {complete(keystest.Acct("acme"), issued(previous(epoch))), shop, false},
+		"one that has not been issued":  {complete(keystest.NewAccount("acme"), keystest.Key("shop")), shop, true},
+		"one that is not known":         {complete(keystest.NewAccount("acme")), shop, true},
+		"another one of the same name":  {complete(keystest.NewAccount("acme"), issued(keystest.UID("uid-again"))), shop, true},
+		"one with a whitelist":          {complete(keystest.NewAccount("acme"), but(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
+		"one with a good and a bad one": {complete(keystest.NewAccount("acme"), issued(previous(epoch))), shop, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -27,8 +27,8 @@ func TestIndex_UndecodableObjects(t *testing.T) {
 			t.Errorf("%d keys and %d accounts are set aside, want %d and %d", k, a, keys, accounts)
 		}
 	}
-	lost := keystest.Acct("acme", keystest.Version("7"), func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.state"} })
-	x.PutAccount(keystest.Acct("acme"))
+	lost := keystest.NewAccount("acme", keystest.Version("7"), func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.state"} })
+	x.PutAccount(keystest.NewAccount("acme"))
 	x.PutKey(issued())
 	expect(t, x, "default/shop", verifier.Valid)
 
@@ -44,7 +44,7 @@ func TestIndex_UndecodableObjects(t *testing.T) {
 	x.ReplaceAccounts([]*v1alpha1.Account{lost})
 	expect(t, x, "default/shop", verifier.Inactive)
 	counts(0, 1)
-	x.PutAccount(keystest.Acct("acme"))
+	x.PutAccount(keystest.NewAccount("acme"))
 	expect(t, x, "default/shop", verifier.Valid)
 	x.PutKey(bad)
 	x.PutAccount(lost)
@@ -63,7 +63,7 @@ func TestIndex_UndecodableObjects(t *testing.T) {
 // TestIndex_RevokeBeforeThatCannotBeReadIsRefused shows that what may have been meant to kill a credential is not overlooked.
 func TestIndex_RevokeBeforeThatCannotBeReadIsRefused(t *testing.T) {
 	t.Parallel()
-	x := complete(keystest.Acct("acme"), issued(func(k *v1alpha1.APIKey) {
+	x := complete(keystest.NewAccount("acme"), issued(func(k *v1alpha1.APIKey) {
 		k.Spec.Rotation = &v1alpha1.Rotation{RevokeBefore: "2026-12-01t09:00:00z"}
 	}))
 	expect(t, x, "default/shop", verifier.Inactive)

@@ -101,7 +101,7 @@ func Steps() []Step {
 	return list
 }
 
-// longestKey is well beyond the longest key that can be generated.
+// maxKeyLength is well beyond the longest key that can be generated.
 const longestKey = 512
 
 // Choose returns the key among the candidates of a request, and the places that hold it. Only what some APIKey has counts:

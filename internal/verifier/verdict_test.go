@@ -53,7 +53,7 @@ func but(k *v1alpha1.APIKey, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
 }
 
 func policy(change func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
-	return keystest.Acct("acme", keystest.Policy(change))
+	return keystest.NewAccount("acme", keystest.Policy(change))
 }
 
 // material is the whole key that a name stands for.
@@ -69,7 +69,7 @@ func asking(change func(*verifier.Question)) verifier.Question {
 
 func previous(end time.Time) keystest.KeyOption {
 	return func(k *v1alpha1.APIKey) {
-		keystest.Knows("before", v1alpha1.RolePrevious, epoch.Add(-time.Hour))(k)
+		keystest.WithCredential("before", v1alpha1.RolePrevious, epoch.Add(-time.Hour))(k)
 		k.Status.Credentials[0].NotAfter = &metav1.Time{Time: end}
 	}
 }
@@ -129,7 +129,7 @@ func TestDecide(t *testing.T) {
 		"issued in that second":         {key: issued(keystest.RevokedBefore(epoch)), want: verifier.Valid, step: verifier.StepClaim},
 		"an expiration that is none":    {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "soon" }), want: verifier.Inactive, step: verifier.StepState},
 		"of no account":                 {key: issued(keystest.Account("nobody")), want: verifier.Inactive, step: verifier.StepAccount},
-		"of a suspended account":        {key: issued(), account: keystest.Acct("acme", keystest.Suspended()), want: verifier.AccountSuspended, step: verifier.StepAccount},
+		"of a suspended account":        {key: issued(), account: keystest.NewAccount("acme", keystest.Suspended()), want: verifier.AccountSuspended, step: verifier.StepAccount},
 		"in a namespace not allowed":    {key: issued(), account: policy(allowTeam), want: verifier.Inactive, step: verifier.StepAccount},
 		"in a namespace allowed":        {key: issued(), account: policy(allowTeam), labels: labels.Set{"team": "shop"}, want: verifier.Valid, step: verifier.StepClaim},
 		"under a selector that is none": {
@@ -161,13 +161,13 @@ func TestDecide(t *testing.T) {
 		"expired, and freed since":          {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "" }), want: verifier.Expired, step: verifier.StepExpiry},
 		"moved earlier, to now":             {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = hour.Format(time.RFC3339) }), want: verifier.Expired, step: verifier.StepExpiry},
 		"moved earlier, to a day to come":   {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), want: verifier.Valid, step: verifier.StepClaim},
-		"moved to a day that began in Apia": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), account: keystest.Acct("acme", keystest.Zone("Pacific/Apia")), now: time.Date(2026, 1, 10, 11, 0, 0, 0, time.UTC), want: verifier.Expired, step: verifier.StepExpiry},
-		"moved to a day, in no zone":        {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-11" }), account: keystest.Acct("acme", keystest.Zone("Mars/Base")), want: verifier.Expired, step: verifier.StepExpiry},
+		"moved to a day that began in Apia": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Pacific/Apia")), now: time.Date(2026, 1, 10, 11, 0, 0, 0, time.UTC), want: verifier.Expired, step: verifier.StepExpiry},
+		"moved to a day, in no zone":        {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Mars/Base")), want: verifier.Expired, step: verifier.StepExpiry},
 		"found expired by the manager":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), want: verifier.Expired, step: verifier.StepExpiry},
 		"the one before, in its overlap":    {key: keystest.Key("shop", previous(hour.Add(1)), keystest.Issued(epoch)), ask: withKey(material("before")), now: hour.Add(-time.Second), want: verifier.Valid, step: verifier.StepClaim},
 		"the one before, after its overlap": {key: keystest.Key("shop", previous(hour), keystest.Issued(epoch)), ask: withKey(material("before")), want: verifier.Expired, step: verifier.StepExpiry},
 		"the next one, staged": {
-			key: keystest.Key("shop", keystest.Issued(epoch), keystest.Knows("next", v1alpha1.RoleStaged, epoch)), ask: withKey(material("next")),
+			key: keystest.Key("shop", keystest.Issued(epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)), ask: withKey(material("next")),
 			want: verifier.Valid, step: verifier.StepClaim,
 		},
 		"from a whitelisted address": {key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7")), want: verifier.Valid, step: verifier.StepClaim},
@@ -202,7 +202,7 @@ func TestDecide(t *testing.T) {
 			t.Parallel()
 			w := world{key: tc.key, account: tc.account, labels: tc.labels}
 			if w.account == nil {
-				w.account = keystest.Acct("acme")
+				w.account = keystest.NewAccount("acme")
 			}
 			now := tc.now
 			if now.IsZero() {
@@ -234,7 +234,7 @@ func defaultScope(s *v1alpha1.AccountSpec) {
 func TestDecide_Order(t *testing.T) {
 	t.Parallel()
 	x := verifier.NewIndex()
-	account := keystest.Acct("acme", keystest.Suspended())
+	account := keystest.NewAccount("acme", keystest.Suspended())
 	key := issued(keystest.Whitelist("198.51.100.1"), keystest.Expiring(epoch), keystest.RevokedBefore(epoch.Add(1*time.Second)))
 	key.Spec.State, key.Status.State = v1alpha1.KeyStateInactive, v1alpha1.StatePending
 	x.PutAccount(account)

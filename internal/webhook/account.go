@@ -23,8 +23,8 @@ type AccountValidator struct {
 	Cache client.Reader
 	// Live reads from the API server itself: whether an account is in use is no question for a cache.
 	Live client.Reader
-	// Defaults are what the manager's flags say.
-	Defaults keys.Defaults
+	// Settings are what the manager's flags say.
+	Settings keys.Settings
 }
 
 var _ admission.Validator[*v1alpha1.Account] = &AccountValidator{}
@@ -82,7 +82,7 @@ func (v *AccountValidator) validateExternalID(ctx context.Context, account *v1al
 
 // checkRecipients finds addresses to which the manager may send no mail, other than those that were there before.
 func (v *AccountValidator) checkRecipients(was *v1alpha1.Notification, account *v1alpha1.Account) field.ErrorList {
-	return v.Defaults.MailDomains.CheckRecipients(was, defaultNotification(account), field.NewPath("spec", "keyDefaults", "notification"))
+	return v.Settings.MailDomains.CheckRecipients(was, defaultNotification(account), field.NewPath("spec", "keyDefaults", "notification"))
 }
 
 func defaultNotification(a *v1alpha1.Account) *v1alpha1.Notification {

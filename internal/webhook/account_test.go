@@ -30,24 +30,24 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 		account *v1alpha1.Account
 		want    verdict
 	}{
-		"nothing said":                       {account: keystest.Acct("acme")},
-		"a zone":                             {account: keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
-		"no such zone":                       {account: keystest.Acct("acme", keystest.Zone("Mars/Base")), want: verdict{denied: []string{"spec.timeZone", "Mars/Base", "such as UTC or Europe/Madrid"}}},
-		"a zone that depends on the machine": {account: keystest.Acct("acme", keystest.Zone("Local")), want: verdict{denied: []string{"spec.timeZone"}}},
-		"an address that gets mail":          {account: keystest.Acct("acme", tells("a@example.com"))},
-		"an address that gets none":          {account: keystest.Acct("acme", tells("b@evil.net")), want: verdict{denied: []string{"spec.keyDefaults.notification.emails[0]", "--smtp-allowed-domains"}}},
-		"a selector":                         {account: keystest.Acct("acme", selects(metav1.LabelSelectorOpIn))},
+		"nothing said":                       {account: keystest.NewAccount("acme")},
+		"a zone":                             {account: keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"))},
+		"no such zone":                       {account: keystest.NewAccount("acme", keystest.Zone("Mars/Base")), want: verdict{denied: []string{"spec.timeZone", "Mars/Base", "such as UTC or Europe/Madrid"}}},
+		"a zone that depends on the machine": {account: keystest.NewAccount("acme", keystest.Zone("Local")), want: verdict{denied: []string{"spec.timeZone"}}},
+		"an address that gets mail":          {account: keystest.NewAccount("acme", tells("a@example.com"))},
+		"an address that gets none":          {account: keystest.NewAccount("acme", tells("b@evil.net")), want: verdict{denied: []string{"spec.keyDefaults.notification.emails[0]", "--smtp-allowed-domains"}}},
+		"a selector":                         {account: keystest.NewAccount("acme", selects(metav1.LabelSelectorOpIn))},
 		"an external ID of its own":          {account: withExternalID("acme", "4712")},
 		"another one's external ID":          {account: withExternalID("acme", "4711"), want: verdict{denied: []string{"spec.externalID is already that of account zeta"}}},
-		"no selector":                        {account: keystest.Acct("acme", selects("Within")), want: verdict{denied: []string{"spec.allowedNamespaces", "Within"}}},
+		"no selector":                        {account: keystest.NewAccount("acme", selects("Within")), want: verdict{denied: []string{"spec.allowedNamespaces", "Within"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			world := reader(t, interceptor.Funcs{}, withExternalID("zeta", "4711"), withExternalID("acme", "4712"))
-			v := &webhook.AccountValidator{Cache: world, Live: world, Defaults: keys.Defaults{MailDomains: keys.MailDomains{"example.com"}}}
+			v := &webhook.AccountValidator{Cache: world, Live: world, Settings: keys.Settings{MailDomains: keys.MailDomains{"example.com"}}}
 			warnings, err := v.ValidateCreate(t.Context(), tc.account)
 			tc.want.check(t, warnings, err)
-			was := keystest.Acct("acme", keystest.MaxKeys(7))
+			was := keystest.NewAccount("acme", keystest.MaxKeys(7))
 			warnings, err = v.ValidateUpdate(t.Context(), was, tc.account)
 			tc.want.check(t, warnings, err)
 			warnings, err = v.ValidateUpdate(t.Context(), tc.account, tc.account)
@@ -57,7 +57,7 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 }
 
 func withExternalID(name, id string) *v1alpha1.Account {
-	return keystest.Acct(name, policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
+	return keystest.NewAccount(name, policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
 }
 
 // An account whose external ID is taken can be changed otherwise, so that it can be mended in steps.
@@ -99,7 +99,7 @@ func TestAccount_Delete(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{}, tc.world...)}
-			warnings, err := v.ValidateDelete(t.Context(), keystest.Acct("acme"))
+			warnings, err := v.ValidateDelete(t.Context(), keystest.NewAccount("acme"))
 			tc.want.check(t, warnings, err)
 		})
 	}
@@ -110,7 +110,7 @@ func TestAccount_Delete_WhatCannotBeReadIsDenied(t *testing.T) {
 	v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{
 		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return errDown },
 	})}
-	if _, err := v.ValidateDelete(t.Context(), keystest.Acct("acme")); !errors.Is(err, errDown) {
+	if _, err := v.ValidateDelete(t.Context(), keystest.NewAccount("acme")); !errors.Is(err, errDown) {
 		t.Errorf("got %v", err)
 	}
 }

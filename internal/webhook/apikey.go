@@ -31,19 +31,19 @@ type APIKeyValidator struct {
 	Live client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
-	// Defaults are what the manager's flags say.
-	Defaults keys.Defaults
+	// Settings are what the manager's flags say.
+	Settings keys.Settings
 }
 
 var _ admission.Validator[*v1alpha1.APIKey] = &APIKeyValidator{}
 
 // Setup registers the validators with a manager's webhook server.
-func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Defaults) error {
-	key := &APIKeyValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clk, Defaults: defaults}
+func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Settings) error {
+	key := &APIKeyValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clk, Settings: defaults}
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.APIKey{}).WithValidator(key).Complete(); err != nil {
 		return fmt.Errorf("register the APIKey webhook: %w", err)
 	}
-	account := &AccountValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Defaults: defaults}
+	account := &AccountValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Settings: defaults}
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
 		return fmt.Errorf("register the Account webhook: %w", err)
 	}
@@ -59,10 +59,10 @@ func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIK
 	if err != nil {
 		return nil, err
 	}
-	if r := keys.Refuse(facts); r != nil {
+	if r := keys.CheckPolicy(facts); r != nil {
 		return verdict(r)
 	}
-	if err := checkRecipients(v.Defaults, nil, key); err != nil {
+	if err := checkRecipients(v.Settings, nil, key); err != nil {
 		return nil, err
 	}
 	warnings, err := v.checkLimit(ctx, facts)
@@ -76,7 +76,7 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 	if !is.DeletionTimestamp.IsZero() || unchanged {
 		return nil, nil
 	}
-	if err := checkRecipients(v.Defaults, was.Spec.Notification, is); err != nil {
+	if err := checkRecipients(v.Settings, was.Spec.Notification, is); err != nil {
 		return nil, err
 	}
 	facts, err := v.facts(ctx, is)
@@ -87,12 +87,12 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 	if was.Spec.Expiration != is.Spec.Expiration {
 		warnings = midnightWarnings(facts)
 	}
-	refusals := keys.Refusals(facts)
+	refusals := keys.Violations(facts)
 	if len(refusals) == 0 {
 		return warnings, nil
 	}
 	facts.Key = was
-	before := keys.Refusals(facts)
+	before := keys.Violations(facts)
 	for i := range refusals {
 		if r := &refusals[i]; !slices.Contains(before, *r) {
 			return verdict(r)
@@ -110,7 +110,7 @@ func midnightWarnings(f keys.Facts) admission.Warnings {
 }
 
 // checkRecipients denies addresses to which the manager may send no mail, unless they were there before.
-func checkRecipients(defaults keys.Defaults, was *v1alpha1.Notification, key *v1alpha1.APIKey) error {
+func checkRecipients(defaults keys.Settings, was *v1alpha1.Notification, key *v1alpha1.APIKey) error {
 	errs := defaults.MailDomains.CheckRecipients(was, key.Spec.Notification, field.NewPath("spec", "notification"))
 	if len(errs) == 0 {
 		return nil
@@ -119,7 +119,7 @@ func checkRecipients(defaults keys.Defaults, was *v1alpha1.Notification, key *v1
 }
 
 // verdict denies, or only warns of what may change without the key: an account that comes, or comes back.
-func verdict(r *keys.Refusal) (admission.Warnings, error) {
+func verdict(r *keys.Violation) (admission.Warnings, error) {
 	switch r.Reason {
 	case v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountSuspended:
 		return admission.Warnings{r.Message}, nil
@@ -131,7 +131,7 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	if facts.Account == nil || !keys.NeedsSlot(facts) {
 		return nil, nil
 	}
-	limit, unlimited := v.Defaults.Limit(facts.Account)
+	limit, unlimited := v.Settings.Limit(facts.Account)
 	if unlimited {
 		return nil, nil
 	}
@@ -139,25 +139,25 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	if err != nil {
 		return nil, err
 	}
-	account := keys.AccountFacts{Account: facts.Account, Keys: others, Defaults: v.Defaults, Now: facts.Now, Namespaces: map[string]map[string]string{}}
+	account := keys.AccountFacts{Account: facts.Account, Keys: others, Settings: v.Settings, Now: facts.Now, NamespaceLabels: map[string]map[string]string{}}
 	if facts.Account.Spec.AllowedNamespaces != nil {
 		for _, k := range others {
-			if account.Namespaces[k.Namespace], err = v.namespaceLabels(ctx, k.Namespace); err != nil {
+			if account.NamespaceLabels[k.Namespace], err = v.namespaceLabels(ctx, k.Namespace); err != nil {
 				return nil, err
 			}
 		}
 	}
 	switch {
-	case !keys.Full(account):
+	case !keys.WouldExceedLimit(account):
 		return nil, nil
-	case keys.Queues(facts.Account):
+	case keys.AllowsQueueing(facts.Account):
 		return admission.Warnings{fmt.Sprintf("account %s has no free slot of its %d: the key waits until one comes free", facts.Account.Name, limit)}, nil
 	}
 	return nil, fmt.Errorf("%s: %s", v1alpha1.ReasonLimitReached, keys.LimitMessage(account))
 }
 
 func (v *APIKeyValidator) facts(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{Key: key, Defaults: v.Defaults, Now: v.now()}
+	facts := keys.Facts{Key: key, Settings: v.Settings, Now: v.now()}
 	var account v1alpha1.Account
 	err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
 	switch {
@@ -168,7 +168,7 @@ func (v *APIKeyValidator) facts(ctx context.Context, key *v1alpha1.APIKey) (keys
 	}
 	facts.Account = &account
 	if account.Spec.AllowedNamespaces != nil {
-		if facts.Namespace, err = v.namespaceLabels(ctx, key.Namespace); err != nil {
+		if facts.NamespaceLabels, err = v.namespaceLabels(ctx, key.Namespace); err != nil {
 			return facts, err
 		}
 	}
@@ -234,8 +234,8 @@ func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIK
 	if err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account); client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
 	}
-	denial := keys.DenyDeletion(key, v.Defaults.Deletion(&account))
-	if denial == "" || keys.RetentionOver(keys.Facts{Key: key, Account: &account, Defaults: v.Defaults, Now: v.now()}) {
+	denial := keys.DenyDeletion(key, v.Settings.Deletion(&account))
+	if denial == "" || keys.RetentionOver(keys.Facts{Key: key, Account: &account, Settings: v.Settings, Now: v.now()}) {
 		return nil, nil
 	}
 	namespace, err := readNamespace(ctx, v.Live, key.Namespace) // the cache may not have heard of its end yet

@@ -38,7 +38,7 @@ func full(n int, options ...keystest.AccountOption) []client.Object {
 		holders = append(holders, keystest.Key(fmt.Sprint("holder-", i), keystest.Issued(keystest.Epoch)))
 	}
 	options = append([]keystest.AccountOption{keystest.MaxKeys(int32(n)), keystest.Slots(holders...)}, options...)
-	objects := []client.Object{keystest.Acct("acme", options...)}
+	objects := []client.Object{keystest.NewAccount("acme", options...)}
 	for _, k := range holders {
 		objects = append(objects, k)
 	}
@@ -60,7 +60,7 @@ func TestAPIKey_Create(t *testing.T) {
 		key   []keystest.KeyOption
 		want  verdict
 	}{
-		"into an account with room":                             {world: []client.Object{keystest.Acct("acme")}},
+		"into an account with room":                             {world: []client.Object{keystest.NewAccount("acme")}},
 		"into an account that does not exist, and will be made": {},
 		"into a full account": {
 			world: full(5),
@@ -75,20 +75,20 @@ func TestAPIKey_Create(t *testing.T) {
 			want:  verdict{denied: []string{"no free slot of its 2: raise spec.limits.maxKeys of the account"}},
 		},
 		"with a date that lost its quotes": {
-			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"))},
 			key:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
 			want:  verdict{warned: []string{`spec.expiration is midnight in UTC, and account acme is in Europe/Madrid: if a date is meant, write it in quotes, "2026-03-28"`}},
 		},
 		"with midnight in UTC, which is the account's zone": {
-			world: []client.Object{keystest.Acct("acme", keystest.Zone("UTC"))},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Zone("UTC"))},
 			key:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
 		},
 		"with midnight in the account's zone": {
-			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"))},
 			key:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00+01:00")},
 		},
 		"into an account whose room is promised to one that waits": {
-			world: []client.Object{keystest.Acct("acme", keystest.MaxKeys(1)), keystest.Key("waits")},
+			world: []client.Object{keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("waits")},
 			want:  verdict{denied: []string{"LimitReached"}},
 		},
 		"into a full account that lets keys queue": {
@@ -104,78 +104,78 @@ func TestAPIKey_Create(t *testing.T) {
 			key:   []keystest.KeyOption{keystest.State(v1alpha1.KeyStateInactive)},
 		},
 		"where only usable keys count, beside one that is switched off": {
-			world: []client.Object{keystest.Acct("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive))},
+			world: []client.Object{keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive))},
 		},
 		"without limit": {world: full(5, keystest.Unlimited())},
 		"into a suspended account": {
-			world: []client.Object{keystest.Acct("acme", keystest.Suspended())},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Suspended())},
 			want:  verdict{warned: []string{"Account acme is suspended"}},
 		},
 		"with a label that is taken": {
-			world: []client.Object{keystest.Acct("acme"), keystest.Key("other", keystest.Label("shop"))},
+			world: []client.Object{keystest.NewAccount("acme"), keystest.Key("other", keystest.Label("shop"))},
 			key:   []keystest.KeyOption{keystest.Label("shop")},
 			want:  verdict{denied: []string{"LabelTaken", "default/other", "choose another label"}},
 		},
 		"with a label that is taken in another namespace": {
-			world: []client.Object{keystest.Acct("acme"), keystest.Key("other", keystest.Namespace("tenant-a"), keystest.Label("shop"))},
+			world: []client.Object{keystest.NewAccount("acme"), keystest.Key("other", keystest.Namespace("tenant-a"), keystest.Label("shop"))},
 			key:   []keystest.KeyOption{keystest.Label("shop")},
 			want:  verdict{denied: []string{"LabelTaken: Another key of account acme has the same spec.label: choose another label"}},
 		},
 		"with an address that gets no mail": {
-			world: []client.Object{keystest.Acct("acme")},
+			world: []client.Object{keystest.NewAccount("acme")},
 			key:   []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"a@example.com", "b@evil.net"}})},
 			want:  verdict{denied: []string{"RecipientNotAllowed", "spec.notification.emails[1]", "--smtp-allowed-domains"}},
 		},
 		"with an address that does": {
-			world: []client.Object{keystest.Acct("acme")},
+			world: []client.Object{keystest.NewAccount("acme")},
 			key:   []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"a@example.com"}})},
 		},
 		"with a label that is shared": {
-			world: []client.Object{keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) { a.LabelPolicy = v1alpha1.LabelShared })), keystest.Key("other", keystest.Label("shop"))},
+			world: []client.Object{keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.LabelPolicy = v1alpha1.LabelShared })), keystest.Key("other", keystest.Label("shop"))},
 			key:   []keystest.KeyOption{keystest.Label("shop")},
 		},
 		"with another account's label": {
-			world: []client.Object{keystest.Acct("acme"), keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop"))},
+			world: []client.Object{keystest.NewAccount("acme"), keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop"))},
 			key:   []keystest.KeyOption{keystest.Label("shop")},
 		},
 		"from a namespace that is not allowed": {
-			world: []client.Object{keystest.Acct("acme", byTeam("b"))},
+			world: []client.Object{keystest.NewAccount("acme", byTeam("b"))},
 			want:  verdict{denied: []string{"NamespaceNotAllowed", "namespace default", "spec.allowedNamespaces"}},
 		},
 		"from a namespace that is": {
-			world: []client.Object{keystest.Acct("acme", byTeam("a")), space("shop", map[string]string{"team": "a"}, false)},
+			world: []client.Object{keystest.NewAccount("acme", byTeam("a")), space("shop", map[string]string{"team": "a"}, false)},
 			key:   []keystest.KeyOption{keystest.Namespace("shop")},
 		},
 		"with a scope that is not allowed": {
-			world: []client.Object{keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"orders:*"} }))},
+			world: []client.Object{keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"orders:*"} }))},
 			key:   []keystest.KeyOption{keystest.Scopes("orders:read", "reports:read")},
 			want:  verdict{denied: []string{"ScopeNotAllowed", "reports:read", "it allows orders:*"}},
 		},
 		"with too long a life": {
-			world: []client.Object{keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) {
+			world: []client.Object{keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) {
 				a.ExpirationPolicy = &v1alpha1.ExpirationPolicy{MaxLifetime: "24h"}
 			}))},
 			key:  []keystest.KeyOption{keystest.Expiring(keystest.Epoch.Add(25 * time.Hour))},
 			want: verdict{denied: []string{"LifetimeTooLong", "24h", "earlier"}},
 		},
 		"with a life that is just right": {
-			world: []client.Object{keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) {
+			world: []client.Object{keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) {
 				a.ExpirationPolicy = &v1alpha1.ExpirationPolicy{MaxLifetime: "24h"}
 			}))},
 			key: []keystest.KeyOption{keystest.Expiring(keystest.Epoch.Add(24 * time.Hour))},
 		},
 		"without the expiration that is required": {
-			world: []client.Object{keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) {
+			world: []client.Object{keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) {
 				a.ExpirationPolicy = &v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationRequired}
 			}))},
 			want: verdict{denied: []string{"ExpirationRequired", "set spec.expiration"}},
 		},
 		"without the whitelist that is required": {
-			world: []client.Object{keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
+			world: []client.Object{keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
 			want:  verdict{denied: []string{"IPWhitelistRequired", "set spec.ipWhitelist"}},
 		},
 		"with a spec that an older schema let through": {
-			world: []client.Object{keystest.Acct("acme")},
+			world: []client.Object{keystest.NewAccount("acme")},
 			key:   []keystest.KeyOption{keystest.Whitelist("10.0.0.1/8")},
 			want:  verdict{denied: []string{"InvalidSpec", "spec.ipWhitelist[0]", "10.0.0.0/8"}},
 		},
@@ -192,14 +192,14 @@ func TestAPIKey_Create(t *testing.T) {
 func TestAPIKey_Create_RequireAccount(t *testing.T) {
 	t.Parallel()
 	v := keyValidator(t)
-	v.Defaults.RequireAccount = true
+	v.Settings.RequireAccount = true
 	warnings, err := v.ValidateCreate(t.Context(), keystest.Key("new", keystest.BeingCreated()))
 	verdict{warned: []string{"Account acme does not exist"}}.check(t, warnings, err)
 }
 
 func TestAPIKey_Create_ExactlyTheLimitGetsIn(t *testing.T) {
 	t.Parallel()
-	world := []client.Object{keystest.Acct("acme", keystest.MaxKeys(3))}
+	world := []client.Object{keystest.NewAccount("acme", keystest.MaxKeys(3))}
 	for i := range 4 {
 		v := keyValidator(t, world...)
 		k := keystest.Key(fmt.Sprint("key-", i), keystest.BeingCreated())
@@ -221,69 +221,69 @@ func TestAPIKey_Update(t *testing.T) {
 		deleting bool
 	}{
 		"nothing of the spec": {
-			world: []client.Object{keystest.Acct("acme", scoped)},
+			world: []client.Object{keystest.NewAccount("acme", scoped)},
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read")}, is: []keystest.KeyOption{keystest.Scopes("reports:read")},
 		},
 		"into something that the policy is against": {
-			world: []client.Object{keystest.Acct("acme", scoped)},
+			world: []client.Object{keystest.NewAccount("acme", scoped)},
 			was:   []keystest.KeyOption{keystest.Scopes("orders:read")}, is: []keystest.KeyOption{keystest.Scopes("reports:read")},
 			want: verdict{denied: []string{"ScopeNotAllowed", "reports:read"}},
 		},
 		"switching off a key that breaks the policy already": {
-			world: []client.Object{keystest.Acct("acme", scoped)},
+			world: []client.Object{keystest.NewAccount("acme", scoped)},
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read")},
 			is:    []keystest.KeyOption{keystest.Scopes("reports:read"), keystest.State(v1alpha1.KeyStateInactive)},
 			want:  verdict{warned: []string{"reports:read"}},
 		},
 		"from one breach into another": {
-			world: []client.Object{keystest.Acct("acme", scoped)},
+			world: []client.Object{keystest.NewAccount("acme", scoped)},
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read")}, is: []keystest.KeyOption{keystest.Scopes("admin")},
 			want: verdict{denied: []string{"ScopeNotAllowed", "admin"}},
 		},
 		"mending one breach of two": {
-			world: []client.Object{keystest.Acct("acme", scoped, policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
+			world: []client.Object{keystest.NewAccount("acme", scoped, policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read")}, is: []keystest.KeyOption{keystest.Scopes("orders:read")},
 			want: verdict{warned: []string{"spec.ipWhitelist"}},
 		},
 		"adding a second breach": {
-			world: []client.Object{keystest.Acct("acme", scoped, policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
+			world: []client.Object{keystest.NewAccount("acme", scoped, policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read"), keystest.Whitelist("192.0.2.7")}, is: []keystest.KeyOption{keystest.Scopes("reports:read")},
 			want: verdict{denied: []string{"IPWhitelistRequired"}},
 		},
 		"while it is being deleted": {
-			world:    []client.Object{keystest.Acct("acme", scoped)},
+			world:    []client.Object{keystest.NewAccount("acme", scoped)},
 			was:      []keystest.KeyOption{keystest.Scopes("orders:read")},
 			is:       []keystest.KeyOption{keystest.Scopes("reports:read")},
 			deleting: true,
 		},
 		"of a key in a full account": {world: full(5), is: []keystest.KeyOption{keystest.Label("new")}},
 		"into a taken label": {
-			world: []client.Object{keystest.Acct("acme", keystest.Slots(keystest.Key("other", keystest.Label("shop")))), keystest.Key("other", keystest.Label("shop"))},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Slots(keystest.Key("other", keystest.Label("shop")))), keystest.Key("other", keystest.Label("shop"))},
 			is:    []keystest.KeyOption{keystest.Label("shop")},
 			want:  verdict{denied: []string{"LabelTaken", "default/other"}},
 		},
 		"with an address that gets no mail, and did not before": {
-			world: []client.Object{keystest.Acct("acme")},
+			world: []client.Object{keystest.NewAccount("acme")},
 			was:   []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}})},
 			is:    []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}}), keystest.State(v1alpha1.KeyStateInactive)},
 		},
 		"to a date that lost its quotes": {
-			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"))},
 			is:    []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
 			want:  verdict{warned: []string{"write it in quotes"}},
 		},
 		"with a date that had lost its quotes before": {
-			world: []client.Object{keystest.Acct("acme", keystest.Zone("Europe/Madrid"))},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"))},
 			was:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
 			is:    []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z"), keystest.State(v1alpha1.KeyStateInactive)},
 		},
 		"to an address that gets no mail": {
-			world: []client.Object{keystest.Acct("acme")},
+			world: []client.Object{keystest.NewAccount("acme")},
 			is:    []keystest.KeyOption{keystest.Notify(v1alpha1.Notification{Emails: []string{"b@evil.net"}})},
 			want:  verdict{denied: []string{"RecipientNotAllowed", "b@evil.net"}},
 		},
 		"in a suspended account": {
-			world: []client.Object{keystest.Acct("acme", keystest.Suspended())},
+			world: []client.Object{keystest.NewAccount("acme", keystest.Suspended())},
 			is:    []keystest.KeyOption{keystest.State(v1alpha1.KeyStateInactive)},
 			want:  verdict{warned: []string{"is suspended"}},
 		},
@@ -304,7 +304,7 @@ func TestAPIKey_Update(t *testing.T) {
 func TestAPIKey_Delete(t *testing.T) {
 	t.Parallel()
 	deletion := func(p v1alpha1.DeletionPolicy) *v1alpha1.Account {
-		return keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = p }))
+		return keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = p }))
 	}
 	confirmed := func(name string) keystest.KeyOption {
 		return func(k *v1alpha1.APIKey) { k.Annotations = map[string]string{v1alpha1.ConfirmDeletionAnnotation: name} }
@@ -315,7 +315,7 @@ func TestAPIKey_Delete(t *testing.T) {
 	for name, tc := range map[string]struct {
 		account  *v1alpha1.Account
 		key      []keystest.KeyOption
-		defaults keys.Defaults
+		defaults keys.Settings
 		ending   bool
 		want     verdict
 	}{
@@ -323,13 +323,13 @@ func TestAPIKey_Delete(t *testing.T) {
 		"allowed where nothing is said": {account: deletion(""), key: []keystest.KeyOption{issued}},
 		"forbidden":                     {account: deletion(v1alpha1.DeletionForbid), key: []keystest.KeyOption{issued}, want: verdict{denied: forbidden}},
 		"forbidden by the manager's default": {
-			account: deletion(""), defaults: keys.Defaults{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued}, want: verdict{denied: forbidden},
+			account: deletion(""), defaults: keys.Settings{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued}, want: verdict{denied: forbidden},
 		},
 		"forbidden by the manager's default for an account that is not there": {
-			defaults: keys.Defaults{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued}, want: verdict{denied: forbidden},
+			defaults: keys.Settings{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued}, want: verdict{denied: forbidden},
 		},
 		"allowed by the account, whatever the manager's default": {
-			account: deletion(v1alpha1.DeletionAllow), defaults: keys.Defaults{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued},
+			account: deletion(v1alpha1.DeletionAllow), defaults: keys.Settings{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued},
 		},
 		"forbidden, and never issued":                  {account: deletion(v1alpha1.DeletionForbid)},
 		"forbidden, and the namespace is ending":       {account: deletion(v1alpha1.DeletionForbid), key: []keystest.KeyOption{issued}, ending: true},
@@ -338,7 +338,7 @@ func TestAPIKey_Delete(t *testing.T) {
 		"to be confirmed, and another one is":          {account: deletion(v1alpha1.DeletionRequireConfirmation), key: []keystest.KeyOption{issued, confirmed("other")}, want: verdict{denied: confirm}},
 		"to be confirmed, and confirmed":               {account: deletion(v1alpha1.DeletionRequireConfirmation), key: []keystest.KeyOption{issued, confirmed("web")}},
 		"to be confirmed, and the namespace is ending": {account: deletion(v1alpha1.DeletionRequireConfirmation), key: []keystest.KeyOption{issued}, ending: true},
-		"of a suspended account that forbids it":       {account: keystest.Acct("acme", keystest.Suspended(), policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })), key: []keystest.KeyOption{issued}, want: verdict{denied: []string{"forbids"}}},
+		"of a suspended account that forbids it":       {account: keystest.NewAccount("acme", keystest.Suspended(), policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })), key: []keystest.KeyOption{issued}, want: verdict{denied: []string{"forbids"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -347,7 +347,7 @@ func TestAPIKey_Delete(t *testing.T) {
 				world = append(world, tc.account)
 			}
 			v := keyValidator(t, world...)
-			v.Defaults = tc.defaults
+			v.Settings = tc.defaults
 			warnings, err := v.ValidateDelete(t.Context(), keystest.Key("web", append(tc.key, keystest.Namespace("shop"))...))
 			tc.want.check(t, warnings, err)
 		})
@@ -370,13 +370,13 @@ func TestAPIKey_Delete_RetentionIsOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			account := keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) {
+			account := keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) {
 				a.DeletionPolicy, a.Retention = tc.policy, &v1alpha1.Retention{RevokedAfter: tc.after}
 			}))
 			k := keystest.Key("web", keystest.Namespace("shop"), keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateRevoked))
 			v := keyValidator(t, account, space("shop", nil, false))
 			k.Status = keys.Describe(keys.Facts{
-				Key: k, Account: account, Defaults: v.Defaults, Held: keys.Held{Possession: keys.HeldOwned}, Now: v.Clock.Now().Add(-time.Hour),
+				Key: k, Account: account, Settings: v.Settings, Secret: keys.ObservedSecret{Ownership: keys.SecretOwned}, Now: v.Clock.Now().Add(-time.Hour),
 			})
 			warnings, err := v.ValidateDelete(t.Context(), k)
 			tc.want.check(t, warnings, err)
@@ -387,7 +387,7 @@ func TestAPIKey_Delete_RetentionIsOver(t *testing.T) {
 // Whether a namespace is ending is asked of the API server: a cache may not have heard of it.
 func TestAPIKey_Delete_AsksTheAPIServer(t *testing.T) {
 	t.Parallel()
-	account := keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
+	account := keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
 	v := keyValidator(t, account, space("shop", nil, false))
 	v.Live = reader(t, interceptor.Funcs{}, space("shop", nil, true))
 	_, err := v.ValidateDelete(t.Context(), keystest.Key("web", keystest.Namespace("shop"), keystest.Issued(keystest.Epoch)))
@@ -416,7 +416,7 @@ func TestAPIKey_WhatCannotBeReadIsDenied(t *testing.T) {
 	if _, err := v.ValidateDelete(t.Context(), issued); !errors.Is(err, errDown) {
 		t.Errorf("delete: %v", err)
 	}
-	forbid := keystest.Acct("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
+	forbid := keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
 	v.Cache = reader(t, interceptor.Funcs{}, forbid)
 	if _, err := v.ValidateDelete(t.Context(), issued); !errors.Is(err, errDown) {
 		t.Errorf("delete, with the namespace unknown: %v", err)

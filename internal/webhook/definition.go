@@ -25,7 +25,7 @@ type DefinitionValidator struct {
 	// Cache reads keys and accounts.
 	Cache client.Reader
 	// Defaults are what the manager's flags say.
-	Defaults keys.Defaults
+	Defaults keys.Settings
 }
 
 var _ admission.Handler = &DefinitionValidator{}

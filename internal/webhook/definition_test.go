@@ -22,7 +22,7 @@ func TestDefinition_Delete(t *testing.T) {
 	const own = "apikeys.apikey-manager.io"
 	forbids := policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })
 	issued := keystest.Key("web", keystest.Issued(keystest.Epoch))
-	forbidden := []client.Object{keystest.Acct("acme", forbids), issued}
+	forbidden := []client.Object{keystest.NewAccount("acme", forbids), issued}
 	for name, tc := range map[string]struct {
 		definition string
 		operation  admissionv1.Operation
@@ -31,18 +31,18 @@ func TestDefinition_Delete(t *testing.T) {
 		want       string // empty: it is allowed
 	}{
 		"no key":                          {definition: own},
-		"a key that may be deleted":       {definition: own, world: []client.Object{keystest.Acct("acme"), issued}},
+		"a key that may be deleted":       {definition: own, world: []client.Object{keystest.NewAccount("acme"), issued}},
 		"a key that must not be":          {definition: own, world: forbidden, want: "account acme forbids the deletion of keys"},
 		"accounts, and such a key":        {definition: "accounts.apikey-manager.io", world: forbidden, want: "account acme forbids"},
-		"a key that was never issued":     {definition: own, world: []client.Object{keystest.Acct("acme", forbids), keystest.Key("web")}},
-		"forbidden by the manager's flag": {definition: own, world: []client.Object{keystest.Acct("acme"), issued}, fallback: v1alpha1.DeletionForbid, want: "account acme forbids"},
+		"a key that was never issued":     {definition: own, world: []client.Object{keystest.NewAccount("acme", forbids), keystest.Key("web")}},
+		"forbidden by the manager's flag": {definition: own, world: []client.Object{keystest.NewAccount("acme"), issued}, fallback: v1alpha1.DeletionForbid, want: "account acme forbids"},
 		"an account that is gone":         {definition: own, world: []client.Object{issued}, fallback: v1alpha1.DeletionForbid, want: "account acme forbids"},
 		"another project's":               {definition: "certificates.cert-manager.io", world: forbidden},
 		"an update":                       {definition: own, operation: admissionv1.Update, world: forbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			defaults := keystest.Defaults
+			defaults := keystest.Settings
 			defaults.DeletionPolicy = tc.fallback
 			v := &webhook.DefinitionValidator{Cache: reader(t, interceptor.Funcs{}, tc.world...), Defaults: defaults}
 			request := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{Name: tc.definition, Operation: admissionv1.Delete}}

@@ -19,7 +19,7 @@ func undecodable(fields ...string) keystest.KeyOption {
 
 func TestAPIKey_Undecodable(t *testing.T) {
 	t.Parallel()
-	v := keyValidator(t, keystest.Acct("acme"))
+	v := keyValidator(t, keystest.NewAccount("acme"))
 	good, bad := keystest.Key("web"), keystest.Key("web", undecodable("spec.rotation"))
 	denied := verdict{denied: []string{"InvalidSpec", "spec.rotation can't be read"}}
 
@@ -47,12 +47,12 @@ func TestAPIKey_DeleteUndecodable(t *testing.T) {
 		key     []keystest.KeyOption
 		want    verdict
 	}{
-		"allowed":                              {keystest.Acct("acme"), []keystest.KeyOption{issued, undecodable("spec.rotation")}, verdict{}},
-		"forbidden":                            {keystest.Acct("acme", forbids), []keystest.KeyOption{issued, undecodable("spec.rotation")}, verdict{denied: []string{"account acme forbids"}}},
-		"forbidden, and never issued":          {keystest.Acct("acme", forbids), []keystest.KeyOption{undecodable("spec.rotation")}, verdict{}},
-		"forbidden, and perhaps issued":        {keystest.Acct("acme", forbids), []keystest.KeyOption{undecodable("status")}, verdict{denied: []string{"account acme forbids"}}},
-		"forbidden by the account of its slot": {keystest.Acct("acme", forbids, keystest.Slots(holder)), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec")}, verdict{denied: []string{"account acme forbids"}}},
-		"of an account that can't be told":     {keystest.Acct("acme", forbids), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec.account")}, verdict{}},
+		"allowed":                              {keystest.NewAccount("acme"), []keystest.KeyOption{issued, undecodable("spec.rotation")}, verdict{}},
+		"forbidden":                            {keystest.NewAccount("acme", forbids), []keystest.KeyOption{issued, undecodable("spec.rotation")}, verdict{denied: []string{"account acme forbids"}}},
+		"forbidden, and never issued":          {keystest.NewAccount("acme", forbids), []keystest.KeyOption{undecodable("spec.rotation")}, verdict{}},
+		"forbidden, and perhaps issued":        {keystest.NewAccount("acme", forbids), []keystest.KeyOption{undecodable("status")}, verdict{denied: []string{"account acme forbids"}}},
+		"forbidden by the account of its slot": {keystest.NewAccount("acme", forbids, keystest.Slots(holder)), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec")}, verdict{denied: []string{"account acme forbids"}}},
+		"of an account that can't be told":     {keystest.NewAccount("acme", forbids), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec.account")}, verdict{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,8 +66,8 @@ func TestAPIKey_DeleteUndecodable(t *testing.T) {
 func TestAccount_Undecodable(t *testing.T) {
 	t.Parallel()
 	v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{})}
-	good := keystest.Acct("acme")
-	bad := keystest.Acct("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
+	good := keystest.NewAccount("acme")
+	bad := keystest.NewAccount("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
 	suspended := bad.DeepCopy()
 	suspended.Spec.State = v1alpha1.AccountSuspended
 	denied := verdict{denied: []string{"spec.limits can't be read"}}

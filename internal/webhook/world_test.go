@@ -48,9 +48,9 @@ func keyValidator(t *testing.T, objects ...client.Object) *webhook.APIKeyValidat
 	t.Helper()
 	objects = append(objects, space("default", nil, false))
 	r := reader(t, interceptor.Funcs{}, objects...)
-	defaults := keystest.Defaults
+	defaults := keystest.Settings
 	defaults.MailDomains = keys.MailDomains{"example.com"}
-	return &webhook.APIKeyValidator{Cache: r, Live: r, Clock: testingclock.NewFakePassiveClock(keystest.Epoch), Defaults: defaults}
+	return &webhook.APIKeyValidator{Cache: r, Live: r, Clock: testingclock.NewFakePassiveClock(keystest.Epoch), Settings: defaults}
 }
 
 // space is a namespace.

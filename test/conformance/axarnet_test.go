@@ -26,7 +26,7 @@ func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 		t.Errorf("created %v, state %s", k.CreationTimestamp, k.Status.State)
 	}
 	material := w.material(t, k)
-	if _, err := keys.EffectiveFormat(k, nil).Identify(keys.Material(material)); err != nil {
+	if _, err := keys.EffectiveFormat(k, nil).Parse(keys.Material(material)); err != nil {
 		t.Errorf("the Secret does not hold a key: %v", err)
 	}
 	if known(k) != digest(material) {

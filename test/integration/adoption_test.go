@@ -101,7 +101,7 @@ var _ = Describe("Only the manager mints", func() {
 	for name, shape := range shapes {
 		It("overwrites what bob put into a Secret with a forged owner, in "+name, func(ctx SpecContext) {
 			formats := map[string]*v1alpha1.Format{zeroUUID: {Type: v1alpha1.FormatUUID}}
-			wellFormed, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Mint(zeroes{})
+			wellFormed, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(zeroes{})
 			Expect(err).NotTo(HaveOccurred())
 			formats[string([]byte(wellFormed.Material))] = nil
 			for value, format := range formats {
@@ -162,7 +162,7 @@ var _ = Describe("Only the manager mints", func() {
 		})
 
 		It("lets a key adopt an annotated Secret where the account allows it, in "+name, func(ctx SpecContext) {
-			minted, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Mint(&seeded{})
+			minted, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(&seeded{})
 			Expect(err).NotTo(HaveOccurred())
 			value := string([]byte(minted.Material))
 			k := newKey(namespace, fresh("key"), account.Name, shape.spec)

@@ -43,11 +43,11 @@ const (
 	webhookSecret        = "apikey-manager-webhook-tls"
 )
 
-var flagDefaults = keys.Defaults{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
+var flagDefaults = keys.Settings{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
 
 // managerOptions say how to run a manager. The zero value is one as the flags make it by default, without webhooks.
 type managerOptions struct {
-	defaults *keys.Defaults
+	defaults *keys.Settings
 	// webhookPort, unless 0, is where it serves the webhooks.
 	webhookPort int
 	// sabotage says what becomes of its requests.
@@ -88,7 +88,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	rotator := newRotator(config)
 	mgr := newManager(config, o, rotator)
 	Expect(controllers.Setup(living, mgr, controllers.Options{
-		Clock: o.clock, Random: rand.Reader, Defaults: *o.defaults, MaxConcurrentReconciles: concurrency, SkipNameValidation: true,
+		Clock: o.clock, Random: rand.Reader, Settings: *o.defaults, MaxConcurrentReconciles: concurrency, SkipNameValidation: true,
 		Verifiers: o.verifiers,
 	})).To(Succeed())
 	if o.webhookPort != 0 {

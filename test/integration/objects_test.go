@@ -221,7 +221,7 @@ func beSound(ctx context.Context, g Gomega, k *v1alpha1.APIKey) {
 	}
 	g.Expect(own).To(HaveLen(1), "Secrets of APIKey %s", k.Name)
 	material := string(own[0].Data[keys.EntryCurrent])
-	identity, err := keys.EffectiveFormat(k, nil).Identify(keys.Material(material))
+	identity, err := keys.EffectiveFormat(k, nil).Parse(keys.Material(material))
 	g.Expect(err).NotTo(HaveOccurred(), "Secret of APIKey %s", k.Name)
 	current := credential(k, v1alpha1.RoleCurrent)
 	g.Expect(current).NotTo(BeNil(), "credential of APIKey %s", k.Name)

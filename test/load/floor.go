@@ -80,7 +80,7 @@ func (f *floor) work(ctx context.Context, n int) error {
 
 // issue makes the writes of one key: its Secret, its status and the Event.
 func (f *floor) issue(ctx context.Context, key *v1alpha1.APIKey) error {
-	minted, err := keys.EffectiveFormat(key, nil).Mint(rand.Reader)
+	minted, err := keys.EffectiveFormat(key, nil).Generate(rand.Reader)
 	if err != nil {
 		return err
 	}
@@ -89,11 +89,11 @@ func (f *floor) issue(ctx context.Context, key *v1alpha1.APIKey) error {
 		return fmt.Errorf("create Secret %s: %w", secret.Name, err)
 	}
 	facts := keys.Facts{
-		Key: key.DeepCopy(), Account: admitting(key), Defaults: defaults, Now: now(),
-		Held: keys.MintedHeld(secret.ResourceVersion, minted),
+		Key: key.DeepCopy(), Account: admitting(key), Settings: defaults, Now: now(),
+		Secret: keys.JustIssuedSecret(secret.ResourceVersion, minted),
 	}
 	key.Status = keys.Describe(facts)
-	announced := keys.Announcements(facts, key.Status)
+	announced := keys.Events(facts, key.Status)
 	if err := f.client.Status().Update(ctx, key); err != nil {
 		return fmt.Errorf("write the status of APIKey %s: %w", key.Name, err)
 	}
@@ -113,7 +113,7 @@ func (f *floor) record(ctx context.Context, job accountJob) error {
 	}
 	for i := range job.writes {
 		account.ManagedFields = nil
-		account.Status = keys.DescribeAccount(keys.AccountFacts{Account: account, Keys: job.keys, Defaults: defaults, Now: now()})
+		account.Status = keys.DescribeAccount(keys.AccountFacts{Account: account, Keys: job.keys, Settings: defaults, Now: now()})
 		active := int32(len(job.keys) * i / job.writes)
 		account.Status.Keys.Active = &active
 		if err := f.client.Status().Update(ctx, account); err != nil {
@@ -131,7 +131,7 @@ func (f *floor) obtain(ctx context.Context, account *v1alpha1.Account) error {
 }
 
 // defaults are those of the manager's flags.
-var defaults = keys.Defaults{MaxKeys: usualLimit, DeletionPolicy: v1alpha1.DeletionAllow}
+var defaults = keys.Settings{MaxKeys: usualLimit, DeletionPolicy: v1alpha1.DeletionAllow}
 
 // hostname is in every Event of the manager.
 var hostname, _ = os.Hostname()

@@ -26,7 +26,7 @@ import (
 )
 
 // A consumer reads a Secret the way a product does, and says which keys it would let in, by what it calls them.
-type consumer func(t *testing.T, key *v1alpha1.APIKey, secret keys.Shape) map[string]string
+type consumer func(t *testing.T, key *v1alpha1.APIKey, secret keys.SecretContent) map[string]string
 
 var consumers = map[string]consumer{
 	"authorino.yaml":     authorino,
@@ -58,7 +58,7 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 			account := account.DeepCopy()
 			account.Name = key.Spec.Account
 			current, previous := mint(t, key, account), mint(t, key, account)
-			for about, c := range map[string]keys.Contents{
+			for about, c := range map[string]keys.SecretCredentials{
 				"issued":            {Current: current},
 				"within an overlap": {Current: current, Previous: previous},
 			} {
@@ -72,7 +72,7 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 				}
 				checkFound(t, about, key, account, secret, current)
 			}
-			if left := render(t, key, account, keys.Contents{Revoked: true}).Data; len(left) > 0 {
+			if left := render(t, key, account, keys.SecretCredentials{Revoked: true}).Data; len(left) > 0 {
 				t.Errorf("revoked: the consumer could take entries %v for keys", slices.Sorted(maps.Keys(left)))
 			}
 		})
@@ -83,14 +83,14 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 }
 
 // checkFound shows that the manager finds the key in the Secret again, and would leave the Secret as it is.
-func checkFound(t *testing.T, about string, key *v1alpha1.APIKey, account *v1alpha1.Account, secret keys.Shape, current keys.Credential) {
+func checkFound(t *testing.T, about string, key *v1alpha1.APIKey, account *v1alpha1.Account, secret keys.SecretContent, current keys.Credential) {
 	t.Helper()
 	key = key.DeepCopy()
 	key.Status.Credentials = []v1alpha1.Credential{{
 		ID: current.ID, Hint: current.Hint, SHA256: current.Material.SHA256(), IssuedAt: metav1.NewTime(time.Unix(0, 0)), Role: v1alpha1.RoleCurrent,
 	}}
-	held, _ := keys.Inspect(key, account, secret, "1")
-	if held.Current.SHA256 != current.Material.SHA256() || held.Current.Identity != current.Identity {
+	held, _ := keys.InspectSecret(key, account, secret, "1")
+	if held.Current.SHA256 != current.Material.SHA256() || held.Current.PublicPart != current.PublicPart {
 		t.Errorf("%s: the manager does not find the key in its Secret again", about)
 	}
 	if about == "issued" && held.Drifted {
@@ -115,14 +115,14 @@ func sampleKey(t *testing.T, data []byte) *v1alpha1.APIKey {
 
 func mint(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account) keys.Credential {
 	t.Helper()
-	minted, err := keys.EffectiveFormat(key, account).Mint(rand.Reader)
+	minted, err := keys.EffectiveFormat(key, account).Generate(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return keys.Credential(minted)
 }
 
-func render(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account, c keys.Contents) keys.Shape {
+func render(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account, c keys.SecretCredentials) keys.SecretContent {
 	t.Helper()
 	secret, err := keys.Render(key, account, c)
 	if err != nil {
@@ -133,7 +133,7 @@ func render(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account, c key
 
 // kong takes a Secret by its labels, and the key from entry key. It turns all entries into fields of the credential, and
 // looks at those that a key-auth credential has.
-func kong(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[string]string {
+func kong(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	watched := labels.SelectorFromSet(labels.Set{"konghq.com/credential": "key-auth", "konghq.com/secret": "true"})
 	if !watched.Matches(labels.Set(secret.Labels)) {
@@ -148,7 +148,7 @@ func kong(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[string]string
 }
 
 // authorino takes Secrets that both its own selector and the AuthConfig's match, and the key from entry api_key.
-func authorino(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[string]string {
+func authorino(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	for _, selector := range []labels.Set{{"authorino.kuadrant.io/managed-by": "authorino"}, {"group": "friends"}} {
 		if !labels.SelectorFromSet(selector).Matches(labels.Set(secret.Labels)) {
@@ -159,7 +159,7 @@ func authorino(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[string]s
 }
 
 // envoyGateway takes every entry as a client, and no two with the same key, nor one without.
-func envoyGateway(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[string]string {
+func envoyGateway(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	if secret.Type != "Opaque" {
 		t.Errorf("the Secret is of type %s, not Opaque", secret.Type)
@@ -178,7 +178,7 @@ func envoyGateway(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[strin
 }
 
 // jsonFile decodes the one file, and wants every field in it.
-func jsonFile(t *testing.T, key *v1alpha1.APIKey, secret keys.Shape) map[string]string {
+func jsonFile(t *testing.T, key *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	type file struct {
 		Account     string   `json:"account"`
@@ -194,7 +194,7 @@ func jsonFile(t *testing.T, key *v1alpha1.APIKey, secret keys.Shape) map[string]
 	if err := decoder.Decode(&got); err != nil {
 		t.Fatalf("credentials.json is no JSON: %v", err)
 	}
-	identity, err := keys.EffectiveFormat(key, nil).Identify(keys.Material(got.Key))
+	identity, err := keys.EffectiveFormat(key, nil).Parse(keys.Material(got.Key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ var (
 )
 
 // twoHeaders copies each entry into a header of its name.
-func twoHeaders(t *testing.T, _ *v1alpha1.APIKey, secret keys.Shape) map[string]string {
+func twoHeaders(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	company, key := string(secret.Data["X-FF-Company"]), string(secret.Data["X-FF-API-Key"])
 	if !uuid.MatchString(company) {
@@ -235,6 +235,6 @@ func TestConsumers_JSONSurvivesEveryLabel(t *testing.T) {
 	for _, label := range []string{`"}`, `\`, "<b>&", "Campaña 🛒", "a\u2028b", "a\tb", strings.Repeat("ñ", 128)} {
 		key := sampleKey(t, contents(t, glob(t, "config/samples/consumers/json.yaml")[0]))
 		key.Spec.Label = label
-		jsonFile(t, key, render(t, key, account, keys.Contents{Current: mint(t, key, account)}))
+		jsonFile(t, key, render(t, key, account, keys.SecretCredentials{Current: mint(t, key, account)}))
 	}
 }

@@ -224,7 +224,7 @@ func (w *worker) accountFor(t *testing.T, random *rand.Rand) *v1alpha1.Account {
 	account := &v1alpha1.Account{}
 	text, err := json.Marshal(stored)
 	if err != nil || len(errs) > 0 || json.Unmarshal(text, account) != nil {
-		return keystest.Acct("acme")
+		return keystest.NewAccount("acme")
 	}
 	return account
 }
@@ -260,11 +260,11 @@ func (w *worker) lookAtAccount(t *testing.T, account *v1alpha1.Account) {
 
 func (w *worker) lookAtAccountOf(list ...*v1alpha1.APIKey) {
 	f := keys.AccountFacts{
-		Account: w.account, Keys: list, Defaults: keystest.Defaults, Now: generatedNow, Confirmed: map[string]bool{"uid-1": true},
-		Namespaces: map[string]map[string]string{"shop": {"team": "shop"}},
+		Account: w.account, Keys: list, Settings: keystest.Settings, Now: generatedNow, Confirmed: map[string]bool{"uid-1": true},
+		NamespaceLabels: map[string]map[string]string{"shop": {"team": "shop"}},
 	}
-	keys.Doubts(f)
-	keys.Full(f)
+	keys.UnconfirmedSlots(f)
+	keys.WouldExceedLimit(f)
 	keys.Admit(f)
 	keys.DescribeAccount(f)
 }
@@ -281,17 +281,17 @@ func (w *worker) lookAtKey(t *testing.T, key *v1alpha1.APIKey, stored crd.Object
 	if w.facts.IntN(2) == 0 {
 		w.account.Status.Slots = []v1alpha1.Slot{keystest.SlotOf(key, "1")}
 	}
-	facts := keys.Facts{Key: key, Account: w.account, Namespace: map[string]string{"team": "shop"}, Defaults: keystest.Defaults, Now: generatedNow}
-	facts.Held.Possession = []keys.Possession{keys.HeldNothing, keys.HeldForeign, keys.HeldLeftover, keys.HeldOwned}[w.facts.IntN(4)]
-	if facts.Held.Possession == keys.HeldOwned {
-		facts.Held = keystest.HeldBy(key)
-		facts.Held.Minted = w.facts.IntN(2) == 0
+	facts := keys.Facts{Key: key, Account: w.account, NamespaceLabels: map[string]string{"team": "shop"}, Settings: keystest.Settings, Now: generatedNow}
+	facts.Secret.Ownership = []keys.Ownership{keys.SecretMissing, keys.SecretForeign, keys.SecretOrphaned, keys.SecretOwned}[w.facts.IntN(4)]
+	if facts.Secret.Ownership == keys.SecretOwned {
+		facts.Secret = keystest.SecretOf(key)
+		facts.Secret.JustIssued = w.facts.IntN(2) == 0
 	}
-	keys.Refuse(facts)
+	keys.CheckPolicy(facts)
 	keys.Decide(facts)
 	keys.DecideMail(facts, true)
 	after := keys.Describe(facts)
-	keys.Announcements(facts, after)
+	keys.Events(facts, after)
 	if stored["status"] == nil && w.facts.IntN(5) == 0 { // one that is there is none that the manager wrote
 		w.checkStatus(t, stored, after)
 	}

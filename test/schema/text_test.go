@@ -41,14 +41,14 @@ func TestLabel_EveryCharacter(t *testing.T) {
 	if len(must) != 1 || len(mustNot) != 1 {
 		t.Fatalf("the rules of spec.label are not read: %v, %v", must, mustNot)
 	}
-	account := keystest.Acct("acme")
+	account := keystest.NewAccount("acme")
 	for r := rune(0); r <= utf8.MaxRune; r++ {
 		if !utf8.ValidRune(r) {
 			continue
 		}
 		label := string(r)
 		admitted := must[0].MatchString(label) && !mustNot[0].MatchString(label)
-		refusal := keys.Refuse(keys.Facts{Key: keystest.Key("shop", keystest.Label(label)), Account: account, Defaults: keystest.Defaults, Now: generatedNow})
+		refusal := keys.CheckPolicy(keys.Facts{Key: keystest.Key("shop", keystest.Label(label)), Account: account, Settings: keystest.Settings, Now: generatedNow})
 		if admitted != (refusal == nil) {
 			t.Errorf("%U: the schema admits it: %t; the code: %v", r, admitted, refusal)
 		}

@@ -23,8 +23,8 @@ import (
 // Epoch is when everything begins, unless said otherwise.
 var Epoch = time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)
 
-// Defaults are a manager's flags as they come.
-var Defaults = keys.Defaults{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
+// Settings are a manager's flags as they come.
+var Settings = keys.Settings{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
 
 // KeyOption says something about a key.
 type KeyOption func(*v1alpha1.APIKey)
@@ -176,8 +176,8 @@ func Notify(n v1alpha1.Notification) KeyOption {
 	return func(k *v1alpha1.APIKey) { k.Spec.Notification = &n }
 }
 
-// Knows says that verifiers know the credential that a name stands for, in a role and since t.
-func Knows(name string, role v1alpha1.CredentialRole, t time.Time) KeyOption {
+// WithCredential says that verifiers know the credential that a name stands for, in a role and since t.
+func WithCredential(name string, role v1alpha1.CredentialRole, t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		c := CredentialOf(name)
 		c.Role, c.IssuedAt = role, metav1.NewTime(t)
@@ -227,8 +227,8 @@ func Status(change func(*v1alpha1.APIKeyStatus)) KeyOption {
 // AccountOption says something about an account.
 type AccountOption func(*v1alpha1.Account)
 
-// Acct is an Account as the API server would hand it out.
-func Acct(name string, options ...AccountOption) *v1alpha1.Account {
+// NewAccount is an Account as the API server would hand it out.
+func NewAccount(name string, options ...AccountOption) *v1alpha1.Account {
 	a := &v1alpha1.Account{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Account"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -315,15 +315,15 @@ var Token = keys.EffectiveFormat(&v1alpha1.APIKey{}, nil)
 
 // CredentialOf is the Current credential that a name stands for, issued at Epoch.
 func CredentialOf(name string) v1alpha1.Credential {
-	m := MintedOf(name)
+	m := NewCredential(name)
 	return v1alpha1.Credential{
 		ID: m.ID, Hint: m.Hint, SHA256: m.Material.SHA256(), IssuedAt: metav1.NewTime(Epoch), Role: v1alpha1.RoleCurrent,
 	}
 }
 
-// MintedOf is the well-formed Token that a name stands for, with its identity.
-func MintedOf(name string) keys.Minted {
-	minted, err := Token.Mint(&Bytes{Seed: name})
+// NewCredential is the well-formed Token that a name stands for, with its identity.
+func NewCredential(name string) keys.NewCredential {
+	minted, err := Token.Generate(&Bytes{Seed: name})
 	if err != nil {
 		panic(err)
 	}
@@ -331,18 +331,20 @@ func MintedOf(name string) keys.Minted {
 }
 
 // MaterialOf is the well-formed key that a name stands for.
-func MaterialOf(name string) keys.Material { return MintedOf(name).Material }
+func MaterialOf(name string) keys.Material { return NewCredential(name).Material }
 
-// PartOf is the position of a Secret with the credential that a name stands for.
-func PartOf(name string) keys.Part {
+// ObservedCredential is the position of a Secret with the credential that a name stands for.
+func ObservedCredential(name string) keys.ObservedCredential {
 	c := CredentialOf(name)
-	return keys.Part{SHA256: c.SHA256, Identity: keys.Identity{ID: c.ID, Hint: c.Hint}}
+	return keys.ObservedCredential{SHA256: c.SHA256, PublicPart: keys.PublicPart{ID: c.ID, Hint: c.Hint}}
 }
 
-// Held is a Secret of the key's own with the credential that the name stands for.
-func Held(name string) keys.Held {
-	return keys.Held{Possession: keys.HeldOwned, ResourceVersion: "7", Current: PartOf(name)}
+// ObservedSecret is a Secret of the key's own with the credential that the name stands for.
+func ObservedSecret(name string) keys.ObservedSecret {
+	return keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7", Current: ObservedCredential(name)}
 }
 
-// HeldBy is the Secret of an issued key as it should be.
-func HeldBy(k *v1alpha1.APIKey) keys.Held { return Held(k.Namespace + "/" + k.Name) }
+// SecretOf is the Secret of an issued key as it should be.
+func SecretOf(k *v1alpha1.APIKey) keys.ObservedSecret {
+	return ObservedSecret(k.Namespace + "/" + k.Name)
+}

@@ -113,7 +113,7 @@ func dialFace(t testing.TB, server authv3.AuthorizationServer) *grpc.ClientConn 
 func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 	const many = 20_000
 	x, materials := verifier.NewIndex(), make([]string, many)
-	x.PutAccount(keystest.Acct("acme"))
+	x.PutAccount(keystest.NewAccount("acme"))
 	for i := range materials {
 		name := fmt.Sprintf("key-%d", i)
 		x.PutKey(keystest.Key(name, keystest.Scopes("orders:read"), keystest.Issued(keystest.Epoch)))

@@ -15,7 +15,7 @@ const (
 	// shortestKey is the length of the shortest key that any format allows. No shorter run of characters is a key in any
 	// encoding, since encodings only make text longer.
 	shortestKey = 22
-	// longestKey is how much is read of what a client sent for its key: a scheme and the longest key, of 256 characters.
+	// maxKeyLength is how much is read of what a client sent for its key: a scheme and the longest key, of 256 characters.
 	longestKey = 512
 	// redactionWindow is how much of a text redact reads, as a multiple of what it may return: percent-encoding makes three
 	// bytes of one.

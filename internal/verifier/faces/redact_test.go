@@ -142,7 +142,7 @@ func TestRedact_MintedKeys(t *testing.T) {
 		{Type: v1alpha1.FormatHex, Length: 32},
 	} {
 		for range 20_000 {
-			minted, err := format.Mint(random)
+			minted, err := format.Generate(random)
 			if err != nil {
 				t.Fatal(err)
 			}
