@@ -22,8 +22,8 @@ import (
 // AccountReconciler keeps the record of which keys hold a slot of an account.
 type AccountReconciler struct {
 	client.Client
-	// Live reads from the API server itself, past the cache.
-	Live client.Reader
+	// APIReader reads from the API server itself, past the cache.
+	APIReader client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Settings are what the manager's flags say.
@@ -43,15 +43,15 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Acc
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	err = r.patch(ctx, account, keys.DescribeAccount(facts))
-	if stale(err) {
+	err = r.updateStatus(ctx, account, keys.DescribeAccount(facts))
+	if isStale(err) {
 		log.FromContext(ctx).V(1).Info("Facts were stale", "cause", err.Error())
-		return ctrl.Result{RequeueAfter: staleWait}, nil
+		return ctrl.Result{RequeueAfter: staleRequeueAfter}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: wait(time.Time{}, r.Clock.Now())}, nil
+	return ctrl.Result{RequeueAfter: requeueAfter(time.Time{}, r.Clock.Now())}, nil
 }
 
 func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Account) (keys.AccountFacts, error) {
@@ -82,14 +82,14 @@ func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Accou
 func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts) error {
 	missing, unrecorded := keys.UnconfirmedSlots(facts)
 	for _, slot := range missing {
-		live, err := r.live(ctx, slot.Namespace, slot.Name)
+		live, err := r.readKey(ctx, slot.Namespace, slot.Name)
 		if err != nil {
 			return err
 		}
 		facts.Confirmed[slot.UID] = live == nil || string(live.UID) != slot.UID
 	}
 	for _, k := range unrecorded {
-		live, err := r.live(ctx, k.Namespace, k.Name)
+		live, err := r.readKey(ctx, k.Namespace, k.Name)
 		if err != nil {
 			return err
 		}
@@ -98,10 +98,10 @@ func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts
 	return nil
 }
 
-// live reads a key from the API server; nil: it does not exist.
-func (r *AccountReconciler) live(ctx context.Context, namespace, name string) (*v1alpha1.APIKey, error) {
+// readKey reads a key from the API server; nil: it does not exist.
+func (r *AccountReconciler) readKey(ctx context.Context, namespace, name string) (*v1alpha1.APIKey, error) {
 	var key v1alpha1.APIKey
-	err := r.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &key)
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &key)
 	if apierrors.IsNotFound(err) {
 		return nil, nil //nolint:nilnil // nil is the key that does not exist
 	}
@@ -111,9 +111,9 @@ func (r *AccountReconciler) live(ctx context.Context, namespace, name string) (*
 	return &key, nil
 }
 
-// patch writes the record if it changed, provided that nobody wrote the account meanwhile: this is where the limit is
+// updateStatus writes the record if it changed, provided that nobody wrote the account meanwhile: this is where the limit is
 // kept.
-func (r *AccountReconciler) patch(ctx context.Context, account *v1alpha1.Account, after v1alpha1.AccountStatus) error {
+func (r *AccountReconciler) updateStatus(ctx context.Context, account *v1alpha1.Account, after v1alpha1.AccountStatus) error {
 	if equality.Semantic.DeepEqual(account.Status, after) {
 		return nil
 	}

@@ -27,7 +27,7 @@ func (r *APIKeyReconciler) createAccount(ctx context.Context, s keys.CreateAccou
 		return nil
 	}
 	defer r.creating.Delete(s.Name)
-	err := r.Live.Get(ctx, client.ObjectKey{Name: s.Name}, &v1alpha1.Account{})
+	err := r.APIReader.Get(ctx, client.ObjectKey{Name: s.Name}, &v1alpha1.Account{})
 	if !apierrors.IsNotFound(err) {
 		return err // nil: it exists, and the cache will tell
 	}

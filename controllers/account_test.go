@@ -30,7 +30,7 @@ func holders(a *v1alpha1.Account) []string {
 
 func TestAccount_OneWriteAdmitsAll(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.NewAccount("acme", keystest.MaxKeys(3)),
+	w := newFixture(t, keystest.NewAccount("acme", keystest.MaxKeys(3)),
 		keystest.Key("fourth", keystest.Created(at(4*time.Second))), keystest.Key("second", keystest.Created(at(2*time.Second))),
 		keystest.Key("first", keystest.Created(at(1*time.Second))), keystest.Key("third", keystest.Created(at(3*time.Second))))
 	if _, err := w.accountRoundOf("acme"); err != nil {
@@ -50,35 +50,35 @@ func TestAccount_OneWriteAdmitsAll(t *testing.T) {
 
 func TestAccount_ASlotIsFreeOnlyWhenTheAPIServerSaysSo(t *testing.T) {
 	t.Parallel()
-	begin := func(t *testing.T) *world {
+	begin := func(t *testing.T) *fixture {
 		t.Helper()
 		return settled(keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("holder"), keystest.Key("waits", keystest.Created(at(time.Second))))(t)
 	}
 	// A cache that has not heard of the holder is a world in which the list leaves it out.
-	forgetful := func(w *world) *AccountReconciler {
+	forgetful := func(w *fixture) *AccountReconciler {
 		r := w.accounts()
 		r.Client = forgets{r.Client, "holder"}
 		return r
 	}
 	for name, tc := range map[string]struct {
-		arrange     func(*world)
+		arrange     func(*fixture)
 		wantHolders []string
 		wantErr     error
 	}{
 		"it lives": {wantHolders: []string{"holder"}},
 		"it is gone": {
-			arrange:     func(w *world) { w.must(w.client.Delete(w.t.Context(), w.key("holder"))) },
+			arrange:     func(w *fixture) { w.must(w.client.Delete(w.t.Context(), w.key("holder"))) },
 			wantHolders: []string{"waits"},
 		},
 		"another has its name": {
-			arrange: func(w *world) {
+			arrange: func(w *fixture) {
 				w.must(w.client.Delete(w.t.Context(), w.key("holder")))
 				w.add(keystest.Key("holder", keystest.UID("uid-again"), keystest.Created(at(time.Minute))))
 			},
 			wantHolders: []string{"waits"},
 		},
 		"the API server does not answer": {
-			arrange:     func(w *world) { w.broken = errInjected },
+			arrange:     func(w *fixture) { w.broken = errInjected },
 			wantHolders: []string{"holder"}, wantErr: errInjected,
 		},
 	} {
@@ -127,13 +127,13 @@ func (f forgets) List(ctx context.Context, list client.ObjectList, options ...cl
 
 func TestAccount_AStaleAccountGrantsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("younger", keystest.Created(at(time.Second))))
+	w := newFixture(t, keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("younger", keystest.Created(at(time.Second))))
 	stale := w.account("acme")
 	w.add(keystest.Key("older"))
 	w.settle() // another manager admits the older
 	result, err := w.accounts().Reconcile(t.Context(), stale)
-	if err != nil || result.RequeueAfter != staleWait {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleWait)
+	if err != nil || result.RequeueAfter != staleRequeueAfter {
+		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
 	}
 	if diff := cmp.Diff([]string{"older"}, holders(w.account("acme"))); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
@@ -178,7 +178,7 @@ func TestAccount_ALostRecordGoesToThoseInUseFirst(t *testing.T) {
 
 func TestAccount_AFailedWriteIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
+	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	w.fault = func(int) fault { return faultBefore }
 	if _, err := w.accountRoundOf("acme"); !errors.Is(err, errInjected) {
 		t.Errorf("got %v, want the failure", err)
@@ -190,7 +190,7 @@ func TestAccount_NamespacesAreJudgedByTheirLabels(t *testing.T) {
 	selects := keystest.Policy(func(a *v1alpha1.AccountSpec) {
 		a.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}}
 	})
-	w := newWorld(t, keystest.NewAccount("acme", selects), keystest.Key("web"),
+	w := newFixture(t, keystest.NewAccount("acme", selects), keystest.Key("web"),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: map[string]string{"team": "a"}}})
 	w.settle()
 	w.expectSound("web")
@@ -207,7 +207,7 @@ func TestAccount_NamespacesAreJudgedByTheirLabels(t *testing.T) {
 
 func TestAccount_ARequiredAccountIsNotMade(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.Key("web"))
+	w := newFixture(t, keystest.Key("web"))
 	r := w.keys()
 	r.Settings.RequireAccount = true
 	if _, err := r.Reconcile(t.Context(), w.key("web")); err != nil {

@@ -11,15 +11,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Teller tells what happened to keys: as Kubernetes Events, and to whoever counts.
-type Teller struct {
+// EventEmitter tells what happened to keys: as Kubernetes Events, and to whoever counts.
+type EventEmitter struct {
 	Recorder events.EventRecorder
 	// Count is for metrics; nil: nobody counts.
 	Count func([]keys.Event)
 }
 
-// announce tells what happened, once its record is written.
-func (t Teller) announce(key *v1alpha1.APIKey, list []keys.Event) {
+// emit tells what happened, once its record is written.
+func (t EventEmitter) emit(key *v1alpha1.APIKey, list []keys.Event) {
 	for _, e := range list {
 		kind := corev1.EventTypeNormal
 		if e.Warning {

@@ -26,33 +26,33 @@ import (
 // APIKeyReconciler brings APIKeys closer to their spec.
 type APIKeyReconciler struct {
 	client.Client
-	// Live reads from the API server itself, past the cache.
-	Live client.Reader
+	// APIReader reads from the API server itself, past the cache.
+	APIReader client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Random is the source of key material.
 	Random io.Reader
 	// Settings are what the manager's flags say.
 	Settings keys.Settings
-	// Teller tells what happened.
-	Teller Teller
+	// Events tells what happened.
+	Events EventEmitter
 
 	// creating has the names of the accounts whose creation is under way.
 	creating sync.Map
 	// staged holds the credentials that go into Secrets next.
 	staged stagedCredentials
 	// propagation finds out whether verifiers know them; nil: there are none.
-	propagation *propagation
+	propagation *credentialPropagation
 	// repairs has the keys whose Secrets were lately put back to what they should be.
 	repairs     repairs
 	undecodable undecodableLog
 }
 
-// errStale says that the round was based on facts that are no longer true. It is no failure: the round is run again.
-var errStale = errors.New("the facts have changed meanwhile")
+// errStaleFacts says that the round was based on facts that are no longer true. It is no failure: the round is run again.
+var errStaleFacts = errors.New("the facts have changed meanwhile")
 
-// errUnchangeable says that a step is not possible, since the Secret can't be changed. The facts say why.
-var errUnchangeable = errors.New("the Secret can't be changed")
+// errImpossibleStep says that a step is not possible, since the Secret can't be changed. The facts say why.
+var errImpossibleStep = errors.New("the Secret can't be changed")
 
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update
@@ -95,11 +95,11 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 	before := facts.Secret.Ownership
 	facts.Err = r.perform(ctx, facts, plan.Steps)
 	facts.Repairs = facts.Repairs.After(plan, facts.Err == nil, facts.Now)
-	if stale(facts.Err) || plan.DeletesKey() { // what fails is the deletion, and the status remains true
+	if isStale(facts.Err) || plan.DeletesKey() { // what fails is the deletion, and the status remains true
 		return false, facts.Err
 	}
 	after := keys.Describe(*facts)
-	wrote, err := r.patch(ctx, facts, after)
+	wrote, err := r.updateStatus(ctx, facts, after)
 	if err != nil {
 		return false, errors.Join(facts.Err, err)
 	}
@@ -132,7 +132,7 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 		}
 	}
 	facts.Repairs = r.repairs.get(facts.Key, facts.Now)
-	if facts.Secret, err = r.hold(ctx, facts.Key, facts.Account); err != nil {
+	if facts.Secret, err = r.observeSecret(ctx, facts.Key, facts.Account); err != nil {
 		return facts, err
 	}
 	facts.Duplicates, err = r.duplicates(ctx, &facts)
@@ -141,10 +141,10 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 
 // observeStaged finds out whether this process has the credential that the key's status staged, and whether verifiers know it.
 func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
-	minted, has := r.staged.get(facts.Key.UID)
+	issued, has := r.staged.get(facts.Key.UID)
 	facts.Staged, facts.Propagated = keys.ObservedCredential{}, false
-	if next := keys.LastStaged(&facts.Key.Status); has && next != nil && next.SHA256 == minted.Material.SHA256() {
-		facts.Staged, facts.Propagated = minted.Observed(), r.propagation.done(facts.Key)
+	if next := keys.LastStaged(&facts.Key.Status); has && next != nil && next.SHA256 == issued.Material.SHA256() {
+		facts.Staged, facts.Propagated = issued.Observed(), r.propagation.done(facts.Key)
 	}
 }
 
@@ -198,9 +198,9 @@ var (
 	secretMeta    = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
 )
 
-// hold says what the key's Secret holds. The Secret itself is read only if its metadata is not what the status
+// observeSecret says what the key's Secret holds. The Secret itself is read only if its metadata is not what the status
 // remembers: after a restart with unchanged Secrets none is.
-func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, error) {
+func (r *APIKeyReconciler) observeSecret(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, error) {
 	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
 	err := r.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &seen)
 	if client.IgnoreNotFound(err) != nil {
@@ -215,12 +215,12 @@ func (r *APIKeyReconciler) hold(ctx context.Context, key *v1alpha1.APIKey, accou
 		keys.IsRenderedFrom(key, account, seen.Annotations):
 		return keys.SecretFromStatus(key), nil
 	}
-	held, _, _, err := r.look(ctx, key, account)
-	return held, err
+	observed, _, _, err := r.readSecret(ctx, key, account)
+	return observed, err
 }
 
-// patch writes the status if it changed, provided that nobody wrote the key meanwhile, and announces what changed.
-func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v1alpha1.APIKeyStatus) (bool, error) {
+// updateStatus writes the status if it changed, provided that nobody wrote the key meanwhile, and announces what changed.
+func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, after v1alpha1.APIKeyStatus) (bool, error) {
 	if equality.Semantic.DeepEqual(facts.Key.Status, after) {
 		return false, nil
 	}
@@ -229,11 +229,11 @@ func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v
 	if err := r.Status().Update(ctx, next); err != nil {
 		return false, fmt.Errorf("write the status of APIKey %s: %w", next.Name, err)
 	}
-	r.Teller.announce(next, keys.Events(*facts, after))
+	r.Events.emit(next, keys.Events(*facts, after))
 	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
 	facts.Key = next
 	facts.Secret.JustIssued, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
-	r.staged.settle(next)
+	r.staged.prune(next)
 	if keys.LastStaged(&after) == nil {
 		r.propagation.forget(next.UID)
 	}
@@ -243,11 +243,11 @@ func (r *APIKeyReconciler) patch(ctx context.Context, facts *keys.Facts, after v
 // result turns what came of the rounds into when to run the next.
 func (r *APIKeyReconciler) result(ctx context.Context, next time.Time, err error) (ctrl.Result, error) {
 	switch {
-	case stale(err):
+	case isStale(err):
 		log.FromContext(ctx).V(1).Info("Facts were stale", "cause", err.Error())
-		return ctrl.Result{RequeueAfter: staleWait}, nil
+		return ctrl.Result{RequeueAfter: staleRequeueAfter}, nil
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: wait(next, r.Clock.Now())}, nil
+	return ctrl.Result{RequeueAfter: requeueAfter(next, r.Clock.Now())}, nil
 }

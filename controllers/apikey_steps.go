@@ -21,41 +21,41 @@ import (
 // what the Secret holds.
 func (r *APIKeyReconciler) perform(ctx context.Context, facts *keys.Facts, steps []keys.Step) error {
 	for _, step := range steps {
-		err := withoutData(r.do(ctx, facts, step))
+		err := withoutData(r.performStep(ctx, facts, step))
 		switch {
-		case errors.Is(err, errUnchangeable):
+		case errors.Is(err, errImpossibleStep):
 			return nil // facts.Held says why
-		case stale(err):
+		case isStale(err):
 			return err
 		case err != nil:
-			return &keys.PublicError{Message: fmt.Sprintf("Could not %s: %s", step, reason(err)), Err: err}
+			return &keys.PublicError{Message: fmt.Sprintf("Could not %s: %s", step, errorKind(err)), Err: err}
 		}
 	}
 	return nil
 }
 
-func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.Step) error {
+func (r *APIKeyReconciler) performStep(ctx context.Context, facts *keys.Facts, step keys.Step) error {
 	switch s := step.(type) {
 	case keys.CreateAccount:
 		return r.createAccount(ctx, s)
 	case keys.CreateSecret:
 		return r.createSecret(ctx, facts, s)
 	case keys.ReissueCredential:
-		return r.replaceMaterial(ctx, facts, s)
+		return r.reissueCredential(ctx, facts, s)
 	case keys.FenceSecret:
-		return r.fence(ctx, facts)
+		return r.fenceSecret(ctx, facts)
 	case keys.StageCredential:
 		return r.stageCredential(ctx, facts, s)
 	case keys.PromoteStaged:
 		return r.promoteStaged(ctx, facts, s)
 	case keys.RetirePrevious:
-		return r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { c.Previous = keys.Credential{} })
+		return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Previous = keys.Credential{} })
 	case keys.ClearSecret:
-		return r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
+		return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
 	case keys.AdoptSecret:
-		return r.adopt(ctx, facts)
+		return r.adoptSecret(ctx, facts)
 	case keys.RepairSecret:
-		return r.rewrite(ctx, facts, func(*keys.SecretCredentials) {})
+		return r.updateSecret(ctx, facts, func(*keys.SecretCredentials) {})
 	case keys.DeleteKey:
 		return r.deleteKey(ctx, *facts)
 	}
@@ -65,23 +65,23 @@ func (r *APIKeyReconciler) do(ctx context.Context, facts *keys.Facts, step keys.
 // createSecret creates under a fixed name, so that a second manager, or a stale cache, meets AlreadyExists instead of
 // making a second credential. What is there then is looked at.
 func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, s keys.CreateSecret) error {
-	minted, err := s.Format.Generate(r.Random)
+	issued, err := s.Format.Generate(r.Random)
 	if err != nil {
 		return err
 	}
-	return r.createWith(ctx, facts, minted)
+	return r.createSecretWith(ctx, facts, issued)
 }
 
-// createWith creates the key's Secret with a credential.
-func (r *APIKeyReconciler) createWith(ctx context.Context, facts *keys.Facts, minted keys.NewCredential) error {
-	shape, err := keys.Render(facts.Key, facts.Account, keys.SecretCredentials{Current: keys.Credential(minted)})
+// createSecretWith creates the key's Secret with a credential.
+func (r *APIKeyReconciler) createSecretWith(ctx context.Context, facts *keys.Facts, issued keys.NewCredential) error {
+	content, err := keys.Render(facts.Key, facts.Account, keys.SecretCredentials{Current: keys.Credential(issued)})
 	if err != nil {
 		return err
 	}
-	secret := newSecret(facts.Key, shape)
-	err = withoutData(r.Create(ctx, secret, secretWriter), shape.Data)
+	secret := newSecret(facts.Key, content)
+	err = withoutData(r.Create(ctx, secret, secretWriter), content.Data)
 	if apierrors.IsAlreadyExists(err) {
-		if facts.Secret, _, _, err = r.look(ctx, facts.Key, facts.Account); err != nil {
+		if facts.Secret, _, _, err = r.readSecret(ctx, facts.Key, facts.Account); err != nil {
 			return err
 		}
 		facts.Duplicates, err = r.duplicates(ctx, facts) // it may hold a key that is offered
@@ -90,21 +90,21 @@ func (r *APIKeyReconciler) createWith(ctx context.Context, facts *keys.Facts, mi
 	if err != nil {
 		return err
 	}
-	facts.Secret = keys.JustIssuedSecret(secret.ResourceVersion, minted)
+	facts.Secret = keys.JustIssuedSecret(secret.ResourceVersion, issued)
 	facts.Repairs.Written = secret.ResourceVersion
 	return nil
 }
 
-// replaceMaterial overwrites all that the Secret holds.
-func (r *APIKeyReconciler) replaceMaterial(ctx context.Context, facts *keys.Facts, s keys.ReissueCredential) error {
-	minted, err := s.Format.Generate(r.Random)
+// reissueCredential overwrites all that the Secret holds.
+func (r *APIKeyReconciler) reissueCredential(ctx context.Context, facts *keys.Facts, s keys.ReissueCredential) error {
+	issued, err := s.Format.Generate(r.Random)
 	if err != nil {
 		return err
 	}
-	if err := r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(minted)} }); err != nil {
+	if err := r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(issued)} }); err != nil {
 		return err
 	}
-	facts.Secret = keys.JustIssuedSecret(facts.Secret.ResourceVersion, minted)
+	facts.Secret = keys.JustIssuedSecret(facts.Secret.ResourceVersion, issued)
 	return nil
 }
 
@@ -112,153 +112,153 @@ func (r *APIKeyReconciler) replaceMaterial(ctx context.Context, facts *keys.Fact
 // heard of, so the key is read again first.
 func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Facts, s keys.StageCredential) error {
 	if _, exists := r.staged.get(facts.Key.UID); exists {
-		if err := r.confirm(ctx, facts.Key); err != nil {
+		if err := r.confirmUnchanged(ctx, facts.Key); err != nil {
 			return err
 		}
 	}
 	if err := r.checkChangeable(ctx, facts, s); err != nil {
 		return err
 	}
-	minted, err := s.Format.Generate(r.Random)
+	issued, err := s.Format.Generate(r.Random)
 	if err != nil {
 		return err
 	}
-	r.staged.put(facts.Key.UID, minted)
-	facts.Staged, facts.JustStaged = minted.Observed(), true
+	r.staged.put(facts.Key.UID, issued)
+	facts.Staged, facts.JustStaged = issued.Observed(), true
 	return nil
 }
 
 // checkChangeable reads the Secret that a rotation is about to change. What the status remembers of it does not say whether it
 // can be changed.
 func (r *APIKeyReconciler) checkChangeable(ctx context.Context, facts *keys.Facts, step keys.Step) error {
-	held, _, _, err := r.look(ctx, facts.Key, facts.Account)
+	observed, _, _, err := r.readSecret(ctx, facts.Key, facts.Account)
 	if err != nil {
 		return err
 	}
-	if held.Ownership != keys.SecretOwned || held.ResourceVersion != facts.Secret.ResourceVersion {
-		return errStale
+	if observed.Ownership != keys.SecretOwned || observed.ResourceVersion != facts.Secret.ResourceVersion {
+		return errStaleFacts
 	}
-	facts.Secret = held
+	facts.Secret = observed
 	if facts.IsUnchangeable(step) {
-		return errUnchangeable
+		return errImpossibleStep
 	}
 	return nil
 }
 
 func (r *APIKeyReconciler) promoteStaged(ctx context.Context, facts *keys.Facts, s keys.PromoteStaged) error {
-	minted, exists := r.staged.get(facts.Key.UID)
-	if !exists || minted.Material.SHA256() != facts.Staged.SHA256 {
-		return errStale
+	issued, exists := r.staged.get(facts.Key.UID)
+	if !exists || issued.Material.SHA256() != facts.Staged.SHA256 {
+		return errStaleFacts
 	}
 	if facts.Secret.Ownership == keys.SecretMissing {
-		if err := r.confirm(ctx, facts.Key); err != nil {
+		if err := r.confirmUnchanged(ctx, facts.Key); err != nil {
 			return err
 		}
-		return r.createWith(ctx, facts, minted)
+		return r.createSecretWith(ctx, facts, issued)
 	}
-	return r.rewrite(ctx, facts, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(minted), s.WithOverlap) })
+	return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(issued), s.WithOverlap) })
 }
 
-// fence changes the Secret's version, so that a write that rests on the one before fails.
-func (r *APIKeyReconciler) fence(ctx context.Context, facts *keys.Facts) error {
-	_, secret, err := r.lookAgain(ctx, facts, keys.SecretOwned)
+// fenceSecret changes the Secret's version, so that a write that rests on the one before fails.
+func (r *APIKeyReconciler) fenceSecret(ctx context.Context, facts *keys.Facts) error {
+	_, secret, err := r.rereadSecret(ctx, facts, keys.SecretOwned)
 	if err != nil {
 		return err
 	}
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, keys.AnnotationFence, secret.ResourceVersion)
-	if err := r.update(ctx, facts, secret, secret.Data); err != nil {
+	if err := r.writeSecret(ctx, facts, secret, secret.Data); err != nil {
 		return err
 	}
 	facts.JustFenced = true
 	return nil
 }
 
-// confirm asks the API server whether a key is still what the facts say.
-func (r *APIKeyReconciler) confirm(ctx context.Context, key *v1alpha1.APIKey) error {
+// confirmUnchanged asks the API server whether a key is still what the facts say.
+func (r *APIKeyReconciler) confirmUnchanged(ctx context.Context, key *v1alpha1.APIKey) error {
 	var live v1alpha1.APIKey
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil {
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil {
 		return err
 	}
 	if live.ResourceVersion != key.ResourceVersion {
-		return errStale
+		return errStaleFacts
 	}
 	return nil
 }
 
-// rewrite changes what the key's own Secret, as it was observed, is rendered from, and renders it again. What looks like
+// updateSecret changes what the key's own Secret, as it was observed, is rendered from, and renders it again. What looks like
 // a credential too many may be one that a stale cache has not heard of, so the key is read again first.
-func (r *APIKeyReconciler) rewrite(ctx context.Context, facts *keys.Facts, change func(*keys.SecretCredentials)) error {
-	contents, secret, err := r.lookAgain(ctx, facts, keys.SecretOwned)
+func (r *APIKeyReconciler) updateSecret(ctx context.Context, facts *keys.Facts, change func(*keys.SecretCredentials)) error {
+	credentials, secret, err := r.rereadSecret(ctx, facts, keys.SecretOwned)
 	if err != nil {
 		return err
 	}
-	change(&contents)
-	shape, err := keys.Render(facts.Key, facts.Account, contents)
+	change(&credentials)
+	content, err := keys.Render(facts.Key, facts.Account, credentials)
 	if err != nil {
 		return err
 	}
-	switch is := shapeOf(secret); {
-	case shape.Matches(is):
-	case !shape.CanReplace(is):
+	switch is := contentOf(secret); {
+	case content.Matches(is):
+	case !content.CanReplace(is):
 		facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, is)
-		return errUnchangeable
+		return errImpossibleStep
 	default:
-		r.apply(secret, shape)
-		return r.update(ctx, facts, secret, is.Data)
+		r.applyContent(secret, content)
+		return r.writeSecret(ctx, facts, secret, is.Data)
 	}
-	facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, shapeOf(secret))
+	facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, contentOf(secret))
 	return nil
 }
 
-// adopt makes the key the owner of a Secret that is to be adopted, and renders it with the credential that it holds.
-func (r *APIKeyReconciler) adopt(ctx context.Context, facts *keys.Facts) error {
-	contents, secret, err := r.lookAgain(ctx, facts, keys.SecretOffered)
+// adoptSecret makes the key the owner of a Secret that is to be adopted, and renders it with the credential that it holds.
+func (r *APIKeyReconciler) adoptSecret(ctx context.Context, facts *keys.Facts) error {
+	credentials, secret, err := r.rereadSecret(ctx, facts, keys.SecretOffered)
 	if err != nil {
 		return err
 	}
-	shape, err := keys.Render(facts.Key, facts.Account, contents)
+	content, err := keys.Render(facts.Key, facts.Account, credentials)
 	if err != nil {
 		return err
 	}
 	was := secret.Data
-	r.apply(secret, shape)
+	r.applyContent(secret, content)
 	secret.OwnerReferences = []metav1.OwnerReference{controllerReference(facts.Key)}
-	return r.update(ctx, facts, secret, was)
+	return r.writeSecret(ctx, facts, secret, was)
 }
 
-// update writes the key's Secret, which had some data before, and notes what it holds then.
-func (r *APIKeyReconciler) update(ctx context.Context, facts *keys.Facts, secret *corev1.Secret, was map[string][]byte) error {
+// writeSecret writes the key's Secret, which had some data before, and notes what it holds then.
+func (r *APIKeyReconciler) writeSecret(ctx context.Context, facts *keys.Facts, secret *corev1.Secret, was map[string][]byte) error {
 	data := secret.Data
 	if err := r.Update(ctx, secret, secretWriter); err != nil {
 		return withoutData(err, was, data)
 	}
-	facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, shapeOf(secret))
+	facts.Secret, _ = keys.ObserveSecret(facts.Key, facts.Account, secret, contentOf(secret))
 	facts.Repairs.Written = secret.ResourceVersion
 	return nil
 }
 
-// lookAgain reads the key's Secret and the key itself from the API server, and fails if either is not what was observed.
-func (r *APIKeyReconciler) lookAgain(ctx context.Context, facts *keys.Facts, want keys.Ownership) (keys.SecretCredentials, *corev1.Secret, error) {
-	held, contents, secret, err := r.look(ctx, facts.Key, facts.Account)
+// rereadSecret reads the key's Secret and the key itself from the API server, and fails if either is not what was observed.
+func (r *APIKeyReconciler) rereadSecret(ctx context.Context, facts *keys.Facts, want keys.Ownership) (keys.SecretCredentials, *corev1.Secret, error) {
+	observed, credentials, secret, err := r.readSecret(ctx, facts.Key, facts.Account)
 	if err != nil {
 		return keys.SecretCredentials{}, nil, err
 	}
-	if held.Ownership != want || held.ResourceVersion != facts.Secret.ResourceVersion {
-		return keys.SecretCredentials{}, nil, errStale
+	if observed.Ownership != want || observed.ResourceVersion != facts.Secret.ResourceVersion {
+		return keys.SecretCredentials{}, nil, errStaleFacts
 	}
-	return contents, secret, r.confirm(ctx, facts.Key)
+	return credentials, secret, r.confirmUnchanged(ctx, facts.Key)
 }
 
-// look reads the key's Secret from the API server and takes it apart.
-func (r *APIKeyReconciler) look(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, keys.SecretCredentials, *corev1.Secret, error) {
+// readSecret reads the key's Secret from the API server and takes it apart.
+func (r *APIKeyReconciler) readSecret(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, keys.SecretCredentials, *corev1.Secret, error) {
 	var secret corev1.Secret
-	err := r.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &secret)
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &secret)
 	if apierrors.IsNotFound(err) {
 		return keys.ObservedSecret{Ownership: keys.SecretMissing}, keys.SecretCredentials{}, nil, nil
 	}
 	if err != nil {
 		return keys.ObservedSecret{}, keys.SecretCredentials{}, nil, &keys.PublicError{Message: "Could not read Secret " + keys.SecretName(key), Err: err}
 	}
-	held, contents := keys.ObserveSecret(key, account, &secret, shapeOf(&secret))
-	return held, contents, &secret, nil
+	observed, credentials := keys.ObserveSecret(key, account, &secret, contentOf(&secret))
+	return observed, credentials, &secret, nil
 }

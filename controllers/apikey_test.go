@@ -26,7 +26,7 @@ import (
 func TestReconcile_IssuesWithTwoWrites(t *testing.T) {
 	t.Parallel()
 	key := keystest.Key("web", keystest.Label("shop"))
-	w := newWorld(t, keystest.NewAccount("acme"), key)
+	w := newFixture(t, keystest.NewAccount("acme"), key)
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestReconcile_AnEventFollowsTheStatusOnly(t *testing.T) {
 
 func TestReconcile_AFailedStepIsSaidInTheStatus(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
+	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestReconcile_ASecretOfSomebodyElseIsNeverTouched(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", OwnerReferences: owners},
 				Data:       map[string][]byte{keys.EntryCurrent: keystest.MaterialOf("theirs")},
 			}
-			w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"), keystest.Key("fine"), foreign)
+			w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"), keystest.Key("fine"), foreign)
 			w.settle()
 			if got := w.secret("web"); !cmp.Equal(got, foreign) {
 				t.Errorf("the Secret was touched: %s", cmp.Diff(foreign.ObjectMeta, got.ObjectMeta))
@@ -170,7 +170,7 @@ func TestReconcile_ALeftoverOfTheKeyBeforeIsWaitedFor(t *testing.T) {
 
 func TestReconcile_WhatADeadRoundLeftIsOverwritten(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
+	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	w.fault = func(n int) fault { // the manager dies between the Secret and the status
 		if strings.HasPrefix(w.writes[n-1], "create Secret") {
 			return faultDies
@@ -211,8 +211,8 @@ func TestReconcile_AStaleKeyOverwritesNothing(t *testing.T) {
 	version := w.secret("web").ResourceVersion
 	w.writes = nil
 	result, err := w.keys().Reconcile(t.Context(), stale)
-	if err != nil || result.RequeueAfter != staleWait {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleWait)
+	if err != nil || result.RequeueAfter != staleRequeueAfter {
+		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
 	}
 	if len(w.writes) > 0 || w.secret("web").ResourceVersion != version {
 		t.Errorf("wrote %q on stale facts", w.writes)
@@ -227,8 +227,8 @@ func TestReconcile_AConflictIsRunAgainInSilence(t *testing.T) {
 	stale.Spec.State = v1alpha1.KeyStateInactive
 	w.change("web", keystest.Label("new"))
 	result, err := w.keys().Reconcile(t.Context(), stale)
-	if err != nil || result.RequeueAfter != staleWait {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleWait)
+	if err != nil || result.RequeueAfter != staleRequeueAfter {
+		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
 	}
 	if told := w.told(); len(told) > 0 {
 		t.Errorf("events: %q", told)
@@ -381,7 +381,7 @@ func TestReconcile_WhatLeftTheTemplateLeavesTheSecret(t *testing.T) {
 
 func TestReconcile_RandomnessThatFailsIsNoKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
+	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -407,7 +407,7 @@ func TestReconcile_ATemplateThatHidesItsKey(t *testing.T) {
 			break
 		}
 	}
-	w := newWorld(t, account, key)
+	w := newFixture(t, account, key)
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -445,7 +445,7 @@ func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
 	for how, f := range map[string]fault{"undisturbed": faultNone, "and dies after the Secret": faultDies} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), adopted("imported"))
+			w := newFixture(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), adopted("imported"))
 			if _, err := w.accountRoundOf("acme"); err != nil {
 				t.Fatal(err)
 			}
@@ -479,7 +479,7 @@ func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
 func TestReconcile_ADuplicateIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	owner := keystest.Key("owner", keystest.Namespace("elsewhere"), keystest.Revoked("leaked", at(-time.Hour)))
-	w := newWorld(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), owner, adopted("leaked"))
+	w := newFixture(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), owner, adopted("leaked"))
 	if _, err := w.accountRoundOf("acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -552,7 +552,7 @@ func TestRepairs_AreForgotten(t *testing.T) {
 		k := keystest.Key(strings.Repeat("k", i+1))
 		r.put(k, keys.ResumeRepairs(k, now).After(keys.Plan{FoundChange: true, Repairs: true}, true, now), now)
 	}
-	if n := len(r.byKey); n > 4*smallestSweep*2 {
+	if n := len(r.byKey); n > 4*minSweepSize*2 {
 		t.Errorf("%d keys are remembered, of which 120 matter", n)
 	}
 }

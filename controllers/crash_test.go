@@ -18,28 +18,28 @@ import (
 // crashStories are what users do to a settled world. After each of them, whatever goes wrong on the way, the world must
 // heal.
 var crashStories = map[string]struct {
-	before func(*testing.T) *world
-	users  func(*world)
+	before func(*testing.T) *fixture
+	users  func(*fixture)
 	want   map[string]v1alpha1.ObservedState
 }{
 	"the first key of an account that does not exist": {
-		before: func(t *testing.T) *world { return newWorld(t, keystest.Key("web")) },
+		before: func(t *testing.T) *fixture { return newFixture(t, keystest.Key("web")) },
 		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive},
 	},
 	"two keys, one of them inactive": {
-		before: func(t *testing.T) *world {
-			return newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)))
+		before: func(t *testing.T) *fixture {
+			return newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)))
 		},
 		want: map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive, "off": v1alpha1.StateInactive},
 	},
 	"a Secret is deleted": {
 		before: settled(keystest.Key("web")),
-		users:  func(w *world) { w.must(w.client.Delete(w.t.Context(), w.secret("web"))) },
+		users:  func(w *fixture) { w.must(w.client.Delete(w.t.Context(), w.secret("web"))) },
 		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive},
 	},
 	"a Secret is edited": {
 		before: settled(keystest.Key("web")),
-		users: func(w *world) {
+		users: func(w *fixture) {
 			s := w.secret("web")
 			s.Data[keys.EntryCurrent] = keystest.MaterialOf("another")
 			w.must(w.client.Update(w.t.Context(), s))
@@ -48,7 +48,7 @@ var crashStories = map[string]struct {
 	},
 	"a Secret loses its labels": {
 		before: settled(keystest.Key("web")),
-		users: func(w *world) {
+		users: func(w *fixture) {
 			s := w.secret("web")
 			s.Labels = nil
 			w.must(w.client.Update(w.t.Context(), s))
@@ -57,19 +57,19 @@ var crashStories = map[string]struct {
 	},
 	"a key is revoked": {
 		before: settled(keystest.Key("web"), keystest.Key("other")),
-		users:  func(w *world) { w.change("web", keystest.State(v1alpha1.KeyStateRevoked)) },
+		users:  func(w *fixture) { w.change("web", keystest.State(v1alpha1.KeyStateRevoked)) },
 		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateRevoked, "other": v1alpha1.StateActive},
 	},
 	"a key is rotated": {
 		before: settled(keystest.Key("web")),
-		users: func(w *world) {
+		users: func(w *fixture) {
 			w.change("web", func(k *v1alpha1.APIKey) { keystest.Requested(keystest.Epoch)(k); keystest.Rotation("", "1h")(k) })
 		},
 		want: map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive},
 	},
 	"a key is compromised": {
 		before: settled(keystest.Key("web")),
-		users: func(w *world) {
+		users: func(w *fixture) {
 			w.clock.SetTime(at(time.Minute))
 			w.change("web", keystest.RevokedBefore(at(time.Minute)))
 		},
@@ -77,7 +77,7 @@ var crashStories = map[string]struct {
 	},
 	"a key expires while its Secret is deleted": {
 		before: settled(keystest.Key("web", keystest.Expiring(at(time.Hour)))),
-		users: func(w *world) {
+		users: func(w *fixture) {
 			w.clock.SetTime(at(time.Hour))
 			w.must(w.client.Delete(w.t.Context(), w.secret("web")))
 		},
@@ -86,12 +86,12 @@ var crashStories = map[string]struct {
 	"a key gives its slot to one that waits": {
 		before: settled(keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)),
 			keystest.Key("web"), keystest.Key("waits", keystest.Created(at(time.Second)))),
-		users: func(w *world) { w.change("web", keystest.State(v1alpha1.KeyStateInactive)) },
+		users: func(w *fixture) { w.change("web", keystest.State(v1alpha1.KeyStateInactive)) },
 		want:  map[string]v1alpha1.ObservedState{"web": v1alpha1.StateInactive, "waits": v1alpha1.StateActive},
 	},
 	"a key is deleted and another takes its slot": {
 		before: settled(keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("web"), keystest.Key("waits", keystest.Created(at(time.Second)))),
-		users: func(w *world) {
+		users: func(w *fixture) {
 			w.must(w.client.Delete(w.t.Context(), w.key("web")))
 			w.must(w.client.Delete(w.t.Context(), w.secret("web"))) // as the garbage collector does
 		},
@@ -99,27 +99,27 @@ var crashStories = map[string]struct {
 	},
 	"an account is suspended": {
 		before: settled(keystest.NewAccount("acme"), keystest.Key("web")),
-		users:  func(w *world) { w.setAccountState(v1alpha1.AccountSuspended) },
+		users:  func(w *fixture) { w.setAccountState(v1alpha1.AccountSuspended) },
 		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateSuspended},
 	},
 	"an account comes back": {
-		before: func(t *testing.T) *world {
+		before: func(t *testing.T) *fixture {
 			w := settled(keystest.NewAccount("acme"), keystest.Key("web"))(t)
 			w.setAccountState(v1alpha1.AccountSuspended)
 			w.settle()
 			w.writes = nil
 			return w
 		},
-		users: func(w *world) { w.setAccountState(v1alpha1.AccountActive) },
+		users: func(w *fixture) { w.setAccountState(v1alpha1.AccountActive) },
 		want:  map[string]v1alpha1.ObservedState{"web": v1alpha1.StateActive},
 	},
 }
 
 // settled is a world in which the manager has done all there was to do.
-func settled(objects ...metav1.Object) func(*testing.T) *world {
-	return func(t *testing.T) *world {
+func settled(objects ...metav1.Object) func(*testing.T) *fixture {
+	return func(t *testing.T) *fixture {
 		t.Helper()
-		w := newWorld(t)
+		w := newFixture(t)
 		for _, o := range objects {
 			switch o := o.(type) {
 			case *v1alpha1.APIKey:
@@ -172,7 +172,7 @@ func TestCrashes(t *testing.T) {
 }
 
 // expectWorld checks the states of all keys, and the invariant for those that have a credential.
-func (w *world) expectWorld(want map[string]v1alpha1.ObservedState) {
+func (w *fixture) expectWorld(want map[string]v1alpha1.ObservedState) {
 	w.t.Helper()
 	slots := map[string]bool{}
 	for _, s := range w.account("acme").Status.Slots {

@@ -17,37 +17,37 @@ import (
 )
 
 const (
-	// enforcementPatience is how long one replica may take to say which keys it refuses.
-	enforcementPatience = time.Second
-	// maxAsked is how many keys are asked about at once, so that a replica can answer in its time. If more wait, the rest is
+	// disabledPollTimeout is how long one replica may take to say which keys it refuses.
+	disabledPollTimeout = time.Second
+	// maxKeysPerPoll is how many keys are asked about at once, so that a replica can answer in its time. If more wait, the rest is
 	// asked about next.
-	maxAsked = 10 * keys.MaxReferences
-	// unsaid is how long verifiers may take before the status says that they are at it: most often that saves a write.
-	unsaid = 500 * time.Millisecond
-	// resaid is how long what is not complete is left to stand, so that a verifier that comes and goes costs few writes.
-	resaid = 30 * time.Second
+	maxKeysPerPoll = 10 * keys.MaxReferences
+	// firstReportDelay is how long verifiers may take before the status says that they are at it: most often that saves a write.
+	firstReportDelay = 500 * time.Millisecond
+	// reportInterval is how long what is not complete is left to stand, so that a verifier that comes and goes costs few writes.
+	reportInterval = 30 * time.Second
 )
 
-// pending is a key that is switched off, and that not every verifier is known to refuse.
-type pending struct {
+// disabledKey is a key that is switched off, and that not every verifier is known to refuse.
+type disabledKey struct {
 	key types.NamespacedName
 	// seen is when the key was first seen to be switched off.
 	seen time.Time
-	// measured is whether to measure how long it takes: the key was in use, and was switched off under our eyes.
-	measured bool
+	// measuring is whether to measure how long it takes: the key was in use, and was switched off under our eyes.
+	measuring bool
 	// generation is the one that is asked about, since a time, and version the key's in which verifiers must know it.
 	generation int64
 	version    string
 	since      time.Time
 	// writable is whether the status speaks of that generation, so that the condition may.
 	writable bool
-	// told is what the status is to say, since a time; zero: nothing yet.
-	told   keys.Propagation
-	toldAt time.Time
+	// reported is what the status is to say, since a time; zero: nothing yet.
+	reported   keys.Propagation
+	reportedAt time.Time
 }
 
-// see takes note of a key as it is now. was is what it was before, if it changed under our eyes.
-func (r *UsageReconciler) see(was, is *v1alpha1.APIKey) {
+// track takes note of a key as it is now. was is what it was before, if it changed under our eyes.
+func (r *UsageReconciler) track(was, is *v1alpha1.APIKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(is.Undecodable) > 0 || !keys.WantsDisabled(is) || keys.IsEnforced(is) {
@@ -56,24 +56,24 @@ func (r *UsageReconciler) see(was, is *v1alpha1.APIKey) {
 	}
 	w := r.waits[is.UID]
 	if w == nil {
-		w = &pending{key: types.NamespacedName{Namespace: is.Namespace, Name: is.Name}, seen: r.Clock.Now()}
-		w.measured = was != nil && was.Status.State == v1alpha1.StateActive && !keys.WantsDisabled(was)
+		w = &disabledKey{key: types.NamespacedName{Namespace: is.Namespace, Name: is.Name}, seen: r.Clock.Now()}
+		w.measuring = was != nil && was.Status.State == v1alpha1.StateActive && !keys.WantsDisabled(was)
 		r.waits[is.UID] = w
 	}
 	if w.generation != is.Generation {
 		w.generation, w.version, w.since = is.Generation, is.ResourceVersion, r.Clock.Now()
-		w.writable, w.told = false, keys.Propagation{}
-		r.kick()
+		w.writable, w.reported = false, keys.Propagation{}
+		r.trigger()
 	}
 	if !w.writable && keys.DisabledStatusObserved(is) {
 		w.writable = true
-		r.kick()
+		r.trigger()
 	}
 }
 
-func (r *UsageReconciler) kick() {
+func (r *UsageReconciler) trigger() {
 	select {
-	case r.kicked <- struct{}{}:
+	case r.triggered <- struct{}{}:
 	default:
 	}
 }
@@ -82,13 +82,13 @@ func (r *UsageReconciler) kick() {
 func (r *UsageReconciler) keyHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) {
-			r.see(nil, e.Object.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
+			r.track(nil, e.Object.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
 			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // nobody told of the end of the one before
 				r.forget(e.ObjectOld.GetUID())
 			}
-			r.see(e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
+			r.track(e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { r.forget(e.Object.GetUID()) },
 	}
@@ -105,31 +105,31 @@ func (r *UsageReconciler) forget(uid types.UID) {
 // sliceHandler asks again when verifiers come and go.
 func (r *UsageReconciler) sliceHandler() handler.EventHandler {
 	return handler.Funcs{
-		CreateFunc: func(context.Context, event.CreateEvent, queue) { r.kick() },
-		UpdateFunc: func(context.Context, event.UpdateEvent, queue) { r.kick() },
-		DeleteFunc: func(context.Context, event.DeleteEvent, queue) { r.kick() },
+		CreateFunc: func(context.Context, event.CreateEvent, queue) { r.trigger() },
+		UpdateFunc: func(context.Context, event.UpdateEvent, queue) { r.trigger() },
+		DeleteFunc: func(context.Context, event.DeleteEvent, queue) { r.trigger() },
 	}
 }
 
-// pollEnforcement asks verifiers once whether they refuse the keys that are switched off, and reports whether to ask again soon.
-func (r *UsageReconciler) pollEnforcement(ctx context.Context) bool {
-	changed, underway, err := r.enforce(ctx)
+// pollDisabled asks verifiers once whether they refuse the keys that are switched off, and reports whether to ask again soon.
+func (r *UsageReconciler) pollDisabled(ctx context.Context) bool {
+	changed, underway, err := r.pollDisabledOnce(ctx)
 	if err != nil && ctx.Err() == nil {
 		log.FromContext(ctx).Error(err, "Could not ask verifiers what they enforce")
 		underway = true
 	}
-	enqueue(ctx, r.woken, changed...)
+	enqueue(ctx, r.enqueueCh, changed...)
 	return underway
 }
 
-// enforce asks all replicas, and returns the keys of which there is something new to say, and whether to ask again soon.
-func (r *UsageReconciler) enforce(ctx context.Context) (changed []types.NamespacedName, underway bool, err error) {
-	versions, references := r.awaited()
+// pollDisabledOnce asks all replicas, and returns the keys of which there is something new to say, and whether to ask again soon.
+func (r *UsageReconciler) pollDisabledOnce(ctx context.Context) (changed []types.NamespacedName, underway bool, err error) {
+	versions, references := r.unconfirmed()
 	if len(versions) == 0 {
 		return nil, false, nil
 	}
-	question := func(*replica) Question { return Question{Refused: references} }
-	live, err := r.Verifiers.ask(ctx, r, enforcementPatience, question, func(*replica) {})
+	question := func(*replica) UsageRequest { return UsageRequest{Refused: references} }
+	live, err := r.Verifiers.poll(ctx, r, disabledPollTimeout, question, func(*replica) {})
 	if err != nil {
 		return nil, false, err
 	}
@@ -140,23 +140,23 @@ func (r *UsageReconciler) enforce(ctx context.Context) (changed []types.Namespac
 			log.FromContext(ctx).V(1).Info("Could not ask a verifier what it enforces", "address", live[i].address, "cause", live[i].err.Error())
 		}
 	}
-	changed, underway = r.judge(versions, states)
-	if len(versions) == maxAsked && len(changed) > 0 { // others wait, and those before them are done
-		r.kick()
+	changed, underway = r.evaluate(versions, states)
+	if len(versions) == maxKeysPerPoll && len(changed) > 0 { // others wait, and those before them are done
+		r.trigger()
 	}
 	return changed, underway, nil
 }
 
-// awaited returns the keys that verifiers are to be asked about, and the versions of them that verifiers must know.
-func (r *UsageReconciler) awaited() (versions map[types.UID]string, references []keys.KeyReference) {
+// unconfirmed returns the keys that verifiers are to be asked about, and the versions of them that verifiers must know.
+func (r *UsageReconciler) unconfirmed() (versions map[types.UID]string, references []keys.KeyReference) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	versions = map[types.UID]string{}
 	for uid, w := range r.waits { // in no order, so that keys that wait for long keep no others waiting
-		if len(references) == maxAsked {
+		if len(references) == maxKeysPerPoll {
 			break
 		}
-		if !w.told.Done() {
+		if !w.reported.Done() {
 			versions[uid] = w.version
 			references = append(references, keys.KeyReference{Namespace: w.key.Namespace, Name: w.key.Name, UID: uid})
 		}
@@ -164,8 +164,8 @@ func (r *UsageReconciler) awaited() (versions map[types.UID]string, references [
 	return versions, references
 }
 
-// judge holds what replicas said against the keys, and the versions of them, about which they were asked.
-func (r *UsageReconciler) judge(versions map[types.UID]string, live []keys.Replica) (changed []types.NamespacedName, underway bool) {
+// evaluate holds what replicas said against the keys, and the versions of them, about which they were asked.
+func (r *UsageReconciler) evaluate(versions map[types.UID]string, live []keys.Replica) (changed []types.NamespacedName, underway bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for uid, version := range versions {
@@ -177,32 +177,32 @@ func (r *UsageReconciler) judge(versions map[types.UID]string, live []keys.Repli
 		if e.Done() {
 			r.measure(w)
 		}
-		if w.writable && w.news(e, r.Clock.Now()) {
-			w.told, w.toldAt = e, r.Clock.Now()
+		if w.writable && w.shouldReport(e, r.Clock.Now()) {
+			w.reported, w.reportedAt = e, r.Clock.Now()
 			changed = append(changed, w.key)
 		}
-		underway = underway || e.InProgress() || w.writable && e != w.told
+		underway = underway || e.InProgress() || w.writable && e != w.reported
 	}
 	return changed, underway
 }
 
-// news is whether the status is to say something else now than what it was told last.
-func (w *pending) news(e keys.Propagation, now time.Time) bool {
+// shouldReport is whether the status is to say something else now than what it was told last.
+func (w *disabledKey) shouldReport(e keys.Propagation, now time.Time) bool {
 	switch {
-	case e == w.told:
+	case e == w.reported:
 		return false
 	case e.Done():
 		return true
-	case w.told == keys.Propagation{}:
-		return !e.InProgress() || now.Sub(w.since) >= unsaid
+	case w.reported == keys.Propagation{}:
+		return !e.InProgress() || now.Sub(w.since) >= firstReportDelay
 	}
-	return now.Sub(w.toldAt) >= resaid
+	return now.Sub(w.reportedAt) >= reportInterval
 }
 
 // measure takes the time from the moment in which a key was seen to be switched off until all verifiers refused it, once.
-func (r *UsageReconciler) measure(w *pending) {
-	if w.measured && r.Verifiers.Meter != nil {
-		r.Verifiers.Meter.Enforced(r.Clock.Since(w.seen))
+func (r *UsageReconciler) measure(w *disabledKey) {
+	if w.measuring && r.Verifiers.Recorder != nil {
+		r.Verifiers.Recorder.Enforced(r.Clock.Since(w.seen))
 	}
-	w.measured = false
+	w.measuring = false
 }

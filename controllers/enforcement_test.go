@@ -56,7 +56,7 @@ func (u *usage) enforces(first, second string) {
 // ask asks the verifiers what they enforce, and writes what there is to say.
 func (u *usage) ask(name string) (enforced string, underway bool) {
 	u.w.t.Helper()
-	changed, underway, err := u.enforce(u.w.t.Context())
+	changed, underway, err := u.pollDisabledOnce(u.w.t.Context())
 	u.w.must(err)
 	before := u.w.key(name)
 	u.reconcile(changed)
@@ -283,7 +283,7 @@ func TestEnforcement_WhatWasFoundAtStartIsNotMeasured(t *testing.T) {
 		},
 		"it was switched off while another manager led": func(u *usage, was, is *v1alpha1.APIKey) {
 			u.tell(was, is)
-			u.takeOver()
+			u.reset()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -308,10 +308,10 @@ func TestEnforcement_AnAnswerFromBeforeTheDeactivationIsNone(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"), keystest.Key("other"), keystest.Key("changed"))
 	u.change("other", inactive)
 	u.change("changed", inactive)
-	versions, _ := u.awaited()
+	versions, _ := u.unconfirmed()
 	u.change("web", inactive)
 	u.change("changed", keystest.Label("new"))
-	changed, _ := u.judge(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked
+	changed, _ := u.evaluate(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked
 	if len(changed) != 1 || changed[0].Name != "other" {
 		t.Errorf("judged %v", changed)
 	}
@@ -322,7 +322,7 @@ func TestEnforcement_OfAChangeThatNobodyWasAskedAboutIsNotSaid(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
 	u.enforces(k.ResourceVersion, k.ResourceVersion)
-	changed, _, err := u.enforce(t.Context())
+	changed, _, err := u.pollDisabledOnce(t.Context())
 	u.w.must(err)
 	u.w.change("web", keystest.Label("new")) // and the watch has yet to tell
 	_, err = u.w.keys().Reconcile(t.Context(), u.w.key("web"))
@@ -338,7 +338,7 @@ func TestEnforcement_ADeletedKeyIsForgotten(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
 	u.keyHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
-	if changed, underway, err := u.enforce(t.Context()); len(changed) > 0 || underway || err != nil {
+	if changed, underway, err := u.pollDisabledOnce(t.Context()); len(changed) > 0 || underway || err != nil {
 		t.Errorf("asks for %v, again %t, %v", changed, underway, err)
 	}
 }
@@ -353,7 +353,7 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 		"one lags for a minute": {func(*usage) { time.Sleep(time.Minute) }, 20},
 		"keys are switched off for a second, one each millisecond": {func(u *usage) {
 			for range 1000 {
-				u.kick()
+				u.trigger()
 				time.Sleep(time.Millisecond)
 			}
 		}, 22},
@@ -365,10 +365,10 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 			u.change("web", inactive)
 			synctest.Test(t, func(t *testing.T) {
 				r := newUsageReconciler(u.Client, clock.RealClock{}, u.Verifiers)
-				r.see(nil, u.w.key("web"))
+				r.track(nil, u.w.key("web"))
 				ctx, stop := context.WithCancel(t.Context())
 				go func() {
-					for range r.woken { // nobody writes
+					for range r.enqueueCh { // nobody writes
 						continue
 					}
 				}()
@@ -376,12 +376,12 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					pollWhileUnderway(ctx, r.Clock, r.kicked, r.pollEnforcement)
+					pollWhileInProgress(ctx, r.Clock, r.triggered, r.pollDisabled)
 				}()
 				tc.news(&usage{UsageReconciler: r})
 				stop()
 				<-done
-				close(r.woken)
+				close(r.enqueueCh)
 				if polls := u.f.count / 2; polls > tc.most || polls < 5 {
 					t.Errorf("asked %d times, want at most %d", polls, tc.most)
 				}

@@ -26,16 +26,16 @@ type Mailer interface {
 // hangs keeps no key waiting, and of the status it writes notifications and history alone.
 type MailReconciler struct {
 	client.Client
-	// Live reads from the API server itself, past the cache.
-	Live client.Reader
+	// APIReader reads from the API server itself, past the cache.
+	APIReader client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Settings are what the manager's flags say.
 	Settings keys.Settings
 	// Mailer sends; nil: there is no mail server.
 	Mailer Mailer
-	// Teller tells what happened.
-	Teller Teller
+	// Events tells what happened.
+	Events EventEmitter
 }
 
 // Reconcile claims what is due, sends it, and settles it. The claim builds on what the API server has, so that a stale
@@ -50,13 +50,13 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	}
 	plan := keys.DecideMail(facts, r.Mailer != nil)
 	if plan.Send != nil {
-		if plan, err = r.count(ctx, &facts); err != nil {
+		if plan, err = r.countMails(ctx, &facts); err != nil {
 			return r.result(time.Time{}, err)
 		}
 	}
-	if err := r.patch(ctx, facts.Key, plan.Notifications); err != nil {
+	if err := r.updateStatus(ctx, facts.Key, plan.Notifications); err != nil {
 		if plan.Send != nil {
-			r.uncount(ctx, facts.Account, len(plan.Send.To))
+			r.uncountMails(ctx, facts.Account, len(plan.Send.To))
 		}
 		return r.result(time.Time{}, err)
 	}
@@ -66,27 +66,27 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	deliveries := r.Mailer.Send(ctx, *plan.Send)
 	facts.Now = r.now()
 	ctx = context.WithoutCancel(ctx) // what was sent is recorded also when the manager is told to stop
-	r.uncount(ctx, facts.Account, keys.CountUnreached(deliveries))
-	err = r.patch(ctx, facts.Key, keys.RecordDeliveries(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
-	if stale(err) { // somebody wrote the key meanwhile: the outcome must not be lost with the claim
-		err = r.settleLater(ctx, facts.Key, *plan.Send, deliveries)
+	r.uncountMails(ctx, facts.Account, keys.CountUnreached(deliveries))
+	err = r.updateStatus(ctx, facts.Key, keys.RecordDeliveries(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
+	if isStale(err) { // somebody wrote the key meanwhile: the outcome must not be lost with the claim
+		err = r.recordDeliveriesAgain(ctx, facts.Key, *plan.Send, deliveries)
 	}
 	return r.result(keys.DecideMail(facts, true).Next, err)
 }
 
-// settleTries bounds how often an outcome, or a count of mails, is written again after a conflict.
-const settleTries = 5
+// maxRecordTries bounds how often an outcome, or a count of mails, is written again after a conflict.
+const maxRecordTries = 5
 
-// count counts the mails of a plan in the status of the account, which has the last word on how many there may be. The count
+// countMails counts the mails of a plan in the status of the account, which has the last word on how many there may be. The count
 // is written before the mail is claimed, so that two managers that send at once do not exceed it.
-func (r *MailReconciler) count(ctx context.Context, facts *keys.Facts) (keys.MailPlan, error) {
+func (r *MailReconciler) countMails(ctx context.Context, facts *keys.Facts) (keys.MailPlan, error) {
 	if r.Settings.MaxMails == 0 {
 		return keys.DecideMail(*facts, true), nil
 	}
 	var err error
-	for range settleTries {
+	for range maxRecordTries {
 		var account v1alpha1.Account
-		if err := r.Live.Get(ctx, client.ObjectKey{Name: facts.Key.Spec.Account}, &account); err != nil {
+		if err := r.APIReader.Get(ctx, client.ObjectKey{Name: facts.Key.Spec.Account}, &account); err != nil {
 			return keys.MailPlan{}, fmt.Errorf("read account %s: %w", facts.Key.Spec.Account, err)
 		}
 		facts.Account = &account
@@ -98,40 +98,40 @@ func (r *MailReconciler) count(ctx context.Context, facts *keys.Facts) (keys.Mai
 		if err = r.Status().Update(ctx, &account); err == nil {
 			return plan, nil
 		}
-		if err = fmt.Errorf("count the mails of account %s: %w", account.Name, err); !stale(err) {
+		if err = fmt.Errorf("count the mails of account %s: %w", account.Name, err); !isStale(err) {
 			return keys.MailPlan{}, err
 		}
 	}
 	return keys.MailPlan{}, err
 }
 
-// uncount takes back what count counted for mails that the mail server was not asked to take. If that fails they stay
+// uncountMails takes back what count counted for mails that the mail server was not asked to take. If that fails they stay
 // counted: fewer mails are sent than could be, never more.
-func (r *MailReconciler) uncount(ctx context.Context, counted *v1alpha1.Account, n int) {
+func (r *MailReconciler) uncountMails(ctx context.Context, counted *v1alpha1.Account, n int) {
 	if r.Settings.MaxMails == 0 || n == 0 {
 		return
 	}
-	for range settleTries {
+	for range maxRecordTries {
 		var account v1alpha1.Account
-		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(counted), &account); err != nil || account.UID != counted.UID {
+		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(counted), &account); err != nil || account.UID != counted.UID {
 			return
 		}
 		account.Status.Mail = keys.UncountMails(&account, counted.Status.Mail, n)
-		if err := r.Status().Update(ctx, &account); !stale(err) {
+		if err := r.Status().Update(ctx, &account); !isStale(err) {
 			return
 		}
 	}
 }
 
-// settleLater records an outcome on the key as it is now.
-func (r *MailReconciler) settleLater(ctx context.Context, key *v1alpha1.APIKey, mail keys.Mail, deliveries []keys.Delivery) error {
+// recordDeliveriesAgain records an outcome on the key as it is now.
+func (r *MailReconciler) recordDeliveriesAgain(ctx context.Context, key *v1alpha1.APIKey, mail keys.Mail, deliveries []keys.Delivery) error {
 	var err error
-	for range settleTries {
+	for range maxRecordTries {
 		var live v1alpha1.APIKey
-		if err = r.Live.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID || len(live.Undecodable) > 0 {
+		if err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID || len(live.Undecodable) > 0 {
 			return client.IgnoreNotFound(err)
 		}
-		if err = r.patch(ctx, &live, keys.RecordDeliveries(live.Status.Notifications, mail, deliveries, r.now())); !stale(err) {
+		if err = r.updateStatus(ctx, &live, keys.RecordDeliveries(live.Status.Notifications, mail, deliveries, r.now())); !isStale(err) {
 			return err
 		}
 	}
@@ -151,9 +151,9 @@ func (r *MailReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (key
 	return facts, nil
 }
 
-// patch writes notifications and the history of them if they changed, and announces what changed. The write fails if
+// updateStatus writes notifications and the history of them if they changed, and announces what changed. The write fails if
 // the key is not what it was when it was read.
-func (r *MailReconciler) patch(ctx context.Context, key *v1alpha1.APIKey, list []v1alpha1.NotificationStatus) error {
+func (r *MailReconciler) updateStatus(ctx context.Context, key *v1alpha1.APIKey, list []v1alpha1.NotificationStatus) error {
 	before := key.Status.Notifications
 	if equality.Semantic.DeepEqual(before, list) {
 		return nil
@@ -164,7 +164,7 @@ func (r *MailReconciler) patch(ctx context.Context, key *v1alpha1.APIKey, list [
 	if err := r.Status().Update(ctx, key); err != nil {
 		return fmt.Errorf("write the notifications of APIKey %s: %w", key.Name, err)
 	}
-	r.Teller.announce(key, happened)
+	r.Events.emit(key, happened)
 	return nil
 }
 
@@ -172,12 +172,12 @@ func (r *MailReconciler) now() time.Time { return r.Clock.Now().UTC().Truncate(t
 
 func (r *MailReconciler) result(next time.Time, err error) (ctrl.Result, error) {
 	switch {
-	case stale(err):
-		return ctrl.Result{RequeueAfter: staleWait}, nil
+	case isStale(err):
+		return ctrl.Result{RequeueAfter: staleRequeueAfter}, nil
 	case err != nil:
 		return ctrl.Result{}, err
 	case next.IsZero():
 		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: wait(next, r.Clock.Now())}, nil
+	return ctrl.Result{RequeueAfter: requeueAfter(next, r.Clock.Now())}, nil
 }

@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// shortestPause and longestPause are between two questions while a key waits: soon at first, so that what takes
+	// minBackoff and maxBackoff are between two questions while a key waits: soon at first, so that what takes
 	// milliseconds is not measured in tenths of seconds, and ever later while a verifier lags.
-	shortestPause = 10 * time.Millisecond
-	longestPause  = 15 * time.Second
-	// kickedPause is between two questions when there is news: keys that change together share a question.
-	kickedPause = 50 * time.Millisecond
+	minBackoff = 10 * time.Millisecond
+	maxBackoff = 15 * time.Second
+	// triggerDelay is between two questions when there is news: keys that change together share a question.
+	triggerDelay = 50 * time.Millisecond
 )
 
-// pollWhileUnderway calls poll when it is kicked, and again for as long as poll returns true, until the context is done.
-func pollWhileUnderway(ctx context.Context, now clock.PassiveClock, kick <-chan struct{}, poll func(context.Context) bool) {
+// pollWhileInProgress calls poll when it is kicked, and again for as long as poll returns true, until the context is done.
+func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, kick <-chan struct{}, poll func(context.Context) bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	kicked, pause, asked := kick, shortestPause, time.Time{}
+	kicked, pause, asked := kick, minBackoff, time.Time{}
 	for {
 		select {
 		case <-kicked:
-			kicked, pause = nil, shortestPause // further ones are answered by the same question
-			timer.Reset(max(shortestPause, kickedPause-now.Since(asked)))
+			kicked, pause = nil, minBackoff // further ones are answered by the same question
+			timer.Reset(max(minBackoff, triggerDelay-now.Since(asked)))
 			continue
 		case <-timer.C:
 			kicked, asked = kick, now.Now()
@@ -41,7 +41,7 @@ func pollWhileUnderway(ctx context.Context, now clock.PassiveClock, kick <-chan 
 		}
 		if poll(ctx) {
 			timer.Reset(pause)
-			pause = min(2*pause, longestPause)
+			pause = min(2*pause, maxBackoff)
 		}
 	}
 }

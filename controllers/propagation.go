@@ -19,44 +19,44 @@ import (
 )
 
 const (
-	// propagationTimeout is how long one replica may take to answer which staged credentials it knows.
-	propagationTimeout = time.Second
-	// propagationMemory is how long verifiers are asked about a staged credential, and how long the answer is kept. A rotation
+	// stagedPollTimeout is how long one replica may take to answer which staged credentials it knows.
+	stagedPollTimeout = time.Second
+	// stagedCredentialLifetime is how long verifiers are asked about a staged credential, and how long the answer is kept. A rotation
 	// waits less than that.
-	propagationMemory = time.Minute
+	stagedCredentialLifetime = time.Minute
 )
 
-// propagation finds out whether every live verifier knows the credentials that are staged.
-type propagation struct {
+// credentialPropagation finds out whether every live verifier knows the credentials that are staged.
+type credentialPropagation struct {
 	client.Reader
 	clock     clock.PassiveClock
 	verifiers Verifiers
 
 	mu    sync.Mutex
-	waits map[types.UID]*propagationWait
-	// kicked says that there is a reason to ask at once.
-	kicked chan struct{}
+	waits map[types.UID]*stagedCredential
+	// triggered says that there is a reason to ask at once.
+	triggered chan struct{}
 	// enqueueCh takes the keys whose credential all verifiers know.
 	enqueueCh chan event.GenericEvent
 }
 
-// propagationWait is a credential that verifiers are to know.
-type propagationWait struct {
+// stagedCredential is a credential that verifiers are to know.
+type stagedCredential struct {
 	credential keys.CredentialReference
 	since      time.Time
 	known      bool
 }
 
-func newPropagation(reader client.Reader, now clock.PassiveClock, v Verifiers) *propagation {
-	return &propagation{
-		Reader: reader, clock: now, verifiers: v, waits: map[types.UID]*propagationWait{},
-		kicked: make(chan struct{}, 1), enqueueCh: make(chan event.GenericEvent),
+func newCredentialPropagation(reader client.Reader, now clock.PassiveClock, v Verifiers) *credentialPropagation {
+	return &credentialPropagation{
+		Reader: reader, clock: now, verifiers: v, waits: map[types.UID]*stagedCredential{},
+		triggered: make(chan struct{}, 1), enqueueCh: make(chan event.GenericEvent),
 	}
 }
 
 // done reports whether every live verifier knows the credential that a key's status staged last. If not, verifiers are asked,
 // and the key is enqueued once they all know it. Without verifiers there is nothing to wait for.
-func (p *propagation) done(key *v1alpha1.APIKey) bool {
+func (p *credentialPropagation) done(key *v1alpha1.APIKey) bool {
 	next := keys.LastStaged(&key.Status)
 	if p == nil || next == nil {
 		return true
@@ -67,13 +67,13 @@ func (p *propagation) done(key *v1alpha1.APIKey) bool {
 	if w := p.waits[key.UID]; w != nil && w.credential == reference {
 		return w.known
 	}
-	p.waits[key.UID] = &propagationWait{credential: reference, since: p.clock.Now()}
-	p.kick()
+	p.waits[key.UID] = &stagedCredential{credential: reference, since: p.clock.Now()}
+	p.trigger()
 	return false
 }
 
 // forget drops what is known of a key.
-func (p *propagation) forget(uid types.UID) {
+func (p *credentialPropagation) forget(uid types.UID) {
 	if p == nil {
 		return
 	}
@@ -82,28 +82,28 @@ func (p *propagation) forget(uid types.UID) {
 	delete(p.waits, uid)
 }
 
-func (p *propagation) kick() {
+func (p *credentialPropagation) trigger() {
 	select {
-	case p.kicked <- struct{}{}:
+	case p.triggered <- struct{}{}:
 	default:
 	}
 }
 
-// lead asks verifiers for as long as this manager leads.
-func (p *propagation) lead(ctx context.Context) error {
+// run asks verifiers for as long as this manager leads.
+func (p *credentialPropagation) run(ctx context.Context) error {
 	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("propagation"))
-	pollWhileUnderway(ctx, p.clock, p.kicked, p.poll)
+	pollWhileInProgress(ctx, p.clock, p.triggered, p.poll)
 	return nil
 }
 
 // poll asks all replicas once, and reports whether to ask again soon.
-func (p *propagation) poll(ctx context.Context) bool {
-	awaited := p.awaited()
+func (p *credentialPropagation) poll(ctx context.Context) bool {
+	awaited := p.unconfirmed()
 	if len(awaited) == 0 {
 		return false
 	}
-	question := func(*replica) Question { return Question{Known: awaited} }
-	live, err := p.verifiers.ask(ctx, p, propagationTimeout, question, func(*replica) {})
+	question := func(*replica) UsageRequest { return UsageRequest{Known: awaited} }
+	live, err := p.verifiers.poll(ctx, p, stagedPollTimeout, question, func(*replica) {})
 	if err != nil {
 		if ctx.Err() == nil {
 			log.FromContext(ctx).Error(err, "Could not ask verifiers which credentials they know")
@@ -121,16 +121,16 @@ func (p *propagation) poll(ctx context.Context) bool {
 	return len(done) < len(awaited)
 }
 
-// awaited returns the credentials to ask about, and drops those that nobody waits for any more.
-func (p *propagation) awaited() []keys.CredentialReference {
+// unconfirmed returns the credentials to ask about, and drops those that nobody waits for any more.
+func (p *credentialPropagation) unconfirmed() []keys.CredentialReference {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var list []keys.CredentialReference
 	for uid, w := range p.waits { // in no order, so that credentials that wait for long keep no others waiting
 		switch {
-		case p.clock.Since(w.since) > propagationMemory:
+		case p.clock.Since(w.since) > stagedCredentialLifetime:
 			delete(p.waits, uid)
-		case !w.known && len(list) < maxAsked:
+		case !w.known && len(list) < maxKeysPerPoll:
 			list = append(list, w.credential)
 		}
 	}
@@ -138,7 +138,7 @@ func (p *propagation) awaited() []keys.CredentialReference {
 }
 
 // record keeps which credentials all live replicas know by now, and returns those.
-func (p *propagation) record(asked []keys.CredentialReference, live []keys.Replica) []keys.CredentialReference {
+func (p *credentialPropagation) record(asked []keys.CredentialReference, live []keys.Replica) []keys.CredentialReference {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var done []keys.CredentialReference

@@ -17,11 +17,11 @@ import (
 // controller-runtime says which requests come from an initial list.
 type fairQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
-	order *turns
+	order *roundRobin
 }
 
 func newFairQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
-	order := newTurns()
+	order := newRoundRobin()
 	waiting := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[reconcile.Request]{Name: name, Queue: order})
 	limited := workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{
 		Name: name, DelayingQueue: newDelayedQueue(waiting, clock.RealClock{}),
@@ -52,37 +52,37 @@ func (q *fairQueue) GetWithPriority() (reconcile.Request, int, bool) {
 	return item, 0, shutdown
 }
 
-// turns is the order in which requests are worked on: namespace by namespace in turn, so that one that has many requests
+// roundRobin is the order in which requests are worked on: namespace by namespace in turn, so that one that has many requests
 // delays the others by one each. Accounts, which have no namespace, each have a turn of their own. Within a namespace
 // changed objects come first, then those of an initial list. It implements workqueue.Queue.
-type turns struct {
+type roundRobin struct {
 	// mu guards unchanged. The rest is guarded by the work queue.
 	mu        sync.Mutex
 	unchanged map[reconcile.Request]bool
 
 	// waiting has the requests that wait, and whether each is in the unchanged part of its line.
-	waiting map[reconcile.Request]bool
-	lines   map[string]*line
+	waiting    map[reconcile.Request]bool
+	namespaces map[string]*namespaceQueue
 	// next has the lines that are not empty, in the order of their turns.
 	next []string
 }
 
-// line has the requests of one namespace. Unchanged may hold some that have moved to changed, or have been worked on
+// namespaceQueue has the requests of one namespace. Unchanged may hold some that have moved to changed, or have been worked on
 // since.
-type line struct{ changed, unchanged []reconcile.Request }
+type namespaceQueue struct{ changed, unchanged []reconcile.Request }
 
-func newTurns() *turns {
-	return &turns{unchanged: map[reconcile.Request]bool{}, waiting: map[reconcile.Request]bool{}, lines: map[string]*line{}}
+func newRoundRobin() *roundRobin {
+	return &roundRobin{unchanged: map[reconcile.Request]bool{}, waiting: map[reconcile.Request]bool{}, namespaces: map[string]*namespaceQueue{}}
 }
 
-func (t *turns) markUnchanged(item reconcile.Request) {
+func (t *roundRobin) markUnchanged(item reconcile.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.unchanged[item] = true
 }
 
 // takeMark reports whether a request was marked, and removes the mark.
-func (t *turns) takeMark(item reconcile.Request) bool {
+func (t *roundRobin) takeMark(item reconcile.Request) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	marked := t.unchanged[item]
@@ -91,12 +91,12 @@ func (t *turns) takeMark(item reconcile.Request) bool {
 }
 
 // Push implements workqueue.Queue.
-func (t *turns) Push(item reconcile.Request) {
+func (t *roundRobin) Push(item reconcile.Request) {
 	name := cmp.Or(item.Namespace, "/"+item.Name)
-	l := t.lines[name]
+	l := t.namespaces[name]
 	if l == nil {
-		l = &line{}
-		t.lines[name], t.next = l, append(t.next, name)
+		l = &namespaceQueue{}
+		t.namespaces[name], t.next = l, append(t.next, name)
 	}
 	if t.waiting[item] = t.takeMark(item); t.waiting[item] {
 		l.unchanged = append(l.unchanged, item)
@@ -106,24 +106,24 @@ func (t *turns) Push(item reconcile.Request) {
 }
 
 // Touch implements workqueue.Queue: a request that waits is asked for again. If its object has changed since, it moves.
-func (t *turns) Touch(item reconcile.Request) {
+func (t *roundRobin) Touch(item reconcile.Request) {
 	if unchanged := t.takeMark(item); !unchanged && t.waiting[item] {
 		t.Push(item)
 	}
 }
 
 // Len implements workqueue.Queue.
-func (t *turns) Len() int { return len(t.waiting) }
+func (t *roundRobin) Len() int { return len(t.waiting) }
 
 // Pop implements workqueue.Queue.
-func (t *turns) Pop() reconcile.Request {
+func (t *roundRobin) Pop() reconcile.Request {
 	for {
 		name := t.next[0]
 		t.next = t.next[1:]
-		l := t.lines[name]
+		l := t.namespaces[name]
 		item, found := t.first(l)
 		if len(l.changed)+len(l.unchanged) == 0 {
-			delete(t.lines, name)
+			delete(t.namespaces, name)
 		} else {
 			t.next = append(t.next, name)
 		}
@@ -135,7 +135,7 @@ func (t *turns) Pop() reconcile.Request {
 }
 
 // first removes the first request of a line that still waits there.
-func (t *turns) first(l *line) (reconcile.Request, bool) {
+func (t *roundRobin) first(l *namespaceQueue) (reconcile.Request, bool) {
 	if len(l.changed) > 0 {
 		item := l.changed[0]
 		l.changed = l.changed[1:]

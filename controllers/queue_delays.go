@@ -50,11 +50,11 @@ func (q *delayedQueue) AddAfter(item reconcile.Request, after time.Duration) {
 	if waits {
 		known.timer.Stop()
 	}
-	q.delays[item] = delay{due: due, timer: q.clock.AfterFunc(after, func() { q.end(item, due) })}
+	q.delays[item] = delay{due: due, timer: q.clock.AfterFunc(after, func() { q.addDelayed(item, due) })}
 }
 
-// end adds a request whose delay is over, unless it was dropped or replaced meanwhile.
-func (q *delayedQueue) end(item reconcile.Request, due time.Time) {
+// addDelayed adds a request whose delay is over, unless it was dropped or replaced meanwhile.
+func (q *delayedQueue) addDelayed(item reconcile.Request, due time.Time) {
 	q.mu.Lock()
 	current, waits := q.delays[item]
 	over := waits && current.due.Equal(due)

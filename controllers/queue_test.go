@@ -133,7 +133,7 @@ func TestFairQueue_DelayedAndRateLimited(t *testing.T) {
 func TestTurns_LoseNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		turns, waiting := newTurns(), map[reconcile.Request]bool{}
+		turns, waiting := newRoundRobin(), map[reconcile.Request]bool{}
 		served := map[string]map[string]int{} // how often others were served while a namespace waited
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {

@@ -19,11 +19,11 @@ import (
 type repairs struct {
 	mu    sync.Mutex
 	byKey map[types.UID]keys.Repairs
-	// sweep is at how many entries those that are idle are dropped.
-	sweep int
+	// sweepSize is at how many entries those that are idle are dropped.
+	sweepSize int
 }
 
-const smallestSweep = 64
+const minSweepSize = 64
 
 // get returns what is remembered of a key.
 func (r *repairs) get(k *v1alpha1.APIKey, now time.Time) keys.Repairs {
@@ -43,9 +43,9 @@ func (r *repairs) put(k *v1alpha1.APIKey, happened keys.Repairs, now time.Time) 
 		delete(r.byKey, k.UID)
 		return
 	}
-	if len(r.byKey) >= max(r.sweep, smallestSweep) {
+	if len(r.byKey) >= max(r.sweepSize, minSweepSize) {
 		maps.DeleteFunc(r.byKey, func(_ types.UID, other keys.Repairs) bool { return other.Idle(now) })
-		r.sweep = 2 * len(r.byKey)
+		r.sweepSize = 2 * len(r.byKey)
 	}
 	if r.byKey == nil {
 		r.byKey = map[types.UID]keys.Repairs{}

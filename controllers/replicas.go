@@ -22,47 +22,47 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Asker asks one replica of the verifier what it enforces, and which keys were used.
-type Asker interface {
-	Ask(ctx context.Context, address string, q Question) (Answer, error)
+// ReplicaClient asks one replica of the verifier what it enforces, and which keys were used.
+type ReplicaClient interface {
+	GetUsage(ctx context.Context, address string, q UsageRequest) (UsageResponse, error)
 }
 
-// Question is what a replica is asked.
-type Question struct {
-	// Uses is whether to tell which keys were used, since a time; the zero time: ever.
-	Uses  bool
-	Since time.Time
+// UsageRequest is what a replica is asked.
+type UsageRequest struct {
+	// IncludeUsage is whether to tell which keys were used, since a time; the zero time: ever.
+	IncludeUsage bool
+	Since        time.Time
 	// Refused are the keys to ask about whether the replica refuses them.
 	Refused []keys.KeyReference
 	// Known are the credentials to ask about whether the replica knows them.
 	Known []keys.CredentialReference
 }
 
-// Answer is what a replica reports.
-type Answer struct {
+// UsageResponse is what a replica reports.
+type UsageResponse struct {
 	keys.UsageReport
-	// Sent is when it answered by its own clock, in whole seconds; zero: it did not say.
-	Sent time.Time
+	// SentAt is when it answered by its own clock, in whole seconds; zero: it did not say.
+	SentAt time.Time
 }
 
 // clockSkew returns how far the clock of the replica is behind the clock of the manager, and a negative duration if it is
 // ahead. The manager sent the request at asked and had the answer at now. A replica that answered in between has no
 // measurable skew, even if the manager's clock was set meanwhile.
-func (a *Answer) clockSkew(asked, now time.Time) time.Duration {
+func (a *UsageResponse) clockSkew(asked, now time.Time) time.Duration {
 	switch {
-	case a.Sent.IsZero():
+	case a.SentAt.IsZero():
 		return 0
-	case a.Sent.Before(asked.Truncate(time.Second)):
-		return asked.Sub(a.Sent)
-	case a.Sent.After(now):
-		return now.Sub(a.Sent)
+	case a.SentAt.Before(asked.Truncate(time.Second)):
+		return asked.Sub(a.SentAt)
+	case a.SentAt.After(now):
+		return now.Sub(a.SentAt)
 	default:
 		return 0
 	}
 }
 
-// VerifierMeter is told how the verifiers do, for metrics.
-type VerifierMeter interface {
+// VerifierRecorder is told how the verifiers do, for metrics.
+type VerifierRecorder interface {
 	// Replicas is told how many replicas there are, and how many of them answered.
 	Replicas(live, reached int)
 	// Enforced is told how long it took from the moment in which a key was seen to be switched off until every replica
@@ -76,12 +76,12 @@ type Verifiers struct {
 	Service types.NamespacedName
 	// Port is the name of the Service's port that answers.
 	Port string
-	// Asker asks a replica.
-	Asker Asker
-	// Meter is told how they do; nil: nobody measures.
-	Meter VerifierMeter
-	// Every is how often to ask for the uses of keys: each minute unless said.
-	Every time.Duration
+	// Client asks a replica.
+	Client ReplicaClient
+	// Recorder is told how they do; nil: nobody measures.
+	Recorder VerifierRecorder
+	// PollInterval is how often to ask for the uses of keys: each minute unless said.
+	PollInterval time.Duration
 }
 
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch,namespace=system
@@ -93,38 +93,38 @@ type replica struct {
 	address string
 	// serves is whether gateways are sent to it. Those that were before may be connected still.
 	serves bool
-	// asked is when it was asked, by the manager's clock. Whoever reads the clocks of replicas sets it.
-	asked  time.Time
-	answer Answer
-	err    error
+	// requestedAt is when it was asked, by the manager's clock. Whoever reads the clocks of replicas sets it.
+	requestedAt time.Time
+	response    UsageResponse
+	err         error
 }
 
-// gone is whether it gives no verdicts: nobody is sent to it, and nothing listens where it was.
-func (r replica) gone() bool { return !r.serves && errors.Is(r.err, syscall.ECONNREFUSED) }
+// terminated is whether it gives no verdicts: nobody is sent to it, and nothing listens where it was.
+func (r replica) terminated() bool { return !r.serves && errors.Is(r.err, syscall.ECONNREFUSED) }
 
 // state is what the rules need to know of a replica.
 func (r *replica) state() keys.Replica {
 	if r.err != nil {
 		return keys.Replica{}
 	}
-	refused := make(map[types.UID]bool, len(r.answer.Refused))
-	for _, uid := range r.answer.Refused {
+	refused := make(map[types.UID]bool, len(r.response.Refused))
+	for _, uid := range r.response.Refused {
 		refused[uid] = true
 	}
-	known := make(map[keys.CredentialReference]bool, len(r.answer.Known))
-	for _, c := range r.answer.Known {
+	known := make(map[keys.CredentialReference]bool, len(r.response.Known))
+	for _, c := range r.response.Known {
 		known[c] = true
 	}
-	return keys.Replica{Reached: true, Synced: r.answer.Synced, KeysVersion: r.answer.KeysVersion, Refused: refused, Known: known}
+	return keys.Replica{Reached: true, Synced: r.response.Synced, KeysVersion: r.response.KeysVersion, Refused: refused, Known: known}
 }
 
-// inParallel is how many replicas are asked at once: their answers may be long.
-const inParallel = 4
+// maxParallelPolls is how many replicas are asked at once: their answers may be long.
+const maxParallelPolls = 4
 
-// ask asks all replicas, each no longer than patience, and hands each to heard as soon as it has answered or failed to.
+// poll asks all replicas, each no longer than patience, and hands each to heard as soon as it has answered or failed to.
 // It returns those that are live.
-func (v *Verifiers) ask(
-	ctx context.Context, reader client.Reader, patience time.Duration, question func(*replica) Question, heard func(*replica),
+func (v *Verifiers) poll(
+	ctx context.Context, reader client.Reader, patience time.Duration, question func(*replica) UsageRequest, heard func(*replica),
 ) ([]replica, error) {
 	var list discoveryv1.EndpointSliceList
 	err := reader.List(ctx, &list, client.InNamespace(v.Service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: v.Service.Name})
@@ -132,38 +132,38 @@ func (v *Verifiers) ask(
 		return nil, fmt.Errorf("list the EndpointSlices of Service %s: %w", v.Service, err)
 	}
 	live := v.replicas(list.Items)
-	workqueue.ParallelizeUntil(ctx, inParallel, len(live), func(i int) {
+	workqueue.ParallelizeUntil(ctx, maxParallelPolls, len(live), func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		live[i].answer, live[i].err = v.askOne(ctx, live[i].address, question(&live[i]))
+		live[i].response, live[i].err = v.pollOne(ctx, live[i].address, question(&live[i]))
 		heard(&live[i])
 	})
 	if ctx.Err() != nil {
 		return nil, ctx.Err() // replicas that were not asked are not silent
 	}
-	live = slices.DeleteFunc(live, replica.gone)
-	v.measure(live)
+	live = slices.DeleteFunc(live, replica.terminated)
+	v.recordReplicas(live)
 	return live, nil
 }
 
-func (v *Verifiers) askOne(ctx context.Context, address string, q Question) (Answer, error) {
+func (v *Verifiers) pollOne(ctx context.Context, address string, q UsageRequest) (UsageResponse, error) {
 	if address == "" {
-		return Answer{}, fmt.Errorf("the verifier's Service %s has no port %s: correct --verifier-port-name", v.Service, v.Port)
+		return UsageResponse{}, fmt.Errorf("the verifier's Service %s has no port %s: correct --verifier-port-name", v.Service, v.Port)
 	}
-	return v.askInParts(ctx, address, q)
+	return v.pollInBatches(ctx, address, q)
 }
 
-// askInParts asks about as many keys at a time as a replica answers to. What of the answers holds for all keys is the least
+// pollInBatches asks about as many keys at a time as a replica answers to. What of the answers holds for all keys is the least
 // that any of them says: a key counts as refused if the answer about it says so.
-func (v *Verifiers) askInParts(ctx context.Context, address string, q Question) (Answer, error) {
-	var whole Answer
+func (v *Verifiers) pollInBatches(ctx context.Context, address string, q UsageRequest) (UsageResponse, error) {
+	var whole UsageResponse
 	for first := true; first || len(q.Refused)+len(q.Known) > 0; first = false {
 		part := q
 		part.Refused, part.Known = q.Refused[:min(len(q.Refused), keys.MaxReferences)], q.Known[:min(len(q.Known), keys.MaxReferences)]
 		q.Refused, q.Known = q.Refused[len(part.Refused):], q.Known[len(part.Known):]
-		answer, err := v.Asker.Ask(ctx, address, part)
+		answer, err := v.Client.GetUsage(ctx, address, part)
 		if err != nil {
-			return Answer{}, err
+			return UsageResponse{}, err
 		}
 		if first {
 			whole = answer
@@ -175,8 +175,8 @@ func (v *Verifiers) askInParts(ctx context.Context, address string, q Question) 
 	return whole, nil
 }
 
-func (v *Verifiers) measure(live []replica) {
-	if v.Meter == nil {
+func (v *Verifiers) recordReplicas(live []replica) {
+	if v.Recorder == nil {
 		return
 	}
 	reached := 0
@@ -185,7 +185,7 @@ func (v *Verifiers) measure(live []replica) {
 			reached++
 		}
 	}
-	v.Meter.Replicas(len(live), reached)
+	v.Recorder.Replicas(len(live), reached)
 }
 
 // replicas are all that there are. One that is not ready may give verdicts all the same, over connections that it had

@@ -34,7 +34,7 @@ type fleet struct {
 	mu      sync.Mutex
 	reports map[string]keys.UsageReport // those that answer
 	sent    time.Time                   // by their own clock
-	asked   map[string]Question         // last
+	asked   map[string]UsageRequest     // last
 	count   int                         // of questions
 	refused map[string]bool             // where nothing listens
 	meter   meter
@@ -52,11 +52,11 @@ type meter struct {
 func (m *meter) Replicas(live, reached int)  { m.replicas = [2]int{live, reached} }
 func (m *meter) Enforced(took time.Duration) { m.enforced = append(m.enforced, took) }
 
-func (f *fleet) Ask(_ context.Context, address string, q Question) (Answer, error) {
+func (f *fleet) GetUsage(_ context.Context, address string, q UsageRequest) (UsageResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.asked == nil {
-		f.asked = map[string]Question{}
+		f.asked = map[string]UsageRequest{}
 	}
 	f.asked[address] = q
 	f.count++
@@ -64,11 +64,11 @@ func (f *fleet) Ask(_ context.Context, address string, q Question) (Answer, erro
 		f.onAsk()
 	}
 	if f.refused[address] {
-		return Answer{}, fmt.Errorf("ask a verifier: %w", syscall.ECONNREFUSED)
+		return UsageResponse{}, fmt.Errorf("ask a verifier: %w", syscall.ECONNREFUSED)
 	}
 	report, ok := f.reports[address]
 	if !ok {
-		return Answer{}, errors.New("it says nothing")
+		return UsageResponse{}, errors.New("it says nothing")
 	}
 	report.Refused = nil
 	for _, key := range q.Refused {
@@ -79,11 +79,11 @@ func (f *fleet) Ask(_ context.Context, address string, q Question) (Answer, erro
 	if !f.ignores[address] {
 		report.Known = q.Known
 	}
-	return Answer{UsageReport: report, Sent: f.sent}, nil
+	return UsageResponse{UsageReport: report, SentAt: f.sent}, nil
 }
 
 func (f *fleet) verifiers() Verifiers {
-	return Verifiers{Service: door, Port: "usage", Asker: f, Meter: &f.meter}
+	return Verifiers{Service: door, Port: "usage", Client: f, Recorder: &f.meter}
 }
 
 // slice is an EndpointSlice of the verifiers with ready endpoints.
@@ -110,7 +110,7 @@ func ofPod(uid types.UID) func(*discoveryv1.EndpointSlice) {
 }
 
 // toAll asks all replicas the same.
-func toAll(*replica) Question { return Question{} }
+func toAll(*replica) UsageRequest { return UsageRequest{} }
 
 func nobody(*replica) {}
 
@@ -148,9 +148,9 @@ func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, f := newWorld(t, tc.slices...), &fleet{}
+			w, f := newFixture(t, tc.slices...), &fleet{}
 			v := f.verifiers()
-			live, err := v.ask(t.Context(), w.cached(), time.Minute, toAll, nobody)
+			live, err := v.poll(t.Context(), w.cached(), time.Minute, toAll, nobody)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,10 +166,10 @@ func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
 
 func TestReplicas_OneWithoutThePortIsLiveAndSilent(t *testing.T) {
 	t.Parallel()
-	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{}
+	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{}
 	v := f.verifiers()
 	v.Port = "admin"
-	live, err := v.ask(t.Context(), w.cached(), time.Minute, toAll, nobody)
+	live, err := v.poll(t.Context(), w.cached(), time.Minute, toAll, nobody)
 	if err != nil || len(live) != 1 || live[0].state().Reached || len(f.asked) > 0 {
 		t.Fatalf("got %+v, %v, asked %v", live, err, f.asked)
 	}
@@ -193,9 +193,9 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, edited(slice("a", "10.0.0.1"), tc.edit))
+			w := newFixture(t, edited(slice("a", "10.0.0.1"), tc.edit))
 			v := tc.fleet.verifiers()
-			live, err := v.ask(t.Context(), w.cached(), time.Minute, toAll, nobody)
+			live, err := v.poll(t.Context(), w.cached(), time.Minute, toAll, nobody)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,13 +213,13 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 // Each answer is bounded, however many keys are switched off at once.
 func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
 	t.Parallel()
-	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
+	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
 	v := f.verifiers()
 	var many []keys.KeyReference
 	for i := range 2*keys.MaxReferences + 1 {
 		many = append(many, keys.KeyReference{Namespace: "default", Name: "web", UID: types.UID(strconv.Itoa(i))})
 	}
-	live, err := v.ask(t.Context(), w.cached(), time.Minute, func(*replica) Question { return Question{Refused: many} }, nobody)
+	live, err := v.poll(t.Context(), w.cached(), time.Minute, func(*replica) UsageRequest { return UsageRequest{Refused: many} }, nobody)
 	if err != nil || f.count != 3 || len(f.asked["10.0.0.1:8443"].Refused) != 1 {
 		t.Fatalf("asked %d times, %v", f.count, err)
 	}
@@ -230,10 +230,10 @@ func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
 
 func TestReplicas_AManagerThatStopsTakesNobodyForSilent(t *testing.T) {
 	t.Parallel()
-	w, f := newWorld(t, slice("a", "10.0.0.1")), &fleet{}
+	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{}
 	ctx, cancel := context.WithCancel(t.Context())
 	v := f.verifiers()
-	live, err := v.ask(ctx, w.cached(), time.Minute, func(*replica) Question { cancel(); return Question{} }, nobody)
+	live, err := v.poll(ctx, w.cached(), time.Minute, func(*replica) UsageRequest { cancel(); return UsageRequest{} }, nobody)
 	if err == nil {
 		t.Errorf("got %+v and no error", live)
 	}

@@ -12,28 +12,28 @@ import (
 )
 
 const (
-	// staleWait gives a lagging cache time to catch up.
-	staleWait = 100 * time.Millisecond
-	// longestWait lets a clock that jumped, or a watch event that got lost, heal within the hour.
-	longestWait = time.Hour
-	// shortestWait keeps a time that has just passed from becoming "never", which is what zero means.
-	shortestWait = 10 * time.Millisecond
+	// staleRequeueAfter gives a lagging cache time to catch up.
+	staleRequeueAfter = 100 * time.Millisecond
+	// maxRequeueAfter lets a clock that jumped, or a watch event that got lost, heal within the hour.
+	maxRequeueAfter = time.Hour
+	// minRequeueAfter keeps a time that has just passed from becoming "never", which is what zero means.
+	minRequeueAfter = 10 * time.Millisecond
 )
 
-// wait is how long to sleep until next; zero next: until the healing round. A deadline is kept to the instant; only
+// requeueAfter is how long to sleep until next; zero next: until the healing round. A deadline is kept to the instant; only
 // the healing round is spread out, by up to ten per cent, so that keys do not all come at once.
-func wait(next, now time.Time) time.Duration {
-	if d := next.Sub(now); !next.IsZero() && d < longestWait {
-		return max(d, shortestWait)
+func requeueAfter(next, now time.Time) time.Duration {
+	if d := next.Sub(now); !next.IsZero() && d < maxRequeueAfter {
+		return max(d, minRequeueAfter)
 	}
-	spread := maphash.Comparable(jitterSeed, now.UnixNano()) % uint64(longestWait/10)
-	return longestWait - time.Duration(spread)
+	spread := maphash.Comparable(jitterSeed, now.UnixNano()) % uint64(maxRequeueAfter/10)
+	return maxRequeueAfter - time.Duration(spread)
 }
 
 // jitterSeed spreads the healing rounds; it protects nothing.
 var jitterSeed = maphash.MakeSeed()
 
-// stale is whether an error only says that the facts of a round were no longer true.
-func stale(err error) bool {
-	return errors.Is(err, errStale) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+// isStale is whether an error only says that the facts of a round were no longer true.
+func isStale(err error) bool {
+	return errors.Is(err, errStaleFacts) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }

@@ -18,15 +18,15 @@ import (
 // whose status said that its end was carried out: one that was revived meanwhile is another.
 func (r *APIKeyReconciler) deleteKey(ctx context.Context, facts keys.Facts) error {
 	var account v1alpha1.Account
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), &account); err != nil {
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(facts.Account), &account); err != nil {
 		return err
 	}
 	facts.Account = &account
 	if !keys.RetentionOver(facts) {
-		return errStale
+		return errStaleFacts
 	}
 	key := facts.Key
-	r.Teller.announce(key, []keys.Event{keys.RetentionEvent(key)})
+	r.Events.emit(key, []keys.Event{keys.RetentionEvent(key)})
 	return r.Delete(ctx, key, client.Preconditions{UID: &key.UID, ResourceVersion: &key.ResourceVersion},
 		client.PropagationPolicy(metav1.DeletePropagationBackground))
 }

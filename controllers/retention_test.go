@@ -17,7 +17,7 @@ import (
 )
 
 // revokedLongAgo is a key that was revoked an hour ago, of an account that keeps such keys for an hour.
-func revokedLongAgo(t *testing.T) *world {
+func revokedLongAgo(t *testing.T) *fixture {
 	t.Helper()
 	w := settled(keystest.Key("web"))(t)
 	w.setRetention(&v1alpha1.Retention{RevokedAfter: "1h"})
@@ -28,7 +28,7 @@ func revokedLongAgo(t *testing.T) *world {
 	return w
 }
 
-func (w *world) setRetention(r *v1alpha1.Retention) {
+func (w *fixture) setRetention(r *v1alpha1.Retention) {
 	w.t.Helper()
 	a := w.account("acme")
 	a.Spec.Retention = r
@@ -37,7 +37,7 @@ func (w *world) setRetention(r *v1alpha1.Retention) {
 }
 
 // exists reports whether there is a key of that name.
-func (w *world) exists(name string) bool {
+func (w *fixture) exists(name string) bool {
 	w.t.Helper()
 	err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &v1alpha1.APIKey{})
 	if client.IgnoreNotFound(err) != nil {
@@ -47,11 +47,11 @@ func (w *world) exists(name string) bool {
 }
 
 // retentionEvents returns the events that say that a key is being deleted.
-func (w *world) retentionEvents() []string {
+func (w *fixture) retentionEvents() []string {
 	return slices.DeleteFunc(w.recorded(), func(e string) bool { return !strings.Contains(e, v1alpha1.ReasonRetentionOver) })
 }
 
-func (w *world) recorded() []string {
+func (w *fixture) recorded() []string {
 	var list []string
 	for {
 		select {
@@ -87,7 +87,7 @@ func TestRetention_AStaleAccountDeletesNothing(t *testing.T) {
 	facts, err := r.observe(t.Context(), w.key("web"))
 	w.must(err)
 	facts.Account = cached
-	if err := r.deleteKey(t.Context(), facts); !stale(err) {
+	if err := r.deleteKey(t.Context(), facts); !isStale(err) {
 		t.Errorf("error: %v", err)
 	}
 	if !w.exists("web") || len(w.retentionEvents()) > 0 {
@@ -103,7 +103,7 @@ func TestRetention_AStaleKeyIsNotDeleted(t *testing.T) {
 	facts, err := r.observe(t.Context(), w.key("web"))
 	w.must(err)
 	w.change("web", keystest.Label("new"))
-	if err := r.deleteKey(t.Context(), facts); !stale(err) {
+	if err := r.deleteKey(t.Context(), facts); !isStale(err) {
 		t.Errorf("error: %v", err)
 	}
 	if !w.exists("web") {

@@ -24,7 +24,7 @@ const (
 )
 
 // requested asks for a rotation now.
-func (w *world) requested(options ...keystest.KeyOption) {
+func (w *fixture) requested(options ...keystest.KeyOption) {
 	w.t.Helper()
 	w.change("web", func(k *v1alpha1.APIKey) {
 		keystest.Rotation("", "1h")(k)
@@ -35,7 +35,7 @@ func (w *world) requested(options ...keystest.KeyOption) {
 	})
 }
 
-func (w *world) expectWrites(want ...string) {
+func (w *fixture) expectWrites(want ...string) {
 	w.t.Helper()
 	if diff := cmp.Diff(want, w.writes); diff != "" {
 		w.t.Errorf("writes (-want +got):\n%s", diff)
@@ -43,7 +43,7 @@ func (w *world) expectWrites(want ...string) {
 	w.writes = nil
 }
 
-func (w *world) mustRound(r *APIKeyReconciler, name string) time.Duration {
+func (w *fixture) mustRound(r *APIKeyReconciler, name string) time.Duration {
 	w.t.Helper()
 	result, err := w.roundWith(r, name)
 	w.must(err)
@@ -95,12 +95,12 @@ func TestRotation_WritesTheSecretOnce(t *testing.T) {
 }
 
 // waiting is a world in which a rotation waits for verifiers.
-func waiting(t *testing.T, f *fleet) (*world, *APIKeyReconciler) {
+func waiting(t *testing.T, f *fleet) (*fixture, *APIKeyReconciler) {
 	t.Helper()
 	w := settled(keystest.Key("web"))(t)
 	w.add(slice("a", "10.0.0.1", "10.0.0.2"))
 	r := w.keys()
-	r.propagation = newPropagation(w.cached(), w.clock, f.verifiers())
+	r.propagation = newCredentialPropagation(w.cached(), w.clock, f.verifiers())
 	r.propagation.enqueueCh = make(chan event.GenericEvent, 10)
 	w.requested()
 	if wait := w.mustRound(r, "web"); wait != 5*time.Second {
@@ -180,7 +180,7 @@ func TestRotation_AnotherProcessTakesOver(t *testing.T) {
 	w, first := waiting(t, f)
 	takeOver := func() *APIKeyReconciler {
 		r := w.keys()
-		r.propagation = newPropagation(w.cached(), w.clock, f.verifiers())
+		r.propagation = newCredentialPropagation(w.cached(), w.clock, f.verifiers())
 		w.mustRound(r, "web")
 		return r
 	}
@@ -227,7 +227,7 @@ func TestRotation_SlowProcess(t *testing.T) {
 					began = true
 					for range successors { // while the slow one is about to write
 						r := w.keys()
-						r.propagation = newPropagation(w.cached(), w.clock, answering("10.0.0.1").verifiers())
+						r.propagation = newCredentialPropagation(w.cached(), w.clock, answering("10.0.0.1").verifiers())
 						w.mustRound(r, "web")
 					}
 				}

@@ -16,14 +16,14 @@ import (
 const secretWriter = client.FieldOwner(keys.FieldManager)
 
 // newSecret is the Secret of a key in the shape given.
-func newSecret(key *v1alpha1.APIKey, shape keys.SecretContent) *corev1.Secret {
+func newSecret(key *v1alpha1.APIKey, content keys.SecretContent) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: key.Namespace, Name: keys.SecretName(key), Labels: shape.Labels, Annotations: shape.Annotations,
+			Namespace: key.Namespace, Name: keys.SecretName(key), Labels: content.Labels, Annotations: content.Annotations,
 			OwnerReferences: []metav1.OwnerReference{controllerReference(key)},
 		},
-		Type: corev1.SecretType(shape.Type),
-		Data: shape.Data,
+		Type: corev1.SecretType(content.Type),
+		Data: content.Data,
 	}
 }
 
@@ -36,14 +36,14 @@ func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
 	}
 }
 
-// apply gives a Secret a shape. Labels and annotations that others put on stay; entries that others put in do not.
-func (r *APIKeyReconciler) apply(secret *corev1.Secret, shape keys.SecretContent) {
-	secret.Labels, secret.Annotations = shape.Metadata(secret, r.Settings)
-	secret.Data = shape.Data
+// applyContent gives a Secret a shape. Labels and annotations that others put on stay; entries that others put in do not.
+func (r *APIKeyReconciler) applyContent(secret *corev1.Secret, content keys.SecretContent) {
+	secret.Labels, secret.Annotations = content.Metadata(secret, r.Settings)
+	secret.Data = content.Data
 }
 
-// shapeOf is the shape a Secret has.
-func shapeOf(secret *corev1.Secret) keys.SecretContent {
+// contentOf is the shape a Secret has.
+func contentOf(secret *corev1.Secret) keys.SecretContent {
 	return keys.SecretContent{
 		Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data,
 		Immutable: secret.Immutable != nil && *secret.Immutable,

@@ -51,25 +51,25 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	teller := Teller{Recorder: o.Recorder, Count: o.Count}
+	teller := EventEmitter{Recorder: o.Recorder, Count: o.Count}
 	o.Settings.Verifiers = o.Verifiers != nil
 	k := &APIKeyReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Settings: o.Settings, Teller: teller,
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Random: o.Random, Settings: o.Settings, Events: teller,
 	}
 	if o.Verifiers != nil {
-		k.propagation = newPropagation(mgr.GetClient(), o.Clock, *o.Verifiers)
-		if err := mgr.Add(manager.RunnableFunc(k.propagation.lead)); err != nil {
+		k.propagation = newCredentialPropagation(mgr.GetClient(), o.Clock, *o.Verifiers)
+		if err := mgr.Add(manager.RunnableFunc(k.propagation.run)); err != nil {
 			return fmt.Errorf("set up the question which credentials verifiers know: %w", err)
 		}
 	}
 	if err := k.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)
 	}
-	a := &AccountReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings}
+	a := &AccountReconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings}
 	if err := a.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the Account controller: %w", err)
 	}
-	m := &MailReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Mailer: o.Mailer, Teller: teller}
+	m := &MailReconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Mailer: o.Mailer, Events: teller}
 	if err := m.setup(mgr, o); err != nil {
 		return fmt.Errorf("set up the mail controller: %w", err)
 	}

@@ -25,12 +25,12 @@ type stagedCredentials struct {
 func (s *stagedCredentials) get(uid types.UID) (keys.NewCredential, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	minted, ok := s.byKey[uid]
-	return minted, ok
+	issued, ok := s.byKey[uid]
+	return issued, ok
 }
 
 // put holds a credential in the place of the one before.
-func (s *stagedCredentials) put(uid types.UID, minted keys.NewCredential) {
+func (s *stagedCredentials) put(uid types.UID, issued keys.NewCredential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byKey == nil {
@@ -42,15 +42,15 @@ func (s *stagedCredentials) put(uid types.UID, minted keys.NewCredential) {
 		}
 		delete(s.byKey, other)
 	}
-	s.byKey[uid] = minted
+	s.byKey[uid] = issued
 }
 
-// settle drops the credential of a key whose status, as it was just written, does not stage it.
-func (s *stagedCredentials) settle(key *v1alpha1.APIKey) {
+// prune drops the credential of a key whose status, as it was just written, does not stage it.
+func (s *stagedCredentials) prune(key *v1alpha1.APIKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := keys.LastStaged(&key.Status)
-	if minted, ok := s.byKey[key.UID]; ok && (next == nil || next.SHA256 != minted.Material.SHA256()) {
+	if issued, ok := s.byKey[key.UID]; ok && (next == nil || next.SHA256 != issued.Material.SHA256()) {
 		delete(s.byKey, key.UID)
 	}
 }

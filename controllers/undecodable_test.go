@@ -38,12 +38,12 @@ func TestReconcile_SetsUndecodableObjectsAside(t *testing.T) {
 			t.Errorf("the account is worked on: %v, %v", result, err)
 		}
 	}
-	usage := newUsageReconciler(nil, now, Verifiers{Every: time.Minute})
-	usage.see(nil, key)
+	usage := newUsageReconciler(nil, now, Verifiers{PollInterval: time.Minute})
+	usage.track(nil, key)
 	if _, err := usage.Reconcile(ctx, key); err != nil || len(usage.waits) > 0 {
 		t.Errorf("usage is written: %v, %v", err, usage.waits)
 	}
-	w := newWorld(t)
+	w := newFixture(t)
 	if _, err := (&MailReconciler{Client: w.client, Clock: now}).Reconcile(ctx, key); err != nil {
 		t.Error(err)
 	}

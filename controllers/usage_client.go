@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	// maxReport bounds what is read of an answer with the uses of keys: of some hundred thousand; maxState of one without.
-	maxReport = 32 << 20
-	maxState  = 64 << 10
-	// mostObjects bounds what is made of it.
-	mostObjects = 1 << 20
-	// idleConnection outlives the pause between two polls.
-	idleConnection = 2 * time.Minute
+	// maxUsageBytes bounds what is read of an answer with the uses of keys: of some hundred thousand; maxStateBytes of one without.
+	maxUsageBytes = 32 << 20
+	maxStateBytes = 64 << 10
+	// maxReportObjects bounds what is made of it.
+	maxReportObjects = 1 << 20
+	// idleConnTimeout outlives the pause between two polls.
+	idleConnTimeout = 2 * time.Minute
 )
 
 // UsageClientOptions say how to reach the replicas of the verifier.
@@ -58,35 +58,35 @@ func NewUsageClient(options UsageClientOptions) *UsageClient {
 				InsecureSkipVerify: true, //nolint:gosec // verifyConnection verifies, with a CA file that may change
 				VerifyConnection:   c.verifyConnection,
 			},
-			IdleConnTimeout: idleConnection,
+			IdleConnTimeout: idleConnTimeout,
 		},
 	}
 	return c
 }
 
-// Ask implements Asker.
-func (c *UsageClient) Ask(ctx context.Context, address string, q Question) (Answer, error) {
+// GetUsage implements Asker.
+func (c *UsageClient) GetUsage(ctx context.Context, address string, q UsageRequest) (UsageResponse, error) {
 	request, err := c.request(ctx, address, q)
 	if err != nil {
-		return Answer{}, err
+		return UsageResponse{}, err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask a verifier: %w", err)
+		return UsageResponse{}, fmt.Errorf("ask a verifier: %w", err)
 	}
 	defer response.Body.Close() //nolint:errcheck // what was needed of it was read
 	if response.StatusCode != http.StatusOK {
-		return Answer{}, fmt.Errorf("ask a verifier: %s answered %s", request.URL, response.Status)
+		return UsageResponse{}, fmt.Errorf("ask a verifier: %s answered %s", request.URL, response.Status)
 	}
-	var answer Answer
-	if err := readReport(http.MaxBytesReader(nil, response.Body, q.longestAnswer()), &answer.UsageReport); err != nil {
-		return Answer{}, fmt.Errorf("read the answer of %s: %w", request.URL, err)
+	var answer UsageResponse
+	if err := readReport(http.MaxBytesReader(nil, response.Body, q.maxResponseBytes()), &answer.UsageReport); err != nil {
+		return UsageResponse{}, fmt.Errorf("read the answer of %s: %w", request.URL, err)
 	}
-	answer.Sent, _ = http.ParseTime(response.Header.Get("Date")) // zero if it is left out
+	answer.SentAt, _ = http.ParseTime(response.Header.Get("Date")) // zero if it is left out
 	return answer, nil
 }
 
-func (c *UsageClient) request(ctx context.Context, address string, q Question) (*http.Request, error) {
+func (c *UsageClient) request(ctx context.Context, address string, q UsageRequest) (*http.Request, error) {
 	token, err := os.ReadFile(c.options.TokenFile)
 	if err != nil {
 		return nil, fmt.Errorf("--verifier-token-file: %w", err)
@@ -106,7 +106,7 @@ func readReport(from io.Reader, report *keys.UsageReport) error {
 	if err != nil {
 		return err
 	}
-	if bytes.Count(text, []byte("{")) > mostObjects {
+	if bytes.Count(text, []byte("{")) > maxReportObjects {
 		return errors.New("it is too large")
 	}
 	if err := json.Unmarshal(text, report); err != nil {
@@ -119,10 +119,10 @@ func readReport(from io.Reader, report *keys.UsageReport) error {
 }
 
 // query asks for no more than is wanted: most questions are asked while somebody waits.
-func (q Question) query() string {
+func (q UsageRequest) query() string {
 	values := url.Values{}
 	switch {
-	case !q.Uses:
+	case !q.IncludeUsage:
 		values.Set("keys", "none")
 	case !q.Since.IsZero():
 		values.Set("since", q.Since.UTC().Format(time.RFC3339))
@@ -136,11 +136,11 @@ func (q Question) query() string {
 	return values.Encode()
 }
 
-func (q Question) longestAnswer() int64 {
-	if q.Uses {
-		return maxReport
+func (q UsageRequest) maxResponseBytes() int64 {
+	if q.IncludeUsage {
+		return maxUsageBytes
 	}
-	return maxState
+	return maxStateBytes
 }
 
 // verifyConnection is what crypto/tls does by itself, with the CA file as it is now.

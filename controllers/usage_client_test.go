@@ -62,12 +62,12 @@ func TestUsageClient_Asks(t *testing.T) {
 	})
 	file := tokenFile(t, "first\n")
 	c := NewUsageClient(UsageClientOptions{TokenFile: file})
-	answer, err := c.Ask(t.Context(), addressOf(s), Question{Uses: true})
+	answer, err := c.GetUsage(t.Context(), addressOf(s), UsageRequest{IncludeUsage: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	used := at(0)
-	want := Answer{Sent: at(7 * time.Second), UsageReport: keys.UsageReport{
+	want := UsageResponse{SentAt: at(7 * time.Second), UsageReport: keys.UsageReport{
 		Replica: "a", Synced: true, KeysVersion: "12", Refused: []types.UID{"u"},
 		Known: []keys.CredentialReference{{KeyReference: keys.KeyReference{Namespace: "default", Name: "web", UID: "u"}, ID: "c"}},
 		Keys: []keys.KeyUsage{{
@@ -83,8 +83,8 @@ func TestUsageClient_Asks(t *testing.T) {
 	}
 	refused := []keys.KeyReference{{Namespace: "default", Name: "web", UID: "u"}, {Namespace: "default", Name: "app", UID: "v"}}
 	known := []keys.CredentialReference{{KeyReference: refused[0], ID: "c"}}
-	for _, q := range []Question{{Uses: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}, {Refused: refused}, {Known: known}} {
-		if _, err := c.Ask(t.Context(), addressOf(s), q); err != nil {
+	for _, q := range []UsageRequest{{IncludeUsage: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}, {Refused: refused}, {Known: known}} {
+		if _, err := c.GetUsage(t.Context(), addressOf(s), q); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,7 +113,7 @@ func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
 		"it says something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<html>`) }, "read the answer"},
 		"it says nothing":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) }, "no verifier's"},
 		"it is short, and grows": {func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, `{"replica":"a","keys":[`+strings.Repeat("{},", mostObjects)+`{}]}`)
+			_, _ = io.WriteString(w, `{"replica":"a","keys":[`+strings.Repeat("{},", maxReportObjects)+`{}]}`)
 		}, "too large"},
 		"it does not end": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"replica":"`)
@@ -127,7 +127,7 @@ func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := verifierServer(t, tc.answer)
-			answer, err := NewUsageClient(UsageClientOptions{TokenFile: tokenFile(t, "s3cret")}).Ask(t.Context(), addressOf(s), Question{Uses: true})
+			answer, err := NewUsageClient(UsageClientOptions{TokenFile: tokenFile(t, "s3cret")}).GetUsage(t.Context(), addressOf(s), UsageRequest{IncludeUsage: true})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %+v, %v; want %q", answer, err, tc.want)
 			}
@@ -161,7 +161,7 @@ func TestUsageClient_VerifiesTheCertificateIfToldBy(t *testing.T) {
 			if tc.options.TokenFile == "" {
 				tc.options.TokenFile = tokenFile(t, "s3cret")
 			}
-			_, err := NewUsageClient(tc.options).Ask(t.Context(), addressOf(s), Question{})
+			_, err := NewUsageClient(tc.options).GetUsage(t.Context(), addressOf(s), UsageRequest{})
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}

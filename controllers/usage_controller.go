@@ -38,21 +38,21 @@ type UsageReconciler struct {
 
 	mu     sync.Mutex
 	ledger *keys.Ledger
-	waits  map[types.UID]*pending
+	waits  map[types.UID]*disabledKey
 
-	// kicked says that there is a reason to ask at once.
-	kicked chan struct{}
-	// woken are the keys to write.
-	woken chan event.GenericEvent
+	// triggered says that there is a reason to ask at once.
+	triggered chan struct{}
+	// enqueueCh are the keys to write.
+	enqueueCh chan event.GenericEvent
 }
 
 func newUsageReconciler(c client.Client, now clock.PassiveClock, v Verifiers) *UsageReconciler {
-	if v.Every == 0 {
-		v.Every = time.Minute
+	if v.PollInterval == 0 {
+		v.PollInterval = time.Minute
 	}
 	return &UsageReconciler{
-		Client: c, Clock: now, Verifiers: v, ledger: keys.NewLedger(now.Now()), waits: map[types.UID]*pending{},
-		kicked: make(chan struct{}, 1), woken: make(chan event.GenericEvent),
+		Client: c, Clock: now, Verifiers: v, ledger: keys.NewLedger(now.Now()), waits: map[types.UID]*disabledKey{},
+		triggered: make(chan struct{}, 1), enqueueCh: make(chan event.GenericEvent),
 	}
 }
 
@@ -62,22 +62,22 @@ func (r *UsageReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (
 		return ctrl.Result{}, nil
 	}
 	now := r.Clock.Now()
-	next, used := r.record(key, now)
+	next, used := r.statusOf(key, now)
 	if !equality.Semantic.DeepEqual(key.Status, next.Status) {
 		err := r.Status().Update(ctx, next)
-		if stale(err) {
-			return ctrl.Result{RequeueAfter: staleWait}, nil
+		if isStale(err) {
+			return ctrl.Result{RequeueAfter: staleRequeueAfter}, nil
 		}
 		if err != nil {
 			return ctrl.Result{}, fmt.Errorf("write what verifiers say of APIKey %s: %w", key.Name, err)
 		}
 	}
-	r.recorded(next, used, now)
+	r.markWritten(next, used, now)
 	return ctrl.Result{}, nil
 }
 
-// record is a key with what verifiers say of it, and whether its uses are among that.
-func (r *UsageReconciler) record(key *v1alpha1.APIKey, now time.Time) (next *v1alpha1.APIKey, used bool) {
+// statusOf is a key with what verifiers say of it, and whether its uses are among that.
+func (r *UsageReconciler) statusOf(key *v1alpha1.APIKey, now time.Time) (next *v1alpha1.APIKey, used bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next = key.DeepCopy()
@@ -85,14 +85,14 @@ func (r *UsageReconciler) record(key *v1alpha1.APIKey, now time.Time) (next *v1a
 	if used {
 		next.Status = status
 	}
-	if w := r.waits[key.UID]; w != nil && w.generation == key.Generation && w.told != (keys.Propagation{}) {
-		next.Status = keys.WithPropagation(next, w.told, now.UTC().Truncate(time.Second))
+	if w := r.waits[key.UID]; w != nil && w.generation == key.Generation && w.reported != (keys.Propagation{}) {
+		next.Status = keys.WithPropagation(next, w.reported, now.UTC().Truncate(time.Second))
 	}
 	return next, used
 }
 
-// recorded forgets what now stands in the status.
-func (r *UsageReconciler) recorded(key *v1alpha1.APIKey, used bool, now time.Time) {
+// markWritten forgets what now stands in the status.
+func (r *UsageReconciler) markWritten(key *v1alpha1.APIKey, used bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if used {
@@ -106,33 +106,33 @@ func (r *UsageReconciler) setup(mgr ctrl.Manager, o Options) error {
 		Named("apikey-usage").
 		Watches(&v1alpha1.APIKey{}, r.keyHandler()).
 		Watches(&discoveryv1.EndpointSlice{}, r.sliceHandler()).
-		WatchesRawSource(source.Channel(r.woken, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.enqueueCh, &handler.EnqueueRequestForObject{})).
 		WithOptions(controllerOptions(o)).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 	if err != nil {
 		return err
 	}
-	return mgr.Add(manager.RunnableFunc(r.lead))
+	return mgr.Add(manager.RunnableFunc(r.run))
 }
 
-// lead asks verifiers for as long as this manager leads.
-func (r *UsageReconciler) lead(ctx context.Context) error {
+// run asks verifiers for as long as this manager leads.
+func (r *UsageReconciler) run(ctx context.Context) error {
 	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("verifiers"))
-	r.takeOver()
+	r.reset()
 	var loops sync.WaitGroup
 	loops.Go(func() { r.pollUsage(ctx) })
-	loops.Go(func() { pollWhileUnderway(ctx, r.Clock, r.kicked, r.pollEnforcement) })
+	loops.Go(func() { pollWhileInProgress(ctx, r.Clock, r.triggered, r.pollDisabled) })
 	loops.Wait()
 	return nil
 }
 
-// takeOver begins anew: another manager may have led until a moment ago. It may have written uses, and what it saw is not
+// reset begins anew: another manager may have led until a moment ago. It may have written uses, and what it saw is not
 // ours to measure.
-func (r *UsageReconciler) takeOver() {
+func (r *UsageReconciler) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ledger = keys.NewLedger(r.Clock.Now())
 	for _, w := range r.waits {
-		w.measured = false
+		w.measuring = false
 	}
 }

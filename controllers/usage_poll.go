@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// usagePatience is how long one replica may take to tell of all uses.
-	usagePatience = 20 * time.Second
-	// usageOverlap is how far each question goes back before the last answer: uses are told to the minute.
-	usageOverlap = 2 * time.Minute
+	// usagePollTimeout is how long one replica may take to tell of all uses.
+	usagePollTimeout = 20 * time.Second
+	// usagePollOverlap is how far each question goes back before the last answer: uses are told to the minute.
+	usagePollOverlap = 2 * time.Minute
 )
 
 // pollUsage asks for the uses of keys from time to time.
 func (r *UsageReconciler) pollUsage(ctx context.Context) {
-	ticker := time.NewTicker(r.Verifiers.Every)
+	ticker := time.NewTicker(r.Verifiers.PollInterval)
 	defer ticker.Stop()
 	asked := map[string]time.Time{}
 	for {
@@ -32,7 +32,7 @@ func (r *UsageReconciler) pollUsage(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			log.FromContext(ctx).Error(err, "Could not ask for the uses of keys")
 		}
-		enqueue(ctx, r.woken, due...)
+		enqueue(ctx, r.enqueueCh, due...)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -44,10 +44,10 @@ func (r *UsageReconciler) pollUsage(ctx context.Context) {
 // collectUsage asks all replicas, and returns the keys to write. What a replica was last asked is remembered by its own
 // clock, by which it picks its answer.
 func (r *UsageReconciler) collectUsage(ctx context.Context, asked map[string]time.Time) ([]types.NamespacedName, error) {
-	live, err := r.Verifiers.ask(ctx, r, usagePatience, func(one *replica) Question {
-		one.asked = r.Clock.Now()
-		return Question{Uses: true, Since: asked[one.address]}
-	}, r.note)
+	live, err := r.Verifiers.poll(ctx, r, usagePollTimeout, func(one *replica) UsageRequest {
+		one.requestedAt = r.Clock.Now()
+		return UsageRequest{IncludeUsage: true, Since: asked[one.address]}
+	}, r.observeResponse)
 	if err != nil {
 		return nil, err
 	}
@@ -58,25 +58,25 @@ func (r *UsageReconciler) collectUsage(ctx context.Context, asked map[string]tim
 			answered[one.address] = asked[one.address]
 			continue
 		}
-		answered[one.address] = now.Add(-one.answer.clockSkew(one.asked, now) - usageOverlap)
+		answered[one.address] = now.Add(-one.response.clockSkew(one.requestedAt, now) - usagePollOverlap)
 	}
 	clear(asked)
 	maps.Copy(asked, answered)
-	return r.dueUses(ctx, now), nil
+	return r.dueKeys(ctx, now), nil
 }
 
-// note enters what a replica reported, and keeps no more of its answer than is needed: answers are long.
-func (r *UsageReconciler) note(one *replica) {
+// observeResponse enters what a replica reported, and keeps no more of its answer than is needed: answers are long.
+func (r *UsageReconciler) observeResponse(one *replica) {
 	now := r.Clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ledger.Observe(now, one.answer.clockSkew(one.asked, now), one.answer.UsageReport)
-	one.answer.Keys = nil
+	r.ledger.Observe(now, one.response.clockSkew(one.requestedAt, now), one.response.UsageReport)
+	one.response.Keys = nil
 }
 
-// dueUses are the keys whose uses are to be written now. What stands in a status already, and what was said of keys that
+// dueKeys are the keys whose uses are to be written now. What stands in a status already, and what was said of keys that
 // are no more, is forgotten.
-func (r *UsageReconciler) dueUses(ctx context.Context, now time.Time) []types.NamespacedName {
+func (r *UsageReconciler) dueKeys(ctx context.Context, now time.Time) []types.NamespacedName {
 	r.mu.Lock()
 	all := r.ledger.Keys()
 	r.mu.Unlock()
@@ -84,16 +84,16 @@ func (r *UsageReconciler) dueUses(ctx context.Context, now time.Time) []types.Na
 	for uid, name := range all {
 		var k v1alpha1.APIKey
 		err := r.Get(ctx, name, &k, client.UnsafeDisableDeepCopy)
-		if client.IgnoreNotFound(err) == nil && r.due(&k, uid, now) {
+		if client.IgnoreNotFound(err) == nil && r.isDue(&k, uid, now) {
 			list = append(list, name)
 		}
 	}
 	return list
 }
 
-// due is whether a key's uses are to be written now. Of a key that does not exist, or that took the place of the one that
+// isDue is whether a key's uses are to be written now. Of a key that does not exist, or that took the place of the one that
 // was used, there is nothing to write.
-func (r *UsageReconciler) due(k *v1alpha1.APIKey, uid types.UID, now time.Time) bool {
+func (r *UsageReconciler) isDue(k *v1alpha1.APIKey, uid types.UID, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if k.UID != uid {

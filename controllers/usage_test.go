@@ -21,7 +21,7 @@ import (
 // usage is a UsageReconciler whose loops are run by hand.
 type usage struct {
 	*UsageReconciler
-	w     *world
+	w     *fixture
 	f     *fleet
 	asked map[string]time.Time
 }
@@ -29,7 +29,7 @@ type usage struct {
 // newUsage is a world with settled keys and two verifiers.
 func newUsage(t *testing.T, list ...client.Object) *usage {
 	t.Helper()
-	w := newWorld(t, append(list, keystest.NewAccount("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)
+	w := newFixture(t, append(list, keystest.NewAccount("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)
 	w.settle()
 	w.writes = nil
 	f := &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true}, "10.0.0.2:8443": {Synced: true}}}
@@ -148,7 +148,7 @@ func TestUsage_ANewLeaderDoesNotWriteWhatTheOneBeforeHasJustWritten(t *testing.T
 	u.poll()
 	u.w.clock.SetTime(at(time.Hour + time.Minute))
 	u.use("10.0.0.1:8443", "web", at(time.Hour+time.Minute))
-	next.takeOver()
+	next.reset()
 	if names := next.poll(); len(names) > 0 {
 		t.Errorf("wrote %v again after a minute", names)
 	}
@@ -214,8 +214,8 @@ func TestUsage_AConflictIsTriedAgainAndLosesNothing(t *testing.T) {
 	stale := u.w.key("web")
 	u.w.change("web", keystest.Label("new"))
 	result, err := u.Reconcile(t.Context(), stale)
-	if err != nil || result.RequeueAfter != staleWait || !u.lastUsed("web").IsZero() {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleWait)
+	if err != nil || result.RequeueAfter != staleRequeueAfter || !u.lastUsed("web").IsZero() {
+		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
 	}
 	u.reconcile(due)
 	if k := u.w.key("web"); k.Spec.Label != "new" || !u.lastUsed("web").Equal(at(0)) {

@@ -69,14 +69,14 @@ func (r *MailReconciler) setup(mgr ctrl.Manager, o Options) error {
 	options.MaxConcurrentReconciles = mailWorkers
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("apikey-mail").
-		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: concernsMail})).
+		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: affectsReminders})).
 		Watches(&v1alpha1.Account{}, accountSpecHandler(r), builder.WithPredicates(specChanged, exceptCreation)).
 		WithOptions(options).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// concernsMail is whether an update of a key may change when people are to be told.
-func concernsMail(e event.UpdateEvent) bool {
+// affectsReminders is whether an update of a key may change when people are to be told.
+func affectsReminders(e event.UpdateEvent) bool {
 	was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
 	return was.Generation != is.Generation || len(was.Undecodable) != len(is.Undecodable) || was.Status.State != is.Status.State ||
 		!was.Status.ExpirationTime.Equal(is.Status.ExpirationTime)

@@ -36,10 +36,10 @@ func (w *woken) AddAfter(r reconcile.Request, d time.Duration) {
 }
 
 // household is an account with a key in a slot, one that waits, and a key of another account in the same namespace.
-func household(t *testing.T) (w *world, holder, waits *v1alpha1.APIKey) {
+func household(t *testing.T) (w *fixture, holder, waits *v1alpha1.APIKey) {
 	t.Helper()
 	holder, waits = keystest.Key("holder", keystest.Label("shop")), keystest.Key("waits", keystest.Label("shop"))
-	w = newWorld(t, keystest.NewAccount("acme", keystest.Slots(holder)), holder, waits, keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop")))
+	w = newFixture(t, keystest.NewAccount("acme", keystest.Slots(holder)), holder, waits, keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop")))
 	return w, holder, waits
 }
 
@@ -106,7 +106,7 @@ func TestWatches_AnExternalIDWakesTheAccountsThatDeclareIt(t *testing.T) {
 	account := func(name, id string) *v1alpha1.Account {
 		return keystest.NewAccount(name, keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
 	}
-	w := newWorld(t, account("acme", "4711"), account("bob", "4711"), account("eva", "4712"), account("none", ""))
+	w := newFixture(t, account("acme", "4711"), account("bob", "4711"), account("eva", "4712"), account("none", ""))
 	h := w.accounts().externalIDHandler()
 	for name, tc := range map[string]struct {
 		do   func(*woken)
@@ -239,12 +239,12 @@ func TestWait(t *testing.T) {
 		"in a day: the healing round":                 {now.Add(24 * time.Hour), 54 * time.Minute, time.Hour},
 		"in a minute: to the instant":                 {now.Add(time.Minute), time.Minute, time.Minute},
 		"in a moment: to the instant":                 {now.Add(30 * time.Millisecond), 30 * time.Millisecond, 30 * time.Millisecond},
-		"now: not never, which is what zero would be": {now, shortestWait, shortestWait},
-		"a moment ago":                                {now.Add(-time.Second), shortestWait, shortestWait},
+		"now: not never, which is what zero would be": {now, minRequeueAfter, minRequeueAfter},
+		"a moment ago":                                {now.Add(-time.Second), minRequeueAfter, minRequeueAfter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := wait(tc.next, now); got < tc.min || got > tc.max {
+			if got := requeueAfter(tc.next, now); got < tc.min || got > tc.max {
 				t.Errorf("got %s, want %s to %s", got, tc.min, tc.max)
 			}
 		})

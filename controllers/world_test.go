@@ -31,8 +31,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// world is an API server in memory, and reconcilers that are run by hand.
-type world struct {
+// fixture is an API server in memory, and reconcilers that are run by hand.
+type fixture struct {
 	t      *testing.T
 	client client.WithWatch
 	clock  *testingclock.FakePassiveClock
@@ -67,9 +67,9 @@ var (
 	errDied     = errors.New("injected: the manager died")
 )
 
-func newWorld(t *testing.T, objects ...client.Object) *world {
+func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
-	w := &world{
+	w := &fixture{
 		t: t, clock: testingclock.NewFakePassiveClock(keystest.Epoch), random: &keystest.Bytes{Seed: t.Name()},
 		events: events.NewFakeRecorder(1000),
 		fault:  func(int) fault { return faultNone },
@@ -95,7 +95,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 }
 
 // add puts an object into the world, with its status.
-func (w *world) add(o client.Object) {
+func (w *fixture) add(o client.Object) {
 	w.t.Helper()
 	if o.GetUID() == "" {
 		w.uids++
@@ -112,26 +112,26 @@ func (w *world) add(o client.Object) {
 	}
 }
 
-func (w *world) must(err error) {
+func (w *fixture) must(err error) {
 	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-func (w *world) read(o client.Object) {
+func (w *fixture) read(o client.Object) {
 	w.t.Helper()
 	w.must(w.client.Get(w.t.Context(), client.ObjectKeyFromObject(o), o))
 }
 
-func (w *world) key(name string) *v1alpha1.APIKey {
+func (w *fixture) key(name string) *v1alpha1.APIKey {
 	w.t.Helper()
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
 	w.read(k)
 	return k
 }
 
-func (w *world) account(name string) *v1alpha1.Account {
+func (w *fixture) account(name string) *v1alpha1.Account {
 	w.t.Helper()
 	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	w.read(a)
@@ -139,7 +139,7 @@ func (w *world) account(name string) *v1alpha1.Account {
 }
 
 // secret is a key's Secret; nil: there is none.
-func (w *world) secret(name string) *corev1.Secret {
+func (w *fixture) secret(name string) *corev1.Secret {
 	w.t.Helper()
 	s := &corev1.Secret{}
 	err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: "default", Name: name}, s)
@@ -151,7 +151,7 @@ func (w *world) secret(name string) *corev1.Secret {
 }
 
 // change changes a key's spec as a user does.
-func (w *world) change(name string, change func(*v1alpha1.APIKey)) {
+func (w *fixture) change(name string, change func(*v1alpha1.APIKey)) {
 	w.t.Helper()
 	k := w.key(name)
 	change(k)
@@ -160,7 +160,7 @@ func (w *world) change(name string, change func(*v1alpha1.APIKey)) {
 }
 
 // setAccountState suspends the account, or brings it back.
-func (w *world) setAccountState(state v1alpha1.AccountState) {
+func (w *fixture) setAccountState(state v1alpha1.AccountState) {
 	w.t.Helper()
 	a := w.account("acme")
 	a.Spec.State = state
@@ -169,7 +169,7 @@ func (w *world) setAccountState(state v1alpha1.AccountState) {
 }
 
 // cached is what the reconcilers take for a cache: everything, except what is hidden. Its writes may fail.
-func (w *world) cached() client.WithWatch {
+func (w *fixture) cached() client.WithWatch {
 	return interceptor.NewClient(w.client, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 			if _, whole := o.(*corev1.Secret); whole {
@@ -208,7 +208,7 @@ func (w *world) cached() client.WithWatch {
 }
 
 // live is what the reconcilers take for the API server itself.
-func (w *world) live() client.WithWatch {
+func (w *fixture) live() client.WithWatch {
 	return interceptor.NewClient(w.client, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 			w.reads = append(w.reads, fmt.Sprintf("%T %s", o, key))
@@ -220,7 +220,7 @@ func (w *world) live() client.WithWatch {
 	})
 }
 
-func (w *world) write(verb string, o client.Object, do func() error) error {
+func (w *fixture) write(verb string, o client.Object, do func() error) error {
 	w.writes = append(w.writes, fmt.Sprintf("%s %s %s", verb, strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1alpha1."), "*v1."), o.GetName()))
 	if s, ok := o.(*corev1.Secret); ok {
 		w.minted = append(w.minted, slices.Clone(s.Data[keys.EntryCurrent]))
@@ -242,31 +242,31 @@ func (w *world) write(verb string, o client.Object, do func() error) error {
 	return nil
 }
 
-func (w *world) keys() *APIKeyReconciler {
+func (w *fixture) keys() *APIKeyReconciler {
 	return &APIKeyReconciler{
-		Client: w.cached(), Live: w.live(), Clock: w.clock, Random: w.random, Settings: keystest.Settings, Teller: Teller{Recorder: w.events},
+		Client: w.cached(), APIReader: w.live(), Clock: w.clock, Random: w.random, Settings: keystest.Settings, Events: EventEmitter{Recorder: w.events},
 	}
 }
 
-func (w *world) accounts() *AccountReconciler {
-	return &AccountReconciler{Client: w.cached(), Live: w.live(), Clock: w.clock, Settings: keystest.Settings}
+func (w *fixture) accounts() *AccountReconciler {
+	return &AccountReconciler{Client: w.cached(), APIReader: w.live(), Clock: w.clock, Settings: keystest.Settings}
 }
 
 // roundOf runs one round for a key, and holds its status to what every status must be.
-func (w *world) roundOf(name string) (ctrl.Result, error) {
+func (w *fixture) roundOf(name string) (ctrl.Result, error) {
 	w.t.Helper()
 	return w.roundWith(w.keys(), name)
 }
 
 // roundWith is roundOf for a reconciler that remembers what it did before.
-func (w *world) roundWith(r *APIKeyReconciler, name string) (ctrl.Result, error) {
+func (w *fixture) roundWith(r *APIKeyReconciler, name string) (ctrl.Result, error) {
 	w.t.Helper()
 	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}})
 	w.lint()
 	return result, err
 }
 
-func (w *world) accountRoundOf(name string) (ctrl.Result, error) {
+func (w *fixture) accountRoundOf(name string) (ctrl.Result, error) {
 	w.t.Helper()
 	r := w.accounts()
 	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
@@ -275,7 +275,7 @@ func (w *world) accountRoundOf(name string) (ctrl.Result, error) {
 }
 
 // settle runs rounds for everything until nothing is written any more. Errors are tried again, as the queue does.
-func (w *world) settle() {
+func (w *fixture) settle() {
 	w.t.Helper()
 	const most = 50
 	for range most {
@@ -288,7 +288,7 @@ func (w *world) settle() {
 }
 
 // pass runs a round for each key and account.
-func (w *world) pass() (failed bool) {
+func (w *fixture) pass() (failed bool) {
 	w.t.Helper()
 	var all v1alpha1.APIKeyList
 	w.must(w.client.List(w.t.Context(), &all))
@@ -308,7 +308,7 @@ func (w *world) pass() (failed bool) {
 }
 
 // settleOrDie is settle for a manager that may die on the way.
-func (w *world) settleOrDie() (died bool) {
+func (w *fixture) settleOrDie() (died bool) {
 	w.t.Helper()
 	defer func() {
 		if p := recover(); p != nil {
@@ -330,7 +330,7 @@ var (
 // lint holds what is public to the rules for it: conditions are of this generation (Enforced may be of one before, the last
 // that verifiers were seen to know), reasons are one word, messages one short sentence without time, and nothing has key
 // material in it.
-func (w *world) lint() {
+func (w *fixture) lint() {
 	w.t.Helper()
 	var all v1alpha1.APIKeyList
 	w.must(w.client.List(w.t.Context(), &all))
@@ -355,7 +355,7 @@ func (w *world) lint() {
 	}
 }
 
-func (w *world) lintSentence(where, reason, message string) {
+func (w *fixture) lintSentence(where, reason, message string) {
 	w.t.Helper()
 	switch {
 	case !oneWord.MatchString(reason):
@@ -369,7 +369,7 @@ func (w *world) lintSentence(where, reason, message string) {
 	}
 }
 
-func (w *world) lintLeak(where, text string) {
+func (w *fixture) lintLeak(where, text string) {
 	w.t.Helper()
 	for _, m := range w.minted {
 		if parts := strings.Split(string([]byte(m)), "_"); len(parts) == 3 && strings.Contains(text, parts[2][:20]) {
@@ -379,7 +379,7 @@ func (w *world) lintLeak(where, text string) {
 }
 
 // told are the events so far.
-func (w *world) told() []string {
+func (w *fixture) told() []string {
 	w.t.Helper()
 	var list []string
 	for {
@@ -394,7 +394,7 @@ func (w *world) told() []string {
 }
 
 // expectSound checks the invariant: an Active key's own Secret holds the credential that verifiers know.
-func (w *world) expectSound(name string) {
+func (w *fixture) expectSound(name string) {
 	w.t.Helper()
 	k, s := w.key(name), w.secret(keys.SecretName(w.key(name)))
 	if s == nil {

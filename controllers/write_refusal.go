@@ -37,9 +37,9 @@ func joined(data []map[string][]byte) map[string][]byte {
 	return all
 }
 
-// reason names the kind of an API error without its text, which may vary from one try to the next. What the API server refused
+// errorKind names the kind of an API error without its text, which may vary from one try to the next. What the API server refused
 // is repeated.
-func reason(err error) string {
+func errorKind(err error) string {
 	if refused, ok := errors.AsType[*keys.RefusedError](err); ok {
 		return refused.Error()
 	}

@@ -43,7 +43,7 @@ func TestReconcile_ARefusedWriteShowsNoKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, keystest.NewAccount("acme"), keystest.Key("web"))
+			w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
 			if _, err := w.accountRoundOf("acme"); err != nil {
 				t.Fatal(err)
 			}

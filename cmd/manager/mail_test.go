@@ -53,7 +53,7 @@ func TestOptions_Mail(t *testing.T) {
 				}
 				return
 			}
-			if d := o.defaults(); err != nil || !slices.Equal(d.MailDomains, tc.domains) || d.MaxMails != tc.max {
+			if d := o.settings(); err != nil || !slices.Equal(d.MailDomains, tc.domains) || d.MaxMails != tc.max {
 				t.Errorf("got %v, %+v", err, d)
 			}
 		})
@@ -90,8 +90,8 @@ func newPost(t *testing.T, defaults keys.Settings, port int, objects ...client.O
 	const recorded = 1000
 	for range 2 {
 		p.managers = append(p.managers, &controllers.MailReconciler{
-			Client: p.api, Live: p.api, Clock: p.clock, Settings: defaults, Mailer: mailer{sender: sender},
-			Teller: controllers.Teller{Recorder: events.NewFakeRecorder(recorded)},
+			Client: p.api, APIReader: p.api, Clock: p.clock, Settings: defaults, Mailer: mailer{sender: sender},
+			Events: controllers.EventEmitter{Recorder: events.NewFakeRecorder(recorded)},
 		})
 	}
 	return p

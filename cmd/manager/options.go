@@ -201,19 +201,19 @@ func (o *options) validateVerifier() error {
 }
 
 // verifiers are whom to ask how keys are used; nil if no verifier is named.
-func (o *options) verifiers(meter controllers.VerifierMeter) *controllers.Verifiers {
+func (o *options) verifiers(meter controllers.VerifierRecorder) *controllers.Verifiers {
 	if o.verifierService == "" {
 		return nil
 	}
 	return &controllers.Verifiers{
-		Service: o.verifier, Port: o.verifierPortName, Meter: meter,
-		Asker: controllers.NewUsageClient(controllers.UsageClientOptions{
+		Service: o.verifier, Port: o.verifierPortName, Recorder: meter,
+		Client: controllers.NewUsageClient(controllers.UsageClientOptions{
 			TokenFile: o.verifierTokenFile, CAFile: o.verifierCAFile, ServerName: o.verifier.Name + "." + o.verifier.Namespace + ".svc",
 		}),
 	}
 }
 
-func (o *options) defaults() keys.Settings {
+func (o *options) settings() keys.Settings {
 	return keys.Settings{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
 		Verifiers:            o.verifierService != "",

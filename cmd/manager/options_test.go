@@ -55,8 +55,8 @@ func TestOptions_AccountCreationDelay(t *testing.T) {
 	t.Parallel()
 	for argument, want := range map[string]time.Duration{"": 5 * time.Second, "--account-creation-delay=0s": 0, "--account-creation-delay=1m": time.Minute} {
 		o, err := parsed(t, slices.DeleteFunc([]string{argument}, func(a string) bool { return a == "" })...)
-		if err != nil || o.defaults().AccountCreationDelay != want {
-			t.Errorf("%q: waits %s, %v", argument, o.defaults().AccountCreationDelay, err)
+		if err != nil || o.settings().AccountCreationDelay != want {
+			t.Errorf("%q: waits %s, %v", argument, o.settings().AccountCreationDelay, err)
 		}
 	}
 	if _, err := parsed(t, "--account-creation-delay=-1s"); err == nil || !strings.HasPrefix(err.Error(), "--account-creation-delay is -1s: give 0s or longer") {
@@ -102,7 +102,7 @@ func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
 				}
 				return
 			}
-			if got := o.defaults().ReservedDomains; err != nil || !slices.Equal(got, tc.want) {
+			if got := o.settings().ReservedDomains; err != nil || !slices.Equal(got, tc.want) {
 				t.Errorf("got %q (%v), want %q", got, err, tc.want)
 			}
 		})

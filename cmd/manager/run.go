@@ -50,16 +50,16 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	happenings, err := telemetry.NewHappenings(metrics.Registry)
+	happenings, err := telemetry.NewEventCounter(metrics.Registry)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	enforcement, err := telemetry.NewEnforcement(metrics.Registry)
+	enforcement, err := telemetry.NewVerifierRecorder(metrics.Registry)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
-		Clock: clock.RealClock{}, Random: rand.Reader, Settings: o.defaults(), MaxConcurrentReconciles: o.concurrency,
+		Clock: clock.RealClock{}, Random: rand.Reader, Settings: o.settings(), MaxConcurrentReconciles: o.concurrency,
 		Mailer: mailer, Verifiers: o.verifiers(enforcement), Count: happenings.Count,
 	})
 	if err != nil {
@@ -74,7 +74,7 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err := controllers.AddStoreMonitor(ctx, mgr, clock.RealClock{}); err != nil {
 		return err
 	}
-	objects := telemetry.NewObjects(ctx, mgr.GetCache(), mgr.GetLogger().WithName("telemetry"))
+	objects := telemetry.NewObjectCollector(ctx, mgr.GetCache(), mgr.GetLogger().WithName("telemetry"))
 	if err := metrics.Registry.Register(objects); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -161,7 +161,7 @@ func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 	if !o.webhooks {
 		return nil
 	}
-	if err := guard.Setup(mgr, clock.RealClock{}, o.defaults()); err != nil {
+	if err := guard.Setup(mgr, clock.RealClock{}, o.settings()); err != nil {
 		return err
 	}
 	if err := mgr.Add(rotator); err != nil {

@@ -114,15 +114,15 @@ func newTalker(f testing.TB) *talker {
 		sources:       []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
 		accountHeader: "X-FF-Company", auditSample: 1, trusted: []string{"127.0.0.0/8"}, realm: "tests",
 	}
-	meters, err := telemetry.NewVerifier(v.registry, telemetry.VerifierOptions{
-		Faces: names(faces.Faces()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
+	meters, err := telemetry.NewVerdictRecorder(v.registry, telemetry.VerdictRecorderOptions{
+		Faces: names(faces.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
 		CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
 		Undecodable: func() (int, int) { return 0, 0 }, Rollbacks: func() uint64 { return 0 },
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	door, err := newDoor(o, index, meters, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
+	door, err := newAuthorizer(o, index, meters, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func (v *talker) index(f testing.TB) *verifier.Index {
 	random := rand.NewChaCha8([32]byte{1})
 	for _, state := range []v1alpha1.KeyState{v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked} {
 		for i, format := range formats {
-			minted, err := format.Generate(random)
+			issued, err := format.Generate(random)
 			if err != nil {
 				f.Fatal(err)
 			}
@@ -181,10 +181,10 @@ func (v *talker) index(f testing.TB) *verifier.Index {
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shops", Name: name, UID: types.UID(name)},
 				Spec:       v1alpha1.APIKeySpec{Account: "acme", State: state, Label: "Shop", Scopes: []string{"orders:read"}},
 				Status: v1alpha1.APIKeyStatus{State: v1alpha1.StateActive, Credentials: []v1alpha1.Credential{{
-					ID: minted.ID, SHA256: minted.Material.SHA256(), IssuedAt: metav1.Now(),
+					ID: issued.ID, SHA256: issued.Material.SHA256(), IssuedAt: metav1.Now(),
 				}}},
 			})
-			v.live = append(v.live, string(minted.Material))
+			v.live = append(v.live, string(issued.Material))
 		}
 	}
 	x.SetComplete()
@@ -317,11 +317,11 @@ func (v *talker) key(t *testing.T, d *dice) string {
 	if which < len(v.live) {
 		return v.live[which]
 	}
-	minted, err := formats[which%len(formats)].Generate(rand.NewChaCha8([32]byte{byte(d.roll(256)), byte(d.roll(256)), byte(d.roll(256))}))
+	issued, err := formats[which%len(formats)].Generate(rand.NewChaCha8([32]byte{byte(d.roll(256)), byte(d.roll(256)), byte(d.roll(256))}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(minted.Material)
+	return string(issued.Material)
 }
 
 func (v *talker) authz(t *testing.T, c *call) string {
@@ -492,11 +492,11 @@ func TestFindKey(t *testing.T) {
 	t.Parallel()
 	random := rand.NewChaCha8([32]byte{2})
 	for _, format := range formats {
-		minted, err := format.Generate(random)
+		issued, err := format.Generate(random)
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := string(minted.Material)
+		key := string(issued.Material)
 		for i, encode := range encodings {
 			quoted, err := json.Marshal("/orders/" + encode(key) + "/x")
 			if err != nil {
@@ -506,7 +506,7 @@ func TestFindKey(t *testing.T) {
 				t.Errorf("%s in encoding %d is not found in %s", format, i, quoted)
 			}
 		}
-		if findKey("/orders "+minted.ID+" "+minted.Hint, key) != "" {
+		if findKey("/orders "+issued.ID+" "+issued.Hint, key) != "" {
 			t.Errorf("the ID and the hint of %s count as the key", format)
 		}
 	}

@@ -110,10 +110,10 @@ func (o *options) bind(f *pflag.FlagSet) {
 }
 
 func (o *options) validate() error {
-	if _, err := verifier.NewFinder(o.sources); err != nil {
+	if _, err := verifier.NewKeyExtractor(o.sources); err != nil {
 		return fmt.Errorf("--key-source: %w", err)
 	}
-	if _, err := verifier.NewClients(o.trusted); err != nil {
+	if _, err := verifier.NewClientIPResolver(o.trusted); err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
 	if _, err := verifier.ParseAddressHeader(o.addressHeader); err != nil {

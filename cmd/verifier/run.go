@@ -32,17 +32,17 @@ import (
 func run(ctx context.Context, config *rest.Config, o options) error {
 	index := verifier.NewIndex()
 	index.ReportUndecodable(logUndecodable)
-	feed, err := newFeed(config, o, index)
+	feed, err := newSyncer(config, o, index)
 	if err != nil {
 		return err
 	}
-	meters, err := newMeters(o, index, feed)
+	meters, err := newObservers(o, index, feed)
 	if err != nil {
 		return err
 	}
 	audit, flush := newAuditLogger(o)
 	defer flush()
-	door, err := newDoor(o, index, meters, audit)
+	door, err := newAuthorizer(o, index, meters, audit)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func logUndecodable(o verifier.Undecodable) {
 		"kind", o.Kind, "namespace", o.Name.Namespace, "name", o.Name.Name, "fields", o.Fields, "resourceVersion", o.ResourceVersion)
 }
 
-func newFeed(config *rest.Config, o options, index *verifier.Index) (*verifier.Feed, error) {
+func newSyncer(config *rest.Config, o options, index *verifier.Index) (*verifier.Syncer, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("register the API: %w", err)
@@ -85,17 +85,17 @@ func newFeed(config *rest.Config, o options, index *verifier.Index) (*verifier.F
 	if err != nil {
 		return nil, fmt.Errorf("create the client: %w", err)
 	}
-	return verifier.NewFeed(verifier.FeedOptions{
+	return verifier.NewSyncer(verifier.SyncerOptions{
 		Source: source, Clock: clock.RealClock{}, Index: index, MaxStaleness: o.maxStaleness, Logger: ctrl.Log.WithName("feed"),
 	}), nil
 }
 
-func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit logr.Logger) (*faces.Door, error) {
-	finder, err := verifier.NewFinder(o.sources)
+func newAuthorizer(o options, index *verifier.Index, meters *telemetry.VerdictRecorder, audit logr.Logger) (*faces.Authorizer, error) {
+	finder, err := verifier.NewKeyExtractor(o.sources)
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
 	}
-	clients, err := verifier.NewClients(o.trusted)
+	clients, err := verifier.NewClientIPResolver(o.trusted)
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
@@ -107,11 +107,11 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 	if err != nil {
 		return nil, fmt.Errorf("--account-header: %w", err)
 	}
-	door, err := faces.NewDoor(faces.DoorOptions{
-		Finder: finder, Clients: clients, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
+	door, err := faces.NewAuthorizer(faces.Options{
+		Extractor: finder, ClientIP: clients, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(audit, o.auditSample),
-		Observers: []faces.Observer{func(face faces.Face, v verifier.Verdict, took time.Duration) {
+		Observers: []faces.Observer{func(face faces.Protocol, v verifier.Verdict, took time.Duration) {
 			meters.Observe(int(face), int(v.Code), v.Account(), took)
 		}},
 	})
@@ -121,9 +121,9 @@ func newDoor(o options, index *verifier.Index, meters *telemetry.Verifier, audit
 	return door, nil
 }
 
-func newMeters(o options, index *verifier.Index, feed *verifier.Feed) (*telemetry.Verifier, error) {
-	measured := telemetry.VerifierOptions{
-		Faces: names(faces.Faces()), Codes: names(verifier.Codes()), Synced: index.Complete,
+func newObservers(o options, index *verifier.Index, feed *verifier.Syncer) (*telemetry.VerdictRecorder, error) {
+	measured := telemetry.VerdictRecorderOptions{
+		Faces: names(faces.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete,
 		CacheAge: func() time.Duration { return feed.Age(clock.RealClock{}.Now()) }, Rollbacks: feed.Rollbacks,
 		Size: func() (int, int, int) {
 			size := index.Size()
@@ -134,7 +134,7 @@ func newMeters(o options, index *verifier.Index, feed *verifier.Feed) (*telemetr
 	if o.accountMetrics {
 		measured.AccountLimit = o.accountLimit
 	}
-	meters, err := telemetry.NewVerifier(metrics.Registry, measured)
+	meters, err := telemetry.NewVerdictRecorder(metrics.Registry, measured)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
@@ -150,7 +150,7 @@ func names[T fmt.Stringer](list []T) []string {
 }
 
 // newUsage tells the manager how keys are used. The name of a replica is new with each start, as its counts are.
-func newUsage(config *rest.Config, o options, index *verifier.Index, feed *verifier.Feed) (http.Handler, error) {
+func newUsage(config *rest.Config, o options, index *verifier.Index, feed *verifier.Syncer) (http.Handler, error) {
 	const start = 6
 	return faces.Usage(faces.UsageOptions{
 		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:start]), Index: index,

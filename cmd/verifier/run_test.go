@@ -38,7 +38,7 @@ const secret = "sk_test_0123456789abcdefghijklmnop"
 // TestVerifier runs the command as main does, on a real API server.
 func TestVerifier(t *testing.T) {
 	plane := controlplanetest.Start(t, controlplane.Options{WithoutControllers: true})
-	w := &world{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
+	w := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	w.issue(t)
 	w.start(t)
 	t.Run("a good key passes", func(t *testing.T) { w.expect(t, http.StatusOK, w.ask(t)) })
@@ -50,15 +50,15 @@ func TestVerifier(t *testing.T) {
 	})
 }
 
-// world is what the tests of one control plane share. They run one after the other.
-type world struct {
+// suite is what the tests of one control plane share. They run one after the other.
+type suite struct {
 	plane     *controlplane.ControlPlane
 	admin     client.Client
 	addresses map[string]string
 }
 
 // issue does what a manager would: it makes an account and a key, and writes what it accepted to the status.
-func (w *world) issue(t *testing.T) {
+func (w *suite) issue(t *testing.T) {
 	t.Helper()
 	digest := sha256.Sum256([]byte(secret))
 	k := &v1alpha1.APIKey{
@@ -79,7 +79,7 @@ func (w *world) issue(t *testing.T) {
 	}
 }
 
-func (w *world) usage(t *testing.T) {
+func (w *suite) usage(t *testing.T) {
 	w.allow(t, "manager", "/v1/usage")
 	ask := func(account string, audiences ...string) *http.Request {
 		return w.asking(t, "/v1/usage?since=2027-01-01T00:00:00Z", w.token(t, account, audiences...))
@@ -106,7 +106,7 @@ func (w *world) usage(t *testing.T) {
 	}
 }
 
-func (w *world) metrics(t *testing.T) {
+func (w *suite) metrics(t *testing.T) {
 	answer := w.expect(t, http.StatusOK, w.to(t, "metrics-bind-address", "/metrics"))
 	for _, line := range []string{"apikey_verifier_synced 1", "apikey_verifier_keys 1", "apikey_verifier_credentials 1", "apikey_verifier_accounts 1"} {
 		if !strings.Contains(answer, "\n"+line+"\n") {
@@ -119,7 +119,7 @@ func (w *world) metrics(t *testing.T) {
 }
 
 // allow lets a ServiceAccount get a path of the verifier.
-func (w *world) allow(t *testing.T, account, path string) {
+func (w *suite) allow(t *testing.T, account, path string) {
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: "test-" + account}
 	for _, o := range []client.Object{
@@ -136,7 +136,7 @@ func (w *world) allow(t *testing.T, account, path string) {
 }
 
 // token is one of a ServiceAccount, which is made if there is none.
-func (w *world) token(t *testing.T, account string, audiences ...string) string {
+func (w *suite) token(t *testing.T, account string, audiences ...string) string {
 	t.Helper()
 	o := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceDefault, Name: account}}
 	if err := client.IgnoreAlreadyExists(w.admin.Create(t.Context(), o)); err != nil {
@@ -149,7 +149,7 @@ func (w *world) token(t *testing.T, account string, audiences ...string) string 
 	return request.Status.Token
 }
 
-func (w *world) asking(t *testing.T, path, token string) *http.Request {
+func (w *suite) asking(t *testing.T, path, token string) *http.Request {
 	t.Helper()
 	r := w.to(t, "usage-bind-address", path)
 	r.URL.Scheme = "https"
@@ -159,7 +159,7 @@ func (w *world) asking(t *testing.T, path, token string) *http.Request {
 	return r
 }
 
-func (w *world) revoke(t *testing.T) {
+func (w *suite) revoke(t *testing.T) {
 	t.Helper()
 	k := &v1alpha1.APIKey{}
 	if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: corev1.NamespaceDefault, Name: "shop"}, k); err != nil {
@@ -172,7 +172,7 @@ func (w *world) revoke(t *testing.T) {
 }
 
 // start runs the verifier until the test ends, and waits until it is ready.
-func (w *world) start(t *testing.T) {
+func (w *suite) start(t *testing.T) {
 	t.Helper()
 	w.addresses = map[string]string{}
 	args := []string{"--drain-delay=0s", "--kubeconfig=" + w.plane.Kubeconfig()}
@@ -198,7 +198,7 @@ func (w *world) start(t *testing.T) {
 	w.expect(t, http.StatusOK, w.to(t, "health-probe-bind-address", "/readyz"))
 }
 
-func (w *world) to(t *testing.T, flag, path string) *http.Request {
+func (w *suite) to(t *testing.T, flag, path string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.addresses[flag]+path, nil)
 	if err != nil {
@@ -207,7 +207,7 @@ func (w *world) to(t *testing.T, flag, path string) *http.Request {
 	return r
 }
 
-func (w *world) ask(t *testing.T) *http.Request {
+func (w *suite) ask(t *testing.T) *http.Request {
 	t.Helper()
 	r := w.to(t, "http-bind-address", "/authz")
 	r.Header.Set("X-Api-Key", secret)
@@ -215,7 +215,7 @@ func (w *world) ask(t *testing.T) *http.Request {
 }
 
 // expect sends a request until it gets an answer with a status, and returns what it says.
-func (w *world) expect(t *testing.T, status int, r *http.Request) string {
+func (w *suite) expect(t *testing.T, status int, r *http.Request) string {
 	t.Helper()
 	last := ""
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

@@ -62,7 +62,7 @@ func TestTraces_GRPC(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	o := faces.ServerOptions{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: patience}
 	addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
-	door, err := newDoor(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil, logr.Discard())
+	door, err := newAuthorizer(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}

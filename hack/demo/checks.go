@@ -11,11 +11,11 @@ import (
 )
 
 // check tells whether a command's output is what it should be; its error says what was expected.
-type check func(*teller, output) error
+type check func(*runner, output) error
 
 // both wants all of the checks.
 func both(checks ...check) check {
-	return func(t *teller, out output) error {
+	return func(t *runner, out output) error {
 		for _, c := range checks {
 			if err := c(t, out); err != nil {
 				return err
@@ -27,7 +27,7 @@ func both(checks ...check) check {
 
 // says wants each of the words in the output.
 func says(words ...string) check {
-	return func(_ *teller, out output) error {
+	return func(_ *runner, out output) error {
 		for _, word := range words {
 			if !strings.Contains(out.text, word) {
 				return fmt.Errorf("expected to read %q", word)
@@ -40,7 +40,7 @@ func says(words ...string) check {
 // matches wants the whole output to match.
 func matches(pattern string) check {
 	wanted := regexp.MustCompile(`^(?:` + pattern + `)\s*$`)
-	return func(_ *teller, out output) error {
+	return func(_ *runner, out output) error {
 		if !wanted.MatchString(out.text) {
 			return fmt.Errorf("expected the output to match %s", wanted)
 		}
@@ -50,7 +50,7 @@ func matches(pattern string) check {
 
 // remember keeps the output under a name.
 func remember(name string) check {
-	return func(t *teller, out output) error {
+	return func(t *runner, out output) error {
 		if t.memories == nil {
 			t.memories = map[string]string{}
 		}
@@ -61,7 +61,7 @@ func remember(name string) check {
 
 // sameAs wants the output that was kept under the name, byte for byte.
 func sameAs(name string) check {
-	return func(t *teller, out output) error {
+	return func(t *runner, out output) error {
 		if kept, ok := t.memories[name]; !ok || kept != out.text {
 			return fmt.Errorf("expected the same output as for %q", name)
 		}
@@ -71,7 +71,7 @@ func sameAs(name string) check {
 
 // differsFrom wants another output than the one that was kept under the name.
 func differsFrom(name string) check {
-	return func(t *teller, out output) error {
+	return func(t *runner, out output) error {
 		if kept, ok := t.memories[name]; !ok || kept == out.text {
 			return fmt.Errorf("expected another output than for %q", name)
 		}
@@ -81,7 +81,7 @@ func differsFrom(name string) check {
 
 // onTime wants the line to have come when {soon} did: not before, and within the tolerance after it.
 func onTime(tolerance time.Duration) check {
-	return func(t *teller, out output) error {
+	return func(t *runner, out output) error {
 		late := out.at.Sub(t.soon)
 		if late < 0 || late > tolerance {
 			return fmt.Errorf("expected it at %s, or at most %s later: it came %+.1f s off",

@@ -28,7 +28,7 @@ type gateway struct {
 }
 
 // openGateway starts a verifier, an application, and Caddy between clients and both.
-func (w *world) openGateway(ctx context.Context) error {
+func (w *environment) openGateway(ctx context.Context) error {
 	if _, err := exec.LookPath("curl"); err != nil {
 		return errors.New("the last step needs curl: install it and try again")
 	}
@@ -51,7 +51,7 @@ func (w *world) openGateway(ctx context.Context) error {
 	return w.startCaddy(ctx, strings.NewReplacer("127.0.0.1:8080", verifier.HTTP, "127.0.0.1:8090", application, "http://:8000", "http://"+w.gateway.address))
 }
 
-func (w *world) startCaddy(ctx context.Context, local *strings.Replacer) error {
+func (w *environment) startCaddy(ctx context.Context, local *strings.Replacer) error {
 	sample, err := os.ReadFile(filepath.Join(w.plane.Root(), "config", "samples", "gateways", "caddy", "Caddyfile"))
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (w *world) startCaddy(ctx context.Context, local *strings.Replacer) error {
 }
 
 // startApplication starts what the gateway protects: it greets whoever comes through by what the gateway says of them.
-func (w *world) startApplication() (address string, err error) {
+func (w *environment) startApplication() (address string, err error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,6 +124,6 @@ func freeAddress() (string, error) {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }
 
-func (w *world) prepareGateway(ctx context.Context, out io.Writer) error {
+func (w *environment) prepareGateway(ctx context.Context, out io.Writer) error {
 	return timed(out, "Starting a verifier, an application, and a gateway in front of it", func() error { return w.openGateway(ctx) })
 }

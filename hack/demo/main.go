@@ -50,7 +50,7 @@ func run(ctx context.Context, out io.Writer, binary string, stay bool) error {
 }
 
 // live is what happens between start and stop. It ends early if the manager does.
-func live(ctx context.Context, out io.Writer, w *world, stay bool) error {
+func live(ctx context.Context, out io.Writer, w *environment, stay bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -63,7 +63,7 @@ func live(ctx context.Context, out io.Writer, w *world, stay bool) error {
 	if stay {
 		return w.stay(ctx, out)
 	}
-	t := &teller{out: out, dir: w.plane.Root(), environment: w.environment(), bold: isTerminal(out)}
+	t := &runner{out: out, dir: w.plane.Root(), environment: w.variables(), bold: isTerminal(out)}
 	if err := t.tell(ctx, story); err != nil {
 		return err
 	}

@@ -42,8 +42,8 @@ type output struct {
 	at   time.Time
 }
 
-// teller runs the lines of a story, prints them with their output, and remembers what the checks need.
-type teller struct {
+// runner runs the lines of a story, prints them with their output, and remembers what the checks need.
+type runner struct {
 	out         io.Writer
 	dir         string
 	environment []string
@@ -53,7 +53,7 @@ type teller struct {
 	memories map[string]string
 }
 
-func (t *teller) tell(ctx context.Context, steps []step) error {
+func (t *runner) tell(ctx context.Context, steps []step) error {
 	for i, s := range steps {
 		title := fmt.Sprintf("%d/%d  %s", i+1, len(steps), s.title)
 		if t.bold {
@@ -69,7 +69,7 @@ func (t *teller) tell(ctx context.Context, steps []step) error {
 	return nil
 }
 
-func (t *teller) run(ctx context.Context, c command) error {
+func (t *runner) run(ctx context.Context, c command) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
 	defer cancel()
 	line := t.fill(c.line)
@@ -91,14 +91,14 @@ func (t *teller) run(ctx context.Context, c command) error {
 }
 
 // once runs a line, shows what it printed and checks it.
-func (t *teller) once(ctx context.Context, c command, line string) error {
+func (t *runner) once(ctx context.Context, c command, line string) error {
 	out, err := t.try(ctx, c, line)
 	t.show(out)
 	return err
 }
 
 // repeat runs a line until its check is content, and shows the last try that ran to its end.
-func (t *teller) repeat(ctx context.Context, c command, line string) error {
+func (t *runner) repeat(ctx context.Context, c command, line string) error {
 	var last output
 	var problem error
 	for {
@@ -119,7 +119,7 @@ func (t *teller) repeat(ctx context.Context, c command, line string) error {
 	}
 }
 
-func (t *teller) try(ctx context.Context, c command, line string) (output, error) {
+func (t *runner) try(ctx context.Context, c command, line string) (output, error) {
 	text, err := t.shell(ctx, line).CombinedOutput()
 	out := output{text: string(text), at: time.Now()}
 	switch {
@@ -134,7 +134,7 @@ func (t *teller) try(ctx context.Context, c command, line string) (output, error
 }
 
 // watch shows the lines of a command as they come, each with the time, and ends it at the one that is waited for.
-func (t *teller) watch(ctx context.Context, c command, line string) error {
+func (t *runner) watch(ctx context.Context, c command, line string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cmd := t.shell(ctx, line)
@@ -157,7 +157,7 @@ func (t *teller) watch(ctx context.Context, c command, line string) error {
 	return errors.Join(fmt.Errorf("expected to see %q", c.until), context.Cause(ctx))
 }
 
-func (t *teller) verify(c command, out output) error {
+func (t *runner) verify(c command, out output) error {
 	if c.check == nil {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (t *teller) verify(c command, out output) error {
 }
 
 // shell runs a line in a process group of its own, all of which is killed when ctx ends.
-func (t *teller) shell(ctx context.Context, line string) *exec.Cmd {
+func (t *runner) shell(ctx context.Context, line string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir, cmd.Env = t.dir, t.environment
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -175,7 +175,7 @@ func (t *teller) shell(ctx context.Context, line string) *exec.Cmd {
 }
 
 // fill puts instants into a line: {soon} is ten seconds ahead and remembered, {later} a month, {now} none.
-func (t *teller) fill(line string) string {
+func (t *runner) fill(line string) string {
 	now := time.Now().UTC().Truncate(time.Second)
 	if strings.Contains(line, "{soon}") {
 		t.soon = now.Add(10 * time.Second)
@@ -187,11 +187,11 @@ func (t *teller) fill(line string) string {
 	).Replace(line)
 }
 
-func (t *teller) show(out output) {
+func (t *runner) show(out output) {
 	if text := strings.TrimRight(out.text, "\n"); text != "" {
 		t.printf("  %s\n", strings.ReplaceAll(text, "\n", "\n  "))
 	}
 }
 
 // printf prints; nobody is left to tell if that fails.
-func (t *teller) printf(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format, args...) }
+func (t *runner) printf(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format, args...) }

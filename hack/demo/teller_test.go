@@ -82,7 +82,7 @@ func TestTell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out strings.Builder
-			teller := &teller{out: &out, dir: t.TempDir(), environment: os.Environ()}
+			teller := &runner{out: &out, dir: t.TempDir(), environment: os.Environ()}
 			err := teller.tell(t.Context(), []step{{title: "A step", commands: tc.commands}})
 			if !strings.Contains(out.String(), tc.want) {
 				t.Errorf("printed:\n%s\nwant in it:\n%s", out.String(), tc.want)
@@ -107,7 +107,7 @@ func TestTell_EndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			began := time.Now()
-			teller := &teller{out: &strings.Builder{}, dir: t.TempDir(), environment: os.Environ()}
+			teller := &runner{out: &strings.Builder{}, dir: t.TempDir(), environment: os.Environ()}
 			if err := teller.run(ctx, c); err == nil {
 				t.Error("got no error")
 			}
@@ -124,7 +124,7 @@ func TestOnTime(t *testing.T) {
 	for late, ok := range map[time.Duration]bool{
 		-time.Millisecond: false, 0: true, time.Second: true, time.Second + time.Millisecond: false,
 	} {
-		teller := &teller{out: &strings.Builder{}, soon: soon}
+		teller := &runner{out: &strings.Builder{}, soon: soon}
 		if err := onTime(time.Second)(teller, output{at: soon.Add(late)}); (err == nil) != ok {
 			t.Errorf("%s after the instant: got %v", late, err)
 		}

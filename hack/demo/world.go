@@ -17,8 +17,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/mailbox"
 )
 
-// world is what runs while the story is told.
-type world struct {
+// environment is what runs while the story is told.
+type environment struct {
 	plane   *controlplane.ControlPlane
 	manager *controlplane.Manager
 	log     string // the manager's; it outlives a failure
@@ -28,8 +28,8 @@ type world struct {
 }
 
 // start builds the manager, unless there is one, and starts it on a control plane. What it returns is to be stopped, also after an error.
-func start(ctx context.Context, out io.Writer, binary string) (*world, error) {
-	w := &world{}
+func start(ctx context.Context, out io.Writer, binary string) (*environment, error) {
+	w := &environment{}
 	webhooks, err := controlplane.FreePort()
 	if err != nil {
 		return w, err
@@ -53,7 +53,7 @@ func start(ctx context.Context, out io.Writer, binary string) (*world, error) {
 	return w, timed(out, "Starting the manager", func() error { return w.startManager(ctx, binary, webhooks) })
 }
 
-func (w *world) startManager(ctx context.Context, binary string, webhooks int) error {
+func (w *environment) startManager(ctx context.Context, binary string, webhooks int) error {
 	file, err := os.CreateTemp("", "apikey-manager-*.log")
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (w *world) startManager(ctx context.Context, binary string, webhooks int) e
 }
 
 // startMailbox starts a mail server that keeps what it gets.
-func (w *world) startMailbox() (err error) {
+func (w *environment) startMailbox() (err error) {
 	w.mails = filepath.Join(w.plane.Dir(), "mail")
 	if err := os.Mkdir(w.mails, 0o700); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (w *world) startMailbox() (err error) {
 }
 
 // stop stops everything. The manager's log goes too, unless there is a problem that somebody will want to look into.
-func (w *world) stop(problem error) error {
+func (w *environment) stop(problem error) error {
 	var err error
 	if w.mailbox != nil {
 		err = w.mailbox.Close()
@@ -107,8 +107,8 @@ func (w *world) stop(problem error) error {
 	}
 }
 
-// environment is what kubectl needs: itself, the kubeconfig, and a cache of its own.
-func (w *world) environment() []string {
+// variables is what kubectl needs: itself, the kubeconfig, and a cache of its own.
+func (w *environment) variables() []string {
 	return append(os.Environ(),
 		"PATH="+filepath.Dir(w.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+w.plane.Kubeconfig(),
@@ -119,7 +119,7 @@ func (w *world) environment() []string {
 }
 
 // stay waits for the end of ctx, which is an error only if the manager's end brought it.
-func (w *world) stay(ctx context.Context, out io.Writer) error {
+func (w *environment) stay(ctx context.Context, out io.Writer) error {
 	_, err := fmt.Fprintf(out, `
 It is up. In another terminal, in this folder:
 

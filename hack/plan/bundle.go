@@ -173,9 +173,9 @@ func (b *bundle) held(k *v1alpha1.APIKey, a *v1alpha1.Account) keys.ObservedSecr
 	if secret == nil {
 		return keys.ObservedSecret{Ownership: keys.SecretMissing}
 	}
-	shape := keys.SecretContent{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
-	held, _ := keys.ObserveSecret(k, a, secret, shape)
-	return held
+	content := keys.SecretContent{Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data}
+	observed, _ := keys.ObserveSecret(k, a, secret, content)
+	return observed
 }
 
 func (b *bundle) duplicates(f keys.Facts) []*v1alpha1.APIKey {

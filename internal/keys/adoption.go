@@ -18,23 +18,23 @@ import (
 // or may be adopted.
 func ObserveSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secret SecretContent) (ObservedSecret, SecretCredentials) {
 	version, p := object.GetResourceVersion(), OwnershipOf(object, k)
-	held, contents := ObservedSecret{Ownership: p, ResourceVersion: version}, SecretCredentials{}
+	observed, credentials := ObservedSecret{Ownership: p, ResourceVersion: version}, SecretCredentials{}
 	switch {
 	case p == SecretOwned:
-		held, contents = InspectSecret(k, a, secret, version)
+		observed, credentials = InspectSecret(k, a, secret, version)
 	case mayTakeBack(k, object):
 		if found, known := InspectSecret(k, a, secret, version); len(known.Current.Material) > 0 {
-			held, contents = found, known
-			held.Ownership, held.OfferProblem = SecretOffered, found.fixedProblem()
+			observed, credentials = found, known
+			observed.Ownership, observed.OfferProblem = SecretOffered, found.fixedProblem()
 		}
 	case mayAdopt(k, a, object):
-		held, contents = inspectOffered(k, a, secret, version)
+		observed, credentials = inspectOffered(k, a, secret, version)
 	}
-	if held.Ownership == SecretForeign {
-		held.Owner = ownerOf(object)
+	if observed.Ownership == SecretForeign {
+		observed.Owner = ownerOf(object)
 	}
-	held.Writer = lastWriter(object.GetManagedFields())
-	return held, contents
+	observed.Writer = lastWriter(object.GetManagedFields())
+	return observed, credentials
 }
 
 // mayTakeBack reports whether a key that was issued may take a Secret back, should it hold the key's own credential: no other
@@ -62,13 +62,13 @@ func mayAdopt(k *v1alpha1.APIKey, a *v1alpha1.Account, secret metav1.Object) boo
 
 // inspectOffered takes a Secret apart that asks to be adopted.
 func inspectOffered(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent, version string) (ObservedSecret, SecretCredentials) {
-	held, contents := InspectSecret(k, a, secret, version)
-	held.Ownership = SecretOffered
+	observed, credentials := InspectSecret(k, a, secret, version)
+	observed.Ownership = SecretOffered
 	if _, err := offeredCredential(k, a, secret.Data); err != nil {
-		held.OfferProblem = err.Error()
+		observed.OfferProblem = err.Error()
 	}
-	held.OfferProblem = orElse(held.OfferProblem, held.fixedProblem())
-	return held, contents
+	observed.OfferProblem = orElse(observed.OfferProblem, observed.fixedProblem())
+	return observed, credentials
 }
 
 // fixedProblem returns what makes a Secret unfit to become the key's that the API server never lets change; empty: nothing.

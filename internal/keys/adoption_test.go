@@ -86,19 +86,19 @@ func TestObserve_WhatMayBeAdopted(t *testing.T) {
 			for entry, value := range tc.data {
 				data[entry] = []byte(value)
 			}
-			held, contents := keys.ObserveSecret(tc.key, tc.account, tc.object, keys.SecretContent{Annotations: tc.object.Annotations, Data: data})
-			if held.Ownership != tc.possession || held.IsOffered != tc.offered {
-				t.Errorf("%s, offered %t; want %s, %t", held.Ownership, held.IsOffered, tc.possession, tc.offered)
+			observed, credentials := keys.ObserveSecret(tc.key, tc.account, tc.object, keys.SecretContent{Annotations: tc.object.Annotations, Data: data})
+			if observed.Ownership != tc.possession || observed.IsOffered != tc.offered {
+				t.Errorf("%s, offered %t; want %s, %t", observed.Ownership, observed.IsOffered, tc.possession, tc.offered)
 			}
-			if (held.OfferProblem == "") != (tc.problem == "") || !strings.Contains(held.OfferProblem, tc.problem) {
-				t.Errorf("problem %q, want %q", held.OfferProblem, tc.problem)
+			if (observed.OfferProblem == "") != (tc.problem == "") || !strings.Contains(observed.OfferProblem, tc.problem) {
+				t.Errorf("problem %q, want %q", observed.OfferProblem, tc.problem)
 			}
 			for _, value := range tc.data {
-				if strings.Contains(fmt.Sprintf("%+v", held), value[9:]) {
-					t.Errorf("%+v shows the key", held)
+				if strings.Contains(fmt.Sprintf("%+v", observed), value[9:]) {
+					t.Errorf("%+v shows the key", observed)
 				}
 			}
-			if !tc.offered && !keys.Issued(tc.key) && len(contents.Current.Material) > 0 {
+			if !tc.offered && !keys.Issued(tc.key) && len(credentials.Current.Material) > 0 {
 				t.Error("a credential that nobody offered was taken from the Secret")
 			}
 		})
@@ -130,10 +130,10 @@ func TestOffer_WeakKeys(t *testing.T) {
 		"q8R2v7LxTz4Kp9Wm3Nc6Bd1\x00":          "printable ASCII",
 		"":                                     "22 to 256 characters",
 	} {
-		held, _ := keys.ObserveSecret(keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed()), ownedBy("", map[string]string{v1alpha1.AdoptAnnotation: "shop"}),
+		observed, _ := keys.ObserveSecret(keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed()), ownedBy("", map[string]string{v1alpha1.AdoptAnnotation: "shop"}),
 			keys.SecretContent{Annotations: map[string]string{v1alpha1.AdoptAnnotation: "shop"}, Data: map[string][]byte{"api-key": []byte(value)}})
-		if held.IsOffered || !strings.Contains(held.OfferProblem, part) || !strings.Contains(held.OfferProblem, "entry api-key") {
-			t.Errorf("%q: offered %t, problem %q, want %q", value, held.IsOffered, held.OfferProblem, part)
+		if observed.IsOffered || !strings.Contains(observed.OfferProblem, part) || !strings.Contains(observed.OfferProblem, "entry api-key") {
+			t.Errorf("%q: offered %t, problem %q, want %q", value, observed.IsOffered, observed.OfferProblem, part)
 		}
 	}
 }
@@ -143,9 +143,9 @@ func TestOffer_StrongKeys(t *testing.T) {
 	t.Parallel()
 	annotations := map[string]string{v1alpha1.AdoptAnnotation: "shop"}
 	problem := func(value keys.Material) string {
-		held, _ := keys.ObserveSecret(keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed()), ownedBy("", annotations),
+		observed, _ := keys.ObserveSecret(keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed()), ownedBy("", annotations),
 			keys.SecretContent{Annotations: annotations, Data: map[string][]byte{"api-key": value}})
-		return held.OfferProblem
+		return observed.OfferProblem
 	}
 	random := &keystest.Bytes{Seed: "strong"}
 	for _, f := range []keys.Format{

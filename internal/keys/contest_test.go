@@ -252,9 +252,9 @@ func TestContest_NamesTheFieldManagerPlainly(t *testing.T) {
 		"not what is hostile":   {[]metav1.ManagedFieldsEntry{{Manager: "a\nb\"<script>\u202e 12:30", Time: at(8)}}, "a_b__script___12_30"},
 		"not what is too long":  {[]metav1.ManagedFieldsEntry{{Manager: strings.Repeat("x", 128), Time: at(8)}}, strings.Repeat("x", 40)},
 	} {
-		held, _ := keys.ObserveSecret(keystest.Key("shop"), nil, &metav1.ObjectMeta{ManagedFields: tc.fields}, keys.SecretContent{})
-		if held.Writer != tc.want {
-			t.Errorf("%s: %q, want %q", name, held.Writer, tc.want)
+		observed, _ := keys.ObserveSecret(keystest.Key("shop"), nil, &metav1.ObjectMeta{ManagedFields: tc.fields}, keys.SecretContent{})
+		if observed.Writer != tc.want {
+			t.Errorf("%s: %q, want %q", name, observed.Writer, tc.want)
 		}
 	}
 	if c := meta.FindStatusCondition(newFight(t, fights["drift"]).key.Status.Conditions, v1alpha1.ConditionStalled); c != nil {

@@ -29,11 +29,11 @@ var formats = []Format{
 
 func mintFor(t testing.TB, format Format, seed uint64) (Credential, v1alpha1.Credential) {
 	t.Helper()
-	minted, err := format.Generate(rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), 1}))
+	issued, err := format.Generate(rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Credential(minted), v1alpha1.Credential{ID: minted.ID, Hint: minted.Hint, SHA256: minted.Material.SHA256()}
+	return Credential(issued), v1alpha1.Credential{ID: issued.ID, Hint: issued.Hint, SHA256: issued.Material.SHA256()}
 }
 
 // TestFind: a key is found whatever stands around it.
@@ -141,21 +141,21 @@ func TestTemplate_WhatIsAdmittedHoldsItsKey(t *testing.T) {
 			}
 			return
 		}
-		minted, _ := format.Generate(rand.NewChaCha8([32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "seed"))))
+		issued, _ := format.Generate(rand.NewChaCha8([32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "seed"))))
 		before, _ := format.Generate(rand.NewChaCha8([32]byte{9}))
 		k.Status.Credentials = []v1alpha1.Credential{
-			{ID: minted.ID, Hint: minted.Hint, SHA256: minted.Material.SHA256(), Role: v1alpha1.RoleCurrent},
+			{ID: issued.ID, Hint: issued.Hint, SHA256: issued.Material.SHA256(), Role: v1alpha1.RoleCurrent},
 			{ID: before.ID, Hint: before.Hint, SHA256: before.Material.SHA256(), Role: v1alpha1.RolePrevious},
 		}
-		for _, contents := range []SecretCredentials{{Current: Credential(minted)}, {Current: Credential(minted), Previous: Credential(before)}} {
-			secret, err := Render(k, a, contents)
+		for _, credentials := range []SecretCredentials{{Current: Credential(issued)}, {Current: Credential(issued), Previous: Credential(before)}} {
+			secret, err := Render(k, a, credentials)
 			if err != nil {
 				if !IsTemplateError(err) || !strings.Contains(text, "slice .Key 20") && !strings.Contains(text, "slice .Key 1}}") {
 					t.Fatalf("%q was admitted and does not render: %v", text, err)
 				}
 				continue
 			}
-			if held, _ := InspectSecret(k, a, secret, "1"); held.Current.SHA256 != minted.Material.SHA256() {
+			if observed, _ := InspectSecret(k, a, secret, "1"); observed.Current.SHA256 != issued.Material.SHA256() {
 				t.Fatalf("%q: the key is not found again", text)
 			}
 		}

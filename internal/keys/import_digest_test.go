@@ -54,8 +54,8 @@ func TestImport_FirstStatus(t *testing.T) {
 	}
 }
 
-func withSecret(f keys.Facts, held keys.ObservedSecret) keys.Facts {
-	f.Secret = held
+func withSecret(f keys.Facts, observed keys.ObservedSecret) keys.Facts {
+	f.Secret = observed
 	return f
 }
 

@@ -219,7 +219,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	}
 	r.facts.Key, r.facts.Secret.JustIssued, r.facts.Repairs.Written = next.DeepCopy(), false, ""
 	r.facts.JustStaged, r.facts.JustFenced = false, false
-	if last, minted := keys.LastStaged(&next.Status), r.staged[next.UID]; last == nil || last.SHA256 != minted.Material.SHA256() {
+	if last, issued := keys.LastStaged(&next.Status), r.staged[next.UID]; last == nil || last.SHA256 != issued.Material.SHA256() {
 		delete(r.staged, next.UID)
 	}
 	clear(r.minted)
@@ -304,10 +304,10 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 }
 
 func (r *keyRound) observeStaged() {
-	minted, has := r.staged[r.facts.Key.UID]
+	issued, has := r.staged[r.facts.Key.UID]
 	r.facts.Staged, r.facts.Propagated = keys.ObservedCredential{}, false
-	if last := keys.LastStaged(&r.facts.Key.Status); has && last != nil && last.SHA256 == minted.Material.SHA256() {
-		r.facts.Staged, r.facts.Propagated = minted.Observed(), r.propagated()
+	if last := keys.LastStaged(&r.facts.Key.Status); has && last != nil && last.SHA256 == issued.Material.SHA256() {
+		r.facts.Staged, r.facts.Propagated = issued.Observed(), r.propagated()
 	}
 }
 
@@ -324,8 +324,8 @@ func secretName(k *v1alpha1.APIKey) string { return k.Namespace + "/" + keys.Sec
 func (r *keyRound) look() (keys.ObservedSecret, keys.SecretCredentials, *secret) {
 	r.pause("read Secret " + secretName(r.facts.Key))
 	s := r.w.secret(secretName(r.facts.Key))
-	held, contents := inspect(s, r.facts.Key, r.facts.Account)
-	return held, contents, s
+	observed, credentials := inspect(s, r.facts.Key, r.facts.Account)
+	return observed, credentials, s
 }
 
 func inspect(s *secret, k *v1alpha1.APIKey, a *v1alpha1.Account) (keys.ObservedSecret, keys.SecretCredentials) {
@@ -371,14 +371,14 @@ func (r *keyRound) do(step keys.Step) error {
 	case keys.StageCredential:
 		return r.stageCredential(s)
 	case keys.PromoteStaged:
-		minted, has := r.staged[r.facts.Key.UID]
-		if !has || minted.Observed() != r.facts.Staged {
+		issued, has := r.staged[r.facts.Key.UID]
+		if !has || issued.Observed() != r.facts.Staged {
 			return errConflict
 		}
 		if r.facts.Secret.Ownership == keys.SecretMissing {
-			return r.createWith(step.String(), minted)
+			return r.createWith(step.String(), issued)
 		}
-		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(minted), s.WithOverlap) })
+		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(issued), s.WithOverlap) })
 	case keys.RetirePrevious:
 		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Previous = keys.Credential{} })
 	case keys.ClearSecret:
@@ -411,8 +411,8 @@ func (r *keyRound) createSecret(s keys.CreateSecret) error {
 	return r.createWith(s.String(), r.mint(s.Format))
 }
 
-func (r *keyRound) createWith(step string, minted keys.NewCredential) error {
-	shape, err := keys.Render(r.facts.Key, r.facts.Account, keys.SecretCredentials{Current: keys.Credential(minted)})
+func (r *keyRound) createWith(step string, issued keys.NewCredential) error {
+	content, err := keys.Render(r.facts.Key, r.facts.Account, keys.SecretCredentials{Current: keys.Credential(issued)})
 	if err != nil {
 		return err
 	}
@@ -420,11 +420,11 @@ func (r *keyRound) createWith(step string, minted keys.NewCredential) error {
 	var created *secret
 	err = r.write(func() (err error) {
 		k := r.facts.Key
-		created, err = r.w.createSecret(secret{name: secretName(k), owner: k.UID, ofKey: k.Name, shape: shape})
+		created, err = r.w.createSecret(secret{name: secretName(k), owner: k.UID, ofKey: k.Name, shape: content})
 		return err
 	})
 	if errors.Is(err, errExists) {
-		r.w.forget(minted)
+		r.w.forget(issued)
 		r.facts.Secret, _, _ = r.look()
 		r.facts.Duplicates = r.duplicates()
 		return nil
@@ -432,17 +432,17 @@ func (r *keyRound) createWith(step string, minted keys.NewCredential) error {
 	if err != nil {
 		return err
 	}
-	r.facts.Secret, r.facts.Repairs.Written = keys.JustIssuedSecret(created.version, minted), created.version
+	r.facts.Secret, r.facts.Repairs.Written = keys.JustIssuedSecret(created.version, issued), created.version
 	return nil
 }
 
 func (r *keyRound) replaceMaterial(s keys.ReissueCredential) error {
-	minted := r.mint(s.Format)
-	err := r.rewrite(s, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(minted)} })
+	issued := r.mint(s.Format)
+	err := r.rewrite(s, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(issued)} })
 	if err != nil {
 		return err
 	}
-	r.facts.Secret = keys.JustIssuedSecret(r.facts.Secret.ResourceVersion, minted)
+	r.facts.Secret = keys.JustIssuedSecret(r.facts.Secret.ResourceVersion, issued)
 	return nil
 }
 
@@ -452,9 +452,9 @@ func (r *keyRound) stageCredential(s keys.StageCredential) error {
 			return err
 		}
 	}
-	minted := r.mint(s.Format)
-	r.staged[r.facts.Key.UID] = minted
-	r.facts.Staged, r.facts.JustStaged = minted.Observed(), true
+	issued := r.mint(s.Format)
+	r.staged[r.facts.Key.UID] = issued
+	r.facts.Staged, r.facts.JustStaged = issued.Observed(), true
 	return nil
 }
 
@@ -467,13 +467,13 @@ func (r *keyRound) confirm() error {
 	return nil
 }
 
-// lookAgain reads the Secret, and then the key, and fails if either is not what was observed.
+// rereadSecret reads the Secret, and then the key, and fails if either is not what was observed.
 func (r *keyRound) lookAgain(want keys.Ownership) (keys.SecretCredentials, *secret, error) {
-	held, contents, s := r.look()
-	if held.Ownership != want || held.ResourceVersion != r.facts.Secret.ResourceVersion {
-		return contents, nil, errConflict
+	observed, credentials, s := r.look()
+	if observed.Ownership != want || observed.ResourceVersion != r.facts.Secret.ResourceVersion {
+		return credentials, nil, errConflict
 	}
-	return contents, s, r.confirm()
+	return credentials, s, r.confirm()
 }
 
 // fence changes the version of the Secret.
@@ -509,18 +509,18 @@ func (r *keyRound) writeSecret(step keys.Step, next secret) error {
 
 // rewrite changes what the Secret, as it was observed, is rendered from. The key is read again first.
 func (r *keyRound) rewrite(step keys.Step, change func(*keys.SecretCredentials)) error {
-	contents, s, err := r.lookAgain(keys.SecretOwned)
+	credentials, s, err := r.lookAgain(keys.SecretOwned)
 	if err != nil {
 		return err
 	}
-	change(&contents)
-	shape, err := keys.Render(r.facts.Key, r.facts.Account, contents)
+	change(&credentials)
+	content, err := keys.Render(r.facts.Key, r.facts.Account, credentials)
 	if err != nil {
 		return err
 	}
-	if !shape.Matches(s.shape) {
+	if !content.Matches(s.shape) {
 		next := s.copied()
-		r.apply(&next, shape)
+		r.apply(&next, content)
 		return r.writeSecret(step, next)
 	}
 	r.facts.Secret, _ = inspect(s, r.facts.Key, r.facts.Account)
@@ -529,24 +529,24 @@ func (r *keyRound) rewrite(step keys.Step, change func(*keys.SecretCredentials))
 
 // adopt takes a Secret over that asks for it.
 func (r *keyRound) adopt(step keys.Step) error {
-	contents, s, err := r.lookAgain(keys.SecretOffered)
+	credentials, s, err := r.lookAgain(keys.SecretOffered)
 	if err != nil {
 		return err
 	}
-	shape, err := keys.Render(r.facts.Key, r.facts.Account, contents)
+	content, err := keys.Render(r.facts.Key, r.facts.Account, credentials)
 	if err != nil {
 		return err
 	}
 	next := s.copied()
-	r.apply(&next, shape)
+	r.apply(&next, content)
 	next.owner, next.ofKey = r.facts.Key.UID, r.facts.Key.Name
 	return r.writeSecret(step, next)
 }
 
 // apply gives a Secret a shape, as the controllers do: what others put on its metadata stays.
-func (r *keyRound) apply(s *secret, shape keys.SecretContent) {
-	s.shape.Labels, s.shape.Annotations = shape.Metadata(&metav1.ObjectMeta{Labels: s.shape.Labels, Annotations: s.shape.Annotations}, r.defaults)
-	s.shape.Data = shape.Data
+func (r *keyRound) apply(s *secret, content keys.SecretContent) {
+	s.shape.Labels, s.shape.Annotations = content.Metadata(&metav1.ObjectMeta{Labels: s.shape.Labels, Annotations: s.shape.Annotations}, r.defaults)
+	s.shape.Data = content.Data
 }
 
 func merged(all, ours map[string]string) map[string]string {

@@ -23,34 +23,34 @@ import (
 func TestMaterial_ShowsInNothing(t *testing.T) {
 	t.Parallel()
 	m := keystest.MaterialOf("secret")
-	minted := keys.NewCredential{Material: m, PublicPart: keys.PublicPart{ID: "public"}}
+	issued := keys.NewCredential{Material: m, PublicPart: keys.PublicPart{ID: "public"}}
 	for name, print := range map[string]func() string{
 		"String":   m.String,
 		"GoString": m.GoString,
 		"text":     func() string { text, err := m.MarshalText(); return check(t, text, err) },
-		"JSON":     func() string { text, err := json.Marshal(minted); return check(t, text, err) },
+		"JSON":     func() string { text, err := json.Marshal(issued); return check(t, text, err) },
 		"JSON of a pointer, in a map": func() string {
 			text, err := json.Marshal(map[string]any{"key": &m, "list": []keys.Material{m}})
 			return check(t, text, err)
 		},
-		"YAML": func() string { text, err := yaml.Marshal(minted); return check(t, text, err) },
+		"YAML": func() string { text, err := yaml.Marshal(issued); return check(t, text, err) },
 		"slog as text": func() string {
-			return logged(func(b *bytes.Buffer) { slog.New(slog.NewTextHandler(b, nil)).Info("m", "key", m, "minted", minted) })
+			return logged(func(b *bytes.Buffer) { slog.New(slog.NewTextHandler(b, nil)).Info("m", "key", m, "minted", issued) })
 		},
 		"slog as JSON": func() string {
-			return logged(func(b *bytes.Buffer) { slog.New(slog.NewJSONHandler(b, nil)).Info("m", "key", m, "minted", minted) })
+			return logged(func(b *bytes.Buffer) { slog.New(slog.NewJSONHandler(b, nil)).Info("m", "key", m, "minted", issued) })
 		},
 		"logr": func() string {
 			return logged(func(b *bytes.Buffer) {
-				funcr.New(func(_, args string) { b.WriteString(args) }, funcr.Options{}).Info("m", "key", m, "minted", minted)
+				funcr.New(func(_, args string) { b.WriteString(args) }, funcr.Options{}).Info("m", "key", m, "minted", issued)
 			})
 		},
 		"logr as JSON": func() string {
 			return logged(func(b *bytes.Buffer) {
-				funcr.NewJSON(func(args string) { b.WriteString(args) }, funcr.Options{}).Info("m", "key", m, "minted", minted)
+				funcr.NewJSON(func(args string) { b.WriteString(args) }, funcr.Options{}).Info("m", "key", m, "minted", issued)
 			})
 		},
-		"an error": func() string { return fmt.Errorf("no use for %v, %w", m, fmt.Errorf("%s", minted)).Error() },
+		"an error": func() string { return fmt.Errorf("no use for %v, %w", m, fmt.Errorf("%s", issued)).Error() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -179,11 +179,11 @@ func TestSecretName(t *testing.T) {
 func TestSecretLabels_NameTheManagerAndTheAccount(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{"app.kubernetes.io/managed-by": "apikey-manager", "apikey-manager.io/account": "acme"}
-	shape, err := keys.Render(keystest.Key("shop"), keystest.NewAccount("acme"), keys.SecretCredentials{})
+	content, err := keys.Render(keystest.Key("shop"), keystest.NewAccount("acme"), keys.SecretCredentials{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, shape.Labels); diff != "" {
+	if diff := cmp.Diff(want, content.Labels); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

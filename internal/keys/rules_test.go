@@ -408,7 +408,7 @@ func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) e
 		return nil
 	}
 	if reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretNotAdoptable {
-		if held, _ := inspect(s, k, a); held.OfferProblem == "" {
+		if observed, _ := inspect(s, k, a); observed.OfferProblem == "" {
 			return fmt.Errorf("it speaks of a Secret that can't be adopted, and it is not offered one")
 		}
 		return nil

@@ -94,24 +94,24 @@ func observeCredential(c Credential) ObservedCredential {
 // InspectSecret takes a Secret of a key's own apart: what it holds, and the credentials to render it from again. A Secret is
 // right if rendering gives what it is.
 func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent, resourceVersion string) (ObservedSecret, SecretCredentials) {
-	held := ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion}
-	contents, offered := findCredentials(k, a, secret)
-	held.IsOffered = offered
-	contents.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
-	held.Current = observeCredential(contents.Current)
-	if entry := secret.Data[EntryCurrent]; held.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
-		held.Current.SHA256 = Material(entry).SHA256() // not a key of ours
+	observed := ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion}
+	credentials, offered := findCredentials(k, a, secret)
+	observed.IsOffered = offered
+	credentials.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
+	observed.Current = observeCredential(credentials.Current)
+	if entry := secret.Data[EntryCurrent]; observed.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
+		observed.Current.SHA256 = Material(entry).SHA256() // not a key of ours
 	}
-	held.HasPrevious = len(contents.Previous.Material) > 0
-	want, err := Render(k, a, contents)
-	held.Drifted, held.Immutable = err != nil || !want.Matches(secret), secret.Immutable
+	observed.HasPrevious = len(credentials.Previous.Material) > 0
+	want, err := Render(k, a, credentials)
+	observed.Drifted, observed.Immutable = err != nil || !want.Matches(secret), secret.Immutable
 	if err == nil {
-		held.EntriesDrifted = !want.hasEntriesOf(secret)
+		observed.EntriesDrifted = !want.hasEntriesOf(secret)
 	}
 	if is := orElse(secret.Type, typeOpaque); err == nil && is != want.Type {
-		held.WrongType, held.Drifted = plainName(is, maxName), true
+		observed.WrongType, observed.Drifted = plainName(is, maxName), true
 	}
-	return held, contents
+	return observed, credentials
 }
 
 // findCredentials finds the credentials in a Secret. Once a staged credential was promoted, what the status still calls current is the
@@ -177,13 +177,13 @@ func StatusDescribesSecret(k *v1alpha1.APIKey) bool {
 // SecretFromStatus is what the Secret of a key holds according to the key's status. It holds true while the Secret has the
 // resourceVersion that the status remembers.
 func SecretFromStatus(k *v1alpha1.APIKey) ObservedSecret {
-	held := ObservedSecret{Ownership: SecretOwned, ResourceVersion: k.Status.SecretRef.ResourceVersion}
+	observed := ObservedSecret{Ownership: SecretOwned, ResourceVersion: k.Status.SecretRef.ResourceVersion}
 	if k.Status.State == v1alpha1.StateRevoked {
-		return held
+		return observed
 	}
 	if c := current(&k.Status); c != nil {
-		held.Current = ObservedCredential{SHA256: c.SHA256, PublicPart: PublicPart{ID: c.ID, Hint: c.Hint}}
+		observed.Current = ObservedCredential{SHA256: c.SHA256, PublicPart: PublicPart{ID: c.ID, Hint: c.Hint}}
 	}
-	held.HasPrevious = mayHoldPrevious(k) && credential(&k.Status, v1alpha1.RolePrevious) != nil
-	return held
+	observed.HasPrevious = mayHoldPrevious(k) && credential(&k.Status, v1alpha1.RolePrevious) != nil
+	return observed
 }

@@ -42,17 +42,17 @@ func TestDecide_AnImmutableSecret(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.NewAccount("acme")
-			shape, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
+			content, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
 			if err != nil {
 				t.Fatal(err)
 			}
-			tc.edit(&shape)
+			tc.edit(&content)
 			for _, option := range tc.options {
 				option(k)
 			}
-			held, _ := keys.InspectSecret(k, a, shape, "8")
+			observed, _ := keys.InspectSecret(k, a, content, "8")
 			keystest.Slots(k)(a)
-			f := keys.Facts{Key: k, Account: a, Secret: held, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
+			f := keys.Facts{Key: k, Account: a, Secret: observed, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
 			if plan := keys.Decide(f); len(plan.Steps) != tc.steps || plan.FoundChange != (tc.steps > 0) {
 				t.Errorf("the plan is %+v, want %d steps", plan, tc.steps)
 			}
@@ -82,9 +82,9 @@ func TestObserve_AnOfferThatCannotBeChanged(t *testing.T) {
 		}
 		tc.shape.Data[keys.EntryCurrent] = keystest.MaterialOf("theirs")
 		tc.shape.Annotations = map[string]string{v1alpha1.AdoptAnnotation: k.Name}
-		held, _ := keys.ObserveSecret(k, a, &metav1.ObjectMeta{Annotations: tc.shape.Annotations}, tc.shape)
-		if held.Ownership != keys.SecretOffered || !strings.HasPrefix(held.OfferProblem, tc.want) || (tc.want == "") != (held.OfferProblem == "") || strings.Contains(held.OfferProblem, "delete") {
-			t.Errorf("%s: %s, %q", name, held.Ownership, held.OfferProblem)
+		observed, _ := keys.ObserveSecret(k, a, &metav1.ObjectMeta{Annotations: tc.shape.Annotations}, tc.shape)
+		if observed.Ownership != keys.SecretOffered || !strings.HasPrefix(observed.OfferProblem, tc.want) || (tc.want == "") != (observed.OfferProblem == "") || strings.Contains(observed.OfferProblem, "delete") {
+			t.Errorf("%s: %s, %q", name, observed.Ownership, observed.OfferProblem)
 		}
 	}
 }
@@ -106,8 +106,8 @@ func TestConflict_NamesTheOwner(t *testing.T) {
 	} {
 		k := keystest.Key("shop")
 		for _, account := range []*v1alpha1.Account{keystest.NewAccount("acme", keystest.Slots(k)), keystest.NewAccount("acme", keystest.ImportAllowed(), keystest.Slots(k))} {
-			held, _ := keys.ObserveSecret(k, account, &metav1.ObjectMeta{OwnerReferences: tc.owners}, keys.SecretContent{})
-			after := keys.Describe(keys.Facts{Key: k, Account: account, Secret: held, Settings: keystest.Settings, Now: keystest.Epoch})
+			observed, _ := keys.ObserveSecret(k, account, &metav1.ObjectMeta{OwnerReferences: tc.owners}, keys.SecretContent{})
+			after := keys.Describe(keys.Facts{Key: k, Account: account, Secret: observed, Settings: keystest.Settings, Now: keystest.Epoch})
 			text := message(after, v1alpha1.ConditionStalled)
 			if conditionOf(after, v1alpha1.ConditionStalled) != "True/SecretConflict" || !strings.Contains(text, tc.want) || len(text) > 256 {
 				t.Errorf("%s: %q", name, text)

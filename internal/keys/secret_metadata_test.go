@@ -73,8 +73,8 @@ func TestShape_MetadataThatLeftTheTemplate(t *testing.T) {
 			if tc.remembered != "" {
 				secret.Annotations[keys.AnnotationTemplateMetadata] = tc.remembered
 			}
-			shape := keys.SecretContent{Labels: map[string]string{keys.LabelManagedBy: keys.ManagedBy}, Annotations: map[string]string{}}
-			labels, annotations := shape.Metadata(secret, defaults)
+			content := keys.SecretContent{Labels: map[string]string{keys.LabelManagedBy: keys.ManagedBy}, Annotations: map[string]string{}}
+			labels, annotations := content.Metadata(secret, defaults)
 			want := maps.Clone(tc.want)
 			if diff := cmp.Diff(want, annotations); diff != "" {
 				t.Errorf("annotations (-want +got):\n%s", diff)
@@ -103,15 +103,15 @@ func TestInspect_OwnAnnotationsAreRepaired(t *testing.T) {
 		"the hash of the template was edited": {labelled, func(is map[string]string) { is[keys.AnnotationTemplateHash] = "x" }},
 	} {
 		k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Template(tc.template))
-		shape, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
+		content, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if held, _ := keys.InspectSecret(k, a, shape, "8"); held.Drifted || !keys.IsRenderedFrom(k, a, shape.Annotations) {
+		if observed, _ := keys.InspectSecret(k, a, content, "8"); observed.Drifted || !keys.IsRenderedFrom(k, a, content.Annotations) {
 			t.Errorf("%s: drifted from the beginning", name)
 		}
-		tc.edit(shape.Annotations)
-		if held, _ := keys.InspectSecret(k, a, shape, "8"); !held.Drifted || keys.IsRenderedFrom(k, a, shape.Annotations) {
+		tc.edit(content.Annotations)
+		if observed, _ := keys.InspectSecret(k, a, content, "8"); !observed.Drifted || keys.IsRenderedFrom(k, a, content.Annotations) {
 			t.Errorf("%s: not seen", name)
 		}
 	}

@@ -87,32 +87,32 @@ func SecretName(k *v1alpha1.APIKey) string {
 // the key's template does, with a TemplateError. A template that Refuse let pass fails if it makes something else of the
 // credential than of others.
 func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) (SecretContent, error) {
-	shape := SecretContent{Type: typeOpaque, Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
+	content := SecretContent{Type: typeOpaque, Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
 	t := secretTemplate(k)
 	if t != nil {
-		maps.Copy(shape.Labels, t.Labels)
-		maps.Copy(shape.Annotations, t.Annotations)
-		shape.Type = orElse(t.Type, shape.Type)
+		maps.Copy(content.Labels, t.Labels)
+		maps.Copy(content.Annotations, t.Annotations)
+		content.Type = orElse(t.Type, content.Type)
 	}
-	maps.Copy(shape.Annotations, ownAnnotations(k, a, c.Revoked))
-	shape.Labels[LabelManagedBy] = ManagedBy
-	shape.Labels[LabelAccount] = k.Spec.Account
+	maps.Copy(content.Annotations, ownAnnotations(k, a, c.Revoked))
+	content.Labels[LabelManagedBy] = ManagedBy
+	content.Labels[LabelAccount] = k.Spec.Account
 	switch custom := t != nil && len(t.Data) > 0; {
 	case c.Revoked:
-		shape.Data = clearedEntries(t)
+		content.Data = clearedEntries(t)
 	case custom:
 		entries, err := renderTemplate(k, a, c)
 		if err != nil {
 			return SecretContent{}, err
 		}
-		shape.Data = entries
+		content.Data = entries
 	default:
-		put(shape.Data, EntryCurrent, c.Current)
+		put(content.Data, EntryCurrent, c.Current)
 		if includesPrevious(k) {
-			put(shape.Data, EntryPrevious, c.Previous)
+			put(content.Data, EntryPrevious, c.Previous)
 		}
 	}
-	return shape, nil
+	return content, nil
 }
 
 func put(data map[string][]byte, entry string, c Credential) {

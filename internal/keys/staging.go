@@ -16,7 +16,7 @@ import (
 // write the first credential to the Secret any more.
 
 const (
-	// propagationTimeout is how long a rotation waits for verifiers that don't say that they know the staged credential.
+	// stagedPollTimeout is how long a rotation waits for verifiers that don't say that they know the staged credential.
 	propagationTimeout = 5 * time.Second
 	// maxStaged is how many staged credentials a status lists.
 	maxStaged = 2

@@ -47,12 +47,12 @@ func TestObserve_TakesBackItsOwn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			shape := keys.SecretContent{Data: map[string][]byte{tc.entry: keystest.MaterialOf(tc.value)}}
-			held, contents := keys.ObserveSecret(tc.key, keystest.NewAccount("acme"), &tc.object, shape)
-			if held.Ownership != tc.want || (len(contents.Current.Material) > 0) != (tc.want == keys.SecretOffered) {
-				t.Fatalf("%s, want %s", held.Ownership, tc.want)
+			content := keys.SecretContent{Data: map[string][]byte{tc.entry: keystest.MaterialOf(tc.value)}}
+			observed, credentials := keys.ObserveSecret(tc.key, keystest.NewAccount("acme"), &tc.object, content)
+			if observed.Ownership != tc.want || (len(credentials.Current.Material) > 0) != (tc.want == keys.SecretOffered) {
+				t.Fatalf("%s, want %s", observed.Ownership, tc.want)
 			}
-			f := keys.Facts{Key: tc.key, Account: keystest.NewAccount("acme", keystest.Slots(tc.key)), Secret: held, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
+			f := keys.Facts{Key: tc.key, Account: keystest.NewAccount("acme", keystest.Slots(tc.key)), Secret: observed, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
 			adopts := false
 			for _, step := range keys.Decide(f).Steps {
 				_, adopts = step.(keys.AdoptSecret)

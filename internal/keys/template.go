@@ -174,12 +174,12 @@ var errNoKey = &TemplateError{"no entry holds {{ .Key }} as it is: one must, wha
 
 // renderEntries renders the entries of a template with the given credentials. The current one is found in what it
 // returns.
-func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account, contents SecretCredentials) (map[string][]byte, error) {
-	entries, err := c.render(valuesOf(k, a, contents))
-	if err != nil || len(contents.Current.Material) == 0 {
+func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account, credentials SecretCredentials) (map[string][]byte, error) {
+	entries, err := c.render(valuesOf(k, a, credentials))
+	if err != nil || len(credentials.Current.Material) == 0 {
 		return entries, err
 	}
-	current := v1alpha1.Credential{Hint: contents.Current.Hint, SHA256: contents.Current.Material.SHA256()}
+	current := v1alpha1.Credential{Hint: credentials.Current.Hint, SHA256: credentials.Current.Material.SHA256()}
 	if _, found := findCredential(entries, current); !found {
 		return nil, errNoKey
 	}
@@ -187,13 +187,13 @@ func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account
 }
 
 // renderTemplate renders the entries of a key's template with the given credentials.
-func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, contents ...SecretCredentials) (map[string][]byte, error) {
+func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, credentials ...SecretCredentials) (map[string][]byte, error) {
 	compiled, err := compileTemplate(k.Spec.Secret.Template.Data, len(EffectiveScopes(k, a)))
 	if err != nil {
 		return nil, err
 	}
 	var entries map[string][]byte
-	for _, c := range contents {
+	for _, c := range credentials {
 		if entries, err = compiled.renderEntries(k, a, c); err != nil {
 			return nil, err
 		}

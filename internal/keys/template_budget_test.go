@@ -320,10 +320,10 @@ func FuzzTemplate_Budget(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		minted, _ := EffectiveFormat(k, a).Generate(strings.NewReader(strings.Repeat("0123456789abcdef", 99)))
-		entries, err := c.renderEntries(k, a, SecretCredentials{Current: Credential(minted)})
+		issued, _ := EffectiveFormat(k, a).Generate(strings.NewReader(strings.Repeat("0123456789abcdef", 99)))
+		entries, err := c.renderEntries(k, a, SecretCredentials{Current: Credential(issued)})
 		if err != nil {
-			if strings.Contains(err.Error(), string(minted.Material[20:])) {
+			if strings.Contains(err.Error(), string(issued.Material[20:])) {
 				t.Error("an error holds the key")
 			}
 			return // this key is not as others to the template

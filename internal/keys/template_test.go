@@ -47,10 +47,10 @@ func TestRender_Template(t *testing.T) {
 		"":                                                "",
 	} {
 		k, a := rich(map[string]string{"key": "{{ .Key }}", "x": text})
-		shape, err := keys.Render(k, a, keys.SecretCredentials{Current: now, Previous: before})
-		if err != nil || string(shape.Data["x"]) != want {
+		content, err := keys.Render(k, a, keys.SecretCredentials{Current: now, Previous: before})
+		if err != nil || string(content.Data["x"]) != want {
 			// a failure of this test shows test keys only
-			t.Errorf("%s gives %q, %v, want %q", text, shape.Data["x"], err, want)
+			t.Errorf("%s gives %q, %v, want %q", text, content.Data["x"], err, want)
 		}
 		if strings.Contains(text, "$i, $s") {
 			continue
@@ -140,31 +140,31 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 				keystest.PreviousKey(v1alpha1.PreviousKeyInclude)(k)
 				write := func(c keys.SecretCredentials) keys.ObservedSecret {
 					t.Helper()
-					shape, err := keys.Render(k, a, c)
+					content, err := keys.Render(k, a, c)
 					if err != nil {
 						t.Fatal(err)
 					}
-					held, found := keys.InspectSecret(k, a, shape, "8")
+					observed, found := keys.InspectSecret(k, a, content, "8")
 					if template == nil || len(template.Data) == 0 || strings.Contains(template.Data["config.json"], "Prev") || template.Data["previous-api-key"] != "" {
 						if !reflect.DeepEqual(found, c) {
 							t.Fatalf("found %+v, want %+v", found, c)
 						}
 					}
-					if held.Drifted || held.Current.SHA256 == "" {
-						t.Fatalf("what was just rendered has drifted: %+v", held)
+					if observed.Drifted || observed.Current.SHA256 == "" {
+						t.Fatalf("what was just rendered has drifted: %+v", observed)
 					}
-					return held
+					return observed
 				}
 				c := keys.SecretCredentials{Current: old}
 				write(c)
 				keystest.WithCredential("lost", v1alpha1.RoleStaged, keystest.Epoch)(k)
 				keystest.WithCredential("next", v1alpha1.RoleStaged, keystest.Epoch)(k)
-				if held := write(c); held.Current.SHA256 != old.Material.SHA256() {
-					t.Fatalf("the current credential is not found: %+v", held)
+				if observed := write(c); observed.Current.SHA256 != old.Material.SHA256() {
+					t.Fatalf("the current credential is not found: %+v", observed)
 				}
 				c.Promote(next, withOverlap)
-				if held := write(c); held.Current.SHA256 != next.Material.SHA256() {
-					t.Fatalf("the promoted credential is not found: %+v", held)
+				if observed := write(c); observed.Current.SHA256 != next.Material.SHA256() {
+					t.Fatalf("the promoted credential is not found: %+v", observed)
 				}
 			})
 		}
@@ -174,27 +174,27 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 // TestRender_PreviousKey holds the default shape to spec.secret.previousKey, also where it changes during an overlap.
 func TestRender_PreviousKey(t *testing.T) {
 	t.Parallel()
-	a, contents := keystest.NewAccount("acme"), keys.SecretCredentials{Current: credentialOf("default/shop"), Previous: credentialOf("before")}
+	a, credentials := keystest.NewAccount("acme"), keys.SecretCredentials{Current: credentialOf("default/shop"), Previous: credentialOf("before")}
 	key := func(policy v1alpha1.PreviousKeyPolicy) *v1alpha1.APIKey {
 		return keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.WithCredential("before", v1alpha1.RolePrevious, keystest.Epoch), keystest.PreviousKey(policy))
 	}
 	for policy, want := range map[v1alpha1.PreviousKeyPolicy]bool{"": false, v1alpha1.PreviousKeyOmit: false, v1alpha1.PreviousKeyInclude: true} {
-		shape, err := keys.Render(key(policy), a, contents)
+		content, err := keys.Render(key(policy), a, credentials)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, has := shape.Data[keys.EntryPrevious]; has != want {
+		if _, has := content.Data[keys.EntryPrevious]; has != want {
 			t.Errorf("previousKey %q: the Secret has the previous key: %t", policy, has)
 		}
-		if held, _ := keys.InspectSecret(key(policy), a, shape, "8"); held.Drifted || held.HasPrevious != want {
-			t.Errorf("previousKey %q: what was just rendered is taken for %+v", policy, held)
+		if observed, _ := keys.InspectSecret(key(policy), a, content, "8"); observed.Drifted || observed.HasPrevious != want {
+			t.Errorf("previousKey %q: what was just rendered is taken for %+v", policy, observed)
 		}
 		for other := range map[v1alpha1.PreviousKeyPolicy]bool{v1alpha1.PreviousKeyOmit: true, v1alpha1.PreviousKeyInclude: true} {
 			unchanged := (other == v1alpha1.PreviousKeyInclude) == want
-			if held, _ := keys.InspectSecret(key(other), a, shape, "8"); held.Drifted == unchanged {
-				t.Errorf("previousKey %q becomes %s: drifted is %t", policy, other, held.Drifted)
+			if observed, _ := keys.InspectSecret(key(other), a, content, "8"); observed.Drifted == unchanged {
+				t.Errorf("previousKey %q becomes %s: drifted is %t", policy, other, observed.Drifted)
 			}
-			if same := keys.TemplateHash(key(other), a) == shape.Annotations[keys.AnnotationTemplateHash]; same != unchanged {
+			if same := keys.TemplateHash(key(other), a) == content.Annotations[keys.AnnotationTemplateHash]; same != unchanged {
 				t.Errorf("previousKey %q becomes %s: the metadata shows a change: %t", policy, other, !same)
 			}
 		}
@@ -211,15 +211,15 @@ func TestInspect_DriftIsSeen(t *testing.T) {
 		"a previous key":    func(s *keys.SecretContent) { s.Data[keys.EntryPrevious] = []byte("garbage") },
 		"a shape of no use": func(s *keys.SecretContent) { s.Annotations[keys.AnnotationTemplateHash] = "x" },
 	} {
-		shape, _ := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
-		edit(&shape)
-		if held, _ := keys.InspectSecret(k, a, shape, "8"); !held.Drifted {
+		content, _ := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
+		edit(&content)
+		if observed, _ := keys.InspectSecret(k, a, content, "8"); !observed.Drifted {
 			t.Errorf("%s is not seen", name)
 		}
 	}
-	shape, _ := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
-	shape.Labels["mine"], shape.Annotations["mine"] = "x", "y"
-	if held, _ := keys.InspectSecret(k, a, shape, "8"); held.Drifted {
+	content, _ := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("default/shop")})
+	content.Labels["mine"], content.Annotations["mine"] = "x", "y"
+	if observed, _ := keys.InspectSecret(k, a, content, "8"); observed.Drifted {
 		t.Error("metadata of others counts as drift")
 	}
 }
@@ -264,9 +264,9 @@ func TestDescribe_OverlapEndsWithTheOldCredential(t *testing.T) {
 		k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, now), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 			s.Credentials[0].NotAfter = at(tc.own)
 		}))
-		held := keystest.ObservedSecret("next")
-		held.HasPrevious = true
-		after := keys.Describe(keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: held, Settings: keystest.Settings, Now: now})
+		observed := keystest.ObservedSecret("next")
+		observed.HasPrevious = true
+		after := keys.Describe(keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: observed, Settings: keystest.Settings, Now: now})
 		if old := of(after, k.Status.Credentials[0].SHA256); old == nil || old.Role != v1alpha1.RolePrevious || !old.NotAfter.Time.Equal(tc.want) {
 			t.Errorf("%s: %v, want an end at %s", name, old, tc.want)
 		}

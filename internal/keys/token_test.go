@@ -25,16 +25,16 @@ const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // TestToken_KnownAnswer fixes the format: keys in the hands of customers must be recognised for ever.
 func TestToken_KnownAnswer(t *testing.T) {
 	t.Parallel()
-	minted, err := keystest.Token.Generate(bytes.NewReader(make([]byte, 1000)))
+	issued, err := keystest.Token.Generate(bytes.NewReader(make([]byte, 1000)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := "ak_000000000000_" + strings.Repeat("0", 43) + "33JfSA"
-	if got := string([]byte(minted.Material)); got != want {
+	if got := string([]byte(issued.Material)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if minted.ID != "000000000000" || minted.Hint != "ak_000000000000" {
-		t.Errorf("it goes by %+v", minted.PublicPart)
+	if issued.ID != "000000000000" || issued.Hint != "ak_000000000000" {
+		t.Errorf("it goes by %+v", issued.PublicPart)
 	}
 }
 
@@ -155,16 +155,16 @@ func TestToken_IsRecognisedWithEveryPrefix(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := formatOf(&v1alpha1.Format{Prefix: rapid.StringMatching(`[a-z][a-z0-9]{0,15}`).Draw(t, "prefix")})
-		minted, err := f.Generate(&keystest.Bytes{Seed: rapid.String().Draw(t, "seed")})
+		issued, err := f.Generate(&keystest.Bytes{Seed: rapid.String().Draw(t, "seed")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := keystest.Token.Parse(minted.Material) // whatever the prefix was when it was made
-		if err != nil || got != minted.PublicPart {
-			t.Fatalf("minted as %v, recognised as %v, %v", minted.PublicPart, got, err)
+		got, err := keystest.Token.Parse(issued.Material) // whatever the prefix was when it was made
+		if err != nil || got != issued.PublicPart {
+			t.Fatalf("minted as %v, recognised as %v, %v", issued.PublicPart, got, err)
 		}
-		if strings.Contains(string([]byte(minted.Material))[len(minted.Hint):], minted.Hint) || len(minted.Hint) > 64 || len(minted.ID) != 12 {
-			t.Fatalf("the hint %s is no hint", minted.Hint)
+		if strings.Contains(string([]byte(issued.Material))[len(issued.Hint):], issued.Hint) || len(issued.Hint) > 64 || len(issued.ID) != 12 {
+			t.Fatalf("the hint %s is no hint", issued.Hint)
 		}
 	})
 }

@@ -404,13 +404,13 @@ func (w *fakeCluster) collect() {
 
 // mint makes a key, and remembers it so that it can be looked for where it must not be.
 func (w *fakeCluster) mint(format keys.Format) keys.NewCredential {
-	minted, err := format.Generate(&w.random)
+	issued, err := format.Generate(&w.random)
 	if err != nil {
 		panic(err)
 	}
-	w.materials = append(w.materials, minted.Material)
-	w.minted[minted.Material.SHA256()] = true
-	return minted
+	w.materials = append(w.materials, issued.Material)
+	w.minted[issued.Material.SHA256()] = true
+	return issued
 }
 
 // forget drops a key that went nowhere.

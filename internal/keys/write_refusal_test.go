@@ -72,11 +72,11 @@ func TestNewRefusedError(t *testing.T) {
 func TestNewRefusedError_ShowsNoKey(t *testing.T) {
 	t.Parallel()
 	for _, format := range []*v1alpha1.Format{nil, {Type: v1alpha1.FormatUUID}, {Type: v1alpha1.FormatHex}, {Type: v1alpha1.FormatAlphanumeric, Length: 22}} {
-		minted, err := keys.EffectiveFormat(&v1alpha1.APIKey{Spec: v1alpha1.APIKeySpec{Format: format}}, nil).Generate(&keystest.Bytes{Seed: t.Name()})
+		issued, err := keys.EffectiveFormat(&v1alpha1.APIKey{Spec: v1alpha1.APIKeySpec{Format: format}}, nil).Generate(&keystest.Bytes{Seed: t.Name()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := string([]byte(minted.Material))
+		key := string([]byte(issued.Material))
 		docker := `{"auths":{"x":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("user:"+key)) + `"}}}`
 		data := map[string][]byte{"password": []byte(key), "file": []byte("x=" + key + "\n"), ".dockerconfigjson": []byte(docker)}
 		object, err := json.Marshal(data)

@@ -45,7 +45,7 @@ var mechanisms = []struct {
 
 // authenticate uses the best way that the server offers. What it reports is never more than a reply code, so that no
 // server can make the sender log what it was told.
-func (l *session) authenticate(ctx, within context.Context) *Verdict {
+func (l *session) authenticate(ctx, within context.Context) *DeliveryStatus {
 	password, err := l.sender.password()
 	if err != nil {
 		return failed(ReasonPasswordUnreadable, "password file", err)
@@ -61,7 +61,7 @@ func (l *session) authenticate(ctx, within context.Context) *Verdict {
 		}
 		auth := mechanism.auth(l.sender.options.Username, password, l.sender.options.Host, state)
 		if err := l.client.Auth(auth); err != nil {
-			return blame(ctx, within, ReasonAuthFailed, "AUTH "+mechanism.name, silent(err))
+			return classify(ctx, within, ReasonAuthFailed, "AUTH "+mechanism.name, silent(err))
 		}
 		return nil
 	}

@@ -49,7 +49,7 @@ func Compose(notice Notice, locale string) (Message, error) {
 	if err := notice.check(); err != nil {
 		return Message{}, err
 	}
-	v, fallback := voiceOf(locale)
+	v, fallback := newLocalizer(locale)
 	p := v.page(notice.tidy())
 	if v.err != nil {
 		return Message{}, fmt.Errorf("say it in %q: %w", v.locale, v.err)

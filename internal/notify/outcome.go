@@ -56,8 +56,8 @@ func (r Reason) Unreached() bool {
 	return false
 }
 
-// Verdict is what became of a mail to one recipient.
-type Verdict struct {
+// DeliveryStatus is what became of a mail to one recipient.
+type DeliveryStatus struct {
 	State State
 	// Reason is why it was not sent, empty if it was.
 	Reason Reason
@@ -68,18 +68,18 @@ type Verdict struct {
 	Err error
 }
 
-// Receipt is a Verdict with the recipient it speaks of.
-type Receipt struct {
+// Result is a Verdict with the recipient it speaks of.
+type Result struct {
 	To        string
 	MessageID string
-	Verdict
+	DeliveryStatus
 }
 
-// Outcome has one receipt for each recipient, in the order of the envelope.
-type Outcome []Receipt
+// Results has one receipt for each recipient, in the order of the envelope.
+type Results []Result
 
 // To lists the recipients for whom sending ended that way.
-func (o Outcome) To(state State) []string {
+func (o Results) To(state State) []string {
 	var recipients []string
 	for _, receipt := range o {
 		if receipt.State == state {
@@ -91,14 +91,14 @@ func (o Outcome) To(state State) []string {
 
 // Worst is the verdict that matters most for what comes next: the first Temporary one, which asks for another try, or
 // else the first Permanent one, or else Sent.
-func (o Outcome) Worst() Verdict {
-	worst := Verdict{State: Sent}
+func (o Results) Worst() DeliveryStatus {
+	worst := DeliveryStatus{State: Sent}
 	for _, receipt := range o {
 		switch {
 		case receipt.State == Temporary:
-			return receipt.Verdict
+			return receipt.DeliveryStatus
 		case receipt.State == Permanent && worst.State == Sent:
-			worst = receipt.Verdict
+			worst = receipt.DeliveryStatus
 		}
 	}
 	return worst

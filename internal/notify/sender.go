@@ -13,29 +13,29 @@ const patience = 2
 
 // Send brings the message to each recipient in a transaction of their own, all in one connection as long as that holds.
 // Cancelling the context ends it promptly. A server that hangs costs a handful of timeouts, however many the recipients.
-func (s *Sender) Send(ctx context.Context, envelope Envelope) Outcome {
-	r := &round{sender: s}
+func (s *Sender) Send(ctx context.Context, envelope Envelope) Results {
+	r := &delivery{sender: s}
 	defer r.end(ctx)
-	outcome := make(Outcome, 0, len(envelope.To))
+	outcome := make(Results, 0, len(envelope.To))
 	for _, to := range envelope.To {
 		id := s.MessageID(envelope.UID, envelope.Day, to, envelope.Expiration)
-		outcome = append(outcome, Receipt{To: to, MessageID: id, Verdict: r.deliver(ctx, envelope, to, id)})
+		outcome = append(outcome, Result{To: to, MessageID: id, DeliveryStatus: r.deliver(ctx, envelope, to, id)})
 	}
 	return outcome
 }
 
-// round is one Send: a connection, if there is one, and what was learned about the server.
-type round struct {
+// delivery is one Send: a connection, if there is one, and what was learned about the server.
+type delivery struct {
 	sender *Sender
 	line   *session
 	broken int
-	over   *Verdict // what everybody gets from here on
+	over   *DeliveryStatus // what everybody gets from here on
 }
 
-func (r *round) deliver(ctx context.Context, envelope Envelope, to, id string) Verdict {
+func (r *delivery) deliver(ctx context.Context, envelope Envelope, to, id string) DeliveryStatus {
 	m, err := r.sender.mail(envelope, to, id)
 	if err != nil {
-		return Verdict{State: Permanent, Reason: ReasonInvalidAddress, Err: err}
+		return DeliveryStatus{State: Permanent, Reason: ReasonInvalidAddress, Err: err}
 	}
 	if r.over != nil {
 		return *r.over
@@ -52,7 +52,7 @@ func (r *round) deliver(ctx context.Context, envelope Envelope, to, id string) V
 }
 
 // ready makes sure that there is a connection with no transaction open in it.
-func (r *round) ready(ctx context.Context) *Verdict {
+func (r *delivery) ready(ctx context.Context) *DeliveryStatus {
 	if r.line != nil && !r.line.reset(ctx) {
 		r.line.close()
 		r.line = nil
@@ -66,7 +66,7 @@ func (r *round) ready(ctx context.Context) *Verdict {
 }
 
 // drop gives up a connection that broke within a transaction, and the whole round when that happens too often.
-func (r *round) drop(ctx context.Context, verdict Verdict) {
+func (r *delivery) drop(ctx context.Context, verdict DeliveryStatus) {
 	r.line.close()
 	r.line = nil
 	r.broken++
@@ -75,13 +75,13 @@ func (r *round) drop(ctx context.Context, verdict Verdict) {
 	}
 }
 
-func (r *round) end(ctx context.Context) {
+func (r *delivery) end(ctx context.Context) {
 	if r.line != nil {
 		r.line.quit(ctx)
 	}
 }
 
 // failed is a verdict on a try that never got as far as a mail, or on a connection that broke: never for good.
-func failed(reason Reason, what string, err error) *Verdict {
-	return &Verdict{State: Temporary, Reason: reason, Err: fmt.Errorf("%s: %w", what, err)}
+func failed(reason Reason, what string, err error) *DeliveryStatus {
+	return &DeliveryStatus{State: Temporary, Reason: reason, Err: fmt.Errorf("%s: %w", what, err)}
 }

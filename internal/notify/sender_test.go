@@ -46,7 +46,7 @@ type verdict struct {
 	Code   int
 }
 
-func wantOutcome(t *testing.T, got notify.Outcome, want ...verdict) {
+func wantOutcome(t *testing.T, got notify.Results, want ...verdict) {
 	t.Helper()
 	verdicts := make([]verdict, 0, len(got))
 	for _, receipt := range got {
@@ -62,7 +62,7 @@ func wantOutcome(t *testing.T, got notify.Outcome, want ...verdict) {
 }
 
 // wantNoSecrets looks into everything that a receipt would print.
-func wantNoSecrets(t *testing.T, receipt notify.Receipt) {
+func wantNoSecrets(t *testing.T, receipt notify.Result) {
 	t.Helper()
 	printed := fmt.Sprintf("%+v %#v", receipt, receipt.Err)
 	for _, secret := range []string{password, "Bonjour", "kubectl"} {

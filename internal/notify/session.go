@@ -26,18 +26,18 @@ type session struct {
 }
 
 // connect goes the whole way to a server that takes mail: connection, TLS, greeting, authentication.
-func (s *Sender) connect(ctx context.Context) (*session, *Verdict) {
+func (s *Sender) connect(ctx context.Context) (*session, *DeliveryStatus) {
 	within, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(within, "tcp", net.JoinHostPort(s.options.Host, strconv.Itoa(s.options.Port)))
 	if err != nil {
-		return nil, blame(ctx, within, ReasonUnreachable, "connect", err)
+		return nil, classify(ctx, within, ReasonUnreachable, "connect", err)
 	}
 	line := &session{sender: s, conn: conn}
 	stop := context.AfterFunc(within, line.close)
 	failure := line.open(ctx, within)
 	if !stop() && failure == nil { // closed behind our back at the last moment
-		failure = blame(ctx, within, ReasonConnectionLost, "connect", within.Err())
+		failure = classify(ctx, within, ReasonConnectionLost, "connect", within.Err())
 	}
 	if failure != nil {
 		line.close()
@@ -46,7 +46,7 @@ func (s *Sender) connect(ctx context.Context) (*session, *Verdict) {
 	return line, nil
 }
 
-func (l *session) open(ctx, within context.Context) *Verdict {
+func (l *session) open(ctx, within context.Context) *DeliveryStatus {
 	if failure := l.greet(ctx, within); failure != nil {
 		return failure
 	}
@@ -62,7 +62,7 @@ func (l *session) open(ctx, within context.Context) *Verdict {
 }
 
 // greet hears the server's greeting and says EHLO, under TLS from the start if that is asked for.
-func (l *session) greet(ctx, within context.Context) *Verdict {
+func (l *session) greet(ctx, within context.Context) *DeliveryStatus {
 	conn := l.conn
 	if l.sender.options.TLS == TLSImplicit {
 		config, err := l.sender.tlsConfig()
@@ -71,23 +71,23 @@ func (l *session) greet(ctx, within context.Context) *Verdict {
 		}
 		protected := tls.Client(conn, config)
 		if err := protected.HandshakeContext(within); err != nil {
-			return blame(ctx, within, ReasonTLSFailed, "TLS", err)
+			return classify(ctx, within, ReasonTLSFailed, "TLS", err)
 		}
 		conn = protected
 	}
 	client, err := smtp.NewClient(conn, l.sender.options.Host)
 	if err != nil {
-		return blame(ctx, within, ReasonConnectionLost, "greeting", err)
+		return classify(ctx, within, ReasonConnectionLost, "greeting", err)
 	}
 	l.client = client
 	if err := client.Hello(l.localName()); err != nil {
-		return blame(ctx, within, ReasonConnectionLost, "EHLO", err)
+		return classify(ctx, within, ReasonConnectionLost, "EHLO", err)
 	}
 	return nil
 }
 
 // startTLS never goes on in clear text: a server that offers no TLS may be somebody in between who hides it.
-func (l *session) startTLS(ctx, within context.Context) *Verdict {
+func (l *session) startTLS(ctx, within context.Context) *DeliveryStatus {
 	config, err := l.sender.tlsConfig()
 	if err != nil {
 		return failed(ReasonTLSFailed, "read the CA file", err)
@@ -96,7 +96,7 @@ func (l *session) startTLS(ctx, within context.Context) *Verdict {
 		return failed(ReasonTLSFailed, "STARTTLS", errors.New("the server does not offer it"))
 	}
 	if err := l.client.StartTLS(config); err != nil {
-		return blame(ctx, within, ReasonTLSFailed, "STARTTLS", err)
+		return classify(ctx, within, ReasonTLSFailed, "STARTTLS", err)
 	}
 	if _, err := l.client.GetTLSConnectionState(); err != nil {
 		return failed(ReasonTLSFailed, "STARTTLS", err)
@@ -134,7 +134,7 @@ func (l *session) localName() string {
 }
 
 // transact sends one mail.
-func (l *session) transact(ctx context.Context, m *gomail.Msg) Verdict {
+func (l *session) transact(ctx context.Context, m *gomail.Msg) DeliveryStatus {
 	within, cancel := context.WithTimeout(ctx, l.sender.options.Timeout)
 	defer cancel()
 	stop := context.AfterFunc(within, l.close)
@@ -142,29 +142,29 @@ func (l *session) transact(ctx context.Context, m *gomail.Msg) Verdict {
 	// SMTPUTF8 (RFC 6531) is for addresses that need it: asked for in vain, it makes some servers bounce the mail later.
 	ascii := onlyASCII(m)
 	if able, _ := l.client.Extension("SMTPUTF8"); !able && !ascii {
-		return Verdict{State: Permanent, Reason: ReasonInvalidAddress, Err: errors.New("the server takes ASCII addresses only")}
+		return DeliveryStatus{State: Permanent, Reason: ReasonInvalidAddress, Err: errors.New("the server takes ASCII addresses only")}
 	}
 	l.client.SkipSMTPUTF8(ascii)
 	err := l.sender.mailer.SendWithSMTPClient(l.client, m)
 	if err == nil || m.IsDelivered() {
-		return Verdict{State: Sent}
+		return DeliveryStatus{State: Sent}
 	}
 	var refusal *gomail.SendError
 	if errors.As(err, &refusal) && refusal.ErrorCode() != 0 {
 		return refused(refusal.ErrorCode(), plain(refusal))
 	}
-	return *blame(ctx, within, ReasonConnectionLost, "send", plain(err))
+	return *classify(ctx, within, ReasonConnectionLost, "send", plain(err))
 }
 
 // refused is the verdict on a mail that the server did not want.
-func refused(code int, err error) Verdict {
+func refused(code int, err error) DeliveryStatus {
 	switch {
 	case code == 530 || code == 534 || code == 535 || code == 538: // RFC 4954: it is the sender it does not want
-		return Verdict{State: Temporary, Reason: ReasonAuthFailed, Code: code, Err: err}
+		return DeliveryStatus{State: Temporary, Reason: ReasonAuthFailed, Code: code, Err: err}
 	case code >= 500:
-		return Verdict{State: Permanent, Reason: ReasonRejected, Code: code, Err: err}
+		return DeliveryStatus{State: Permanent, Reason: ReasonRejected, Code: code, Err: err}
 	default:
-		return Verdict{State: Temporary, Reason: ReasonDeferred, Code: code, Err: err}
+		return DeliveryStatus{State: Temporary, Reason: ReasonDeferred, Code: code, Err: err}
 	}
 }
 
@@ -190,8 +190,8 @@ func (l *session) quit(ctx context.Context) {
 // close ends the connection, from wherever it is called. Whatever waits for the server gets an error.
 func (l *session) close() { _ = l.conn.Close() }
 
-// blame says why the way to the server ended. The server's own word counts most, then the caller's, then the clock's.
-func blame(ctx, within context.Context, reason Reason, what string, err error) *Verdict {
+// classify says why the way to the server ended. The server's own word counts most, then the caller's, then the clock's.
+func classify(ctx, within context.Context, reason Reason, what string, err error) *DeliveryStatus {
 	verdict := failed(reason, what, plain(err))
 	var reply *textproto.Error
 	var slow net.Error

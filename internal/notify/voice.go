@@ -45,43 +45,43 @@ func mustLoad() ([]string, *i18n.Bundle) {
 // Locales are the languages that Compose knows, sorted.
 func Locales() []string { return slices.Clone(languages) }
 
-// voice speaks one language. It keeps its first error, so that a page can be said in one breath.
-type voice struct {
+// localizer speaks one language. It keeps its first error, so that a page can be said in one breath.
+type localizer struct {
 	locale    string
 	localizer *i18n.Localizer
 	err       error
 }
 
-// voiceOf says too whether it had to fall back to another language than the one asked for.
-func voiceOf(locale string) (v *voice, fallback bool) {
+// newLocalizer says too whether it had to fall back to another language than the one asked for.
+func newLocalizer(locale string) (v *localizer, fallback bool) {
 	if locale == "" {
 		locale = defaultLocale
 	}
 	if !slices.Contains(languages, locale) {
 		locale, fallback = defaultLocale, true
 	}
-	return &voice{locale: locale, localizer: i18n.NewLocalizer(catalogue, locale)}, fallback
+	return &localizer{locale: locale, localizer: i18n.NewLocalizer(catalogue, locale)}, fallback
 }
 
-// words are what the catalogues may put into their messages. None is free text of a user: a label in a subject would let
+// templateData are what the catalogues may put into their messages. None is free text of a user: a label in a subject would let
 // its author say anything to recipients, in the name of whoever runs the manager.
-type words struct {
+type templateData struct {
 	Account, KeyID            string
 	Days, Day, Year           int
 	Month, Date, OnDate, Time string
 	Zone                      string
 }
 
-func (v *voice) say(id string, w words) string {
+func (v *localizer) text(id string, w templateData) string {
 	return v.localize(&i18n.LocalizeConfig{MessageID: id, TemplateData: w})
 }
 
-// count is say for a message that depends on a number of days.
-func (v *voice) count(id string, w words) string {
+// plural is say for a message that depends on a number of days.
+func (v *localizer) plural(id string, w templateData) string {
 	return v.localize(&i18n.LocalizeConfig{MessageID: id, TemplateData: w, PluralCount: w.Days})
 }
 
-func (v *voice) localize(config *i18n.LocalizeConfig) string {
+func (v *localizer) localize(config *i18n.LocalizeConfig) string {
 	text, err := v.localizer.Localize(config)
 	if err != nil && v.err == nil {
 		v.err = err
@@ -89,73 +89,73 @@ func (v *voice) localize(config *i18n.LocalizeConfig) string {
 	return text
 }
 
-func (v *voice) page(n Notice) page {
-	w := v.words(n)
+func (v *localizer) page(n Notice) page {
+	w := v.templateData(n)
 	return page{
 		Locale:      v.locale,
-		Subject:     v.say("subject", w),
-		Greeting:    v.say("greeting", w),
+		Subject:     v.text("subject", w),
+		Greeting:    v.text("greeting", w),
 		Intro:       v.intro(w),
-		Colon:       v.say("colon", w),
+		Colon:       v.text("colon", w),
 		Facts:       v.facts(n, w),
-		Consequence: v.say("consequence", w),
-		Extend:      v.say("extend", w),
+		Consequence: v.text("consequence", w),
+		Extend:      v.text("extend", w),
 		Command:     n.command(),
-		Replace:     v.say("replace", w),
-		Footer:      v.say("footer", w),
+		Replace:     v.text("replace", w),
+		Footer:      v.text("footer", w),
 	}
 }
 
-func (v *voice) intro(w words) string {
+func (v *localizer) intro(w templateData) string {
 	if w.Days == 0 {
-		return v.say("intro_soon", w)
+		return v.text("intro_soon", w)
 	}
-	return v.count("intro_days", w)
+	return v.plural("intro_days", w)
 }
 
-func (v *voice) facts(n Notice, w words) []fact {
-	facts := []fact{{v.say("title_account", w), n.owner()}}
+func (v *localizer) facts(n Notice, w templateData) []fact {
+	facts := []fact{{v.text("title_account", w), n.owner()}}
 	if n.Label != "" {
-		facts = append(facts, fact{v.say("title_label", w), n.Label})
+		facts = append(facts, fact{v.text("title_label", w), n.Label})
 	}
 	return append(facts,
-		fact{v.say("title_key_id", w), n.KeyID},
-		fact{v.say("title_namespace", w), n.Namespace},
-		fact{v.say("title_name", w), n.Name},
-		fact{v.say("title_expires", w), v.expiration(n, w)},
+		fact{v.text("title_key_id", w), n.KeyID},
+		fact{v.text("title_namespace", w), n.Namespace},
+		fact{v.text("title_name", w), n.Name},
+		fact{v.text("title_expires", w), v.expiration(n, w)},
 	)
 }
 
-func (v *voice) expiration(n Notice, w words) string {
+func (v *localizer) expiration(n Notice, w templateData) string {
 	if n.DateOnly {
-		return v.say("expires_day", w)
+		return v.text("expires_day", w)
 	}
-	return v.say("expires_instant", w)
+	return v.text("expires_instant", w)
 }
 
-// words are the notice's, with its date as this language writes it.
-func (v *voice) words(n Notice) words {
+// templateData are the notice's, with its date as this language writes it.
+func (v *localizer) templateData(n Notice) templateData {
 	t := n.Expiration.In(n.Zone)
-	w := words{
+	w := templateData{
 		Account: n.Account, KeyID: n.KeyID, Days: n.DaysLeft,
-		Day: t.Day(), Year: t.Year(), Time: clock(t), Zone: zone(t),
+		Day: t.Day(), Year: t.Year(), Time: timeOfDay(t), Zone: zoneName(t),
 	}
-	w.Month = v.say(fmt.Sprintf("month_%d", t.Month()), w)
-	w.Date = v.say("date", w)
-	w.OnDate = v.say("on_date", w)
+	w.Month = v.text(fmt.Sprintf("month_%d", t.Month()), w)
+	w.Date = v.text("date", w)
+	w.OnDate = v.text("on_date", w)
 	return w
 }
 
-// clock is the time of day, with its seconds only where there are any.
-func clock(t time.Time) string {
+// timeOfDay is the time of day, with its seconds only where there are any.
+func timeOfDay(t time.Time) string {
 	if t.Second() == 0 {
 		return t.Format("15:04")
 	}
 	return t.Format(time.TimeOnly)
 }
 
-// zone is a zone's name and how far it is from UTC then, because few readers know that by heart.
-func zone(t time.Time) string {
+// zoneName is a zone's name and how far it is from UTC then, because few readers know that by heart.
+func zoneName(t time.Time) string {
 	name := t.Location().String()
 	switch offset := t.Format("UTC-07:00"); name {
 	case "UTC":

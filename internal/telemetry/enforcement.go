@@ -31,16 +31,16 @@ var (
 // enforcementBuckets are finer where a revocation should be, and go on to where somebody should have looked.
 var enforcementBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 
-// Enforcement measures how verifiers do, as the manager sees them.
-type Enforcement struct {
+// VerifierRecorder measures how verifiers do, as the manager sees them.
+type VerifierRecorder struct {
 	took     prometheus.Histogram
 	replicas *prometheus.GaugeVec
 	failures prometheus.Counter
 }
 
-// NewEnforcement registers the metrics.
-func NewEnforcement(registerer prometheus.Registerer) (*Enforcement, error) {
-	e := &Enforcement{
+// NewVerifierRecorder registers the metrics.
+func NewVerifierRecorder(registerer prometheus.Registerer) (*VerifierRecorder, error) {
+	e := &VerifierRecorder{
 		took:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: enforcement.Name, Help: enforcement.Help, Buckets: enforcementBuckets}),
 		replicas: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: verifierReplicas.Name, Help: verifierReplicas.Help}, verifierReplicas.Labels),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: verifierFailures.Name, Help: verifierFailures.Help}),
@@ -49,11 +49,11 @@ func NewEnforcement(registerer prometheus.Registerer) (*Enforcement, error) {
 }
 
 // Replicas is told how many replicas there are, and how many of them answered.
-func (e *Enforcement) Replicas(live, reached int) {
+func (e *VerifierRecorder) Replicas(live, reached int) {
 	e.replicas.WithLabelValues("true").Set(float64(reached))
 	e.replicas.WithLabelValues("false").Set(float64(live - reached))
 	e.failures.Add(float64(live - reached))
 }
 
 // Enforced is told how long it took until every replica refused a key.
-func (e *Enforcement) Enforced(took time.Duration) { e.took.Observe(took.Seconds()) }
+func (e *VerifierRecorder) Enforced(took time.Duration) { e.took.Observe(took.Seconds()) }

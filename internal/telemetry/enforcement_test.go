@@ -17,7 +17,7 @@ import (
 func TestEnforcement(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
-	e, err := telemetry.NewEnforcement(registry)
+	e, err := telemetry.NewVerifierRecorder(registry)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,19 +9,19 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Happenings counts what happens to keys.
-type Happenings struct {
+// EventCounter counts what happens to keys.
+type EventCounter struct {
 	count *prometheus.CounterVec
 }
 
-// NewHappenings registers the counter.
-func NewHappenings(registerer prometheus.Registerer) (*Happenings, error) {
+// NewEventCounter registers the counter.
+func NewEventCounter(registerer prometheus.Registerer) (*EventCounter, error) {
 	count := prometheus.NewCounterVec(prometheus.CounterOpts{Name: happenings.Name, Help: happenings.Help}, happenings.Labels)
-	return &Happenings{count: count}, registerer.Register(count)
+	return &EventCounter{count: count}, registerer.Register(count)
 }
 
 // Count adds what a round changed of a key. Reasons come from a closed set.
-func (h *Happenings) Count(list []keys.Event) {
+func (h *EventCounter) Count(list []keys.Event) {
 	for _, e := range list {
 		h.count.WithLabelValues(e.Reason).Inc()
 	}

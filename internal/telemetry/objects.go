@@ -22,33 +22,33 @@ import (
 // scrapeTimeout bounds how long a scrape waits for the cache, which answers from memory.
 const scrapeTimeout = 10 * time.Second
 
-// Objects computes the figures of every key and account from a cache at the time of a scrape, so that no series
+// ObjectCollector computes the figures of every key and account from a cache at the time of a scrape, so that no series
 // outlives its object.
-type Objects struct {
+type ObjectCollector struct {
 	ctx    func() (context.Context, context.CancelFunc)
 	reader client.Reader
 	log    logr.Logger
 }
 
-// NewObjects returns a collector that reads from a cache for as long as ctx lives.
-func NewObjects(ctx context.Context, reader client.Reader, log logr.Logger) *Objects {
-	return &Objects{
+// NewObjectCollector returns a collector that reads from a cache for as long as ctx lives.
+func NewObjectCollector(ctx context.Context, reader client.Reader, log logr.Logger) *ObjectCollector {
+	return &ObjectCollector{
 		ctx:    func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, scrapeTimeout) },
 		reader: reader, log: log,
 	}
 }
 
-var _ prometheus.Collector = &Objects{}
+var _ prometheus.Collector = &ObjectCollector{}
 
 // Describe implements prometheus.Collector.
-func (o *Objects) Describe(out chan<- *prometheus.Desc) {
+func (o *ObjectCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []Definition{keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects} {
 		out <- d.desc()
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (o *Objects) Collect(out chan<- prometheus.Metric) {
+func (o *ObjectCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := o.ctx()
 	defer cancel()
 	var list v1alpha1.APIKeyList
@@ -96,7 +96,7 @@ func collectUndecodable(out chan<- prometheus.Metric, list []v1alpha1.APIKey, ac
 	}
 }
 
-func (o *Objects) accounts(ctx context.Context) (map[string]*v1alpha1.Account, error) {
+func (o *ObjectCollector) accounts(ctx context.Context) (map[string]*v1alpha1.Account, error) {
 	var list v1alpha1.AccountList
 	if err := o.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err

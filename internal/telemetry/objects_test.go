@@ -100,7 +100,7 @@ apikey_manager_key_ready_status{account="zeta",condition="Unknown",name="off",na
 apikey_manager_undecodable_objects{kind="APIKey"} 1
 apikey_manager_undecodable_objects{kind="Account"} 0
 `
-	collector := telemetry.NewObjects(t.Context(), reader(t, interceptor.Funcs{List: undecodableFirst}, objects...), testr.New(t))
+	collector := telemetry.NewObjectCollector(t.Context(), reader(t, interceptor.Funcs{List: undecodableFirst}, objects...), testr.New(t))
 	if err := testutil.CollectAndCompare(collector, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
@@ -126,7 +126,7 @@ func TestObjects_WhatCannotBeReadIsLeftOut(t *testing.T) {
 				return c.List(ctx, list, o...)
 			}}
 			registry := prometheus.NewPedanticRegistry()
-			registry.MustRegister(telemetry.NewObjects(t.Context(), reader(t, down, keystest.Key("web")), testr.New(t)))
+			registry.MustRegister(telemetry.NewObjectCollector(t.Context(), reader(t, down, keystest.Key("web")), testr.New(t)))
 			families, err := registry.Gather()
 			if err != nil || len(families) > 0 {
 				t.Errorf("got %v, %v", families, err)
@@ -176,7 +176,7 @@ func TestObjects_NotifiedOfThisExpiration(t *testing.T) {
 # TYPE %[1]s gauge
 %[1]s{account="acme",name="web",namespace="default"} %[2]d
 `, metric, tc.want)
-			collector := telemetry.NewObjects(t.Context(), reader(t, interceptor.Funcs{}, key, account), testr.New(t))
+			collector := telemetry.NewObjectCollector(t.Context(), reader(t, interceptor.Funcs{}, key, account), testr.New(t))
 			if err := testutil.CollectAndCompare(collector, strings.NewReader(want), metric); err != nil {
 				t.Error(err)
 			}
@@ -187,7 +187,7 @@ func TestObjects_NotifiedOfThisExpiration(t *testing.T) {
 func TestObjects_IsConsistent(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry() // checks what is collected against what is described
-	registry.MustRegister(telemetry.NewObjects(t.Context(), reader(t, interceptor.Funcs{}, keystest.Key("web"), keystest.Key("web", keystest.Namespace("shop"))), testr.New(t)))
+	registry.MustRegister(telemetry.NewObjectCollector(t.Context(), reader(t, interceptor.Funcs{}, keystest.Key("web"), keystest.Key("web", keystest.Namespace("shop"))), testr.New(t)))
 	if _, err := registry.Gather(); err != nil {
 		t.Error(err)
 	}

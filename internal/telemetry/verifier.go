@@ -55,8 +55,8 @@ var verifierDefinitions = []Definition{
 	verifierKeys, verifierCredentials, verifierAccounts, verifierUndecodable,
 }
 
-// VerifierOptions say what there is to measure of a verifier.
-type VerifierOptions struct {
+// VerdictRecorderOptions say what there is to measure of a verifier.
+type VerdictRecorderOptions struct {
 	// Faces and Codes are the names of all faces and codes, in the order of their numbers.
 	Faces, Codes []string
 	// Size is how many keys, credentials and accounts are known.
@@ -72,21 +72,21 @@ type VerifierOptions struct {
 	AccountLimit int
 }
 
-// Verifier counts verdicts.
-type Verifier struct {
+// VerdictRecorder counts verdicts.
+type VerdictRecorder struct {
 	checks    [][]prometheus.Counter
 	durations []prometheus.Observer
 	accounts  *accountChecks
 }
 
-// NewVerifier registers the metrics of a verifier.
-func NewVerifier(registerer prometheus.Registerer, o VerifierOptions) (*Verifier, error) {
+// NewVerdictRecorder registers the metrics of a verifier.
+func NewVerdictRecorder(registerer prometheus.Registerer, o VerdictRecorderOptions) (*VerdictRecorder, error) {
 	checks := prometheus.NewCounterVec(prometheus.CounterOpts{Name: verifierChecks.Name, Help: verifierChecks.Help}, verifierChecks.Labels)
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: verifierDuration.Name, Help: verifierDuration.Help,
 		Buckets: []float64{1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1},
 	}, verifierDuration.Labels)
-	v := &Verifier{}
+	v := &VerdictRecorder{}
 	for _, face := range o.Faces {
 		var counters []prometheus.Counter
 		for _, code := range o.Codes {
@@ -108,7 +108,7 @@ func NewVerifier(registerer prometheus.Registerer, o VerifierOptions) (*Verifier
 	return v, nil
 }
 
-func (o VerifierOptions) gauges() []prometheus.Collector {
+func (o VerdictRecorderOptions) gauges() []prometheus.Collector {
 	gauge := func(d Definition, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, value)
 	}
@@ -141,7 +141,7 @@ func (o VerifierOptions) gauges() []prometheus.Collector {
 }
 
 // Observe counts a verdict: the numbers of its face and code, and the account whose key it was; empty: nobody's.
-func (v *Verifier) Observe(face, code int, account string, took time.Duration) {
+func (v *VerdictRecorder) Observe(face, code int, account string, took time.Duration) {
 	v.checks[face][code].Inc()
 	v.durations[face].Observe(took.Seconds())
 	if v.accounts != nil && account != "" {
@@ -158,7 +158,7 @@ type accountChecks struct {
 	size  atomic.Int64
 }
 
-func newAccountChecks(o VerifierOptions) *accountChecks {
+func newAccountChecks(o VerdictRecorderOptions) *accountChecks {
 	d := verifierAccountChecks
 	return &accountChecks{
 		count: prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels), codes: o.Codes, limit: int64(o.AccountLimit),

@@ -14,10 +14,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/telemetry"
 )
 
-func newVerifier(t *testing.T, accountLimit int) (*telemetry.Verifier, *prometheus.Registry) {
+func newVerifier(t *testing.T, accountLimit int) (*telemetry.VerdictRecorder, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	v, err := telemetry.NewVerifier(registry, telemetry.VerifierOptions{
+	v, err := telemetry.NewVerdictRecorder(registry, telemetry.VerdictRecorderOptions{
 		Faces: []string{"one", "two"}, Codes: []string{"UNKNOWN", "VALID"}, AccountLimit: accountLimit,
 		Size: func() (int, int, int) { return 3, 4, 2 }, Undecodable: func() (int, int) { return 1, 0 },
 		CacheAge: func() time.Duration { return 1500 * time.Millisecond }, Synced: func() bool { return true },
@@ -95,11 +95,11 @@ apikey_verifier_account_checks_total{account="bare",code="VALID"} 1
 func TestVerifier_SaysWhatIsRegisteredTwice(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	o := telemetry.VerifierOptions{Synced: func() bool { return false }}
-	if _, err := telemetry.NewVerifier(registry, o); err != nil {
+	o := telemetry.VerdictRecorderOptions{Synced: func() bool { return false }}
+	if _, err := telemetry.NewVerdictRecorder(registry, o); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := telemetry.NewVerifier(registry, o); err == nil {
+	if _, err := telemetry.NewVerdictRecorder(registry, o); err == nil {
 		t.Error("metrics were registered twice")
 	}
 }

@@ -72,7 +72,7 @@ func (p *policy) admits(k *key) bool {
 	switch {
 	case p.selector != nil && !k.namespace.isIn(p.selector):
 		return false
-	case p.whitelistRequired && k.networks == nil && !k.openAdmitted:
+	case p.whitelistRequired && k.networks == nil && !k.acceptedUnrestricted:
 		return false
 	}
 	return p.allowedScopes == nil || p.allows(p.scopesOf(k))

@@ -46,9 +46,9 @@ func BenchmarkDecide(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("keys=%d/%s", n, name), func(b *testing.B) {
 				b.ReportAllocs()
-				q := verifier.Question{Key: tc.key, Found: verifier.Valid, Client: netip.MustParseAddr("192.0.2.7"), Scopes: "conversions:write"}
+				q := verifier.Input{Key: tc.key, ExtractResult: verifier.Valid, Client: netip.MustParseAddr("192.0.2.7"), Scopes: "conversions:write"}
 				for b.Loop() {
-					if v := x.Decide(&q, hour); v.Code != tc.want {
+					if v := x.Check(&q, hour); v.Code != tc.want {
 						b.Fatal(v.Code)
 					}
 				}
@@ -74,14 +74,14 @@ func BenchmarkPutKey(b *testing.B) {
 func TestDecide_AllocatesNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		key    *v1alpha1.APIKey
-		ask    verifier.Question
+		ask    verifier.Input
 		policy func(*v1alpha1.AccountSpec)
 	}{
 		"plain":   {key: issued()},
-		"unknown": {key: issued(), ask: verifier.Question{Key: "ak_nobody"}},
+		"unknown": {key: issued(), ask: verifier.Input{Key: "ak_nobody"}},
 		"with all restrictions": {
 			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7"), keystest.Scopes("a", "b:*"), keystest.Expiration("2099-01-01"), keystest.RevokedBefore(epoch)),
-			ask: verifier.Question{Scopes: "a, b:c", Account: "acme", ExternalID: "4711", Claim: verifier.Claim{Kind: verifier.ClaimExternalID, Value: "4711"}},
+			ask: verifier.Input{Scopes: "a, b:c", Account: "acme", ExternalID: "4711", Claim: verifier.Claim{Kind: verifier.ClaimExternalID, Value: "4711"}},
 			policy: func(s *v1alpha1.AccountSpec) {
 				external(s)
 				allowTeam(s)
@@ -91,7 +91,7 @@ func TestDecide_AllocatesNothing(t *testing.T) {
 		"with a large whitelist": {key: issued(keystest.Whitelist(many(256)...))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := world{key: tc.key, account: keystest.NewAccount("acme"), labels: map[string]string{"team": "shop"}}
+			w := suite{key: tc.key, account: keystest.NewAccount("acme"), labels: map[string]string{"team": "shop"}}
 			if tc.policy != nil {
 				w.account = policy(tc.policy)
 			}
@@ -99,14 +99,14 @@ func TestDecide_AllocatesNothing(t *testing.T) {
 			if q.Key == "" {
 				q.Key = material("default/shop")
 			}
-			q.Found, q.Client = verifier.Valid, home
+			q.ExtractResult, q.Client = verifier.Valid, home
 			want := verifier.Valid
 			if tc.ask.Key != "" {
 				want = verifier.Unknown
 			}
 			got := verifier.NotSynced
 			if n := testing.AllocsPerRun(100, func() {
-				v := x.Decide(&q, hour)
+				v := x.Check(&q, hour)
 				got = v.Code
 			}); n > 0 {
 				t.Errorf("%g allocations", n)

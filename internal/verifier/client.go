@@ -11,14 +11,14 @@ import (
 	"strings"
 )
 
-// Clients finds out who sent a request.
-type Clients struct {
+// ClientIPResolver finds out who sent a request.
+type ClientIPResolver struct {
 	trusted *networks
 }
 
-// NewClients reads which proxies are trusted to say whom they forward for: addresses and CIDRs. IPv4-mapped IPv6 is
+// NewClientIPResolver reads which proxies are trusted to say whom they forward for: addresses and CIDRs. IPv4-mapped IPv6 is
 // unmapped.
-func NewClients(trusted []string) (*Clients, error) {
+func NewClientIPResolver(trusted []string) (*ClientIPResolver, error) {
 	list := make([]netip.Prefix, 0, len(trusted))
 	for _, text := range trusted {
 		network, err := parseProxy(text)
@@ -27,7 +27,7 @@ func NewClients(trusted []string) (*Clients, error) {
 		}
 		list = append(list, network)
 	}
-	return &Clients{trusted: networksOf(list)}, nil
+	return &ClientIPResolver{trusted: networksOf(list)}, nil
 }
 
 func parseProxy(text string) (netip.Prefix, error) {
@@ -48,10 +48,10 @@ func parseProxy(text string) (netip.Prefix, error) {
 // mostHops is how many entries of X-Forwarded-For are looked at. A client may send any number.
 const mostHops = 64
 
-// Find is the address of the client: the peer that the gateway, or this process, saw; if that is a trusted proxy, the
+// Resolve is the address of the client: the peer that the gateway, or this process, saw; if that is a trusted proxy, the
 // last hop of X-Forwarded-For that is not one. The zero address means that it can't be told: an entry that had to be read
 // is malformed, or there are too many. Lines of the header come in the order in which they were received.
-func (c *Clients) Find(peer netip.Addr, forwarded []string) netip.Addr {
+func (c *ClientIPResolver) Resolve(peer netip.Addr, forwarded []string) netip.Addr {
 	client := plain(peer)
 	hops := 0
 	for _, line := range slices.Backward(forwarded) {

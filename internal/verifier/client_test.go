@@ -66,13 +66,13 @@ func TestClients_Find(t *testing.T) {
 			if peer == "" {
 				peer = "10.0.0.1"
 			}
-			clients, err := verifier.NewClients(trusted)
+			clients, err := verifier.NewClientIPResolver(trusted)
 			if err != nil {
 				t.Fatal(err)
 			}
 			from, _ := netip.ParseAddr(peer)
 			want, _ := netip.ParseAddr(tc.want)
-			if got := clients.Find(from, tc.forwarded); got != want {
+			if got := clients.Resolve(from, tc.forwarded); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		})
@@ -86,7 +86,7 @@ func TestNewClients(t *testing.T) {
 		"::ffff:10.0.0.0/104": true,
 		"":                    false, "10.0.0.0/33": false, "proxy": false, "10.0.0.0:80": false, "::ffff:0:0/90": false,
 	} {
-		_, err := verifier.NewClients([]string{text})
+		_, err := verifier.NewClientIPResolver([]string{text})
 		if (err == nil) != good {
 			t.Errorf("%s: got %v", text, err)
 		}

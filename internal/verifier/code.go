@@ -44,15 +44,15 @@ const (
 	codeCount
 )
 
-// answer is how a code is told over HTTP and gRPC.
-type answer struct {
+// codeInfo is how a code is told over HTTP and gRPC.
+type codeInfo struct {
 	name  string
 	title string
 	http  int
 	grpc  codes.Code
 }
 
-var answers = [codeCount]answer{
+var codeInfos = [codeCount]codeInfo{
 	NotSynced:        {"NOT_SYNCED", "The verifier does not know the keys yet", http.StatusServiceUnavailable, codes.Unavailable},
 	Missing:          {"MISSING", "The request has no API key", http.StatusUnauthorized, codes.Unauthenticated},
 	Ambiguous:        {"AMBIGUOUS", "The request has more than one API key", http.StatusUnauthorized, codes.Unauthenticated},
@@ -78,16 +78,16 @@ func Codes() []Code {
 }
 
 // String is the code's name, such as IP_NOT_ALLOWED.
-func (c Code) String() string { return answers[c].name }
+func (c Code) String() string { return codeInfos[c].name }
 
 // Title is one sentence for the person who reads an answer.
-func (c Code) Title() string { return answers[c].title }
+func (c Code) Title() string { return codeInfos[c].title }
 
 // HTTP is the status of an HTTP answer (RFC 9110).
-func (c Code) HTTP() int { return answers[c].http }
+func (c Code) HTTP() int { return codeInfos[c].http }
 
 // GRPC is the status of a gRPC answer.
-func (c Code) GRPC() codes.Code { return answers[c].grpc }
+func (c Code) GRPC() codes.Code { return codeInfos[c].grpc }
 
 // Matched is whether a known key was presented whole, so that its holder may be told what is the matter with it.
 func (c Code) Matched() bool { return c > Unknown && c <= Valid }

@@ -31,8 +31,8 @@ type connection struct {
 	mu sync.Mutex
 	// isOpen reports whether there is a watch, probeFailed whether the last probe failed.
 	isOpen, probeFailed bool
-	// away reports whether the API server could not be reached since the last list.
-	away bool
+	// unreachable reports whether the API server could not be reached since the last list.
+	unreachable bool
 	// disconnectedSince is since when the connection does not work; nil: it does, or never did.
 	disconnectedSince *time.Time
 }
@@ -47,7 +47,7 @@ func (c *connection) close(now time.Time) { c.update(now, func() { c.isOpen = fa
 func (c *connection) fail(now time.Time, err error) {
 	c.update(now, func() {
 		c.isOpen = false
-		c.away = c.away || !apierrors.IsTooManyRequests(err)
+		c.unreachable = c.unreachable || !apierrors.IsTooManyRequests(err)
 	})
 }
 
@@ -72,7 +72,7 @@ func (c *connection) update(now time.Time, change func()) {
 func (c *connection) listed(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.away, c.probeFailed = false, false
+	c.unreachable, c.probeFailed = false, false
 	switch {
 	case c.isOpen:
 		c.disconnectedSince = nil
@@ -81,10 +81,10 @@ func (c *connection) listed(now time.Time) {
 	}
 }
 
-func (c *connection) wasAway() bool {
+func (c *connection) wasUnreachable() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.away
+	return c.unreachable
 }
 
 func (c *connection) failing() bool {
@@ -103,7 +103,7 @@ func (c *connection) age(now time.Time) time.Duration {
 }
 
 // probeRegularly asks the API server for its resourceVersion until the context ends.
-func (s *stream) probeRegularly(ctx context.Context) {
+func (s *kindSyncer) probeRegularly(ctx context.Context) {
 	for {
 		interval := probeInterval
 		if s.connection.failing() {
@@ -125,7 +125,7 @@ func (s *stream) probeRegularly(ctx context.Context) {
 //
 // An error that a resourceVersion is too large means nothing of the kind: an API server that has just started, beside
 // others, may be behind for a moment.
-func (s *stream) probe(ctx context.Context) {
+func (s *kindSyncer) probe(ctx context.Context) {
 	before := s.newest.load() // what is observed while the probe is under way may be newer than its answer
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(s.listKind)
@@ -144,7 +144,7 @@ func (s *stream) probe(ctx context.Context) {
 		return
 	}
 	s.newest.observe(list.ResourceVersion)
-	s.examineWitness(ctx)
+	s.checkSentinel(ctx)
 }
 
 // newestVersion is the newest resourceVersion that was observed.

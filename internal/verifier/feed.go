@@ -26,8 +26,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// FeedOptions say what a feed reads, and into which index.
-type FeedOptions struct {
+// SyncerOptions say what a feed reads, and into which index.
+type SyncerOptions struct {
 	// Source needs to get, list and watch APIKeys, Accounts and Namespaces.
 	Source client.WithWatch
 	Clock  clock.WithTicker
@@ -38,14 +38,14 @@ type FeedOptions struct {
 	Logger logr.Logger
 }
 
-// Feed keeps an index up to date with what the API server tells. It uses reflectors without informers: the index is
+// Syncer keeps an index up to date with what the API server tells. It uses reflectors without informers: the index is
 // their store, so that no object is kept beside it.
 //
 // What was read is dropped, and read anew, when the API server's store was rolled back, and when there was no working
 // watch for longer than MaxStaleness. No verdict is given from then on until everything was listed again.
-type Feed struct {
-	FeedOptions
-	streams   [streamCount]*stream
+type Syncer struct {
+	SyncerOptions
+	kinds     [kindCount]*kindSyncer
 	rollbacks atomic.Uint64
 
 	mu sync.Mutex
@@ -54,54 +54,54 @@ type Feed struct {
 }
 
 const (
-	streamKeys = iota
-	streamAccounts
-	streamNamespaces
+	kindKeys = iota
+	kindAccounts
+	kindNamespaces
 
-	streamCount
+	kindCount
 )
 
-// NewFeed returns a feed of an index.
-func NewFeed(o FeedOptions) *Feed {
+// NewSyncer returns a feed of an index.
+func NewSyncer(o SyncerOptions) *Syncer {
 	namespaces := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
 	namespaceList := func() client.ObjectList {
 		return &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NamespaceList"}}
 	}
-	f := &Feed{FeedOptions: o}
-	f.streams = [streamCount]*stream{
-		streamKeys: {
+	f := &Syncer{SyncerOptions: o}
+	f.kinds = [kindCount]*kindSyncer{
+		kindKeys: {
 			name: "apikeys", object: &v1alpha1.APIKey{}, list: func() client.ObjectList { return &v1alpha1.APIKeyList{} },
-			listKind: v1alpha1.GroupVersion.WithKind("APIKeyList"), strip: stripKey, store: keyStore{o.Index},
+			listKind: v1alpha1.GroupVersion.WithKind("APIKeyList"), transform: transformKey, store: keyStore{o.Index},
 		},
-		streamAccounts: {
+		kindAccounts: {
 			name: "accounts", object: &v1alpha1.Account{}, list: func() client.ObjectList { return &v1alpha1.AccountList{} },
-			listKind: v1alpha1.GroupVersion.WithKind("AccountList"), strip: stripAccount, store: accountStore{o.Index},
+			listKind: v1alpha1.GroupVersion.WithKind("AccountList"), transform: transformAccount, store: accountStore{o.Index},
 		},
-		streamNamespaces: {
+		kindNamespaces: {
 			name: "namespaces", object: namespaces, list: namespaceList,
-			listKind: schema.GroupVersionKind{Version: "v1", Kind: "NamespaceList"}, strip: stripNamespace, store: namespaceStore{o.Index},
+			listKind: schema.GroupVersionKind{Version: "v1", Kind: "NamespaceList"}, transform: transformNamespace, store: namespaceStore{o.Index},
 		},
 	}
-	for _, s := range f.streams {
-		s.source, s.clock, s.replaced, s.rolledBack, s.withhold = o.Source, o.Clock, f.complete, f.rolledBack, f.withhold
+	for _, s := range f.kinds {
+		s.source, s.clock, s.replaced, s.rolledBack, s.blockVerdicts = o.Source, o.Clock, f.complete, f.rolledBack, f.blockVerdicts
 	}
 	return f
 }
 
 // Run feeds the index until the context ends.
-func (f *Feed) Run(ctx context.Context) {
+func (f *Syncer) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.runSession(ctx)
 	}
 }
 
 // runSession lists everything and follows its changes, until the context ends or what was read is dropped.
-func (f *Feed) runSession(ctx context.Context) {
+func (f *Syncer) runSession(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.begin(cancel)
 	var wg sync.WaitGroup
-	for _, s := range f.streams {
+	for _, s := range f.kinds {
 		wg.Go(func() { s.run(ctx) })
 		wg.Go(func() { s.probeRegularly(ctx) })
 	}
@@ -111,17 +111,17 @@ func (f *Feed) runSession(ctx context.Context) {
 	wg.Wait()
 }
 
-func (f *Feed) begin(cancel context.CancelFunc) {
+func (f *Syncer) begin(cancel context.CancelFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cancel = cancel
-	for _, s := range f.streams {
+	for _, s := range f.kinds {
 		s.reset()
 	}
 }
 
 // drop ends verdicts and the session. It reports whether the session had not been ended before.
-func (f *Feed) drop() bool {
+func (f *Syncer) drop() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.cancel == nil {
@@ -134,10 +134,10 @@ func (f *Feed) drop() bool {
 }
 
 // complete lets verdicts begin once everything was listed.
-func (f *Feed) complete() {
+func (f *Syncer) complete() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, s := range f.streams {
+	for _, s := range f.kinds {
 		if s.version.Load() == nil {
 			return
 		}
@@ -148,15 +148,15 @@ func (f *Feed) complete() {
 }
 
 // rolledBack drops what was read, because the API server's store went back to an earlier state.
-func (f *Feed) rolledBack(s *stream, newest, now string) {
+func (f *Syncer) rolledBack(s *kindSyncer, newest, now string) {
 	if f.drop() {
 		f.rollbacks.Add(1)
 		f.Logger.Error(errRolledBack, "Refusing every request until all keys are listed again", "resource", s.name, "newestSeen", newest, "now", now)
 	}
 }
 
-// withhold ends verdicts until a kind can be listed from the store.
-func (f *Feed) withhold(s *stream) {
+// blockVerdicts ends verdicts until a kind can be listed from the store.
+func (f *Syncer) blockVerdicts(s *kindSyncer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.Index.Complete() {
@@ -170,10 +170,10 @@ func (f *Feed) withhold(s *stream) {
 var errRolledBack = errors.New("the API server's store was rolled back, as by restoring a backup of etcd")
 
 // Rollbacks returns how often the API server's store was found to be rolled back.
-func (f *Feed) Rollbacks() uint64 { return f.rollbacks.Load() }
+func (f *Syncer) Rollbacks() uint64 { return f.rollbacks.Load() }
 
 // limitStaleness drops what was read once there was no working watch for longer than MaxStaleness.
-func (f *Feed) limitStaleness(ctx context.Context) {
+func (f *Syncer) limitStaleness(ctx context.Context) {
 	const accuracy = 250 * time.Millisecond
 	ticker := f.Clock.NewTicker(accuracy)
 	defer ticker.Stop()
@@ -193,32 +193,32 @@ var errStale = errors.New("there was no working watch for longer than --max-stal
 
 // Age is how long the index has been without word from the API server: zero while it is being told of changes, and
 // while it has never been told of anything.
-func (f *Feed) Age(now time.Time) time.Duration {
+func (f *Syncer) Age(now time.Time) time.Duration {
 	oldest := time.Duration(0)
-	for _, s := range f.streams {
+	for _, s := range f.kinds {
 		oldest = max(oldest, s.connection.age(now))
 	}
 	return oldest
 }
 
 // KeysVersion is the newest resourceVersion of APIKeys that the index enforces; empty: none yet.
-func (f *Feed) KeysVersion() string { return f.streams[streamKeys].current() }
+func (f *Syncer) KeysVersion() string { return f.kinds[kindKeys].current() }
 
-// stream feeds the objects of one kind.
-type stream struct {
+// kindSyncer feeds the objects of one kind.
+type kindSyncer struct {
 	name     string
 	object   client.Object
 	list     func() client.ObjectList
 	listKind schema.GroupVersionKind
-	// strip keeps of an object that is listed only what its store reads.
-	strip func(any) any
+	// transform keeps of an object that is listed only what its store reads.
+	transform func(any) any
 	store
 	source client.WithWatch
 	clock  clock.WithTicker
 	// replaced is called when everything was listed.
 	replaced func()
 	// rolledBack is called when the API server says that it is at an earlier resourceVersion than before.
-	rolledBack func(s *stream, newest, now string)
+	rolledBack func(s *kindSyncer, newest, now string)
 	// version is the newest that the store has; nil: nothing was listed yet.
 	version atomic.Pointer[string]
 	// newest is the newest resourceVersion that the API server named; floor is what newest was when the list under way
@@ -227,11 +227,11 @@ type stream struct {
 	floor  atomic.Pointer[string]
 	// connection is what is known of the watch.
 	connection connection
-	// witness is the object that changed last, and confirm asks the store for it.
-	witness witness
-	confirm func() error
-	// withhold is called when the API server lists what is not in its store.
-	withhold func(s *stream)
+	// sentinel is the object that changed last, and confirm asks the store for it.
+	sentinel sentinel
+	confirm  func() error
+	// blockVerdicts is called when the API server lists what is not in its store.
+	blockVerdicts func(s *kindSyncer)
 }
 
 // store is what a stream feeds.
@@ -241,22 +241,22 @@ type store interface {
 	replace(list []any)
 }
 
-func (s *stream) run(ctx context.Context) {
+func (s *kindSyncer) run(ctx context.Context) {
 	watches := &cache.ListWatch{ListWithContextFunc: s.listAll, WatchFuncWithContext: s.watch}
-	s.confirm = func() error { return s.confirmWitness(ctx) }
+	s.confirm = func() error { return s.confirmSentinel(ctx) }
 	reflector := cache.NewReflectorWithOptions(watches, s.object, s, cache.ReflectorOptions{Name: s.name})
 	reflector.RunWithContext(ctx)
 }
 
 // reset forgets what was read, and of which state of the API server's store it was.
-func (s *stream) reset() {
+func (s *kindSyncer) reset() {
 	s.version.Store(nil)
 	s.floor.Store(nil)
 	s.newest.reset()
-	s.witness.reset()
+	s.sentinel.reset()
 }
 
-func (s *stream) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+func (s *kindSyncer) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	if o.ResourceVersion == "0" {
 		o.ResourceVersion = "" // as it is, not as some API server remembers it: a key may have been switched off since
 	}
@@ -271,7 +271,7 @@ func (s *stream) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 	return list, nil
 }
 
-func (s *stream) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+func (s *kindSyncer) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	if lists := o.SendInitialEvents != nil && *o.SendInitialEvents; lists {
 		s.floor.Store(s.newest.load())
 	} else if err := s.mayResume(ctx); err != nil {
@@ -283,37 +283,37 @@ func (s *stream) watch(ctx context.Context, o metav1.ListOptions) (watch.Interfa
 		return nil, err //nolint:wrapcheck // the reflector tells errors apart
 	}
 	s.connection.open(s.clock.Now())
-	return &contact{Interface: w, events: s.relay(w)}, nil
+	return &monitoredWatch{Interface: w, events: s.forward(w)}, nil
 }
 
 // mayResume returns an error that has the reflector list anew if changes could be missed by going on from where the last
 // watch ended. While the API server was away, its store may have been put back, and may have come past the old
 // resourceVersion again since. A store that was put back and is still behind leaves a watch hanging: no error tells.
-func (s *stream) mayResume(ctx context.Context) error {
-	if s.connection.wasAway() {
+func (s *kindSyncer) mayResume(ctx context.Context) error {
+	if s.connection.wasUnreachable() {
 		return apierrors.NewResourceExpired("the API server was away: list " + s.name + " anew")
 	}
 	s.probe(ctx)
 	return ctx.Err()
 }
 
-// contact is a watch that knows when it ends.
-type contact struct {
+// monitoredWatch is a watch that knows when it ends.
+type monitoredWatch struct {
 	watch.Interface
 	events chan watch.Event
 }
 
 // ResultChan implements watch.Interface.
-func (c *contact) ResultChan() <-chan watch.Event { return c.events }
+func (c *monitoredWatch) ResultChan() <-chan watch.Event { return c.events }
 
 // Stop implements watch.Interface.
-func (c *contact) Stop() {
+func (c *monitoredWatch) Stop() {
 	c.Interface.Stop()
 	for range c.events { // what nobody reads any more would keep the relay waiting
 	}
 }
 
-func (s *stream) relay(w watch.Interface) chan watch.Event {
+func (s *kindSyncer) forward(w watch.Interface) chan watch.Event {
 	events := make(chan watch.Event)
 	go func() {
 		defer close(events)
@@ -325,7 +325,7 @@ func (s *stream) relay(w watch.Interface) chan watch.Event {
 	return events
 }
 
-func (s *stream) current() string {
+func (s *kindSyncer) current() string {
 	if v := s.version.Load(); v != nil {
 		return *v
 	}
@@ -333,22 +333,22 @@ func (s *stream) current() string {
 }
 
 // Add implements cache.ReflectorStore.
-func (s *stream) Add(o any) error { return s.Update(o) }
+func (s *kindSyncer) Add(o any) error { return s.Update(o) }
 
 // Update implements cache.ReflectorStore.
-func (s *stream) Update(o any) error {
-	s.witness.observe(o)
+func (s *kindSyncer) Update(o any) error {
+	s.sentinel.observe(o)
 	s.put(o)
 	return nil
 }
 
 // Delete implements cache.ReflectorStore.
-func (s *stream) Delete(o any) error {
+func (s *kindSyncer) Delete(o any) error {
 	object, ok := o.(client.Object)
 	if !ok {
 		return errNotAnObject
 	}
-	s.witness.forget(client.ObjectKeyFromObject(object))
+	s.sentinel.forget(client.ObjectKeyFromObject(object))
 	s.drop(client.ObjectKeyFromObject(object))
 	return nil
 }
@@ -356,9 +356,9 @@ func (s *stream) Delete(o any) error {
 var errNotAnObject = errors.New("the API server sent something that is not an object")
 
 // Replace implements cache.ReflectorStore.
-func (s *stream) Replace(list []any, version string) error {
+func (s *kindSyncer) Replace(list []any, version string) error {
 	for _, o := range list {
-		s.witness.observe(o)
+		s.sentinel.observe(o)
 	}
 	if err := s.confirm(); err != nil {
 		return err
@@ -374,7 +374,7 @@ func (s *stream) Replace(list []any, version string) error {
 }
 
 // UpdateResourceVersion implements cache.ResourceVersionUpdater.
-func (s *stream) UpdateResourceVersion(version string) {
+func (s *kindSyncer) UpdateResourceVersion(version string) {
 	if before := s.current(); isEarlier(version, before) { // a bookmark, of an API server that was left running
 		s.rolledBack(s, before, version)
 	}
@@ -382,19 +382,19 @@ func (s *stream) UpdateResourceVersion(version string) {
 }
 
 // enter takes note of the resourceVersion that the store has now.
-func (s *stream) enter(version string) {
+func (s *kindSyncer) enter(version string) {
 	s.version.Store(&version)
 	s.newest.observe(version)
 }
 
 // Resync implements cache.ReflectorStore.
-func (s *stream) Resync() error { return nil }
+func (s *kindSyncer) Resync() error { return nil }
 
 // Transformer implements cache.TransformingStore.
-func (s *stream) Transformer() cache.TransformFunc {
+func (s *kindSyncer) Transformer() cache.TransformFunc {
 	return func(o any) (any, error) {
-		s.witness.observe(o)
-		return s.strip(o), nil
+		s.sentinel.observe(o)
+		return s.transform(o), nil
 	}
 }
 
@@ -404,19 +404,19 @@ type keyStore struct{ *Index }
 func (x keyStore) put(o any)                   { x.PutKey(o.(*v1alpha1.APIKey)) } //nolint:forcetypeassert // checked by the reflector
 func (x keyStore) drop(o types.NamespacedName) { x.DropKey(o) }
 func (x keyStore) replace(list []any) {
-	records := make([]Record, 0, len(list))
+	records := make([]Entry, 0, len(list))
 	for _, o := range list {
-		if r, ok := stripKey(o).(Record); ok { // a list that was not streamed has the objects themselves
+		if r, ok := transformKey(o).(Entry); ok { // a list that was not streamed has the objects themselves
 			records = append(records, r)
 		}
 	}
 	x.ReplaceKeys(records)
 }
 
-// stripKey drops what no verdict needs, so that a list of all keys is short.
-func stripKey(o any) any {
+// transformKey drops what no verdict needs, so that a list of all keys is short.
+func transformKey(o any) any {
 	if k, ok := o.(*v1alpha1.APIKey); ok {
-		return Read(k)
+		return NewEntry(k)
 	}
 	return o
 }
@@ -426,9 +426,9 @@ type accountStore struct{ *Index }
 
 func (x accountStore) put(o any)                   { x.PutAccount(o.(*v1alpha1.Account)) } //nolint:forcetypeassert // checked by the reflector
 func (x accountStore) drop(o types.NamespacedName) { x.DropAccount(o.Name) }
-func (x accountStore) replace(list []any)          { x.ReplaceAccounts(typed[*v1alpha1.Account](list)) }
+func (x accountStore) replace(list []any)          { x.ReplaceAccounts(castAll[*v1alpha1.Account](list)) }
 
-func stripAccount(o any) any {
+func transformAccount(o any) any {
 	if a, ok := o.(*v1alpha1.Account); ok {
 		a.ManagedFields, a.Annotations, a.Status = nil, nil, v1alpha1.AccountStatus{}
 	}
@@ -445,20 +445,20 @@ func (x namespaceStore) put(o any) {
 func (x namespaceStore) drop(o types.NamespacedName) { x.DropNamespace(o.Name) }
 func (x namespaceStore) replace(list []any) {
 	sets := make(map[string]labels.Set, len(list))
-	for _, n := range typed[*metav1.PartialObjectMetadata](list) {
+	for _, n := range castAll[*metav1.PartialObjectMetadata](list) {
 		sets[n.Name] = n.Labels
 	}
 	x.ReplaceNamespaces(sets)
 }
 
-func stripNamespace(o any) any {
+func transformNamespace(o any) any {
 	if n, ok := o.(*metav1.PartialObjectMetadata); ok {
 		n.ManagedFields, n.Annotations = nil, nil
 	}
 	return o
 }
 
-func typed[T any](list []any) []T {
+func castAll[T any](list []any) []T {
 	all := make([]T, 0, len(list))
 	for _, o := range list {
 		if t, ok := o.(T); ok {

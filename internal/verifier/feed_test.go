@@ -229,17 +229,17 @@ func (a *apiServer) Scheme() *runtime.Scheme { return nil }
 // fed is a feed that runs, with its index.
 type fed struct {
 	*apiServer
-	*verifier.Feed
+	*verifier.Syncer
 	index *verifier.Index
 }
 
 // feed runs a test with a feed of an API server, in time of its own.
-func feed(t *testing.T, o verifier.FeedOptions, test func(f *fed)) {
+func feed(t *testing.T, o verifier.SyncerOptions, test func(f *fed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		api := newAPIServer(issued(), keystest.Key("other", keystest.Issued(epoch)))
 		o.Source, o.Clock, o.Index = api, clock.RealClock{}, verifier.NewIndex()
-		f := &fed{api, verifier.NewFeed(o), o.Index}
+		f := &fed{api, verifier.NewSyncer(o), o.Index}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -297,7 +297,7 @@ func TestFeed_StoreRolledBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			feed(t, verifier.FeedOptions{}, func(f *fed) {
+			feed(t, verifier.SyncerOptions{}, func(f *fed) {
 				backup := f.backup()
 				f.changes()
 				restore(f, backup)
@@ -333,7 +333,7 @@ func TestFeed_StoreRolledBackUnderARunningAPIServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			feed(t, verifier.FeedOptions{}, func(f *fed) {
+			feed(t, verifier.SyncerOptions{}, func(f *fed) {
 				backup := f.backup()
 				change(f)
 				f.leaveRunning(true)
@@ -358,7 +358,7 @@ func TestFeed_StoreRolledBackUnderARunningAPIServer(t *testing.T) {
 // The object that changed last is deleted, which is reported late.
 func TestFeed_ADeletionIsNoRollback(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.FeedOptions{}, func(f *fed) {
+	feed(t, verifier.SyncerOptions{}, func(f *fed) {
 		f.put(keystest.Key("new", keystest.Issued(epoch)))
 		for range 20 {
 			time.Sleep(16 * time.Second)
@@ -379,7 +379,7 @@ func TestFeed_ADeletionIsNoRollback(t *testing.T) {
 // from the middle.
 func TestFeed_StoreRolledBackAndOvertaken(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.FeedOptions{}, func(f *fed) {
+	feed(t, verifier.SyncerOptions{}, func(f *fed) {
 		backup := f.backup()
 		f.changes()
 		f.set(true, false)
@@ -398,7 +398,7 @@ func TestFeed_StoreRolledBackAndOvertaken(t *testing.T) {
 // While the store is not known to be the one that was read, nothing is accepted.
 func TestFeed_RefusesUntilListedAgain(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.FeedOptions{}, func(f *fed) {
+	feed(t, verifier.SyncerOptions{}, func(f *fed) {
 		backup := f.backup()
 		f.changes()
 		f.restore(backup)
@@ -415,7 +415,7 @@ func TestFeed_RefusesUntilListedAgain(t *testing.T) {
 // Changes that come while the API server is asked, and watches that end, are no rollback.
 func TestFeed_ChangesAreNoRollback(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.FeedOptions{MaxStaleness: time.Minute}, func(f *fed) {
+	feed(t, verifier.SyncerOptions{MaxStaleness: time.Minute}, func(f *fed) {
 		for range 600 {
 			f.put(keystest.Key("other", keystest.Issued(epoch)))
 			time.Sleep(time.Second)
@@ -444,7 +444,7 @@ func TestFeed_MaxStaleness(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			feed(t, verifier.FeedOptions{MaxStaleness: tc.max}, func(f *fed) {
+			feed(t, verifier.SyncerOptions{MaxStaleness: tc.max}, func(f *fed) {
 				tc.lose(f)
 				time.Sleep(4 * time.Minute)
 				f.expect(t, verifier.Valid)

@@ -24,8 +24,8 @@ type Request interface {
 	Queries() []string
 }
 
-// Finder finds the key in a request.
-type Finder struct {
+// KeyExtractor finds the key in a request.
+type KeyExtractor struct {
 	sources []source
 }
 
@@ -50,10 +50,10 @@ const (
 // DefaultSources are where keys are looked for unless flags say otherwise. A query is not among them: URLs end in logs.
 var DefaultSources = []string{"header:X-API-Key", "header:Authorization:Bearer"}
 
-// NewFinder reads where keys are looked for, in order: header:X-API-Key, header:Authorization:Bearer, query:api_key,
+// NewKeyExtractor reads where keys are looked for, in order: header:X-API-Key, header:Authorization:Bearer, query:api_key,
 // cookie:NAME or basic.
-func NewFinder(sources []string) (*Finder, error) {
-	f := &Finder{}
+func NewKeyExtractor(sources []string) (*KeyExtractor, error) {
+	f := &KeyExtractor{}
 	for _, text := range sources {
 		s, err := parseSource(text)
 		if err != nil {
@@ -63,8 +63,8 @@ func NewFinder(sources []string) (*Finder, error) {
 			f.sources = append(f.sources, s)
 		}
 	}
-	if len(f.sources) > mostSources {
-		return nil, fmt.Errorf("there are %d places for a key: give at most %d", len(f.sources), mostSources)
+	if len(f.sources) > maxSources {
+		return nil, fmt.Errorf("there are %d places for a key: give at most %d", len(f.sources), maxSources)
 	}
 	return f, nil
 }
@@ -91,18 +91,18 @@ func isToken(text string) bool { return httpguts.ValidHeaderFieldName(text) }
 // Places are places of a Finder that hold something, one bit each.
 type Places uint64
 
-// mostSources is how many places for keys there may be: as many as Places has bits.
-const mostSources = 64
+// maxSources is how many places for keys there may be: as many as Places has bits.
+const maxSources = 64
 
-// mostCandidates is how many different texts of one request are looked up. More are Ambiguous: no client sends so many.
-const mostCandidates = 16
+// maxCandidates is how many different texts of one request are looked up. More are Ambiguous: no client sends so many.
+const maxCandidates = 16
 
 // Candidates are the texts of a request that may be keys. The zero value holds none.
 type Candidates struct {
-	list  [mostCandidates]candidate
+	list  [maxCandidates]candidate
 	count int
-	// twice means that one place holds two texts, or that there are more than mostCandidates.
-	twice bool
+	// ambiguous means that one place holds two texts, or that there are more than maxCandidates.
+	ambiguous bool
 }
 
 // candidate is a text that may be a key, and where it is.
@@ -122,8 +122,8 @@ func (c *Candidates) add(key string, place Places) {
 			return
 		}
 	}
-	if c.count == mostCandidates {
-		c.twice = true
+	if c.count == maxCandidates {
+		c.ambiguous = true
 		return
 	}
 	c.list[c.count] = candidate{key: key, places: place}
@@ -135,43 +135,43 @@ func (c *Candidates) Keys() (list []string, twice bool) {
 	for i := range c.count {
 		list = append(list, c.list[i].key)
 	}
-	return list, c.twice
+	return list, c.ambiguous
 }
 
-// Find returns what may be a key in a request. Which of it is one, the Index knows: an application has headers and cookies
+// Extract returns what may be a key in a request. Which of it is one, the Index knows: an application has headers and cookies
 // of its own in the same places.
-func (f *Finder) Find(r Request) Candidates {
+func (f *KeyExtractor) Extract(r Request) Candidates {
 	var found Candidates
 	for i := range f.sources {
-		f.sources[i].search(r, &found, 1<<i)
+		f.sources[i].extract(r, &found, 1<<i)
 	}
 	return found
 }
 
-func (s *source) search(r Request, into *Candidates, place Places) {
+func (s *source) extract(r Request, into *Candidates, place Places) {
 	switch s.kind {
 	case fromHeader, fromBasic:
-		s.searchHeader(r.Header(s.name, s.lower), into, place)
+		s.extractFromHeader(r.Header(s.name, s.lower), into, place)
 	case fromQuery:
 		for _, query := range r.Queries() {
-			s.searchPairs(query, "&", into, place, Unescape)
+			s.extractFromPairs(query, "&", into, place, Unescape)
 		}
 	case fromCookie:
 		for _, line := range r.Header("Cookie", "cookie") {
-			s.searchPairs(line, cookieSeparators, into, place, cookieValue)
+			s.extractFromPairs(line, cookieSeparators, into, place, cookieValue)
 		}
 	}
 }
 
-// searchHeader reads a header. Sent twice, or joined from two, it is ambiguous, whatever its values.
-func (s *source) searchHeader(values []string, into *Candidates, place Places) {
+// extractFromHeader reads a header. Sent twice, or joined from two, it is ambiguous, whatever its values.
+func (s *source) extractFromHeader(values []string, into *Candidates, place Places) {
 	for _, value := range values {
 		key := s.credentials(strings.TrimSpace(value))
 		switch {
 		case key == "":
 			continue
 		case len(values) > 1, strings.Contains(key, ","):
-			into.twice = true
+			into.ambiguous = true
 			return
 		case s.kind == fromBasic:
 			user, password := basic(key)
@@ -226,8 +226,8 @@ var base64Alphabet = strings.NewReplacer("-", "+", "_", "/")
 // no value of a cookie has one (RFC 6265, section 4.1.1).
 const cookieSeparators = ";,"
 
-// searchPairs reads name=value pairs. A name that comes twice is ambiguous.
-func (s *source) searchPairs(text, separators string, into *Candidates, place Places, read func(string) string) {
+// extractFromPairs reads name=value pairs. A name that comes twice is ambiguous.
+func (s *source) extractFromPairs(text, separators string, into *Candidates, place Places, read func(string) string) {
 	seen := false
 	for pair := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
 		if s.kind == fromCookie {
@@ -238,7 +238,7 @@ func (s *source) searchPairs(text, separators string, into *Candidates, place Pl
 			continue
 		}
 		if seen {
-			into.twice = true
+			into.ambiguous = true
 			return
 		}
 		seen = true
@@ -277,7 +277,7 @@ type Place struct {
 }
 
 // Places returns the places where the Finder looks, each once.
-func (f *Finder) Places() []Place {
+func (f *KeyExtractor) Places() []Place {
 	var list []Place
 	for i, s := range f.sources {
 		p := Place{}

@@ -118,11 +118,11 @@ func TestFinder_Find(t *testing.T) {
 			if sources == nil {
 				sources = verifier.DefaultSources
 			}
-			finder, err := verifier.NewFinder(sources)
+			finder, err := verifier.NewKeyExtractor(sources)
 			if err != nil {
 				t.Fatal(err)
 			}
-			candidates := finder.Find(tc.request)
+			candidates := finder.Extract(tc.request)
 			list, twice := candidates.Keys()
 			if got := strings.Join(list, " "); !twice && got != tc.want || twice != tc.twice {
 				t.Errorf("got %q, twice: %t; want %q, %t", got, twice, tc.want, tc.twice)
@@ -140,7 +140,7 @@ func TestNewFinder(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
-			_, err := verifier.NewFinder([]string{text})
+			_, err := verifier.NewKeyExtractor([]string{text})
 			if (err == nil) != good {
 				t.Errorf("got %v", err)
 			}
@@ -153,7 +153,7 @@ func TestNewFinder(t *testing.T) {
 
 func TestFinder_WhatAnUpstreamMustNotSee(t *testing.T) {
 	t.Parallel()
-	finder, err := verifier.NewFinder([]string{"basic", "header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "query:key", "cookie:session", "header:x-api-key"})
+	finder, err := verifier.NewKeyExtractor([]string{"basic", "header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "query:key", "cookie:session", "header:x-api-key"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,12 +176,12 @@ func TestFinder_ManyCandidates(t *testing.T) {
 		name := fmt.Sprintf("X-%d", i)
 		sources, headers = append(sources, "header:"+name), append(headers, name, name)
 	}
-	finder, err := verifier.NewFinder(sources)
+	finder, err := verifier.NewKeyExtractor(sources)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n, want := range map[int]bool{16: false, 17: true} {
-		candidates := finder.Find(with(headers[:2*n]...))
+		candidates := finder.Extract(with(headers[:2*n]...))
 		if list, twice := candidates.Keys(); twice != want || len(list) != 16 {
 			t.Errorf("of %d: %d, too many: %t", n, len(list), twice)
 		}
@@ -190,7 +190,7 @@ func TestFinder_ManyCandidates(t *testing.T) {
 	for i := range 65 {
 		many = append(many, fmt.Sprintf("header:X-%d", i))
 	}
-	if _, err := verifier.NewFinder(many); err == nil || !strings.Contains(err.Error(), "at most 64") {
+	if _, err := verifier.NewKeyExtractor(many); err == nil || !strings.Contains(err.Error(), "at most 64") {
 		t.Errorf("65 places: %v", err)
 	}
 }

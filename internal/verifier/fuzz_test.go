@@ -17,12 +17,12 @@ func FuzzFind(f *testing.F) {
 	f.Add("k", "Bearer k", "api_key=k", "key=k")
 	f.Add("k,l", "Basic azo=", "api_key=%6b&api_key", `key="k"; key=`)
 	f.Add("", "Basic "+strings.Repeat("A", 1<<12), "&&=&", ";;=")
-	finder, err := verifier.NewFinder(append([]string{"query:api_key", "cookie:key", "basic"}, verifier.DefaultSources...))
+	finder, err := verifier.NewKeyExtractor(append([]string{"query:api_key", "cookie:key", "basic"}, verifier.DefaultSources...))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, header, authorization, query, cookie string) {
-		candidates := finder.Find(with("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
+		candidates := finder.Extract(with("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
 		list, twice := candidates.Keys()
 		if slices.Contains(list, "") {
 			t.Fatalf("nothing counts as a key: %q", list)
@@ -42,21 +42,21 @@ func FuzzClient(f *testing.F) {
 	f.Add("192.0.2.7", "10.0.0.1")
 	f.Add("nonsense,,[::1]:80", "::ffff:10.0.0.1")
 	f.Add(strings.Repeat("10.0.0.1,", 100), "fe80::1%eth0")
-	clients, err := verifier.NewClients([]string{"10.0.0.0/8"})
+	clients, err := verifier.NewClientIPResolver([]string{"10.0.0.0/8"})
 	if err != nil {
 		f.Fatal(err)
 	}
 	outside := netip.MustParseAddr("203.0.113.9")
 	f.Fuzz(func(t *testing.T, forged, peer string) {
 		from, _ := netip.ParseAddr(peer)
-		got := clients.Find(from, []string{forged})
+		got := clients.Resolve(from, []string{forged})
 		if got.Zone() != "" || got.Is4In6() {
 			t.Fatalf("%s is not plain", got)
 		}
-		if got := clients.Find(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) && got != outside {
+		if got := clients.Resolve(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) && got != outside {
 			t.Fatalf("got %s from behind what %q made up", got, forged)
 		}
-		if got := clients.Find(outside, []string{forged}); got != outside {
+		if got := clients.Resolve(outside, []string{forged}); got != outside {
 			t.Fatalf("a peer that is not trusted made itself %s", got)
 		}
 	})
@@ -66,12 +66,12 @@ func FuzzClient(f *testing.F) {
 func FuzzDecide(f *testing.F) {
 	f.Add(material("default/shop"), "192.0.2.7", "a", "acme")
 	f.Add("", "", ",", "*")
-	x := world{key: issued(), account: policy(external)}.index()
+	x := suite{key: issued(), account: policy(external)}.index()
 	whole := material("default/shop")
 	f.Fuzz(func(t *testing.T, key, client, scopes, account string) {
-		q := verifier.Question{Key: key, Found: verifier.Valid, Scopes: scopes, Account: account, ExternalID: account}
+		q := verifier.Input{Key: key, ExtractResult: verifier.Valid, Scopes: scopes, Account: account, ExternalID: account}
 		q.Client, _ = netip.ParseAddr(client)
-		if v := x.Decide(&q, hour); v.Code == verifier.Valid && key != whole {
+		if v := x.Check(&q, hour); v.Code == verifier.Valid && key != whole {
 			t.Fatalf("%q was let in", key)
 		}
 	})

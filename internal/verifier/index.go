@@ -39,9 +39,9 @@ func NewIndex() *Index {
 }
 
 // PutKey enters an APIKey, or what became of it. One that is being deleted is no more.
-func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(Read(k)) }
+func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(NewEntry(k)) }
 
-func (x *Index) put(r Record) {
+func (x *Index) put(r Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.undecodableKeys.put(types.NamespacedName{Namespace: r.inNamespace, Name: r.name}, r.undecodable)
@@ -160,7 +160,7 @@ func (x *Index) share(all []*credential) {
 }
 
 // ReplaceKeys makes the index know exactly these APIKeys.
-func (x *Index) ReplaceKeys(list []Record) {
+func (x *Index) ReplaceKeys(list []Entry) {
 	exist := make(map[types.NamespacedName]bool, len(list))
 	for _, r := range list {
 		exist[types.NamespacedName{Namespace: r.inNamespace, Name: r.name}] = true

@@ -33,12 +33,12 @@ type key struct {
 	expires int64
 	// day is on which day the key expires, in its account's zone; 0: the spec names no day.
 	day day
-	// wanted is Valid if the spec wants the key to be used, or else why not.
-	wanted Code
-	// admitted is Valid if the manager lets the key be used, or else why not.
-	admitted Code
-	// openAdmitted is whether the manager accepted the key without a whitelist.
-	openAdmitted bool
+	// specCode is Valid if the spec wants the key to be used, or else why not.
+	specCode Code
+	// statusCode is Valid if the manager lets the key be used, or else why not.
+	statusCode Code
+	// acceptedUnrestricted is whether the manager accepted the key without a whitelist.
+	acceptedUnrestricted bool
 
 	credentials []credential
 }
@@ -59,8 +59,8 @@ type credential struct {
 // never is later than any time.
 const never = math.MaxInt64
 
-// Record is an APIKey as far as verdicts need it. It is a small part of the object: a list of all keys is one of these.
-type Record struct {
+// Entry is an APIKey as far as verdicts need it. It is a small part of the object: a list of all keys is one of these.
+type Entry struct {
 	*key
 
 	// gone is whether the APIKey is being deleted.
@@ -70,9 +70,9 @@ type Record struct {
 	undecodable *Undecodable
 }
 
-// Read reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
+// NewEntry reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
 // accepted it.
-func Read(k *v1alpha1.APIKey) Record {
+func NewEntry(k *v1alpha1.APIKey) Entry {
 	var made struct {
 		key
 		usual [1]credential // most keys have one: a piece of memory less to look through for garbage
@@ -91,7 +91,7 @@ func Read(k *v1alpha1.APIKey) Record {
 		entry.refuse()
 	}
 	entry.pack()
-	return Record{
+	return Entry{
 		key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account, undecodable: undecodableKey(k),
 	}
 }
@@ -137,7 +137,7 @@ func newKey(k *v1alpha1.APIKey) key {
 		name: k.Name, uid: string(k.UID), label: k.Spec.Label,
 		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: newNetworks(k.Spec.IPWhitelist),
 		created: k.CreationTimestamp.Unix(), expires: unix(k.Status.ExpirationTime),
-		wanted: wantedOf(k), admitted: admittedOf(k), openAdmitted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
+		specCode: specCodeOf(k), statusCode: statusCodeOf(k), acceptedUnrestricted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
 	}
 	entry.expire(k.Spec.Expiration)
 	return entry
@@ -160,8 +160,8 @@ func (k *key) expire(expiration string) {
 
 // refuse makes a key that would be used Inactive, since its object can't be read.
 func (k *key) refuse() {
-	if k.wanted == Valid {
-		k.wanted = Inactive
+	if k.specCode == Valid {
+		k.specCode = Inactive
 	}
 }
 
@@ -179,7 +179,7 @@ func (k *key) revokeBefore(r *v1alpha1.Rotation) *metav1.Time {
 	return &metav1.Time{Time: t}
 }
 
-func wantedOf(k *v1alpha1.APIKey) Code {
+func specCodeOf(k *v1alpha1.APIKey) Code {
 	switch k.Spec.State {
 	case "", v1alpha1.KeyStateActive:
 		return Valid
@@ -190,7 +190,7 @@ func wantedOf(k *v1alpha1.APIKey) Code {
 	return Inactive
 }
 
-func admittedOf(k *v1alpha1.APIKey) Code {
+func statusCodeOf(k *v1alpha1.APIKey) Code {
 	switch k.Status.State {
 	case v1alpha1.StateActive:
 		return Valid

@@ -21,9 +21,9 @@ import (
 )
 
 // good says, from the objects themselves, everything that must hold for a key to be let in.
-func (w world) good(q verifier.Question, credential v1alpha1.Credential, now time.Time) bool {
+func (w suite) good(q verifier.Input, credential v1alpha1.Credential, now time.Time) bool {
 	k, a := w.key, w.account
-	if a == nil || k.Spec.Account != a.Name || q.Found != verifier.Valid {
+	if a == nil || k.Spec.Account != a.Name || q.ExtractResult != verifier.Valid {
 		return false
 	}
 	scopes := keys.EffectiveScopes(k, a)
@@ -78,7 +78,7 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 			for _, c := range w.key.Status.Credentials {
 				ask := q
 				ask.Key = material(c.Hint)
-				if v := x.Decide(&ask, now); v.Code != verifier.NotSynced {
+				if v := x.Check(&ask, now); v.Code != verifier.NotSynced {
 					t.Fatalf("before it is complete: %s", v.Code)
 				}
 			}
@@ -88,7 +88,7 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 			for _, c := range w.key.Status.Credentials {
 				ask := q
 				ask.Key = material(c.Hint)
-				want, v := w.good(ask, c, now), x.Decide(&ask, now)
+				want, v := w.good(ask, c, now), x.Check(&ask, now)
 				if (v.Code == verifier.Valid) != want {
 					t.Fatalf("at %s: got %s, want good %t\nkey %+v\naccount %+v\nquestion %+v", now, v.Code, want, w.key, w.account, ask)
 				}
@@ -98,7 +98,7 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 			}
 			ask := q
 			ask.Key = rapid.String().Draw(t, "another key")
-			if v := x.Decide(&ask, now); v.Code == verifier.Valid || v.Key() != nil {
+			if v := x.Check(&ask, now); v.Code == verifier.Valid || v.Key() != nil {
 				t.Fatalf("%q: got %s", ask.Key, v.Code)
 			}
 		}
@@ -116,7 +116,7 @@ func mostly[T any](t *rapid.T, what string, values ...T) T {
 	return rapid.SampledFrom(values).Draw(t, what)
 }
 
-func anyWorld(t *rapid.T) world {
+func anyWorld(t *rapid.T) suite {
 	k := keystest.Key("shop", keystest.State(mostly(t, "state", v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked)),
 		keystest.Expiration(mostly(t, "expiration", "", hour.Format(time.RFC3339), "2026-01-10", "2026-01-11", "2026-01-12", "nonsense")))
 	k.Spec.Account = mostly(t, "account", "acme", "globex")
@@ -136,7 +136,7 @@ func anyWorld(t *rapid.T) world {
 	if name := mostly(t, "revoked", "", "current", "previous", "another"); name != "" {
 		keystest.Revoked(name, epoch)(k)
 	}
-	w := world{key: k, labels: mostly(t, "labels", labels.Set{"team": "shop"}, nil, labels.Set{"team": "blog"})}
+	w := suite{key: k, labels: mostly(t, "labels", labels.Set{"team": "shop"}, nil, labels.Set{"team": "blog"})}
 	if mostly(t, "account exists", true, false) {
 		w.account = anyAccount(t)
 	}
@@ -166,8 +166,8 @@ func anyAccount(t *rapid.T) *v1alpha1.Account {
 	})
 }
 
-func anyQuestion(t *rapid.T) verifier.Question {
-	q := verifier.Question{Found: mostly(t, "found", verifier.Valid, verifier.Missing, verifier.Ambiguous)}
+func anyQuestion(t *rapid.T) verifier.Input {
+	q := verifier.Input{ExtractResult: mostly(t, "found", verifier.Valid, verifier.Missing, verifier.Ambiguous)}
 	q.Client, _ = netip.ParseAddr(mostly(t, "client", "192.0.2.7", "2001:db8::1", "203.0.113.1", ""))
 	q.Scopes = mostly(t, "wanted", "", "a", "reports:read", "a,reports:write", "b", "*")
 	q.Account = mostly(t, "route", "", "acme", "4711", "globex")

@@ -20,7 +20,7 @@ func (x *Index) Usage(since, now time.Time) []keys.KeyUsage {
 		used := keys.KeyUsage{Namespace: k.namespace.name, Name: k.name, UID: k.uid}
 		for i := range k.credentials {
 			c := &k.credentials[i]
-			accepted, refused := settle(&c.usage.lastAccepted, minutes(now)), settle(&c.usage.lastRefused, minutes(now))
+			accepted, refused := clampMinute(&c.usage.lastAccepted, minutes(now)), clampMinute(&c.usage.lastRefused, minutes(now))
 			if last := max(accepted, refused); last == 0 || last < minutes(since) {
 				continue
 			}
@@ -95,7 +95,7 @@ func (x *Index) accepts(r keys.KeyReference, now time.Time) bool {
 // isUsable reports whether a credential passes the checks that do not depend on the request.
 func (c *credential) isUsable(now time.Time) bool {
 	p := c.key.account.policy.Load()
-	for step := StepState; step <= StepAdmitted; step++ {
+	for step := CheckState; step <= CheckAdmitted; step++ {
 		if c.check(step, p, nil, now) != Valid {
 			return false
 		}

@@ -21,14 +21,14 @@ type table struct {
 	used, live int
 }
 
-// gone marks the slot of a credential that was removed, so that those behind it are still found.
-var gone = &credential{}
+// tombstone marks the slot of a credential that was removed, so that those behind it are still found.
+var tombstone = &credential{}
 
-const smallestTable = 1 << 8
+const minTableSize = 1 << 8
 
 func newTable() *table {
 	t := &table{}
-	t.resize(smallestTable)
+	t.resize(minTableSize)
 	return t
 }
 
@@ -39,7 +39,7 @@ func (t *table) find(d *digest) *credential {
 	mask := maskOf(slots)
 	for i := place(d) & mask; ; i = (i + 1) & mask {
 		c := slots[i].Load()
-		if c == nil || (c != gone && c.digest == *d) {
+		if c == nil || (c != tombstone && c.digest == *d) {
 			return c
 		}
 	}
@@ -55,7 +55,7 @@ func place(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
 // put enters a credential, in place of the one with the same digest if there is one.
 func (t *table) put(c *credential) {
 	if slots := *t.slots.Load(); (t.used+1)*2 > len(slots) {
-		t.resize(max(smallestTable, t.live*3))
+		t.resize(max(minTableSize, t.live*3))
 	}
 	slot, found := t.slot(&c.digest)
 	if !found {
@@ -68,7 +68,7 @@ func (t *table) put(c *credential) {
 // remove takes out the credential with a digest.
 func (t *table) remove(d *digest) {
 	if slot, found := t.slot(d); found {
-		slot.Store(gone)
+		slot.Store(tombstone)
 		t.live--
 	}
 }
@@ -81,7 +81,7 @@ func (t *table) slot(d *digest) (slot *atomic.Pointer[credential], found bool) {
 		switch c := slots[i].Load(); {
 		case c == nil:
 			return &slots[i], false
-		case c != gone && c.digest == *d:
+		case c != tombstone && c.digest == *d:
 			return &slots[i], true
 		}
 	}
@@ -89,7 +89,7 @@ func (t *table) slot(d *digest) (slot *atomic.Pointer[credential], found bool) {
 
 // resize moves the credentials to a new table of the next power of two. Readers use the old one until it is ready.
 func (t *table) resize(atLeast int) {
-	size := smallestTable
+	size := minTableSize
 	for size < atLeast {
 		size *= 2
 	}
@@ -113,7 +113,7 @@ func (t *table) all(visit func(*credential)) {
 		return
 	}
 	for i := range *slots {
-		if c := (*slots)[i].Load(); c != nil && c != gone {
+		if c := (*slots)[i].Load(); c != nil && c != tombstone {
 			visit(c)
 		}
 	}

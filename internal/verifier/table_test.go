@@ -70,7 +70,7 @@ func TestTable_ReadersMissNothing(t *testing.T) {
 					t.Error("it is gone")
 					return
 				}
-				if d := digestFor(n); table.find(&d) == gone {
+				if d := digestFor(n); table.find(&d) == tombstone {
 					t.Error("a credential that was removed was found")
 					return
 				}
@@ -101,7 +101,7 @@ func TestTable_DoesNotGrowByChurn(t *testing.T) {
 			table.remove(&d)
 		}
 	}
-	if slots := len(*table.slots.Load()); slots > 4*smallestTable {
+	if slots := len(*table.slots.Load()); slots > 4*minTableSize {
 		t.Errorf("100 credentials take %d slots", slots)
 	}
 }

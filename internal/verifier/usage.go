@@ -21,23 +21,23 @@ func (u *usage) record(code Code, now int64) {
 	minute := uint32(now / 60) //nolint:gosec // minutes since 1970 fit until the year 10136
 	if code == Valid {
 		u.accepted.Add(1)
-		touch(&u.lastAccepted, minute)
+		storeMinute(&u.lastAccepted, minute)
 		return
 	}
 	u.refused[code-Revoked].Add(1)
-	touch(&u.lastRefused, minute)
+	storeMinute(&u.lastRefused, minute)
 }
 
-// touch writes only once a minute, so that many cores can use one key without waiting for each other.
-func touch(last *atomic.Uint32, minute uint32) {
+// storeMinute writes only once a minute, so that many cores can use one key without waiting for each other.
+func storeMinute(last *atomic.Uint32, minute uint32) {
 	if last.Load() != minute {
 		last.Store(minute)
 	}
 }
 
-// settle is the minute of a last use. One that lies ahead is from before the clock was set back: it is taken to be of
+// clampMinute is the minute of a last use. One that lies ahead is from before the clock was set back: it is taken to be of
 // this minute, once.
-func settle(last *atomic.Uint32, now uint32) uint32 {
+func clampMinute(last *atomic.Uint32, now uint32) uint32 {
 	minute := last.Load()
 	if minute > now && last.CompareAndSwap(minute, now) {
 		return now

@@ -12,11 +12,11 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Question is what a verdict is asked about a request.
-type Question struct {
+// Input is what a verdict is asked about a request.
+type Input struct {
 	// Key is the key in the request, and Found what the search for it came to: Valid, Missing or Ambiguous.
-	Key   string
-	Found Code
+	Key           string
+	ExtractResult Code
 	// Client is who sent the request, unmapped and without zone; the zero address: that can't be told.
 	Client netip.Addr
 	// Scopes are those that the route requires, separated by commas; empty: none.
@@ -51,64 +51,64 @@ const (
 // Verdict is the answer to a question. It says more than its code only about a key that matched.
 type Verdict struct {
 	Code Code
-	// Step is the check that decided.
-	Step Step
+	// Check is the check that decided.
+	Check Check
 
 	credential *credential
 	policy     *policy
 }
 
-// Step is one of the checks that lead to a verdict, in this order.
-type Step uint8
+// Check is one of the checks that lead to a verdict, in this order.
+type Check uint8
 
 // The steps.
 const (
-	// StepSynced: the index is complete.
-	StepSynced Step = iota
-	// StepKey: the request has one key, and it is known.
-	StepKey
-	// StepState: the key is neither switched off nor revoked.
-	StepState
-	// StepAccount: the account is known, active, and lets the key be used.
-	StepAccount
-	// StepExpiry: neither the credential nor the key has come to its end.
-	StepExpiry
-	// StepAdmitted: the manager lets the key be used.
-	StepAdmitted
-	// StepAddress: the client is in the key's whitelist.
-	StepAddress
-	// StepScopes: the key has the scopes that the route requires.
-	StepScopes
-	// StepClaim: the key belongs to the account that the route and the request name.
-	StepClaim
+	// CheckSynced: the index is complete.
+	CheckSynced Check = iota
+	// CheckKey: the request has one key, and it is known.
+	CheckKey
+	// CheckState: the key is neither switched off nor revoked.
+	CheckState
+	// CheckAccount: the account is known, active, and lets the key be used.
+	CheckAccount
+	// CheckExpiry: neither the credential nor the key has come to its end.
+	CheckExpiry
+	// CheckAdmitted: the manager lets the key be used.
+	CheckAdmitted
+	// CheckAddress: the client is in the key's whitelist.
+	CheckAddress
+	// CheckScopes: the key has the scopes that the route requires.
+	CheckScopes
+	// CheckClaim: the key belongs to the account that the route and the request name.
+	CheckClaim
 
-	stepCount
+	checkCount
 )
 
-var stepNames = [stepCount]string{
+var checkNames = [checkCount]string{
 	"synced", "key", "state", "account", "expiry", "admitted", "address", "scopes", "claim",
 }
 
 // String is the step's name, such as expiry.
-func (s Step) String() string { return stepNames[s] }
+func (s Check) String() string { return checkNames[s] }
 
-// Steps are all steps, in order.
-func Steps() []Step {
-	list := make([]Step, stepCount)
+// Checks are all steps, in order.
+func Checks() []Check {
+	list := make([]Check, checkCount)
 	for i := range list {
-		list[i] = Step(i)
+		list[i] = Check(i)
 	}
 	return list
 }
 
 // maxKeyLength is well beyond the longest key that can be generated.
-const longestKey = 512
+const maxKeyLength = 512
 
 // Choose returns the key among the candidates of a request, and the places that hold it. Only what some APIKey has counts:
 // exactly one such key decides, two are Ambiguous. If there is none, the first candidate stands for all.
 func (x *Index) Choose(c *Candidates) (key string, places Places, found Code) {
 	switch {
-	case c.twice:
+	case c.ambiguous:
 		return "", 0, Ambiguous
 	case c.count == 0:
 		return "", 0, Missing
@@ -133,30 +133,30 @@ func (x *Index) Choose(c *Candidates) (key string, places Places, found Code) {
 
 // lookUp returns the credential that a key is; nil: there is none.
 func (x *Index) lookUp(key string) *credential {
-	if len(key) > longestKey {
+	if len(key) > maxKeyLength {
 		return nil
 	}
-	var whole [longestKey]byte
+	var whole [maxKeyLength]byte
 	d := digest(sha256.Sum256(whole[:copy(whole[:], key)]))
 	return x.table.find(&d)
 }
 
-// Decide gives the verdict on a request at a time, and remembers the use of the key. It allocates nothing.
-func (x *Index) Decide(q *Question, now time.Time) Verdict {
+// Check gives the verdict on a request at a time, and remembers the use of the key. It allocates nothing.
+func (x *Index) Check(q *Input, now time.Time) Verdict {
 	switch {
 	case !x.Complete():
-		return Verdict{Code: NotSynced, Step: StepSynced}
-	case q.Found != Valid:
-		return Verdict{Code: q.Found, Step: StepKey}
+		return Verdict{Code: NotSynced, Check: CheckSynced}
+	case q.ExtractResult != Valid:
+		return Verdict{Code: q.ExtractResult, Check: CheckKey}
 	}
 	c := x.lookUp(q.Key)
 	if c == nil {
-		return Verdict{Code: Unknown, Step: StepKey}
+		return Verdict{Code: Unknown, Check: CheckKey}
 	}
-	v := Verdict{Code: Valid, Step: StepClaim, credential: c, policy: c.key.account.policy.Load()}
-	for step := StepState; step < stepCount; step++ {
+	v := Verdict{Code: Valid, Check: CheckClaim, credential: c, policy: c.key.account.policy.Load()}
+	for step := CheckState; step < checkCount; step++ {
 		if code := c.check(step, v.policy, q, now); code != Valid {
-			v.Code, v.Step = code, step
+			v.Code, v.Check = code, step
 			break
 		}
 	}
@@ -165,28 +165,28 @@ func (x *Index) Decide(q *Question, now time.Time) Verdict {
 }
 
 // check is Valid if a credential passes a step, or else what stands against it.
-func (c *credential) check(step Step, p *policy, q *Question, now time.Time) Code {
+func (c *credential) check(step Check, p *policy, q *Input, now time.Time) Code {
 	switch step {
-	case StepState:
+	case CheckState:
 		return c.checkState(now)
-	case StepAccount:
+	case CheckAccount:
 		return p.checkKey(c.key)
-	case StepExpiry:
+	case CheckExpiry:
 		return c.checkExpiry(p, now)
-	case StepAdmitted:
-		return c.key.admitted
-	case StepAddress:
-		return unless(c.key.networks == nil || c.key.networks.contains(q.Client), IPNotAllowed)
-	case StepScopes:
-		return unless(covers(p.scopesOf(c.key), q.Scopes), ScopeMissing)
-	case StepClaim:
-		return unless(c.key.account.matchesAccount(p, q), AccountMismatch)
-	case StepSynced, StepKey, stepCount:
+	case CheckAdmitted:
+		return c.key.statusCode
+	case CheckAddress:
+		return codeUnless(c.key.networks == nil || c.key.networks.contains(q.Client), IPNotAllowed)
+	case CheckScopes:
+		return codeUnless(covers(p.scopesOf(c.key), q.Scopes), ScopeMissing)
+	case CheckClaim:
+		return codeUnless(c.key.account.matchesAccount(p, q), AccountMismatch)
+	case CheckSynced, CheckKey, checkCount:
 	}
 	return NotSynced // no such check: let nobody in
 }
 
-func unless(good bool, code Code) Code {
+func codeUnless(good bool, code Code) Code {
 	if good {
 		return Valid
 	}
@@ -197,7 +197,7 @@ func (c *credential) checkState(now time.Time) Code {
 	if now.Unix() >= c.revoked {
 		return Revoked
 	}
-	return c.key.wanted
+	return c.key.specCode
 }
 
 func (p *policy) checkKey(k *key) Code {
@@ -207,14 +207,14 @@ func (p *policy) checkKey(k *key) Code {
 	case p.suspended:
 		return AccountSuspended
 	}
-	return unless(p.admits(k), Inactive)
+	return codeUnless(p.admits(k), Inactive)
 }
 
 // checkExpiry is Expired from the very second on, and on the first instant of the day that the spec names.
 func (c *credential) checkExpiry(p *policy, now time.Time) Code {
 	second := now.Unix()
 	switch {
-	case second >= c.ends, second >= c.key.expires, c.key.admitted == Expired:
+	case second >= c.ends, second >= c.key.expires, c.key.statusCode == Expired:
 		return Expired
 	case c.key.day != 0 && (p.zone == nil || dayOf(now.In(p.zone)) >= c.key.day):
 		return Expired
@@ -247,7 +247,7 @@ func coversOne(granted, wanted string) bool {
 
 // matchesAccount reports whether an account is the one that the route is for, and the one that the request claims if it
 // has to claim one. An account that holds no external ID matches none.
-func (a *account) matchesAccount(p *policy, q *Question) bool {
+func (a *account) matchesAccount(p *policy, q *Input) bool {
 	if (q.Account != "" && q.Account != a.name) || (q.ExternalID != "" && q.ExternalID != p.externalID) {
 		return false
 	}

@@ -25,14 +25,14 @@ var (
 	home  = netip.MustParseAddr("192.0.2.7")
 )
 
-// world is what an index is told of.
-type world struct {
+// suite is what an index is told of.
+type suite struct {
 	key     *v1alpha1.APIKey
 	account *v1alpha1.Account
 	labels  labels.Set
 }
 
-func (w world) index() *verifier.Index {
+func (w suite) index() *verifier.Index {
 	x := verifier.NewIndex()
 	x.PutNamespace("default", w.labels)
 	if w.account != nil {
@@ -59,8 +59,8 @@ func policy(change func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
 // material is the whole key that a name stands for.
 func material(name string) string { return string(keystest.MaterialOf(name)) }
 
-func asking(change func(*verifier.Question)) verifier.Question {
-	q := verifier.Question{Key: material("default/shop"), Found: verifier.Valid, Client: home}
+func asking(change func(*verifier.Input)) verifier.Input {
+	q := verifier.Input{Key: material("default/shop"), ExtractResult: verifier.Valid, Client: home}
 	if change != nil {
 		change(&q)
 	}
@@ -76,74 +76,74 @@ func previous(end time.Time) keystest.KeyOption {
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
-	withKey := func(key string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Key = key }
+	withKey := func(key string) func(*verifier.Input) {
+		return func(q *verifier.Input) { q.Key = key }
 	}
-	from := func(client string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Client, _ = netip.ParseAddr(client) }
+	from := func(client string) func(*verifier.Input) {
+		return func(q *verifier.Input) { q.Client, _ = netip.ParseAddr(client) }
 	}
-	needs := func(scopes string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Scopes = scopes }
+	needs := func(scopes string) func(*verifier.Input) {
+		return func(q *verifier.Input) { q.Scopes = scopes }
 	}
-	claimsID := func(id string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Claim = verifier.Claim{Kind: verifier.ClaimExternalID, Value: id} }
+	claimsID := func(id string) func(*verifier.Input) {
+		return func(q *verifier.Input) { q.Claim = verifier.Claim{Kind: verifier.ClaimExternalID, Value: id} }
 	}
-	claimsName := func(name string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Claim = verifier.Claim{Kind: verifier.ClaimName, Value: name} }
+	claimsName := func(name string) func(*verifier.Input) {
+		return func(q *verifier.Input) { q.Claim = verifier.Claim{Kind: verifier.ClaimName, Value: name} }
 	}
-	only := func(account, externalID string) func(*verifier.Question) {
-		return func(q *verifier.Question) { q.Account, q.ExternalID = account, externalID }
+	only := func(account, externalID string) func(*verifier.Input) {
+		return func(q *verifier.Input) { q.Account, q.ExternalID = account, externalID }
 	}
 	for name, tc := range map[string]struct {
 		key     *v1alpha1.APIKey
 		account *v1alpha1.Account // acme with an empty spec unless said
 		labels  labels.Set
-		ask     func(*verifier.Question)
+		ask     func(*verifier.Input)
 		now     time.Time // an hour after the key was issued unless said
 		want    verifier.Code
-		step    verifier.Step
+		step    verifier.Check
 	}{
-		"a good key":                    {key: issued(), want: verifier.Valid, step: verifier.StepClaim},
-		"no key":                        {key: issued(), ask: func(q *verifier.Question) { q.Key, q.Found = "", verifier.Missing }, want: verifier.Missing, step: verifier.StepKey},
-		"two keys":                      {key: issued(), ask: func(q *verifier.Question) { q.Found = verifier.Ambiguous }, want: verifier.Ambiguous, step: verifier.StepKey},
-		"a key nobody has":              {key: issued(), ask: withKey("ak_nobody"), want: verifier.Unknown, step: verifier.StepKey},
-		"the beginning of a key":        {key: issued(), ask: withKey(material("default/shop")[:60]), want: verifier.Unknown, step: verifier.StepKey},
-		"a key and more":                {key: issued(), ask: withKey(material("default/shop") + "x"), want: verifier.Unknown, step: verifier.StepKey},
-		"a key in capitals":             {key: issued(), ask: withKey(strings.ToUpper(material("default/shop"))), want: verifier.Unknown, step: verifier.StepKey},
-		"a megabyte":                    {key: issued(), ask: withKey(strings.Repeat("x", 1<<20)), want: verifier.Unknown, step: verifier.StepKey},
-		"the longest key and more":      {key: issued(), ask: withKey(material("default/shop") + strings.Repeat("\x00", 500)), want: verifier.Unknown, step: verifier.StepKey},
-		"the digest of a key":           {key: issued(), ask: withKey(keystest.CredentialOf("default/shop").SHA256), want: verifier.Unknown, step: verifier.StepKey},
-		"a key being deleted":           {key: issued(keystest.Deleting(epoch)), want: verifier.Unknown, step: verifier.StepKey},
-		"a key that was not issued":     {key: keystest.Key("shop"), want: verifier.Unknown, step: verifier.StepKey},
-		"switched off in the spec":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateInactive }), want: verifier.Inactive, step: verifier.StepState},
-		"revoked in the spec":           {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateRevoked }), want: verifier.Revoked, step: verifier.StepState},
-		"in a state of a later API":     {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = "Paused" }), want: verifier.Inactive, step: verifier.StepState},
-		"switched on, not yet let":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateInactive }), want: verifier.Inactive, step: verifier.StepAdmitted},
-		"not accepted":                  {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StatePending }), want: verifier.Inactive, step: verifier.StepAdmitted},
-		"its account back, not yet let": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateSuspended }), want: verifier.AccountSuspended, step: verifier.StepAdmitted},
-		"without a state":               {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = "" }), want: verifier.Inactive, step: verifier.StepAdmitted},
-		"revoked in the status":         {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateRevoked }), want: verifier.Revoked, step: verifier.StepAdmitted},
-		"compromised":                   {key: issued(keystest.RevokedBefore(epoch.Add(time.Second))), want: verifier.Revoked, step: verifier.StepState},
-		"compromised as of later":       {key: issued(keystest.RevokedBefore(hour.Add(time.Second))), want: verifier.Valid, step: verifier.StepClaim},
-		"compromised as of now":         {key: issued(keystest.RevokedBefore(hour)), want: verifier.Revoked, step: verifier.StepState},
-		"issued in that second":         {key: issued(keystest.RevokedBefore(epoch)), want: verifier.Valid, step: verifier.StepClaim},
-		"an expiration that is none":    {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "soon" }), want: verifier.Inactive, step: verifier.StepState},
-		"of no account":                 {key: issued(keystest.Account("nobody")), want: verifier.Inactive, step: verifier.StepAccount},
-		"of a suspended account":        {key: issued(), account: keystest.NewAccount("acme", keystest.Suspended()), want: verifier.AccountSuspended, step: verifier.StepAccount},
-		"in a namespace not allowed":    {key: issued(), account: policy(allowTeam), want: verifier.Inactive, step: verifier.StepAccount},
-		"in a namespace allowed":        {key: issued(), account: policy(allowTeam), labels: labels.Set{"team": "shop"}, want: verifier.Valid, step: verifier.StepClaim},
+		"a good key":                    {key: issued(), want: verifier.Valid, step: verifier.CheckClaim},
+		"no key":                        {key: issued(), ask: func(q *verifier.Input) { q.Key, q.ExtractResult = "", verifier.Missing }, want: verifier.Missing, step: verifier.CheckKey},
+		"two keys":                      {key: issued(), ask: func(q *verifier.Input) { q.ExtractResult = verifier.Ambiguous }, want: verifier.Ambiguous, step: verifier.CheckKey},
+		"a key nobody has":              {key: issued(), ask: withKey("ak_nobody"), want: verifier.Unknown, step: verifier.CheckKey},
+		"the beginning of a key":        {key: issued(), ask: withKey(material("default/shop")[:60]), want: verifier.Unknown, step: verifier.CheckKey},
+		"a key and more":                {key: issued(), ask: withKey(material("default/shop") + "x"), want: verifier.Unknown, step: verifier.CheckKey},
+		"a key in capitals":             {key: issued(), ask: withKey(strings.ToUpper(material("default/shop"))), want: verifier.Unknown, step: verifier.CheckKey},
+		"a megabyte":                    {key: issued(), ask: withKey(strings.Repeat("x", 1<<20)), want: verifier.Unknown, step: verifier.CheckKey},
+		"the longest key and more":      {key: issued(), ask: withKey(material("default/shop") + strings.Repeat("\x00", 500)), want: verifier.Unknown, step: verifier.CheckKey},
+		"the digest of a key":           {key: issued(), ask: withKey(keystest.CredentialOf("default/shop").SHA256), want: verifier.Unknown, step: verifier.CheckKey},
+		"a key being deleted":           {key: issued(keystest.Deleting(epoch)), want: verifier.Unknown, step: verifier.CheckKey},
+		"a key that was not issued":     {key: keystest.Key("shop"), want: verifier.Unknown, step: verifier.CheckKey},
+		"switched off in the spec":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateInactive }), want: verifier.Inactive, step: verifier.CheckState},
+		"revoked in the spec":           {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateRevoked }), want: verifier.Revoked, step: verifier.CheckState},
+		"in a state of a later API":     {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = "Paused" }), want: verifier.Inactive, step: verifier.CheckState},
+		"switched on, not yet let":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateInactive }), want: verifier.Inactive, step: verifier.CheckAdmitted},
+		"not accepted":                  {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StatePending }), want: verifier.Inactive, step: verifier.CheckAdmitted},
+		"its account back, not yet let": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateSuspended }), want: verifier.AccountSuspended, step: verifier.CheckAdmitted},
+		"without a state":               {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = "" }), want: verifier.Inactive, step: verifier.CheckAdmitted},
+		"revoked in the status":         {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateRevoked }), want: verifier.Revoked, step: verifier.CheckAdmitted},
+		"compromised":                   {key: issued(keystest.RevokedBefore(epoch.Add(time.Second))), want: verifier.Revoked, step: verifier.CheckState},
+		"compromised as of later":       {key: issued(keystest.RevokedBefore(hour.Add(time.Second))), want: verifier.Valid, step: verifier.CheckClaim},
+		"compromised as of now":         {key: issued(keystest.RevokedBefore(hour)), want: verifier.Revoked, step: verifier.CheckState},
+		"issued in that second":         {key: issued(keystest.RevokedBefore(epoch)), want: verifier.Valid, step: verifier.CheckClaim},
+		"an expiration that is none":    {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "soon" }), want: verifier.Inactive, step: verifier.CheckState},
+		"of no account":                 {key: issued(keystest.Account("nobody")), want: verifier.Inactive, step: verifier.CheckAccount},
+		"of a suspended account":        {key: issued(), account: keystest.NewAccount("acme", keystest.Suspended()), want: verifier.AccountSuspended, step: verifier.CheckAccount},
+		"in a namespace not allowed":    {key: issued(), account: policy(allowTeam), want: verifier.Inactive, step: verifier.CheckAccount},
+		"in a namespace allowed":        {key: issued(), account: policy(allowTeam), labels: labels.Set{"team": "shop"}, want: verifier.Valid, step: verifier.CheckClaim},
 		"under a selector that is none": {
-			key: issued(), labels: labels.Set{"team": "shop"}, want: verifier.Inactive, step: verifier.StepAccount,
+			key: issued(), labels: labels.Set{"team": "shop"}, want: verifier.Inactive, step: verifier.CheckAccount,
 			account: policy(func(s *v1alpha1.AccountSpec) {
 				s.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Likes"}}}
 			}),
 		},
 		"with a scope not allowed": {
-			key: issued(keystest.Scopes("reports:read", "users:write")), want: verifier.Inactive, step: verifier.StepAccount,
+			key: issued(keystest.Scopes("reports:read", "users:write")), want: verifier.Inactive, step: verifier.CheckAccount,
 			account: policy(func(s *v1alpha1.AccountSpec) { s.AllowedScopes = []string{"reports:*"} }),
 		},
 		"with a default scope not allowed": {
-			key: issued(), want: verifier.Inactive, step: verifier.StepAccount,
+			key: issued(), want: verifier.Inactive, step: verifier.CheckAccount,
 			account: policy(func(s *v1alpha1.AccountSpec) {
 				s.AllowedScopes = []string{"reports:*"}
 				s.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: []string{"users:write"}}
@@ -151,56 +151,56 @@ func TestDecide(t *testing.T) {
 		},
 		"a whitelist removed under a policy": {
 			key: but(issued(keystest.Whitelist("192.0.2.7")), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = nil }), account: policy(requireWhitelist),
-			want: verifier.Inactive, step: verifier.StepAccount,
+			want: verifier.Inactive, step: verifier.CheckAccount,
 		},
-		"accepted before the policy":        {key: issued(), account: policy(requireWhitelist), want: verifier.Valid, step: verifier.StepClaim},
-		"a second before it expires":        {key: issued(keystest.Expiring(hour.Add(time.Second))), want: verifier.Valid, step: verifier.StepClaim},
-		"a nanosecond before it expires":    {key: issued(keystest.Expiring(hour.Add(time.Second))), now: hour.Add(time.Second - 1), want: verifier.Valid, step: verifier.StepClaim},
-		"the second it expires":             {key: issued(keystest.Expiring(hour)), want: verifier.Expired, step: verifier.StepExpiry},
-		"expired, and moved later since":    {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-01" }), want: verifier.Expired, step: verifier.StepExpiry},
-		"expired, and freed since":          {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "" }), want: verifier.Expired, step: verifier.StepExpiry},
-		"moved earlier, to now":             {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = hour.Format(time.RFC3339) }), want: verifier.Expired, step: verifier.StepExpiry},
-		"moved earlier, to a day to come":   {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), want: verifier.Valid, step: verifier.StepClaim},
-		"moved to a day that began in Apia": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Pacific/Apia")), now: time.Date(2026, 1, 10, 11, 0, 0, 0, time.UTC), want: verifier.Expired, step: verifier.StepExpiry},
-		"moved to a day, in no zone":        {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Mars/Base")), want: verifier.Expired, step: verifier.StepExpiry},
-		"found expired by the manager":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), want: verifier.Expired, step: verifier.StepExpiry},
-		"the one before, in its overlap":    {key: keystest.Key("shop", previous(hour.Add(1)), keystest.Issued(epoch)), ask: withKey(material("before")), now: hour.Add(-time.Second), want: verifier.Valid, step: verifier.StepClaim},
-		"the one before, after its overlap": {key: keystest.Key("shop", previous(hour), keystest.Issued(epoch)), ask: withKey(material("before")), want: verifier.Expired, step: verifier.StepExpiry},
+		"accepted before the policy":        {key: issued(), account: policy(requireWhitelist), want: verifier.Valid, step: verifier.CheckClaim},
+		"a second before it expires":        {key: issued(keystest.Expiring(hour.Add(time.Second))), want: verifier.Valid, step: verifier.CheckClaim},
+		"a nanosecond before it expires":    {key: issued(keystest.Expiring(hour.Add(time.Second))), now: hour.Add(time.Second - 1), want: verifier.Valid, step: verifier.CheckClaim},
+		"the second it expires":             {key: issued(keystest.Expiring(hour)), want: verifier.Expired, step: verifier.CheckExpiry},
+		"expired, and moved later since":    {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-01" }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"expired, and freed since":          {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "" }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"moved earlier, to now":             {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = hour.Format(time.RFC3339) }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"moved earlier, to a day to come":   {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), want: verifier.Valid, step: verifier.CheckClaim},
+		"moved to a day that began in Apia": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Pacific/Apia")), now: time.Date(2026, 1, 10, 11, 0, 0, 0, time.UTC), want: verifier.Expired, step: verifier.CheckExpiry},
+		"moved to a day, in no zone":        {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Mars/Base")), want: verifier.Expired, step: verifier.CheckExpiry},
+		"found expired by the manager":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"the one before, in its overlap":    {key: keystest.Key("shop", previous(hour.Add(1)), keystest.Issued(epoch)), ask: withKey(material("before")), now: hour.Add(-time.Second), want: verifier.Valid, step: verifier.CheckClaim},
+		"the one before, after its overlap": {key: keystest.Key("shop", previous(hour), keystest.Issued(epoch)), ask: withKey(material("before")), want: verifier.Expired, step: verifier.CheckExpiry},
 		"the next one, staged": {
 			key: keystest.Key("shop", keystest.Issued(epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)), ask: withKey(material("next")),
-			want: verifier.Valid, step: verifier.StepClaim,
+			want: verifier.Valid, step: verifier.CheckClaim,
 		},
-		"from a whitelisted address": {key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7")), want: verifier.Valid, step: verifier.StepClaim},
-		"from another address":       {key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.8")), want: verifier.IPNotAllowed, step: verifier.StepAddress},
-		"from a whitelisted network": {key: issued(keystest.Whitelist("2001:db8::/32")), ask: from("2001:db8::1"), want: verifier.Valid, step: verifier.StepClaim},
-		"from nobody knows where":    {key: issued(keystest.Whitelist("0.0.0.0/0", "::/0")), ask: from(""), want: verifier.IPNotAllowed, step: verifier.StepAddress},
-		"from nowhere, and free":     {key: issued(), ask: from(""), want: verifier.Valid, step: verifier.StepClaim},
-		"with the scope":             {key: issued(keystest.Scopes("a", "reports:*")), ask: needs("reports:read, a"), want: verifier.Valid, step: verifier.StepClaim},
-		"without the scope":          {key: issued(keystest.Scopes("a", "reports:*")), ask: needs("a,b"), want: verifier.ScopeMissing, step: verifier.StepScopes},
-		"with no scope at all":       {key: issued(), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.StepScopes},
-		"with the default scope":     {key: issued(), account: policy(defaultScope), ask: needs("a"), want: verifier.Valid, step: verifier.StepClaim},
-		"its own scopes, no default": {key: issued(keystest.Scopes("b")), account: policy(defaultScope), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.StepScopes},
-		"for another account":        {key: issued(), ask: only("globex", ""), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"for its account":            {key: issued(), ask: only("acme", ""), want: verifier.Valid, step: verifier.StepClaim},
-		"for its external ID":        {key: issued(), account: policy(external), ask: only("", "4711"), want: verifier.Valid, step: verifier.StepClaim},
-		"for both":                   {key: issued(), account: policy(external), ask: only("acme", "4711"), want: verifier.Valid, step: verifier.StepClaim},
-		"for its name, another ID":   {key: issued(), account: policy(external), ask: only("acme", "4712"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"for another name, its ID":   {key: issued(), account: policy(external), ask: only("globex", "4711"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"its ID as a name":           {key: issued(), account: policy(external), ask: only("4711", ""), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"its name as an ID":          {key: issued(), account: policy(external), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"an ID, and it has none":     {key: issued(), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims its external ID":     {key: issued(), account: policy(external), ask: claimsID("4711"), want: verifier.Valid, step: verifier.StepClaim},
-		"claims its name":            {key: issued(), account: policy(external), ask: claimsName("acme"), want: verifier.Valid, step: verifier.StepClaim},
-		"claims its ID as a name":    {key: issued(), account: policy(external), ask: claimsName("4711"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims its name as an ID":   {key: issued(), account: policy(external), ask: claimsID("acme"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims another ID":          {key: issued(), account: policy(external), ask: claimsID("4712"), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims no ID":               {key: issued(), account: policy(external), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims no ID, and has none": {key: issued(), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
-		"claims no name":             {key: issued(), ask: claimsName(""), want: verifier.AccountMismatch, step: verifier.StepClaim},
+		"from a whitelisted address": {key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7")), want: verifier.Valid, step: verifier.CheckClaim},
+		"from another address":       {key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.8")), want: verifier.IPNotAllowed, step: verifier.CheckAddress},
+		"from a whitelisted network": {key: issued(keystest.Whitelist("2001:db8::/32")), ask: from("2001:db8::1"), want: verifier.Valid, step: verifier.CheckClaim},
+		"from nobody knows where":    {key: issued(keystest.Whitelist("0.0.0.0/0", "::/0")), ask: from(""), want: verifier.IPNotAllowed, step: verifier.CheckAddress},
+		"from nowhere, and free":     {key: issued(), ask: from(""), want: verifier.Valid, step: verifier.CheckClaim},
+		"with the scope":             {key: issued(keystest.Scopes("a", "reports:*")), ask: needs("reports:read, a"), want: verifier.Valid, step: verifier.CheckClaim},
+		"without the scope":          {key: issued(keystest.Scopes("a", "reports:*")), ask: needs("a,b"), want: verifier.ScopeMissing, step: verifier.CheckScopes},
+		"with no scope at all":       {key: issued(), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.CheckScopes},
+		"with the default scope":     {key: issued(), account: policy(defaultScope), ask: needs("a"), want: verifier.Valid, step: verifier.CheckClaim},
+		"its own scopes, no default": {key: issued(keystest.Scopes("b")), account: policy(defaultScope), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.CheckScopes},
+		"for another account":        {key: issued(), ask: only("globex", ""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"for its account":            {key: issued(), ask: only("acme", ""), want: verifier.Valid, step: verifier.CheckClaim},
+		"for its external ID":        {key: issued(), account: policy(external), ask: only("", "4711"), want: verifier.Valid, step: verifier.CheckClaim},
+		"for both":                   {key: issued(), account: policy(external), ask: only("acme", "4711"), want: verifier.Valid, step: verifier.CheckClaim},
+		"for its name, another ID":   {key: issued(), account: policy(external), ask: only("acme", "4712"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"for another name, its ID":   {key: issued(), account: policy(external), ask: only("globex", "4711"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"its ID as a name":           {key: issued(), account: policy(external), ask: only("4711", ""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"its name as an ID":          {key: issued(), account: policy(external), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"an ID, and it has none":     {key: issued(), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims its external ID":     {key: issued(), account: policy(external), ask: claimsID("4711"), want: verifier.Valid, step: verifier.CheckClaim},
+		"claims its name":            {key: issued(), account: policy(external), ask: claimsName("acme"), want: verifier.Valid, step: verifier.CheckClaim},
+		"claims its ID as a name":    {key: issued(), account: policy(external), ask: claimsName("4711"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims its name as an ID":   {key: issued(), account: policy(external), ask: claimsID("acme"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims another ID":          {key: issued(), account: policy(external), ask: claimsID("4712"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims no ID":               {key: issued(), account: policy(external), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims no ID, and has none": {key: issued(), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims no name":             {key: issued(), ask: claimsName(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := world{key: tc.key, account: tc.account, labels: tc.labels}
+			w := suite{key: tc.key, account: tc.account, labels: tc.labels}
 			if w.account == nil {
 				w.account = keystest.NewAccount("acme")
 			}
@@ -209,9 +209,9 @@ func TestDecide(t *testing.T) {
 				now = hour
 			}
 			q := asking(tc.ask)
-			got := w.index().Decide(&q, now)
-			if got.Code != tc.want || got.Step != tc.step {
-				t.Errorf("got %s at step %s, want %s at step %s", got.Code, got.Step, tc.want, tc.step)
+			got := w.index().Check(&q, now)
+			if got.Code != tc.want || got.Check != tc.step {
+				t.Errorf("got %s at step %s, want %s at step %s", got.Code, got.Check, tc.want, tc.step)
 			}
 			if matched := got.KeyID() != ""; matched != got.Code.Matched() {
 				t.Errorf("%s tells of the key: %t", got.Code, matched)
@@ -239,13 +239,13 @@ func TestDecide_Order(t *testing.T) {
 	key.Spec.State, key.Status.State = v1alpha1.KeyStateInactive, v1alpha1.StatePending
 	x.PutAccount(account)
 	x.PutKey(key)
-	q := verifier.Question{Found: verifier.Missing, Client: home, Scopes: "a", Account: "globex"}
+	q := verifier.Input{ExtractResult: verifier.Missing, Client: home, Scopes: "a", Account: "globex"}
 	for _, next := range []struct {
 		want verifier.Code
 		mend func()
 	}{
 		{verifier.NotSynced, x.SetComplete},
-		{verifier.Missing, func() { q.Key, q.Found = "ak_nobody", verifier.Valid }},
+		{verifier.Missing, func() { q.Key, q.ExtractResult = "ak_nobody", verifier.Valid }},
 		{verifier.Unknown, func() { q.Key = material("default/shop") }},
 		{verifier.Revoked, func() { key.Spec.Rotation = nil }},
 		{verifier.Inactive, func() { key.Spec.State = v1alpha1.KeyStateActive }},
@@ -257,7 +257,7 @@ func TestDecide_Order(t *testing.T) {
 		{verifier.AccountMismatch, func() { q.Account = "" }},
 		{verifier.Valid, func() {}},
 	} {
-		if got := x.Decide(&q, hour); got.Code != next.want {
+		if got := x.Check(&q, hour); got.Code != next.want {
 			t.Fatalf("got %s, want %s", got.Code, next.want)
 		}
 		next.mend()
@@ -282,7 +282,7 @@ func TestVerdict_Key(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			q := asking(nil)
-			v := world{key: tc.key, account: account}.index().Decide(&q, hour)
+			v := suite{key: tc.key, account: account}.index().Check(&q, hour)
 			tc.want.KeyID, tc.want.Namespace, tc.want.Name = keystest.CredentialOf("default/shop").ID, "default", "shop"
 			tc.want.Account, tc.want.ExternalID = "acme", "4711"
 			if diff := cmp.Diff(&tc.want, v.Key()); diff != "" {

@@ -17,10 +17,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// witness is the object of a kind that changed last, as far as was reported. If the store has an earlier state of it, the
+// sentinel is the object of a kind that changed last, as far as was reported. If the store has an earlier state of it, the
 // store was rolled back. That tells more than resourceVersions of lists: an API server that was left running while its
 // store was put back goes on serving lists and watches from memory, but reads of one object come from the store.
-type witness struct {
+type sentinel struct {
 	mu      sync.Mutex
 	name    types.NamespacedName
 	version string
@@ -29,7 +29,7 @@ type witness struct {
 }
 
 // observe takes note of an object that was reported.
-func (w *witness) observe(o any) {
+func (w *sentinel) observe(o any) {
 	object, ok := o.(client.Object)
 	if !ok {
 		return
@@ -42,7 +42,7 @@ func (w *witness) observe(o any) {
 }
 
 // forget takes note of an object that was deleted.
-func (w *witness) forget(name types.NamespacedName) {
+func (w *sentinel) forget(name types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.name == name {
@@ -50,13 +50,13 @@ func (w *witness) forget(name types.NamespacedName) {
 	}
 }
 
-func (w *witness) reset() {
+func (w *sentinel) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.name, w.version, w.missing = types.NamespacedName{}, "", ""
 }
 
-func (w *witness) load() (name types.NamespacedName, version string) {
+func (w *sentinel) load() (name types.NamespacedName, version string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.name, w.version
@@ -64,7 +64,7 @@ func (w *witness) load() (name types.NamespacedName, version string) {
 
 // wasMissing takes note that the store does not have the object, and reports whether it had not the last time either. Once
 // may be a deletion that is about to be reported.
-func (w *witness) wasMissing(version string) bool {
+func (w *sentinel) wasMissing(version string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	before := w.missing
@@ -72,16 +72,16 @@ func (w *witness) wasMissing(version string) bool {
 	return before == version && w.version == version
 }
 
-// examineWitness asks the store for the object that changed last.
-func (s *stream) examineWitness(ctx context.Context) {
-	name, version := s.witness.load()
+// checkSentinel asks the store for the object that changed last.
+func (s *kindSyncer) checkSentinel(ctx context.Context) {
+	name, version := s.sentinel.load()
 	if version == "" {
 		return
 	}
 	now, err := s.inStore(ctx, name)
 	switch {
 	case apierrors.IsNotFound(err):
-		if s.witness.wasMissing(version) {
+		if s.sentinel.wasMissing(version) {
 			s.rolledBack(s, version, "absent")
 		}
 	case err == nil && isEarlier(now, version):
@@ -90,7 +90,7 @@ func (s *stream) examineWitness(ctx context.Context) {
 }
 
 // inStore returns the resourceVersion that an object has in the store.
-func (s *stream) inStore(ctx context.Context, name types.NamespacedName) (string, error) {
+func (s *kindSyncer) inStore(ctx context.Context, name types.NamespacedName) (string, error) {
 	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	object := &metav1.PartialObjectMetadata{}
@@ -101,10 +101,10 @@ func (s *stream) inStore(ctx context.Context, name types.NamespacedName) (string
 	return object.ResourceVersion, nil
 }
 
-// confirmWitness returns an error if a list has what the store has not, so that the list is not used, and asked for again
+// confirmSentinel returns an error if a list has what the store has not, so that the list is not used, and asked for again
 // soon. An object that was deleted since is not in the next one.
-func (s *stream) confirmWitness(ctx context.Context) error {
-	name, version := s.witness.load()
+func (s *kindSyncer) confirmSentinel(ctx context.Context) error {
+	name, version := s.sentinel.load()
 	if version == "" {
 		return nil
 	}
@@ -113,7 +113,7 @@ func (s *stream) confirmWitness(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case apierrors.IsNotFound(err), err == nil && isEarlier(now, version):
-		s.withhold(s)
+		s.blockVerdicts(s)
 		return errListOfOtherStore
 	case err != nil:
 		return fmt.Errorf("ask for %s: %w", s.name, err)
@@ -122,7 +122,7 @@ func (s *stream) confirmWitness(ctx context.Context) error {
 }
 
 // kind is that of one object.
-func (s *stream) kind() schema.GroupVersionKind {
+func (s *kindSyncer) kind() schema.GroupVersionKind {
 	return s.listKind.GroupVersion().WithKind(strings.TrimSuffix(s.listKind.Kind, "List"))
 }
 

@@ -27,8 +27,8 @@ import (
 type APIKeyValidator struct {
 	// Cache reads accounts, namespaces and, by the indexes of internal/keys, other keys.
 	Cache client.Reader
-	// Live reads from the API server itself.
-	Live client.Reader
+	// APIReader reads from the API server itself.
+	APIReader client.Reader
 	// Clock tells the time.
 	Clock clock.PassiveClock
 	// Settings are what the manager's flags say.
@@ -39,7 +39,7 @@ var _ admission.Validator[*v1alpha1.APIKey] = &APIKeyValidator{}
 
 // Setup registers the validators with a manager's webhook server.
 func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Settings) error {
-	key := &APIKeyValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clk, Settings: defaults}
+	key := &APIKeyValidator{Cache: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: clk, Settings: defaults}
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.APIKey{}).WithValidator(key).Complete(); err != nil {
 		return fmt.Errorf("register the APIKey webhook: %w", err)
 	}
@@ -238,7 +238,7 @@ func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIK
 	if denial == "" || keys.RetentionOver(keys.Facts{Key: key, Account: &account, Settings: v.Settings, Now: v.now()}) {
 		return nil, nil
 	}
-	namespace, err := readNamespace(ctx, v.Live, key.Namespace) // the cache may not have heard of its end yet
+	namespace, err := readNamespace(ctx, v.APIReader, key.Namespace) // the cache may not have heard of its end yet
 	if err != nil {
 		return nil, err
 	}

@@ -389,7 +389,7 @@ func TestAPIKey_Delete_AsksTheAPIServer(t *testing.T) {
 	t.Parallel()
 	account := keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
 	v := keyValidator(t, account, space("shop", nil, false))
-	v.Live = reader(t, interceptor.Funcs{}, space("shop", nil, true))
+	v.APIReader = reader(t, interceptor.Funcs{}, space("shop", nil, true))
 	_, err := v.ValidateDelete(t.Context(), keystest.Key("web", keystest.Namespace("shop"), keystest.Issued(keystest.Epoch)))
 	if err != nil {
 		t.Errorf("denied: %v", err)
@@ -405,7 +405,7 @@ func TestAPIKey_WhatCannotBeReadIsDenied(t *testing.T) {
 		},
 	}
 	v := keyValidator(t)
-	v.Cache, v.Live = reader(t, down), reader(t, down)
+	v.Cache, v.APIReader = reader(t, down), reader(t, down)
 	issued := keystest.Key("web", keystest.Issued(keystest.Epoch))
 	if _, err := v.ValidateCreate(t.Context(), keystest.Key("web", keystest.BeingCreated())); !errors.Is(err, errDown) {
 		t.Errorf("create: %v", err)

@@ -50,7 +50,7 @@ func keyValidator(t *testing.T, objects ...client.Object) *webhook.APIKeyValidat
 	r := reader(t, interceptor.Funcs{}, objects...)
 	defaults := keystest.Settings
 	defaults.MailDomains = keys.MailDomains{"example.com"}
-	return &webhook.APIKeyValidator{Cache: r, Live: r, Clock: testingclock.NewFakePassiveClock(keystest.Epoch), Settings: defaults}
+	return &webhook.APIKeyValidator{Cache: r, APIReader: r, Clock: testingclock.NewFakePassiveClock(keystest.Epoch), Settings: defaults}
 }
 
 // space is a namespace.

@@ -32,7 +32,7 @@ const (
 
 func TestAccess(t *testing.T) {
 	plane := controlplanetest.Start(t, controlplane.Options{})
-	w := &world{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
+	w := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	w.furnish(t)
 	w.awaitPolicies(t)
 	t.Run("an owner manages accounts and keys", w.owner)
@@ -44,14 +44,14 @@ func TestAccess(t *testing.T) {
 	t.Run("a template takes the right to create Secrets", w.secretTemplate)
 }
 
-// world is what the tests share. They run one after the other.
-type world struct {
+// suite is what the tests share. They run one after the other.
+type suite struct {
 	plane *controlplane.ControlPlane
 	admin client.Client
 }
 
 // furnish puts two namespaces, an account, and a key with its Secret in each on the control plane.
-func (w *world) furnish(t *testing.T) {
+func (w *suite) furnish(t *testing.T) {
 	t.Helper()
 	w.create(t, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}})
 	for _, namespace := range []string{home, foreign} {
@@ -125,32 +125,32 @@ func readSecrets(namespace string) func(context.Context, client.Client) error {
 	}
 }
 
-func (w *world) owner(t *testing.T) {
+func (w *suite) owner(t *testing.T) {
 	w.bindEverywhere(t, "olga", ownerRole)
 	w.may(t, "olga", "read accounts", "create accounts", "change accounts", "delete accounts", "read all keys",
 		"read keys at home", "create keys at home", "change keys at home", "delete keys at home",
 		"read keys elsewhere", "create keys elsewhere", "change keys elsewhere", "delete keys elsewhere")
 }
 
-func (w *world) editor(t *testing.T) {
+func (w *suite) editor(t *testing.T) {
 	w.bindAtHome(t, "erik", editorRole)
 	w.may(t, "erik", "read keys at home", "delete keys at home")
 	w.letUse(t, "erik", "acme")
 	w.may(t, "erik", "read keys at home", "create keys at home", "change keys at home", "delete keys at home")
 }
 
-func (w *world) viewer(t *testing.T) {
+func (w *suite) viewer(t *testing.T) {
 	w.bindEverywhere(t, "victor", viewerRole)
 	w.may(t, "victor", "read accounts", "read all keys", "read keys at home", "read keys elsewhere")
 	w.bindAtHome(t, "vera", viewerRole) // accounts are in no namespace
 	w.may(t, "vera", "read keys at home")
 }
 
-func (w *world) stranger(t *testing.T) { w.may(t, "sam") }
+func (w *suite) stranger(t *testing.T) { w.may(t, "sam") }
 
 // aggregation tests that whoever edits a namespace edits its keys, and whoever views it views them. The Secrets that an
 // editor reads are those that edit itself lets them read.
-func (w *world) aggregation(t *testing.T) {
+func (w *suite) aggregation(t *testing.T) {
 	if !w.plane.HasControllers() {
 		t.Skip("no kube-controller-manager among the binaries: nobody aggregates roles")
 	}
@@ -181,7 +181,7 @@ func (w *world) aggregation(t *testing.T) {
 }
 
 // may tests that a user may do what is listed and nothing else of everything.
-func (w *world) may(t *testing.T, user string, listed ...string) {
+func (w *suite) may(t *testing.T, user string, listed ...string) {
 	t.Helper()
 	c, allowed := w.as(t, user), map[string]bool{}
 	for _, what := range listed {
@@ -216,7 +216,7 @@ func forbidden(err error) bool {
 }
 
 // awaitPolicies waits until the API server, which watches policies, decides by those of config/default.
-func (w *world) awaitPolicies(t *testing.T) {
+func (w *suite) awaitPolicies(t *testing.T) {
 	t.Helper()
 	w.bindAtHome(t, "early", editorRole)
 	early := w.as(t, "early")
@@ -225,7 +225,7 @@ func (w *world) awaitPolicies(t *testing.T) {
 	w.awaitRefusal(t, early, withTemplate(newKey(home, "early", "early")), "you may not set, change or remove spec.secret.template")
 }
 
-func (w *world) awaitRefusal(t *testing.T, c client.Client, key *v1alpha1.APIKey, because string) {
+func (w *suite) awaitRefusal(t *testing.T, c client.Client, key *v1alpha1.APIKey, because string) {
 	t.Helper()
 	controlplanetest.Eventually(t, "a key is refused because "+because, func() error {
 		err := c.Create(t.Context(), key.DeepCopy(), client.DryRunAll)
@@ -237,7 +237,7 @@ func (w *world) awaitRefusal(t *testing.T, c client.Client, key *v1alpha1.APIKey
 }
 
 // letUse gives a user the right to use an account, as docs/access.md does, and waits until it is in force.
-func (w *world) letUse(t *testing.T, user, account string) {
+func (w *suite) letUse(t *testing.T, user, account string) {
 	t.Helper()
 	role := "use-" + account
 	w.create(t, &rbacv1.ClusterRole{
@@ -255,7 +255,7 @@ func (w *world) letUse(t *testing.T, user, account string) {
 }
 
 // accountUse tests config/account-use.
-func (w *world) accountUse(t *testing.T) {
+func (w *suite) accountUse(t *testing.T) {
 	w.bindAtHome(t, "eva", editorRole)
 	eva := w.as(t, "eva")
 	before := newKey(home, "before", "globex")
@@ -331,7 +331,7 @@ func (w *world) accountUse(t *testing.T) {
 }
 
 // secretTemplate tests config/secret-template.
-func (w *world) secretTemplate(t *testing.T) {
+func (w *suite) secretTemplate(t *testing.T) {
 	w.bindAtHome(t, "tess", editorRole)
 	w.letUse(t, "tess", "acme")
 	tess, plain, templated := w.as(t, "tess"), newKey(home, "plain", "acme"), withTemplate(newKey(home, "templated", "acme"))
@@ -379,20 +379,20 @@ func withTemplate(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 	return key
 }
 
-func (w *world) create(t *testing.T, object client.Object) {
+func (w *suite) create(t *testing.T, object client.Object) {
 	t.Helper()
 	if err := w.admin.Create(t.Context(), object); client.IgnoreAlreadyExists(err) != nil {
 		t.Fatal(err)
 	}
 }
 
-func (w *world) bindEverywhere(t *testing.T, user, role string) {
+func (w *suite) bindEverywhere(t *testing.T, user, role string) {
 	t.Helper()
 	w.create(t, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: user + "-" + role}, RoleRef: clusterRole(role), Subjects: subjects(user)})
 	w.awaitBinding(t, user, role)
 }
 
-func (w *world) bindAtHome(t *testing.T, user, role string) {
+func (w *suite) bindAtHome(t *testing.T, user, role string) {
 	t.Helper()
 	w.create(t, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: user + "-" + role}, RoleRef: clusterRole(role), Subjects: subjects(user),
@@ -401,7 +401,7 @@ func (w *world) bindAtHome(t *testing.T, user, role string) {
 }
 
 // awaitBinding gives the API server's authorizer, which watches bindings, the moment it takes to hear of one.
-func (w *world) awaitBinding(t *testing.T, user, role string) {
+func (w *suite) awaitBinding(t *testing.T, user, role string) {
 	t.Helper()
 	if !strings.HasPrefix(role, "apikey-manager-") {
 		return
@@ -419,7 +419,7 @@ func subjects(user string) []rbacv1.Subject {
 }
 
 // as connects as a user.
-func (w *world) as(t *testing.T, user string) client.Client {
+func (w *suite) as(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := w.plane.Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: user}

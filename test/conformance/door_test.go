@@ -43,7 +43,7 @@ func ask(t *testing.T, door *controlplane.Verifier, needs string, headers map[st
 }
 
 // answers waits for an answer: what was declared a moment ago is on its way.
-func (w *world) answers(t *testing.T, want string, door *controlplane.Verifier, needs string, headers map[string]string) {
+func (w *suite) answers(t *testing.T, want string, door *controlplane.Verifier, needs string, headers map[string]string) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the verifier answers "+want, func() error {
 		got, err := ask(t, door, needs, headers)

@@ -31,7 +31,7 @@ var (
 // newCompany returns the UUID of another customer: no two accounts have the same.
 func newCompany() string { return fmt.Sprintf("7f9c24e8-3b0a-4d56-9a41-%012d", counter.Add(1)) }
 
-func (w *world) facturaFacil(t *testing.T) *v1alpha1.Account {
+func (w *suite) facturaFacil(t *testing.T) *v1alpha1.Account {
 	t.Helper()
 	return w.account(t, v1alpha1.AccountSpec{
 		DisplayName: "Acme Tiendas, S.A. de C.V.", ExternalID: newCompany(), DeletionPolicy: v1alpha1.DeletionRequireConfirmation,

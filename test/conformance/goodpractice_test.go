@@ -227,7 +227,7 @@ func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 }
 
 // rotated waits until a key is in use with another credential than before, and its Secret holds that.
-func (w *world) rotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
+func (w *suite) rotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
 	t.Helper()
 	controlplanetest.Within(t, limit, "APIKey "+k.Name+" has another credential", func() error {
 		if err := w.admin.Get(t.Context(), clientKey(k), k); err != nil {

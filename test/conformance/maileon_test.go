@@ -28,7 +28,7 @@ var uuidVersion4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89
 const maileonZone = "Europe/Berlin"
 
 // maileon is an account as Maileon has them.
-func (w *world) maileon(t *testing.T) *v1alpha1.Account {
+func (w *suite) maileon(t *testing.T) *v1alpha1.Account {
 	t.Helper()
 	return w.account(t, v1alpha1.AccountSpec{
 		TimeZone: maileonZone, KeyDefaults: &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Type: v1alpha1.FormatUUID}},
@@ -217,7 +217,7 @@ func TestMaileon_MailHasLimits(t *testing.T) {
 }
 
 // checkLetter holds a mail to what a person needs to know, and to what nobody may read.
-func (w *world) checkLetter(t *testing.T, k *v1alpha1.APIKey, l letter, subject string) {
+func (w *suite) checkLetter(t *testing.T, k *v1alpha1.APIKey, l letter, subject string) {
 	t.Helper()
 	r, material := l.read(t), w.material(t, k)
 	if !strings.Contains(r.subject, subject) || !strings.Contains(r.subject, k.Status.KeyID) || strings.Contains(r.subject, k.Spec.Label) {
@@ -236,7 +236,7 @@ func (w *world) checkLetter(t *testing.T, k *v1alpha1.APIKey, l letter, subject 
 }
 
 // sent waits until the mail of a date was taken by the mail server.
-func (w *world) sent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
+func (w *suite) sent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
 	t.Helper()
 	w.settle(t, k, "the mail of "+on+" is sent", func() error {
 		for _, n := range k.Status.Notifications {

@@ -23,7 +23,7 @@ import (
 // only. A key travels in the query string as api_key.
 
 // rdStation is an account as config/samples/account-forbid-deletion.yaml has it.
-func (w *world) rdStation(t *testing.T) *v1alpha1.Account {
+func (w *suite) rdStation(t *testing.T) *v1alpha1.Account {
 	t.Helper()
 	five := int32(5)
 	return w.account(t, v1alpha1.AccountSpec{

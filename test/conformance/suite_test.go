@@ -41,23 +41,23 @@ const (
 	calm = 3 * time.Second
 )
 
-// world is what all tests share: a control plane, a manager that guards it, and a mail server and verifiers.
-type world struct {
+// suite is what all tests share: a control plane, a manager that guards it, and a mail server and verifiers.
+type suite struct {
 	plane *controlplane.ControlPlane
 	admin client.Client
 	mail  *mailbox
 	doors *controlplanetest.Verifiers
 }
 
-var shared = controlplanetest.Shared[*world]{New: startWorld}
+var shared = controlplanetest.Shared[*suite]{New: startWorld}
 
 func TestMain(m *testing.M) {
 	const parallel = 16
 	shared.Main(m, parallel)
 }
 
-func startWorld(ctx context.Context) (w *world, err error) {
-	w = &world{}
+func startWorld(ctx context.Context) (w *suite, err error) {
+	w = &suite{}
 	port, err := controlplane.FreePort()
 	if err != nil {
 		return w, err
@@ -85,7 +85,7 @@ func startWorld(ctx context.Context) (w *world, err error) {
 }
 
 // Stop implements what a shared world needs.
-func (w *world) Stop() error {
+func (w *suite) Stop() error {
 	var problems []error
 	if w.plane != nil {
 		problems = append(problems, w.plane.Stop())
@@ -97,7 +97,7 @@ func (w *world) Stop() error {
 }
 
 // awaitGuard waits until the API server asks the webhook. It tells by a selector that only the webhook refuses.
-func (w *world) awaitGuard(ctx context.Context) error {
+func (w *suite) awaitGuard(ctx context.Context) error {
 	probe := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
 	probe.Spec.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}
 	return controlplanetest.Await(ctx, func() error {
@@ -109,7 +109,7 @@ func (w *world) awaitGuard(ctx context.Context) error {
 }
 
 // as is a client of a person who has the rights that were given to them, and no others.
-func (w *world) as(t *testing.T, user string) client.Client {
+func (w *suite) as(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := w.plane.Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
@@ -117,7 +117,7 @@ func (w *world) as(t *testing.T, user string) client.Client {
 }
 
 // kubectl runs a command as an administrator.
-func (w *world) kubectl(t *testing.T, args ...string) (string, error) {
+func (w *suite) kubectl(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), w.plane.Kubectl(), append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...)...)
@@ -127,7 +127,7 @@ func (w *world) kubectl(t *testing.T, args ...string) (string, error) {
 }
 
 // mustKubectl runs a command that must succeed, and returns what it says.
-func (w *world) mustKubectl(t *testing.T, args ...string) string {
+func (w *suite) mustKubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := w.kubectl(t, args...)
 	if err != nil {
@@ -140,7 +140,7 @@ var counter atomic.Int64
 
 func fresh(prefix string) string { return fmt.Sprintf("%s-%d", prefix, counter.Add(1)) }
 
-func (w *world) namespace(t *testing.T) string {
+func (w *suite) namespace(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fresh("team")}}
 	w.create(t, namespace)
@@ -148,7 +148,7 @@ func (w *world) namespace(t *testing.T) string {
 }
 
 // account creates an account, and waits until the manager, and with it the webhook, has heard of it.
-func (w *world) account(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Account {
+func (w *suite) account(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Account {
 	t.Helper()
 	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: fresh("customer")}, Spec: spec}
 	w.create(t, a)
@@ -168,7 +168,7 @@ func newKey(namespace, name string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
 	return &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
 }
 
-func (w *world) create(t *testing.T, objects ...client.Object) {
+func (w *suite) create(t *testing.T, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
 		if err := w.admin.Create(t.Context(), o); err != nil {
@@ -178,7 +178,7 @@ func (w *world) create(t *testing.T, objects ...client.Object) {
 }
 
 // issue creates keys and waits until they are in use.
-func (w *world) issue(t *testing.T, list ...*v1alpha1.APIKey) {
+func (w *suite) issue(t *testing.T, list ...*v1alpha1.APIKey) {
 	t.Helper()
 	for _, k := range list {
 		w.create(t, k)
@@ -189,14 +189,14 @@ func (w *world) issue(t *testing.T, list ...*v1alpha1.APIKey) {
 }
 
 // change changes a key as kubectl patch does.
-func (w *world) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) {
+func (w *suite) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) {
 	t.Helper()
 	if err := w.tryChange(t, k, change); err != nil {
 		t.Fatalf("change %s: %v", k.Name, err)
 	}
 }
 
-func (w *world) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) error {
+func (w *suite) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) error {
 	t.Helper()
 	before, after := k.DeepCopy(), k.DeepCopy()
 	change(&after.Spec)
@@ -208,7 +208,7 @@ func (w *world) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha
 }
 
 // become waits until what is declared of a key has been carried out, and the key is in a state.
-func (w *world) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedState) {
+func (w *suite) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedState) {
 	t.Helper()
 	w.settle(t, k, fmt.Sprintf("APIKey %s is %s", k.Name, want), func() error {
 		ready := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady)
@@ -220,7 +220,7 @@ func (w *world) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedS
 }
 
 // settle waits until the status speaks of the spec as it is, and the check passes.
-func (w *world) settle(t *testing.T, k *v1alpha1.APIKey, what string, check func() error) {
+func (w *suite) settle(t *testing.T, k *v1alpha1.APIKey, what string, check func() error) {
 	t.Helper()
 	controlplanetest.Eventually(t, what, func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
@@ -234,7 +234,7 @@ func (w *world) settle(t *testing.T, k *v1alpha1.APIKey, what string, check func
 }
 
 // secret is the Secret of a key.
-func (w *world) secret(t *testing.T, k *v1alpha1.APIKey) *corev1.Secret {
+func (w *suite) secret(t *testing.T, k *v1alpha1.APIKey) *corev1.Secret {
 	t.Helper()
 	secret := &corev1.Secret{}
 	if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, secret); err != nil {
@@ -244,13 +244,13 @@ func (w *world) secret(t *testing.T, k *v1alpha1.APIKey) *corev1.Secret {
 }
 
 // material is the entry of the default shape.
-func (w *world) material(t *testing.T, k *v1alpha1.APIKey) string {
+func (w *suite) material(t *testing.T, k *v1alpha1.APIKey) string {
 	t.Helper()
 	return string(w.secret(t, k).Data[keys.EntryCurrent])
 }
 
 // gone waits until an object is not there any more.
-func (w *world) gone(t *testing.T, o client.Object) {
+func (w *suite) gone(t *testing.T, o client.Object) {
 	t.Helper()
 	name := client.ObjectKeyFromObject(o)
 	controlplanetest.Eventually(t, name.String()+" is gone", func() error {
@@ -265,7 +265,7 @@ func (w *world) gone(t *testing.T, o client.Object) {
 }
 
 // events are the reasons of what was told about a key.
-func (w *world) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Event {
+func (w *suite) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Event {
 	t.Helper()
 	var list eventsv1.EventList
 	if err := w.admin.List(t.Context(), &list, client.InNamespace(k.Namespace)); err != nil {
@@ -281,7 +281,7 @@ func (w *world) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Eve
 }
 
 // find lists the keys of an account, as `kubectl get apikeys -A --field-selector` does.
-func (w *world) find(t *testing.T, fields client.MatchingFields) []v1alpha1.APIKey {
+func (w *suite) find(t *testing.T, fields client.MatchingFields) []v1alpha1.APIKey {
 	t.Helper()
 	var list v1alpha1.APIKeyList
 	if err := w.admin.List(t.Context(), &list, fields); err != nil {
@@ -334,7 +334,7 @@ func known(k *v1alpha1.APIKey) string {
 func digest(material string) string { return keys.Material(material).SHA256() }
 
 // logs are all that the programs of this world wrote down.
-func (w *world) logs(t *testing.T) string {
+func (w *suite) logs(t *testing.T) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(w.plane.Dir(), "*.log"))
 	if err != nil || len(files) == 0 {

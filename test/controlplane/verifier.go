@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// VerifierOptions say how to run a verifier.
+// VerdictRecorderOptions say how to run a verifier.
 type VerifierOptions struct {
 	// Binary is what BuildVerifier returned.
 	Binary string

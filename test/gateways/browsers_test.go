@@ -10,7 +10,7 @@ import (
 )
 
 // browsers sends what a browser sends of a page of another origin: a preflight without a key, and then the request.
-func (w *world) browsers(t *testing.T, f *front) {
+func (w *suite) browsers(t *testing.T, f *front) {
 	page := func(more ...string) http.Header {
 		h := http.Header{"Origin": {"https://shop.example"}}
 		for i := 0; i < len(more); i += 2 {
@@ -50,7 +50,7 @@ func (w *world) browsers(t *testing.T, f *front) {
 }
 
 // ownCredentials sends a key beside what the application wants for itself.
-func (w *world) ownCredentials(t *testing.T, f *front) {
+func (w *suite) ownCredentials(t *testing.T, f *front) {
 	material := w.keys["full"].material
 	for about, authorization := range map[string]string{
 		"a JWT":   "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJvbGdhIn0.",

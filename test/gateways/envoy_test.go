@@ -184,7 +184,7 @@ func TestEnvoyGateway_TheSampleIsAccepted(t *testing.T) {
 	w.kubectl(t, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", sample)
 }
 
-func (w *world) kubectl(t *testing.T, args ...string) {
+func (w *suite) kubectl(t *testing.T, args ...string) {
 	t.Helper()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), w.plane.Kubectl(), append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...)...)

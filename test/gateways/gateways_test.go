@@ -35,11 +35,11 @@ func TestGateways(t *testing.T) {
 }
 
 // with is a request that has a key in the header where keys are looked for first.
-func (w *world) with(name string) asking {
+func (w *suite) with(name string) asking {
 	return asking{header: http.Header{"X-API-Key": {w.keys[name].material}}}
 }
 
-func (w *world) identityOf(name string, more ...string) map[string]string {
+func (w *suite) identityOf(name string, more ...string) map[string]string {
 	k := w.keys[name]
 	identity := map[string]string{"x-apikey-id": k.id, "x-apikey-name": k.name, "x-apikey-account": "bare"}
 	for i := 0; i < len(more); i += 2 {
@@ -49,11 +49,11 @@ func (w *world) identityOf(name string, more ...string) map[string]string {
 }
 
 // full is the identity of the key that has everything an identity can have.
-func (w *world) full() map[string]string {
+func (w *suite) full() map[string]string {
 	return w.identityOf("full", "x-apikey-account", "acme", "x-apikey-external-id", company, "x-apikey-scopes", "orders:read")
 }
 
-func (w *world) inHeader(t *testing.T, g *gateway) {
+func (w *suite) inHeader(t *testing.T, g *gateway) {
 	v := w.verifier(t, g.verifierFlags...)
 	f := w.serve(t, g, v.HTTP)
 	t.Run("a good key passes, and its identity goes on without it", func(t *testing.T) { w.goodKeys(t, f) })
@@ -70,7 +70,7 @@ func (w *world) inHeader(t *testing.T, g *gateway) {
 	t.Run("nothing of a request or an answer is lost", func(t *testing.T) { w.whole(t, f) })
 }
 
-func (w *world) goodKeys(t *testing.T, f *front) {
+func (w *suite) goodKeys(t *testing.T, f *front) {
 	material := w.keys["full"].material
 	for about, header := range map[string]http.Header{
 		"in X-API-Key":       {"X-API-Key": {material}},
@@ -98,7 +98,7 @@ func (w *world) goodKeys(t *testing.T, f *front) {
 	})
 }
 
-func (w *world) forged(t *testing.T, f *front) {
+func (w *suite) forged(t *testing.T, f *front) {
 	names := []string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
 	for about, spell := range map[string]func(string) string{
 		"as they are":            func(name string) string { return name },
@@ -124,7 +124,7 @@ func (w *world) forged(t *testing.T, f *front) {
 	})
 }
 
-func (w *world) badKeys(t *testing.T, f *front) {
+func (w *suite) badKeys(t *testing.T, f *front) {
 	unknown := strings.Repeat("x", 60)
 	for about, c := range map[string]struct {
 		keys   []string
@@ -146,7 +146,7 @@ func (w *world) badKeys(t *testing.T, f *front) {
 	}
 }
 
-func (w *world) routes(t *testing.T, f *front) {
+func (w *suite) routes(t *testing.T, f *front) {
 	orders, acme := w.with("full"), w.with("full")
 	orders.path, acme.path = "/orders/7?scopes=", "/acme/7?account=bare"
 	f.passes(t, orders, w.full())
@@ -157,7 +157,7 @@ func (w *world) routes(t *testing.T, f *front) {
 }
 
 // paths are all below /orders to some gateway or application, in one way of reading them.
-func (w *world) paths(t *testing.T, f *front) {
+func (w *suite) paths(t *testing.T, f *front) {
 	for _, path := range []string{
 		"/orders", "//orders/7", "/%6Frders/7", "/./orders/7", "/stock/../orders/7", "/stock/%2e%2e/orders/7", "/%2Forders/7",
 		"/stock%2F..%2Forders/7", "/%2e/orders/7",
@@ -183,7 +183,7 @@ func (w *world) paths(t *testing.T, f *front) {
 	}
 }
 
-func (w *world) plainPaths(t *testing.T, f *front) {
+func (w *suite) plainPaths(t *testing.T, f *front) {
 	for _, path := range []string{
 		"/stock/.well-known/..a/b..", "/stock/.../7", "/stock/7;v=1.2;w/8", "/stock/a%20b%C3%A1", "/stock/7?next=/../orders%2F%3B%5c",
 	} {
@@ -198,7 +198,7 @@ func (w *world) plainPaths(t *testing.T, f *front) {
 
 // audited wants the verifier's log to tell what the client asked for, also through a trusted load balancer that hands
 // whatever headers it gets on.
-func (w *world) audited(t *testing.T, f *front, log string) {
+func (w *suite) audited(t *testing.T, f *front, log string) {
 	for about, from := range map[string]string{"from anywhere": "127.0.0.2", "through the load balancer": "127.0.0.1"} {
 		t.Run(about, func(t *testing.T) {
 			path := "/audited/" + f.name + "/" + from
@@ -220,7 +220,7 @@ func (w *world) audited(t *testing.T, f *front, log string) {
 }
 
 // wide is for a key whose scopes take more than eight kilobytes, and a client that leaves little room for them.
-func (w *world) wide(t *testing.T, f *front) {
+func (w *suite) wide(t *testing.T, f *front) {
 	identity := w.identityOf("wide", "x-apikey-scopes", strings.Join(manyScopes(), ","))
 	f.passes(t, w.with("wide"), identity)
 	q := w.with("wide")
@@ -228,7 +228,7 @@ func (w *world) wide(t *testing.T, f *front) {
 	f.passes(t, q, identity)
 }
 
-func (w *world) whole(t *testing.T, f *front) {
+func (w *suite) whole(t *testing.T, f *front) {
 	t.Run("a body of unknown length", func(t *testing.T) {
 		q := w.with("full")
 		q.method, q.body, q.chunked = http.MethodPost, strings.Repeat("seven", 100_000), true
@@ -258,7 +258,7 @@ func (w *world) whole(t *testing.T, f *front) {
 
 // addresses come from a loopback network, where a client can choose its own. 127.0.0.1 is the gateway's to the verifier,
 // and that of a load balancer in front of it: the one that is trusted.
-func (w *world) addresses(t *testing.T, f *front) {
+func (w *suite) addresses(t *testing.T, f *front) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: client addresses were not tested: only Linux has all of 127.0.0.0/8")
 	}
@@ -294,7 +294,7 @@ func (w *world) addresses(t *testing.T, f *front) {
 	}
 }
 
-func (w *world) inQuery(t *testing.T, g *gateway) {
+func (w *suite) inQuery(t *testing.T, g *gateway) {
 	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=query:api_key"}, g.verifierFlags...)...).HTTP)
 	material := w.keys["full"].material
 	for about, path := range map[string]string{
@@ -336,7 +336,7 @@ func (w *world) inQuery(t *testing.T, g *gateway) {
 	})
 }
 
-func (w *world) inTwoHeaders(t *testing.T, g *gateway) {
+func (w *suite) inTwoHeaders(t *testing.T, g *gateway) {
 	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID"}, g.verifierFlags...)
 	f := w.serve(t, g, w.verifier(t, flags...).HTTP, "X-API-Key", "X-FF-API-Key", "http_x_api_key", "http_x_ff_api_key")
 	material := w.keys["full"].material
@@ -360,7 +360,7 @@ func (w *world) inTwoHeaders(t *testing.T, g *gateway) {
 	})
 }
 
-func (w *world) asBasic(t *testing.T, g *gateway) {
+func (w *suite) asBasic(t *testing.T, g *gateway) {
 	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=basic"}, g.verifierFlags...)...).HTTP)
 	material := w.keys["uuid"].material
 	for about, credentials := range map[string]string{"the key alone": material, "the key as user": material + ":"} {
@@ -378,7 +378,7 @@ func (w *world) asBasic(t *testing.T, g *gateway) {
 	})
 }
 
-func (w *world) failsClosed(t *testing.T, g *gateway) {
+func (w *suite) failsClosed(t *testing.T, g *gateway) {
 	t.Run("because it died", func(t *testing.T) {
 		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: append([]string{trust}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
@@ -439,7 +439,7 @@ func (f *front) closed(t *testing.T, q asking) {
 }
 
 // nowhere is the kubeconfig of an API server that is not there.
-func (w *world) nowhere(t *testing.T) string {
+func (w *suite) nowhere(t *testing.T) string {
 	t.Helper()
 	file := t.TempDir() + "/nowhere.kubeconfig"
 	write(t, file, `{"apiVersion": "v1", "kind": "Config", "current-context": "nowhere",

@@ -28,7 +28,7 @@ import (
 const trust = "--trusted-proxy=127.0.0.1/32"
 
 // verifier is one that runs with these flags. It is there for all tests.
-func (w *world) verifier(t *testing.T, flags ...string) *controlplane.Verifier {
+func (w *suite) verifier(t *testing.T, flags ...string) *controlplane.Verifier {
 	t.Helper()
 	return w.verifiers.With(t, append([]string{trust}, flags...)...)
 }
@@ -132,7 +132,7 @@ type front struct {
 }
 
 // serve runs a gateway with its sample, in which nothing but addresses is changed, and what the test changes besides.
-func (w *world) serve(t *testing.T, g *gateway, verifier string, changes ...string) *front {
+func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...string) *front {
 	t.Helper()
 	program, dir, address := g.binary(t, w.plane.Root()), t.TempDir(), freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
@@ -170,7 +170,7 @@ func (w *world) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 var loggedQuery = regexp.MustCompile(`(, request: "[A-Z]+ [^"?]*)\?[^"]*`)
 
 // keepsKeys wants no key in what a gateway logged, but in a query where docs/gateways.md says so.
-func (w *world) keepsKeys(t *testing.T, g *gateway, log string) {
+func (w *suite) keepsKeys(t *testing.T, g *gateway, log string) {
 	t.Helper()
 	text, err := os.ReadFile(log)
 	if err != nil {

@@ -23,8 +23,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// world is what all gateways share: a control plane, a manager, keys in every state, and verifiers.
-type world struct {
+// suite is what all gateways share: a control plane, a manager, keys in every state, and verifiers.
+type suite struct {
 	plane     *controlplane.ControlPlane
 	admin     client.Client
 	verifiers *controlplanetest.Verifiers
@@ -36,15 +36,15 @@ type issued struct {
 	material, id, name string
 }
 
-var shared = controlplanetest.Shared[*world]{New: startWorld}
+var shared = controlplanetest.Shared[*suite]{New: startWorld}
 
 func TestMain(m *testing.M) {
 	const parallel = 8
 	shared.Main(m, parallel)
 }
 
-func startWorld(ctx context.Context) (w *world, err error) {
-	w = &world{keys: map[string]issued{}}
+func startWorld(ctx context.Context) (w *suite, err error) {
+	w = &suite{keys: map[string]issued{}}
 	if w.plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
 		return w, err
 	}
@@ -61,7 +61,7 @@ func startWorld(ctx context.Context) (w *world, err error) {
 }
 
 // Stop implements what a shared world needs.
-func (w *world) Stop() error {
+func (w *suite) Stop() error {
 	if w.plane == nil {
 		return nil
 	}
@@ -76,7 +76,7 @@ const (
 )
 
 // furnish has the manager issue the keys, and puts some of them out of use.
-func (w *world) furnish(ctx context.Context) error {
+func (w *suite) furnish(ctx context.Context) error {
 	accounts := map[string]v1alpha1.AccountSpec{"acme": {ExternalID: company}, "bare": {}}
 	for name, spec := range accounts {
 		if err := w.admin.Create(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}); err != nil {
@@ -117,7 +117,7 @@ func manyScopes() []string {
 	return scopes
 }
 
-func (w *world) issue(ctx context.Context, k *v1alpha1.APIKey) error {
+func (w *suite) issue(ctx context.Context, k *v1alpha1.APIKey) error {
 	if err := w.admin.Create(ctx, k); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (w *world) issue(ctx context.Context, k *v1alpha1.APIKey) error {
 }
 
 // become changes a key, and waits until the manager has carried it out.
-func (w *world) become(ctx context.Context, name string, want v1alpha1.ObservedState, change func(*v1alpha1.APIKeySpec)) error {
+func (w *suite) become(ctx context.Context, name string, want v1alpha1.ObservedState, change func(*v1alpha1.APIKeySpec)) error {
 	k := &v1alpha1.APIKey{}
 	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: name}, k); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (w *world) become(ctx context.Context, name string, want v1alpha1.ObservedS
 	return w.await(ctx, k, want)
 }
 
-func (w *world) await(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) error {
+func (w *suite) await(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) error {
 	return controlplanetest.Await(ctx, func() error {
 		if err := w.admin.Get(ctx, client.ObjectKeyFromObject(k), k); err != nil {
 			return err

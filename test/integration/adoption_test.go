@@ -34,15 +34,15 @@ func startVerifier(ctx context.Context) *verdicts.Index {
 	index := verdicts.NewIndex()
 	living, stop := context.WithCancel(context.Background())
 	DeferCleanup(stop)
-	go verdicts.NewFeed(verdicts.FeedOptions{Source: source, Clock: clock.RealClock{}, Index: index}).Run(living)
+	go verdicts.NewSyncer(verdicts.SyncerOptions{Source: source, Clock: clock.RealClock{}, Index: index}).Run(living)
 	Eventually(index.Complete).WithContext(ctx).Should(BeTrue())
 	return index
 }
 
 // saidOf is the verdict on a key, and whose it is: "VALID shop-1/a".
 func saidOf(index *verdicts.Index, material string) string {
-	q := verdicts.Question{Key: material, Found: verdicts.Valid, Client: netip.MustParseAddr("192.0.2.1")}
-	v := index.Decide(&q, time.Now())
+	q := verdicts.Input{Key: material, ExtractResult: verdicts.Valid, Client: netip.MustParseAddr("192.0.2.1")}
+	v := index.Check(&q, time.Now())
 	if id := v.Key(); id != nil {
 		return v.Code.String() + " " + id.Namespace + "/" + id.Name
 	}
@@ -162,9 +162,9 @@ var _ = Describe("Only the manager mints", func() {
 		})
 
 		It("lets a key adopt an annotated Secret where the account allows it, in "+name, func(ctx SpecContext) {
-			minted, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(&seeded{})
+			issued, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(&seeded{})
 			Expect(err).NotTo(HaveOccurred())
-			value := string([]byte(minted.Material))
+			value := string([]byte(issued.Material))
 			k := newKey(namespace, fresh("key"), account.Name, shape.spec)
 			create(ctx, planted(k, nil, adopt(k), shape.entry, value))
 			create(ctx, k)

@@ -77,9 +77,9 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	}
 	m := &manager{traffic: &traffic{sabotage: o.sabotage}, registry: prometheus.NewPedanticRegistry()}
 	if o.verifiers != nil {
-		enforcement, err := telemetry.NewEnforcement(m.registry)
+		enforcement, err := telemetry.NewVerifierRecorder(m.registry)
 		Expect(err).NotTo(HaveOccurred())
-		o.verifiers.Meter = enforcement
+		o.verifiers.Recorder = enforcement
 	}
 	config := plane.ManagerConfig()
 	config.QPS = -1 // as ctrl.GetConfig has it
@@ -95,7 +95,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 		Expect(guard.Setup(mgr, o.clock, *o.defaults)).To(Succeed())
 		Expect(mgr.Add(rotator)).To(Succeed())
 	}
-	Expect(m.registry.Register(telemetry.NewObjects(living, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())
+	Expect(m.registry.Register(telemetry.NewObjectCollector(living, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(living) }()
 	m.stop = sync.OnceFunc(func() {

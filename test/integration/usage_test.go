@@ -323,13 +323,13 @@ func (f *fleet) verifiers(ctx context.Context) *controllers.Verifiers {
 	file := filepath.Join(GinkgoT().TempDir(), "token")
 	Expect(os.WriteFile(file, []byte(request.Status.Token), 0o600)).To(Succeed())
 	f.client = controllers.NewUsageClient(controllers.UsageClientOptions{TokenFile: file})
-	return &controllers.Verifiers{Service: f.service, Port: verifierPort, Asker: f, Every: 100 * time.Millisecond}
+	return &controllers.Verifiers{Service: f.service, Port: verifierPort, Client: f, PollInterval: 100 * time.Millisecond}
 }
 
-// Ask implements controllers.Asker.
-func (f *fleet) Ask(ctx context.Context, address string, q controllers.Question) (controllers.Answer, error) {
+// GetUsage implements controllers.Asker.
+func (f *fleet) GetUsage(ctx context.Context, address string, q controllers.UsageRequest) (controllers.UsageResponse, error) {
 	host, _, _ := strings.Cut(address, ":")
-	return f.client.Ask(ctx, f.reach[host], q)
+	return f.client.GetUsage(ctx, f.reach[host], q)
 }
 
 // ServeHTTP answers whom the API server authenticates for verifiers and authorizes.

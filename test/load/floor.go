@@ -80,17 +80,17 @@ func (f *floor) work(ctx context.Context, n int) error {
 
 // issue makes the writes of one key: its Secret, its status and the Event.
 func (f *floor) issue(ctx context.Context, key *v1alpha1.APIKey) error {
-	minted, err := keys.EffectiveFormat(key, nil).Generate(rand.Reader)
+	issued, err := keys.EffectiveFormat(key, nil).Generate(rand.Reader)
 	if err != nil {
 		return err
 	}
-	secret := bareSecret(key, minted.Material)
+	secret := bareSecret(key, issued.Material)
 	if err := f.client.Create(ctx, secret); err != nil {
 		return fmt.Errorf("create Secret %s: %w", secret.Name, err)
 	}
 	facts := keys.Facts{
 		Key: key.DeepCopy(), Account: admitting(key), Settings: defaults, Now: now(),
-		Secret: keys.JustIssuedSecret(secret.ResourceVersion, minted),
+		Secret: keys.JustIssuedSecret(secret.ResourceVersion, issued),
 	}
 	key.Status = keys.Describe(facts)
 	announced := keys.Events(facts, key.Status)

@@ -89,11 +89,11 @@ func checkFound(t *testing.T, about string, key *v1alpha1.APIKey, account *v1alp
 	key.Status.Credentials = []v1alpha1.Credential{{
 		ID: current.ID, Hint: current.Hint, SHA256: current.Material.SHA256(), IssuedAt: metav1.NewTime(time.Unix(0, 0)), Role: v1alpha1.RoleCurrent,
 	}}
-	held, _ := keys.InspectSecret(key, account, secret, "1")
-	if held.Current.SHA256 != current.Material.SHA256() || held.Current.PublicPart != current.PublicPart {
+	observed, _ := keys.InspectSecret(key, account, secret, "1")
+	if observed.Current.SHA256 != current.Material.SHA256() || observed.Current.PublicPart != current.PublicPart {
 		t.Errorf("%s: the manager does not find the key in its Secret again", about)
 	}
-	if about == "issued" && held.Drifted {
+	if about == "issued" && observed.Drifted {
 		t.Errorf("%s: the manager would write the Secret again", about)
 	}
 }
@@ -115,11 +115,11 @@ func sampleKey(t *testing.T, data []byte) *v1alpha1.APIKey {
 
 func mint(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account) keys.Credential {
 	t.Helper()
-	minted, err := keys.EffectiveFormat(key, account).Generate(rand.Reader)
+	issued, err := keys.EffectiveFormat(key, account).Generate(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keys.Credential(minted)
+	return keys.Credential(issued)
 }
 
 func render(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account, c keys.SecretCredentials) keys.SecretContent {

@@ -132,7 +132,7 @@ type worker struct {
 	kinds   crd.Kinds
 	account *v1alpha1.Account
 	index   *verifier.Index
-	door    *faces.Door
+	door    *faces.Authorizer
 	seen    map[string]bool
 	facts   *rand.Rand
 }
@@ -146,15 +146,15 @@ func newWorker(t *testing.T, found *population) *worker {
 	}
 	w := &worker{found: found, kinds: kinds, index: verifier.NewIndex(), seen: map[string]bool{}}
 	w.index.SetComplete()
-	finder, err := verifier.NewFinder([]string{"header:X-API-Key"})
+	finder, err := verifier.NewKeyExtractor([]string{"header:X-API-Key"})
 	if err != nil {
 		t.Error(err)
 	}
-	clients, err := verifier.NewClients(nil)
+	clients, err := verifier.NewClientIPResolver(nil)
 	if err != nil {
 		t.Error(err)
 	}
-	w.door, err = faces.NewDoor(faces.DoorOptions{Finder: finder, Clients: clients, Index: w.index, Clock: clocktesting.NewFakePassiveClock(generatedNow)})
+	w.door, err = faces.NewAuthorizer(faces.Options{Extractor: finder, ClientIP: clients, Index: w.index, Clock: clocktesting.NewFakePassiveClock(generatedNow)})
 	if err != nil {
 		t.Error(err)
 	}

@@ -24,7 +24,7 @@ import (
 // soon is an expiration that comes while a test looks on.
 func soon() time.Time { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
 
-func (w *world) testWithoutManager(t *testing.T) {
+func (w *suite) testWithoutManager(t *testing.T) {
 	inactive, inactiveKey := w.issue(t, "inactive", v1alpha1.APIKeySpec{Account: "away", Label: "a"})
 	revoked, revokedKey := w.issue(t, "revoked", v1alpha1.APIKeySpec{Account: "away", Label: "b"})
 	compromised, compromisedKey := w.issue(t, "compromised", v1alpha1.APIKeySpec{Account: "away", Label: "c"})
@@ -86,7 +86,7 @@ func expiresOnItsSecond(t *testing.T, v *controlplane.Verifier, material string,
 	}
 }
 
-func (w *world) testWithoutAPIServer(t *testing.T) {
+func (w *suite) testWithoutAPIServer(t *testing.T) {
 	// The manager is away too: what this asks for was issued before.
 	_, lasting := w.copied(t, "lasting", "")
 	end := soon().Add(4 * time.Second)
@@ -135,7 +135,7 @@ func (w *world) testWithoutAPIServer(t *testing.T) {
 }
 
 // copied is a key with a status that says what the manager would say.
-func (w *world) copied(t *testing.T, name, expiration string) (*v1alpha1.APIKey, string) {
+func (w *suite) copied(t *testing.T, name, expiration string) (*v1alpha1.APIKey, string) {
 	t.Helper()
 	material := "ak_" + name + strings.Repeat("0", 60)
 	k := &v1alpha1.APIKey{

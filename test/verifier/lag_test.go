@@ -18,7 +18,7 @@ import (
 const lag = 300 * time.Millisecond
 
 // lagging returns the flags of a verifier to which everything that the API server says comes late.
-func (w *world) lagging(t *testing.T) []string {
+func (w *suite) lagging(t *testing.T) []string {
 	t.Helper()
 	server, err := url.Parse(w.plane.Config().Host)
 	must(t, err)

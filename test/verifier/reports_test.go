@@ -35,7 +35,7 @@ const (
 )
 
 // managersToken is the file with the token that the manager shows to verifiers.
-func (w *world) managersToken(t *testing.T) string {
+func (w *suite) managersToken(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(w.plane.Dir(), "verifier-token")
 	must(t, os.WriteFile(file, []byte(w.token(t, w.plane.Namespace(), "apikey-manager", audience)), 0o600))
@@ -43,7 +43,7 @@ func (w *world) managersToken(t *testing.T) string {
 }
 
 // token is one of a ServiceAccount for some audiences: the API server's unless said.
-func (w *world) token(t *testing.T, namespace, account string, audiences ...string) string {
+func (w *suite) token(t *testing.T, namespace, account string, audiences ...string) string {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}
 	o := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
@@ -51,7 +51,7 @@ func (w *world) token(t *testing.T, namespace, account string, audiences ...stri
 	return request.Status.Token
 }
 
-func (w *world) testReports(t *testing.T) {
+func (w *suite) testReports(t *testing.T) {
 	host := controlplanetest.ReachableAddress(t)
 	var replicas []*controlplane.Verifier
 	slice := &discoveryv1.EndpointSlice{
@@ -121,7 +121,7 @@ func (w *world) testReports(t *testing.T) {
 }
 
 // testWhoReadsUsage tries whoever might want to.
-func (w *world) testWhoReadsUsage(t *testing.T, v *controlplane.Verifier) {
+func (w *suite) testWhoReadsUsage(t *testing.T, v *controlplane.Verifier) {
 	must(t, w.admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "stranger"}}))
 	namespace := w.plane.Namespace()
 	for name, tc := range map[string]struct {

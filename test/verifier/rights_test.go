@@ -20,7 +20,7 @@ import (
 )
 
 // testRights asks the API server for all that the verifier's ServiceAccount may do, and tries what matters most.
-func (w *world) testRights(t *testing.T) {
+func (w *suite) testRights(t *testing.T) {
 	verifier := controlplanetest.Connect(t, w.plane.VerifierConfig())
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: w.plane.Namespace()}}
 	must(t, verifier.Create(t.Context(), review))

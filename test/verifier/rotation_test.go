@@ -27,7 +27,7 @@ const rotating = "rotating"
 
 // testRotations rotates keys, some of them without an overlap, while applications that use what the Secrets hold ask two
 // verifiers, one of which lags: none is refused, and each rotation changes each Secret once.
-func (w *world) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
+func (w *suite) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 	const count, rotations = 4, 4
 	all := make([]*v1alpha1.APIKey, count)
 	for i := range all {
@@ -68,7 +68,7 @@ func (w *world) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 // consumers use the keys in Secrets as applications do.
 type consumers struct {
 	t        *testing.T
-	w        *world
+	w        *suite
 	replicas []*controlplane.Verifier
 	stop     func()
 	asked    atomic.Int64
@@ -77,7 +77,7 @@ type consumers struct {
 }
 
 // newConsumers starts a consumer that uses each key as soon as its Secret changes, and one that uses all keys all the time.
-func newConsumers(t *testing.T, w *world, replicas []*controlplane.Verifier) *consumers {
+func newConsumers(t *testing.T, w *suite, replicas []*controlplane.Verifier) *consumers {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &consumers{t: t, w: w, replicas: replicas, changes: map[string]int{}}

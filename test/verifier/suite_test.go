@@ -21,8 +21,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// world is a control plane with a manager and a verifier.
-type world struct {
+// suite is a control plane with a manager and a verifier.
+type suite struct {
 	plane     *controlplane.ControlPlane
 	admin     client.Client
 	manager   *controlplane.Manager
@@ -39,10 +39,10 @@ func TestVerifier(t *testing.T) {
 	t.Run("without an API server", w.testWithoutAPIServer)
 }
 
-func start(t *testing.T) *world {
+func start(t *testing.T) *suite {
 	t.Helper()
 	plane := controlplanetest.Start(t, controlplane.Options{})
-	w := &world{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
+	w := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	var err error
 	w.verifiers, err = controlplanetest.NewVerifiers(t.Context(), plane)
 	must(t, err)
@@ -63,7 +63,7 @@ func must(t *testing.T, err error) {
 }
 
 // issue declares a key, waits until the manager has issued it, and returns it with its material.
-func (w *world) issue(t *testing.T, name string, spec v1alpha1.APIKeySpec) (*v1alpha1.APIKey, string) {
+func (w *suite) issue(t *testing.T, name string, spec v1alpha1.APIKeySpec) (*v1alpha1.APIKey, string) {
 	t.Helper()
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
 	must(t, w.admin.Create(t.Context(), k))
@@ -79,7 +79,7 @@ func (w *world) issue(t *testing.T, name string, spec v1alpha1.APIKeySpec) (*v1a
 }
 
 // change changes a key as kubectl patch does.
-func (w *world) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) {
+func (w *suite) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) {
 	t.Helper()
 	after := &v1alpha1.APIKey{}
 	must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), after))

@@ -323,11 +323,11 @@ func CredentialOf(name string) v1alpha1.Credential {
 
 // NewCredential is the well-formed Token that a name stands for, with its identity.
 func NewCredential(name string) keys.NewCredential {
-	minted, err := Token.Generate(&Bytes{Seed: name})
+	issued, err := Token.Generate(&Bytes{Seed: name})
 	if err != nil {
 		panic(err)
 	}
-	return minted
+	return issued
 }
 
 // MaterialOf is the well-formed key that a name stands for.

@@ -26,17 +26,17 @@ func NewAudit(logger logr.Logger, sample float64) *Audit {
 }
 
 // record writes about a verdict, or not.
-func (a *Audit) record(v *visit, q *verifier.Question, verdict *verifier.Verdict) {
+func (a *Audit) record(v *request, q *verifier.Input, verdict *verifier.Verdict) {
 	switch {
 	case a == nil:
 	case !verdict.Code.Passes():
 		a.write("Denied", v, q, verdict)
-	case a.due():
+	case a.isSampled():
 		a.write("Allowed", v, q, verdict)
 	}
 }
 
-func (a *Audit) due() bool {
+func (a *Audit) isSampled() bool {
 	if a.sample <= 0 {
 		return false
 	}
@@ -46,21 +46,21 @@ func (a *Audit) due() bool {
 
 // What a client sent is cut here.
 const (
-	longestMethod = 32
-	longestHost   = 255
-	longestPath   = 512
+	maxMethodLength = 32
+	maxHostLength   = 255
+	maxPathLength   = 512
 )
 
-func (a *Audit) write(message string, v *visit, q *verifier.Question, verdict *verifier.Verdict) {
+func (a *Audit) write(message string, v *request, q *verifier.Input, verdict *verifier.Verdict) {
 	client := ""
 	if q.Client.IsValid() {
 		client = q.Client.String()
 	}
-	path := redact(v.path, q.Key, longestPath)
+	path := redact(v.path, q.Key, maxPathLength)
 	if verdict.Code == verifier.Ambiguous && path != "" {
 		path = redacted // which of the keys was sent is not known here, and one may be in it
 	}
-	a.logger.Info(message, "face", v.face.String(), "code", verdict.Code.String(), "keyID", verdict.KeyID(), "account", verdict.Account(),
-		"client", client, "method", redact(v.method, q.Key, longestMethod), "host", redact(v.host, q.Key, longestHost),
+	a.logger.Info(message, "face", v.protocol.String(), "code", verdict.Code.String(), "keyID", verdict.KeyID(), "account", verdict.Account(),
+		"client", client, "method", redact(v.method, q.Key, maxMethodLength), "host", redact(v.host, q.Key, maxHostLength),
 		"path", path)
 }

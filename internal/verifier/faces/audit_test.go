@@ -129,7 +129,7 @@ func TestAudit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log lines
-			tc.ask(t, serve(t, setup{options: faces.DoorOptions{Audit: faces.NewAudit(log.logger(), 0.2)}}, faces.ServerOptions{}))
+			tc.ask(t, serve(t, setup{options: faces.Options{Audit: faces.NewAudit(log.logger(), 0.2)}}, faces.ServerOptions{}))
 			if diff := cmp.Diff(tc.want, log.all()); diff != "" {
 				t.Errorf("the audit (-want +got):\n%s", diff)
 			}
@@ -140,7 +140,7 @@ func TestAudit(t *testing.T) {
 func TestAudit_OfEnvoy(t *testing.T) {
 	t.Parallel()
 	var log lines
-	server := setup{sources: []string{"query:api_key"}, options: faces.DoorOptions{Audit: faces.NewAudit(log.logger(), 1)}}.door(t).ExtAuthz()
+	server := setup{sources: []string{"query:api_key"}, options: faces.Options{Audit: faces.NewAudit(log.logger(), 1)}}.door(t).ExtAuthz()
 	for _, path := range []string{"/orders?api_key=" + goodKey, "/orders/" + expiredKey + "?api_key=" + expiredKey} {
 		if _, err := server.Check(t.Context(), envoyRequest(path, nil, nil)); err != nil {
 			t.Fatal(err)

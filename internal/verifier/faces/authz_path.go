@@ -27,13 +27,13 @@ func authzRequirements(u *url.URL) (r Requirements, wrong string) {
 	}
 	r = parseRequirements(concat(matrixPairs(parameters), queryPairs(query)))
 	if !follows || matrix {
-		return r, r.complaint()
+		return r, r.problem()
 	}
 	if r.preflight {
 		r.unknown = append(r.unknown, preflightName) // the client may have written it
 	}
 	r.unknown = slices.DeleteFunc(r.unknown, func(name string) bool { return !resemblesRequirement(name) })
-	return r, r.complaintOfUnknown()
+	return r, r.unknownProblem()
 }
 
 // cutAuthzPath returns the parameters between /authz; and the next slash, and whether a path follows.
@@ -84,16 +84,16 @@ func resemblesRequirement(name string) bool {
 
 const knownRequirements = "give scopes, account and externalID, none of them empty, and preflight=allow only, before a path as /authz;scopes=a/"
 
-// complaint returns what is wrong with requirements, and what to do about it; empty: nothing.
-func (r *Requirements) complaint() string {
+// problem returns what is wrong with requirements, and what to do about it; empty: nothing.
+func (r *Requirements) problem() string {
 	if r.malformed {
 		return "a requirement of the route is empty: " + knownRequirements
 	}
-	return r.complaintOfUnknown()
+	return r.unknownProblem()
 }
 
-// complaintOfUnknown leaves empty requirements to the verdict: no key meets them.
-func (r *Requirements) complaintOfUnknown() string {
+// unknownProblem leaves empty requirements to the verdict: no key meets them.
+func (r *Requirements) unknownProblem() string {
 	if len(r.unknown) > 0 {
 		return "the route requires something that is not known: " + knownRequirements
 	}

@@ -37,7 +37,7 @@ func (always) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRespons
 // BenchmarkExtAuthz compares the face with a server that lets everybody in, over the same wire. The client reads no more of
 // an answer than that it is one: Envoy has a CPU of its own for that.
 func BenchmarkExtAuthz(b *testing.B) {
-	door := setup{options: faces.DoorOptions{Clock: clock.RealClock{}}}.door(b)
+	door := setup{options: faces.Options{Clock: clock.RealClock{}}}.door(b)
 	for name, server := range map[string]authv3.AuthorizationServer{"always": always{}, "verifier": door.ExtAuthz()} {
 		b.Run(name, func(b *testing.B) {
 			connection := dialFace(b, server)
@@ -60,7 +60,7 @@ func BenchmarkExtAuthz(b *testing.B) {
 
 // BenchmarkExtAuthz_InProcess is the face without a wire.
 func BenchmarkExtAuthz_InProcess(b *testing.B) {
-	server := setup{options: faces.DoorOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	server := setup{options: faces.Options{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
 	request := benchRequest()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -120,7 +120,7 @@ func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 		materials[i] = string(keystest.MaterialOf("default/" + name))
 	}
 	x.SetComplete()
-	server := setup{index: x, options: faces.DoorOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	server := setup{index: x, options: faces.Options{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
 	request := benchRequest()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
@@ -136,7 +136,7 @@ func BenchmarkExtAuthz_Denied(b *testing.B) {
 	audit := faces.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
 	for name, path := range map[string]string{"usual path": "/v1/customers/4711/orders?page=2", "key in the path": "/orders/" + unknownKey, "128 KiB": strings.Repeat("/"+unknownKey, 4000)} {
 		b.Run(name, func(b *testing.B) {
-			server := setup{options: faces.DoorOptions{Clock: clock.RealClock{}, Audit: audit}}.door(b).ExtAuthz()
+			server := setup{options: faces.Options{Clock: clock.RealClock{}, Audit: audit}}.door(b).ExtAuthz()
 			request := envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -16,34 +16,34 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// Face is where a question was asked.
-type Face uint8
+// Protocol is where a question was asked.
+type Protocol uint8
 
 // The faces.
 const (
-	ExtAuthz Face = iota
+	ExtAuthz Protocol = iota
 	ForwardAuth
 	Verify
 	Explain
 
-	faceCount
+	protocolCount
 )
 
-var faceNames = [faceCount]string{"ext_authz", "forward_auth", "verify", "explain"}
+var protocolNames = [protocolCount]string{"ext_authz", "forward_auth", "verify", "explain"}
 
 // String is the face's name in metrics and audit lines.
-func (f Face) String() string { return faceNames[f] }
+func (f Protocol) String() string { return protocolNames[f] }
 
-// Faces are all faces.
-func Faces() []Face { return []Face{ExtAuthz, ForwardAuth, Verify, Explain} }
+// Protocols are all faces.
+func Protocols() []Protocol { return []Protocol{ExtAuthz, ForwardAuth, Verify, Explain} }
 
 // Observer is told of each verdict. It must not wait for anything.
-type Observer func(face Face, verdict verifier.Verdict, took time.Duration)
+type Observer func(face Protocol, verdict verifier.Verdict, took time.Duration)
 
-// DoorOptions say how a door decides and answers.
-type DoorOptions struct {
-	Finder  *verifier.Finder
-	Clients *verifier.Clients
+// Options say how a door decides and answers.
+type Options struct {
+	Extractor *verifier.KeyExtractor
+	ClientIP  *verifier.ClientIPResolver
 	// AddressHeader is where trusted proxies say whom they forward for; the zero value is X-Forwarded-For.
 	AddressHeader verifier.AddressHeader
 	Index         *verifier.Index
@@ -64,51 +64,51 @@ type DoorOptions struct {
 	Observers []Observer
 }
 
-// Door is what all faces ask.
-type Door struct {
-	DoorOptions
+// Authorizer is what all faces ask.
+type Authorizer struct {
+	Options
 	denials denials
 	places  []verifier.Place
 }
 
-// NewDoor returns a door.
-func NewDoor(o DoorOptions) (*Door, error) {
-	places := o.Finder.Places()
+// NewAuthorizer returns a door.
+func NewAuthorizer(o Options) (*Authorizer, error) {
+	places := o.Extractor.Places()
 	for _, p := range places {
 		if slices.Contains(lowerIdentityHeaders[:], p.Header) {
 			return nil, fmt.Errorf("header:%s says who came in: give another header for the key", p.Header)
 		}
 	}
-	return &Door{DoorOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly), places: places}, nil
+	return &Authorizer{Options: o, denials: newDenials(o.Realm, o.DenyStatusOnly), places: places}, nil
 }
 
-// visit is a request at the door.
-type visit struct {
-	face    Face
-	request verifier.Request
+// request is a request at the door.
+type request struct {
+	protocol Protocol
+	request  verifier.Request
 	// peer is who the face's own peer says that the request came from, or that peer itself.
 	peer netip.Addr
-	// needs are what the route requires.
-	needs Requirements
-	// certainMethod is the method of the client's request, if nothing that the gateway says contradicts it.
-	certainMethod string
+	// requirements are what the route requires.
+	requirements Requirements
+	// confirmedMethod is the method of the client's request, if nothing that the gateway says contradicts it.
+	confirmedMethod string
 	// method, host and path are for the audit.
 	method, host, path string
 }
 
 // check gives the verdict on a request, and says which places hold its key.
-func (d *Door) check(v *visit) (verifier.Verdict, verifier.Places) {
+func (d *Authorizer) check(v *request) (verifier.Verdict, verifier.Places) {
 	start := d.Clock.Now()
-	if v.needs.preflight && isPreflight(v.certainMethod, v.request) {
+	if v.requirements.preflight && isPreflight(v.confirmedMethod, v.request) {
 		verdict := verifier.Verdict{Code: verifier.Preflight}
-		d.tell(v, &verifier.Question{}, &verdict, start)
+		d.observe(v, &verifier.Input{}, &verdict, start)
 		return verdict, allPlaces
 	}
-	q := verifier.Question{Scopes: v.needs.scopes, Account: v.needs.account, ExternalID: v.needs.externalID}
-	found := d.Finder.Find(v.request)
+	q := verifier.Input{Scopes: v.requirements.scopes, Account: v.requirements.account, ExternalID: v.requirements.externalID}
+	found := d.Extractor.Extract(v.request)
 	var places verifier.Places
-	q.Key, places, q.Found = d.Index.Choose(&found)
-	q.Client = d.Clients.Find(v.peer, d.AddressHeader.Hops(v.request))
+	q.Key, places, q.ExtractResult = d.Index.Choose(&found)
+	q.Client = d.ClientIP.Resolve(v.peer, d.AddressHeader.Hops(v.request))
 	q.Claim = d.AccountHeader.claim(v.request)
 	return d.decide(v, &q, start), places
 }
@@ -117,17 +117,17 @@ func (d *Door) check(v *visit) (verifier.Verdict, verifier.Places) {
 const allPlaces = ^verifier.Places(0)
 
 // decide answers a question that came at a time, and tells those who watch.
-func (d *Door) decide(v *visit, q *verifier.Question, start time.Time) verifier.Verdict {
-	verdict := d.Index.Decide(q, start)
-	d.tell(v, q, &verdict, start)
+func (d *Authorizer) decide(v *request, q *verifier.Input, start time.Time) verifier.Verdict {
+	verdict := d.Index.Check(q, start)
+	d.observe(v, q, &verdict, start)
 	return verdict
 }
 
-// tell tells those who watch of a verdict.
-func (d *Door) tell(v *visit, q *verifier.Question, verdict *verifier.Verdict, start time.Time) {
+// observe tells those who watch of a verdict.
+func (d *Authorizer) observe(v *request, q *verifier.Input, verdict *verifier.Verdict, start time.Time) {
 	took := d.Clock.Since(start)
 	for _, observe := range d.Observers {
-		observe(v.face, *verdict, took)
+		observe(v.protocol, *verdict, took)
 	}
 	d.Audit.record(v, q, verdict)
 }

@@ -17,11 +17,11 @@ func TestNewDoor_RefusesPlacesWhereNoKeyCanBe(t *testing.T) {
 		"give another header for the key":         {"header:X-API-Key", "header:x-apikey-id"},
 		"header:x-apikey-scopes says who came in": {"header:X-Apikey-Scopes:Bearer"},
 	} {
-		finder, err := verifier.NewFinder(sources)
+		finder, err := verifier.NewKeyExtractor(sources)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := faces.NewDoor(faces.DoorOptions{Finder: finder}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := faces.NewAuthorizer(faces.Options{Extractor: finder}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

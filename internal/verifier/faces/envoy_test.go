@@ -256,7 +256,7 @@ func TestExtAuthz_Denies(t *testing.T) {
 		"a header of another account": {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "bare"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
 		"a header of two accounts":    {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "ext-1,ext-1"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
 		"keys that are not known yet": {setup: setup{unsynced: true}, request: with(goodKey), code: "NOT_SYNCED", status: 503, rpc: codes.Unavailable},
-		"503 folded to 403":           {setup: setup{unsynced: true, options: faces.DoorOptions{DenyStatusOnly: true}}, request: with(goodKey), code: "NOT_SYNCED", status: 403, rpc: codes.Unavailable},
+		"503 folded to 403":           {setup: setup{unsynced: true, options: faces.Options{DenyStatusOnly: true}}, request: with(goodKey), code: "NOT_SYNCED", status: 403, rpc: codes.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -402,7 +402,7 @@ func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
 // A misspelt requirement must not let everybody in.
 func TestExtAuthz_UnknownExtensionsRefuse(t *testing.T) {
 	t.Parallel()
-	ignoring := setup{options: faces.DoorOptions{IgnoreExtensions: []string{"tenant", "virtual_host"}}}
+	ignoring := setup{options: faces.Options{IgnoreExtensions: []string{"tenant", "virtual_host"}}}
 	for name, tc := range map[string]struct {
 		setup
 		extensions map[string]string

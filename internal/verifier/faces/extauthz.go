@@ -23,29 +23,29 @@ import (
 type extAuthz struct {
 	authv3.UnimplementedAuthorizationServer
 
-	door    *Door
-	answers *envoyAnswers
+	door    *Authorizer
+	answers *extAuthzResponses
 }
 
 // ExtAuthz is the face for Envoy. Metadata of the call itself is Envoy's own, and is never read. All but the status of an
 // answer may be there in encoded form only.
-func (d *Door) ExtAuthz() authv3.AuthorizationServer {
-	return &extAuthz{door: d, answers: newEnvoyAnswers(d)}
+func (d *Authorizer) ExtAuthz() authv3.AuthorizationServer {
+	return &extAuthz{door: d, answers: newExtAuthzResponses(d)}
 }
 
 // Check implements authv3.AuthorizationServer.
 func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	attributes := r.GetAttributes()
 	asked := attributes.GetRequest().GetHttp()
-	e := &enveloped{headers: asked.GetHeaders(), raw: asked.GetHeaderMap().GetHeaders(), path: asked.GetPath()}
+	e := &envoyRequest{headers: asked.GetHeaders(), raw: asked.GetHeaderMap().GetHeaders(), path: asked.GetPath()}
 	needs := s.door.routeRequirements(attributes.GetContextExtensions())
-	if wrong := needs.complaintOfUnknown(); wrong != "" {
+	if wrong := needs.unknownProblem(); wrong != "" {
 		return s.misconfigured(&needs, wrong), nil
 	}
-	v := &visit{
-		face: ExtAuthz, request: e, needs: needs,
-		peer:          verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
-		certainMethod: asked.GetMethod(), method: asked.GetMethod(), host: asked.GetHost(), path: pathOf(asked.GetPath()),
+	v := &request{
+		protocol: ExtAuthz, request: e, requirements: needs,
+		peer:            verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
+		confirmedMethod: asked.GetMethod(), method: asked.GetMethod(), host: asked.GetHost(), path: pathOf(asked.GetPath()),
 	}
 	verdict, places := s.door.check(v)
 	if !verdict.Code.Passes() {
@@ -56,7 +56,7 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 
 // routeRequirements reads what a route requires from its context extensions, but for those of others
 // (--ignore-extensions). An unknown one may be a misspelt requirement, and must not let everybody in.
-func (d *Door) routeRequirements(extensions map[string]string) Requirements {
+func (d *Authorizer) routeRequirements(extensions map[string]string) Requirements {
 	r := parseRequirements(maps.All(extensions))
 	r.unknown = slices.DeleteFunc(r.unknown, func(name string) bool { return slices.Contains(d.IgnoreExtensions, name) })
 	return r
@@ -77,8 +77,8 @@ func (s *extAuthz) misconfigured(r *Requirements, wrong string) *authv3.CheckRes
 	}
 }
 
-// enveloped is a request that Envoy asks about.
-type enveloped struct {
+// envoyRequest is a request that Envoy asks about.
+type envoyRequest struct {
 	// headers are joined by commas if they were sent twice.
 	headers map[string]string
 	// raw are the headers one by one, in place of the others if Envoy was told to send them so (encode_raw_headers).
@@ -90,7 +90,7 @@ type enveloped struct {
 }
 
 // Header implements verifier.Request. What it returns is good until it is called again.
-func (e *enveloped) Header(_, lower string) []string {
+func (e *envoyRequest) Header(_, lower string) []string {
 	values := e.one[:0]
 	if value, sent := e.headers[lower]; sent {
 		values = append(values, value)
@@ -111,7 +111,7 @@ func valueOf(h *corev3.HeaderValue) string {
 }
 
 // Queries implements verifier.Request.
-func (e *enveloped) Queries() []string {
+func (e *envoyRequest) Queries() []string {
 	if q := query(e.path); q != "" {
 		return []string{q}
 	}

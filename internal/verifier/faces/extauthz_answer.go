@@ -18,69 +18,69 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// envoyAnswers puts verdicts into Envoy's words. Messages are sent again and again, and never changed.
-type envoyAnswers struct {
+// extAuthzResponses puts verdicts into Envoy's words. Messages are sent again and again, and never changed.
+type extAuthzResponses struct {
 	denials *denials
 	// plain and cors are refusals, the latter with the headers that let a page of another origin read them.
-	plain, cors refusals
+	plain, cors deniedResponses
 	// places are where keys may be, and all are the Places that stand for one of them.
 	places []verifier.Place
 	all    verifier.Places
 
 	seed maphash.Seed
-	// recent are the answers to keys in use, each at the place of its hash.
-	recent [recentAnswers]atomic.Pointer[recentAnswer]
+	// cache are the answers to keys in use, each at the place of its hash.
+	cache [cacheSize]atomic.Pointer[cachedResponse]
 }
 
-// recentAnswers and longestRecent bound the memory that ready answers take. Most are shorter than a KiB; one with many
+// cacheSize and maxCachedLength bound the memory that ready answers take. Most are shorter than a KiB; one with many
 // scopes is not worth it.
 const (
-	recentAnswers = 1 << 13
-	longestRecent = 1 << 10
+	cacheSize       = 1 << 13
+	maxCachedLength = 1 << 10
 )
 
-// recentAnswer is what a verdict was answered with.
-type recentAnswer struct {
-	occasion
+// cachedResponse is what a verdict was answered with.
+type cachedResponse struct {
+	cacheKey
 
 	response *authv3.CheckResponse
 }
 
-// refusals are refusals by code: what Envoy is told to answer, and whole answers, for those without a key's ID.
-type refusals struct {
+// deniedResponses are refusals by code: what Envoy is told to answer, and whole answers, for those without a key's ID.
+type deniedResponses struct {
 	responses []*authv3.DeniedHttpResponse
-	ready     []*authv3.CheckResponse
+	static    []*authv3.CheckResponse
 }
 
-// occasion is all that an answer to who is let in depends on. A verdict stands for one record of a key and one of its
+// cacheKey is all that an answer to who is let in depends on. A verdict stands for one record of a key and one of its
 // account: when either changes, verdicts on it are others.
-type occasion struct {
+type cacheKey struct {
 	verdict verifier.Verdict
-	// keys are the places that hold the key.
-	keys verifier.Places
+	// keyLocations are the places that hold the key.
+	keyLocations verifier.Places
 }
 
-func newEnvoyAnswers(d *Door) *envoyAnswers {
-	a := &envoyAnswers{denials: &d.denials, seed: maphash.MakeSeed(), places: d.places, plain: newRefusals(d), cors: newRefusals(d, corsHeaders[:]...)}
+func newExtAuthzResponses(d *Authorizer) *extAuthzResponses {
+	a := &extAuthzResponses{denials: &d.denials, seed: maphash.MakeSeed(), places: d.places, plain: newDeniedResponses(d), cors: newDeniedResponses(d, corsHeaders[:]...)}
 	for _, p := range d.places {
 		a.all |= p.Bits
 	}
 	return a
 }
 
-// newRefusals returns the refusals of a door, with further headers.
-func newRefusals(d *Door, headers ...[2]string) (r refusals) {
+// newDeniedResponses returns the refusals of a door, with further headers.
+func newDeniedResponses(d *Authorizer, headers ...[2]string) (r deniedResponses) {
 	for _, code := range verifier.Codes() {
 		entry := &d.denials.list[code]
 		refusal := &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(entry.Status)}, //nolint:gosec // of three digits
-			Headers: denialHeaders(entry), Body: string(entry.ready),
+			Headers: denialHeaders(entry), Body: string(entry.static),
 		}
 		for _, header := range headers {
 			refusal.Headers = append(refusal.Headers, overwrite(strings.ToLower(header[0]), header[1]))
 		}
 		r.responses = append(r.responses, refusal)
-		r.ready = append(r.ready, sealed(&authv3.CheckResponse{
+		r.static = append(r.static, preEncoded(&authv3.CheckResponse{
 			Status:       &rpcstatus.Status{Code: int32(code.GRPC())}, //nolint:gosec // there are 17 codes
 			HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: refusal},
 		}))
@@ -88,9 +88,9 @@ func newRefusals(d *Door, headers ...[2]string) (r refusals) {
 	return r
 }
 
-// sealed is the same message on the wire, with all but its status encoded already: what would be most of the cost of an
+// preEncoded is the same message on the wire, with all but its status encoded already: what would be most of the cost of an
 // answer is paid once. Bytes of unknown fields are sent as they are.
-func sealed(m *authv3.CheckResponse) *authv3.CheckResponse {
+func preEncoded(m *authv3.CheckResponse) *authv3.CheckResponse {
 	raw, err := proto.Marshal(&authv3.CheckResponse{HttpResponse: m.GetHttpResponse(), DynamicMetadata: m.GetDynamicMetadata()})
 	if err != nil {
 		return m
@@ -116,12 +116,12 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-func (a *envoyAnswers) denied(v *verifier.Verdict, cors bool) *authv3.CheckResponse {
+func (a *extAuthzResponses) denied(v *verifier.Verdict, cors bool) *authv3.CheckResponse {
 	refusals := &a.plain
 	if cors {
 		refusals = &a.cors
 	}
-	ready := refusals.ready[v.Code]
+	ready := refusals.static[v.Code]
 	if v.KeyID() == "" {
 		return ready
 	}
@@ -135,16 +135,16 @@ func (a *envoyAnswers) denied(v *verifier.Verdict, cors bool) *authv3.CheckRespo
 	}
 }
 
-func (a *envoyAnswers) allowed(v *verifier.Verdict, e *enveloped, keys verifier.Places) *authv3.CheckResponse {
-	o := occasion{verdict: *v, keys: keys & a.all}
+func (a *extAuthzResponses) allowed(v *verifier.Verdict, e *envoyRequest, keys verifier.Places) *authv3.CheckResponse {
+	o := cacheKey{verdict: *v, keyLocations: keys & a.all}
 	if left := cutCookies(e.Header("", "cookie"), a.places, keys); left.cut {
-		return a.allow(v.Key(), o.keys, left)
+		return a.allow(v.Key(), o.keyLocations, left)
 	}
-	slot := &a.recent[maphash.Comparable(a.seed, o)%recentAnswers]
+	slot := &a.cache[maphash.Comparable(a.seed, o)%cacheSize]
 	answer := slot.Load()
-	if answer == nil || answer.occasion != o {
-		answer = &recentAnswer{occasion: o, response: a.allow(v.Key(), o.keys, cookies{})}
-		if len(answer.response.ProtoReflect().GetUnknown()) <= longestRecent {
+	if answer == nil || answer.cacheKey != o {
+		answer = &cachedResponse{cacheKey: o, response: a.allow(v.Key(), o.keyLocations, cookies{})}
+		if len(answer.response.ProtoReflect().GetUnknown()) <= maxCachedLength {
 			slot.Store(answer)
 		}
 	}
@@ -153,8 +153,8 @@ func (a *envoyAnswers) allowed(v *verifier.Verdict, e *enveloped, keys verifier.
 
 // allow lets a request pass with the identity of its key, if it has one, and without the key or what a client says of itself.
 // It is written as it goes over the wire: of keys that many different ones are in use, this is most of the cost of an answer.
-func (a *envoyAnswers) allow(id *verifier.Identity, keys verifier.Places, left cookies) *authv3.CheckResponse {
-	ok := make(wire, 0, usualAnswer)
+func (a *extAuthzResponses) allow(id *verifier.Identity, keys verifier.Places, left cookies) *authv3.CheckResponse {
+	ok := make(protoWriter, 0, typicalLength)
 	switch {
 	case left.cut && left.rest == "":
 		ok.text(okHeadersToRemove, "cookie")
@@ -181,19 +181,19 @@ func (a *envoyAnswers) allow(id *verifier.Identity, keys verifier.Places, left c
 			ok.text(okQueryParametersToRemove, p.Parameter)
 		}
 	}
-	whole := make(wire, 0, len(ok)+usualAnswer)
+	whole := make(protoWriter, 0, len(ok)+typicalLength)
 	whole.message(answerOkResponse, ok)
 	if id != nil {
 		whole.message(answerDynamicMetadata, metadataOf(id))
 	}
-	answer := &authv3.CheckResponse{Status: a.plain.ready[verifier.Valid].GetStatus()}
+	answer := &authv3.CheckResponse{Status: a.plain.static[verifier.Valid].GetStatus()}
 	answer.ProtoReflect().SetUnknown(protoreflect.RawFields(whole))
 	return answer
 }
 
 // metadataOf is what later filters, such as rate limits, may go by: a google.protobuf.Struct.
-func metadataOf(id *verifier.Identity) wire {
-	m := make(wire, 0, usualAnswer)
+func metadataOf(id *verifier.Identity) protoWriter {
+	m := make(protoWriter, 0, typicalLength)
 	m.textField("keyID", id.KeyID)
 	m.textField("account", id.Account)
 	if id.ExternalID != "" {

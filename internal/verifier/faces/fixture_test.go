@@ -81,7 +81,7 @@ func newKey(name, key string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
 // setup is a door to try.
 type setup struct {
 	sources, trusted []string
-	options          faces.DoorOptions
+	options          faces.Options
 	// unsynced leaves the index incomplete.
 	unsynced bool
 	// index is the one to use; nil: that of the keys above.
@@ -101,16 +101,16 @@ func accountHeader(text string) faces.AccountHeader {
 	return h
 }
 
-func (s setup) door(t testing.TB) *faces.Door {
+func (s setup) door(t testing.TB) *faces.Authorizer {
 	t.Helper()
 	if s.sources == nil {
 		s.sources = verifier.DefaultSources
 	}
-	finder, err := verifier.NewFinder(s.sources)
+	finder, err := verifier.NewKeyExtractor(s.sources)
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients, err := verifier.NewClients(s.trusted)
+	clients, err := verifier.NewClientIPResolver(s.trusted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func (s setup) door(t testing.TB) *faces.Door {
 	if s.index == nil {
 		s.index = newIndex()
 	}
-	o.Finder, o.Clients, o.Index = finder, clients, s.index
+	o.Extractor, o.ClientIP, o.Index = finder, clients, s.index
 	if o.Clock == nil {
 		o.Clock = clocktesting.NewFakePassiveClock(now)
 	}
@@ -128,7 +128,7 @@ func (s setup) door(t testing.TB) *faces.Door {
 	if !s.unsynced {
 		o.Index.SetComplete()
 	}
-	door, err := faces.NewDoor(o)
+	door, err := faces.NewAuthorizer(o)
 	if err != nil {
 		t.Fatal(err)
 	}

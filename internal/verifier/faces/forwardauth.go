@@ -19,11 +19,11 @@ var originalURLs = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-
 
 // Authz is the face for gateways that ask over HTTP: nginx auth_request, Traefik forwardAuth, Caddy forward_auth, HAProxy
 // and Gateway API's ExternalAuth. Nothing but 200 lets a request pass.
-func (d *Door) Authz() http.Handler {
+func (d *Authorizer) Authz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		needs, wrong := authzRequirements(r.URL)
 		switch exact := !strings.Contains(r.URL.Path[1:], "/"); {
-		case exact && !asks(r.Method):
+		case exact && !isHandledMethod(r.Method):
 			w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
 			problem{Status: foldStatus(http.StatusMethodNotAllowed, d.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD, POST or OPTIONS"}.write(w)
 		case wrong != "": // a misspelt requirement must not let everybody in
@@ -34,17 +34,17 @@ func (d *Door) Authz() http.Handler {
 	})
 }
 
-func asks(method string) bool {
+func isHandledMethod(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost || method == http.MethodOptions
 }
 
-func (d *Door) authorize(w http.ResponseWriter, r *http.Request, n Requirements) {
-	f := forwarded{r.Header}
+func (d *Authorizer) authorize(w http.ResponseWriter, r *http.Request, n Requirements) {
+	f := forwardedRequest{r.Header}
 	uri := f.first(originalURLs[:]...)
-	v := &visit{
-		face: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), needs: n,
-		certainMethod: clientMethod(r),
-		method:        f.first("X-Forwarded-Method", "X-Original-Method"), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
+	v := &request{
+		protocol: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), requirements: n,
+		confirmedMethod: clientMethod(r),
+		method:          f.first("X-Forwarded-Method", "X-Original-Method"), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
 	}
 	verdict, places := d.check(v)
 	h := w.Header()
@@ -83,7 +83,7 @@ func setIdentity(h http.Header, id *verifier.Identity) {
 // handBack puts into the answer what a request has in places for keys and is none: the application's own Authorization, or
 // the rest of its cookies. The gateway removes the headers that may hold a key from the request, and takes them from the
 // answer.
-func (d *Door) handBack(h http.Header, f forwarded, keys verifier.Places) {
+func (d *Authorizer) handBack(h http.Header, f forwardedRequest, keys verifier.Places) {
 	cookies := false
 	for _, p := range d.places {
 		cookies = cookies || p.Cookie != ""
@@ -105,14 +105,14 @@ var (
 	problemJSON = []string{problemType}
 )
 
-// forwarded is a request that a gateway asks about, as its headers tell.
-type forwarded struct{ header http.Header }
+// forwardedRequest is a request that a gateway asks about, as its headers tell.
+type forwardedRequest struct{ header http.Header }
 
 // Header implements verifier.Request.
-func (f forwarded) Header(canonical, _ string) []string { return f.header[canonical] }
+func (f forwardedRequest) Header(canonical, _ string) []string { return f.header[canonical] }
 
 // Queries implements verifier.Request. The query of the question itself is the gateway's, and holds no key.
-func (f forwarded) Queries() []string {
+func (f forwardedRequest) Queries() []string {
 	var list []string
 	for _, name := range originalURLs {
 		for _, value := range f.header[name] {
@@ -125,7 +125,7 @@ func (f forwarded) Queries() []string {
 }
 
 // first is the first value of the first of these headers that is there.
-func (f forwarded) first(names ...string) string {
+func (f forwardedRequest) first(names ...string) string {
 	for _, name := range names {
 		if values := f.header[name]; len(values) > 0 {
 			return values[0]

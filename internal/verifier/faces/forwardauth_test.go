@@ -77,9 +77,9 @@ func TestAuthz(t *testing.T) {
 		"two accounts":          {ask: ask{target: "/authz?account=acme&account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
 		"a name and its ID":     {ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
 		"keys not known yet":    {ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503, code: "NOT_SYNCED"},
-		"503 becomes 403":       {ask: ask{setup: setup{unsynced: true, options: faces.DoorOptions{DenyStatusOnly: true}}, header: header("X-Api-Key", goodKey)}, status: 403, code: "NOT_SYNCED"},
-		"405 becomes 403":       {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
-		"401 stays":             {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}}, status: 401, code: "MISSING"},
+		"503 becomes 403":       {ask: ask{setup: setup{unsynced: true, options: faces.Options{DenyStatusOnly: true}}, header: header("X-Api-Key", goodKey)}, status: 403, code: "NOT_SYNCED"},
+		"405 becomes 403":       {ask: ask{setup: setup{options: faces.Options{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
+		"401 stays":             {ask: ask{setup: setup{options: faces.Options{DenyStatusOnly: true}}}, status: 401, code: "MISSING"},
 		"Traefik's URI":         {ask: ask{setup: query, header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey+"&page=2")}, status: 200, identity: goodIdentity},
 		"nginx's URI":           {ask: ask{setup: query, header: header("X-Original-Uri", "/orders?page=2&api_key="+goodKey)}, status: 200, identity: goodIdentity},
 		"ingress-nginx's URL":   {ask: ask{setup: query, header: header("X-Original-Url", "https://a.example/orders?api_key="+goodKey)}, status: 200, identity: goodIdentity},
@@ -101,7 +101,7 @@ func TestAuthz(t *testing.T) {
 		"misspelt in the path":  {ask: ask{target: "/authz;scope=a/orders", header: header("X-Api-Key", goodKey)}, status: 400},
 		"empty in the path":     {ask: ask{target: "/authz;scopes=/orders", header: header("X-Api-Key", goodKey)}, status: 400},
 		"no name in the path":   {ask: ask{target: "/authz;=a", header: header("X-Api-Key", goodKey)}, status: 400},
-		"400 becomes 403":       {ask: ask{setup: setup{options: faces.DoorOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"}, status: 403},
+		"400 becomes 403":       {ask: ask{setup: setup{options: faces.Options{DenyStatusOnly: true}}, target: "/authz?scope=a"}, status: 403},
 		"an empty account":      {ask: ask{target: "/authz?account=", header: header("X-Api-Key", goodKey)}, status: 400},
 		"an account, bare":      {ask: ask{target: "/authz?account", header: header("X-Api-Key", goodKey)}, status: 400},
 		"empty scopes":          {ask: ask{target: "/authz?scopes=,", header: header("X-Api-Key", goodKey)}, status: 400},
@@ -162,9 +162,9 @@ func TestAuthz(t *testing.T) {
 	}
 }
 
-var claim = setup{options: faces.DoorOptions{AccountHeader: accountHeader("x-ff-company:externalID")}}
+var claim = setup{options: faces.Options{AccountHeader: accountHeader("x-ff-company:externalID")}}
 
-var claimName = setup{options: faces.DoorOptions{AccountHeader: accountHeader("X-FF-Company")}}
+var claimName = setup{options: faces.Options{AccountHeader: accountHeader("X-FF-Company")}}
 
 // header makes a header of names, in their canonical form, and values.
 func header(pairs ...string) http.Header {

@@ -29,7 +29,7 @@ import (
 var open = setup{
 	sources: []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
 	trusted: []string{"127.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24"},
-	options: faces.DoorOptions{AccountHeader: accountHeader("X-FF-Company:externalID"), Audit: faces.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 1)},
+	options: faces.Options{AccountHeader: accountHeader("X-FF-Company:externalID"), Audit: faces.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 1)},
 }
 
 // TestFaces_HostileRequests asks each face what somebody without a key may ask: none lets anybody in, tells a key, or keeps

@@ -50,6 +50,6 @@ var corsHeaders = [...][2]string{
 }
 
 // wantsCORS reports whether a refusal gets CORS headers.
-func (v *visit) wantsCORS() bool {
-	return v.needs.preflight && len(v.request.Header("Origin", "origin")) > 0
+func (v *request) wantsCORS() bool {
+	return v.requirements.preflight && len(v.request.Header("Origin", "origin")) > 0
 }

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// asks are the headers of a preflight, with further ones: name, value, name, value.
-func asks(more ...string) http.Header {
+// isHandledMethod are the headers of a preflight, with further ones: name, value, name, value.
+func isHandledMethod(more ...string) http.Header {
 	return header(append([]string{"Origin", "https://shop.example", "Access-Control-Request-Method", "GET"}, more...)...)
 }
 
@@ -25,27 +25,27 @@ func TestAuthz_Preflight(t *testing.T) {
 		header http.Header
 		passes bool
 	}{
-		"as gateways tell of one":        {header: asks("X-Forwarded-Method", options), passes: true},
-		"in the other header":            {header: asks("X-Original-Method", options), passes: true},
-		"in both":                        {header: asks("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
-		"asked with the client's method": {method: options, header: asks(), passes: true},
-		"in the path's parameters":       {target: "/authz;preflight=allow", header: asks("X-Forwarded-Method", options), passes: true},
-		"before the client's path":       {method: options, target: "/authz;preflight=allow/orders?page=2", header: asks(), passes: true},
-		"with scopes for other requests": {target: "/authz?preflight=allow&scopes=admin", header: asks("X-Forwarded-Method", options), passes: true},
-		"with a key that is not good":    {header: asks("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
-		"where it is not allowed":        {target: "/authz", header: asks("X-Forwarded-Method", options)},
-		"another method":                 {header: asks("X-Forwarded-Method", get)},
-		"in lower case":                  {header: asks("X-Forwarded-Method", "options")},
-		"two methods":                    {header: asks("X-Forwarded-Method", options, "X-Forwarded-Method", get)},
-		"two headers that differ":        {header: asks("X-Forwarded-Method", options, "X-Original-Method", get)},
-		"no method":                      {header: asks()},
-		"a method against the header":    {method: options, header: asks("X-Forwarded-Method", get)},
-		"a forged header before a path":  {method: get, target: "/authz;preflight=allow/orders", header: asks("X-Forwarded-Method", options)},
+		"as gateways tell of one":        {header: isHandledMethod("X-Forwarded-Method", options), passes: true},
+		"in the other header":            {header: isHandledMethod("X-Original-Method", options), passes: true},
+		"in both":                        {header: isHandledMethod("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
+		"asked with the client's method": {method: options, header: isHandledMethod(), passes: true},
+		"in the path's parameters":       {target: "/authz;preflight=allow", header: isHandledMethod("X-Forwarded-Method", options), passes: true},
+		"before the client's path":       {method: options, target: "/authz;preflight=allow/orders?page=2", header: isHandledMethod(), passes: true},
+		"with scopes for other requests": {target: "/authz?preflight=allow&scopes=admin", header: isHandledMethod("X-Forwarded-Method", options), passes: true},
+		"with a key that is not good":    {header: isHandledMethod("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
+		"where it is not allowed":        {target: "/authz", header: isHandledMethod("X-Forwarded-Method", options)},
+		"another method":                 {header: isHandledMethod("X-Forwarded-Method", get)},
+		"in lower case":                  {header: isHandledMethod("X-Forwarded-Method", "options")},
+		"two methods":                    {header: isHandledMethod("X-Forwarded-Method", options, "X-Forwarded-Method", get)},
+		"two headers that differ":        {header: isHandledMethod("X-Forwarded-Method", options, "X-Original-Method", get)},
+		"no method":                      {header: isHandledMethod()},
+		"a method against the header":    {method: options, header: isHandledMethod("X-Forwarded-Method", get)},
+		"a forged header before a path":  {method: get, target: "/authz;preflight=allow/orders", header: isHandledMethod("X-Forwarded-Method", options)},
 		"without an origin":              {header: header("X-Forwarded-Method", options, "Access-Control-Request-Method", get)},
 		"without a method to ask for":    {header: header("X-Forwarded-Method", options, "Origin", "https://shop.example")},
-		"two methods to ask for":         {header: asks("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
+		"two methods to ask for":         {header: isHandledMethod("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
 		"an odd method to ask for":       {header: header("X-Forwarded-Method", options, "Origin", "null", "Access-Control-Request-Method", "G E T")},
-		"two origins":                    {header: asks("X-Forwarded-Method", options, "Origin", "https://evil.example")},
+		"two origins":                    {header: isHandledMethod("X-Forwarded-Method", options, "Origin", "https://evil.example")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,7 +83,7 @@ func TestAuthz_PreflightOfTheClientsOwn(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "OPTIONS", target, http.NoBody)
-		r.Header = asks()
+		r.Header = isHandledMethod()
 		setup{}.door(t).Authz().ServeHTTP(w, r)
 		if w.Code != want {
 			t.Errorf("%s: %d, want %d: %s", target, w.Code, want, w.Body)
@@ -98,10 +98,10 @@ func TestAuthz_ARefusalCanBeReadByAPage(t *testing.T) {
 		header http.Header
 		want   string
 	}{
-		"where preflights pass":         {"/authz?preflight=allow", asks("X-Api-Key", revokedKey), "*"},
-		"where they do not":             {"/authz", asks("X-Api-Key", revokedKey), ""},
+		"where preflights pass":         {"/authz?preflight=allow", isHandledMethod("X-Api-Key", revokedKey), "*"},
+		"where they do not":             {"/authz", isHandledMethod("X-Api-Key", revokedKey), ""},
 		"to a client that is no page":   {"/authz?preflight=allow", header("X-Api-Key", revokedKey), ""},
-		"not the application's answers": {"/authz?preflight=allow", asks("X-Api-Key", goodKey), ""},
+		"not the application's answers": {"/authz?preflight=allow", isHandledMethod("X-Api-Key", goodKey), ""},
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "GET", tc.target, http.NoBody)

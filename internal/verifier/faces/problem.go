@@ -57,7 +57,7 @@ type denials struct {
 type denial struct {
 	problem
 
-	ready []byte
+	static []byte
 	// challenge says how to be let in (RFC 9110, section 11.6.1); empty: there is no way.
 	challenge string
 }
@@ -66,7 +66,7 @@ func newDenials(realm string, statusOnly bool) denials {
 	var d denials
 	for _, code := range verifier.Codes() {
 		entry := denial{problem: problem{Type: blank, Title: code.Title(), Status: foldStatus(code.HTTP(), statusOnly), Code: code.String()}}
-		entry.ready = entry.body()
+		entry.static = entry.body()
 		if entry.Status == http.StatusUnauthorized {
 			entry.challenge = "ApiKey realm=" + strconv.Quote(realm)
 		}
@@ -88,7 +88,7 @@ func (d *denials) of(v *verifier.Verdict) (*denial, []byte) {
 	entry := &d.list[v.Code]
 	id := v.KeyID()
 	if id == "" {
-		return entry, entry.ready
+		return entry, entry.static
 	}
 	p := entry.problem
 	p.KeyID = id

@@ -34,7 +34,7 @@ const (
 // redaction, since half of a key has no shape.
 func redact(text, key string, longest int) string {
 	if len(text) >= shortestKey {
-		text = strikeOut(text, key, redactionWindow*longest)
+		text = redactKey(text, key, redactionWindow*longest)
 	}
 	if len(text) > longest {
 		text = text[:longest]
@@ -42,16 +42,16 @@ func redact(text, key string, longest int) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// strikeOut strikes out key, and then what has the shape of one. A key that is left in encoded form takes the whole text
+// redactKey strikes out key, and then what has the shape of one. A key that is left in encoded form takes the whole text
 // with it.
-func strikeOut(text, key string, window int) string {
+func redactKey(text, key string, window int) string {
 	parts := partsOf(key)
 	for _, part := range parts {
 		if len(text) >= len(part) {
 			text = strings.ReplaceAll(text[:min(len(text), window+len(part))], part, redacted)
 		}
 	}
-	text = strikeOutShapes(text, window)
+	text = redactKeyShapes(text, window)
 	for _, part := range parts {
 		if len(text) >= len(part) && isEncodedIn(part, text) {
 			return redacted
@@ -79,9 +79,9 @@ func isEncodedIn(key, text string) bool {
 	return strings.Contains(strings.ToLower(decoded), strings.ToLower(key))
 }
 
-// strikeOutShapes strikes out the runs of a text, between slashes and dots, that may be keys. Of a text beyond the window
+// redactKeyShapes strikes out the runs of a text, between slashes and dots, that may be keys. Of a text beyond the window
 // it returns what comes before the run that the window cuts.
-func strikeOutShapes(text string, window int) string {
+func redactKeyShapes(text string, window int) string {
 	var b strings.Builder
 	copied := 0
 	for start := 0; start < len(text); {

@@ -142,11 +142,11 @@ func TestRedact_MintedKeys(t *testing.T) {
 		{Type: v1alpha1.FormatHex, Length: 32},
 	} {
 		for range 20_000 {
-			minted, err := format.Generate(random)
+			issued, err := format.Generate(random)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := faces.Redact("/a/"+string(minted.Material), "", 512); got != "/a/[redacted]" {
+			if got := faces.Redact("/a/"+string(issued.Material), "", 512); got != "/a/[redacted]" {
 				t.Fatalf("%s: got %q", format, got)
 			}
 		}

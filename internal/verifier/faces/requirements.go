@@ -26,8 +26,8 @@ type Requirements struct {
 	unknown []string
 }
 
-// unmatchable is neither the name nor the external ID of any account: both are shorter.
-var unmatchable = strings.Repeat("-", 1024)
+// unmatchableAccount is neither the name nor the external ID of any account: both are shorter.
+var unmatchableAccount = strings.Repeat("-", 1024)
 
 // parseRequirements reads the names and values with which a gateway says what a route requires.
 func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
@@ -52,7 +52,7 @@ func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
 	}
 	r.scopes = strings.Join(scopes, ",")
 	if r.malformed {
-		r.account, r.preflight = unmatchable, false
+		r.account, r.preflight = unmatchableAccount, false
 	}
 	return r
 }
@@ -72,7 +72,7 @@ func (r *Requirements) only(before, value string) string {
 	case before == "" || before == value:
 		return value
 	}
-	return unmatchable
+	return unmatchableAccount
 }
 
 // namesScope reports whether a list of scopes, separated by commas, has any.

@@ -26,7 +26,7 @@ func serve(t testing.TB, s setup, o faces.ServerOptions) *served {
 	return serveDoor(t, s.door(t), o)
 }
 
-func serveDoor(t testing.TB, door *faces.Door, o faces.ServerOptions) *served {
+func serveDoor(t testing.TB, door *faces.Authorizer, o faces.ServerOptions) *served {
 	t.Helper()
 	const local = "127.0.0.1:0"
 	o.GRPCAddress, o.HTTPAddress, o.ProbeAddress, o.UsageAddress = local, local, local, "0"

@@ -58,7 +58,7 @@ type ServerOptions struct {
 // Server serves the faces.
 type Server struct {
 	options      ServerOptions
-	door         *Door
+	authorizer   *Authorizer
 	certificates *certificates
 	health       *health.Server
 	grpc         *grpc.Server
@@ -78,7 +78,7 @@ type listener struct {
 }
 
 // NewServer returns a server that listens already, so that its addresses are known; nobody is answered before Run.
-func NewServer(ctx context.Context, door *Door, o ServerOptions) (*Server, error) {
+func NewServer(ctx context.Context, door *Authorizer, o ServerOptions) (*Server, error) {
 	certs, err := newCertificates(o.TLS)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func NewServer(ctx context.Context, door *Door, o ServerOptions) (*Server, error
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = idleTimeout
 	}
-	s := &Server{options: o, door: door, certificates: certs, health: health.NewServer()}
+	s := &Server{options: o, authorizer: door, certificates: certs, health: health.NewServer()}
 	if err := s.addAll(); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (s *Server) close() {
 
 func (s *Server) addAll() error {
 	s.addGRPC()
-	s.addHTTP("http-bind-address", s.options.HTTPAddress, s.faces(), s.certificates.faces("h2", "http/1.1"))
+	s.addHTTP("http-bind-address", s.options.HTTPAddress, s.routes(), s.certificates.faces("h2", "http/1.1"))
 	for _, l := range s.listeners {
 		l.limited = true
 	}
@@ -129,7 +129,7 @@ func (s *Server) addAll() error {
 	return err
 }
 
-const off = "0"
+const disabled = "0"
 
 // What one client may take of the server.
 const (
@@ -145,7 +145,7 @@ const (
 )
 
 func (s *Server) addGRPC() {
-	if s.options.GRPCAddress == off {
+	if s.options.GRPCAddress == disabled {
 		return
 	}
 	workers := uint32(runtime.GOMAXPROCS(0)) //nolint:gosec // as many as there are cores
@@ -162,7 +162,7 @@ func (s *Server) addGRPC() {
 		options = append(options, grpc.Creds(credentials.NewTLS(config)))
 	}
 	s.grpc = grpc.NewServer(options...)
-	authv3.RegisterAuthorizationServer(s.grpc, s.door.ExtAuthz())
+	authv3.RegisterAuthorizationServer(s.grpc, s.authorizer.ExtAuthz())
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if s.options.Reflection {
 		reflection.Register(s.grpc)
@@ -195,11 +195,11 @@ func (s *Server) stopGRPC(ctx context.Context) error {
 }
 
 func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls.Config) {
-	if address == off {
+	if address == disabled {
 		return
 	}
 	server := &http.Server{
-		Handler: neverStored(handler), TLSConfig: config, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
+		Handler: withNoStore(handler), TLSConfig: config, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
 		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: s.options.IdleTimeout, ErrorLog: s.options.ErrorLog,
 	}
 	l := &listener{flag: flag, address: address, serve: server.Serve, stop: func(ctx context.Context) error {
@@ -211,17 +211,17 @@ func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls
 	s.listeners = append(s.listeners, l)
 }
 
-// neverStored keeps caches from storing an answer, whatever it is: a verdict is good for one request.
-func neverStored(handler http.Handler) http.Handler {
+// withNoStore keeps caches from storing an answer, whatever it is: a verdict is good for one request.
+func withNoStore(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Cache-Control"] = noStore
 		handler.ServeHTTP(w, r)
 	})
 }
 
-// faces are those over HTTP. What looks like an odd path is a client's, and is not tidied up.
-func (s *Server) faces() http.Handler {
-	routes := map[string]http.Handler{authzPath: s.door.Authz(), verifyPath: s.door.Verify(), explainPath: s.door.Explain()}
+// routes are those over HTTP. What looks like an odd path is a client's, and is not tidied up.
+func (s *Server) routes() http.Handler {
+	routes := map[string]http.Handler{authzPath: s.authorizer.Authz(), verifyPath: s.authorizer.Verify(), explainPath: s.authorizer.Explain()}
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if face := routes[Route(r.URL.Path)]; face != nil {
 			face.ServeHTTP(w, r)
@@ -254,7 +254,7 @@ func (s *Server) probes() http.Handler {
 		switch {
 		case s.draining.Load():
 			http.Error(w, "draining", http.StatusServiceUnavailable)
-		case !s.door.Index.Complete():
+		case !s.authorizer.Index.Complete():
 			http.Error(w, "the keys are not known, or not known to be up to date", http.StatusServiceUnavailable)
 		default:
 			_, _ = w.Write([]byte("ok\n"))
@@ -273,10 +273,10 @@ func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
 
 // Run serves until the context ends, and then for as long as gateways need to hear of it.
 func (s *Server) Run(ctx context.Context) error {
-	living, end := context.WithCancel(context.WithoutCancel(ctx))
+	serveCtx, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	group, living := errgroup.WithContext(living)
-	group.Go(func() error { return s.certificates.run(living) })
+	group, serveCtx := errgroup.WithContext(serveCtx)
+	group.Go(func() error { return s.certificates.run(serveCtx) })
 	for _, l := range s.listeners {
 		group.Go(func() error {
 			if err := l.serve(l.Listener); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
@@ -287,23 +287,23 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		defer end()
-		s.announce(ctx, living)
-		return s.drain(living)
+		s.announce(ctx, serveCtx)
+		return s.drain(serveCtx)
 	})
 	return group.Wait()
 }
 
 // announce tells over gRPC health whether verdicts are given, and returns when the server is to end.
-func (s *Server) announce(ctx, living context.Context) {
+func (s *Server) announce(ctx, serveCtx context.Context) {
 	for {
-		complete, changed := s.door.Index.Completeness()
+		complete, changed := s.authorizer.Index.Completeness()
 		if s.grpc != nil {
 			s.setHealth(servingStatus(complete))
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-living.Done():
+		case <-serveCtx.Done():
 			return
 		case <-changed:
 		}
@@ -318,11 +318,11 @@ func servingStatus(serving bool) healthv1.HealthCheckResponse_ServingStatus {
 }
 
 // drain says that the server is to end, goes on serving for a while, and ends.
-func (s *Server) drain(living context.Context) error {
+func (s *Server) drain(serveCtx context.Context) error {
 	s.draining.Store(true)
 	s.health.Shutdown()
-	pause(living, s.options.DrainDelay)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(living), s.options.ShutdownTimeout)
+	pause(serveCtx, s.options.DrainDelay)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(serveCtx), s.options.ShutdownTimeout)
 	defer cancel()
 	var group errgroup.Group
 	for _, l := range s.listeners {

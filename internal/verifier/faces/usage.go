@@ -45,16 +45,16 @@ type UsageOptions struct {
 
 // Usage answers GET /v1/usage to those who may get that path by the API server's RBAC.
 func Usage(o UsageOptions) (http.Handler, error) {
-	g, err := newGuard(o.API, o.Logger)
+	g, err := newAuth(o.API, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+keys.UsagePath, g.guard(http.HandlerFunc(o.report)))
+	mux.Handle("GET "+keys.UsagePath, g.require(http.HandlerFunc(o.serve)))
 	return mux, nil
 }
 
-func (o *UsageOptions) report(w http.ResponseWriter, r *http.Request) {
+func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
 	asked, since := r.URL.Query(), time.Time{}
 	if text := asked.Get("since"); text != "" {
 		var err error
@@ -115,14 +115,14 @@ func readCredentials(texts []string) (list []keys.CredentialReference, wrong str
 	return list, ""
 }
 
-// guard asks the API server who somebody is, and what they may get.
-type guard struct {
-	who    authenticator.Request
-	may    authorizer.Authorizer
-	logger logr.Logger
+// auth asks the API server who somebody is, and what they may get.
+type auth struct {
+	authenticator authenticator.Request
+	authorizer    authorizer.Authorizer
+	logger        logr.Logger
 }
 
-func newGuard(api *rest.Config, logger logr.Logger) (*guard, error) {
+func newAuth(api *rest.Config, logger logr.Logger) (*auth, error) {
 	reviews, err := authenticationv1.NewForConfig(api)
 	if err != nil {
 		return nil, fmt.Errorf("create the client of token reviews: %w", err)
@@ -146,14 +146,14 @@ func newGuard(api *rest.Config, logger logr.Logger) (*guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("review access: %w", err)
 	}
-	return &guard{who: who, may: may, logger: logger}, nil
+	return &auth{authenticator: who, authorizer: may, logger: logger}, nil
 }
 
-// guard lets those through whose token is for the verifier, and who may get the path.
-func (g *guard) guard(next http.Handler) http.Handler {
+// require lets those through whose token is for the verifier, and who may get the path.
+func (g *auth) require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := authenticator.WithAudiences(r.Context(), authenticator.Audiences{usageAudience})
-		caller, known, err := g.who.AuthenticateRequest(r.WithContext(ctx))
+		caller, known, err := g.authenticator.AuthenticateRequest(r.WithContext(ctx))
 		if err != nil {
 			g.logger.V(1).Info("Could not authenticate a caller", "path", r.URL.Path, "cause", err.Error())
 		}
@@ -162,7 +162,7 @@ func (g *guard) guard(next http.Handler) http.Handler {
 			problem{Status: http.StatusUnauthorized, Detail: "send a token with the audience " + usageAudience + ", as Authorization: Bearer"}.write(w)
 			return
 		}
-		verdict, _, err := g.may.Authorize(ctx, authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
+		verdict, _, err := g.authorizer.Authorize(ctx, authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
 		if err != nil {
 			g.logger.V(1).Info("Could not authorize a caller", "path", r.URL.Path, "user", caller.User.GetName(), "cause", err.Error())
 		}

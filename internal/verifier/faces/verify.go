@@ -27,8 +27,8 @@ const (
 	maxBody = 64 << 10
 )
 
-// inquiry is what an application asks.
-type inquiry struct {
+// verifyRequest is what an application asks.
+type verifyRequest struct {
 	Key string `json:"key"`
 	// IP is the client's address. Left out, a key with a whitelist is not accepted.
 	IP string `json:"ip"`
@@ -39,8 +39,8 @@ type inquiry struct {
 	ExternalID *string `json:"externalID"`
 }
 
-// finding is the answer to an application.
-type finding struct {
+// verifyResponse is the answer to an application.
+type verifyResponse struct {
 	Valid      bool       `json:"valid"`
 	Code       string     `json:"code"`
 	KeyID      string     `json:"keyID,omitempty"`
@@ -51,9 +51,9 @@ type finding struct {
 	ExpiresAt  *time.Time `json:"expiresAt,omitempty"`
 }
 
-// explanation is a finding with the way to it.
-type explanation struct {
-	finding
+// explainResponse is a finding with the way to it.
+type explainResponse struct {
+	verifyResponse
 
 	// Step is the check that decided, and Passed are those that were passed.
 	Step   string   `json:"step"`
@@ -61,16 +61,16 @@ type explanation struct {
 }
 
 // Verify is the face for applications that ask themselves: what the verdict is, is in the answer, which is always 200.
-func (d *Door) Verify() http.Handler {
-	return d.asked(Verify, func(v *verifier.Verdict) any { return findingOf(v) })
+func (d *Authorizer) Verify() http.Handler {
+	return d.handleJSON(Verify, func(v *verifier.Verdict) any { return newVerifyResponse(v) })
 }
 
 // Explain asks the same, and says which check decided.
-func (d *Door) Explain() http.Handler {
-	return d.asked(Explain, func(v *verifier.Verdict) any {
-		e := explanation{finding: findingOf(v), Step: v.Step.String(), Passed: []string{}}
-		for _, step := range verifier.Steps() {
-			if step < v.Step || v.Code == verifier.Valid {
+func (d *Authorizer) Explain() http.Handler {
+	return d.handleJSON(Explain, func(v *verifier.Verdict) any {
+		e := explainResponse{verifyResponse: newVerifyResponse(v), Step: v.Check.String(), Passed: []string{}}
+		for _, step := range verifier.Checks() {
+			if step < v.Check || v.Code == verifier.Valid {
 				e.Passed = append(e.Passed, step.String())
 			}
 		}
@@ -78,19 +78,19 @@ func (d *Door) Explain() http.Handler {
 	})
 }
 
-func (d *Door) asked(face Face, tell func(*verifier.Verdict) any) http.Handler {
+func (d *Authorizer) handleJSON(face Protocol, tell func(*verifier.Verdict) any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			problem{Status: http.StatusMethodNotAllowed, Detail: "ask with POST"}.write(w)
 			return
 		}
-		question, client, trouble := readInquiry(w, r)
+		question, client, trouble := readVerifyRequest(w, r)
 		if trouble != nil {
 			trouble.write(w)
 			return
 		}
-		verdict := d.inquire(face, question, client)
+		verdict := d.verify(face, question, client)
 		answer, err := json.Marshal(tell(&verdict))
 		if err != nil {
 			problem{Status: http.StatusInternalServerError}.write(w)
@@ -104,19 +104,19 @@ func (d *Door) asked(face Face, tell func(*verifier.Verdict) any) http.Handler {
 
 var applicationJSON = []string{"application/json"}
 
-func (d *Door) inquire(face Face, asked *inquiry, client netip.Addr) verifier.Verdict {
-	q := verifier.Question{
-		Key: asked.Key, Found: verifier.Valid, Client: client, Scopes: strings.Join(asked.Scopes, ","),
+func (d *Authorizer) verify(face Protocol, asked *verifyRequest, client netip.Addr) verifier.Verdict {
+	q := verifier.Input{
+		Key: asked.Key, ExtractResult: verifier.Valid, Client: client, Scopes: strings.Join(asked.Scopes, ","),
 		Account: ptr.Deref(asked.Account, ""), ExternalID: ptr.Deref(asked.ExternalID, ""),
 	}
 	if asked.Key == "" {
-		q.Found = verifier.Missing
+		q.ExtractResult = verifier.Missing
 	}
-	return d.decide(&visit{face: face}, &q, d.Clock.Now())
+	return d.decide(&request{protocol: face}, &q, d.Clock.Now())
 }
 
-// readInquiry reads a question, or says what is wrong with it.
-func readInquiry(w http.ResponseWriter, r *http.Request) (*inquiry, netip.Addr, *problem) {
+// readVerifyRequest reads a question, or says what is wrong with it.
+func readVerifyRequest(w http.ResponseWriter, r *http.Request) (*verifyRequest, netip.Addr, *problem) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, netip.Addr{}, &problem{Status: http.StatusRequestEntityTooLarge, Detail: "the question is larger than 64 KiB: ask about one key with the scopes of one route"}
@@ -124,9 +124,9 @@ func readInquiry(w http.ResponseWriter, r *http.Request) (*inquiry, netip.Addr, 
 	if err != nil {
 		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: "the question could not be read to its end: send it again"}
 	}
-	var asked inquiry
+	var asked verifyRequest
 	strict, err := kjson.UnmarshalStrict(body, &asked, kjson.DisallowDuplicateFields, kjson.DisallowUnknownFields)
-	if detail := complaint(strict, err); detail != "" {
+	if detail := describeJSONError(strict, err); detail != "" {
 		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: detail}
 	}
 	if detail := asked.emptyRequirement(); detail != "" {
@@ -144,7 +144,7 @@ func readInquiry(w http.ResponseWriter, r *http.Request) (*inquiry, netip.Addr, 
 
 // emptyRequirement names a requirement that is present but empty, and would let any key in: the application has most likely
 // lost its value. Empty: there is none.
-func (q *inquiry) emptyRequirement() string {
+func (q *verifyRequest) emptyRequirement() string {
 	switch {
 	case q.Account != nil && *q.Account == "":
 		return "account is empty: give an account's name, or leave it out"
@@ -156,9 +156,9 @@ func (q *inquiry) emptyRequirement() string {
 	return ""
 }
 
-// complaint says what is wrong with a question in words of ours: the decoder's own may repeat what was sent, and with it a
+// describeJSONError says what is wrong with a question in words of ours: the decoder's own may repeat what was sent, and with it a
 // key that came in the wrong place.
-func complaint(strict []error, err error) string {
+func describeJSONError(strict []error, err error) string {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if field, known := fieldTypes[wrong.Field]; known {
 			return wrong.Field + " must be " + field
@@ -185,8 +185,8 @@ var fieldTypes = map[string]string{"key": "a string", "ip": "a string", "scopes"
 // fieldName finds a field's name that is too short, and too plain, to be a key.
 var fieldName = regexp.MustCompile(`^(unknown|duplicate) field "([A-Za-z_]{1,16})"$`)
 
-func findingOf(v *verifier.Verdict) finding {
-	f := finding{Valid: v.Code == verifier.Valid, Code: v.Code.String()}
+func newVerifyResponse(v *verifier.Verdict) verifyResponse {
+	f := verifyResponse{Valid: v.Code == verifier.Valid, Code: v.Code.String()}
 	id := v.Key()
 	if id == nil {
 		return f

@@ -70,7 +70,7 @@ func TestVerify(t *testing.T) {
 		"a scope that it lacks":        {asked: `{"key":"` + goodKey + `","scopes":["orders:read","admin"]}`, want: but("SCOPE_MISSING"), step: "scopes"},
 		"another account":              {asked: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
 		"keys that are not known yet":  {setup: setup{unsynced: true}, asked: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"), step: "synced"},
-		"a status is no answer's here": {setup: setup{options: faces.DoorOptions{DenyStatusOnly: true, AccountHeader: accountHeader("X-FF-Company")}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		"a status is no answer's here": {setup: setup{options: faces.Options{DenyStatusOnly: true, AccountHeader: accountHeader("X-FF-Company")}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -11,11 +11,11 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// wire is a message in the encoding of Protocol Buffers, being written. Building the generated types, and encoding those, takes several times as long.
-type wire []byte
+// protoWriter is a message in the encoding of Protocol Buffers, being written. Building the generated types, and encoding those, takes several times as long.
+type protoWriter []byte
 
-// usualAnswer is how long the parts of most answers are.
-const usualAnswer = 512
+// typicalLength is how long the parts of most answers are.
+const typicalLength = 512
 
 // The fields that are written, by message.
 const (
@@ -38,16 +38,16 @@ const (
 	listValues   protowire.Number = 1
 )
 
-func (w *wire) text(field protowire.Number, text string) {
+func (w *protoWriter) text(field protowire.Number, text string) {
 	*w = protowire.AppendString(protowire.AppendTag(*w, field, protowire.BytesType), text)
 }
 
-func (w *wire) message(field protowire.Number, content wire) {
+func (w *protoWriter) message(field protowire.Number, content protoWriter) {
 	*w = protowire.AppendBytes(protowire.AppendTag(*w, field, protowire.BytesType), content)
 }
 
 // begin opens a message of a size, which has to be written next.
-func (w *wire) begin(field protowire.Number, size int) {
+func (w *protoWriter) begin(field protowire.Number, size int) {
 	*w = protowire.AppendVarint(protowire.AppendTag(*w, field, protowire.BytesType), uint64(size)) //nolint:gosec // sizes are not negative
 }
 
@@ -57,7 +57,7 @@ func sizeOf(field protowire.Number, bytes int) int {
 }
 
 // overwrite sets a header, whatever the client sent under its name.
-func (w *wire) overwrite(name, value string) {
+func (w *protoWriter) overwrite(name, value string) {
 	const action = uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
 	header := sizeOf(entryKey, len(name)) + sizeOf(entryValue, len(value))
 	w.begin(okHeaders, sizeOf(optionHeader, header)+protowire.SizeTag(optionAppendAction)+protowire.SizeVarint(action))
@@ -68,7 +68,7 @@ func (w *wire) overwrite(name, value string) {
 }
 
 // textField is a text in a google.protobuf.Struct.
-func (w *wire) textField(name, text string) {
+func (w *protoWriter) textField(name, text string) {
 	value := sizeOf(valueString, len(text))
 	w.begin(structFields, sizeOf(entryKey, len(name))+sizeOf(entryValue, value))
 	w.text(entryKey, name)
@@ -77,7 +77,7 @@ func (w *wire) textField(name, text string) {
 }
 
 // listField is a list of texts, which come separated by commas, in a google.protobuf.Struct.
-func (w *wire) listField(name, texts string) {
+func (w *protoWriter) listField(name, texts string) {
 	values := 0
 	for text := range listed(texts) {
 		values += sizeOf(listValues, sizeOf(valueString, len(text)))

@@ -235,7 +235,7 @@ func TestRotation_NewAuthorityIsConfiguredBeforeItIsServed(t *testing.T) {
 	w.assertTrusted("after the rotation", r, other)
 }
 
-func assertConfigured(t *testing.T, w *world, want bundle) {
+func assertConfigured(t *testing.T, w *fixture, want bundle) {
 	t.Helper()
 	for _, webhook := range w.config().Webhooks {
 		if diff := cmp.Diff(string(want.encode()), string(webhook.ClientConfig.CABundle)); diff != "" {
@@ -522,7 +522,7 @@ func TestPass_FailedWritesHeal(t *testing.T) {
 	}
 }
 
-func liveThrough(w *world) {
+func liveThrough(w *fixture) {
 	replicas := []*Rotator{w.replica(), w.replica()}
 	w.settle(replicas...)
 	period := func(d time.Duration) {

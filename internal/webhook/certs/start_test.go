@@ -15,7 +15,7 @@ import (
 
 // These tests run in a bubble with its own time, which also fails them if Start leaves a goroutine behind.
 
-func startReplica(t *testing.T, w *world) *Rotator {
+func startReplica(t *testing.T, w *fixture) *Rotator {
 	t.Helper()
 	r := w.replicaWithClock(clock.RealClock{}, serviceHost)
 	ctx, cancel := context.WithCancel(w.ctx())

@@ -39,8 +39,8 @@ var (
 	epoch     = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// world is an API server in memory, a clock, and everything that was logged.
-type world struct {
+// fixture is an API server in memory, a clock, and everything that was logged.
+type fixture struct {
 	*testing.T
 	logger logr.Logger
 	clock  *clocktesting.FakeClock
@@ -55,9 +55,9 @@ type world struct {
 	privateKeys map[string]bool // PEM lines of each private key that was ever in the Secret
 }
 
-func newWorld(t *testing.T, objects ...client.Object) *world {
+func newWorld(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
-	w := &world{
+	w := &fixture{
 		T:           t,
 		clock:       clocktesting.NewFakeClock(epoch),
 		client:      fake.NewClientBuilder().WithObjects(objects...).Build(),
@@ -72,12 +72,12 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	return w
 }
 
-func (w *world) ctx() context.Context {
+func (w *fixture) ctx() context.Context {
 	return log.IntoContext(w.Context(), w.logger)
 }
 
 // replica returns a Rotator whose calls go through the faults of this world.
-func (w *world) replica(hosts ...string) *Rotator {
+func (w *fixture) replica(hosts ...string) *Rotator {
 	w.Helper()
 	if len(hosts) == 0 {
 		hosts = []string{serviceHost, "127.0.0.1"}
@@ -85,7 +85,7 @@ func (w *world) replica(hosts ...string) *Rotator {
 	return w.replicaWithClock(w.clock, hosts...)
 }
 
-func (w *world) replicaWithClock(c clock.Clock, hosts ...string) *Rotator {
+func (w *fixture) replicaWithClock(c clock.Clock, hosts ...string) *Rotator {
 	w.Helper()
 	r, err := New(Options{
 		Client: w.intercepted(), Clock: c, Rand: rand.Reader,
@@ -97,7 +97,7 @@ func (w *world) replicaWithClock(c clock.Clock, hosts ...string) *Rotator {
 	return r
 }
 
-func (w *world) intercepted() client.WithWatch {
+func (w *fixture) intercepted() client.WithWatch {
 	return interceptor.NewClient(w.client, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 			err := c.Get(ctx, key, obj, opts...)
@@ -129,7 +129,7 @@ func (w *world) intercepted() client.WithWatch {
 	})
 }
 
-func (w *world) write(obj client.Object, write func() error) error {
+func (w *fixture) write(obj client.Object, write func() error) error {
 	w.mu.Lock()
 	w.writes++
 	n, onWrite := w.writes, w.onWrite
@@ -144,7 +144,7 @@ func (w *world) write(obj client.Object, write func() error) error {
 	return onWrite(n, write)
 }
 
-func (w *world) rememberKeys(pem []byte) {
+func (w *fixture) rememberKeys(pem []byte) {
 	for line := range strings.Lines(string(pem)) {
 		if !strings.HasPrefix(line, "-----") {
 			w.privateKeys[strings.TrimSpace(line)] = true
@@ -152,7 +152,7 @@ func (w *world) rememberKeys(pem []byte) {
 	}
 }
 
-func (w *world) assertNoKeyLogged() {
+func (w *fixture) assertNoKeyLogged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if strings.Contains(w.logged.String(), pemPrivateKey) {
@@ -166,13 +166,13 @@ func (w *world) assertNoKeyLogged() {
 }
 
 // reset forgets the faults and the writes so far.
-func (w *world) reset() {
+func (w *fixture) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writes, w.onWrite, w.afterGet, w.watchErr = 0, nil, nil, nil
 }
 
-func (w *world) secret() *corev1.Secret {
+func (w *fixture) secret() *corev1.Secret {
 	w.Helper()
 	secret := &corev1.Secret{}
 	if err := w.client.Get(w.ctx(), secretKey, secret); err != nil {
@@ -181,7 +181,7 @@ func (w *world) secret() *corev1.Secret {
 	return secret
 }
 
-func (w *world) config() *admissionregistrationv1.ValidatingWebhookConfiguration {
+func (w *fixture) config() *admissionregistrationv1.ValidatingWebhookConfiguration {
 	w.Helper()
 	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	if err := w.client.Get(w.ctx(), configKey, config); err != nil {
@@ -191,12 +191,12 @@ func (w *world) config() *admissionregistrationv1.ValidatingWebhookConfiguration
 }
 
 // material parses what the Secret holds.
-func (w *world) material() material {
+func (w *fixture) material() material {
 	w.Helper()
 	return parseMaterial(w.secret().Data, nil, w.clock.Now())
 }
 
-func (w *world) editSecret(edit func(*corev1.Secret)) {
+func (w *fixture) editSecret(edit func(*corev1.Secret)) {
 	w.Helper()
 	secret := w.secret()
 	edit(secret)
@@ -205,7 +205,7 @@ func (w *world) editSecret(edit func(*corev1.Secret)) {
 	}
 }
 
-func (w *world) setCABundle(caBundle string) {
+func (w *fixture) setCABundle(caBundle string) {
 	w.Helper()
 	config := w.config()
 	for i := range config.Webhooks {
@@ -217,7 +217,7 @@ func (w *world) setCABundle(caBundle string) {
 }
 
 // settle makes passes until nothing is left to do, and fails if that does not come to an end.
-func (w *world) settle(replicas ...*Rotator) {
+func (w *fixture) settle(replicas ...*Rotator) {
 	w.Helper()
 	for range 10 {
 		w.mu.Lock()
@@ -239,7 +239,7 @@ func (w *world) settle(replicas ...*Rotator) {
 }
 
 // assertTrusted does a handshake with each replica as an API server would: trusting only the caBundle of each webhook.
-func (w *world) assertTrusted(when string, replicas ...*Rotator) {
+func (w *fixture) assertTrusted(when string, replicas ...*Rotator) {
 	w.Helper()
 	var checked []byte
 	for _, webhook := range w.config().Webhooks {
@@ -255,7 +255,7 @@ func (w *world) assertTrusted(when string, replicas ...*Rotator) {
 	}
 }
 
-func (w *world) handshake(r *Rotator, caBundle []byte, host string, now func() time.Time) error {
+func (w *fixture) handshake(r *Rotator, caBundle []byte, host string, now func() time.Time) error {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(caBundle) {
 		return errors.New("the caBundle holds no certificate")
