@@ -133,7 +133,7 @@ fuzz: ## Run each fuzz target for FUZZTIME, as many at once as there are cores.
 
 .PHONY: golden
 golden: ## Write the golden files anew. Read the difference before you commit it.
-	@go test ./internal/keys ./internal/notify ./hack/plan -update
+	@go test ./internal/keys ./internal/mail ./hack/plan -update
 
 .PHONY: cover
 cover: controlplane ## Run all tests and say how much of the code they reach, in bin/cover.html too.

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
-	"github.com/apikey-manager/apikey-manager/internal/notify"
+	"github.com/apikey-manager/apikey-manager/internal/mail"
 )
 
 // mailTimeout bounds all conversations about one mail; it is shorter than the life of a claim in internal/keys.
@@ -21,33 +21,33 @@ const mailTimeout = 90 * time.Second
 
 // mailer puts mails into words and sends them.
 type mailer struct {
-	sender *notify.Sender
+	sender *mail.Sender
 }
 
 // Send implements controllers.Mailer.
-func (m mailer) Send(ctx context.Context, mail keys.Mail) []keys.Delivery {
+func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
 	ctx, cancel := context.WithTimeout(ctx, mailTimeout)
 	defer cancel()
 	logger := log.FromContext(ctx)
-	message, err := notify.Compose(notice(mail), mail.Locale)
+	message, err := mail.Compose(notice(reminder), reminder.Locale)
 	if err != nil {
 		logger.Error(err, "Could not compose a mail")
-		return toAll(mail.To, keys.Delivery{Reason: "NotComposed", Unreached: true})
+		return toAll(reminder.To, keys.Delivery{Reason: "NotComposed", Unreached: true})
 	}
 	if message.Fallback {
-		logger.Info("Wrote a mail in English", "localeAskedFor", mail.Locale)
+		logger.Info("Wrote a mail in English", "localeAskedFor", reminder.Locale)
 	}
-	outcome := m.sender.Send(ctx, notify.Envelope{
-		UID: string(mail.Key.UID), Day: mail.Date, Expiration: mail.Expiration, To: mail.To, Message: message, Date: mail.Now,
+	results := m.sender.Send(ctx, mail.Envelope{
+		UID: string(reminder.Key.UID), Day: reminder.Date, Expiration: reminder.Expiration, To: reminder.To, Message: message, Date: reminder.Now,
 	})
 	var list []keys.Delivery
-	for _, receipt := range outcome {
-		if receipt.Err != nil {
-			logger.Info("Mail was not sent", "reason", receipt.Reason, "code", receipt.Code, "cause", receipt.Err.Error())
+	for _, result := range results {
+		if result.Err != nil {
+			logger.Info("Mail was not sent", "reason", result.Reason, "code", result.Code, "cause", result.Err.Error())
 		}
 		list = append(list, keys.Delivery{
-			To: receipt.To, Sent: receipt.State == notify.Sent, Temporary: receipt.State == notify.Temporary, Reason: string(receipt.Reason),
-			Unreached: receipt.Reason.Unreached(), Fallback: message.Fallback,
+			To: result.To, Sent: result.State == mail.Sent, Temporary: result.State == mail.Temporary, Reason: string(result.Reason),
+			Unreached: result.Reason.Unreached(), Fallback: message.Fallback,
 		})
 	}
 	return list
@@ -62,15 +62,15 @@ func toAll(to []string, d keys.Delivery) []keys.Delivery {
 	return list
 }
 
-func notice(mail keys.Mail) notify.Notice {
+func notice(reminder keys.Mail) mail.Notice {
 	const day = 24 * time.Hour
-	n := notify.Notice{
-		Account: mail.Key.Spec.Account, Label: mail.Key.Spec.Label, KeyID: mail.Key.Status.KeyID,
-		Namespace: mail.Key.Namespace, Name: mail.Key.Name, Expiration: mail.Expiration, Zone: mail.Zone,
-		DateOnly: len(mail.Key.Spec.Expiration) == len(time.DateOnly), DaysLeft: int(mail.Expiration.Sub(mail.Now) / day),
+	n := mail.Notice{
+		Account: reminder.Key.Spec.Account, Label: reminder.Key.Spec.Label, KeyID: reminder.Key.Status.KeyID,
+		Namespace: reminder.Key.Namespace, Name: reminder.Key.Name, Expiration: reminder.Expiration, Zone: reminder.Zone,
+		DateOnly: len(reminder.Key.Spec.Expiration) == len(time.DateOnly), DaysLeft: int(reminder.Expiration.Sub(reminder.Now) / day),
 	}
-	if mail.Account != nil {
-		n.AccountDisplayName = mail.Account.Spec.DisplayName
+	if reminder.Account != nil {
+		n.AccountDisplayName = reminder.Account.Spec.DisplayName
 	}
 	return n
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
-	"github.com/apikey-manager/apikey-manager/internal/notify"
+	"github.com/apikey-manager/apikey-manager/internal/mail"
 	"github.com/apikey-manager/apikey-manager/test/mailbox"
 )
 
@@ -83,7 +83,7 @@ func newPost(t *testing.T, defaults keys.Settings, port int, objects ...client.O
 	if port == 0 {
 		port = p.box.Port()
 	}
-	sender, err := notify.New(notify.Options{Host: "127.0.0.1", Port: port, From: "keys@example.com", TLS: notify.TLSNone})
+	sender, err := mail.New(mail.Options{Host: "127.0.0.1", Port: port, From: "keys@example.com", TLS: mail.TLSNone})
 	if err != nil {
 		t.Fatal(err)
 	}

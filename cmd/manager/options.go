@@ -21,7 +21,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
-	"github.com/apikey-manager/apikey-manager/internal/notify"
+	"github.com/apikey-manager/apikey-manager/internal/mail"
 )
 
 // options are the flags.
@@ -49,7 +49,7 @@ type options struct {
 	webhookClientCAFile string
 	webhookClientName   string
 
-	mail               notify.Options
+	mail               mail.Options
 	allowedMailDomains []string
 	mailDomains        keys.MailDomains
 	maxMails           int32
@@ -118,7 +118,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.mail.Username, "smtp-username", "", "user name at the mail server")
 	f.StringVar(&o.mail.PasswordFile, "smtp-password-file", "", "`file` with the password at the mail server; read again for each connection")
 	f.StringVar(&o.mail.From, "smtp-from", "", "sender's `address`, such as API keys <api-keys@example.com>")
-	f.StringVar((*string)(&o.mail.TLS), "smtp-tls", string(notify.TLSStart), "how the connection is protected: starttls, implicit or none")
+	f.StringVar((*string)(&o.mail.TLS), "smtp-tls", string(mail.TLSStart), "how the connection is protected: starttls, implicit or none")
 	f.StringVar(&o.mail.CAFile, "smtp-ca-file", "", "`file` with the certificates that may vouch for the mail server; the system's unless said")
 
 	f.StringSliceVar(&o.allowedMailDomains, "smtp-allowed-domains", nil, "the only `domains` to which mail may go, separated by commas: example.com, or *.example.com for any domain below it; without it mail may go anywhere")
@@ -230,7 +230,7 @@ func (o *options) mailer() (controllers.Mailer, error) {
 	}
 	const perMail = 30 * time.Second
 	o.mail.Timeout = perMail
-	sender, err := notify.New(o.mail)
+	sender, err := mail.New(o.mail)
 	if err != nil {
 		return nil, fmt.Errorf("--smtp-...: %w", err)
 	}

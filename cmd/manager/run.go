@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -31,7 +31,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
-	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	guard "github.com/apikey-manager/apikey-manager/internal/webhook"
 	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
 )
@@ -50,17 +50,17 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	happenings, err := telemetry.NewEventCounter(metrics.Registry)
+	events, err := metrics.NewEventCounter(ctrlmetrics.Registry)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	enforcement, err := telemetry.NewVerifierRecorder(metrics.Registry)
+	recorder, err := metrics.NewVerifierRecorder(ctrlmetrics.Registry)
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Clock: clock.RealClock{}, Random: rand.Reader, Settings: o.settings(), MaxConcurrentReconciles: o.concurrency,
-		Mailer: mailer, Verifiers: o.verifiers(enforcement), Count: happenings.Count,
+		Mailer: mailer, Verifiers: o.verifiers(recorder), Count: events.Count,
 	})
 	if err != nil {
 		return err
@@ -74,8 +74,8 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err := controllers.AddStoreMonitor(ctx, mgr, clock.RealClock{}); err != nil {
 		return err
 	}
-	objects := telemetry.NewObjectCollector(ctx, mgr.GetCache(), mgr.GetLogger().WithName("telemetry"))
-	if err := metrics.Registry.Register(objects); err != nil {
+	collector := metrics.NewObjectCollector(ctx, mgr.GetCache(), mgr.GetLogger().WithName("metrics"))
+	if err := ctrlmetrics.Registry.Register(collector); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	return mgr.Start(ctx)

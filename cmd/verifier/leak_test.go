@@ -39,9 +39,9 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
-	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
-	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
 // FuzzNothingLeaks puts keys that exist, and keys that nobody has, anywhere into requests, in many encodings, and looks for
@@ -114,30 +114,30 @@ func newTalker(f testing.TB) *talker {
 		sources:       []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
 		accountHeader: "X-FF-Company", auditSample: 1, trusted: []string{"127.0.0.0/8"}, realm: "tests",
 	}
-	meters, err := telemetry.NewVerdictRecorder(v.registry, telemetry.VerdictRecorderOptions{
-		Faces: names(faces.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
+	meters, err := metrics.NewVerdictRecorder(v.registry, metrics.VerdictRecorderOptions{
+		Faces: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
 		CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
 		Undecodable: func() (int, int) { return 0, 0 }, Rollbacks: func() uint64 { return 0 },
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	door, err := newAuthorizer(o, index, meters, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
+	authorizer, err := newAuthorizer(o, index, meters, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
 	if err != nil {
 		f.Fatal(err)
 	}
 	const local = "127.0.0.1:0"
-	so := faces.ServerOptions{GRPCAddress: local, HTTPAddress: local, ProbeAddress: "0", ShutdownTimeout: patience, ErrorLog: log.New(v, "", 0)}
+	so := server.Options{GRPCAddress: local, HTTPAddress: local, ProbeAddress: "0", ShutdownTimeout: patience, ErrorLog: log.New(v, "", 0)}
 	addTraces(&so, sdktrace.NewTracerProvider(sdktrace.WithSyncer(v.spans)))
-	server, err := faces.NewServer(f.Context(), door, so)
+	srv, err := server.New(f.Context(), authorizer, so)
 	if err != nil {
 		f.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(f.Context()))
 	done := make(chan error, 1)
-	go func() { done <- server.Run(ctx) }()
-	v.http = "http://" + server.Address("http-bind-address").String()
-	v.conn, err = grpc.NewClient(server.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	go func() { done <- srv.Run(ctx) }()
+	v.http = "http://" + srv.Address("http-bind-address").String()
+	v.conn, err = grpc.NewClient(srv.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		f.Fatal(err)
 	}

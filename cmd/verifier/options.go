@@ -19,12 +19,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
-	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
 // options are the flags.
 type options struct {
-	server faces.ServerOptions
+	server server.Options
 
 	sources        []string
 	trusted        []string
@@ -119,7 +119,7 @@ func (o *options) validate() error {
 	if _, err := verifier.ParseAddressHeader(o.addressHeader); err != nil {
 		return fmt.Errorf("--client-address-header: %w", err)
 	}
-	if _, err := faces.ParseAccountHeader(o.accountHeader); err != nil {
+	if _, err := server.ParseAccountHeader(o.accountHeader); err != nil {
 		return fmt.Errorf("--account-header: %w", err)
 	}
 	switch t := o.server.TLS; {

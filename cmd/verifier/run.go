@@ -20,53 +20,53 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
-	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
 // run answers until the context ends. What the API server tells is heard until the last answer is given.
 func run(ctx context.Context, config *rest.Config, o options) error {
 	index := verifier.NewIndex()
 	index.ReportUndecodable(logUndecodable)
-	feed, err := newSyncer(config, o, index)
+	syncer, err := newSyncer(config, o, index)
 	if err != nil {
 		return err
 	}
-	meters, err := newObservers(o, index, feed)
+	meters, err := newObservers(o, index, syncer)
 	if err != nil {
 		return err
 	}
 	audit, flush := newAuditLogger(o)
 	defer flush()
-	door, err := newAuthorizer(o, index, meters, audit)
+	authorizer, err := newAuthorizer(o, index, meters, audit)
 	if err != nil {
 		return err
 	}
-	if o.server.Usage, err = newUsage(config, o, index, feed); err != nil {
+	if o.server.Usage, err = newUsage(config, o, index, syncer); err != nil {
 		return err
 	}
 	o.server.Metrics = newMetrics()
 	o.server.ErrorLog = slog.NewLogLogger(logr.ToSlogHandler(ctrl.Log.WithName("http")), slog.LevelDebug)
-	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
-	defer deaf()
+	syncCtx, stopSync := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSync()
 	if o.traces {
-		traces, err := newTraces(hearing)
+		traces, err := newTraces(syncCtx)
 		if err != nil {
 			return err
 		}
-		defer endTraces(hearing, traces)
+		defer endTraces(syncCtx, traces)
 		addTraces(&o.server, traces)
 	}
-	server, err := faces.NewServer(ctx, door, o.server)
+	srv, err := server.New(ctx, authorizer, o.server)
 	if err != nil {
 		return err
 	}
-	go feed.Run(hearing)
-	return server.Run(ctx)
+	go syncer.Run(syncCtx)
+	return srv.Run(ctx)
 }
 
 // logUndecodable names an object that is set aside.
@@ -90,7 +90,7 @@ func newSyncer(config *rest.Config, o options, index *verifier.Index) (*verifier
 	}), nil
 }
 
-func newAuthorizer(o options, index *verifier.Index, meters *telemetry.VerdictRecorder, audit logr.Logger) (*faces.Authorizer, error) {
+func newAuthorizer(o options, index *verifier.Index, meters *metrics.VerdictRecorder, audit logr.Logger) (*server.Authorizer, error) {
 	finder, err := verifier.NewKeyExtractor(o.sources)
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
@@ -103,28 +103,28 @@ func newAuthorizer(o options, index *verifier.Index, meters *telemetry.VerdictRe
 	if err != nil {
 		return nil, fmt.Errorf("--client-address-header: %w", err)
 	}
-	accountHeader, err := faces.ParseAccountHeader(o.accountHeader)
+	accountHeader, err := server.ParseAccountHeader(o.accountHeader)
 	if err != nil {
 		return nil, fmt.Errorf("--account-header: %w", err)
 	}
-	door, err := faces.NewAuthorizer(faces.Options{
+	authorizer, err := server.NewAuthorizer(server.AuthorizerOptions{
 		Extractor: finder, ClientIP: clients, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
-		DenyStatusOnly: o.denyStatusOnly, Audit: faces.NewAudit(audit, o.auditSample),
-		Observers: []faces.Observer{func(face faces.Protocol, v verifier.Verdict, took time.Duration) {
+		DenyStatusOnly: o.denyStatusOnly, Audit: server.NewAudit(audit, o.auditSample),
+		Observers: []server.Observer{func(face server.Protocol, v verifier.Verdict, took time.Duration) {
 			meters.Observe(int(face), int(v.Code), v.Account(), took)
 		}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
 	}
-	return door, nil
+	return authorizer, nil
 }
 
-func newObservers(o options, index *verifier.Index, feed *verifier.Syncer) (*telemetry.VerdictRecorder, error) {
-	measured := telemetry.VerdictRecorderOptions{
-		Faces: names(faces.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete,
-		CacheAge: func() time.Duration { return feed.Age(clock.RealClock{}.Now()) }, Rollbacks: feed.Rollbacks,
+func newObservers(o options, index *verifier.Index, syncer *verifier.Syncer) (*metrics.VerdictRecorder, error) {
+	measured := metrics.VerdictRecorderOptions{
+		Faces: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete,
+		CacheAge: func() time.Duration { return syncer.Age(clock.RealClock{}.Now()) }, Rollbacks: syncer.Rollbacks,
 		Size: func() (int, int, int) {
 			size := index.Size()
 			return size.Keys, size.Credentials, size.Accounts
@@ -134,7 +134,7 @@ func newObservers(o options, index *verifier.Index, feed *verifier.Syncer) (*tel
 	if o.accountMetrics {
 		measured.AccountLimit = o.accountLimit
 	}
-	meters, err := telemetry.NewVerdictRecorder(metrics.Registry, measured)
+	meters, err := metrics.NewVerdictRecorder(ctrlmetrics.Registry, measured)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
@@ -150,16 +150,16 @@ func names[T fmt.Stringer](list []T) []string {
 }
 
 // newUsage tells the manager how keys are used. The name of a replica is new with each start, as its counts are.
-func newUsage(config *rest.Config, o options, index *verifier.Index, feed *verifier.Syncer) (http.Handler, error) {
+func newUsage(config *rest.Config, o options, index *verifier.Index, syncer *verifier.Syncer) (http.Handler, error) {
 	const start = 6
-	return faces.Usage(faces.UsageOptions{
+	return server.Usage(server.UsageOptions{
 		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:start]), Index: index,
-		KeysVersion: feed.KeysVersion, Clock: clock.RealClock{}, Logger: ctrl.Log.WithName("usage"),
+		KeysVersion: syncer.KeysVersion, Clock: clock.RealClock{}, Logger: ctrl.Log.WithName("usage"),
 	})
 }
 
 func newMetrics() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 	return mux
 }

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
 
-	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
 // newTraces sends spans to where the environment says (OTEL_EXPORTER_OTLP_...), of the share that it says
@@ -57,7 +57,7 @@ func (p parentOnly) Extract(ctx context.Context, carrier propagation.TextMapCarr
 }
 
 // addTraces lets each question have a span.
-func addTraces(o *faces.ServerOptions, provider trace.TracerProvider) {
+func addTraces(o *server.Options, provider trace.TracerProvider) {
 	o.GRPC = append(o.GRPC, grpc.StatsHandler(otelgrpc.NewServerHandler(
 		otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(parents),
 		// Spans are named by methods, and whoever asks may name any.
@@ -71,7 +71,7 @@ func addTraces(o *faces.ServerOptions, provider trace.TracerProvider) {
 func traced(tracer trace.Tracer, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := parents.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-		ctx, span := tracer.Start(ctx, faces.Route(r.URL.Path), trace.WithSpanKind(trace.SpanKindServer))
+		ctx, span := tracer.Start(ctx, server.Route(r.URL.Path), trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
 		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(answer, r.WithContext(ctx))

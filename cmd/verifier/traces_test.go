@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
-	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
 const (
@@ -42,7 +42,7 @@ func TestTraces_HTTP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			spans := tracetest.NewSpanRecorder()
-			var o faces.ServerOptions
+			var o server.Options
 			addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
 			face := o.WrapHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tc.status) }))
 			r := httptest.NewRequestWithContext(t.Context(), secret, tc.target, strings.NewReader(secret))
@@ -60,19 +60,19 @@ func TestTraces_HTTP(t *testing.T) {
 func TestTraces_GRPC(t *testing.T) {
 	t.Parallel()
 	spans := tracetest.NewSpanRecorder()
-	o := faces.ServerOptions{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: patience}
+	o := server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: patience}
 	addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
-	door, err := newAuthorizer(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil, logr.Discard())
+	authorizer, err := newAuthorizer(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
-	door.Observers, door.Audit = nil, nil
-	server, err := faces.NewServer(t.Context(), door, o)
+	authorizer.Observers, authorizer.Audit = nil, nil
+	srv, err := server.New(t.Context(), authorizer, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	go server.Run(t.Context()) //nolint:errcheck // it ends with the test
-	connection, err := grpc.NewClient(server.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(secret))
+	go srv.Run(t.Context()) //nolint:errcheck // it ends with the test
+	connection, err := grpc.NewClient(srv.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(secret))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command metricsdocs writes docs/metrics.md from the definitions in internal/telemetry.
+// Command metricsdocs writes docs/metrics.md from the definitions in internal/metrics.
 package main
 
 import (
@@ -9,18 +9,18 @@ import (
 	"os"
 	"strings"
 
-	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	"github.com/apikey-manager/apikey-manager/internal/metrics"
 )
 
 func main() {
 	var b strings.Builder
-	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/telemetry`. The manager serves its own on `--metrics-bind-address` over TLS, to\n" +
+	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/metrics`. The manager serves its own on `--metrics-bind-address` over TLS, to\n" +
 		"callers that the API server authenticates and that may `get` the path `/metrics`. Each replica of the verifier serves those\n" +
 		"that begin with `apikey_verifier_` on its own `--metrics-bind-address`, to anybody who reaches it. Beside them are those of\n" +
 		"controller-runtime, client-go and Go.\n\n" +
 		"Figures of single keys and accounts are computed when they are scraped, so none outlives its object. What the verifier counts\n" +
 		"by account goes on until it restarts. Alerts built on them: `config/prometheus/rules.yaml`.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
-	for _, d := range telemetry.Definitions {
+	for _, d := range metrics.Definitions {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, d.Kind, strings.Join(d.Labels, ", "), d.Help)
 	}
 	if err := os.WriteFile("docs/metrics.md", []byte(b.String()), 0o644); err != nil {

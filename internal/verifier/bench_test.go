@@ -46,9 +46,9 @@ func BenchmarkDecide(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("keys=%d/%s", n, name), func(b *testing.B) {
 				b.ReportAllocs()
-				q := verifier.Input{Key: tc.key, ExtractResult: verifier.Valid, Client: netip.MustParseAddr("192.0.2.7"), Scopes: "conversions:write"}
+				in := verifier.Input{Key: tc.key, ExtractResult: verifier.Valid, Client: netip.MustParseAddr("192.0.2.7"), Scopes: "conversions:write"}
 				for b.Loop() {
-					if v := x.Check(&q, hour); v.Code != tc.want {
+					if v := x.Check(&in, hour); v.Code != tc.want {
 						b.Fatal(v.Code)
 					}
 				}
@@ -95,18 +95,18 @@ func TestDecide_AllocatesNothing(t *testing.T) {
 			if tc.policy != nil {
 				w.account = policy(tc.policy)
 			}
-			x, q := w.index(), tc.ask
-			if q.Key == "" {
-				q.Key = material("default/shop")
+			x, in := w.index(), tc.ask
+			if in.Key == "" {
+				in.Key = material("default/shop")
 			}
-			q.ExtractResult, q.Client = verifier.Valid, home
+			in.ExtractResult, in.Client = verifier.Valid, home
 			want := verifier.Valid
 			if tc.ask.Key != "" {
 				want = verifier.Unknown
 			}
 			got := verifier.NotSynced
 			if n := testing.AllocsPerRun(100, func() {
-				v := x.Check(&q, hour)
+				v := x.Check(&in, hour)
 				got = v.Code
 			}); n > 0 {
 				t.Errorf("%g allocations", n)

@@ -7,5 +7,5 @@
 // it. It reads no Secret, and never sees a key but in the request it is asked about.
 //
 // Finder finds the key in a request, Clients finds who sent it, Index knows the keys, and Index.Decide gives the Verdict.
-// The package internal/verifier/faces puts them on the network.
+// The package internal/verifier/server puts them on the network.
 package verifier

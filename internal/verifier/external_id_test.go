@@ -32,8 +32,8 @@ func keyOfAccount(account string) *v1alpha1.APIKey {
 
 // actsFor returns whether the key of an account meets a requirement of an external ID, and which ID is handed on for it.
 func actsFor(x *verifier.Index, account, id string) (met bool, handedOn string) {
-	q := verifier.Input{Key: material("default/" + account), ExtractResult: verifier.Valid, Client: home, ExternalID: id}
-	v := x.Check(&q, hour)
+	in := verifier.Input{Key: material("default/" + account), ExtractResult: verifier.Valid, Client: home, ExternalID: id}
+	v := x.Check(&in, hour)
 	if who := v.Key(); who != nil {
 		handedOn = who.ExternalID
 	}

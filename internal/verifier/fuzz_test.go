@@ -69,9 +69,9 @@ func FuzzDecide(f *testing.F) {
 	x := suite{key: issued(), account: policy(external)}.index()
 	whole := material("default/shop")
 	f.Fuzz(func(t *testing.T, key, client, scopes, account string) {
-		q := verifier.Input{Key: key, ExtractResult: verifier.Valid, Scopes: scopes, Account: account, ExternalID: account}
-		q.Client, _ = netip.ParseAddr(client)
-		if v := x.Check(&q, hour); v.Code == verifier.Valid && key != whole {
+		in := verifier.Input{Key: key, ExtractResult: verifier.Valid, Scopes: scopes, Account: account, ExternalID: account}
+		in.Client, _ = netip.ParseAddr(client)
+		if v := x.Check(&in, hour); v.Code == verifier.Valid && key != whole {
 			t.Fatalf("%q was let in", key)
 		}
 	})

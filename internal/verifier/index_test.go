@@ -20,8 +20,8 @@ import (
 
 // ask is the verdict on the key that a name stands for, and whose key it is.
 func ask(x *verifier.Index, name string) (verifier.Code, string) {
-	q := verifier.Input{Key: material(name), ExtractResult: verifier.Valid, Client: home}
-	v := x.Check(&q, hour)
+	in := verifier.Input{Key: material(name), ExtractResult: verifier.Valid, Client: home}
+	v := x.Check(&in, hour)
 	if id := v.Key(); id != nil {
 		return v.Code, id.Namespace + "/" + id.Name
 	}
@@ -252,8 +252,8 @@ func TestIndex_Usage(t *testing.T) {
 	minute := epoch.Add(30 * time.Minute)
 	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", previous(minute), keystest.Issued(epoch)), keystest.Key("unused", keystest.Issued(epoch)))
 	use := func(name string, at time.Time) {
-		q := verifier.Input{Key: material(name), ExtractResult: verifier.Valid, Client: home}
-		x.Check(&q, at)
+		in := verifier.Input{Key: material(name), ExtractResult: verifier.Valid, Client: home}
+		x.Check(&in, at)
 	}
 	use("default/shop", epoch.Add(time.Minute+59*time.Second))
 	use("before", epoch.Add(2*time.Minute))
@@ -296,14 +296,14 @@ func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"), issued())
 	lastUsed := func(now time.Time) time.Time { return *x.Usage(time.Time{}, now)[0].Credentials[0].LastUsed }
-	q := verifier.Input{Key: material("default/shop"), ExtractResult: verifier.Valid, Client: home}
-	x.Check(&q, epoch.Add(3*time.Hour))
+	in := verifier.Input{Key: material("default/shop"), ExtractResult: verifier.Valid, Client: home}
+	x.Check(&in, epoch.Add(3*time.Hour))
 	for _, later := range []time.Duration{10 * time.Minute, 11 * time.Minute, 20 * time.Minute} {
 		if got, want := lastUsed(epoch.Add(later)), epoch.Add(10*time.Minute); !got.Equal(want) {
 			t.Errorf("set back to minute 10, asked after %s: last used at %s, want %s", later, got, want)
 		}
 	}
-	x.Check(&q, epoch.Add(21*time.Minute))
+	x.Check(&in, epoch.Add(21*time.Minute))
 	if got, want := lastUsed(epoch.Add(22*time.Minute)), epoch.Add(21*time.Minute); !got.Equal(want) {
 		t.Errorf("used again: last used at %s, want %s", got, want)
 	}

@@ -21,9 +21,9 @@ import (
 )
 
 // good says, from the objects themselves, everything that must hold for a key to be let in.
-func (w suite) good(q verifier.Input, credential v1alpha1.Credential, now time.Time) bool {
+func (w suite) good(in verifier.Input, credential v1alpha1.Credential, now time.Time) bool {
 	k, a := w.key, w.account
-	if a == nil || k.Spec.Account != a.Name || q.ExtractResult != verifier.Valid {
+	if a == nil || k.Spec.Account != a.Name || in.ExtractResult != verifier.Valid {
 		return false
 	}
 	scopes := keys.EffectiveScopes(k, a)
@@ -34,7 +34,7 @@ func (w suite) good(q verifier.Input, credential v1alpha1.Credential, now time.T
 	spec, err := keys.ResolveExpiration(k.Spec.Expiration, a.Spec.TimeZone)
 	inside := func(entry string) bool {
 		network, err := keys.ParseNetwork(entry)
-		return err == nil && network.Contains(q.Client)
+		return err == nil && network.Contains(in.Client)
 	}
 	killed := false
 	if r := k.Spec.Rotation; r != nil {
@@ -53,10 +53,10 @@ func (w suite) good(q verifier.Input, credential v1alpha1.Credential, now time.T
 		(k.Spec.IPWhitelist == nil || slices.ContainsFunc(k.Spec.IPWhitelist, inside)) &&
 		(k.Spec.IPWhitelist != nil || a.Spec.IPWhitelistPolicy != v1alpha1.IPWhitelistRequired || k.Status.IPRestriction == v1alpha1.IPUnrestricted) &&
 		(a.Spec.AllowedScopes == nil || !slices.ContainsFunc(scopes, func(s string) bool { return !covered(a.Spec.AllowedScopes, s) })) &&
-		(q.Scopes == "" || !slices.ContainsFunc(strings.Split(q.Scopes, ","), func(s string) bool { return !covered(scopes, s) })) &&
-		(q.Account == "" || q.Account == a.Name) && (q.ExternalID == "" || q.ExternalID == a.Spec.ExternalID) &&
-		(q.Claim.Kind != verifier.ClaimName || q.Claim.Value == a.Name) &&
-		(q.Claim.Kind != verifier.ClaimExternalID || q.Claim.Value != "" && q.Claim.Value == a.Spec.ExternalID)
+		(in.Scopes == "" || !slices.ContainsFunc(strings.Split(in.Scopes, ","), func(s string) bool { return !covered(scopes, s) })) &&
+		(in.Account == "" || in.Account == a.Name) && (in.ExternalID == "" || in.ExternalID == a.Spec.ExternalID) &&
+		(in.Claim.Kind != verifier.ClaimName || in.Claim.Value == a.Name) &&
+		(in.Claim.Kind != verifier.ClaimExternalID || in.Claim.Value != "" && in.Claim.Value == a.Spec.ExternalID)
 }
 
 // TestDecide_ValidOnlyIfAllHolds makes up a key, its account and a question, and tells the index in any order.
@@ -64,7 +64,7 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 	t.Parallel()
 	valid := 0
 	rapid.Check(t, func(t *rapid.T) {
-		w, q := anyWorld(t), anyQuestion(t)
+		w, in := anyWorld(t), anyQuestion(t)
 		x := verifier.NewIndex()
 		tell := []func(){func() { x.PutKey(w.key) }, func() { x.PutNamespace("default", w.labels) }, func() {
 			if w.account != nil {
@@ -76,7 +76,7 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 		}
 		for _, now := range []time.Time{epoch, hour.Add(-1), hour, hour.Add(24 * time.Hour)} {
 			for _, c := range w.key.Status.Credentials {
-				ask := q
+				ask := in
 				ask.Key = material(c.Hint)
 				if v := x.Check(&ask, now); v.Code != verifier.NotSynced {
 					t.Fatalf("before it is complete: %s", v.Code)
@@ -86,7 +86,7 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 		x.SetComplete()
 		for _, now := range []time.Time{epoch, hour.Add(-1), hour, hour.Add(24 * time.Hour)} {
 			for _, c := range w.key.Status.Credentials {
-				ask := q
+				ask := in
 				ask.Key = material(c.Hint)
 				want, v := w.good(ask, c, now), x.Check(&ask, now)
 				if (v.Code == verifier.Valid) != want {
@@ -96,7 +96,7 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 					valid++
 				}
 			}
-			ask := q
+			ask := in
 			ask.Key = rapid.String().Draw(t, "another key")
 			if v := x.Check(&ask, now); v.Code == verifier.Valid || v.Key() != nil {
 				t.Fatalf("%q: got %s", ask.Key, v.Code)
@@ -167,12 +167,12 @@ func anyAccount(t *rapid.T) *v1alpha1.Account {
 }
 
 func anyQuestion(t *rapid.T) verifier.Input {
-	q := verifier.Input{ExtractResult: mostly(t, "found", verifier.Valid, verifier.Missing, verifier.Ambiguous)}
-	q.Client, _ = netip.ParseAddr(mostly(t, "client", "192.0.2.7", "2001:db8::1", "203.0.113.1", ""))
-	q.Scopes = mostly(t, "wanted", "", "a", "reports:read", "a,reports:write", "b", "*")
-	q.Account = mostly(t, "route", "", "acme", "4711", "globex")
-	q.ExternalID = mostly(t, "route's external ID", "", "4711", "acme", "globex")
-	q.Claim.Kind = mostly(t, "claim", verifier.ClaimNone, verifier.ClaimName, verifier.ClaimExternalID)
-	q.Claim.Value = mostly(t, "claims", "4711", "acme", "", "globex")
-	return q
+	in := verifier.Input{ExtractResult: mostly(t, "found", verifier.Valid, verifier.Missing, verifier.Ambiguous)}
+	in.Client, _ = netip.ParseAddr(mostly(t, "client", "192.0.2.7", "2001:db8::1", "203.0.113.1", ""))
+	in.Scopes = mostly(t, "wanted", "", "a", "reports:read", "a,reports:write", "b", "*")
+	in.Account = mostly(t, "route", "", "acme", "4711", "globex")
+	in.ExternalID = mostly(t, "route's external ID", "", "4711", "acme", "globex")
+	in.Claim.Kind = mostly(t, "claim", verifier.ClaimNone, verifier.ClaimName, verifier.ClaimExternalID)
+	in.Claim.Value = mostly(t, "claims", "4711", "acme", "", "globex")
+	return in
 }

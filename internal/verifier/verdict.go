@@ -142,20 +142,20 @@ func (x *Index) lookUp(key string) *credential {
 }
 
 // Check gives the verdict on a request at a time, and remembers the use of the key. It allocates nothing.
-func (x *Index) Check(q *Input, now time.Time) Verdict {
+func (x *Index) Check(in *Input, now time.Time) Verdict {
 	switch {
 	case !x.Complete():
 		return Verdict{Code: NotSynced, Check: CheckSynced}
-	case q.ExtractResult != Valid:
-		return Verdict{Code: q.ExtractResult, Check: CheckKey}
+	case in.ExtractResult != Valid:
+		return Verdict{Code: in.ExtractResult, Check: CheckKey}
 	}
-	c := x.lookUp(q.Key)
+	c := x.lookUp(in.Key)
 	if c == nil {
 		return Verdict{Code: Unknown, Check: CheckKey}
 	}
 	v := Verdict{Code: Valid, Check: CheckClaim, credential: c, policy: c.key.account.policy.Load()}
 	for step := CheckState; step < checkCount; step++ {
-		if code := c.check(step, v.policy, q, now); code != Valid {
+		if code := c.check(step, v.policy, in, now); code != Valid {
 			v.Code, v.Check = code, step
 			break
 		}
@@ -165,7 +165,7 @@ func (x *Index) Check(q *Input, now time.Time) Verdict {
 }
 
 // check is Valid if a credential passes a step, or else what stands against it.
-func (c *credential) check(step Check, p *policy, q *Input, now time.Time) Code {
+func (c *credential) check(step Check, p *policy, in *Input, now time.Time) Code {
 	switch step {
 	case CheckState:
 		return c.checkState(now)
@@ -176,11 +176,11 @@ func (c *credential) check(step Check, p *policy, q *Input, now time.Time) Code 
 	case CheckAdmitted:
 		return c.key.statusCode
 	case CheckAddress:
-		return codeUnless(c.key.networks == nil || c.key.networks.contains(q.Client), IPNotAllowed)
+		return codeUnless(c.key.networks == nil || c.key.networks.contains(in.Client), IPNotAllowed)
 	case CheckScopes:
-		return codeUnless(covers(p.scopesOf(c.key), q.Scopes), ScopeMissing)
+		return codeUnless(covers(p.scopesOf(c.key), in.Scopes), ScopeMissing)
 	case CheckClaim:
-		return codeUnless(c.key.account.matchesAccount(p, q), AccountMismatch)
+		return codeUnless(c.key.account.matchesAccount(p, in), AccountMismatch)
 	case CheckSynced, CheckKey, checkCount:
 	}
 	return NotSynced // no such check: let nobody in
@@ -247,17 +247,17 @@ func coversOne(granted, wanted string) bool {
 
 // matchesAccount reports whether an account is the one that the route is for, and the one that the request claims if it
 // has to claim one. An account that holds no external ID matches none.
-func (a *account) matchesAccount(p *policy, q *Input) bool {
-	if (q.Account != "" && q.Account != a.name) || (q.ExternalID != "" && q.ExternalID != p.externalID) {
+func (a *account) matchesAccount(p *policy, in *Input) bool {
+	if (in.Account != "" && in.Account != a.name) || (in.ExternalID != "" && in.ExternalID != p.externalID) {
 		return false
 	}
-	switch q.Claim.Kind {
+	switch in.Claim.Kind {
 	case ClaimNone:
 		return true
 	case ClaimName:
-		return q.Claim.Value == a.name
+		return in.Claim.Value == a.name
 	case ClaimExternalID:
-		return q.Claim.Value != "" && q.Claim.Value == p.externalID
+		return in.Claim.Value != "" && in.Claim.Value == p.externalID
 	}
 	return false // no such kind: fail closed
 }

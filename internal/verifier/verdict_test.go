@@ -60,11 +60,11 @@ func policy(change func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
 func material(name string) string { return string(keystest.MaterialOf(name)) }
 
 func asking(change func(*verifier.Input)) verifier.Input {
-	q := verifier.Input{Key: material("default/shop"), ExtractResult: verifier.Valid, Client: home}
+	in := verifier.Input{Key: material("default/shop"), ExtractResult: verifier.Valid, Client: home}
 	if change != nil {
-		change(&q)
+		change(&in)
 	}
-	return q
+	return in
 }
 
 func previous(end time.Time) keystest.KeyOption {
@@ -77,22 +77,22 @@ func previous(end time.Time) keystest.KeyOption {
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	withKey := func(key string) func(*verifier.Input) {
-		return func(q *verifier.Input) { q.Key = key }
+		return func(in *verifier.Input) { in.Key = key }
 	}
 	from := func(client string) func(*verifier.Input) {
-		return func(q *verifier.Input) { q.Client, _ = netip.ParseAddr(client) }
+		return func(in *verifier.Input) { in.Client, _ = netip.ParseAddr(client) }
 	}
 	needs := func(scopes string) func(*verifier.Input) {
-		return func(q *verifier.Input) { q.Scopes = scopes }
+		return func(in *verifier.Input) { in.Scopes = scopes }
 	}
 	claimsID := func(id string) func(*verifier.Input) {
-		return func(q *verifier.Input) { q.Claim = verifier.Claim{Kind: verifier.ClaimExternalID, Value: id} }
+		return func(in *verifier.Input) { in.Claim = verifier.Claim{Kind: verifier.ClaimExternalID, Value: id} }
 	}
 	claimsName := func(name string) func(*verifier.Input) {
-		return func(q *verifier.Input) { q.Claim = verifier.Claim{Kind: verifier.ClaimName, Value: name} }
+		return func(in *verifier.Input) { in.Claim = verifier.Claim{Kind: verifier.ClaimName, Value: name} }
 	}
 	only := func(account, externalID string) func(*verifier.Input) {
-		return func(q *verifier.Input) { q.Account, q.ExternalID = account, externalID }
+		return func(in *verifier.Input) { in.Account, in.ExternalID = account, externalID }
 	}
 	for name, tc := range map[string]struct {
 		key     *v1alpha1.APIKey
@@ -104,8 +104,8 @@ func TestDecide(t *testing.T) {
 		step    verifier.Check
 	}{
 		"a good key":                    {key: issued(), want: verifier.Valid, step: verifier.CheckClaim},
-		"no key":                        {key: issued(), ask: func(q *verifier.Input) { q.Key, q.ExtractResult = "", verifier.Missing }, want: verifier.Missing, step: verifier.CheckKey},
-		"two keys":                      {key: issued(), ask: func(q *verifier.Input) { q.ExtractResult = verifier.Ambiguous }, want: verifier.Ambiguous, step: verifier.CheckKey},
+		"no key":                        {key: issued(), ask: func(in *verifier.Input) { in.Key, in.ExtractResult = "", verifier.Missing }, want: verifier.Missing, step: verifier.CheckKey},
+		"two keys":                      {key: issued(), ask: func(in *verifier.Input) { in.ExtractResult = verifier.Ambiguous }, want: verifier.Ambiguous, step: verifier.CheckKey},
 		"a key nobody has":              {key: issued(), ask: withKey("ak_nobody"), want: verifier.Unknown, step: verifier.CheckKey},
 		"the beginning of a key":        {key: issued(), ask: withKey(material("default/shop")[:60]), want: verifier.Unknown, step: verifier.CheckKey},
 		"a key and more":                {key: issued(), ask: withKey(material("default/shop") + "x"), want: verifier.Unknown, step: verifier.CheckKey},
@@ -208,8 +208,8 @@ func TestDecide(t *testing.T) {
 			if now.IsZero() {
 				now = hour
 			}
-			q := asking(tc.ask)
-			got := w.index().Check(&q, now)
+			in := asking(tc.ask)
+			got := w.index().Check(&in, now)
 			if got.Code != tc.want || got.Check != tc.step {
 				t.Errorf("got %s at step %s, want %s at step %s", got.Code, got.Check, tc.want, tc.step)
 			}
@@ -239,14 +239,14 @@ func TestDecide_Order(t *testing.T) {
 	key.Spec.State, key.Status.State = v1alpha1.KeyStateInactive, v1alpha1.StatePending
 	x.PutAccount(account)
 	x.PutKey(key)
-	q := verifier.Input{ExtractResult: verifier.Missing, Client: home, Scopes: "a", Account: "globex"}
+	in := verifier.Input{ExtractResult: verifier.Missing, Client: home, Scopes: "a", Account: "globex"}
 	for _, next := range []struct {
 		want verifier.Code
 		mend func()
 	}{
 		{verifier.NotSynced, x.SetComplete},
-		{verifier.Missing, func() { q.Key, q.ExtractResult = "ak_nobody", verifier.Valid }},
-		{verifier.Unknown, func() { q.Key = material("default/shop") }},
+		{verifier.Missing, func() { in.Key, in.ExtractResult = "ak_nobody", verifier.Valid }},
+		{verifier.Unknown, func() { in.Key = material("default/shop") }},
 		{verifier.Revoked, func() { key.Spec.Rotation = nil }},
 		{verifier.Inactive, func() { key.Spec.State = v1alpha1.KeyStateActive }},
 		{verifier.AccountSuspended, func() { account.Spec.State = v1alpha1.AccountActive }},
@@ -254,10 +254,10 @@ func TestDecide_Order(t *testing.T) {
 		{verifier.Inactive, func() { key.Status.State = v1alpha1.StateActive }},
 		{verifier.IPNotAllowed, func() { key.Spec.IPWhitelist = nil }},
 		{verifier.ScopeMissing, func() { key.Spec.Scopes = []string{"*"} }},
-		{verifier.AccountMismatch, func() { q.Account = "" }},
+		{verifier.AccountMismatch, func() { in.Account = "" }},
 		{verifier.Valid, func() {}},
 	} {
-		if got := x.Check(&q, hour); got.Code != next.want {
+		if got := x.Check(&in, hour); got.Code != next.want {
 			t.Fatalf("got %s, want %s", got.Code, next.want)
 		}
 		next.mend()
@@ -281,8 +281,8 @@ func TestVerdict_Key(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := asking(nil)
-			v := suite{key: tc.key, account: account}.index().Check(&q, hour)
+			in := asking(nil)
+			v := suite{key: tc.key, account: account}.index().Check(&in, hour)
 			tc.want.KeyID, tc.want.Namespace, tc.want.Name = keystest.CredentialOf("default/shop").ID, "default", "shop"
 			tc.want.Account, tc.want.ExternalID = "acme", "4711"
 			if diff := cmp.Diff(&tc.want, v.Key()); diff != "" {

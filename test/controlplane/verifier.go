@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// VerdictRecorderOptions say how to run a verifier.
+// VerifierOptions say how to run a verifier.
 type VerifierOptions struct {
 	// Binary is what BuildVerifier returned.
 	Binary string

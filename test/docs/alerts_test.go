@@ -13,10 +13,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	"github.com/apikey-manager/apikey-manager/internal/metrics"
 )
 
-// notOurMetrics are what the alerts look at beside telemetry.Definitions: of Prometheus itself, client-go and
+// notOurMetrics are what the alerts look at beside metrics.Definitions: of Prometheus itself, client-go and
 // controller-runtime.
 var notOurMetrics = []string{"up", "leader_election_master_status", "workqueue_depth", "controller_runtime_reconcile_total"}
 
@@ -62,13 +62,13 @@ func alerts(t *testing.T, root string) map[string]string {
 func TestAlerts_LookAtMetricsThatAreThere(t *testing.T) {
 	t.Parallel()
 	known := slices.Concat(notOurMetrics, promQL)
-	for _, d := range telemetry.Definitions {
+	for _, d := range metrics.Definitions {
 		known = append(known, d.Name)
 	}
 	for alert, expression := range alerts(t, open(t).root) {
 		for _, name := range promQLName.FindAllString(notNames.ReplaceAllString(expression, ""), -1) {
 			if !slices.Contains(known, name) {
-				t.Errorf("%s looks at %s, which is no metric of telemetry.Definitions and none of notOurMetrics", alert, name)
+				t.Errorf("%s looks at %s, which is no metric of metrics.Definitions and none of notOurMetrics", alert, name)
 			}
 		}
 	}

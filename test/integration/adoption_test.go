@@ -41,8 +41,8 @@ func startVerifier(ctx context.Context) *verdicts.Index {
 
 // saidOf is the verdict on a key, and whose it is: "VALID shop-1/a".
 func saidOf(index *verdicts.Index, material string) string {
-	q := verdicts.Input{Key: material, ExtractResult: verdicts.Valid, Client: netip.MustParseAddr("192.0.2.1")}
-	v := index.Check(&q, time.Now())
+	in := verdicts.Input{Key: material, ExtractResult: verdicts.Valid, Client: netip.MustParseAddr("192.0.2.1")}
+	v := index.Check(&in, time.Now())
 	if id := v.Key(); id != nil {
 		return v.Code.String() + " " + id.Namespace + "/" + id.Name
 	}

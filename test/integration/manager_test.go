@@ -23,14 +23,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
-	"github.com/apikey-manager/apikey-manager/internal/telemetry"
+	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	guard "github.com/apikey-manager/apikey-manager/internal/webhook"
 	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
@@ -77,7 +77,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	}
 	m := &manager{traffic: &traffic{sabotage: o.sabotage}, registry: prometheus.NewPedanticRegistry()}
 	if o.verifiers != nil {
-		enforcement, err := telemetry.NewVerifierRecorder(m.registry)
+		enforcement, err := metrics.NewVerifierRecorder(m.registry)
 		Expect(err).NotTo(HaveOccurred())
 		o.verifiers.Recorder = enforcement
 	}
@@ -95,7 +95,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 		Expect(guard.Setup(mgr, o.clock, *o.defaults)).To(Succeed())
 		Expect(mgr.Add(rotator)).To(Succeed())
 	}
-	Expect(m.registry.Register(telemetry.NewObjectCollector(living, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())
+	Expect(m.registry.Register(metrics.NewObjectCollector(living, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(living) }()
 	m.stop = sync.OnceFunc(func() {
@@ -165,7 +165,7 @@ func newRotator(config *rest.Config) *certs.Rotator {
 // scrape writes down what the metrics say.
 func (m *manager) scrape() {
 	GinkgoHelper()
-	for _, registry := range []prometheus.Gatherer{m.registry, metrics.Registry} {
+	for _, registry := range []prometheus.Gatherer{m.registry, ctrlmetrics.Registry} {
 		families, err := registry.Gather()
 		Expect(err).NotTo(HaveOccurred())
 		for _, family := range families {

@@ -27,7 +27,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
-	"github.com/apikey-manager/apikey-manager/internal/verifier/faces"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
@@ -132,7 +132,7 @@ type worker struct {
 	kinds   crd.Kinds
 	account *v1alpha1.Account
 	index   *verifier.Index
-	door    *faces.Authorizer
+	door    *server.Authorizer
 	seen    map[string]bool
 	facts   *rand.Rand
 }
@@ -154,7 +154,7 @@ func newWorker(t *testing.T, found *population) *worker {
 	if err != nil {
 		t.Error(err)
 	}
-	w.door, err = faces.NewAuthorizer(faces.Options{Extractor: finder, ClientIP: clients, Index: w.index, Clock: clocktesting.NewFakePassiveClock(generatedNow)})
+	w.door, err = server.NewAuthorizer(server.AuthorizerOptions{Extractor: finder, ClientIP: clients, Index: w.index, Clock: clocktesting.NewFakePassiveClock(generatedNow)})
 	if err != nil {
 		t.Error(err)
 	}

@@ -1,0 +1,168 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mail
+
+import (
+	"embed"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nicksnyder/go-i18n/v2/i18n"
+	"golang.org/x/text/language"
+)
+
+//go:embed locales
+var locales embed.FS
+
+// defaultLocale is what is spoken where nothing else was asked for, or nothing else is known.
+const defaultLocale = "en"
+
+var languages, catalogue = mustLoad()
+
+func mustLoad() ([]string, *i18n.Bundle) {
+	files, err := locales.ReadDir("locales")
+	if err != nil {
+		panic(err)
+	}
+	bundle := i18n.NewBundle(language.Make(defaultLocale))
+	names := make([]string, 0, len(files))
+	for _, file := range files {
+		data, err := locales.ReadFile("locales/" + file.Name())
+		if err != nil {
+			panic(err)
+		}
+		parsed, err := bundle.ParseMessageFileBytes(data, file.Name())
+		if err != nil {
+			panic(err)
+		}
+		names = append(names, parsed.Tag.String())
+	}
+	return names, bundle
+}
+
+// Locales are the languages that Compose knows, sorted.
+func Locales() []string { return slices.Clone(languages) }
+
+// localizer speaks one language. It keeps its first error, so that a page can be said in one breath.
+type localizer struct {
+	locale    string
+	localizer *i18n.Localizer
+	err       error
+}
+
+// newLocalizer says too whether it had to fall back to another language than the one asked for.
+func newLocalizer(locale string) (v *localizer, fallback bool) {
+	if locale == "" {
+		locale = defaultLocale
+	}
+	if !slices.Contains(languages, locale) {
+		locale, fallback = defaultLocale, true
+	}
+	return &localizer{locale: locale, localizer: i18n.NewLocalizer(catalogue, locale)}, fallback
+}
+
+// templateData are what the catalogues may put into their messages. None is free text of a user: a label in a subject would let
+// its author say anything to recipients, in the name of whoever runs the manager.
+type templateData struct {
+	Account, KeyID            string
+	Days, Day, Year           int
+	Month, Date, OnDate, Time string
+	Zone                      string
+}
+
+func (v *localizer) text(id string, w templateData) string {
+	return v.localize(&i18n.LocalizeConfig{MessageID: id, TemplateData: w})
+}
+
+// plural is say for a message that depends on a number of days.
+func (v *localizer) plural(id string, w templateData) string {
+	return v.localize(&i18n.LocalizeConfig{MessageID: id, TemplateData: w, PluralCount: w.Days})
+}
+
+func (v *localizer) localize(config *i18n.LocalizeConfig) string {
+	text, err := v.localizer.Localize(config)
+	if err != nil && v.err == nil {
+		v.err = err
+	}
+	return text
+}
+
+func (v *localizer) page(n Notice) page {
+	w := v.templateData(n)
+	return page{
+		Locale:      v.locale,
+		Subject:     v.text("subject", w),
+		Greeting:    v.text("greeting", w),
+		Intro:       v.intro(w),
+		Colon:       v.text("colon", w),
+		Facts:       v.facts(n, w),
+		Consequence: v.text("consequence", w),
+		Extend:      v.text("extend", w),
+		Command:     n.command(),
+		Replace:     v.text("replace", w),
+		Footer:      v.text("footer", w),
+	}
+}
+
+func (v *localizer) intro(w templateData) string {
+	if w.Days == 0 {
+		return v.text("intro_soon", w)
+	}
+	return v.plural("intro_days", w)
+}
+
+func (v *localizer) facts(n Notice, w templateData) []fact {
+	facts := []fact{{v.text("title_account", w), n.owner()}}
+	if n.Label != "" {
+		facts = append(facts, fact{v.text("title_label", w), n.Label})
+	}
+	return append(facts,
+		fact{v.text("title_key_id", w), n.KeyID},
+		fact{v.text("title_namespace", w), n.Namespace},
+		fact{v.text("title_name", w), n.Name},
+		fact{v.text("title_expires", w), v.expiration(n, w)},
+	)
+}
+
+func (v *localizer) expiration(n Notice, w templateData) string {
+	if n.DateOnly {
+		return v.text("expires_day", w)
+	}
+	return v.text("expires_instant", w)
+}
+
+// templateData are the notice's, with its date as this language writes it.
+func (v *localizer) templateData(n Notice) templateData {
+	t := n.Expiration.In(n.Zone)
+	w := templateData{
+		Account: n.Account, KeyID: n.KeyID, Days: n.DaysLeft,
+		Day: t.Day(), Year: t.Year(), Time: timeOfDay(t), Zone: zoneName(t),
+	}
+	w.Month = v.text(fmt.Sprintf("month_%d", t.Month()), w)
+	w.Date = v.text("date", w)
+	w.OnDate = v.text("on_date", w)
+	return w
+}
+
+// timeOfDay is the time of day, with its seconds only where there are any.
+func timeOfDay(t time.Time) string {
+	if t.Second() == 0 {
+		return t.Format("15:04")
+	}
+	return t.Format(time.TimeOnly)
+}
+
+// zoneName is a zone's name and how far it is from UTC then, because few readers know that by heart.
+func zoneName(t time.Time) string {
+	name := t.Location().String()
+	switch offset := t.Format("UTC-07:00"); name {
+	case "UTC":
+		return name
+	case "":
+		return offset
+	default:
+		return name + ", " + offset
+	}
+}

@@ -1,0 +1,58 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/apikey-manager/apikey-manager/internal/metrics"
+)
+
+func TestEnforcement(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	e, err := metrics.NewVerifierRecorder(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Replicas(3, 1)
+	e.Replicas(2, 1)
+	e.Enforced(70 * time.Millisecond)
+	e.Enforced(2 * time.Minute)
+	want := `
+# HELP apikey_manager_enforcement_seconds How long it took from the moment in which the manager saw that a key was switched off until every verifier refused it.
+# TYPE apikey_manager_enforcement_seconds histogram
+apikey_manager_enforcement_seconds_bucket{le="0.01"} 0
+apikey_manager_enforcement_seconds_bucket{le="0.025"} 0
+apikey_manager_enforcement_seconds_bucket{le="0.05"} 0
+apikey_manager_enforcement_seconds_bucket{le="0.1"} 1
+apikey_manager_enforcement_seconds_bucket{le="0.25"} 1
+apikey_manager_enforcement_seconds_bucket{le="0.5"} 1
+apikey_manager_enforcement_seconds_bucket{le="1"} 1
+apikey_manager_enforcement_seconds_bucket{le="2.5"} 1
+apikey_manager_enforcement_seconds_bucket{le="5"} 1
+apikey_manager_enforcement_seconds_bucket{le="10"} 1
+apikey_manager_enforcement_seconds_bucket{le="30"} 1
+apikey_manager_enforcement_seconds_bucket{le="60"} 1
+apikey_manager_enforcement_seconds_bucket{le="300"} 2
+apikey_manager_enforcement_seconds_bucket{le="+Inf"} 2
+apikey_manager_enforcement_seconds_sum 120.07
+apikey_manager_enforcement_seconds_count 2
+# HELP apikey_manager_verifier_polls_failed_total How often a replica of the verifier did not answer the manager.
+# TYPE apikey_manager_verifier_polls_failed_total counter
+apikey_manager_verifier_polls_failed_total 3
+# HELP apikey_manager_verifier_replicas How many replicas of the verifier there are, when last looked at: those that answered the manager, and those that did not.
+# TYPE apikey_manager_verifier_replicas gauge
+apikey_manager_verifier_replicas{reached="false"} 1
+apikey_manager_verifier_replicas{reached="true"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,8 +1,0 @@
-// SPDX-FileCopyrightText: The apikey-manager Authors
-// SPDX-License-Identifier: Apache-2.0
-
-//go:build race
-
-package faces_test
-
-const raceEnabled = true

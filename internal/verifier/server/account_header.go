@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"fmt"
+	"net/textproto"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+)
+
+// AccountHeader is the request header that must identify the key's account. The zero value requires none.
+type AccountHeader struct {
+	// kind says what the header holds.
+	kind verifier.ClaimKind
+	// canonical and lower are the header's name in the two forms that gateways send.
+	canonical, lower string
+}
+
+// ParseAccountHeader reads NAME, NAME:name or NAME:externalID; empty text requires no header.
+func ParseAccountHeader(text string) (AccountHeader, error) {
+	if text == "" {
+		return AccountHeader{}, nil
+	}
+	name, holds, said := strings.Cut(text, ":")
+	kinds := map[string]verifier.ClaimKind{"name": verifier.ClaimName, "externalID": verifier.ClaimExternalID}
+	kind, known := kinds[holds]
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return AccountHeader{}, fmt.Errorf("invalid account header %q: must be a header's name, such as X-FF-Company, optionally followed by :name or :externalID", text)
+	case !said:
+		kind = verifier.ClaimName
+	case !known:
+		return AccountHeader{}, fmt.Errorf("invalid account header %q: what it holds must be name or externalID, such as %s:externalID", text, name)
+	}
+	return AccountHeader{kind: kind, canonical: textproto.CanonicalMIMEHeaderKey(name), lower: strings.ToLower(name)}, nil
+}
+
+// claim returns what a request says about the account it comes from.
+func (h AccountHeader) claim(r verifier.Request) verifier.Claim {
+	if h.kind == verifier.ClaimNone {
+		return verifier.Claim{}
+	}
+	return verifier.Claim{Kind: h.kind, Value: single(r.Header(h.canonical, h.lower))}
+}
+
+// single is the value of a header that was sent once; empty otherwise.
+func single(values []string) string {
+	if len(values) != 1 || strings.Contains(values[0], ",") {
+		return ""
+	}
+	return strings.TrimSpace(values[0])
+}

@@ -1,0 +1,156 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+)
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (l *lines) logger() logr.Logger {
+	return funcr.NewJSON(func(line string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.list = append(l.list, line)
+	}, funcr.Options{})
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string{}, l.list...)
+}
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	line := func(message, face, code, id, account, client, method, host, path string) string {
+		return `{"logger":"","level":0,"msg":"` + message + `","face":"` + face + `","code":"` + code + `","keyID":"` + id + `","account":"` + account +
+			`","client":"` + client + `","method":"` + method + `","host":"` + host + `","path":"` + path + `"}`
+	}
+	long := strings.Repeat("xy.", 700)
+	for name, tc := range map[string]struct {
+		ask  func(*testing.T, *served)
+		want []string
+	}{
+		"a denial over HTTP": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz?scopes=admin", header("X-Api-Key", goodKey, "X-Forwarded-Method", "PUT", "X-Forwarded-Host", "api.example.com", "X-Forwarded-Uri", "/orders?api_key=other"), "")
+			},
+			want: []string{line("Denied", "forward_auth", "SCOPE_MISSING", "idgood", "acme", "127.0.0.1", "PUT", "api.example.com", "/orders")},
+		},
+		"a URL in place of a path": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url", "https://api.example.com/orders?api_key=other"), "")
+			},
+			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "GET", "", "/orders")},
+		},
+		"a denial of an application's question": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "POST", "/v1/verify", nil, `{"key":"`+unknownKey+`","ip":"192.0.2.9"}`)
+			},
+			want: []string{line("Denied", "verify", "UNKNOWN", "", "", "192.0.2.9", "", "", "")},
+		},
+		"the key in odd places is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey, "X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
+			},
+			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "[redacted]", "[redacted]", "/[redacted]/x")},
+		},
+		"something short that is no key strikes nothing out": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", "/orders", "X-Forwarded-Uri", "/orders/7"), "")
+			},
+			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/7")},
+		},
+		"a path that may have one of two keys in it is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
+			},
+			want: []string{line("Denied", "forward_auth", "AMBIGUOUS", "", "", "127.0.0.1", "", "", "[redacted]")},
+		},
+		"what is too long is cut": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")
+			},
+			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", long[:32], long[:255], "/"+long[:511])},
+		},
+		"the key behind a scheme that was not asked for is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", "Token "+goodKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
+			},
+			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/[redacted]")},
+		},
+		"a key without a header is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Forwarded-Uri", "/orders/"+goodKey+"/lines"), "")
+			},
+			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "", "", "/orders/[redacted]/lines")},
+		},
+		"a key that is percent-encoded is not told": {
+			ask: func(t *testing.T, at *served) {
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Uri", "/orders/"+percent(revokedKey, "%%%02x"), "X-Forwarded-Host", percent(goodKey, "%%25%02X")), "")
+			},
+			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "", "[redacted]", "/orders/[redacted]")},
+		},
+		"nor is one of who is let in": {
+			ask: func(t *testing.T, at *served) {
+				for range 5 {
+					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "X-Forwarded-Uri", "/orders/"+plainKey), "")
+				}
+			},
+			want: []string{line("Allowed", "forward_auth", "VALID", "idgood", "acme", "127.0.0.1", "", "", "/orders/[redacted]")},
+		},
+		"who is let in is told of as often as asked": {
+			ask: func(t *testing.T, at *served) {
+				for range 10 {
+					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey), "")
+				}
+			},
+			want: []string{
+				line("Allowed", "forward_auth", "VALID", "idgood", "acme", "127.0.0.1", "", "", ""),
+				line("Allowed", "forward_auth", "VALID", "idgood", "acme", "127.0.0.1", "", "", ""),
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log lines
+			tc.ask(t, serve(t, setup{options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 0.2)}}, server.Options{}))
+			if diff := cmp.Diff(tc.want, log.all()); diff != "" {
+				t.Errorf("the audit (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAudit_OfEnvoy(t *testing.T) {
+	t.Parallel()
+	var log lines
+	srv := setup{sources: []string{"query:api_key"}, options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 1)}}.door(t).ExtAuthz()
+	for _, path := range []string{"/orders?api_key=" + goodKey, "/orders/" + expiredKey + "?api_key=" + expiredKey} {
+		if _, err := srv.Check(t.Context(), envoyRequest(path, nil, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{
+		`{"logger":"","level":0,"msg":"Allowed","face":"ext_authz","code":"VALID","keyID":"idgood","account":"acme","client":"198.51.100.9","method":"GET","host":"api.example.com","path":"/orders"}`,
+		`{"logger":"","level":0,"msg":"Denied","face":"ext_authz","code":"EXPIRED","keyID":"idexpired","account":"acme","client":"198.51.100.9","method":"GET","host":"api.example.com","path":"/orders/[redacted]"}`,
+	}
+	if diff := cmp.Diff(want, log.all()); diff != "" {
+		t.Errorf("the audit (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,28 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+)
+
+func TestNewDoor_RefusesPlacesWhereNoKeyCanBe(t *testing.T) {
+	t.Parallel()
+	for want, sources := range map[string][]string{
+		"give another header for the key":         {"header:X-API-Key", "header:x-apikey-id"},
+		"header:x-apikey-scopes says who came in": {"header:X-Apikey-Scopes:Bearer"},
+	} {
+		finder, err := verifier.NewKeyExtractor(sources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := server.NewAuthorizer(server.AuthorizerOptions{Extractor: finder}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}

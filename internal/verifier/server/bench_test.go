@@ -1,0 +1,149 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/go-logr/logr/funcr"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"k8s.io/utils/clock"
+
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+)
+
+// always lets everybody in: what any server of this protocol costs at least.
+type always struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (always) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return &authv3.CheckResponse{Status: &rpcstatus.Status{}}, nil
+}
+
+// BenchmarkExtAuthz compares the face with a server that lets everybody in, over the same wire. The client reads no more of
+// an answer than that it is one: Envoy has a CPU of its own for that.
+func BenchmarkExtAuthz(b *testing.B) {
+	authorizer := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.door(b)
+	for name, srv := range map[string]authv3.AuthorizationServer{"always": always{}, "verifier": authorizer.ExtAuthz()} {
+		b.Run(name, func(b *testing.B) {
+			connection := dialFace(b, srv)
+			request := benchRequest()
+			if r, err := authv3.NewAuthorizationClient(connection).Check(b.Context(), request); err != nil || r.GetStatus().GetCode() != 0 {
+				b.Fatal(r, err)
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := connection.Invoke(b.Context(), authv3.Authorization_Check_FullMethodName, request, &emptypb.Empty{}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkExtAuthz_InProcess is the face without a wire.
+func BenchmarkExtAuthz_InProcess(b *testing.B) {
+	srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	request := benchRequest()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := srv.Check(b.Context(), request); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchRequest() *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: "192.0.2.7"}}}},
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: "GET", Path: "/orders?page=2", Host: "api.example.com", Protocol: "HTTP/1.1",
+			Headers: map[string]string{
+				":authority": "api.example.com", ":method": "GET", ":path": "/orders?page=2", "accept": "*/*", "user-agent": "bench",
+				"x-api-key": goodKey, "x-request-id": "6f1c", "x-forwarded-proto": "https",
+			},
+		}},
+		ContextExtensions: map[string]string{"scopes": "orders:read"},
+	}}
+}
+
+// dialFace serves a face in memory and returns a connection to it.
+func dialFace(t testing.TB, srv authv3.AuthorizationServer) *grpc.ClientConn {
+	t.Helper()
+	wire := bufconn.Listen(1 << 20)
+	s := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(s, srv)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(wire) }()
+	connection, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return wire.Dial() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := connection.Close(); err != nil {
+			t.Error(err)
+		}
+		s.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return connection
+}
+
+// BenchmarkExtAuthz_ManyKeys lets more keys take turns than ready answers are kept for.
+func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
+	const many = 20_000
+	x, materials := verifier.NewIndex(), make([]string, many)
+	x.PutAccount(keystest.NewAccount("acme"))
+	for i := range materials {
+		name := fmt.Sprintf("key-%d", i)
+		x.PutKey(keystest.Key(name, keystest.Scopes("orders:read"), keystest.Issued(keystest.Epoch)))
+		materials[i] = string(keystest.MaterialOf("default/" + name))
+	}
+	x.SetComplete()
+	srv := setup{index: x, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	request := benchRequest()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		request.GetAttributes().GetRequest().GetHttp().Headers["x-api-key"] = materials[i%many]
+		if answer, err := srv.Check(b.Context(), request); err != nil || answer.GetStatus().GetCode() != 0 {
+			b.Fatal(answer, err)
+		}
+	}
+}
+
+// BenchmarkExtAuthz_Denied is what a flood of requests without a valid key costs, with a line in the audit for each.
+func BenchmarkExtAuthz_Denied(b *testing.B) {
+	audit := server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
+	for name, path := range map[string]string{"usual path": "/v1/customers/4711/orders?page=2", "key in the path": "/orders/" + unknownKey, "128 KiB": strings.Repeat("/"+unknownKey, 4000)} {
+		b.Run(name, func(b *testing.B) {
+			srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit}}.door(b).ExtAuthz()
+			request := envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := srv.Check(b.Context(), request); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

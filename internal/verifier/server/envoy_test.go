@@ -1,0 +1,436 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/google/go-cmp/cmp"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+)
+
+// envoyRequest is a CheckRequest as Envoy writes it: the query is in the path, header names are in lower case, repeated
+// headers are joined by commas, and the source is the direct peer.
+func envoyRequest(path string, headers map[string]string, extensions map[string]string) *authv3.CheckRequest {
+	all := map[string]string{":authority": "api.example.com", ":method": "GET", ":path": path, ":scheme": "https", "x-request-id": "6f1c0d8e"}
+	maps.Copy(all, headers)
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source:      peer("198.51.100.9", 51234),
+		Destination: peer("10.0.0.1", 8443),
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Id: "1", Method: "GET", Path: path, Host: "api.example.com", Scheme: "https", Size: -1, Protocol: "HTTP/2", Headers: all,
+		}},
+		ContextExtensions: extensions,
+	}}
+}
+
+func peer(address string, port uint32) *authv3.AttributeContext_Peer {
+	return &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
+		SocketAddress: &corev3.SocketAddress{Address: address, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port}},
+	}}}
+}
+
+// from changes the peer of a request.
+func from(address string, r *authv3.CheckRequest) *authv3.CheckRequest {
+	r.Attributes.Source = peer(address, 40000)
+	return r
+}
+
+// raw is the same request with encode_raw_headers: one by one, as bytes, in place of the map.
+func raw(r *authv3.CheckRequest, more ...string) *authv3.CheckRequest {
+	asked := r.GetAttributes().GetRequest().GetHttp()
+	asked.HeaderMap = &corev3.HeaderMap{}
+	for name, value := range asked.GetHeaders() {
+		asked.HeaderMap.Headers = append(asked.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+	}
+	for i := 0; i < len(more); i += 2 {
+		asked.HeaderMap.Headers = append(asked.HeaderMap.Headers, &corev3.HeaderValue{Key: more[i], RawValue: []byte(more[i+1])})
+	}
+	asked.Headers = nil
+	return r
+}
+
+// set is a header that replaces what the client sent.
+func set(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+func allowed(ok *authv3.OkHttpResponse, dynamic map[string]any) *authv3.CheckResponse {
+	fields, err := structpb.NewStruct(dynamic)
+	if err != nil {
+		panic(err)
+	}
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok}, DynamicMetadata: fields,
+	}
+}
+
+// goodAllowed is the answer to the good key, with what else is to be removed or set.
+func goodAllowed(change func(*authv3.OkHttpResponse)) *authv3.CheckResponse {
+	ok := &authv3.OkHttpResponse{
+		Headers: []*corev3.HeaderValueOption{
+			set("x-apikey-id", "idgood"), set("x-apikey-account", "acme"), set("x-apikey-external-id", "ext-1"),
+			set("x-apikey-name", "shops/good"), set("x-apikey-scopes", "orders:read,orders:write"),
+		},
+	}
+	change(ok)
+	return allowed(ok, map[string]any{"keyID": "idgood", "account": "acme", "externalID": "ext-1", "scopes": []any{"orders:read", "orders:write"}})
+}
+
+func TestExtAuthz_Allows(t *testing.T) {
+	t.Parallel()
+	key := map[string]string{"x-api-key": goodKey}
+	withoutHeader := func(names ...string) *authv3.CheckResponse {
+		return goodAllowed(func(ok *authv3.OkHttpResponse) { ok.HeadersToRemove = names })
+	}
+	everywhere := setup{sources: []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "query:key", "cookie:session", "basic"}}
+	bare := map[string]any{"keyID": "idplain", "account": "bare", "scopes": []any{}}
+	for name, tc := range map[string]struct {
+		setup   setup
+		request *authv3.CheckRequest
+		want    *authv3.CheckResponse
+	}{
+		"a key in a header is taken out": {request: envoyRequest("/orders?page=2", key, nil), want: withoutHeader("x-api-key")},
+		"a bearer token is taken out": {
+			request: envoyRequest("/orders", map[string]string{"authorization": "bearer " + goodKey}, nil), want: withoutHeader("authorization"),
+		},
+		"raw headers are read": {request: raw(envoyRequest("/orders", key, nil)), want: withoutHeader("x-api-key")},
+		"the application's own Authorization stays": {
+			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer ey.J.h"}, nil), want: withoutHeader("x-api-key"),
+		},
+		"the key is in both": {
+			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer " + goodKey}, nil), want: withoutHeader("authorization", "x-api-key"),
+			setup: setup{sources: []string{"header:Authorization:Bearer", "header:X-API-Key"}},
+		},
+		"a parameter is taken out": {
+			setup: everywhere, request: envoyRequest("/orders?page=2&api_key="+goodKey, nil, nil),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) { ok.QueryParametersToRemove = []string{"api_key"} }),
+		},
+		"a parameter of the application stays": {
+			setup: everywhere, request: envoyRequest("/orders?key=7&api_key="+goodKey, nil, nil),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) { ok.QueryParametersToRemove = []string{"api_key"} }),
+		},
+		"a cookie is cut out": {
+			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": "a=1; session=" + goodKey + "; b=2"}, nil),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
+				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "a=1; b=2")}, ok.Headers...)
+			}),
+		},
+		"a lonely cookie is removed": {
+			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": `session="` + goodKey + `"`}, nil), want: withoutHeader("cookie"),
+		},
+		"cookies of two lines, which Envoy joins": {
+			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": "a=1,session=" + goodKey + "; b=2,3"}, nil),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
+				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "a=1; b=2,3")}, ok.Headers...)
+			}),
+		},
+		"bytes that are no text make no cookie": {
+			setup: everywhere, request: raw(envoyRequest("/", nil, nil), "cookie", "session="+goodKey+"; ses\xffsion=evil"),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
+				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "ses!sion=evil")}, ok.Headers...)
+			}),
+		},
+		"raw cookies are joined": {
+			setup: everywhere, request: raw(envoyRequest("/", nil, nil), "cookie", "a=1", "cookie", "session="+goodKey, "cookie", "b=2"),
+			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
+				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "a=1; b=2")}, ok.Headers...)
+			}),
+		},
+		"other cookies stay": {
+			setup: everywhere, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "cookie": "a=1; sessions=2"}, nil), want: withoutHeader("x-api-key"),
+		},
+		"what an identity lacks is removed": {
+			request: envoyRequest("/", map[string]string{"x-api-key": plainKey, "x-apikey-external-id": "root", "x-apikey-scopes": "all"}, nil),
+			want: allowed(&authv3.OkHttpResponse{
+				Headers:         []*corev3.HeaderValueOption{set("x-apikey-id", "idplain"), set("x-apikey-account", "bare"), set("x-apikey-name", "shops/plain")},
+				HeadersToRemove: []string{"x-apikey-external-id", "x-apikey-scopes", "x-api-key"},
+			}, bare),
+		},
+		"an odd external ID is encoded": {
+			request: envoyRequest("/", map[string]string{"x-api-key": oddKey}, nil),
+			want: allowed(&authv3.OkHttpResponse{
+				Headers: []*corev3.HeaderValueOption{
+					set("x-apikey-id", "idodd"), set("x-apikey-account", "odd"),
+					set("x-apikey-external-id", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9"), set("x-apikey-name", "shops/odd"),
+				},
+				HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
+			}, map[string]any{"keyID": "idodd", "account": "odd", "externalID": oddID, "scopes": []any{}}),
+		},
+		"the route's scopes and account are met": {
+			request: envoyRequest("/orders", key, map[string]string{"scopes": "orders:read, orders:write", "account": "acme", "externalID": "ext-1"}), want: withoutHeader("x-api-key"),
+		},
+		"a query asks for nothing": {request: envoyRequest("/orders?scopes=admin&account=bare", key, nil), want: withoutHeader("x-api-key")},
+		"the peer is in the whitelist": {
+			request: from("192.0.2.7", envoyRequest("/", map[string]string{"x-api-key": listedKey}, nil)), want: listedAllowed(),
+		},
+		"an IPv6 peer is in the whitelist": {
+			request: from("2001:db8::1", envoyRequest("/", map[string]string{"x-api-key": listedKey}, nil)), want: listedAllowed(),
+		},
+		"the client behind a trusted peer is": {
+			setup:   setup{trusted: []string{"198.51.100.0/24"}},
+			request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "203.0.113.1, 192.0.2.7, 198.51.100.3"}, nil), want: listedAllowed(),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := authv3.NewAuthorizationClient(dialFace(t, tc.setup.door(t).ExtAuthz()))
+			for _, try := range []string{"first", "second"} { // the second one may be answered from memory
+				got, err := client.Check(t.Context(), tc.request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(tc.want, got, protocmp.Transform()); diff != "" {
+					t.Errorf("%s answer (-want +got):\n%s", try, diff)
+				}
+			}
+		})
+	}
+}
+
+func listedAllowed() *authv3.CheckResponse {
+	return allowed(&authv3.OkHttpResponse{
+		Headers: []*corev3.HeaderValueOption{
+			set("x-apikey-id", "idlisted"), set("x-apikey-account", "acme"), set("x-apikey-external-id", "ext-1"), set("x-apikey-name", "shops/listed"),
+		},
+		HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
+	}, map[string]any{"keyID": "idlisted", "account": "acme", "externalID": "ext-1", "scopes": []any{}})
+}
+
+func TestExtAuthz_Denies(t *testing.T) {
+	t.Parallel()
+	with := func(key string) *authv3.CheckRequest {
+		return envoyRequest("/", map[string]string{"x-api-key": key}, nil)
+	}
+	route := func(name, value string) *authv3.CheckRequest {
+		return envoyRequest("/", map[string]string{"x-api-key": goodKey}, map[string]string{name: value})
+	}
+	for name, tc := range map[string]struct {
+		setup   setup
+		request *authv3.CheckRequest
+		code    string
+		status  int
+		rpc     codes.Code
+	}{
+		"an empty request":            {request: &authv3.CheckRequest{}, code: "MISSING", status: 401, rpc: codes.Unauthenticated},
+		"no key":                      {request: envoyRequest("/", nil, nil), code: "MISSING", status: 401, rpc: codes.Unauthenticated},
+		"two keys":                    {request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer " + plainKey}, nil), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"a joined header":             {request: with(goodKey + "," + goodKey), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"a raw header twice":          {request: raw(with(goodKey), "X-API-Key", goodKey), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"a header and a raw one":      {request: both(with(goodKey)), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"an unknown key":              {request: with(unknownKey), code: "UNKNOWN", status: 401, rpc: codes.Unauthenticated},
+		"a key in a query not asked":  {request: envoyRequest("/?api_key="+goodKey, nil, nil), code: "MISSING", status: 401, rpc: codes.Unauthenticated},
+		"a revoked key":               {request: with(revokedKey), code: "REVOKED", status: 401, rpc: codes.Unauthenticated},
+		"an inactive key":             {request: with(inactiveKey), code: "INACTIVE", status: 401, rpc: codes.Unauthenticated},
+		"a suspended account":         {request: with(suspendedKey), code: "ACCOUNT_SUSPENDED", status: 401, rpc: codes.Unauthenticated},
+		"an expired key":              {request: with(expiredKey), code: "EXPIRED", status: 401, rpc: codes.Unauthenticated},
+		"a strange peer":              {request: with(listedKey), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
+		"a forged client":             {request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "192.0.2.7"}, nil), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
+		"a malformed hop":             {setup: setup{trusted: []string{"198.51.100.0/24"}}, request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "192.0.2.7, x"}, nil), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
+		"a peer that is a pipe":       {request: from("/run/envoy.sock", with(listedKey)), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
+		"a scope that it lacks":       {request: route("scopes", "orders:read,admin"), code: "SCOPE_MISSING", status: 403, rpc: codes.PermissionDenied},
+		"another account":             {request: route("account", "bare"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an external ID as a name":    {request: route("account", "ext-1"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a name as an external ID":    {request: route("externalID", "acme"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an empty account":            {request: route("account", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an empty external ID":        {request: route("externalID", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"scopes without a scope":      {request: route("scopes", ","), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a header of another account": {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "bare"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a header of two accounts":    {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "ext-1,ext-1"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"keys that are not known yet": {setup: setup{unsynced: true}, request: with(goodKey), code: "NOT_SYNCED", status: 503, rpc: codes.Unavailable},
+		"503 folded to 403":           {setup: setup{unsynced: true, options: server.AuthorizerOptions{DenyStatusOnly: true}}, request: with(goodKey), code: "NOT_SYNCED", status: 403, rpc: codes.Unavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := authv3.NewAuthorizationClient(dialFace(t, tc.setup.door(t).ExtAuthz()))
+			// What Envoy says of itself is not the client's.
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "x-api-key", goodKey, "x-forwarded-for", "192.0.2.7")
+			got, err := client.Check(ctx, tc.request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &authv3.CheckResponse{
+				Status: &rpcstatus.Status{Code: int32(tc.rpc)},
+				HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+					Status:  &typev3.HttpStatus{Code: typev3.StatusCode(tc.status)},
+					Headers: []*corev3.HeaderValueOption{set("content-type", "application/problem+json"), set("cache-control", "no-store")},
+				}},
+			}
+			denied := want.GetDeniedResponse()
+			if tc.status == 401 {
+				denied.Headers = append(denied.Headers, set("www-authenticate", `ApiKey realm="tests"`))
+			}
+			body := got.GetDeniedResponse().GetBody()
+			if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(denied, "body")); diff != "" {
+				t.Errorf("the answer (-want +got):\n%s", diff)
+			}
+			checkDenial(t, body, tc.code, tc.status)
+		})
+	}
+}
+
+// both has the key in the map and among the raw headers, as Envoy never does.
+func both(r *authv3.CheckRequest) *authv3.CheckRequest {
+	headers := r.GetAttributes().GetRequest().GetHttp().GetHeaders()
+	raw(r)
+	r.GetAttributes().GetRequest().GetHttp().Headers = headers
+	return r
+}
+
+func checkDenial(t *testing.T, body, code string, status int) {
+	t.Helper()
+	var got map[string]any
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatalf("%q: %v", body, err)
+	}
+	if got["title"] == "" {
+		t.Errorf("the problem has no title: %s", body)
+	}
+	delete(got, "title")
+	want := map[string]any{"type": "about:blank", "status": float64(status), "code": code}
+	if id, matched := matchedIDs[code]; matched {
+		want["keyID"] = id
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the problem is not what it should be (-want +got):\n%s", diff)
+	}
+}
+
+func TestExtAuthz_AnswersFollowTheKey(t *testing.T) {
+	t.Parallel()
+	index := newIndex()
+	index.SetComplete()
+	s := setup{index: index}
+	srv := s.door(t).ExtAuthz()
+	request := envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil)
+	account := func() string {
+		response, err := srv.Check(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reread(t, response).GetDynamicMetadata().GetFields()["externalID"].GetStringValue()
+	}
+	if got := account(); got != "ext-1" {
+		t.Fatalf("the external ID is %q, want ext-1", got)
+	}
+	index.PutAccount(accountNamed("acme", "ext-9"))
+	if got := account(); got != "ext-9" {
+		t.Errorf("after the account changed the external ID is %q, want ext-9", got)
+	}
+}
+
+func TestExtAuthz_EachKeyHasItsOwnAnswer(t *testing.T) {
+	t.Parallel()
+	const many = 20_000 // more than there are places for answers
+	index := newIndex()
+	name := func(i int) string { return fmt.Sprintf("key-%d", i) }
+	secret := func(i int) string { return fmt.Sprintf("sk_many_%024d", i) }
+	for i := range many {
+		index.PutKey(newKey(name(i), secret(i), v1alpha1.APIKeySpec{Account: "bare"}))
+	}
+	srv := setup{index: index}.door(t).ExtAuthz()
+	for range 2 {
+		for i := range many {
+			response, err := srv.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": secret(i)}, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := reread(t, response).GetDynamicMetadata().GetFields()["keyID"].GetStringValue(); got != "id"+name(i) {
+				t.Fatalf("key %d is told to be %q", i, got)
+			}
+		}
+	}
+}
+
+// reread is a message as it arrives.
+func reread(t testing.TB, m *authv3.CheckResponse) *authv3.CheckResponse {
+	t.Helper()
+	wire, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := &authv3.CheckResponse{}
+	if err := proto.Unmarshal(wire, arrived); err != nil {
+		t.Fatal(err)
+	}
+	return arrived
+}
+
+// An answer to a key in use is kept ready, unless it is long: anybody may give their key many scopes.
+func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
+	t.Parallel()
+	var many []string
+	for i := range 64 {
+		many = append(many, fmt.Sprintf("%s:%02d", strings.Repeat("s", 100), i))
+	}
+	const longKey = "sk_long_0123456789abcdefghijklmn"
+	index := newIndex()
+	index.PutKey(newKey("long", longKey, v1alpha1.APIKeySpec{Account: "acme", Scopes: many}))
+	srv := setup{index: index}.door(t).ExtAuthz()
+	for key, ready := range map[string]bool{goodKey: true, longKey: false} {
+		ask := func() *authv3.CheckResponse {
+			answer, err := srv.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": key}, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer
+		}
+		if first, second := ask(), ask(); (first == second) != ready {
+			t.Errorf("%s: kept ready is %t", key, !ready)
+		}
+	}
+}
+
+// A misspelt requirement must not let everybody in.
+func TestExtAuthz_UnknownExtensionsRefuse(t *testing.T) {
+	t.Parallel()
+	ignoring := setup{options: server.AuthorizerOptions{IgnoreExtensions: []string{"tenant", "virtual_host"}}}
+	for name, tc := range map[string]struct {
+		setup
+		extensions map[string]string
+		allowed    bool
+	}{
+		"a misspelt one":                    {setup{}, map[string]string{"scope": "admin"}, false},
+		"one beside a requirement":          {setup{}, map[string]string{"scopes": "orders:read", "acount": "acme"}, false},
+		"another case":                      {setup{}, map[string]string{"Scopes": "orders:read"}, false},
+		"one without a name":                {setup{}, map[string]string{"": ""}, false},
+		"those of others":                   {ignoring, map[string]string{"tenant": "a", "virtual_host": "b", "scopes": "orders:read"}, true},
+		"those of others, and an unknown":   {ignoring, map[string]string{"tenant": "a", "scope": "admin"}, false},
+		"those of others, and a scope less": {ignoring, map[string]string{"tenant": "a", "scopes": "admin"}, false},
+		"empty scopes":                      {setup{}, map[string]string{"scopes": ","}, false},
+		"none":                              {setup{}, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connection := dial(t, serve(t, tc.setup, server.Options{}).grpc)
+			answer, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, tc.extensions))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := answer.GetOkResponse() != nil && answer.GetStatus().GetCode() == 0; got != tc.allowed {
+				t.Fatalf("got %v", answer)
+			}
+			if denied := answer.GetDeniedResponse(); !tc.allowed && (denied.GetStatus().GetCode() != 403 || answer.GetStatus().GetCode() != 7) {
+				t.Errorf("refused with %v", answer)
+			}
+		})
+	}
+}

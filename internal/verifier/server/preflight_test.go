@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+)
+
+// isHandledMethod are the headers of a preflight, with further ones: name, value, name, value.
+func isHandledMethod(more ...string) http.Header {
+	return header(append([]string{"Origin", "https://shop.example", "Access-Control-Request-Method", "GET"}, more...)...)
+}
+
+func TestAuthz_Preflight(t *testing.T) {
+	t.Parallel()
+	const options, get = "OPTIONS", "GET"
+	for name, tc := range map[string]struct {
+		method string // GET unless said
+		target string // lets preflights pass unless said
+		header http.Header
+		passes bool
+	}{
+		"as gateways tell of one":        {header: isHandledMethod("X-Forwarded-Method", options), passes: true},
+		"in the other header":            {header: isHandledMethod("X-Original-Method", options), passes: true},
+		"in both":                        {header: isHandledMethod("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
+		"asked with the client's method": {method: options, header: isHandledMethod(), passes: true},
+		"in the path's parameters":       {target: "/authz;preflight=allow", header: isHandledMethod("X-Forwarded-Method", options), passes: true},
+		"before the client's path":       {method: options, target: "/authz;preflight=allow/orders?page=2", header: isHandledMethod(), passes: true},
+		"with scopes for other requests": {target: "/authz?preflight=allow&scopes=admin", header: isHandledMethod("X-Forwarded-Method", options), passes: true},
+		"with a key that is not good":    {header: isHandledMethod("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
+		"where it is not allowed":        {target: "/authz", header: isHandledMethod("X-Forwarded-Method", options)},
+		"another method":                 {header: isHandledMethod("X-Forwarded-Method", get)},
+		"in lower case":                  {header: isHandledMethod("X-Forwarded-Method", "options")},
+		"two methods":                    {header: isHandledMethod("X-Forwarded-Method", options, "X-Forwarded-Method", get)},
+		"two headers that differ":        {header: isHandledMethod("X-Forwarded-Method", options, "X-Original-Method", get)},
+		"no method":                      {header: isHandledMethod()},
+		"a method against the header":    {method: options, header: isHandledMethod("X-Forwarded-Method", get)},
+		"a forged header before a path":  {method: get, target: "/authz;preflight=allow/orders", header: isHandledMethod("X-Forwarded-Method", options)},
+		"without an origin":              {header: header("X-Forwarded-Method", options, "Access-Control-Request-Method", get)},
+		"without a method to ask for":    {header: header("X-Forwarded-Method", options, "Origin", "https://shop.example")},
+		"two methods to ask for":         {header: isHandledMethod("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
+		"an odd method to ask for":       {header: header("X-Forwarded-Method", options, "Origin", "null", "Access-Control-Request-Method", "G E T")},
+		"two origins":                    {header: isHandledMethod("X-Forwarded-Method", options, "Origin", "https://evil.example")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tc.method == "" {
+				tc.method = get
+			}
+			if tc.target == "" {
+				tc.target = "/authz?preflight=allow"
+			}
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), tc.method, tc.target, http.NoBody)
+			r.Header = tc.header
+			setup{}.door(t).Authz().ServeHTTP(w, r)
+			if got := w.Code == http.StatusOK; got != tc.passes {
+				t.Errorf("%d: %s", w.Code, w.Body)
+			}
+			if got := identityOf(w.Header()); got != (identity{}) {
+				t.Errorf("it has an identity: %v", got)
+			}
+		})
+	}
+}
+
+// What a client writes into its own query can't let its preflights pass.
+func TestAuthz_PreflightOfTheClientsOwn(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]int{
+		"/authz/orders?preflight=allow":                    http.StatusBadRequest,
+		"/authz;scopes=orders:read/orders?preflight=allow": http.StatusUnauthorized,
+		"/authz?preflight=yes":                             http.StatusBadRequest,
+		"/authz?preflight=":                                http.StatusBadRequest,
+		"/authz?preflight=allow&preflight=deny":            http.StatusBadRequest,
+		"/authz?preflight":                                 http.StatusBadRequest,
+		"/authz?Preflight=allow":                           http.StatusBadRequest,
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "OPTIONS", target, http.NoBody)
+		r.Header = isHandledMethod()
+		setup{}.door(t).Authz().ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d: %s", target, w.Code, want, w.Body)
+		}
+	}
+}
+
+func TestAuthz_ARefusalCanBeReadByAPage(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		target string
+		header http.Header
+		want   string
+	}{
+		"where preflights pass":         {"/authz?preflight=allow", isHandledMethod("X-Api-Key", revokedKey), "*"},
+		"where they do not":             {"/authz", isHandledMethod("X-Api-Key", revokedKey), ""},
+		"to a client that is no page":   {"/authz?preflight=allow", header("X-Api-Key", revokedKey), ""},
+		"not the application's answers": {"/authz?preflight=allow", isHandledMethod("X-Api-Key", goodKey), ""},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "GET", tc.target, http.NoBody)
+		r.Header = tc.header
+		setup{}.door(t).Authz().ServeHTTP(w, r)
+		if got := w.Header().Get("Access-Control-Allow-Origin"); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestExtAuthz_Preflight(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		method    string
+		extension string
+		headers   map[string]string
+		want      codes.Code
+	}{
+		"a preflight":             {"OPTIONS", "allow", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"}, codes.OK},
+		"where it is not allowed": {"OPTIONS", "", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"}, codes.Unauthenticated},
+		"another value":           {"OPTIONS", "true", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"}, codes.Unauthenticated},
+		"a forged method":         {"GET", "allow", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET", "x-forwarded-method": "OPTIONS", "x-http-method-override": "OPTIONS"}, codes.Unauthenticated},
+		"without an origin":       {"OPTIONS", "allow", map[string]string{"access-control-request-method": "GET"}, codes.Unauthenticated},
+		"origins joined":          {"OPTIONS", "allow", map[string]string{"origin": "a,b", "access-control-request-method": "GET"}, codes.Unauthenticated},
+	} {
+		extensions := map[string]string{}
+		if tc.extension != "" {
+			extensions["preflight"] = tc.extension
+		}
+		r := envoyRequest("/orders", tc.headers, extensions)
+		r.Attributes.Request.Http.Method = tc.method
+		got, err := setup{}.door(t).ExtAuthz().Check(t.Context(), r)
+		if err != nil || codes.Code(got.GetStatus().GetCode()) != tc.want {
+			t.Errorf("%s: %v, %v; want %s", name, got.GetStatus(), err, tc.want)
+		}
+	}
+}

@@ -1,0 +1,296 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+)
+
+// patience bounds what hangs.
+const patience = 30 * time.Second
+
+// eventually waits until something is so.
+func eventually(t *testing.T, otherwise string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(otherwise)
+		}
+	}
+}
+
+func dial(t *testing.T, address string) *grpc.ClientConn {
+	t.Helper()
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := connection.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return connection
+}
+
+const authService = "envoy.service.auth.v3.Authorization"
+
+// healthOf is what gRPC health says of a service.
+func healthOf(t *testing.T, connection *grpc.ClientConn, service string) healthv1.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	answer, err := healthv1.NewHealthClient(connection).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.GetStatus()
+}
+
+// probe is the status of a probe.
+func probe(t *testing.T, at *served, path string) int {
+	t.Helper()
+	return send(t, at.probe, http.MethodGet, path, nil, "").status
+}
+
+func TestServer_ReadyWhenTheKeysAreKnown(t *testing.T) {
+	t.Parallel()
+	index := newIndex()
+	at := serve(t, setup{index: index, unsynced: true}, server.Options{})
+	connection := dial(t, at.grpc)
+	for _, service := range []string{"", authService} {
+		if got := healthOf(t, connection, service); got != healthv1.HealthCheckResponse_NOT_SERVING {
+			t.Errorf("before, service %q is %s", service, got)
+		}
+	}
+	if got := probe(t, at, "/healthz"); got != http.StatusOK {
+		t.Errorf("before, /healthz is %d", got)
+	}
+	if got := probe(t, at, "/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("before, /readyz is %d", got)
+	}
+	index.SetComplete()
+	for _, service := range []string{"", authService} {
+		eventually(t, "health does not say SERVING of "+service, func() bool {
+			return healthOf(t, connection, service) == healthv1.HealthCheckResponse_SERVING
+		})
+	}
+	if got := probe(t, at, "/readyz"); got != http.StatusOK {
+		t.Errorf("after, /readyz is %d", got)
+	}
+	index.SetIncomplete() // as by --max-staleness
+	for _, service := range []string{"", authService} {
+		eventually(t, "health does not say NOT_SERVING of "+service, func() bool {
+			return healthOf(t, connection, service) == healthv1.HealthCheckResponse_NOT_SERVING
+		})
+	}
+	if got := probe(t, at, "/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("when what is known can't be relied on, /readyz is %d", got)
+	}
+}
+
+func TestServer_BoundsConnections(t *testing.T) {
+	t.Parallel()
+	at := serve(t, setup{}, server.Options{MaxConnections: 2})
+	var idle []net.Conn
+	for range 2 {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", at.grpc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	connection := dial(t, at.grpc)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := healthv1.NewHealthClient(connection).Check(ctx, &healthv1.HealthCheckRequest{}); err == nil {
+		t.Error("a third connection is served")
+	}
+	for _, c := range idle {
+		_ = c.Close()
+	}
+	eventually(t, "a connection is not served when others have ended", func() bool {
+		_, err := healthv1.NewHealthClient(connection).Check(t.Context(), &healthv1.HealthCheckRequest{}, grpc.WaitForReady(true))
+		return err == nil
+	})
+}
+
+func TestServer_EndsIdleConnections(t *testing.T) {
+	t.Parallel()
+	connection := dial(t, serve(t, setup{}, server.Options{IdleTimeout: 50 * time.Millisecond}).grpc)
+	healthOf(t, connection, "")
+	eventually(t, "an idle connection is kept", func() bool { return connection.GetState() == connectivity.Idle })
+}
+
+func TestServer_ReflectionIsOffUnlessAskedFor(t *testing.T) {
+	t.Parallel()
+	stream, err := reflectionv1.NewServerReflectionClient(dial(t, serve(t, setup{}, server.Options{}).grpc)).ServerReflectionInfo(t.Context())
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestServer_Reflection(t *testing.T) {
+	t.Parallel()
+	stream, err := reflectionv1.NewServerReflectionClient(dial(t, serve(t, setup{}, server.Options{Reflection: true}).grpc)).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(answer.String(), authService) {
+		t.Errorf("reflection does not list the service: %v", answer)
+	}
+}
+
+func TestServer_DrainsBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	at := serve(t, setup{}, server.Options{DrainDelay: 3 * time.Second})
+	connection := dial(t, at.grpc)
+	eventually(t, "the server is not healthy", func() bool { return healthOf(t, connection, "") == healthv1.HealthCheckResponse_SERVING })
+	at.stop()
+	eventually(t, "the server is not unready", func() bool { return probe(t, at, "/readyz") == http.StatusServiceUnavailable })
+	eventually(t, "health does not say NOT_SERVING", func() bool { return healthOf(t, connection, authService) == healthv1.HealthCheckResponse_NOT_SERVING })
+	if got := send(t, at.http, http.MethodGet, "/authz", header("X-Api-Key", goodKey), ""); got.status != http.StatusOK {
+		t.Errorf("while it drains, a good key gets %+v", got)
+	}
+	checked, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil))
+	if err != nil || checked.GetOkResponse() == nil {
+		t.Errorf("while it drains, a good key gets %v, %v", checked, err)
+	}
+	ended(t, at)
+	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http); err == nil {
+		t.Error("the server has ended and still listens")
+	}
+}
+
+// ended waits for the end of a server, which must be a clean one.
+func ended(t *testing.T, at *served) {
+	t.Helper()
+	select {
+	case err := <-at.done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the server does not end")
+	}
+}
+
+func TestServer_AnswersWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	at := serve(t, setup{}, server.Options{})
+	connection, half := half(t, at)
+	at.stop()
+	eventually(t, "the server still listens", func() bool {
+		other, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http)
+		if err != nil {
+			return true
+		}
+		other.Close()
+		return false
+	})
+	if _, err := io.WriteString(connection, half); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, err := io.ReadAll(answer.Body); err != nil || !strings.Contains(string(body), `"valid":true`) {
+		t.Errorf("got %s %s, %v", answer.Status, body, err)
+	}
+	ended(t, at)
+}
+
+func TestServer_DoesNotWaitForever(t *testing.T) {
+	t.Parallel()
+	at := serve(t, setup{}, server.Options{ShutdownTimeout: 50 * time.Millisecond})
+	half(t, at)
+	watch, err := healthv1.NewHealthClient(dial(t, at.grpc)).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	at.stop()
+	ended(t, at)
+}
+
+// half sends half of a question, and returns the other one.
+func half(t *testing.T, at *served) (net.Conn, string) {
+	t.Helper()
+	connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close() })
+	body := `{"key":"` + goodKey + `"}`
+	// The server is at it when it asks for the rest.
+	fmt.Fprintf(connection, "POST /v1/verify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
+	line, err := bufio.NewReader(connection).ReadString('\n')
+	if err != nil || !strings.Contains(line, "100") {
+		t.Fatalf("got %q, %v", line, err)
+	}
+	if _, err := io.WriteString(connection, body[:5]); err != nil {
+		t.Fatal(err)
+	}
+	return connection, body[5:]
+}
+
+func TestServer_SaysWhichAddressIsTaken(t *testing.T) {
+	t.Parallel()
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, err = server.New(t.Context(), setup{}.door(t), server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: taken.Addr().String(), ProbeAddress: "0"})
+	if err == nil || !strings.Contains(err.Error(), "--http-bind-address: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestServer_EndsWithAFaceThatFails(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	srv, err := server.New(ctx, setup{}.door(t), server.Options{
+		GRPCAddress: "127.0.0.1:0", HTTPAddress: "127.0.0.1:0", ProbeAddress: "0", DrainDelay: time.Hour, ShutdownTimeout: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.CloseListener("http-bind-address")
+	if err := srv.Run(ctx); err == nil || !strings.Contains(err.Error(), "--http-bind-address: ") || ctx.Err() != nil {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,160 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+)
+
+var allSteps = []any{"synced", "key", "state", "account", "expiry", "admitted", "address", "scopes", "claim"}
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	good := map[string]any{
+		"valid": true, "code": "VALID", "keyID": "idgood", "account": "acme", "externalID": "ext-1", "label": "Shop",
+		"scopes": []any{"orders:read", "orders:write"}, "expiresAt": "2027-02-28T13:00:00Z",
+	}
+	refused := func(code string, more ...any) map[string]any {
+		m := map[string]any{"valid": false, "code": code}
+		for i := 0; i < len(more); i += 2 {
+			m[more[i].(string)] = more[i+1]
+		}
+		return m
+	}
+	known := func(code, name, account, externalID string) map[string]any {
+		return refused(code, "keyID", "id"+name, "account", account, "externalID", externalID)
+	}
+	but := func(code string) map[string]any {
+		m := refused(code)
+		for name, value := range good {
+			if m[name] == nil {
+				m[name] = value
+			}
+		}
+		return m
+	}
+	listed := known("VALID", "listed", "acme", "ext-1")
+	listed["valid"] = true
+	expired := known("EXPIRED", "expired", "acme", "ext-1")
+	expired["expiresAt"] = "2027-02-28T11:00:00Z"
+	for name, tc := range map[string]struct {
+		setup setup
+		asked string
+		want  map[string]any
+		// step decided.
+		step string
+	}{
+		"a good key":                   {asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		"all that can be asked":        {asked: `{"key":"` + goodKey + `","ip":"203.0.113.9:443","scopes":["orders:read","orders:write"],"account":"acme"}`, want: good, step: "claim"},
+		"its external ID":              {asked: `{"key":"` + goodKey + `","externalID":"ext-1","account":"acme"}`, want: good, step: "claim"},
+		"its external ID as a name":    {asked: `{"key":"` + goodKey + `","account":"ext-1"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"its name as an external ID":   {asked: `{"key":"` + goodKey + `","externalID":"acme"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"no key":                       {asked: `{}`, want: refused("MISSING"), step: "key"},
+		"an unknown key":               {asked: `{"key":"` + unknownKey + `"}`, want: refused("UNKNOWN"), step: "key"},
+		"a key that is too long":       {asked: `{"key":"` + strings.Repeat("k", 60000) + `"}`, want: refused("UNKNOWN"), step: "key"},
+		"a revoked key":                {asked: `{"key":"` + revokedKey + `"}`, want: known("REVOKED", "revoked", "acme", "ext-1"), step: "state"},
+		"an inactive key":              {asked: `{"key":"` + inactiveKey + `"}`, want: known("INACTIVE", "inactive", "acme", "ext-1"), step: "state"},
+		"a suspended account":          {asked: `{"key":"` + suspendedKey + `"}`, want: known("ACCOUNT_SUSPENDED", "suspended", "late", "ext-2"), step: "account"},
+		"an expired key":               {asked: `{"key":"` + expiredKey + `"}`, want: expired, step: "expiry"},
+		"a whitelist and no address":   {asked: `{"key":"` + listedKey + `"}`, want: known("IP_NOT_ALLOWED", "listed", "acme", "ext-1"), step: "address"},
+		"a whitelist and its address":  {asked: `{"key":"` + listedKey + `","ip":"::ffff:192.0.2.7"}`, want: listed, step: "claim"},
+		"a scope that it lacks":        {asked: `{"key":"` + goodKey + `","scopes":["orders:read","admin"]}`, want: but("SCOPE_MISSING"), step: "scopes"},
+		"another account":              {asked: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"keys that are not known yet":  {setup: setup{unsynced: true}, asked: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"), step: "synced"},
+		"a status is no answer's here": {setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true, AccountHeader: accountHeader("X-FF-Company")}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := serve(t, tc.setup, server.Options{})
+			if diff := cmp.Diff(tc.want, told(t, at, "/v1/verify", tc.asked)); diff != "" {
+				t.Errorf("verify (-want +got):\n%s", diff)
+			}
+			explained := told(t, at, "/v1/explain", tc.asked)
+			passed := allSteps
+			for i, step := range allSteps {
+				if step == tc.step && tc.want["valid"] == false {
+					passed = allSteps[:i]
+				}
+			}
+			if explained["step"] != tc.step || !cmp.Equal(explained["passed"], append([]any{}, passed...)) {
+				t.Errorf("explain says step %v after %v, want %s after %v", explained["step"], explained["passed"], tc.step, passed)
+			}
+			delete(explained, "step")
+			delete(explained, "passed")
+			if diff := cmp.Diff(tc.want, explained); diff != "" {
+				t.Errorf("explain (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// told asks, and returns the answer, which is 200 whatever the verdict is.
+func told(t *testing.T, at *served, path, asked string) map[string]any {
+	t.Helper()
+	a := send(t, at.http, http.MethodPost, path, nil, asked)
+	if a.status != http.StatusOK || a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %+v", a)
+	}
+	got := map[string]any{}
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestVerify_SaysWhatIsWrongWithAQuestion(t *testing.T) {
+	t.Parallel()
+	at := serve(t, setup{}, server.Options{})
+	for name, tc := range map[string]struct {
+		method, asked string
+		status        int
+		detail        string
+	}{
+		"no JSON":                {asked: goodKey, status: 400, detail: "no JSON object"},
+		"nothing":                {asked: "", status: 400, detail: "no JSON object"},
+		"half of it":             {asked: `{"key":"` + goodKey, status: 400, detail: "no JSON object"},
+		"two of it":              {asked: `{"key":"` + goodKey + `"}{"key":"x"}`, status: 400, detail: "no JSON object"},
+		"a list":                 {asked: `["` + goodKey + `"]`, status: 400, detail: "no JSON object"},
+		"a number as key":        {asked: `{"key":12345}`, status: 400, detail: "key must be a string"},
+		"a scope alone":          {asked: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400, detail: "scopes must be a list of strings"},
+		"an unknown field":       {asked: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400, detail: "the field scope is not known: give key, ip, scopes, account and externalID only"},
+		"an empty account":       {asked: `{"key":"` + goodKey + `","account":""}`, status: 400, detail: "account is empty: give an account's name, or leave it out"},
+		"an empty external ID":   {asked: `{"key":"` + goodKey + `","externalID":""}`, status: 400, detail: "externalID is empty: give an account's external ID, or leave it out"},
+		"an empty scope":         {asked: `{"key":"` + goodKey + `","scopes":["orders:read",""]}`, status: 400, detail: "scopes has an empty scope"},
+		"a number as ID":         {asked: `{"key":"` + goodKey + `","externalID":7}`, status: 400, detail: "externalID must be a string"},
+		"another case":           {asked: `{"Key":"` + goodKey + `"}`, status: 400, detail: "the field Key is not known"},
+		"a field twice":          {asked: `{"key":"x","key":"` + goodKey + `"}`, status: 400, detail: "the field key is there twice"},
+		"a key as a field":       {asked: `{"` + goodKey + `":1}`, status: 400, detail: "a field is not known: give key"},
+		"no address":             {asked: `{"key":"` + goodKey + `","ip":"localhost"}`, status: 400, detail: "ip is no address: give one such as 192.0.2.7"},
+		"more than 64 KiB":       {asked: `{"key":"` + strings.Repeat("k", 64<<10) + `"}`, status: 413, detail: "larger than 64 KiB"},
+		"a question with GET":    {method: http.MethodGet, status: 405, detail: "ask with POST"},
+		"a question with DELETE": {method: http.MethodDelete, status: 405, detail: "ask with POST"},
+	} {
+		for _, path := range []string{"/v1/verify", "/v1/explain"} {
+			t.Run(fmt.Sprint(name, " at ", path), func(t *testing.T) {
+				t.Parallel()
+				method := tc.method
+				if method == "" {
+					method = http.MethodPost
+				}
+				got := send(t, at.http, method, path, nil, tc.asked)
+				if got.status != tc.status {
+					t.Fatalf("got %+v, want %d", got, tc.status)
+				}
+				checkProblem(t, got, "")
+				if !strings.Contains(got.body, tc.detail) || strings.Contains(got.body, goodKey) {
+					t.Errorf("the problem is %s, want %q", got.body, tc.detail)
+				}
+			})
+		}
+	}
+}
