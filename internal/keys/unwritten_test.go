@@ -216,7 +216,7 @@ func TestWorld_LateLimitHoldsUnderEveryInterleaving(t *testing.T) {
 					}
 				}
 			})
-			if refused == 0 {
+			if refused == 0 && !testing.Short() { // rapid runs a fifth of its checks then, too few to count on one
 				t.Error("no key was ever above the limit: the property says nothing")
 			}
 		})
