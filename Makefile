@@ -18,9 +18,10 @@ WITH_ASSETS = KUBEBUILDER_ASSETS="$(ASSETS)"
 # The race detector needs a C compiler; go knows whether there is one.
 RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 # Tests of several parts wait more than they work: twice as many packages at a time as there are cores.
-ABREAST = -p=$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+TEST_PACKAGES_IN_PARALLEL = -p=$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # What takes longest begins first, so that the rest runs beside it.
 LONGEST_TESTS := ./test/integration
+UNIT_TEST_PACKAGES := ./api/... ./cmd/... ./controllers/... ./hack/... ./internal/... ./test/docs ./test/schema
 KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),$(ASSETS)/kubectl)
 
 # Tools are built from source into bin/, each when it is first needed and again when go.tools.mod changes.
@@ -105,12 +106,12 @@ plan: ## Print what would be done about FILE=keys.yaml at NOW=2027-02-28T12:00:0
 test: controlplane gateways ## Run all tests, with the race detector, on a real control plane.
 	@$(if $(RACE),,echo "make test: there is no C compiler, so this goes without the race detector")
 	@echo "compiling, which takes minutes the first time"
-	@$(WITH_ASSETS) go test $(RACE) -shuffle=on -timeout=30m $(ABREAST) $(LONGEST_TESTS) ./...
+	@$(WITH_ASSETS) go test $(RACE) -shuffle=on -timeout=30m $(TEST_PACKAGES_IN_PARALLEL) $(LONGEST_TESTS) ./...
 	@$(if $(RACE),go test -run='^TestGenerated$$' ./test/schema) # again, with all of its objects
 
-.PHONY: test-pure
-test-pure: ## Run the tests that need no control plane.
-	@go test -short -shuffle=on ./...
+.PHONY: test-unit
+test-unit: ## Run the unit tests. They need no control plane and take seconds when nothing has to be compiled.
+	@go test -short $(UNIT_TEST_PACKAGES)
 
 .PHONY: test-fault
 test-fault: controlplane ## Kill managers, API server, etcd and network at random moments, for ten minutes; SEED replays a run.
