@@ -1,24 +1,24 @@
 -- SPDX-FileCopyrightText: The apikey-manager Authors
 -- SPDX-License-Identifier: Apache-2.0
 
--- The action lua.apikey asks the verifier whether the request may pass, and sets the identity headers of its answer.
--- The variable txn.apikey_needs is what the key must have: scopes=a,b&account=c&externalID=d&preflight=allow, each if it is
--- needed.
+-- The action lua.apikey asks the verifier whether to allow the request, and sets the identity headers from its response.
+-- The variable txn.apikey_needs holds the requirements: scopes=a,b&account=c&externalID=d&preflight=allow, each of them
+-- optional.
 
 local verifier = "http://127.0.0.1:8080"
 
 local identity = { "x-apikey-id", "x-apikey-account", "x-apikey-external-id", "x-apikey-name", "x-apikey-scopes" }
 
--- Headers that may hold a key. The verifier hands back what they have, if that is no key: the application's own.
+-- Headers that may contain a key. The verifier returns those that contain something else, such as a token of the application.
 local key_headers = { "X-API-Key", "Authorization" }
 
--- What belongs to the client's own connection and message, and not to a question about it.
+-- Headers that describe the connection and the body of the client's request. They are not sent to the verifier.
 local private = {
   "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
   "transfer-encoding", "upgrade",
 }
 
--- HAProxy's peer goes to the right end of X-Forwarded-For, where a client can't forge it.
+-- Appends the peer of HAProxy to X-Forwarded-For. A client cannot forge the last entry.
 local function forwarded_for(headers, peer)
   local hops = {}
   local came = headers["x-forwarded-for"] or {}
