@@ -3,7 +3,7 @@
 
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
-# The modules first: they change less often than the code, so this layer is mostly cached.
+# Download the modules first: they change less often than the code, so this layer is usually cached.
 COPY go.mod go.sum ./
 RUN go mod download
 COPY api/ api/
@@ -16,9 +16,9 @@ ARG VERSION=dev
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
     go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/ ./cmd/manager ./cmd/verifier
 
-# One image for both: the verifier's Deployment says command: [/verifier].
+# One image for both binaries: the Deployment of the verifier sets command: [/verifier].
 FROM gcr.io/distroless/static:nonroot
 COPY --from=build /out/manager /out/verifier /
-# As a number, so that runAsNonRoot can be checked.
+# The user is numeric, so that Kubernetes can verify runAsNonRoot.
 USER 65532:65532
 ENTRYPOINT ["/manager"]

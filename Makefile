@@ -8,23 +8,23 @@ MAKEFLAGS += --no-print-directory
 IMG ?= controller:latest
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 CONTAINER_TOOL ?= docker
-# One fuzz target runs this long.
+# The time for each fuzz target.
 FUZZTIME ?= 30s
 NOW ?= $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
 
-# The control plane that tests and the demo run on: yours, or the one built from source (make controlplane).
+# The control plane binaries for tests and the demo: KUBEBUILDER_ASSETS if set, else those of make controlplane.
 ASSETS := $(or $(KUBEBUILDER_ASSETS),$(CURDIR)/bin/k8s)
 WITH_ASSETS = KUBEBUILDER_ASSETS="$(ASSETS)"
-# The race detector needs a C compiler; go knows whether there is one.
+# The race detector needs cgo, which go disables if there is no C compiler.
 RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
-# Tests of several parts wait more than they work: twice as many packages at a time as there are cores.
+# Integration tests spend most of their time waiting, so test twice as many packages in parallel as there are cores.
 TEST_PACKAGES_IN_PARALLEL = -p=$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
-# What takes longest begins first, so that the rest runs beside it.
+# Start the slowest packages first, so that the others run in parallel with them.
 LONGEST_TESTS := ./test/integration
 UNIT_TEST_PACKAGES := ./api/... ./cmd/... ./controllers/... ./hack/... ./internal/... ./test/docs ./test/schema
 KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),$(ASSETS)/kubectl)
 
-# Tools are built from source into bin/, each when it is first needed and again when go.tools.mod changes.
+# Tools are built from source into bin/ when they are first needed, and rebuilt when go.tools.mod changes.
 CONTROLLER_GEN := bin/controller-gen
 CRD_REF_DOCS := bin/crd-ref-docs
 GOLANGCI_LINT := bin/golangci-lint
@@ -35,7 +35,7 @@ TOOLS := $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(KUBE_API_LINT) $(G
 ##@ General
 
 .PHONY: help
-help: ## Show this help.
+help: ## Print this help.
 	@awk 'BEGIN { FS = ":.*## "; print "Usage: make <target>" } \
 		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
@@ -43,17 +43,17 @@ help: ## Show this help.
 ##@ Development
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Write the API types' DeepCopy methods.
+generate: $(CONTROLLER_GEN) ## Generate the DeepCopy methods of the API types.
 	@$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's role from the markers in the code.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the manager's ClusterRole from the markers in the code.
 	@$(CONTROLLER_GEN) crd:maxDescLen=2000 paths=./api/... output:crd:dir=config/crd/bases
 	@$(CONTROLLER_GEN) rbac:roleName=apikey-manager \
 		paths=./controllers/... paths=./internal/webhook/... paths=./cmd/... output:rbac:dir=config/rbac
 
 .PHONY: docs
-docs: $(CRD_REF_DOCS) ## Write docs/api.md from the API types, and docs/metrics.md from the metrics.
+docs: $(CRD_REF_DOCS) ## Generate docs/api.md from the API types, and docs/metrics.md from the metric definitions.
 	@mkdir -p docs
 	@$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --renderer=markdown --output-path=docs/api.md
@@ -72,7 +72,7 @@ lint: $(GOLANGCI_LINT) ## Lint the code.
 	@$(GOLANGCI_LINT) run
 
 .PHONY: lint-fix
-lint-fix: $(GOLANGCI_LINT) ## Lint the code and mend what a linter can mend.
+lint-fix: $(GOLANGCI_LINT) ## Lint the code and apply automatic fixes.
 	@$(GOLANGCI_LINT) run --fix
 
 .PHONY: lint-api
@@ -84,76 +84,76 @@ tidy: ## Tidy go.mod and go.sum.
 	@go mod tidy
 
 .PHONY: run
-run: controlplane ## Start a control plane, the manager and a gateway on this machine, and stay.
+run: controlplane ## Start a control plane, the manager, the verifier and a gateway on this machine, and run until Ctrl-C.
 	@hack/gateways/build caddy
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo --stay
 
 .PHONY: demo
-demo: controlplane ## The whole story on this machine, with real kubectl commands.
+demo: controlplane ## Demonstrate the main features on this machine, with real kubectl commands.
 	@hack/gateways/build caddy
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo
 
 .PHONY: plan
-plan: ## Print what would be done about FILE=keys.yaml at NOW=2027-02-28T12:00:00Z.
-	@[[ -n "$(FILE)" ]] || { echo "make plan: say which file: make plan FILE=keys.yaml [NOW=2027-02-28T12:00:00Z]" >&2; exit 2; }
+plan: ## Print what the manager would do for FILE=keys.yaml at NOW=2027-02-28T12:00:00Z.
+	@[[ -n "$(FILE)" ]] || { echo "make plan: FILE is not set. Usage: make plan FILE=keys.yaml [NOW=2027-02-28T12:00:00Z]" >&2; exit 2; }
 	@go run ./hack/plan --file "$(FILE)" --now "$(NOW)"
 
 ##@ Test
 
 .PHONY: test
-test: controlplane gateways ## Run all tests, with the race detector, on a real control plane.
-	@$(if $(RACE),,echo "make test: there is no C compiler, so this goes without the race detector")
+test: controlplane gateways ## Run all tests with the race detector, on a real control plane.
+	@$(if $(RACE),,echo "make test: running without the race detector, because there is no C compiler")
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go test $(RACE) -shuffle=on -timeout=30m $(TEST_PACKAGES_IN_PARALLEL) $(LONGEST_TESTS) ./...
-	@$(if $(RACE),go test -run='^TestGenerated$$' ./test/schema) # again, with all of its objects
+	@$(if $(RACE),go test -run='^TestGenerated$$' ./test/schema) # again without -race, with all of its objects
 
 .PHONY: test-unit
 test-unit: ## Run the unit tests. They need no control plane and take seconds when nothing has to be compiled.
 	@go test -short $(UNIT_TEST_PACKAGES)
 
 .PHONY: test-fault
-test-fault: controlplane ## Kill managers, API server, etcd and network at random moments, for ten minutes; SEED replays a run.
+test-fault: controlplane ## Inject faults into managers, API server, etcd and network for ten minutes. SEED repeats a run.
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go test ./test/fault -count=1 -v -timeout=10m -args -full $(if $(SEED),-seed=$(SEED))
 
 .PHONY: bench
-bench: controlplane ## Measure the manager under load, beside a bare client; BENCH_ARGS go to test/load.
+bench: controlplane ## Benchmark the manager against a bare client. BENCH_ARGS are passed to test/load.
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./test/load $(BENCH_ARGS)
 
 .PHONY: bench-verifier
-bench-verifier: controlplane ## Measure the verifier, beside a gRPC server that always answers OK; BENCH_ARGS go to test/load/verdicts.
+bench-verifier: controlplane ## Benchmark the verifier against a gRPC server that always answers OK. BENCH_ARGS are passed to test/load/verdicts.
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./test/load/verdicts $(BENCH_ARGS)
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME, as many at once as there are cores.
+fuzz: ## Run each fuzz target for FUZZTIME, one target per core at a time.
 	@hack/fuzz/run $(FUZZTIME)
 
 .PHONY: golden
-golden: ## Write the golden files anew. Read the difference before you commit it.
+golden: ## Update the golden files. Review the diff before you commit it.
 	@go test ./internal/keys ./internal/mail ./hack/plan -update
 
 .PHONY: cover
-cover: controlplane ## Run all tests and say how much of the code they reach, in bin/cover.html too.
+cover: controlplane ## Run all tests and print the code coverage. bin/cover.html shows it by line.
 	@$(WITH_ASSETS) go test -timeout=30m -coverpkg=./api/...,./cmd/...,./controllers/...,./internal/... -coverprofile=bin/cover.out ./...
 	@go tool cover -html=bin/cover.out -o bin/cover.html
 	@go tool cover -func=bin/cover.out | tail -1
 
 ##@ Verify
 
-# Everything that writes comes before everything that checks, one after the other.
+# Generators run before linters, one after the other.
 .PHONY: verify
-verify: ## Check that generated files are fresh, the linters are content and the tree is clean.
+verify: ## Check that generated files are up to date, the linters pass and the working tree is clean.
 	@for target in generate manifests docs tidy lint lint-api; do echo "verify: $$target"; $(MAKE) $$target || exit 1; done
 	@echo "verify: clean tree"
-	@git diff --exit-code || { echo "verify: commit what changed (above)" >&2; exit 1; }
+	@git diff --exit-code || { echo "verify: commit the changes above" >&2; exit 1; }
 	@[[ -z "$$(git status --porcelain)" ]] || { git status --short; echo "verify: commit or remove these files" >&2; exit 1; }
 
 .PHONY: vulncheck
-vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities. Asks the Go vulnerability database, so it needs the internet.
+vulncheck: $(GOVULNCHECK) ## Check for known vulnerabilities. Needs access to the Go vulnerability database on the internet.
 	@$(GOVULNCHECK) ./...
 
 ##@ Build
@@ -171,13 +171,13 @@ docker-push: ## Push the image IMG.
 	@$(CONTAINER_TOOL) push $(IMG)
 
 .PHONY: build-installer
-build-installer: kubectl ## Write dist/install.yaml: everything to install, with the image IMG.
+build-installer: kubectl ## Write dist/install.yaml: all manifests of the installation, with the image IMG.
 	@mkdir -p dist
 	@$(INSTALLER) >dist/install.yaml
 
 ##@ Deployment
 
-# All of config/default, with the image to run put in.
+# Prints config/default with the image IMG.
 INSTALLER = $(KUBECTL) kustomize config/default | sed 's|image: controller:latest|image: $(IMG)|'
 
 .PHONY: install
@@ -185,17 +185,17 @@ install: kubectl ## Install the CRDs on the cluster of your kubeconfig.
 	@$(KUBECTL) apply --server-side -k config/crd
 
 .PHONY: uninstall
-uninstall: kubectl ## Remove the CRDs and the admission policies, and with them every APIKey, its Secret and every Account.
+uninstall: kubectl ## Delete the CRDs and the admission policies, and with them all APIKeys, their Secrets and all Accounts.
 	@for part in crd secret-template account-use; do $(KUBECTL) delete --ignore-not-found -k config/$$part || exit 1; done
 
 .PHONY: deploy
 deploy: kubectl ## Install the CRDs, the manager and the verifier with the image IMG.
 	@$(INSTALLER) | $(KUBECTL) apply --server-side -f -
 
-# By label, so that the CRDs stay, and with them the keys. The policies stay too: what is declared while no manager runs is
-# carried out by the next one.
+# Selects by label, so that the CRDs stay, and with them the keys. The policies stay as well, because the next manager carries
+# out what users declare while no manager runs.
 .PHONY: undeploy
-undeploy: kubectl ## Remove the manager and the verifier, so that gateways refuse everybody. CRDs, policies, keys and Secrets stay.
+undeploy: kubectl ## Delete the manager and the verifier; gateways then reject all requests. CRDs, policies, keys and Secrets stay.
 	@$(INSTALLER) | $(KUBECTL) delete --ignore-not-found --selector 'app.kubernetes.io/component notin (crd, policy)' -f -
 
 .PHONY: samples
@@ -205,27 +205,27 @@ samples: kubectl ## Apply the samples.
 ##@ Tools
 
 .PHONY: controlplane
-controlplane: ## Download, or build from source, kube-apiserver, etcd, kube-controller-manager and kubectl into bin/k8s, unless KUBEBUILDER_ASSETS is set.
+controlplane: ## Download kube-apiserver, etcd, kube-controller-manager and kubectl into bin/k8s, or build them. Does nothing if KUBEBUILDER_ASSETS is set.
 	@hack/controlplane/build
 
 .PHONY: gateways
-gateways: ## Gather the gateways that stand in front of the verifier in tests: bin/gateways.
+gateways: ## Build or download the gateways for tests into bin/gateways.
 	@hack/gateways/build
 
 .PHONY: kubectl
 kubectl:
 	@command -v "$(KUBECTL)" >/dev/null || hack/controlplane/build
-	@command -v "$(KUBECTL)" >/dev/null || { echo "make kubectl: there is no $(KUBECTL): install kubectl, or unset KUBEBUILDER_ASSETS to have it built" >&2; exit 1; }
+	@command -v "$(KUBECTL)" >/dev/null || { echo "make kubectl: $(KUBECTL) does not exist: install kubectl, or unset KUBEBUILDER_ASSETS to build it" >&2; exit 1; }
 
 .PHONY: tools
 tools: $(TOOLS) ## Build the linters and generators into bin/.
 
-# A tool's package is the one line of go.tools.mod that ends in its name.
+# The package of a tool is the line of go.tools.mod that ends with the tool's name.
 $(TOOLS): go.tools.mod
-	@echo "building $@ (the linters take a minute or two, once)"
+	@echo "building $@ (the linters take one or two minutes)"
 	@go build -modfile=go.tools.mod -o $@ $$(sed -nE 's|^[[:space:]]+([^ ]+/$(@F))$$|\1|p' go.tools.mod)
 	@touch $@
 
 .PHONY: clean
-clean: ## Remove what was built, but not the control plane and the gateways, which take minutes.
+clean: ## Delete build output, except for the control plane and the gateways, which take minutes to build.
 	@rm -rf dist bin/manager bin/verifier bin/cover.* $(TOOLS)

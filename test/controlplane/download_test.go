@@ -65,13 +65,13 @@ func TestDownload_OnlyWithThePublishedChecksum(t *testing.T) {
 		want   string // empty: it succeeds
 	}{
 		"as published":              {change: func(releases) {}},
-		"another program":           {func(r releases) { r["/v1/bin/os/arch/kubectl"] = "evil" }, "kubectl does not have its published checksum"},
-		"another archive":           {func(r releases) { r["/v3/etcd-v3-os-arch.tar.gz"] = tarball(t, "etcd-v3-os-arch/etcd", "evil") }, "etcd-v3-os-arch.tar.gz does not have its published checksum"},
+		"another program":           {func(r releases) { r["/v1/bin/os/arch/kubectl"] = "evil" }, "kubectl does not match its published checksum"},
+		"another archive":           {func(r releases) { r["/v3/etcd-v3-os-arch.tar.gz"] = tarball(t, "etcd-v3-os-arch/etcd", "evil") }, "etcd-v3-os-arch.tar.gz does not match its published checksum"},
 		"a program is missing":      {func(r releases) { delete(r, "/v1/bin/os/arch/kube-apiserver") }, "no release at"},
 		"a checksum is missing":     {func(r releases) { delete(r, "/v1/bin/os/arch/kubectl.sha256") }, "no release at"},
-		"a page in place of one":    {func(r releases) { r["/v1/bin/os/arch/kubectl.sha256"] = "<html>" }, "there is no checksum of kubectl"},
-		"an empty checksum":         {func(r releases) { r["/v1/bin/os/arch/kubectl.sha256"] = "" }, "there is no checksum of kubectl"},
-		"an archive without a line": {func(r releases) { r["/v3/SHA256SUMS"] = digest("x") + "  etcd-v3-os-other.tar.gz\n" }, "there is no checksum of etcd-v3-os-arch.tar.gz"},
+		"a page in place of one":    {func(r releases) { r["/v1/bin/os/arch/kubectl.sha256"] = "<html>" }, "there is no checksum for kubectl"},
+		"an empty checksum":         {func(r releases) { r["/v1/bin/os/arch/kubectl.sha256"] = "" }, "there is no checksum for kubectl"},
+		"an archive without a line": {func(r releases) { r["/v3/SHA256SUMS"] = digest("x") + "  etcd-v3-os-other.tar.gz\n" }, "there is no checksum for etcd-v3-os-arch.tar.gz"},
 		"nothing is there":          {func(r releases) { clear(r) }, "no release at"},
 	} {
 		t.Run(name, func(t *testing.T) {
