@@ -6,6 +6,8 @@ package keys
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
@@ -104,12 +106,14 @@ func grantReleased(k *v1alpha1.APIKey, slot *v1alpha1.Slot) bool {
 	return !isLaterGrant(slot.Grant, k.Status.ReleasedGrant)
 }
 
-// isLaterGrant is whether grant a was made after grant b. Grants are resourceVersions: decimal numbers that grow.
+// isLaterGrant reports whether grant a was made after grant b. Grants are ordered like resourceVersions. An empty one comes
+// before all others.
 func isLaterGrant(a, b string) bool {
-	if len(a) != len(b) {
-		return len(a) > len(b)
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	if err != nil {
+		return a != "" && b == ""
 	}
-	return a > b
+	return order > 0
 }
 
 func (f *Facts) limitReached() bool {

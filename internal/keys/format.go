@@ -4,6 +4,7 @@
 package keys
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -68,23 +69,15 @@ func EffectiveFormat(k *v1alpha1.APIKey, a *v1alpha1.Account) Format {
 	case v1alpha1.FormatUUID:
 		f.Length = uuidLength
 	case v1alpha1.FormatAlphanumeric:
-		f.Length = orElse(f.Length, defaultAlphanumeric)
+		f.Length = cmp.Or(f.Length, defaultAlphanumeric)
 	case v1alpha1.FormatHex:
-		f.Length = orElse(f.Length, defaultHex)
+		f.Length = cmp.Or(f.Length, defaultHex)
 	case v1alpha1.FormatToken, "":
 		f.Type = v1alpha1.FormatToken
-		f.Prefix = orElse(f.Prefix, defaultPrefix)
+		f.Prefix = cmp.Or(f.Prefix, defaultPrefix)
 		f.Length = len(f.Prefix) + len("_") + idLength + len("_") + secretLength + checksumLength
 	}
 	return f
-}
-
-func orElse[T comparable](value, fallback T) T {
-	var zero T
-	if value == zero {
-		return fallback
-	}
-	return value
 }
 
 // Generate makes a key from a source of random bytes. It fails only if the source does.

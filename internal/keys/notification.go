@@ -223,7 +223,7 @@ func (f *Facts) claimDelivery(n *v1alpha1.NotificationStatus) *Mail {
 	today := min(f.remainingMails(), len(to))
 	return &Mail{
 		Date: n.Date, To: to[:today:today], Later: to[today:], HasForbiddenRecipients: len(f.Settings.MailDomains.Forbidden(wanted.Emails)) > 0,
-		Locale: orElse(wanted.Locale, "en"), Key: f.Key, Account: f.Account,
+		Locale: cmp.Or(wanted.Locale, "en"), Key: f.Key, Account: f.Account,
 		Expiration: f.Key.Status.ExpirationTime.UTC(), Zone: f.zone(), Now: f.Now,
 	}
 }

@@ -5,12 +5,12 @@ package keys
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -53,14 +53,10 @@ func (r Replica) Refuses(uid types.UID, version string) bool {
 	return r.Reached && (!r.Synced || r.Refused[uid] && r.hasObserved(version))
 }
 
+// hasObserved reports whether the replica has observed a resourceVersion of APIKeys, or a later one.
 func (r Replica) hasObserved(version string) bool {
-	return isVersion(version) && isVersion(r.KeysVersion) && !isLaterGrant(version, r.KeysVersion)
-}
-
-// isVersion is whether a string, which may be a replica's word, is a resourceVersion that can be compared: a decimal
-// number.
-func isVersion(s string) bool {
-	return s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""
+	order, err := resourceversion.CompareResourceVersion(r.KeysVersion, version)
+	return err == nil && order >= 0
 }
 
 // Propagation is how far the verifiers have come in refusing a key. Two of them may be compared.

@@ -4,6 +4,7 @@
 package keys
 
 import (
+	"cmp"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +35,7 @@ func (f *Facts) schedule() schedule {
 		if r.Interval != "" {
 			s.interval = duration(r.Interval)
 		}
-		overlap = orElse(r.Overlap, overlap)
+		overlap = cmp.Or(r.Overlap, overlap)
 		s.requestedAt, s.revokeBefore = instant(r.RequestedAt), instant(r.RevokeBefore)
 	}
 	s.overlap = defaultOverlap

@@ -4,6 +4,8 @@
 package keys
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -108,7 +110,7 @@ func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent
 	if err == nil {
 		observed.EntriesDrifted = !want.hasEntriesOf(secret)
 	}
-	if is := orElse(secret.Type, typeOpaque); err == nil && is != want.Type {
+	if is := cmp.Or(secret.Type, typeOpaque); err == nil && is != want.Type {
 		observed.WrongType, observed.Drifted = plainName(is, maxName), true
 	}
 	return observed, credentials

@@ -5,6 +5,7 @@ package keys
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -67,7 +68,7 @@ func inspectOffered(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretConten
 	if _, err := offeredCredential(k, a, secret.Data); err != nil {
 		observed.OfferProblem = err.Error()
 	}
-	observed.OfferProblem = orElse(observed.OfferProblem, observed.fixedProblem())
+	observed.OfferProblem = cmp.Or(observed.OfferProblem, observed.fixedProblem())
 	return observed, credentials
 }
 

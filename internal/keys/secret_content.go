@@ -4,6 +4,7 @@
 package keys
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
@@ -92,7 +93,7 @@ func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) (Secre
 	if t != nil {
 		maps.Copy(content.Labels, t.Labels)
 		maps.Copy(content.Annotations, t.Annotations)
-		content.Type = orElse(t.Type, content.Type)
+		content.Type = cmp.Or(t.Type, content.Type)
 	}
 	maps.Copy(content.Annotations, ownAnnotations(k, a, c.Revoked))
 	content.Labels[LabelManagedBy] = ManagedBy

@@ -5,6 +5,7 @@ package keys
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 
@@ -18,7 +19,7 @@ import (
 
 // CanReplace reports whether the API server lets a Secret be given the shape.
 func (s SecretContent) CanReplace(secret SecretContent) bool {
-	return s.Type == orElse(secret.Type, typeOpaque) && (!secret.Immutable || s.hasEntriesOf(secret))
+	return s.Type == cmp.Or(secret.Type, typeOpaque) && (!secret.Immutable || s.hasEntriesOf(secret))
 }
 
 func (s SecretContent) hasEntriesOf(secret SecretContent) bool {
