@@ -144,7 +144,7 @@ func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
 	issued, has := r.staged.get(facts.Key.UID)
 	facts.Staged, facts.Propagated = keys.ObservedCredential{}, false
 	if next := keys.LastStaged(&facts.Key.Status); has && next != nil && next.SHA256 == issued.Material.SHA256() {
-		facts.Staged, facts.Propagated = issued.Observed(), r.propagation.done(facts.Key)
+		facts.Staged, facts.Propagated = keys.ObserveCredential(issued), r.propagation.done(facts.Key)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -49,7 +50,7 @@ func (r *APIKeyReconciler) performStep(ctx context.Context, facts *keys.Facts, s
 	case keys.PromoteStaged:
 		return r.promoteStaged(ctx, facts, s)
 	case keys.RetirePrevious:
-		return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Previous = keys.Credential{} })
+		return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Previous = credential.Credential{} })
 	case keys.ClearSecret:
 		return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
 	case keys.AdoptSecret:
@@ -73,8 +74,8 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 }
 
 // createSecretWith creates the key's Secret with a credential.
-func (r *APIKeyReconciler) createSecretWith(ctx context.Context, facts *keys.Facts, issued keys.NewCredential) error {
-	content, err := keys.Render(facts.Key, facts.Account, keys.SecretCredentials{Current: keys.Credential(issued)})
+func (r *APIKeyReconciler) createSecretWith(ctx context.Context, facts *keys.Facts, issued credential.Credential) error {
+	content, err := keys.Render(facts.Key, facts.Account, keys.SecretCredentials{Current: issued})
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (r *APIKeyReconciler) reissueCredential(ctx context.Context, facts *keys.Fa
 	if err != nil {
 		return err
 	}
-	if err := r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(issued)} }); err != nil {
+	if err := r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: issued} }); err != nil {
 		return err
 	}
 	facts.Secret = keys.JustIssuedSecret(facts.Secret.ResourceVersion, issued)
@@ -124,7 +125,7 @@ func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Fact
 		return err
 	}
 	r.staged.put(facts.Key.UID, issued)
-	facts.Staged, facts.JustStaged = issued.Observed(), true
+	facts.Staged, facts.JustStaged = keys.ObserveCredential(issued), true
 	return nil
 }
 
@@ -156,7 +157,7 @@ func (r *APIKeyReconciler) promoteStaged(ctx context.Context, facts *keys.Facts,
 		}
 		return r.createSecretWith(ctx, facts, issued)
 	}
-	return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(issued), s.WithOverlap) })
+	return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Promote(issued, s.WithOverlap) })
 }
 
 // fenceSecret changes the Secret's version, so that a write that rests on the one before fails.

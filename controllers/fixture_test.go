@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -49,7 +50,7 @@ type fixture struct {
 
 	writes []string // what was written, and what was tried
 	reads  []string // what was read past the cache
-	minted []keys.Material
+	minted []credential.Material
 }
 
 // fault is what becomes of a write.
@@ -412,7 +413,7 @@ func (w *fixture) expectSound(name string) {
 	if current < 0 {
 		w.t.Fatalf("key %s has no current credential", name)
 	}
-	material := keys.Material(s.Data[keys.EntryCurrent])
+	material := credential.Material(s.Data[keys.EntryCurrent])
 	if got, want := material.SHA256(), k.Status.Credentials[current].SHA256; got != want {
 		w.t.Errorf("key %s: the Secret holds digest %s, verifiers know %s", name, got, want)
 	}

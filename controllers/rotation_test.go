@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -234,7 +235,7 @@ func TestRotation_SlowProcess(t *testing.T) {
 				return faultNone
 			}
 			w.mustRound(slow, "web")
-			material := keys.Material(w.secret("web").Data[keys.EntryCurrent])
+			material := credential.Material(w.secret("web").Data[keys.EntryCurrent])
 			if !slices.ContainsFunc(w.key("web").Status.Credentials, func(c v1alpha1.Credential) bool { return c.SHA256 == material.SHA256() }) {
 				t.Error("verifiers refuse what the Secret holds")
 			}
@@ -265,7 +266,7 @@ func TestStagedCredentials_AreBounded(t *testing.T) {
 	t.Parallel()
 	var s stagedCredentials
 	for i := range maxStagedCredentials + 10 {
-		s.put(types.UID(fmt.Sprint(i)), keys.NewCredential{})
+		s.put(types.UID(fmt.Sprint(i)), credential.Credential{})
 	}
 	if _, newest := s.get(types.UID(fmt.Sprint(maxStagedCredentials + 9))); len(s.byKey) != maxStagedCredentials || !newest {
 		t.Errorf("%d are remembered, the newest: %t", len(s.byKey), newest)

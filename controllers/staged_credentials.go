@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -19,10 +20,10 @@ const maxStagedCredentials = 10_000
 // They exist nowhere else. The zero value is ready to use.
 type stagedCredentials struct {
 	mu    sync.Mutex
-	byKey map[types.UID]keys.NewCredential
+	byKey map[types.UID]credential.Credential
 }
 
-func (s *stagedCredentials) get(uid types.UID) (keys.NewCredential, bool) {
+func (s *stagedCredentials) get(uid types.UID) (credential.Credential, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	issued, ok := s.byKey[uid]
@@ -30,11 +31,11 @@ func (s *stagedCredentials) get(uid types.UID) (keys.NewCredential, bool) {
 }
 
 // put holds a credential in the place of the one before.
-func (s *stagedCredentials) put(uid types.UID, issued keys.NewCredential) {
+func (s *stagedCredentials) put(uid types.UID, issued credential.Credential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byKey == nil {
-		s.byKey = map[types.UID]keys.NewCredential{}
+		s.byKey = map[types.UID]credential.Credential{}
 	}
 	for other := range s.byKey {
 		if len(s.byKey) < maxStagedCredentials {

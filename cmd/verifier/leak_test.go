@@ -38,7 +38,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
@@ -153,7 +153,7 @@ func newTalker(f testing.TB) *talker {
 	return v
 }
 
-var formats = []keys.Format{
+var formats = []credential.Format{
 	{Type: v1alpha1.FormatToken, Prefix: "ak"},
 	{Type: v1alpha1.FormatUUID},
 	{Type: v1alpha1.FormatAlphanumeric, Length: 22},

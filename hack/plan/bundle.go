@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -155,7 +156,7 @@ func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Ti
 	}
 	facts.Duplicates = b.duplicates(facts)
 	if next := keys.LastStaged(&k.Status); next != nil { // as the manager sees it that staged the credential
-		facts.Staged = keys.ObservedCredential{SHA256: next.SHA256, PublicPart: keys.PublicPart{ID: next.ID, Hint: next.Hint}}
+		facts.Staged = keys.ObservedCredential{SHA256: next.SHA256, PublicPart: credential.PublicPart{ID: next.ID, Hint: next.Hint}}
 	}
 	plan, status := keys.Decide(facts), keys.Describe(facts)
 	e := explanation{APIKey: k.Namespace + "/" + k.Name, Secret: facts.Secret.Ownership, Why: plan.Why, Status: &status}

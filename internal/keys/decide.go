@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // Plan is what to do now, when to look again, and why.
@@ -126,8 +127,8 @@ func (f *Facts) ensureCredential(name string, s assessment) ([]Step, string) {
 // rotate takes the next step of a rotation: the next credential is staged, which means that its digest goes into the status;
 // once verifiers know it, it goes into the Secret; and the status names it the current one. A crash after any of these writes
 // leaves a Secret whose credential verifiers accept.
-func (f *Facts) rotate(name string, format Format) ([]Step, string) {
-	is, previous := current(&f.Key.Status), credential(&f.Key.Status, v1alpha1.RolePrevious)
+func (f *Facts) rotate(name string, format credential.Format) ([]Step, string) {
+	is, previous := current(&f.Key.Status), credentialInRole(&f.Key.Status, v1alpha1.RolePrevious)
 	switch {
 	case f.canPromote():
 		return []Step{PromoteStaged{Name: name, WithOverlap: f.schedule().overlap > 0 && !f.revokedByTime(is)}}, "verifiers know the staged credential"

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -384,7 +385,7 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 		"another was issued, and this round made it":    {key: key(issued), account: recorded, held: with(another, minted), want: second},
 		"another was issued, and somebody put it there": {key: key(issued), account: recorded, held: another, want: first},
 		"it is what was issued":                         {key: key(issued), account: recorded, held: own, want: first},
-		"it is no well-formed key":                      {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Current.PublicPart = keys.PublicPart{} }), want: "none"},
+		"it is no well-formed key":                      {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Current.PublicPart = credential.PublicPart{} }), want: "none"},
 		"the Secret is somebody else's":                 {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretForeign }), want: "none"},
 		"the Secret is a deleted key's":                 {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretOrphaned }), want: "none"},
 		"the key has no slot":                           {key: key(), account: keystest.NewAccount("acme"), held: own, want: "none"},

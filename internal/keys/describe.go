@@ -121,7 +121,7 @@ func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 		right = c.SHA256
 	}
 	unknown := current(after) == nil && !revoked && !f.Secret.IsOffered
-	retired := !f.Secret.HasPrevious || (credential(after, v1alpha1.RolePrevious) != nil && !revoked)
+	retired := !f.Secret.HasPrevious || (credentialInRole(after, v1alpha1.RolePrevious) != nil && !revoked)
 	if unknown || f.Secret.Current.SHA256 == right && !f.Secret.Drifted && retired {
 		ref.ResourceVersion = f.Secret.ResourceVersion
 	}

@@ -46,8 +46,8 @@ type Facts struct {
 	Template *TemplateCheck
 }
 
-// credential is the one in a role according to a status; nil: there is none.
-func credential(s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) *v1alpha1.Credential {
+// credentialInRole is the one in a role according to a status; nil: there is none.
+func credentialInRole(s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) *v1alpha1.Credential {
 	for i := range s.Credentials {
 		if s.Credentials[i].Role == role {
 			return &s.Credentials[i]
@@ -58,7 +58,7 @@ func credential(s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) *v1alpha
 
 // current is the credential in the Secret's current position according to a status; nil: none was issued.
 func current(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
-	return credential(s, v1alpha1.RoleCurrent)
+	return credentialInRole(s, v1alpha1.RoleCurrent)
 }
 
 // Issued is whether a key has, or had, a credential.
@@ -100,7 +100,7 @@ func (f *Facts) promoted() *v1alpha1.Credential {
 
 // secretHolds is whether the Secret's current position has the credential that verifiers know in a role.
 func (f *Facts) secretHolds(role v1alpha1.CredentialRole) bool {
-	c := credential(&f.Key.Status, role)
+	c := credentialInRole(&f.Key.Status, role)
 	return c != nil && f.Secret.Ownership == SecretOwned && f.Secret.Current.SHA256 == c.SHA256
 }
 

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // This file holds how a key begins whose credential is known by its digest alone. It has no Secret until its first rotation.
@@ -51,8 +52,8 @@ func (f *Facts) importsCredential() bool {
 // importedCredential returns what verifiers are to know of the credential that the spec names.
 func (f *Facts) importedCredential() v1alpha1.Credential {
 	i := f.Key.Spec.Import
-	id := i.SHA256[:idLength]
-	if _, tokenID, isToken := strings.Cut(i.Hint, "_"); isToken && len(tokenID) == idLength {
+	id := i.SHA256[:credential.IDLength]
+	if _, tokenID, isToken := strings.Cut(i.Hint, "_"); isToken && len(tokenID) == credential.IDLength {
 		id = tokenID
 	}
 	return v1alpha1.Credential{ID: id, Hint: i.Hint, SHA256: i.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: v1alpha1.RoleCurrent}
@@ -68,7 +69,7 @@ func (f *Facts) isImported(s *v1alpha1.APIKeyStatus) bool {
 // replaceImported takes the next step of the first rotation of an imported key, which has no Secret yet. It goes as every
 // rotation does, and creates the Secret with the staged credential. Where too many were staged and lost, one is created without
 // being staged, so that no process can create the Secret with a lost one any more.
-func (f *Facts) replaceImported(name string, format Format) ([]Step, string) {
+func (f *Facts) replaceImported(name string, format credential.Format) ([]Step, string) {
 	switch {
 	case f.canPromote():
 		return []Step{PromoteStaged{Name: name}}, "verifiers know the staged credential"

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // Ownership is how the Secret of a key's name relates to the key.
@@ -83,10 +84,11 @@ type ObservedCredential struct {
 	// SHA256 is its digest.
 	SHA256 string
 	// PublicPart is zero if it is not a well-formed key.
-	PublicPart PublicPart
+	PublicPart credential.PublicPart
 }
 
-func observeCredential(c Credential) ObservedCredential {
+// ObserveCredential describes a credential without its bytes.
+func ObserveCredential(c credential.Credential) ObservedCredential {
 	if len(c.Material) == 0 {
 		return ObservedCredential{}
 	}
@@ -100,9 +102,9 @@ func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent
 	credentials, offered := findCredentials(k, a, secret)
 	observed.IsOffered = offered
 	credentials.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
-	observed.Current = observeCredential(credentials.Current)
+	observed.Current = ObserveCredential(credentials.Current)
 	if entry := secret.Data[EntryCurrent]; observed.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
-		observed.Current.SHA256 = Material(entry).SHA256() // not a key of ours
+		observed.Current.SHA256 = credential.Material(entry).SHA256() // not a key of ours
 	}
 	observed.HasPrevious = len(credentials.Previous.Material) > 0
 	want, err := Render(k, a, credentials)
@@ -141,10 +143,10 @@ func findCredentials(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretConte
 	return c, err == nil
 }
 
-func findCredentialInRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) (Credential, bool) {
-	known := credential(s, role)
+func findCredentialInRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) (credential.Credential, bool) {
+	known := credentialInRole(s, role)
 	if known == nil {
-		return Credential{}, false
+		return credential.Credential{}, false
 	}
 	return findCredential(data, *known)
 }
@@ -166,8 +168,8 @@ func contains(all, some map[string]string) bool {
 }
 
 // JustIssuedSecret is what a Secret holds that was just written with a new credential.
-func JustIssuedSecret(resourceVersion string, m NewCredential) ObservedSecret {
-	return ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion, Current: observeCredential(Credential(m)), JustIssued: true}
+func JustIssuedSecret(resourceVersion string, m credential.Credential) ObservedSecret {
+	return ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion, Current: ObserveCredential(m), JustIssued: true}
 }
 
 // StatusDescribesSecret reports whether the status says what the key's Secret holds. Of a key that was never issued it says at most
@@ -184,8 +186,8 @@ func SecretFromStatus(k *v1alpha1.APIKey) ObservedSecret {
 		return observed
 	}
 	if c := current(&k.Status); c != nil {
-		observed.Current = ObservedCredential{SHA256: c.SHA256, PublicPart: PublicPart{ID: c.ID, Hint: c.Hint}}
+		observed.Current = ObservedCredential{SHA256: c.SHA256, PublicPart: credential.PublicPart{ID: c.ID, Hint: c.Hint}}
 	}
-	observed.HasPrevious = mayHoldPrevious(k) && credential(&k.Status, v1alpha1.RolePrevious) != nil
+	observed.HasPrevious = mayHoldPrevious(k) && credentialInRole(&k.Status, v1alpha1.RolePrevious) != nil
 	return observed
 }

@@ -6,6 +6,7 @@ package keys
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // ObserveSecret describes the Secret of a key's name, and returns the credentials to render it from again if it is the key's own
@@ -85,34 +87,30 @@ func (h ObservedSecret) fixedProblem() string {
 
 // offeredCredential returns the credential that a Secret offers for adoption. Its error is a sentence that names the entry
 // and the way out, and holds no value.
-func offeredCredential(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string][]byte) (Credential, error) {
+func offeredCredential(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string][]byte) (credential.Credential, error) {
 	names, err := keyEntries(k, a)
 	if err != nil {
-		return Credential{}, err
+		return credential.Credential{}, err
 	}
-	var key Material
+	var key credential.Material
 	from := ""
 	for _, name := range names {
 		value, exists := data[name]
 		switch {
 		case !exists:
 		case from != "" && !bytes.Equal(value, key):
-			return Credential{}, offerErrorf("its entries %s and %s hold different keys: make them the same", from, name)
+			return credential.Credential{}, fmt.Errorf("its entries %s and %s hold different keys: make them the same", from, name)
 		default:
-			key, from = Material(value), name
+			key, from = credential.Material(value), name
 		}
 	}
 	if from == "" {
-		return Credential{}, offerErrorf("it has no entry %s: put the key there", strings.Join(names, " or "))
+		return credential.Credential{}, fmt.Errorf("it has no entry %s: put the key there", strings.Join(names, " or "))
 	}
-	if problem := importedKeyProblem(key); problem != "" {
-		return Credential{}, offerErrorf("its entry %s %s", from, problem)
+	if problem := credential.CheckImported(key); problem != "" {
+		return credential.Credential{}, fmt.Errorf("its entry %s %s", from, problem)
 	}
-	identity, err := parseToken(key)
-	if err != nil {
-		identity, err = opaquePart(key, true)
-	}
-	return Credential{Material: bytes.Clone(key), PublicPart: identity}, err
+	return credential.Credential{Material: bytes.Clone(key), PublicPart: credential.PublicPartOf(key)}, nil
 }
 
 // keyEntries names the entries of a key's Secret that hold the current credential and nothing else, in order.
@@ -121,8 +119,8 @@ func keyEntries(k *v1alpha1.APIKey, a *v1alpha1.Account) ([]string, error) {
 	if t == nil || len(t.Data) == 0 {
 		return []string{EntryCurrent}, nil
 	}
-	placeholder := Material(strings.Repeat("Kq7", 20))
-	rendered, err := Render(k, a, SecretCredentials{Current: Credential{Material: placeholder, PublicPart: PublicPart{ID: "Kq7Kq7Kq7Kq7", Hint: "Kq7K"}}})
+	placeholder := credential.Material(strings.Repeat("Kq7", 20))
+	rendered, err := Render(k, a, SecretCredentials{Current: credential.Credential{Material: placeholder, PublicPart: credential.PublicPart{ID: "Kq7Kq7Kq7Kq7", Hint: "Kq7K"}}})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +128,7 @@ func keyEntries(k *v1alpha1.APIKey, a *v1alpha1.Account) ([]string, error) {
 		return !bytes.Equal(rendered.Data[name], placeholder)
 	})
 	if len(names) == 0 {
-		return nil, offerErrorf("no entry of spec.secret.template.data is {{ .Key }} alone: add one, so that the key can be found")
+		return nil, fmt.Errorf("no entry of spec.secret.template.data is {{ .Key }} alone: add one, so that the key can be found")
 	}
 	return names, nil
 }

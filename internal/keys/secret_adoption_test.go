@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -142,13 +143,13 @@ func TestOffer_WeakKeys(t *testing.T) {
 func TestOffer_StrongKeys(t *testing.T) {
 	t.Parallel()
 	annotations := map[string]string{v1alpha1.AdoptAnnotation: "shop"}
-	problem := func(value keys.Material) string {
+	problem := func(value credential.Material) string {
 		observed, _ := keys.ObserveSecret(keystest.Key("shop"), keystest.NewAccount("acme", keystest.ImportAllowed()), ownedBy("", annotations),
 			keys.SecretContent{Annotations: annotations, Data: map[string][]byte{"api-key": value}})
 		return observed.OfferProblem
 	}
 	random := &keystest.Bytes{Seed: "strong"}
-	for _, f := range []keys.Format{
+	for _, f := range []credential.Format{
 		{Type: v1alpha1.FormatToken, Prefix: "ak"},
 		{Type: v1alpha1.FormatUUID},
 		{Type: v1alpha1.FormatAlphanumeric, Length: 22},
@@ -169,7 +170,7 @@ func TestOffer_StrongKeys(t *testing.T) {
 	for _, value := range []string{
 		"sk_live_51HqLyJ2eZvKYlo2C8q3RtYxW", "SG.ngeVfQFYQlKU0ufo8x5d1A.TwL2iGABf9DHoTf", "F1C2A7D4-5B0E-4C39-8E21-6A9D0F4B7C58", "hV7/pQ2r+9sXzKc3Lm5nTw==",
 	} {
-		if p := problem(keys.Material(value)); p != "" {
+		if p := problem(credential.Material(value)); p != "" {
 			t.Errorf("%s: %s", value, p)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"maps"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // Entries of a Secret of the default shape.
@@ -43,23 +44,17 @@ const (
 	revokedNote = "This API key was revoked for good; it has no credential any more."
 )
 
-// Credential is a key with its identity.
-type Credential struct {
-	Material Material
-	PublicPart
-}
-
 // SecretCredentials are the credentials a Secret is rendered from. One without material is not in it.
 type SecretCredentials struct {
-	Current  Credential
-	Previous Credential
+	Current  credential.Credential
+	Previous credential.Credential
 	// Revoked is whether the Secret holds no credential for good.
 	Revoked bool
 }
 
 // Promote makes the next credential the current one. The one before stays as the previous one if an overlap lasts.
-func (c *SecretCredentials) Promote(next Credential, withOverlap bool) {
-	previous := Credential{}
+func (c *SecretCredentials) Promote(next credential.Credential, withOverlap bool) {
+	previous := credential.Credential{}
 	if withOverlap {
 		previous = c.Current
 	}
@@ -116,7 +111,7 @@ func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) (Secre
 	return content, nil
 }
 
-func put(data map[string][]byte, entry string, c Credential) {
+func put(data map[string][]byte, entry string, c credential.Credential) {
 	if len(c.Material) > 0 {
 		data[entry] = c.Material
 	}

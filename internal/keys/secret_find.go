@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 const (
@@ -31,19 +32,19 @@ type credentialFinder struct {
 
 // findCredential looks for a known credential in a Secret's entries. The work is bounded: where thousands of places begin like the
 // key, it may be missed. What Render returns holds its key where find finds it.
-func findCredential(data map[string][]byte, known v1alpha1.Credential) (Credential, bool) {
+func findCredential(data map[string][]byte, known v1alpha1.Credential) (credential.Credential, bool) {
 	f := credentialFinder{hint: []byte(known.Hint), left: maxFindSteps}
 	if n, err := hex.Decode(f.digest[:], []byte(known.SHA256)); err != nil || n != sha256.Size || len(f.hint) == 0 {
-		return Credential{}, false
+		return credential.Credential{}, false
 	}
 	for _, probe := range []func([]byte) int{f.likely, f.anyLength} {
 		for _, entry := range slices.Sorted(maps.Keys(data)) {
 			if key := f.scan(data[entry], probe); key != nil {
-				return Credential{Material: bytes.Clone(key), PublicPart: PublicPart{ID: known.ID, Hint: known.Hint}}, true
+				return credential.Credential{Material: bytes.Clone(key), PublicPart: credential.PublicPart{ID: known.ID, Hint: known.Hint}}, true
 			}
 		}
 	}
-	return Credential{}, false
+	return credential.Credential{}, false
 }
 
 // scan calls probe for what follows each place in value that begins like the key. probe returns the length of the key
@@ -72,8 +73,8 @@ func (f *credentialFinder) likely(text []byte) int {
 		run++
 	}
 	f.left -= run / sha256.BlockSize
-	token := len(f.hint) + len("_") + secretLength + checksumLength
-	for _, n := range []int{token, uuidLength, run, len(text)} {
+	token := len(f.hint) + credential.TokenTailLength
+	for _, n := range []int{token, credential.UUIDLength, run, len(text)} {
 		if f.matches(text, n) {
 			return n
 		}

@@ -14,10 +14,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // formats are the formats that keys can have, with the lengths that are hardest to guess.
-var formats = []Format{
+var formats = []credential.Format{
 	{Type: v1alpha1.FormatToken, Prefix: "ak"},
 	{Type: v1alpha1.FormatToken, Prefix: "a123456789012345"},
 	{Type: v1alpha1.FormatUUID},
@@ -27,13 +28,13 @@ var formats = []Format{
 	{Type: v1alpha1.FormatHex, Length: 256},
 }
 
-func mintFor(t testing.TB, format Format, seed uint64) (Credential, v1alpha1.Credential) {
+func mintFor(t testing.TB, format credential.Format, seed uint64) (credential.Credential, v1alpha1.Credential) {
 	t.Helper()
 	issued, err := format.Generate(rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Credential(issued), v1alpha1.Credential{ID: issued.ID, Hint: issued.Hint, SHA256: issued.Material.SHA256()}
+	return issued, v1alpha1.Credential{ID: issued.ID, Hint: issued.Hint, SHA256: issued.Material.SHA256()}
 }
 
 // TestFind: a key is found whatever stands around it.
@@ -74,7 +75,7 @@ func TestFind(t *testing.T) {
 }
 
 // hostileSecrets are of 1 MiB, and hold much that looks like the key.
-func hostileSecrets(key Credential) map[string][]byte {
+func hostileSecrets(key credential.Credential) map[string][]byte {
 	const size = 1 << 20
 	text := string([]byte(key.Material))
 	repeated := func(s string) []byte { return bytes.Repeat([]byte(s), size/len(s)) }
@@ -147,7 +148,7 @@ func TestTemplate_WhatIsAdmittedHoldsItsKey(t *testing.T) {
 			{ID: issued.ID, Hint: issued.Hint, SHA256: issued.Material.SHA256(), Role: v1alpha1.RoleCurrent},
 			{ID: before.ID, Hint: before.Hint, SHA256: before.Material.SHA256(), Role: v1alpha1.RolePrevious},
 		}
-		for _, credentials := range []SecretCredentials{{Current: Credential(issued)}, {Current: Credential(issued), Previous: Credential(before)}} {
+		for _, credentials := range []SecretCredentials{{Current: issued}, {Current: issued, Previous: before}} {
 			secret, err := Render(k, a, credentials)
 			if err != nil {
 				if !IsTemplateError(err) || !strings.Contains(text, "slice .Key 20") && !strings.Contains(text, "slice .Key 1}}") {

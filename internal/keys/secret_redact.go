@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 const (
@@ -39,10 +41,10 @@ func redactData(text string, data map[string][]byte) string {
 	}
 	text = cut(text, maxRedactText)
 	text = redactParts(text, data)
-	text = numberList.ReplaceAllString(text, redacted)
+	text = numberList.ReplaceAllString(text, credential.Redacted)
 	return opaqueRun.ReplaceAllStringFunc(text, func(run string) string {
 		if strings.ContainsAny(run, "0123456789") {
-			return redacted
+			return credential.Redacted
 		}
 		return run
 	})
@@ -97,7 +99,7 @@ func withoutHidden(text string, hidden []bool) string {
 		case !hidden[i]:
 			b.WriteByte(text[i])
 		case i == 0 || !hidden[i-1]:
-			b.WriteString(redacted)
+			b.WriteString(credential.Redacted)
 		}
 	}
 	return strings.ToValidUTF8(b.String(), "?")
@@ -107,7 +109,7 @@ func withoutHidden(text string, hidden []bool) string {
 // names have.
 func plainName(name string, most int) string {
 	plain := strings.Map(func(c rune) rune {
-		if strings.ContainsRune(base62+"-_./", c) {
+		if strings.ContainsRune(credential.Base62+"-_./", c) {
 			return c
 		}
 		return '_'

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -75,7 +76,7 @@ func TestCheckPolicy_EntriesThatATypeRequires(t *testing.T) {
 func TestRender_AKeyThatBreaksOutOfJSON(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Template(v1alpha1.SecretTemplate{Type: dockerConfig, Data: map[string]string{dockerEntry: `{"x":"{{ .Key }}"}`}}))
-	imported := keys.Credential{Material: keys.Material(`Zx"8Jq\5Lw0Tn3Vb7Yc1Rd6Pf`), PublicPart: keys.PublicPart{ID: "imported0001", Hint: `Zx"8`}}
+	imported := credential.Credential{Material: credential.Material(`Zx"8Jq\5Lw0Tn3Vb7Yc1Rd6Pf`), PublicPart: credential.PublicPart{ID: "imported0001", Hint: `Zx"8`}}
 	_, err := keys.Render(k, keystest.NewAccount("acme"), keys.SecretCredentials{Current: imported})
 	if !keys.IsTemplateError(err) || strings.Contains(err.Error(), "8Jq") {
 		t.Errorf("got %v, want an error of the template that holds nothing of the key", err)

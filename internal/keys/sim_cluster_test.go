@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -49,14 +50,14 @@ func (s *secret) copied() secret {
 
 // consumed is what those who use a Secret take for the current and the previous key, in any of the shapes that the keys
 // of this world give it.
-func (s *secret) consumed() (current, previous keys.Material) {
+func (s *secret) consumed() (current, previous credential.Material) {
 	data := s.shape.Data
 	if text, ok := data["config.json"]; ok {
 		var config struct{ Key, Previous string }
 		if err := json.Unmarshal(text, &config); err != nil {
 			return text, nil
 		}
-		return keys.Material(config.Key), keys.Material(config.Previous)
+		return credential.Material(config.Key), credential.Material(config.Previous)
 	}
 	if key, ok := data["key"]; ok {
 		return key, nil
@@ -65,7 +66,7 @@ func (s *secret) consumed() (current, previous keys.Material) {
 }
 
 // holds is whether key material stands anywhere in a Secret.
-func (s *secret) holds(m keys.Material) bool {
+func (s *secret) holds(m credential.Material) bool {
 	for _, value := range s.shape.Data {
 		if bytes.Contains(value, m) {
 			return true
@@ -101,7 +102,7 @@ type fakeCluster struct {
 	offered    map[string]bool // digests of what users put into Secrets that ask to be adopted
 	importing  map[string]bool // accounts that allowed it at some time
 	disturbed  map[string]bool // Secrets that users deleted or edited, or whose credentials they killed, until they are well again
-	materials  []keys.Material
+	materials  []credential.Material
 	rules      rules
 	broken     error    // the first rule that was broken
 	told       []string // what happened, for whoever has to understand a failure
@@ -179,7 +180,7 @@ func summary(name string, object any) string {
 	return name + " is gone"
 }
 
-func digestText(m keys.Material) string {
+func digestText(m credential.Material) string {
 	if len(m) == 0 {
 		return "-"
 	}
@@ -403,7 +404,7 @@ func (w *fakeCluster) collect() {
 }
 
 // mint makes a key, and remembers it so that it can be looked for where it must not be.
-func (w *fakeCluster) mint(format keys.Format) keys.NewCredential {
+func (w *fakeCluster) mint(format credential.Format) credential.Credential {
 	issued, err := format.Generate(&w.random)
 	if err != nil {
 		panic(err)
@@ -414,8 +415,8 @@ func (w *fakeCluster) mint(format keys.Format) keys.NewCredential {
 }
 
 // forget drops a key that went nowhere.
-func (w *fakeCluster) forget(m keys.NewCredential) {
-	w.materials = slices.DeleteFunc(w.materials, func(other keys.Material) bool { return bytes.Equal(other, m.Material) })
+func (w *fakeCluster) forget(m credential.Credential) {
+	w.materials = slices.DeleteFunc(w.materials, func(other credential.Material) bool { return bytes.Equal(other, m.Material) })
 }
 
 // cache follows the log of one kind at its own pace.

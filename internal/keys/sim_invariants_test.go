@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -101,7 +102,7 @@ func accepted(k *v1alpha1.APIKey, now time.Time) []v1alpha1.Credential {
 	})
 }
 
-func accepts(k *v1alpha1.APIKey, m keys.Material, now time.Time) bool {
+func accepts(k *v1alpha1.APIKey, m credential.Material, now time.Time) bool {
 	return slices.ContainsFunc(accepted(k, now), func(c v1alpha1.Credential) bool { return c.SHA256 == m.SHA256() })
 }
 
@@ -157,7 +158,7 @@ func checkEnd(w *fakeCluster, k *v1alpha1.APIKey, manager time.Time) error {
 }
 
 // materialOf is what a Secret of the key's own holds for those who use it.
-func materialOf(k *v1alpha1.APIKey, s *secret) (current, previous keys.Material) {
+func materialOf(k *v1alpha1.APIKey, s *secret) (current, previous credential.Material) {
 	if s == nil || s.owner != k.UID {
 		return nil, nil
 	}
@@ -276,7 +277,7 @@ func currentOf(s v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 var clockTime = regexp.MustCompile(`\d\d:\d\d|\d{4}-\d\d-\d\d|\bago\b|resourceVersion|generation`)
 
 // checkStatus is what must hold of a status taken alone.
-func checkStatus(s v1alpha1.APIKeyStatus, materials []keys.Material) error {
+func checkStatus(s v1alpha1.APIKeyStatus, materials []credential.Material) error {
 	texts := []string{s.KeyID}
 	roles, ids := map[v1alpha1.CredentialRole]int{}, map[string]int{}
 	for _, c := range s.Credentials {
@@ -431,7 +432,7 @@ func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) e
 		}
 		return nil
 	}
-	var m, previous keys.Material
+	var m, previous credential.Material
 	if s != nil {
 		m, previous = s.consumed()
 	}

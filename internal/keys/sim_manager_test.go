@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -35,7 +36,7 @@ type manager struct {
 	// repairs is what the manager remembers of its repairs.
 	repairs map[types.UID]keys.Repairs
 	// staged are the credentials that it holds in memory, by the UID of their key.
-	staged map[types.UID]keys.NewCredential
+	staged map[types.UID]credential.Credential
 	// propagated says whether verifiers know the staged credential.
 	propagated func() bool
 	// fault says what becomes of the next write.
@@ -54,7 +55,7 @@ const (
 )
 
 func newManager(w *fakeCluster, name string, defaults keys.Settings) *manager {
-	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, staged: map[types.UID]keys.NewCredential{}}
+	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, staged: map[types.UID]credential.Credential{}}
 	m.fault, m.propagated = func() fault { return faultNone }, func() bool { return true }
 	for i := range m.caches {
 		m.caches[i] = cache{kind: i, objects: map[string]any{}}
@@ -161,7 +162,7 @@ type keyRound struct {
 	minted map[string]bool
 }
 
-func (r *keyRound) mint(f keys.Format) keys.NewCredential {
+func (r *keyRound) mint(f credential.Format) credential.Credential {
 	m := r.w.mint(f)
 	r.minted[m.Material.SHA256()] = true
 	return m
@@ -307,7 +308,7 @@ func (r *keyRound) observeStaged() {
 	issued, has := r.staged[r.facts.Key.UID]
 	r.facts.Staged, r.facts.Propagated = keys.ObservedCredential{}, false
 	if last := keys.LastStaged(&r.facts.Key.Status); has && last != nil && last.SHA256 == issued.Material.SHA256() {
-		r.facts.Staged, r.facts.Propagated = issued.Observed(), r.propagated()
+		r.facts.Staged, r.facts.Propagated = keys.ObserveCredential(issued), r.propagated()
 	}
 }
 
@@ -372,15 +373,15 @@ func (r *keyRound) do(step keys.Step) error {
 		return r.stageCredential(s)
 	case keys.PromoteStaged:
 		issued, has := r.staged[r.facts.Key.UID]
-		if !has || issued.Observed() != r.facts.Staged {
+		if !has || keys.ObserveCredential(issued) != r.facts.Staged {
 			return errConflict
 		}
 		if r.facts.Secret.Ownership == keys.SecretMissing {
 			return r.createWith(step.String(), issued)
 		}
-		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Promote(keys.Credential(issued), s.WithOverlap) })
+		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Promote(issued, s.WithOverlap) })
 	case keys.RetirePrevious:
-		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Previous = keys.Credential{} })
+		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Previous = credential.Credential{} })
 	case keys.ClearSecret:
 		return r.rewrite(step, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
 	case keys.AdoptSecret:
@@ -411,8 +412,8 @@ func (r *keyRound) createSecret(s keys.CreateSecret) error {
 	return r.createWith(s.String(), r.mint(s.Format))
 }
 
-func (r *keyRound) createWith(step string, issued keys.NewCredential) error {
-	content, err := keys.Render(r.facts.Key, r.facts.Account, keys.SecretCredentials{Current: keys.Credential(issued)})
+func (r *keyRound) createWith(step string, issued credential.Credential) error {
+	content, err := keys.Render(r.facts.Key, r.facts.Account, keys.SecretCredentials{Current: issued})
 	if err != nil {
 		return err
 	}
@@ -438,7 +439,7 @@ func (r *keyRound) createWith(step string, issued keys.NewCredential) error {
 
 func (r *keyRound) replaceMaterial(s keys.ReissueCredential) error {
 	issued := r.mint(s.Format)
-	err := r.rewrite(s, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: keys.Credential(issued)} })
+	err := r.rewrite(s, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: issued} })
 	if err != nil {
 		return err
 	}
@@ -454,7 +455,7 @@ func (r *keyRound) stageCredential(s keys.StageCredential) error {
 	}
 	issued := r.mint(s.Format)
 	r.staged[r.facts.Key.UID] = issued
-	r.facts.Staged, r.facts.JustStaged = issued.Observed(), true
+	r.facts.Staged, r.facts.JustStaged = keys.ObserveCredential(issued), true
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
@@ -356,7 +357,7 @@ func (s *sim) editSecret() {
 }
 
 // plant makes a well-formed key that no manager made.
-func (s *sim) plant() keys.Material {
+func (s *sim) plant() credential.Material {
 	m := s.w.mint(keystest.Token).Material
 	delete(s.w.minted, m.SHA256())
 	s.w.planted[m.SHA256()] = true
@@ -365,7 +366,7 @@ func (s *sim) plant() keys.Material {
 
 // offer makes a Secret ask to be adopted by the key of its name, with a key that nobody has seen, or with one of this world.
 func (s *sim) offer(offered secret, name string) secret {
-	m := keys.Material("hello")
+	m := credential.Material("hello")
 	switch known := s.w.materials; {
 	case s.chance(3, "replayed") == 0 && len(known) > 0:
 		m = known[s.chance(len(known), "material")]

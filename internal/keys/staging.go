@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // This file holds how the next credential comes to be known to verifiers before it goes into the Secret. It exists in the
@@ -47,7 +48,7 @@ func (f *Facts) stagingDue() bool {
 // stage returns the steps that stage the next credential. No more staged credentials are listed than maxStaged: before one is
 // dropped, the Secret is fenced against the process that may be about to write it. That of the credential staged last may
 // have begun after the fence, so that one is kept.
-func (f *Facts) stage(name string, format Format) ([]Step, string) {
+func (f *Facts) stage(name string, format credential.Format) ([]Step, string) {
 	stage := StageCredential{Name: name, Format: format}
 	if len(staged(&f.Key.Status)) >= maxStaged {
 		return []Step{FenceSecret{Name: name}, stage}, "the staged credentials are lost"

@@ -3,7 +3,11 @@
 
 package keys
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/apikey-manager/apikey-manager/internal/credential"
+)
 
 // Step is one thing to do, as a plain value that can be printed: it says that material is to be minted, never which.
 // The set is closed.
@@ -18,13 +22,13 @@ type CreateAccount struct{ Name string }
 // CreateSecret mints a credential and creates the key's Secret with it.
 type CreateSecret struct {
 	Name   string
-	Format Format
+	Format credential.Format
 }
 
 // ReissueCredential mints a credential and puts it in the place of all that the key's Secret holds.
 type ReissueCredential struct {
 	Name   string
-	Format Format
+	Format credential.Format
 }
 
 // FenceSecret changes an annotation of the key's Secret, so that each write of it fails that another process is about to make.
@@ -33,7 +37,7 @@ type FenceSecret struct{ Name string }
 // StageCredential generates the next credential and keeps it in memory. The status tells verifiers its digest.
 type StageCredential struct {
 	Name   string
-	Format Format
+	Format credential.Format
 }
 
 // PromoteStaged writes the staged credential, which verifiers know by now, to the key's Secret. The one before stays in a

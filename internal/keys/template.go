@@ -238,7 +238,7 @@ func checkTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	if err != nil {
 		return err
 	}
-	_, err = renderTemplate(k, a, SecretCredentials{Current: Credential(current)}, SecretCredentials{Current: Credential(current), Previous: Credential(previous)})
+	_, err = renderTemplate(k, a, SecretCredentials{Current: current}, SecretCredentials{Current: current, Previous: previous})
 	return err
 }
 

@@ -321,7 +321,7 @@ func FuzzTemplate_Budget(f *testing.F) {
 			t.Fatal(err)
 		}
 		issued, _ := EffectiveFormat(k, a).Generate(strings.NewReader(strings.Repeat("0123456789abcdef", 99)))
-		entries, err := c.renderEntries(k, a, SecretCredentials{Current: Credential(issued)})
+		entries, err := c.renderEntries(k, a, SecretCredentials{Current: issued})
 		if err != nil {
 			if strings.Contains(err.Error(), string(issued.Material[20:])) {
 				t.Error("an error holds the key")

@@ -12,11 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-func credentialOf(name string) keys.Credential { return keys.Credential(keystest.NewCredential(name)) }
+func credentialOf(name string) credential.Credential {
+	return keystest.NewCredential(name)
+}
 
 func rich(entries map[string]string) (*v1alpha1.APIKey, *v1alpha1.Account) {
 	k := keystest.Key("shop", keystest.Namespace("web"), keystest.Label(`Clave "A" <b> & ñ`), keystest.Scopes("a:read", "b:*"),

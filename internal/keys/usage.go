@@ -155,14 +155,14 @@ func (l *Ledger) Observe(now time.Time, behind time.Duration, report UsageReport
 	maps.DeleteFunc(l.written, func(_ types.UID, t time.Time) bool { return now.Sub(t) >= usageWriteInterval })
 }
 
-func (l *Ledger) observe(k KeyUsage, credential string, used time.Time) {
+func (l *Ledger) observe(k KeyUsage, id string, used time.Time) {
 	entry, known := l.uses[types.UID(k.UID)]
 	if !known {
 		entry = keyUses{key: types.NamespacedName{Namespace: k.Namespace, Name: k.Name}, last: map[string]time.Time{}}
 		l.uses[types.UID(k.UID)] = entry
 	}
-	if used = used.UTC().Truncate(time.Minute); used.After(entry.last[credential]) {
-		entry.last[credential] = used
+	if used = used.UTC().Truncate(time.Minute); used.After(entry.last[id]) {
+		entry.last[id] = used
 	}
 }
 
@@ -201,10 +201,10 @@ func (l *Ledger) Record(k *v1alpha1.APIKey, now time.Time) (after v1alpha1.APIKe
 			*t = &metav1.Time{Time: used}
 		}
 	}
-	for credential, used := range l.uses[k.UID].last {
+	for id, used := range l.uses[k.UID].last {
 		advance(&after.LastUsedTime, used)
 		for i := range after.Credentials {
-			if after.Credentials[i].ID == credential {
+			if after.Credentials[i].ID == id {
 				advance(&after.Credentials[i].LastUsedTime, used)
 			}
 		}
@@ -231,12 +231,12 @@ func (l *Ledger) Prune(k *v1alpha1.APIKey) {
 
 func (l *Ledger) isWritten(k *v1alpha1.APIKey) bool {
 	stands := func(t *metav1.Time, used time.Time) bool { return t != nil && !t.Time.Before(used) }
-	for credential, used := range l.uses[k.UID].last {
+	for id, used := range l.uses[k.UID].last {
 		if !stands(k.Status.LastUsedTime, used) {
 			return false
 		}
 		for _, c := range k.Status.Credentials {
-			if c.ID == credential && !stands(c.LastUsedTime, used) {
+			if c.ID == id && !stands(c.LastUsedTime, used) {
 				return false
 			}
 		}

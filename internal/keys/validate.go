@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 // ValidateAPIKey finds what is wrong with a spec taken alone. The CRD's schema refuses the same on the way in; this
@@ -27,7 +28,7 @@ func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 	default:
 		errs = append(errs, field.Invalid(spec.Child("state"), k.Spec.State, "must be Active, Inactive or Revoked"))
 	}
-	if k.Spec.Format != nil && k.Spec.Format.Prefix != "" && !isPrefix(k.Spec.Format.Prefix) {
+	if k.Spec.Format != nil && k.Spec.Format.Prefix != "" && !credential.IsPrefix(k.Spec.Format.Prefix) {
 		errs = append(errs, field.Invalid(spec.Child("format", "prefix"), k.Spec.Format.Prefix, "must be a lower-case letter and up to 15 lower-case letters and digits, such as live"))
 	}
 	if _, err := ResolveExpiration(k.Spec.Expiration, "UTC"); err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 const (
@@ -103,7 +105,7 @@ func refusalMessage(before *metav1.Condition, reason, message string) string {
 func withoutNumbers(text string) string {
 	words := strings.Fields(text)
 	for i, word := range words {
-		if strings.ContainsAny(word, "0123456789") || strings.Contains(word, redacted) {
+		if strings.ContainsAny(word, "0123456789") || strings.Contains(word, credential.Redacted) {
 			words[i] = "#"
 		}
 	}

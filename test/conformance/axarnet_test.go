@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -26,7 +27,7 @@ func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 		t.Errorf("created %v, state %s", k.CreationTimestamp, k.Status.State)
 	}
 	material := w.material(t, k)
-	if _, err := keys.EffectiveFormat(k, nil).Parse(keys.Material(material)); err != nil {
+	if _, err := keys.EffectiveFormat(k, nil).Parse(credential.Material(material)); err != nil {
 		t.Errorf("the Secret does not hold a key: %v", err)
 	}
 	if known(k) != digest(material) {

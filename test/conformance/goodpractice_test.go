@@ -60,15 +60,15 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 		Account: account.Name, Label: "CRM sync", Secret: &v1alpha1.SecretSpec{PreviousKey: v1alpha1.PreviousKeyInclude},
 	})
 	w.issue(t, k)
-	first, current := w.material(t, k), credential(k, v1alpha1.RoleCurrent)
+	first, current := w.material(t, k), credentialInRole(k, v1alpha1.RoleCurrent)
 	if due := current.IssuedAt.Add(time.Minute); k.Status.NextRotationTime == nil || !k.Status.NextRotationTime.Time.Equal(due) {
 		t.Errorf("nextRotationTime is %v, want %v", k.Status.NextRotationTime, due)
 	}
 	w.rotated(t, k, first, 2*patience)
-	if late := credential(k, v1alpha1.RoleCurrent).IssuedAt.Sub(current.IssuedAt.Time); late < time.Minute || late > 90*time.Second {
+	if late := credentialInRole(k, v1alpha1.RoleCurrent).IssuedAt.Sub(current.IssuedAt.Time); late < time.Minute || late > 90*time.Second {
 		t.Errorf("the next credential was issued after %s, not a minute", late)
 	}
-	previous := credential(k, v1alpha1.RolePrevious)
+	previous := credentialInRole(k, v1alpha1.RolePrevious)
 	if previous == nil || previous.SHA256 != digest(first) || previous.NotAfter == nil {
 		t.Fatal("the previous credential has no overlap")
 	}
@@ -78,7 +78,7 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	w.answers(t, "VALID", w.doors.With(t), "", with(w.material(t, k)))
 	stays(t, "VALID", w.doors.With(t), "", with(first))
 	w.settle(t, k, "the overlap ends", func() error {
-		if c := credential(k, v1alpha1.RolePrevious); c != nil && c.SHA256 == digest(first) {
+		if c := credentialInRole(k, v1alpha1.RolePrevious); c != nil && c.SHA256 == digest(first) {
 			return errors.New("verifiers still know the previous key")
 		}
 		for entry, value := range w.secret(t, k).Data {
@@ -110,7 +110,7 @@ func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 	if secret := w.secret(t, k); len(secret.Data) != 1 {
 		t.Error("the Secret holds more than the current key")
 	}
-	if c := credential(k, v1alpha1.RolePrevious); c == nil || c.SHA256 != digest(first) || time.Until(c.NotAfter.Time) < 23*time.Hour {
+	if c := credentialInRole(k, v1alpha1.RolePrevious); c == nil || c.SHA256 != digest(first) || time.Until(c.NotAfter.Time) < 23*time.Hour {
 		t.Error("the previous key has not the 24 hours of overlap that are the default")
 	}
 	time.Sleep(calm)
@@ -236,7 +236,7 @@ func (w *suite) rotated(t *testing.T, k *v1alpha1.APIKey, before string, limit t
 		switch material := w.material(t, k); {
 		case known(k) == digest(before) || material == before:
 			return errors.New("it has the one before")
-		case known(k) != digest(material) || credential(k, v1alpha1.RoleStaged) != nil:
+		case known(k) != digest(material) || credentialInRole(k, v1alpha1.RoleStaged) != nil:
 			return errors.New("the rotation is under way")
 		case k.Status.State != v1alpha1.StateActive:
 			return fmt.Errorf("it is %s", k.Status.State)

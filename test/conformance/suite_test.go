@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
@@ -313,8 +314,8 @@ func reasons(k *v1alpha1.APIKey) []string {
 	return list
 }
 
-// credential is the one of a role that verifiers know; nil: there is none.
-func credential(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
+// credentialInRole is the one of a role that verifiers know; nil: there is none.
+func credentialInRole(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
 	for i := range k.Status.Credentials {
 		if k.Status.Credentials[i].Role == role {
 			return &k.Status.Credentials[i]
@@ -325,13 +326,13 @@ func credential(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Cred
 
 // known is the digest of what verifiers take for current.
 func known(k *v1alpha1.APIKey) string {
-	if c := credential(k, v1alpha1.RoleCurrent); c != nil {
+	if c := credentialInRole(k, v1alpha1.RoleCurrent); c != nil {
 		return c.SHA256
 	}
 	return ""
 }
 
-func digest(material string) string { return keys.Material(material).SHA256() }
+func digest(material string) string { return credential.Material(material).SHA256() }
 
 // logs are all that the programs of this world wrote down.
 func (w *suite) logs(t *testing.T) string {

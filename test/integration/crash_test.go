@@ -116,13 +116,13 @@ func story(ctx context.Context, c *crashPoint) {
 	if !c.awaits(ctx, lost, v1alpha1.StateActive) || !c.awaits(ctx, revoked, v1alpha1.StateActive) {
 		return
 	}
-	first := credential(lost, v1alpha1.RoleCurrent).SHA256
+	first := credentialInRole(lost, v1alpha1.RoleCurrent).SHA256
 	Expect(admin.Delete(ctx, secretOf(ctx, lost))).To(Succeed())
 	change(ctx, revoked, state(v1alpha1.KeyStateRevoked))
 	c.awaits(ctx, revoked, v1alpha1.StateRevoked)
 	Eventually(func() bool {
 		read(ctx, lost)
-		return c.dead() || credential(lost, v1alpha1.RoleCurrent).SHA256 != first
+		return c.dead() || credentialInRole(lost, v1alpha1.RoleCurrent).SHA256 != first
 	}).WithContext(ctx).Should(BeTrue())
 }
 

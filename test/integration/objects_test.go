@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -193,8 +194,8 @@ func materialOf(ctx context.Context, k *v1alpha1.APIKey) string {
 	return string(secretOf(ctx, k).Data[keys.EntryCurrent])
 }
 
-// credential is the credential of a role in the status; nil: there is none.
-func credential(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
+// credentialInRole is the credential of a role in the status; nil: there is none.
+func credentialInRole(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
 	for i := range k.Status.Credentials {
 		if k.Status.Credentials[i].Role == role {
 			return &k.Status.Credentials[i]
@@ -221,9 +222,9 @@ func beSound(ctx context.Context, g Gomega, k *v1alpha1.APIKey) {
 	}
 	g.Expect(own).To(HaveLen(1), "Secrets of APIKey %s", k.Name)
 	material := string(own[0].Data[keys.EntryCurrent])
-	identity, err := keys.EffectiveFormat(k, nil).Parse(keys.Material(material))
+	identity, err := keys.EffectiveFormat(k, nil).Parse(credential.Material(material))
 	g.Expect(err).NotTo(HaveOccurred(), "Secret of APIKey %s", k.Name)
-	current := credential(k, v1alpha1.RoleCurrent)
+	current := credentialInRole(k, v1alpha1.RoleCurrent)
 	g.Expect(current).NotTo(BeNil(), "credential of APIKey %s", k.Name)
 	g.Expect(current.SHA256 == digest(material)).To(BeTrue(), "the Secret of APIKey %s does not hold what verifiers know", k.Name)
 	g.Expect(current.ID).To(Equal(identity.ID))

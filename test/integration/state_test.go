@@ -187,10 +187,10 @@ func expectReissued(ctx SpecContext, k *v1alpha1.APIKey, old string) {
 	GinkgoHelper()
 	previous := ""
 	settle(ctx, k, func(g Gomega) {
-		c := credential(k, v1alpha1.RolePrevious)
+		c := credentialInRole(k, v1alpha1.RolePrevious)
 		g.Expect(c).NotTo(BeNil())
 		g.Expect(c.NotAfter).NotTo(BeNil())
-		g.Expect(c.NotAfter.Sub(credential(k, v1alpha1.RoleCurrent).IssuedAt.Time)).To(Equal(24 * time.Hour))
+		g.Expect(c.NotAfter.Sub(credentialInRole(k, v1alpha1.RoleCurrent).IssuedAt.Time)).To(Equal(24 * time.Hour))
 		previous = c.SHA256
 		g.Expect(previous == digest(old)).To(BeTrue(), "the previous credential is not the one that was lost")
 		beSound(ctx, g, k)

@@ -61,7 +61,7 @@ var _ = Describe("What verifiers say", func() {
 			if k.Status.LastUsedTime == nil {
 				return time.Time{}
 			}
-			Expect(credential(k, v1alpha1.RoleCurrent).LastUsedTime.Time).To(Equal(k.Status.LastUsedTime.Time))
+			Expect(credentialInRole(k, v1alpha1.RoleCurrent).LastUsedTime.Time).To(Equal(k.Status.LastUsedTime.Time))
 			return k.Status.LastUsedTime.UTC()
 		}
 		Expect(lastUsed()).To(BeZero())
@@ -174,7 +174,7 @@ var _ = Describe("What the verifier itself says", func() {
 		Eventually(func() int { return knock(ctx, replicas[1], material) }).WithContext(ctx).Should(Equal(http.StatusOK))
 		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.LastUsedTime).NotTo(BeNil()) })
 		Expect(k.Status.LastUsedTime.Time).To(BeTemporally(">=", begun))
-		Expect(credential(k, v1alpha1.RoleCurrent).LastUsedTime).To(Equal(k.Status.LastUsedTime))
+		Expect(credentialInRole(k, v1alpha1.RoleCurrent).LastUsedTime).To(Equal(k.Status.LastUsedTime))
 
 		By("switching it off")
 		change(ctx, k, state(v1alpha1.KeyStateInactive))

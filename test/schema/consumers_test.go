@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
@@ -83,7 +84,7 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 }
 
 // checkFound shows that the manager finds the key in the Secret again, and would leave the Secret as it is.
-func checkFound(t *testing.T, about string, key *v1alpha1.APIKey, account *v1alpha1.Account, secret keys.SecretContent, current keys.Credential) {
+func checkFound(t *testing.T, about string, key *v1alpha1.APIKey, account *v1alpha1.Account, secret keys.SecretContent, current credential.Credential) {
 	t.Helper()
 	key = key.DeepCopy()
 	key.Status.Credentials = []v1alpha1.Credential{{
@@ -113,13 +114,13 @@ func sampleKey(t *testing.T, data []byte) *v1alpha1.APIKey {
 	return key
 }
 
-func mint(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account) keys.Credential {
+func mint(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account) credential.Credential {
 	t.Helper()
 	issued, err := keys.EffectiveFormat(key, account).Generate(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keys.Credential(issued)
+	return issued
 }
 
 func render(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account, c keys.SecretCredentials) keys.SecretContent {
@@ -194,7 +195,7 @@ func jsonFile(t *testing.T, key *v1alpha1.APIKey, secret keys.SecretContent) map
 	if err := decoder.Decode(&got); err != nil {
 		t.Fatalf("credentials.json is no JSON: %v", err)
 	}
-	identity, err := keys.EffectiveFormat(key, nil).Parse(keys.Material(got.Key))
+	identity, err := keys.EffectiveFormat(key, nil).Parse(credential.Material(got.Key))
 	if err != nil {
 		t.Fatal(err)
 	}

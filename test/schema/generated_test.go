@@ -24,6 +24,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -337,7 +338,7 @@ func normal(value any) any {
 // verdict asks about a credential of the key over HTTP.
 func (w *worker) verdict(t *testing.T, key *v1alpha1.APIKey) {
 	t.Helper()
-	material := keys.Material("material")
+	material := credential.Material("material")
 	for i := range key.Status.Credentials[:min(1, len(key.Status.Credentials))] {
 		key.Status.Credentials[i].SHA256 = material.SHA256()
 	}

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
@@ -160,7 +161,7 @@ func statusOf(name, material, expiration string) v1alpha1.APIKeyStatus {
 	id := strings.ToUpper(name)
 	s := v1alpha1.APIKeyStatus{
 		State: v1alpha1.StateActive, KeyID: id, IPRestriction: v1alpha1.IPUnrestricted, ObservedGeneration: 1,
-		Credentials: []v1alpha1.Credential{{ID: id, Hint: "ak_" + id, SHA256: keys.Material(material).SHA256(), IssuedAt: now, Role: v1alpha1.RoleCurrent}},
+		Credentials: []v1alpha1.Credential{{ID: id, Hint: "ak_" + id, SHA256: credential.Material(material).SHA256(), IssuedAt: now, Role: v1alpha1.RoleCurrent}},
 	}
 	if end, err := keys.ResolveExpiration(expiration, "UTC"); err == nil && end != nil {
 		s.ExpirationTime = &metav1.Time{Time: *end}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -322,7 +323,7 @@ func CredentialOf(name string) v1alpha1.Credential {
 }
 
 // NewCredential is the well-formed Token that a name stands for, with its identity.
-func NewCredential(name string) keys.NewCredential {
+func NewCredential(name string) credential.Credential {
 	issued, err := Token.Generate(&Bytes{Seed: name})
 	if err != nil {
 		panic(err)
@@ -331,12 +332,12 @@ func NewCredential(name string) keys.NewCredential {
 }
 
 // MaterialOf is the well-formed key that a name stands for.
-func MaterialOf(name string) keys.Material { return NewCredential(name).Material }
+func MaterialOf(name string) credential.Material { return NewCredential(name).Material }
 
 // ObservedCredential is the position of a Secret with the credential that a name stands for.
 func ObservedCredential(name string) keys.ObservedCredential {
 	c := CredentialOf(name)
-	return keys.ObservedCredential{SHA256: c.SHA256, PublicPart: keys.PublicPart{ID: c.ID, Hint: c.Hint}}
+	return keys.ObservedCredential{SHA256: c.SHA256, PublicPart: credential.PublicPart{ID: c.ID, Hint: c.Hint}}
 }
 
 // ObservedSecret is a Secret of the key's own with the credential that the name stands for.

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
@@ -134,7 +134,7 @@ func TestRedact_StrikesOutWhatWasSentForAKey(t *testing.T) {
 func TestRedact_MintedKeys(t *testing.T) {
 	t.Parallel()
 	random := rand.NewChaCha8([32]byte{1})
-	for _, format := range []keys.Format{
+	for _, format := range []credential.Format{
 		{Type: v1alpha1.FormatToken, Prefix: "ak"},
 		{Type: v1alpha1.FormatToken, Prefix: "abcdefghijklmnop"},
 		{Type: v1alpha1.FormatUUID},

@@ -19,7 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
 const (
@@ -111,7 +111,7 @@ func (b *bench) write(ctx context.Context, i int) error {
 	k.Status = v1alpha1.APIKeyStatus{
 		ObservedGeneration: 1, State: v1alpha1.StateActive, KeyID: id, IPRestriction: v1alpha1.IPUnrestricted,
 		Credentials: []v1alpha1.Credential{{
-			ID: id, Hint: "ak_" + id, SHA256: keys.Material(material(i)).SHA256(), IssuedAt: metav1.NewTime(time.Now().Truncate(time.Second)), Role: v1alpha1.RoleCurrent,
+			ID: id, Hint: "ak_" + id, SHA256: credential.Material(material(i)).SHA256(), IssuedAt: metav1.NewTime(time.Now().Truncate(time.Second)), Role: v1alpha1.RoleCurrent,
 		}},
 	}
 	return b.admin.Status().Update(ctx, k)

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys_test
+package credential_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"sigs.k8s.io/yaml"
 
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
@@ -23,14 +23,14 @@ import (
 func TestMaterial_ShowsInNothing(t *testing.T) {
 	t.Parallel()
 	m := keystest.MaterialOf("secret")
-	issued := keys.NewCredential{Material: m, PublicPart: keys.PublicPart{ID: "public"}}
+	issued := credential.Credential{Material: m, PublicPart: credential.PublicPart{ID: "public"}}
 	for name, print := range map[string]func() string{
 		"String":   m.String,
 		"GoString": m.GoString,
 		"text":     func() string { text, err := m.MarshalText(); return check(t, text, err) },
 		"JSON":     func() string { text, err := json.Marshal(issued); return check(t, text, err) },
 		"JSON of a pointer, in a map": func() string {
-			text, err := json.Marshal(map[string]any{"key": &m, "list": []keys.Material{m}})
+			text, err := json.Marshal(map[string]any{"key": &m, "list": []credential.Material{m}})
 			return check(t, text, err)
 		},
 		"YAML": func() string { text, err := yaml.Marshal(issued); return check(t, text, err) },
@@ -64,7 +64,7 @@ func TestMaterial_ShowsInNothing(t *testing.T) {
 func TestMaterial_ShowsInNoVerb(t *testing.T) {
 	t.Parallel()
 	m := keystest.MaterialOf("secret")
-	for _, value := range []any{m, &m, []keys.Material{m}, keys.NewCredential{Material: m}, &keys.NewCredential{Material: m}, map[string]any{"key": m}, [1]any{m}} {
+	for _, value := range []any{m, &m, []credential.Material{m}, credential.Credential{Material: m}, &credential.Credential{Material: m}, map[string]any{"key": m}, [1]any{m}} {
 		for _, flags := range []string{"", "+", "#", "-", " ", "0", "80", ".200", "# 200.100", "+#"} {
 			for verb := 'A'; verb <= 'z'; verb++ {
 				if verb == 'w' || verb == 'p' {
@@ -93,7 +93,7 @@ func check(t *testing.T, text []byte, err error) string {
 }
 
 // mustHide looks for a key, in full and in part, in every encoding that printing may give it.
-func mustHide(t *testing.T, text string, m keys.Material) {
+func mustHide(t *testing.T, text string, m credential.Material) {
 	t.Helper()
 	b := []byte(m)
 	part := b[len(b)-12:]
@@ -116,7 +116,7 @@ func mustHide(t *testing.T, text string, m keys.Material) {
 func TestMaterial_SHA256(t *testing.T) {
 	t.Parallel()
 	const want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" // FIPS 180-2, appendix B.1
-	if got := keys.Material("abc").SHA256(); got != want {
+	if got := credential.Material("abc").SHA256(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys
+package credential
 
 import (
 	"hash/crc32"
@@ -11,27 +11,31 @@ import (
 
 // A Token is <prefix>_<id>_<secret><checksum>.
 const (
-	idLength       = 12
+	// IDLength is the length of the public ID of a credential.
+	IDLength       = 12
 	secretLength   = 43 // 43 * log2(62) = 256 bits
 	checksumLength = 6  // 62^6 > 2^32
+
+	// TokenTailLength is the length of what follows the hint of a Token.
+	TokenTailLength = len("_") + secretLength + checksumLength
 )
 
 func generateToken(random io.Reader, prefix string) ([]byte, error) {
-	chars, err := drawCharacters(random, base62, idLength+secretLength)
+	chars, err := drawCharacters(random, Base62, IDLength+secretLength)
 	if err != nil {
 		return nil, err
 	}
-	body := []byte(prefix + "_" + string(chars[:idLength]) + "_" + string(chars[idLength:]))
+	body := []byte(prefix + "_" + string(chars[:IDLength]) + "_" + string(chars[IDLength:]))
 	return append(body, checksum(body)...), nil
 }
 
-// parseToken reads the identity of a Token and checks its checksum. It returns ErrMalformed for anything else.
+// parseToken returns the public part of a Token and verifies its checksum. It returns ErrMalformed for anything else.
 func parseToken(key []byte) (PublicPart, error) {
 	parts := strings.Split(string(key), "_")
-	if len(parts) != 3 || !isPrefix(parts[0]) || len(parts[1]) != idLength || len(parts[2]) != secretLength+checksumLength {
+	if len(parts) != 3 || !IsPrefix(parts[0]) || len(parts[1]) != IDLength || len(parts[2]) != secretLength+checksumLength {
 		return PublicPart{}, ErrMalformed
 	}
-	if !consistsOf([]byte(parts[1]+parts[2]), base62) {
+	if !consistsOf([]byte(parts[1]+parts[2]), Base62) {
 		return PublicPart{}, ErrMalformed
 	}
 	end := len(key) - checksumLength
@@ -41,7 +45,8 @@ func parseToken(key []byte) (PublicPart, error) {
 	return PublicPart{ID: parts[1], Hint: parts[0] + "_" + parts[1]}, nil
 }
 
-func isPrefix(s string) bool {
+// IsPrefix reports whether s may be the prefix of a Token.
+func IsPrefix(s string) bool {
 	if s == "" || len(s) > 16 || s[0] < 'a' || s[0] > 'z' {
 		return false
 	}
@@ -54,7 +59,7 @@ func checksum(body []byte) []byte {
 	n := crc32.ChecksumIEEE(body)
 	sum := make([]byte, checksumLength)
 	for i := range sum {
-		sum[checksumLength-1-i] = base62[n%62]
+		sum[checksumLength-1-i] = Base62[n%62]
 		n /= 62
 	}
 	return sum

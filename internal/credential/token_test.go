@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys_test
+package credential_test
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
@@ -117,8 +117,8 @@ func TestToken_Identify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			id, err := keystest.Token.Parse(keys.Material(tc.token))
-			if tc.bad && (!errors.Is(err, keys.ErrMalformed) || id != (keys.PublicPart{})) {
+			id, err := keystest.Token.Parse(credential.Material(tc.token))
+			if tc.bad && (!errors.Is(err, credential.ErrMalformed) || id != (credential.PublicPart{})) {
 				t.Errorf("got %v, %v", id, err)
 			}
 			if parts := strings.Split(tc.token, "_"); !tc.bad && (err != nil || id.ID != parts[1] || id.Hint != parts[0]+"_"+parts[1]) {
@@ -175,7 +175,7 @@ func FuzzToken_Identify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, token []byte) {
 		id, err := keystest.Token.Parse(token)
 		switch {
-		case err != nil && (id != keys.PublicPart{} || !errors.Is(err, keys.ErrMalformed)):
+		case err != nil && (id != credential.PublicPart{} || !errors.Is(err, credential.ErrMalformed)):
 			t.Errorf("%v, %v", id, err)
 		case err == nil && (!bytes.HasPrefix(token, []byte(id.Hint+"_")) || base62CRC(string(token[:len(token)-6])) != string(token[len(token)-6:])):
 			t.Errorf("%s passes as %v", token, id)

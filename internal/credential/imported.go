@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys
+package credential
 
 import (
 	"fmt"
@@ -20,13 +20,10 @@ const (
 // anyUUID is the textual form of a UUID of whichever version.
 var anyUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
 
-// offerErrorf is a problem with a Secret that is offered for adoption.
-func offerErrorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
-
-// importedKeyProblem returns what makes bytes unfit to be a key, as the rest of a sentence; empty: nothing. Only the form of a
+// CheckImported returns what makes bytes unfit to be a key, as the rest of a sentence; empty: nothing. Only the form of a
 // key can be examined, not how it was made: so the alphabet and the length must allow 122 bits, and the characters must
 // not repeat or count as no random key does.
-func importedKeyProblem(key Material) string {
+func CheckImported(key Material) string {
 	switch {
 	case strings.ContainsAny(string(key), " \t\r\n\v\f"):
 		return "has white space: remove it, also a line break at the end"
@@ -105,3 +102,12 @@ func repeats(s string) bool {
 
 // distinct returns how many different values n random draws from k are expected to show.
 func distinct(k, n float64) float64 { return k * (1 - math.Pow(1-1/k, n)) }
+
+// PublicPartOf returns the part of an imported key that may be shown. A Token has its own ID; the ID of any other key is
+// computed from its digest.
+func PublicPartOf(key Material) PublicPart {
+	if part, err := parseToken(key); err == nil {
+		return part
+	}
+	return opaquePart(key)
+}

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys
+package credential
 
 import (
 	"crypto/sha256"
@@ -11,7 +11,8 @@ import (
 	"log/slog"
 )
 
-const redacted = "[redacted]"
+// Redacted stands in the place of key material in text.
+const Redacted = "[redacted]"
 
 // Material is the bytes of a key. However it is printed, logged or marshalled, it reads [redacted]; only a conversion to
 // []byte gives the bytes.
@@ -25,19 +26,19 @@ func (m Material) SHA256() string {
 }
 
 // Format implements fmt.Formatter for every verb, so that not even %d or %x shows the bytes.
-func (m Material) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
+func (m Material) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, Redacted) }
 
 // String implements fmt.Stringer.
-func (m Material) String() string { return redacted }
+func (m Material) String() string { return Redacted }
 
 // GoString implements fmt.GoStringer.
-func (m Material) GoString() string { return redacted }
+func (m Material) GoString() string { return Redacted }
 
 // MarshalText implements encoding.TextMarshaler, which JSON and YAML encoders use too.
-func (m Material) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (m Material) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
 // LogValue implements slog.LogValuer.
-func (m Material) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (m Material) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
 // MarshalLog implements logr.Marshaler.
-func (m Material) MarshalLog() any { return redacted }
+func (m Material) MarshalLog() any { return Redacted }
