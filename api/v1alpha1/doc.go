@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 holds the words of apikey-manager: APIKey, Account, their conditions and reasons.
+// Package v1alpha1 contains the API types of apikey-manager: APIKey, Account, and their conditions and reasons.
 //
-// It imports the standard library and apimachinery only, so that anything may import it. No rule about keys lives
-// here; those are in internal/keys.
+// It imports only the standard library and apimachinery, so that every package can import it. The rules about keys are
+// in internal/keys.
 //
 // +kubebuilder:object:generate=true
 // +groupName=apikey-manager.io

@@ -12,11 +12,11 @@ import (
 	kjson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// This file keeps one object that can't be decoded from stopping a list or a watch of all others. Such an object was
-// written under another schema than the one that this version ships.
+// This file prevents one object that cannot be decoded from failing a list or a watch. Such an object was written under
+// another schema than the one this version ships.
 
-// UnmarshalJSON implements json.Unmarshaler. It decodes what can be decoded, and names the rest in Undecodable. An error
-// means that not even the metadata can be decoded.
+// UnmarshalJSON implements json.Unmarshaler. It decodes as many fields as it can and records the paths of the others in
+// Undecodable. It returns an error only if the metadata cannot be decoded.
 func (k *APIKey) UnmarshalJSON(data []byte) error {
 	type plain APIKey
 	if err := kjson.Unmarshal(data, (*plain)(k)); err == nil {
@@ -29,8 +29,8 @@ func (k *APIKey) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// UnmarshalJSON implements json.Unmarshaler. It decodes what can be decoded, and names the rest in Undecodable. An error
-// means that not even the metadata can be decoded.
+// UnmarshalJSON implements json.Unmarshaler. It decodes as many fields as it can and records the paths of the others in
+// Undecodable. It returns an error only if the metadata cannot be decoded.
 func (a *Account) UnmarshalJSON(data []byte) error {
 	type plain Account
 	if err := kjson.Unmarshal(data, (*plain)(a)); err == nil {
@@ -43,8 +43,8 @@ func (a *Account) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// decodeParts decodes metadata as a whole, and spec and status field by field. It returns the paths of the fields that it
-// left out.
+// decodeParts decodes metadata as a whole, and spec and status field by field. It returns the paths of the fields that
+// it could not decode.
 func decodeParts(data []byte, kind *metav1.TypeMeta, meta *metav1.ObjectMeta, spec, status any) ([]string, error) {
 	var parts struct {
 		metav1.TypeMeta `json:",inline"`
@@ -60,7 +60,7 @@ func decodeParts(data []byte, kind *metav1.TypeMeta, meta *metav1.ObjectMeta, sp
 	return append(decodeFields("spec", parts.Spec, spec), decodeFields("status", parts.Status, status)...), nil
 }
 
-// decodeFields decodes each field of a struct by itself. It returns the paths of those that it left out.
+// decodeFields decodes each field of a struct separately. It returns the paths of the fields that it could not decode.
 func decodeFields(path string, data json.RawMessage, into any) []string {
 	if len(data) == 0 {
 		return nil
@@ -78,7 +78,7 @@ func decodeFields(path string, data json.RawMessage, into any) []string {
 			continue
 		}
 		if err := kjson.Unmarshal(data, target.Field(i).Addr().Interface()); err != nil {
-			target.Field(i).SetZero() // not the half of it
+			target.Field(i).SetZero() // discards what was decoded before the error
 			undecodable = append(undecodable, path+"."+name)
 		}
 	}

@@ -30,7 +30,8 @@ func decoder(tb testing.TB) runtime.Decoder {
 
 const keyText = `{"apiVersion":"apikey-manager.io/v1alpha1","kind":"APIKey","metadata":{"name":"%s","namespace":"shop","uid":"u-1","resourceVersion":"7"},"spec":%s,"status":%s}`
 
-// TestAPIKey_DecodesWhatItCan shows that what can't be decoded is named, left out whole, and takes nothing else with it.
+// TestAPIKey_DecodesWhatItCan checks that a field that cannot be decoded is recorded and left at its zero value, and
+// that all other fields are decoded.
 func TestAPIKey_DecodesWhatItCan(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -88,7 +89,7 @@ func TestAPIKey_BadOneInAListHurtsNoOther(t *testing.T) {
 	}
 }
 
-// TestAccount_DecodesWhatItCan does the same for accounts.
+// TestAccount_DecodesWhatItCan checks the same for Accounts.
 func TestAccount_DecodesWhatItCan(t *testing.T) {
 	t.Parallel()
 	account := &v1alpha1.Account{}
@@ -101,8 +102,8 @@ func TestAccount_DecodesWhatItCan(t *testing.T) {
 	}
 }
 
-// TestUndecodable_IsNoFieldOfTheAPI makes sure that nobody can set the marker, that it is not written, and that it goes away
-// with its cause.
+// TestUndecodable_IsNoFieldOfTheAPI checks that a client cannot set Undecodable, that it is not encoded, and that it is
+// cleared once every field can be decoded.
 func TestUndecodable_IsNoFieldOfTheAPI(t *testing.T) {
 	t.Parallel()
 	key := &v1alpha1.APIKey{Undecodable: []string{"spec.label"}}
@@ -126,7 +127,7 @@ func TestUndecodable_IsNoFieldOfTheAPI(t *testing.T) {
 	}
 }
 
-// TestUnmarshalJSON_RefusesWhatIsNoObject shows that there is an end to it.
+// TestUnmarshalJSON_RefusesWhatIsNoObject checks that an error is returned if the metadata cannot be decoded.
 func TestUnmarshalJSON_RefusesWhatIsNoObject(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`5`, `"x"`, `{"metadata":5}`, `{"spec"`, `[]`} {
@@ -136,7 +137,7 @@ func TestUnmarshalJSON_RefusesWhatIsNoObject(t *testing.T) {
 	}
 }
 
-// plainKey and plainList decode as an APIKey would without a method of its own.
+// plainKey and plainList have the fields of an APIKey but not its UnmarshalJSON.
 type (
 	plainKey  v1alpha1.APIKey
 	plainList struct {
@@ -147,7 +148,7 @@ type (
 	}
 )
 
-// BenchmarkDecodeList compares the decoding of a list of 10,000 keys with and without tolerance.
+// BenchmarkDecodeList compares the decoding of a list of 10,000 keys with and without APIKey.UnmarshalJSON.
 func BenchmarkDecodeList(b *testing.B) {
 	const total = 10_000
 	key := fmt.Sprintf(keyText, "shop-key", `{"account":"acme","label":"Tienda","state":"Active","scopes":["conversions:write","reports:*"],"expiration":"2027-02-28"}`,

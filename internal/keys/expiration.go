@@ -30,10 +30,10 @@ func LoadZone(name string) (*time.Location, error) {
 }
 
 var (
-	errInstant = errors.New("must be an RFC 3339 instant in whole seconds, of a year from 1000 to 9998, such as 2027-02-28T12:00:00Z")
-	errDate    = errors.New("must be a date that exists, of a year from 1000 to 9998, such as 2027-02-28")
+	errInstant = errors.New("must be an RFC 3339 instant in whole seconds with a year from 1000 to 9998, such as 2027-02-28T12:00:00Z")
+	errDate    = errors.New("must be a valid date with a year from 1000 to 9998, such as 2027-02-28")
 	errTime    = errors.New("must be a date, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z, " +
-		"of a year from 1000 to 9998")
+		"with a year from 1000 to 9998")
 )
 
 // instantForm is how instants are written.

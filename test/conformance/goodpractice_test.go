@@ -218,7 +218,7 @@ func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 		}
 	}
 	w.answers(t, "401 REVOKED", w.doors.With(t), "", with(material))
-	denied(t, w.tryChange(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive }), "a revoked key stays revoked")
+	denied(t, w.tryChange(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive }), "state must not change once it is Revoked")
 	replacement := newKey(namespace, "crm-2", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync 2"})
 	w.issue(t, replacement)
 	if w.material(t, replacement) == material {

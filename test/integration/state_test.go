@@ -89,7 +89,7 @@ var _ = Describe("The state of a key", func() {
 		Expect(after.Annotations["apikey-manager.io/revoked"]).To(ContainSubstring("revoked for good"))
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/Revoked"))
 		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRevoked, "for good")
-		Expect(tryChange(ctx, k, state(v1alpha1.KeyStateActive))).To(MatchError(ContainSubstring("a revoked key stays revoked")))
+		Expect(tryChange(ctx, k, state(v1alpha1.KeyStateActive))).To(MatchError(ContainSubstring("state must not change once it is Revoked")))
 
 		By("putting a key back into the Secret")
 		after.Data = map[string][]byte{"api-key": before.Data["api-key"]}

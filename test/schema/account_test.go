@@ -129,7 +129,7 @@ func accountTimeZone() testCases {
 }
 
 func accountLimits() testCases {
-	both := []string{"spec.limits: limits takes maxKeys or unlimited: Enabled, not both"}
+	both := []string{"spec.limits: limits.maxKeys must not be set when unlimited is Enabled"}
 	return testCases{
 		"no key at all is a limit": {change: change{"spec.limits.maxKeys": 0}, want: change{"spec.limits.maxKeys": int64(0)}},
 		"1000 keys are fine":       {change: change{"spec.limits.maxKeys": 1000}},
@@ -175,7 +175,7 @@ func durationCases(path, message string) testCases {
 }
 
 func accountExpirationPolicy() testCases {
-	apart := []string{"spec.expirationPolicy: expirationPolicy.maxLifetime does not go with mode Forbidden"}
+	apart := []string{"spec.expirationPolicy: expirationPolicy.maxLifetime must not be set when mode is Forbidden"}
 	cases := durationCases("spec.expirationPolicy.maxLifetime", "expirationPolicy.maxLifetime")
 	cases["Required with a lifetime is fine"] = testCase{change: change{"spec.expirationPolicy.mode": "Required", "spec.expirationPolicy.maxLifetime": "2160h"}}
 	cases["Optional with a lifetime is fine"] = testCase{change: change{"spec.expirationPolicy.mode": "Optional", "spec.expirationPolicy.maxLifetime": "2160h"}}

@@ -72,12 +72,12 @@ func keyLabel() testCases {
 		"128 characters of several bytes are fine": {change: change{"spec.label": strings.Repeat("ñ", 128)}},
 		"129 characters are too many":              {change: change{"spec.label": strings.Repeat("ñ", 129)}, wantErrors: []string{"spec.label: label must be at most 128 characters"}},
 		"1025 characters are too many":             {change: change{"spec.label": strings.Repeat("ñ", 1025)}, wantErrors: []string{"spec.label: Too long: may not be more than 1024"}},
-		"an empty one is refused":                  {change: change{"spec.label": ""}, wantErrors: []string{"spec.label: should be at least 1 chars long", "spec.label: label must have a visible character"}},
-		"a blank one is refused":                   {change: change{"spec.label": " \u00a0\u200b\ufe0f\u3164"}, wantErrors: []string{"spec.label: label must have a visible character"}},
-		"a line break is refused":                  {change: change{"spec.label": "a\nb"}, wantErrors: []string{"spec.label: label must not have control characters, line breaks"}},
-		"a line separator is refused":              {change: change{"spec.label": "a\u2028b"}, wantErrors: []string{"spec.label: label must not have control characters, line breaks"}},
-		"an override of direction is refused":      {change: change{"spec.label": "a\u202eb"}, wantErrors: []string{"spec.label: label must not have control characters, line breaks"}},
-		"an isolate of direction is refused":       {change: change{"spec.label": "a\u2067b"}, wantErrors: []string{"spec.label: label must not have control characters, line breaks"}},
+		"an empty one is refused":                  {change: change{"spec.label": ""}, wantErrors: []string{"spec.label: should be at least 1 chars long", "spec.label: label must contain a visible character"}},
+		"a blank one is refused":                   {change: change{"spec.label": " \u00a0\u200b\ufe0f\u3164"}, wantErrors: []string{"spec.label: label must contain a visible character"}},
+		"a line break is refused":                  {change: change{"spec.label": "a\nb"}, wantErrors: []string{"spec.label: label must not contain control characters, line breaks"}},
+		"a line separator is refused":              {change: change{"spec.label": "a\u2028b"}, wantErrors: []string{"spec.label: label must not contain control characters, line breaks"}},
+		"an override of direction is refused":      {change: change{"spec.label": "a\u202eb"}, wantErrors: []string{"spec.label: label must not contain control characters, line breaks"}},
+		"an isolate of direction is refused":       {change: change{"spec.label": "a\u2067b"}, wantErrors: []string{"spec.label: label must not contain control characters, line breaks"}},
 		"a joined emoji is fine":                   {change: change{"spec.label": "👩\u200d💻 shop"}},
 		"it may change":                            {from: change{"spec.label": "Tienda"}, change: change{"spec.label": "Almacén"}},
 		"it may go":                                {from: change{"spec.label": "Tienda"}},
@@ -85,7 +85,7 @@ func keyLabel() testCases {
 }
 
 func keyState() testCases {
-	stays := []string{"spec.state: a revoked key stays revoked: create another APIKey instead"}
+	stays := []string{"spec.state: state must not change once it is Revoked: create another APIKey"}
 	return testCases{
 		"it is Active unless said":                 {want: change{"spec.state": "Active"}},
 		"a null means unless said":                 {change: change{"spec.state": nil}, want: change{"spec.state": "Active"}},
@@ -117,7 +117,7 @@ func keyExpiration() testCases {
 		"the first date there is":             "1000-01-01",
 		"the first instant there is":          "1000-01-01T00:00:00Z",
 	}
-	remedy := "spec.expiration: expiration must be a date that exists, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z, of a year from 1000 to 9998"
+	remedy := "spec.expiration: expiration must be a valid date, such as 2027-02-28, or an RFC 3339 instant in whole seconds, such as 2027-02-28T12:00:00Z, with a year from 1000 to 9998"
 	refused := map[string]string{
 		"a date that does not exist":               "2027-02-30",
 		"the leap day of another year":             "2027-02-29",
@@ -181,7 +181,7 @@ func keyIPWhitelist() testCases {
 		"addresses and networks":    list("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"),
 		"a list of 256":             many(256, "192.0.2.%d"),
 	}
-	remedy := "ipWhitelist entries are addresses, such as 192.0.2.7, or networks without host bits, such as 10.0.0.0/8"
+	remedy := "ipWhitelist entries must be IP addresses, such as 192.0.2.7, or CIDRs without host bits, such as 10.0.0.0/8"
 	refused := map[string]string{
 		"host bits in a network":       "10.0.0.1/8",
 		"host bits in an IPv6 network": "2001:db8::1/32",
@@ -207,7 +207,7 @@ func keyIPWhitelist() testCases {
 		"nothing means from anywhere": {},
 		"an empty list is refused": {
 			change:     change{"spec.ipWhitelist": list()},
-			wantErrors: []string{"spec.ipWhitelist: should have at least 1 items", "spec.ipWhitelist: ipWhitelist must not be empty: name an address or network, or leave the field out to allow any"},
+			wantErrors: []string{"spec.ipWhitelist: should have at least 1 items", "spec.ipWhitelist: ipWhitelist must not be empty: list an address or CIDR, or omit the field to allow any address"},
 		},
 		"emptying the list is refused": {
 			from: change{"spec.ipWhitelist": list("192.0.2.7")}, change: change{"spec.ipWhitelist": list()},
@@ -250,7 +250,7 @@ func keyIPWhitelist() testCases {
 
 // scopeCases are the same for each field that holds scopes.
 func scopeCases(path, message string, maximum int) testCases {
-	remedy := message + " are letters, digits and . _ : / -, with at most one trailing *, such as conversions:write or reports:*"
+	remedy := message + " entries must consist of letters, digits and . _ : / -, with at most one trailing *, such as conversions:write or reports:*"
 	cases := testCases{
 		"an empty list is refused":        {change: change{path: list()}, wantErrors: []string{path + ": should have at least 1 items"}},
 		"the longest list is fine":        {change: change{path: many(maximum, "scope-%d")}},
@@ -273,9 +273,9 @@ func scopeCases(path, message string, maximum int) testCases {
 func keyImport() testCases {
 	digest := strings.Repeat("0123456789abcdef", 4)
 	with := func(sha256, hint any) change { return change{"spec.import.sha256": sha256, "spec.import.hint": hint} }
-	form := "spec.import.sha256: import.sha256 must be a SHA-256 as 64 lower-case hexadecimal digits, such as sha256sum prints"
-	hints := "spec.import.hint: import.hint must be how the key begins, in at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"
-	immutable := "import is immutable, and is set when the APIKey is created: create another APIKey to import another key"
+	form := "spec.import.sha256: import.sha256 must be a SHA-256 digest of 64 lower-case hexadecimal digits, as printed by sha256sum"
+	hints := "spec.import.hint: import.hint must be the first characters of the key: at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"
+	immutable := "import is immutable and may only be set on creation: create another APIKey to import another key"
 	return testCases{
 		"a digest and a hint are fine":     {change: with(digest, "sk_live_")},
 		"the hint of a Token is fine":      {change: with(digest, "abcdefghijklmnop_8GkQ2vLx0RtW")},
@@ -338,11 +338,11 @@ func tokenCases(path string) testCases {
 			change: change{prefix: "a2345678901234567"}, wantErrors: []string{prefix + ": Too long: may not be more than 16"},
 		},
 		"an empty prefix is refused":                   {change: change{prefix: ""}, wantErrors: []string{prefix + ": should be at least 1 chars long", prefix + ": format.prefix must be a lower-case letter"}},
-		"a prefix that begins with a digit is refused": {change: change{prefix: "4a"}, wantErrors: []string{prefix + ": format.prefix must be a lower-case letter and up to 15 lower-case letters and digits, such as ak or shop2"}},
-		"sk- is refused":                               {change: change{prefix: "sk-"}, wantErrors: []string{prefix + ": format.prefix must be a lower-case letter and up to 15 lower-case letters and digits, such as ak or shop2"}},
+		"a prefix that begins with a digit is refused": {change: change{prefix: "4a"}, wantErrors: []string{prefix + ": format.prefix must be a lower-case letter followed by at most 15 lower-case letters and digits, such as ak or shop2"}},
+		"sk- is refused":                               {change: change{prefix: "sk-"}, wantErrors: []string{prefix + ": format.prefix must be a lower-case letter followed by at most 15 lower-case letters and digits, such as ak or shop2"}},
 		"a prefix with an underscore is refused":       {change: change{prefix: "a_b"}, wantErrors: []string{prefix + ": format.prefix must be a lower-case letter"}},
-		"a Token has no length":                        {change: change{kind: "Token", length: 64}, wantErrors: []string{path + ": format.length goes with type Alphanumeric or Hex only"}},
-		"no type is a Token, which has no length":      {change: change{length: 64}, wantErrors: []string{path + ": format.length goes with type Alphanumeric or Hex only"}},
+		"a Token has no length":                        {change: change{kind: "Token", length: 64}, wantErrors: []string{path + ": format.length may only be set when type is Alphanumeric or Hex"}},
+		"no type is a Token, which has no length":      {change: change{length: 64}, wantErrors: []string{path + ": format.length may only be set when type is Alphanumeric or Hex"}},
 		"another type is refused with the choices":     {change: change{kind: "JWT"}, wantErrors: []string{kind + `: Unsupported value: "JWT": supported values: "Token", "UUID", "Alphanumeric", "Hex"`}},
 		"an empty format is refused":                   {change: change{path: crd.Object{}}, wantErrors: []string{path + ": should have at least 1 properties"}},
 		"it may change":                                {from: change{prefix: "shop"}, change: change{prefix: "store"}},

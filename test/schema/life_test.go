@@ -31,14 +31,14 @@ func rotationCases(path, message string) testCases {
 // notificationCases are the same for a key's notification and an account's default of it.
 func notificationCases(path string) testCases {
 	emails, days, date, locale := path+".emails", path+".daysBefore", path+".date", path+".locale"
-	mail := emails + "[0]: notification.emails are plain addresses, such as ops@example.com"
-	day := date + ": notification.date must be a date that exists, of a year from 1000 to 9998, such as 2027-02-21"
+	mail := emails + "[0]: notification.emails entries must be plain addresses, such as ops@example.com"
+	day := date + ": notification.date must be a valid date with a year from 1000 to 9998, such as 2027-02-21"
 	cases := testCases{
 		"all of it is fine":                       {change: change{emails: list("ops@example.com", "ana+claves@correo.example"), days: list(7, 1), locale: "es"}},
 		"a date is fine":                          {change: change{date: "2027-02-21"}},
 		"1 and 366 days are fine":                 {change: change{days: list(1, 366)}},
 		"nothing in it is refused":                {change: change{path: crd.Object{}}, wantErrors: []string{path + ": should have at least 1 properties"}},
-		"days and a date are refused":             {change: change{days: list(7), date: "2027-02-21"}, wantErrors: []string{path + ": notification takes daysBefore or date, not both"}},
+		"days and a date are refused":             {change: change{days: list(7), date: "2027-02-21"}, wantErrors: []string{path + ": notification.daysBefore and notification.date are mutually exclusive"}},
 		"0 days are refused":                      {change: change{days: list(0)}, wantErrors: []string{days + "[0]: should be greater than or equal to 1"}},
 		"367 days are refused":                    {change: change{days: list(367)}, wantErrors: []string{days + "[0]: should be less than or equal to 366"}},
 		"the same day twice is refused":           {change: change{days: list(7, 7)}, wantErrors: []string{days + "[1]: Duplicate value: 7"}},
@@ -72,9 +72,9 @@ func notificationCases(path string) testCases {
 // formatCases are the formats other than Token.
 func formatCases(path string) testCases {
 	kind, prefix, length := path+".type", path+".prefix", path+".length"
-	wantPrefix := path + ": format.prefix goes with type Token only"
-	wantLength := path + ": format.length goes with type Alphanumeric or Hex only"
-	wantHex := path + ": format.length of type Hex must be at least 32"
+	wantPrefix := path + ": format.prefix may only be set when type is Token"
+	wantLength := path + ": format.length may only be set when type is Alphanumeric or Hex"
+	wantHex := path + ": format.length must be at least 32 when type is Hex"
 	return testCases{
 		"a UUID is fine":                           {change: change{kind: "UUID"}},
 		"an Alphanumeric is fine":                  {change: change{kind: "Alphanumeric"}},
@@ -95,7 +95,7 @@ func formatCases(path string) testCases {
 func keyRotation() testCases {
 	cases := rotationCases("spec.rotation", "rotation")
 	for _, field := range []string{"spec.rotation.requestedAt", "spec.rotation.revokeBefore"} {
-		remedy := field + ": must be an RFC 3339 instant in whole seconds, of a year from 1000 to 9998, such as 2027-02-28T12:00:00Z"
+		remedy := field + ": must be an RFC 3339 instant in whole seconds with a year from 1000 to 9998, such as 2027-02-28T12:00:00Z"
 		for _, value := range []string{"2027-02-28T12:00:00Z", "2028-02-29T23:59:59+14:00", "1000-01-01T00:00:00Z", "9998-12-31T23:59:59Z"} {
 			cases[field+" as "+value+" is fine"] = testCase{change: change{field: value}}
 		}
@@ -113,7 +113,7 @@ func keyRotation() testCases {
 
 func keySecretTemplate() testCases {
 	template := "spec.secret.template"
-	immutable := []string{"spec.secret: secret.template.type is immutable, as the type of a Secret is: create another APIKey to write a Secret of another type"}
+	immutable := []string{"spec.secret: secret.template.type is immutable, like the type of a Secret: create another APIKey to write a Secret of another type"}
 	cases := testCases{
 		"a type may stay":                            {from: change{template + ".type": "example.com/shop"}, change: change{template + ".type": "example.com/shop", "spec.label": "Tienda"}},
 		"a type may not change":                      {from: change{template + ".type": "example.com/shop"}, change: change{template + ".type": "example.com/web"}, wantErrors: immutable},
@@ -156,7 +156,7 @@ func keySecretTemplate() testCases {
 
 // templateTypes are the types that Kubernetes or its tools act upon, and those that look like them and are not.
 func templateTypes(path string) testCases {
-	remedy := []string{path + ": secret.template.type must not be one that Kubernetes or its tools act upon: leave it out for Opaque, or use kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson or a type of a domain of your own, such as example.com/api-key"}
+	remedy := []string{path + ": secret.template.type must not be a type that Kubernetes or its tools act upon: omit it for Opaque, or use kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson or a type in a domain of your own, such as example.com/api-key"}
 	cases := testCases{}
 	for _, value := range []string{"kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson", "notkubernetes.io/tls", "kubernetes.io.example.com/tls", "example.com/k8s.io/x"} {
 		cases[value+" is fine"] = testCase{change: change{path: value}}
@@ -182,7 +182,7 @@ var lookReserved = []string{"kubernetes.io", "notk8s.io/a", "k8s.io.example.com/
 
 // reservedNameCases refuse reserved names among others, and take those that only look like them.
 func reservedNameCases(path, field, example string) testCases {
-	remedy := []string{path + ": secret.template." + field + " must not use names of kubernetes.io, k8s.io, x-k8s.io or apikey-manager.io, which controllers act upon: use a domain of your own, such as " + example}
+	remedy := []string{path + ": secret.template." + field + " must not use the reserved domains kubernetes.io, k8s.io, x-k8s.io and apikey-manager.io: use a domain of your own, such as " + example}
 	cases := testCases{}
 	for _, name := range reservedNames {
 		cases[name+" is reserved"] = testCase{change: change{path: crd.Object{"example.com/team": "a", name: "a"}}, wantErrors: remedy}
@@ -198,7 +198,7 @@ var badNames = []string{"", "a b", "example.com/", "/team", "Example.com/team", 
 
 func templateLabels(template string) testCases {
 	path := template + ".labels"
-	remedy := []string{path + ": secret.template.labels must be valid labels: names such as example.com/team, values of at most 63 characters"}
+	remedy := []string{path + ": secret.template.labels must have valid names, such as example.com/team, and values of at most 63 characters"}
 	cases := testCases{
 		"names with a domain are fine":        {change: change{path: crd.Object{"example.com/team": "shop-1", "konghq.com/credential": "key-auth"}}},
 		"a value of nothing is fine":          {change: change{path: crd.Object{"team": ""}}},
@@ -214,7 +214,7 @@ func templateLabels(template string) testCases {
 
 func templateAnnotations(template string) testCases {
 	path := template + ".annotations"
-	remedy := []string{path + ": secret.template.annotations must be valid annotations of at most 4096 characters, with names such as example.com/owner"}
+	remedy := []string{path + ": secret.template.annotations must have valid names, such as example.com/owner, and values of at most 4096 characters"}
 	cases := testCases{
 		"any text is fine":                      {change: change{path: crd.Object{"example.com/owner": "Compras, Ana <ana@correo.example>"}}},
 		"a value of 4096 characters is fine":    {change: change{path: crd.Object{"owner": strings.Repeat("a", 4096)}}},
@@ -228,7 +228,7 @@ func templateAnnotations(template string) testCases {
 
 func templateData(template string) testCases {
 	path := template + ".data"
-	remedy := []string{path + ": secret.template.data takes entry names of letters, digits and - _ . only, and templates of at most 4096 characters"}
+	remedy := []string{path + ": secret.template.data must have entry names of letters, digits and - _ . only, and templates of at most 4096 characters"}
 	cases := testCases{
 		"the default entries are fine":             {change: change{path: crd.Object{"api-key": "{{ .Key }}", "previous-api-key": "{{ .PreviousKey }}"}}},
 		"names of files and headers are fine":      {change: change{path: crd.Object{"credentials.json": "{}", "X-FF-API-Key": "{{ .Key }}", "api_key": "x"}}},
