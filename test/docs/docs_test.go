@@ -60,7 +60,7 @@ var read = sync.OnceValues(func() (*repository, error) {
 		return nil, err
 	}
 	repo := &repository{root: root, kinds: kinds, documents: map[string]document{}}
-	files := []string{"README.md"}
+	files := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
 	err = filepath.WalkDir(filepath.Join(root, "docs"), func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && filepath.Ext(path) == ".md" {
 			name, _ := filepath.Rel(root, path)
@@ -73,9 +73,6 @@ var read = sync.OnceValues(func() (*repository, error) {
 	}
 	for _, name := range files {
 		data, err := os.ReadFile(filepath.Join(root, name))
-		if name == "README.md" && errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -307,15 +304,37 @@ func TestLinks_LeadSomewhere(t *testing.T) {
 	repo := open(t)
 	for name, doc := range repo.documents {
 		for _, match := range link.FindAllStringSubmatch(doc.text, -1) {
-			target, _, _ := strings.Cut(match[1], "#")
-			if target == "" || strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+			target, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(repo.root, filepath.Dir(name), filepath.FromSlash(target))); err != nil {
+			file := name
+			if target != "" {
+				file = filepath.ToSlash(filepath.Join(filepath.Dir(name), filepath.FromSlash(target)))
+			}
+			if _, err := os.Stat(filepath.Join(repo.root, filepath.FromSlash(file))); err != nil {
 				t.Errorf("%s links to %s, which is not there", name, match[1])
+			}
+			if page, ok := repo.documents[file]; ok && anchor != "" && !slices.Contains(anchors(page), anchor) {
+				t.Errorf("%s links to %s, which is not a heading of %s", name, match[1], file)
 			}
 		}
 	}
+}
+
+var (
+	pageHeading  = regexp.MustCompile(`(?m)^#+ +(.+?) *$`)
+	notInAnchors = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors returns the fragments by which links refer to the headings of a page.
+func anchors(doc document) []string {
+	var list []string
+	for _, match := range pageHeading.FindAllStringSubmatch(doc.text, -1) {
+		text := notInAnchors.ReplaceAllString(strings.ToLower(match[1]), "")
+		list = append(list, strings.ReplaceAll(text, " ", "-"))
+	}
+	return list
 }
 
 var (

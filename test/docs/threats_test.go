@@ -22,22 +22,43 @@ func TestThreatModel_EveryLineIsProved(t *testing.T) {
 	if len(lines) == 0 {
 		t.Fatal("the section \"Threat model\" of SECURITY.md has no table")
 	}
-	sources := map[string]string{}
 	for _, line := range lines {
-		proofs := proof.FindAllStringSubmatch(line, -1)
-		if len(proofs) == 0 {
+		if checkTests(t, repo, "SECURITY.md", line) == 0 {
 			t.Errorf("SECURITY.md names no test for: %s", line)
 		}
-		for _, match := range proofs {
-			folder, name := match[1], match[2]
-			if _, read := sources[folder]; !read {
-				sources[folder] = testSource(t, filepath.Join(repo.root, folder))
-			}
-			if !names(sources[folder], name) {
-				t.Errorf("SECURITY.md names the test %q, which %s does not have", name, folder)
-			}
+	}
+}
+
+// TestDesign_EveryNamedTestExists checks that each page about a design decision names tests that exist.
+func TestDesign_EveryNamedTestExists(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	pages := 0
+	for name, doc := range repo.documents {
+		if !strings.HasPrefix(name, "docs/design/") || strings.HasSuffix(name, "/README.md") {
+			continue
+		}
+		pages++
+		if checkTests(t, repo, name, doc.text) == 0 {
+			t.Errorf("%s names no test", name)
 		}
 	}
+	if pages == 0 {
+		t.Error("docs/design has no pages: this test looks in the wrong place")
+	}
+}
+
+// checkTests checks that the tests that a text names exist, and returns how many it names.
+func checkTests(t *testing.T, repo *repository, page, text string) int {
+	t.Helper()
+	proofs := proof.FindAllStringSubmatch(text, -1)
+	for _, match := range proofs {
+		folder, name := match[1], match[2]
+		if !names(testSource(t, filepath.Join(repo.root, folder)), name) {
+			t.Errorf("%s names the test %q, which %s does not have", page, name, folder)
+		}
+	}
+	return len(proofs)
 }
 
 // threats returns the rows of the tables in the section "Threat model", without their headings.
