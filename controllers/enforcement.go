@@ -14,6 +14,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 	disabledPollTimeout = time.Second
 	// maxKeysPerPoll is how many keys are asked about at once, so that a replica can answer in its time. If more wait, the rest is
 	// asked about next.
-	maxKeysPerPoll = 10 * keys.MaxReferences
+	maxKeysPerPoll = 10 * usage.MaxReferences
 	// firstReportDelay is how long verifiers may take before the status says that they are at it: most often that saves a write.
 	firstReportDelay = 500 * time.Millisecond
 	// reportInterval is how long what is not complete is left to stand, so that a verifier that comes and goes costs few writes.
@@ -148,7 +149,7 @@ func (r *UsageReconciler) pollDisabledOnce(ctx context.Context) (changed []types
 }
 
 // unconfirmed returns the keys that verifiers are to be asked about, and the versions of them that verifiers must know.
-func (r *UsageReconciler) unconfirmed() (versions map[types.UID]string, references []keys.KeyReference) {
+func (r *UsageReconciler) unconfirmed() (versions map[types.UID]string, references []usage.KeyReference) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	versions = map[types.UID]string{}
@@ -158,7 +159,7 @@ func (r *UsageReconciler) unconfirmed() (versions map[types.UID]string, referenc
 		}
 		if !w.reported.Done() {
 			versions[uid] = w.version
-			references = append(references, keys.KeyReference{Namespace: w.key.Namespace, Name: w.key.Name, UID: uid})
+			references = append(references, usage.KeyReference{Namespace: w.key.Namespace, Name: w.key.Name, UID: uid})
 		}
 	}
 	return versions, references

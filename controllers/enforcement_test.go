@@ -16,10 +16,11 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // change changes a key as a user does, lets the manager carry it out, and tells the handlers of each step, as a watch does.
-func (u *usage) change(name string, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
+func (u *usageFixture) change(name string, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
 	u.w.t.Helper()
 	before := u.w.key(name)
 	u.w.change(name, change)
@@ -28,7 +29,7 @@ func (u *usage) change(name string, change func(*v1alpha1.APIKey)) *v1alpha1.API
 	return u.carryOut(name)
 }
 
-func (u *usage) carryOut(name string) *v1alpha1.APIKey {
+func (u *usageFixture) carryOut(name string) *v1alpha1.APIKey {
 	u.w.t.Helper()
 	asked := u.w.key(name)
 	r := u.w.keys()
@@ -39,22 +40,22 @@ func (u *usage) carryOut(name string) *v1alpha1.APIKey {
 	return u.w.key(name)
 }
 
-func (u *usage) tell(was, is *v1alpha1.APIKey) {
+func (u *usageFixture) tell(was, is *v1alpha1.APIKey) {
 	u.keyHandler().Update(u.w.t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, nil)
 }
 
 // enforces says which version each verifier enforces; empty: it does not answer.
-func (u *usage) enforces(first, second string) {
-	u.f.reports = map[string]keys.UsageReport{}
+func (u *usageFixture) enforces(first, second string) {
+	u.f.reports = map[string]usage.Report{}
 	for address, version := range map[string]string{"10.0.0.1:8443": first, "10.0.0.2:8443": second} {
 		if version != "" {
-			u.f.reports[address] = keys.UsageReport{Synced: true, KeysVersion: version}
+			u.f.reports[address] = usage.Report{Synced: true, KeysVersion: version}
 		}
 	}
 }
 
 // ask asks the verifiers what they enforce, and writes what there is to say.
-func (u *usage) ask(name string) (enforced string, underway bool) {
+func (u *usageFixture) ask(name string) (enforced string, underway bool) {
 	u.w.t.Helper()
 	changed, underway, err := u.pollDisabledOnce(u.w.t.Context())
 	u.w.must(err)
@@ -68,7 +69,7 @@ func (u *usage) ask(name string) (enforced string, underway bool) {
 	return string(c.Status) + "/" + c.Reason, underway
 }
 
-func (u *usage) expect(what, name, want string, underway bool) {
+func (u *usageFixture) expect(what, name, want string, underway bool) {
 	u.w.t.Helper()
 	if got, more := u.ask(name); got != want || more != underway {
 		u.w.t.Errorf("%s: Enforced is %q and asks again %t, want %q and %t", what, got, more, want, underway)
@@ -184,7 +185,7 @@ func TestEnforcement_AReplicaThatIsNotSyncedRefusesEverything(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
 	u.enforces(k.ResourceVersion, "")
-	u.f.reports["10.0.0.2:8443"] = keys.UsageReport{Synced: false}
+	u.f.reports["10.0.0.2:8443"] = usage.Report{Synced: false}
 	u.expect("one is not synced", "web", "True/Enforced", false)
 }
 
@@ -277,11 +278,11 @@ func TestEnforcement_AChangeOfAnInactiveKeyDoesNotFlap(t *testing.T) {
 
 func TestEnforcement_WhatWasFoundAtStartIsNotMeasured(t *testing.T) {
 	t.Parallel()
-	for name, find := range map[string]func(u *usage, was, is *v1alpha1.APIKey){
-		"it was switched off before": func(u *usage, _, is *v1alpha1.APIKey) {
+	for name, find := range map[string]func(u *usageFixture, was, is *v1alpha1.APIKey){
+		"it was switched off before": func(u *usageFixture, _, is *v1alpha1.APIKey) {
 			u.keyHandler().Create(t.Context(), event.CreateEvent{Object: is, IsInInitialList: true}, nil)
 		},
-		"it was switched off while another manager led": func(u *usage, was, is *v1alpha1.APIKey) {
+		"it was switched off while another manager led": func(u *usageFixture, was, is *v1alpha1.APIKey) {
 			u.tell(was, is)
 			u.reset()
 		},
@@ -347,11 +348,11 @@ func TestEnforcement_ADeletedKeyIsForgotten(t *testing.T) {
 func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		news func(u *usage)
+		news func(u *usageFixture)
 		most int
 	}{
-		"one lags for a minute": {func(*usage) { time.Sleep(time.Minute) }, 20},
-		"keys are switched off for a second, one each millisecond": {func(u *usage) {
+		"one lags for a minute": {func(*usageFixture) { time.Sleep(time.Minute) }, 20},
+		"keys are switched off for a second, one each millisecond": {func(u *usageFixture) {
 			for range 1000 {
 				u.trigger()
 				time.Sleep(time.Millisecond)
@@ -378,7 +379,7 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 					defer close(done)
 					pollWhileInProgress(ctx, r.Clock, r.triggered, r.pollDisabled)
 				}()
-				tc.news(&usage{UsageReconciler: r})
+				tc.news(&usageFixture{UsageReconciler: r})
 				stop()
 				<-done
 				close(r.enqueueCh)

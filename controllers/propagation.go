@@ -16,6 +16,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 const (
@@ -42,7 +43,7 @@ type credentialPropagation struct {
 
 // stagedCredential is a credential that verifiers are to know.
 type stagedCredential struct {
-	credential keys.CredentialReference
+	credential usage.CredentialReference
 	since      time.Time
 	known      bool
 }
@@ -61,7 +62,7 @@ func (p *credentialPropagation) done(key *v1alpha1.APIKey) bool {
 	if p == nil || next == nil {
 		return true
 	}
-	reference := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: key.Namespace, Name: key.Name, UID: key.UID}, ID: next.ID}
+	reference := usage.CredentialReference{KeyReference: usage.KeyReference{Namespace: key.Namespace, Name: key.Name, UID: key.UID}, ID: next.ID}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w := p.waits[key.UID]; w != nil && w.credential == reference {
@@ -122,10 +123,10 @@ func (p *credentialPropagation) poll(ctx context.Context) bool {
 }
 
 // unconfirmed returns the credentials to ask about, and drops those that nobody waits for any more.
-func (p *credentialPropagation) unconfirmed() []keys.CredentialReference {
+func (p *credentialPropagation) unconfirmed() []usage.CredentialReference {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var list []keys.CredentialReference
+	var list []usage.CredentialReference
 	for uid, w := range p.waits { // in no order, so that credentials that wait for long keep no others waiting
 		switch {
 		case p.clock.Since(w.since) > stagedCredentialLifetime:
@@ -138,10 +139,10 @@ func (p *credentialPropagation) unconfirmed() []keys.CredentialReference {
 }
 
 // record keeps which credentials all live replicas know by now, and returns those.
-func (p *credentialPropagation) record(asked []keys.CredentialReference, live []keys.Replica) []keys.CredentialReference {
+func (p *credentialPropagation) record(asked []usage.CredentialReference, live []keys.Replica) []usage.CredentialReference {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var done []keys.CredentialReference
+	var done []usage.CredentialReference
 	for _, credential := range asked {
 		if !keys.KnownByAll(credential, live) {
 			continue

@@ -17,6 +17,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 const (
@@ -112,9 +113,9 @@ func waiting(t *testing.T, f *fleet) (*fixture, *APIKeyReconciler) {
 }
 
 func answering(addresses ...string) *fleet {
-	f := &fleet{reports: map[string]keys.UsageReport{}, ignores: map[string]bool{}}
+	f := &fleet{reports: map[string]usage.Report{}, ignores: map[string]bool{}}
 	for _, address := range addresses {
-		f.reports[address+":8443"] = keys.UsageReport{Synced: true}
+		f.reports[address+":8443"] = usage.Report{Synced: true}
 	}
 	return f
 }
@@ -147,7 +148,7 @@ func TestRotation_WaitsForVerifiers(t *testing.T) {
 func TestRotation_DoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	unsynced := answering("10.0.0.1")
-	unsynced.reports["10.0.0.2:8443"] = keys.UsageReport{}
+	unsynced.reports["10.0.0.2:8443"] = usage.Report{}
 	for name, f := range map[string]*fleet{"silent": answering("10.0.0.1"), "unsynced": unsynced} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

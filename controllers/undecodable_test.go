@@ -38,10 +38,10 @@ func TestReconcile_SetsUndecodableObjectsAside(t *testing.T) {
 			t.Errorf("the account is worked on: %v, %v", result, err)
 		}
 	}
-	usage := newUsageReconciler(nil, now, Verifiers{PollInterval: time.Minute})
-	usage.track(nil, key)
-	if _, err := usage.Reconcile(ctx, key); err != nil || len(usage.waits) > 0 {
-		t.Errorf("usage is written: %v, %v", err, usage.waits)
+	reconciler := newUsageReconciler(nil, now, Verifiers{PollInterval: time.Minute})
+	reconciler.track(nil, key)
+	if _, err := reconciler.Reconcile(ctx, key); err != nil || len(reconciler.waits) > 0 {
+		t.Errorf("usage is written: %v, %v", err, reconciler.waits)
 	}
 	w := newFixture(t)
 	if _, err := (&MailReconciler{Client: w.client, Clock: now}).Reconcile(ctx, key); err != nil {

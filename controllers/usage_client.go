@@ -17,7 +17,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 const (
@@ -79,7 +79,7 @@ func (c *UsageClient) GetUsage(ctx context.Context, address string, q UsageReque
 		return UsageResponse{}, fmt.Errorf("ask a verifier: %s answered %s", request.URL, response.Status)
 	}
 	var answer UsageResponse
-	if err := readReport(http.MaxBytesReader(nil, response.Body, q.maxResponseBytes()), &answer.UsageReport); err != nil {
+	if err := readReport(http.MaxBytesReader(nil, response.Body, q.maxResponseBytes()), &answer.Report); err != nil {
 		return UsageResponse{}, fmt.Errorf("read the answer of %s: %w", request.URL, err)
 	}
 	answer.SentAt, _ = http.ParseTime(response.Header.Get("Date")) // zero if it is left out
@@ -91,7 +91,7 @@ func (c *UsageClient) request(ctx context.Context, address string, q UsageReques
 	if err != nil {
 		return nil, fmt.Errorf("--verifier-token-file: %w", err)
 	}
-	target := url.URL{Scheme: "https", Host: address, Path: keys.UsagePath, RawQuery: q.query()}
+	target := url.URL{Scheme: "https", Host: address, Path: usage.Path, RawQuery: q.query()}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask a verifier: %w", err)
@@ -101,7 +101,7 @@ func (c *UsageClient) request(ctx context.Context, address string, q UsageReques
 }
 
 // readReport reads what a verifier says of itself, and nothing else. A short text may be a large report: "{}" is one key.
-func readReport(from io.Reader, report *keys.UsageReport) error {
+func readReport(from io.Reader, report *usage.Report) error {
 	text, err := io.ReadAll(from)
 	if err != nil {
 		return err

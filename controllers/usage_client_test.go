@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // tokenFile is a file with the manager's token.
@@ -67,12 +67,12 @@ func TestUsageClient_Asks(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := at(0)
-	want := UsageResponse{SentAt: at(7 * time.Second), UsageReport: keys.UsageReport{
+	want := UsageResponse{SentAt: at(7 * time.Second), Report: usage.Report{
 		Replica: "a", Synced: true, KeysVersion: "12", Refused: []types.UID{"u"},
-		Known: []keys.CredentialReference{{KeyReference: keys.KeyReference{Namespace: "default", Name: "web", UID: "u"}, ID: "c"}},
-		Keys: []keys.KeyUsage{{
+		Known: []usage.CredentialReference{{KeyReference: usage.KeyReference{Namespace: "default", Name: "web", UID: "u"}, ID: "c"}},
+		Keys: []usage.KeyUsage{{
 			Namespace: "default", Name: "web", UID: "1",
-			Credentials: []keys.CredentialUsage{{ID: "c", LastUsed: &used, Counts: map[string]uint64{"VALID": 3}}},
+			Credentials: []usage.CredentialUsage{{ID: "c", LastUsed: &used, Counts: map[string]uint64{"VALID": 3}}},
 		}},
 	}}
 	if diff := cmp.Diff(want, answer); diff != "" {
@@ -81,8 +81,8 @@ func TestUsageClient_Asks(t *testing.T) {
 	if err := os.WriteFile(file, []byte("second"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused := []keys.KeyReference{{Namespace: "default", Name: "web", UID: "u"}, {Namespace: "default", Name: "app", UID: "v"}}
-	known := []keys.CredentialReference{{KeyReference: refused[0], ID: "c"}}
+	refused := []usage.KeyReference{{Namespace: "default", Name: "web", UID: "u"}, {Namespace: "default", Name: "app", UID: "v"}}
+	known := []usage.CredentialReference{{KeyReference: refused[0], ID: "c"}}
 	for _, q := range []UsageRequest{{IncludeUsage: true, Since: at(0).In(time.FixedZone("CET", 3600))}, {}, {Refused: refused}, {Known: known}} {
 		if _, err := c.GetUsage(t.Context(), addressOf(s), q); err != nil {
 			t.Fatal(err)

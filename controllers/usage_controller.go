@@ -24,6 +24,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // UsageReconciler writes back what verifiers say of a key: when it was last used, and whether all of them refuse it. Of
@@ -37,7 +38,7 @@ type UsageReconciler struct {
 	Verifiers Verifiers
 
 	mu     sync.Mutex
-	ledger *keys.Ledger
+	ledger *usage.Ledger
 	waits  map[types.UID]*disabledKey
 
 	// triggered says that there is a reason to ask at once.
@@ -51,7 +52,7 @@ func newUsageReconciler(c client.Client, now clock.PassiveClock, v Verifiers) *U
 		v.PollInterval = time.Minute
 	}
 	return &UsageReconciler{
-		Client: c, Clock: now, Verifiers: v, ledger: keys.NewLedger(now.Now()), waits: map[types.UID]*disabledKey{},
+		Client: c, Clock: now, Verifiers: v, ledger: usage.NewLedger(now.Now()), waits: map[types.UID]*disabledKey{},
 		triggered: make(chan struct{}, 1), enqueueCh: make(chan event.GenericEvent),
 	}
 }
@@ -131,7 +132,7 @@ func (r *UsageReconciler) run(ctx context.Context) error {
 func (r *UsageReconciler) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ledger = keys.NewLedger(r.Clock.Now())
+	r.ledger = usage.NewLedger(r.Clock.Now())
 	for _, w := range r.waits {
 		w.measuring = false
 	}

@@ -70,7 +70,7 @@ func (r *UsageReconciler) observeResponse(one *replica) {
 	now := r.Clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ledger.Observe(now, one.response.clockSkew(one.requestedAt, now), one.response.UsageReport)
+	r.ledger.Observe(now, one.response.clockSkew(one.requestedAt, now), one.response.Report)
 	one.response.Keys = nil
 }
 

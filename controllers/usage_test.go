@@ -14,12 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// usage is a UsageReconciler whose loops are run by hand.
-type usage struct {
+// usageFixture is a UsageReconciler whose loops are run by hand.
+type usageFixture struct {
 	*UsageReconciler
 	w     *fixture
 	f     *fleet
@@ -27,36 +27,36 @@ type usage struct {
 }
 
 // newUsage is a world with settled keys and two verifiers.
-func newUsage(t *testing.T, list ...client.Object) *usage {
+func newUsage(t *testing.T, list ...client.Object) *usageFixture {
 	t.Helper()
 	w := newFixture(t, append(list, keystest.NewAccount("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)
 	w.settle()
 	w.writes = nil
-	f := &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true}, "10.0.0.2:8443": {Synced: true}}}
-	return &usage{UsageReconciler: newUsageReconciler(w.cached(), w.clock, f.verifiers()), w: w, f: f, asked: map[string]time.Time{}}
+	f := &fleet{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true}, "10.0.0.2:8443": {Synced: true}}}
+	return &usageFixture{UsageReconciler: newUsageReconciler(w.cached(), w.clock, f.verifiers()), w: w, f: f, asked: map[string]time.Time{}}
 }
 
 // use has a key's current credential used at a verifier.
-func (u *usage) use(address, key string, last time.Time) {
+func (u *usageFixture) use(address, key string, last time.Time) {
 	u.w.t.Helper()
 	k := u.w.key(key)
 	report := u.f.reports[address]
-	report.Keys = append(report.Keys, keys.KeyUsage{
+	report.Keys = append(report.Keys, usage.KeyUsage{
 		Namespace: k.Namespace, Name: k.Name, UID: string(k.UID),
-		Credentials: []keys.CredentialUsage{{ID: k.Status.KeyID, LastUsed: &last}},
+		Credentials: []usage.CredentialUsage{{ID: k.Status.KeyID, LastUsed: &last}},
 	})
 	u.f.reports[address] = report
 }
 
 // poll asks for the uses of keys, and writes what is due. It returns the names of the keys.
-func (u *usage) poll() []string {
+func (u *usageFixture) poll() []string {
 	u.w.t.Helper()
 	due, err := u.collectUsage(u.w.t.Context(), u.asked)
 	u.w.must(err)
 	return u.reconcile(due)
 }
 
-func (u *usage) reconcile(due []types.NamespacedName) []string {
+func (u *usageFixture) reconcile(due []types.NamespacedName) []string {
 	u.w.t.Helper()
 	var names []string
 	for _, name := range due {
@@ -72,7 +72,7 @@ func (u *usage) reconcile(due []types.NamespacedName) []string {
 	return names
 }
 
-func (u *usage) lastUsed(key string) time.Time {
+func (u *usageFixture) lastUsed(key string) time.Time {
 	u.w.t.Helper()
 	if t := u.w.key(key).Status.LastUsedTime; t != nil {
 		return t.UTC()
@@ -130,7 +130,7 @@ func TestUsage_WritesAtMostEveryFiveMinutes(t *testing.T) {
 	for m := range 60 {
 		now := at(time.Duration(m) * time.Minute)
 		u.w.clock.SetTime(now)
-		u.f.reports["10.0.0.1:8443"] = keys.UsageReport{Synced: true}
+		u.f.reports["10.0.0.1:8443"] = usage.Report{Synced: true}
 		u.use("10.0.0.1:8443", "web", now)
 		u.poll()
 	}
@@ -142,7 +142,7 @@ func TestUsage_WritesAtMostEveryFiveMinutes(t *testing.T) {
 func TestUsage_ANewLeaderDoesNotWriteWhatTheOneBeforeHasJustWritten(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
-	next := &usage{UsageReconciler: newUsageReconciler(u.w.cached(), u.w.clock, u.f.verifiers()), w: u.w, f: u.f, asked: map[string]time.Time{}}
+	next := &usageFixture{UsageReconciler: newUsageReconciler(u.w.cached(), u.w.clock, u.f.verifiers()), w: u.w, f: u.f, asked: map[string]time.Time{}}
 	u.w.clock.SetTime(at(time.Hour))
 	u.use("10.0.0.1:8443", "web", at(time.Hour))
 	u.poll()
@@ -189,8 +189,8 @@ func TestUsage_ADeadReplicaAndAnotherKeyOfTheNameTakeNothingBack(t *testing.T) {
 	u.w.clock.SetTime(at(3 * time.Minute))
 	u.use("10.0.0.1:8443", "web", at(2*time.Minute))
 	u.poll()
-	u.f.reports = map[string]keys.UsageReport{"10.0.0.2:8443": {Synced: true}} // one is dead
-	u.use("10.0.0.2:8443", "web", at(time.Minute))                             // the other saw the key before
+	u.f.reports = map[string]usage.Report{"10.0.0.2:8443": {Synced: true}} // one is dead
+	u.use("10.0.0.2:8443", "web", at(time.Minute))                         // the other saw the key before
 	u.w.clock.SetTime(at(time.Hour))
 	u.poll()
 	if got := u.lastUsed("web"); !got.Equal(at(2 * time.Minute)) {

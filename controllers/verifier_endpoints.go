@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // ReplicaClient asks one replica of the verifier what it enforces, and which keys were used.
@@ -33,14 +34,14 @@ type UsageRequest struct {
 	IncludeUsage bool
 	Since        time.Time
 	// Refused are the keys to ask about whether the replica refuses them.
-	Refused []keys.KeyReference
+	Refused []usage.KeyReference
 	// Known are the credentials to ask about whether the replica knows them.
-	Known []keys.CredentialReference
+	Known []usage.CredentialReference
 }
 
 // UsageResponse is what a replica reports.
 type UsageResponse struct {
-	keys.UsageReport
+	usage.Report
 	// SentAt is when it answered by its own clock, in whole seconds; zero: it did not say.
 	SentAt time.Time
 }
@@ -111,7 +112,7 @@ func (r *replica) state() keys.Replica {
 	for _, uid := range r.response.Refused {
 		refused[uid] = true
 	}
-	known := make(map[keys.CredentialReference]bool, len(r.response.Known))
+	known := make(map[usage.CredentialReference]bool, len(r.response.Known))
 	for _, c := range r.response.Known {
 		known[c] = true
 	}
@@ -159,7 +160,7 @@ func (v *Verifiers) pollInBatches(ctx context.Context, address string, q UsageRe
 	var whole UsageResponse
 	for first := true; first || len(q.Refused)+len(q.Known) > 0; first = false {
 		part := q
-		part.Refused, part.Known = q.Refused[:min(len(q.Refused), keys.MaxReferences)], q.Known[:min(len(q.Known), keys.MaxReferences)]
+		part.Refused, part.Known = q.Refused[:min(len(q.Refused), usage.MaxReferences)], q.Known[:min(len(q.Known), usage.MaxReferences)]
 		q.Refused, q.Known = q.Refused[len(part.Refused):], q.Known[len(part.Known):]
 		answer, err := v.Client.GetUsage(ctx, address, part)
 		if err != nil {

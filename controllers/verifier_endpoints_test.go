@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // door is where the tests have their verifiers.
@@ -32,11 +33,11 @@ var door = types.NamespacedName{Namespace: "apikey-manager-system", Name: "apike
 // fleet are verifiers in memory, by address.
 type fleet struct {
 	mu      sync.Mutex
-	reports map[string]keys.UsageReport // those that answer
-	sent    time.Time                   // by their own clock
-	asked   map[string]UsageRequest     // last
-	count   int                         // of questions
-	refused map[string]bool             // where nothing listens
+	reports map[string]usage.Report // those that answer
+	sent    time.Time               // by their own clock
+	asked   map[string]UsageRequest // last
+	count   int                     // of questions
+	refused map[string]bool         // where nothing listens
 	meter   meter
 	onAsk   func()          // called before an answer
 	accepts map[string]bool // who accepts whatever key it is asked about
@@ -79,7 +80,7 @@ func (f *fleet) GetUsage(_ context.Context, address string, q UsageRequest) (Usa
 	if !f.ignores[address] {
 		report.Known = q.Known
 	}
-	return UsageResponse{UsageReport: report, SentAt: f.sent}, nil
+	return UsageResponse{Report: report, SentAt: f.sent}, nil
 }
 
 func (f *fleet) verifiers() Verifiers {
@@ -186,7 +187,7 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 		edit  func(*discoveryv1.EndpointSlice)
 		want  []keys.Replica
 	}{
-		"it answers":                       {&fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}, Known: map[keys.CredentialReference]bool{}}}},
+		"it answers":                       {&fleet{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}, Known: map[usage.CredentialReference]bool{}}}},
 		"it is silent":                     {&fleet{}, unready, []keys.Replica{{}}},
 		"nothing listens":                  {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, unready, nil},
 		"nothing listens, but it is ready": {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, func(*discoveryv1.EndpointSlice) {}, []keys.Replica{{}}},
@@ -213,11 +214,11 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 // Each answer is bounded, however many keys are switched off at once.
 func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
 	t.Parallel()
-	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{reports: map[string]keys.UsageReport{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
+	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
 	v := f.verifiers()
-	var many []keys.KeyReference
-	for i := range 2*keys.MaxReferences + 1 {
-		many = append(many, keys.KeyReference{Namespace: "default", Name: "web", UID: types.UID(strconv.Itoa(i))})
+	var many []usage.KeyReference
+	for i := range 2*usage.MaxReferences + 1 {
+		many = append(many, usage.KeyReference{Namespace: "default", Name: "web", UID: types.UID(strconv.Itoa(i))})
 	}
 	live, err := v.poll(t.Context(), w.cached(), time.Minute, func(*replica) UsageRequest { return UsageRequest{Refused: many} }, nobody)
 	if err != nil || f.count != 3 || len(f.asked["10.0.0.1:8443"].Refused) != 1 {

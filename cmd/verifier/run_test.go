@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
@@ -89,7 +89,7 @@ func (w *suite) usage(t *testing.T) {
 	w.expect(t, http.StatusUnauthorized, ask("manager"))
 	w.expect(t, http.StatusForbidden, ask("stranger", "apikey-verifier"))
 	w.expect(t, http.StatusBadRequest, w.asking(t, "/v1/usage?since=yesterday", w.token(t, "manager", "apikey-verifier")))
-	var report keys.UsageReport
+	var report usage.Report
 	r := w.asking(t, "/v1/usage", w.token(t, "manager", "apikey-verifier"))
 	if err := json.Unmarshal([]byte(w.expect(t, http.StatusOK, r)), &report); err != nil {
 		t.Fatal(err)

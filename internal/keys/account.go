@@ -35,16 +35,16 @@ func countKeys(f AccountFacts, a Admission) *v1alpha1.KeyCounts {
 			issued++
 		}
 	}
-	admitted, usage := len(a.Slots), ""
+	admitted, slots := len(a.Slots), ""
 	limit, unlimited := f.Settings.Limit(f.Account)
 	if unlimited {
 		admitted = issued
-		usage = strconv.Itoa(admitted) + "/unlimited"
+		slots = strconv.Itoa(admitted) + "/unlimited"
 	} else {
-		usage = fmt.Sprintf("%d/%d", admitted, limit)
+		slots = fmt.Sprintf("%d/%d", admitted, limit)
 	}
 	return &v1alpha1.KeyCounts{
-		Usage: usage, Admitted: count(admitted), Waiting: count(len(a.Waiting)),
+		Usage: slots, Admitted: count(admitted), Waiting: count(len(a.Waiting)),
 		Active: count(counts[v1alpha1.StateActive]), Inactive: count(counts[v1alpha1.StateInactive]),
 		Expired: count(counts[v1alpha1.StateExpired]), Revoked: count(counts[v1alpha1.StateRevoked]),
 	}

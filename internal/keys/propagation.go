@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // IsDisabled is whether a person switched a key off that is in this state, so that they want to know who still accepts it.
@@ -36,12 +37,12 @@ type Replica struct {
 	// Refused are the keys that it refuses, of those that it was asked about.
 	Refused map[types.UID]bool
 	// Known are the credentials that it knows, of those that it was asked about.
-	Known map[CredentialReference]bool
+	Known map[usage.CredentialReference]bool
 }
 
 // KnownByAll reports whether every live replica knows a credential and gives verdicts. Its word is asked for, and not which
 // version of the key it has come to: versions mean nothing after the API server's store was rolled back.
-func KnownByAll(c CredentialReference, live []Replica) bool {
+func KnownByAll(c usage.CredentialReference, live []Replica) bool {
 	return !slices.ContainsFunc(live, func(r Replica) bool { return !r.Reached || !r.Synced || !r.Known[c] })
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // TestDecide_Staging: the credential goes into the Secret once verifiers know it. One that is lost with its process is replaced.
@@ -129,17 +130,17 @@ func holding(name string) func(*keys.Facts) {
 
 func TestKnownByAll(t *testing.T) {
 	t.Parallel()
-	c := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: "default", Name: "shop", UID: "uid"}, ID: "id"}
+	c := usage.CredentialReference{KeyReference: usage.KeyReference{Namespace: "default", Name: "shop", UID: "uid"}, ID: "id"}
 	another := c
 	another.ID = "another"
-	knows := keys.Replica{Reached: true, Synced: true, Known: map[keys.CredentialReference]bool{c: true}}
+	knows := keys.Replica{Reached: true, Synced: true, Known: map[usage.CredentialReference]bool{c: true}}
 	for name, tc := range map[string]struct {
 		live []keys.Replica
 		want bool
 	}{
 		"no verifier":                   {nil, true},
 		"all":                           {[]keys.Replica{knows, knows}, true},
-		"one does not":                  {[]keys.Replica{knows, {Reached: true, Synced: true, Known: map[keys.CredentialReference]bool{another: true}}}, false},
+		"one does not":                  {[]keys.Replica{knows, {Reached: true, Synced: true, Known: map[usage.CredentialReference]bool{another: true}}}, false},
 		"one was not reached":           {[]keys.Replica{knows, {}}, false},
 		"one gives no verdicts":         {[]keys.Replica{knows, {Reached: true, Known: knows.Known}}, false},
 		"one has come far, and says no": {[]keys.Replica{knows, {Reached: true, Synced: true, KeysVersion: "999999"}}, false},
@@ -152,8 +153,8 @@ func TestKnownByAll(t *testing.T) {
 
 func TestCredentialReference_ReadsWhatItWrites(t *testing.T) {
 	t.Parallel()
-	want := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: "default", Name: "shop", UID: "uid"}, ID: "id"}
-	var got keys.CredentialReference
+	want := usage.CredentialReference{KeyReference: usage.KeyReference{Namespace: "default", Name: "shop", UID: "uid"}, ID: "id"}
+	var got usage.CredentialReference
 	if err := got.UnmarshalText([]byte(want.String())); err != nil || got != want {
 		t.Errorf("%s becomes %v, %v", want, got, err)
 	}

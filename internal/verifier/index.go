@@ -104,13 +104,13 @@ func (k *key) credential(d *digest) *credential {
 }
 
 // usageOf is the usage that an earlier record of the same credential began.
-func usageOf(old *key, d *digest) *usage {
+func usageOf(old *key, d *digest) *usageCounters {
 	if old != nil {
 		if c := old.credential(d); c != nil {
 			return c.usage
 		}
 	}
-	return &usage{}
+	return &usageCounters{}
 }
 
 // enter makes a credential known, in place of what its key had with the same digest. Of two keys with the same digest the

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
@@ -265,7 +265,7 @@ func TestIndex_Usage(t *testing.T) {
 		return &t
 	}
 	credential := func(name string) string { return keystest.CredentialOf(name).ID }
-	want := []keys.KeyUsage{{Namespace: "default", Name: "shop", UID: "uid-shop", Credentials: []keys.CredentialUsage{
+	want := []usage.KeyUsage{{Namespace: "default", Name: "shop", UID: "uid-shop", Credentials: []usage.CredentialUsage{
 		{ID: credential("before"), LastUsed: at(2 * time.Minute), LastRefused: at(30 * time.Minute), Counts: map[string]uint64{"VALID": 1, "EXPIRED": 1}},
 		{ID: credential("default/shop"), LastUsed: at(3 * time.Minute), Counts: map[string]uint64{"VALID": 2}},
 	}}}
@@ -312,7 +312,7 @@ func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
 // TestIndex_Known: a credential is known once the index has the version of its key that lists it, whatever the key's state.
 func TestIndex_Known(t *testing.T) {
 	t.Parallel()
-	next := keys.CredentialReference{KeyReference: keys.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}, ID: keystest.CredentialOf("next").ID}
+	next := usage.CredentialReference{KeyReference: usage.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}, ID: keystest.CredentialOf("next").ID}
 	staged := keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)
 	for name, tc := range map[string]struct {
 		index *verifier.Index
@@ -327,7 +327,7 @@ func TestIndex_Known(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := tc.index.Known([]keys.CredentialReference{next}); (len(got) == 1) != tc.want {
+			if got := tc.index.Known([]usage.CredentialReference{next}); (len(got) == 1) != tc.want {
 				t.Errorf("known are %v, want %t", got, tc.want)
 			}
 		})
@@ -337,10 +337,10 @@ func TestIndex_Known(t *testing.T) {
 // What the manager is told of keys that are switched off: refused is a key that no request gets in with.
 func TestIndex_Refused(t *testing.T) {
 	t.Parallel()
-	shop := keys.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}
+	shop := usage.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}
 	for name, tc := range map[string]struct {
 		index *verifier.Index
-		ask   keys.KeyReference
+		ask   usage.KeyReference
 		want  bool
 	}{
 		"a good key":                    {complete(keystest.NewAccount("acme"), issued()), shop, false},
@@ -354,7 +354,7 @@ func TestIndex_Refused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := tc.index.Refused([]keys.KeyReference{tc.ask}, hour); (len(got) == 1) != tc.want {
+			if got := tc.index.Refused([]usage.KeyReference{tc.ask}, hour); (len(got) == 1) != tc.want {
 				t.Errorf("refused are %q, want %t", got, tc.want)
 			}
 		})

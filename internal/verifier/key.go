@@ -53,7 +53,7 @@ type credential struct {
 	// issued is when it was issued, which decides between two keys with the same digest.
 	issued int64
 	// usage goes over to the next record of the same credential.
-	usage *usage
+	usage *usageCounters
 }
 
 // never is later than any time.

@@ -10,21 +10,21 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // Usage are the keys that were used, or tried, since a time, as they are told of now.
-func (x *Index) Usage(since, now time.Time) []keys.KeyUsage {
-	var list []keys.KeyUsage
+func (x *Index) Usage(since, now time.Time) []usage.KeyUsage {
+	var list []usage.KeyUsage
 	for _, k := range x.snapshot() {
-		used := keys.KeyUsage{Namespace: k.namespace.name, Name: k.name, UID: k.uid}
+		used := usage.KeyUsage{Namespace: k.namespace.name, Name: k.name, UID: k.uid}
 		for i := range k.credentials {
 			c := &k.credentials[i]
 			accepted, refused := clampMinute(&c.usage.lastAccepted, minutes(now)), clampMinute(&c.usage.lastRefused, minutes(now))
 			if last := max(accepted, refused); last == 0 || last < minutes(since) {
 				continue
 			}
-			used.Credentials = append(used.Credentials, keys.CredentialUsage{
+			used.Credentials = append(used.Credentials, usage.CredentialUsage{
 				ID: c.id, LastUsed: instant(accepted), LastRefused: instant(refused), Counts: c.usage.counts(),
 			})
 		}
@@ -48,7 +48,7 @@ func (x *Index) snapshot() []*key {
 
 // Refused returns the UIDs of those keys of which every credential is refused now, whatever a request looks like. Keys that
 // are not in the index are among them.
-func (x *Index) Refused(list []keys.KeyReference, now time.Time) []types.UID {
+func (x *Index) Refused(list []usage.KeyReference, now time.Time) []types.UID {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var refused []types.UID
@@ -61,10 +61,10 @@ func (x *Index) Refused(list []keys.KeyReference, now time.Time) []types.UID {
 }
 
 // Known returns those of some credentials that are in the index.
-func (x *Index) Known(list []keys.CredentialReference) []keys.CredentialReference {
+func (x *Index) Known(list []usage.CredentialReference) []usage.CredentialReference {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var known []keys.CredentialReference
+	var known []usage.CredentialReference
 	for _, r := range list {
 		if k := x.keyOf(r.KeyReference); k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool { return c.id == r.ID }) {
 			known = append(known, r)
@@ -74,7 +74,7 @@ func (x *Index) Known(list []keys.CredentialReference) []keys.CredentialReferenc
 }
 
 // keyOf returns the key that a reference names; nil: it is not in the index.
-func (x *Index) keyOf(r keys.KeyReference) *key {
+func (x *Index) keyOf(r usage.KeyReference) *key {
 	n := x.namespaces[r.Namespace]
 	if n == nil || n.keys[r.Name] == nil || n.keys[r.Name].uid != string(r.UID) {
 		return nil
@@ -84,7 +84,7 @@ func (x *Index) keyOf(r keys.KeyReference) *key {
 
 // accepts reports whether some credential of a key is accepted from somewhere. Of a credential that another key has, too,
 // the record counts by which verdicts are given.
-func (x *Index) accepts(r keys.KeyReference, now time.Time) bool {
+func (x *Index) accepts(r usage.KeyReference, now time.Time) bool {
 	k := x.keyOf(r)
 	return k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool {
 		known := x.table.find(&c.digest)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// usage is how a credential was used since this process started. It is written by many at once, without a lock.
-type usage struct {
+// usageCounters is how a credential was used since this process started. It is written by many at once, without a lock.
+type usageCounters struct {
 	// accepted counts verdicts VALID; refused those of each other code from Revoked on.
 	accepted atomic.Uint64
 	refused  [Valid - Revoked]atomic.Uint32
@@ -17,7 +17,7 @@ type usage struct {
 	lastAccepted, lastRefused atomic.Uint32
 }
 
-func (u *usage) record(code Code, now int64) {
+func (u *usageCounters) record(code Code, now int64) {
 	minute := uint32(now / 60) //nolint:gosec // minutes since 1970 fit until the year 10136
 	if code == Valid {
 		u.accepted.Add(1)
@@ -49,7 +49,7 @@ func minutes(t time.Time) uint32 {
 	return uint32(max(0, t.Unix()/60)) //nolint:gosec // not negative, and see record
 }
 
-func (u *usage) counts() map[string]uint64 {
+func (u *usageCounters) counts() map[string]uint64 {
 	counts := map[string]uint64{}
 	if n := u.accepted.Load(); n > 0 {
 		counts[Valid.String()] = n

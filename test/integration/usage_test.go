@@ -27,7 +27,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
@@ -270,7 +270,7 @@ type verifier struct {
 	mu     sync.Mutex
 	dead   bool
 	polls  int
-	report keys.UsageReport
+	report usage.Report
 	// clock is the manager's, from which its own is off.
 	clock *movedClock
 	off   time.Duration
@@ -280,7 +280,7 @@ func newFleet(ctx context.Context, clock *movedClock, addresses ...string) *flee
 	GinkgoHelper()
 	f := &fleet{service: types.NamespacedName{Namespace: plane.Namespace(), Name: fresh("verifier")}, replicas: map[string]*verifier{}, reach: map[string]string{}}
 	for _, address := range addresses {
-		v := &verifier{clock: clock, report: keys.UsageReport{Replica: address, Synced: true, KeysVersion: "1"}}
+		v := &verifier{clock: clock, report: usage.Report{Replica: address, Synced: true, KeysVersion: "1"}}
 		v.server = httptest.NewTLSServer(v)
 		DeferCleanup(v.server.Close)
 		f.replicas[address], f.reach[address] = v, v.server.Listener.Addr().String()
@@ -351,7 +351,7 @@ func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.polls++
 	}
 	for _, text := range r.URL.Query()["refused"] {
-		if key, ok := keys.ParseKeyReference(text); ok {
+		if key, ok := usage.ParseKeyReference(text); ok {
 			report.Refused = append(report.Refused, key.UID)
 		}
 	}
@@ -375,9 +375,9 @@ func mayAsk(r *http.Request) bool {
 func (v *verifier) use(k *v1alpha1.APIKey, last time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.report.Keys = []keys.KeyUsage{{
+	v.report.Keys = []usage.KeyUsage{{
 		Namespace: k.Namespace, Name: k.Name, UID: string(k.UID),
-		Credentials: []keys.CredentialUsage{{ID: k.Status.KeyID, LastUsed: &last, Counts: map[string]uint64{"VALID": 1}}},
+		Credentials: []usage.CredentialUsage{{ID: k.Status.KeyID, LastUsed: &last, Counts: map[string]uint64{"VALID": 1}}},
 	}}
 }
 

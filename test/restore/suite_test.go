@@ -69,8 +69,8 @@ func (s *suite) startVerifiers(t *testing.T, count int) {
 	for i := range count {
 		port, err := controlplane.FreePort()
 		must(t, err)
-		usage := net.JoinHostPort(host, strconv.Itoa(port))
-		v := started.Start(t, controlplane.VerifierOptions{Flags: []string{"--usage-bind-address=" + usage}})
+		address := net.JoinHostPort(host, strconv.Itoa(port))
+		v := started.Start(t, controlplane.VerifierOptions{Flags: []string{"--usage-bind-address=" + address}})
 		s.verifiers = append(s.verifiers, v)
 		must(t, s.admin.Create(t.Context(), &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{

@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
-	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
@@ -50,7 +50,7 @@ func Usage(o UsageOptions) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+keys.UsagePath, g.require(http.HandlerFunc(o.serve)))
+	mux.Handle("GET "+usage.Path, g.require(http.HandlerFunc(o.serve)))
 	return mux, nil
 }
 
@@ -73,7 +73,7 @@ func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
 		problem{Status: http.StatusBadRequest, Detail: wrong}.write(w)
 		return
 	}
-	report := keys.UsageReport{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion()}
+	report := usage.Report{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion()}
 	report.Refused, report.Known = o.Index.Refused(references, o.Clock.Now()), o.Index.Known(credentials)
 	if asked.Get("keys") != "none" {
 		report.Keys = o.Index.Usage(since, o.Clock.Now())
@@ -86,12 +86,12 @@ func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // readReferences reads which keys the manager asks about, or says what is wrong with that.
-func readReferences(texts []string) (list []keys.KeyReference, wrong string) {
-	if len(texts) > keys.MaxReferences {
-		return nil, fmt.Sprintf("refused is there %d times: ask about at most %d keys at once", len(texts), keys.MaxReferences)
+func readReferences(texts []string) (list []usage.KeyReference, wrong string) {
+	if len(texts) > usage.MaxReferences {
+		return nil, fmt.Sprintf("refused is there %d times: ask about at most %d keys at once", len(texts), usage.MaxReferences)
 	}
 	for _, text := range texts {
-		reference, ok := keys.ParseKeyReference(text)
+		reference, ok := usage.ParseKeyReference(text)
 		if !ok {
 			return nil, "refused names no key: give NAMESPACE/NAME/UID"
 		}
@@ -101,12 +101,12 @@ func readReferences(texts []string) (list []keys.KeyReference, wrong string) {
 }
 
 // readCredentials reads which credentials the manager asks about, or says what is wrong with that.
-func readCredentials(texts []string) (list []keys.CredentialReference, wrong string) {
-	if len(texts) > keys.MaxReferences {
-		return nil, fmt.Sprintf("known is there %d times: ask about at most %d credentials at once", len(texts), keys.MaxReferences)
+func readCredentials(texts []string) (list []usage.CredentialReference, wrong string) {
+	if len(texts) > usage.MaxReferences {
+		return nil, fmt.Sprintf("known is there %d times: ask about at most %d credentials at once", len(texts), usage.MaxReferences)
 	}
 	for _, text := range texts {
-		var reference keys.CredentialReference
+		var reference usage.CredentialReference
 		if err := reference.UnmarshalText([]byte(text)); err != nil {
 			return nil, "known names no credential: give NAMESPACE/NAME/UID/ID"
 		}

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys
+package usage
 
 import (
 	"errors"
@@ -16,8 +16,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// UsagePath is where a replica of the verifier tells the manager how keys are used.
-const UsagePath = "/v1/usage"
+// Path is where a replica of the verifier tells the manager how keys are used.
+const Path = "/v1/usage"
 
 // MaxReferences is how many keys a replica can be asked about at once whether it refuses them, and about how many credentials
 // whether it knows them.
@@ -72,8 +72,8 @@ func cutLast(text, separator string) (before, after string, found bool) {
 	return text, "", false
 }
 
-// UsageReport is what it tells there, as JSON.
-type UsageReport struct {
+// Report is what it tells there, as JSON.
+type Report struct {
 	// Replica names the process that answers, anew with each start of it.
 	Replica string `json:"replica"`
 	// Synced is whether the replica gives verdicts. Before, it refuses every key.
@@ -138,7 +138,7 @@ func NewLedger(now time.Time) *Ledger {
 
 // Observe enters what a replica reported now. Its clock may be off: behind is by how much it is behind ours, negative if it is
 // ahead, and its times are taken for ours that much later. What was not yet by then is nothing that anybody did.
-func (l *Ledger) Observe(now time.Time, behind time.Duration, report UsageReport) {
+func (l *Ledger) Observe(now time.Time, behind time.Duration, report Report) {
 	if behind.Abs() < time.Minute {
 		behind = 0 // uses are told to the minute
 	}

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys_test
+package usage_test
 
 import (
 	"testing"
@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
 // twice is a key with a current and a previous credential.
@@ -23,18 +23,18 @@ func twice() *v1alpha1.APIKey {
 }
 
 // used is what a replica reports of key web: which credentials were last used when, so many minutes after the epoch.
-func used(replica string, minutes map[string]float64) keys.UsageReport {
+func used(replica string, minutes map[string]float64) usage.Report {
 	return usedBy(replica, "uid-web", minutes)
 }
 
-func usedBy(replica, uid string, minutes map[string]float64) keys.UsageReport {
-	k := keys.KeyUsage{Namespace: "default", Name: "web", UID: uid}
+func usedBy(replica, uid string, minutes map[string]float64) usage.Report {
+	k := usage.KeyUsage{Namespace: "default", Name: "web", UID: uid}
 	for name, m := range minutes {
 		t := minute(m)
-		k.Credentials = append(k.Credentials, keys.CredentialUsage{ID: keystest.CredentialOf(name).ID, LastUsed: &t})
+		k.Credentials = append(k.Credentials, usage.CredentialUsage{ID: keystest.CredentialOf(name).ID, LastUsed: &t})
 	}
-	k.Credentials = append(k.Credentials, keys.CredentialUsage{ID: "refused", LastRefused: &keystest.Epoch})
-	return keys.UsageReport{Replica: replica, Synced: true, Keys: []keys.KeyUsage{k}}
+	k.Credentials = append(k.Credentials, usage.CredentialUsage{ID: "refused", LastRefused: &keystest.Epoch})
+	return usage.Report{Replica: replica, Synced: true, Keys: []usage.KeyUsage{k}}
 }
 
 func minute(m float64) time.Time { return keystest.Epoch.Add(time.Duration(m * float64(time.Minute))) }
@@ -65,28 +65,28 @@ func TestLedger_Record(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		behind  time.Duration
-		reports []keys.UsageReport
+		reports []usage.Report
 		want    [3]float64
 	}{
-		"nobody used it":                     {0, []keys.UsageReport{used("a", nil)}, [3]float64{-1, -1, -1}},
-		"one credential was used":            {0, []keys.UsageReport{used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
-		"both were used":                     {0, []keys.UsageReport{used("a", map[string]float64{"new": 3, "old": 5})}, [3]float64{5, 5, 3}},
-		"replicas differ":                    {0, []keys.UsageReport{used("a", map[string]float64{"new": 3}), used("b", map[string]float64{"new": 4, "old": 1})}, [3]float64{4, 1, 4}},
-		"the later is reported first":        {0, []keys.UsageReport{used("a", map[string]float64{"new": 4}), used("b", map[string]float64{"new": 3})}, [3]float64{4, -1, 4}},
-		"seconds are not kept":               {0, []keys.UsageReport{used("a", map[string]float64{"new": 3.7})}, [3]float64{3, -1, 3}},
-		"a clock is ahead":                   {-490 * time.Minute, []keys.UsageReport{used("a", map[string]float64{"new": 497, "old": 493})}, [3]float64{7, 3, 7}},
-		"a clock is behind":                  {5 * time.Minute, []keys.UsageReport{used("a", map[string]float64{"new": 3, "old": -4})}, [3]float64{8, 1, 8}},
-		"a clock is a little behind":         {50 * time.Second, []keys.UsageReport{used("a", map[string]float64{"new": 3.5})}, [3]float64{3, -1, 3}},
-		"a clock is a little ahead":          {0, []keys.UsageReport{used("a", map[string]float64{"new": 11})}, [3]float64{10, -1, 10}},
-		"it is to be used one day":           {0, []keys.UsageReport{used("a", map[string]float64{"new": 500})}, [3]float64{-1, -1, -1}},
-		"a credential is not listed":         {0, []keys.UsageReport{used("a", map[string]float64{"new": 3, "gone": 6})}, [3]float64{6, -1, 3}},
-		"it was the key before of that name": {0, []keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
-		"it was the key before, and it too":  {0, []keys.UsageReport{usedBy("a", "uid-before", map[string]float64{"new": 7}), used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
-		"it was no key at all":               {0, []keys.UsageReport{usedBy("a", "", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
+		"nobody used it":                     {0, []usage.Report{used("a", nil)}, [3]float64{-1, -1, -1}},
+		"one credential was used":            {0, []usage.Report{used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
+		"both were used":                     {0, []usage.Report{used("a", map[string]float64{"new": 3, "old": 5})}, [3]float64{5, 5, 3}},
+		"replicas differ":                    {0, []usage.Report{used("a", map[string]float64{"new": 3}), used("b", map[string]float64{"new": 4, "old": 1})}, [3]float64{4, 1, 4}},
+		"the later is reported first":        {0, []usage.Report{used("a", map[string]float64{"new": 4}), used("b", map[string]float64{"new": 3})}, [3]float64{4, -1, 4}},
+		"seconds are not kept":               {0, []usage.Report{used("a", map[string]float64{"new": 3.7})}, [3]float64{3, -1, 3}},
+		"a clock is ahead":                   {-490 * time.Minute, []usage.Report{used("a", map[string]float64{"new": 497, "old": 493})}, [3]float64{7, 3, 7}},
+		"a clock is behind":                  {5 * time.Minute, []usage.Report{used("a", map[string]float64{"new": 3, "old": -4})}, [3]float64{8, 1, 8}},
+		"a clock is a little behind":         {50 * time.Second, []usage.Report{used("a", map[string]float64{"new": 3.5})}, [3]float64{3, -1, 3}},
+		"a clock is a little ahead":          {0, []usage.Report{used("a", map[string]float64{"new": 11})}, [3]float64{10, -1, 10}},
+		"it is to be used one day":           {0, []usage.Report{used("a", map[string]float64{"new": 500})}, [3]float64{-1, -1, -1}},
+		"a credential is not listed":         {0, []usage.Report{used("a", map[string]float64{"new": 3, "gone": 6})}, [3]float64{6, -1, 3}},
+		"it was the key before of that name": {0, []usage.Report{usedBy("a", "uid-before", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
+		"it was the key before, and it too":  {0, []usage.Report{usedBy("a", "uid-before", map[string]float64{"new": 7}), used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
+		"it was no key at all":               {0, []usage.Report{usedBy("a", "", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, k := keys.NewLedger(keystest.Epoch), twice()
+			l, k := usage.NewLedger(keystest.Epoch), twice()
 			before := k.DeepCopy()
 			for _, report := range tc.reports {
 				l.Observe(minute(10.5), tc.behind, report)
@@ -106,7 +106,7 @@ func TestLedger_Record(t *testing.T) {
 }
 
 // write records the uses of a key as the manager does, if they are due.
-func write(l *keys.Ledger, k *v1alpha1.APIKey, now time.Time) bool {
+func write(l *usage.Ledger, k *v1alpha1.APIKey, now time.Time) bool {
 	after, due := l.Record(k, now)
 	if due {
 		k.Status = after
@@ -118,7 +118,7 @@ func write(l *keys.Ledger, k *v1alpha1.APIKey, now time.Time) bool {
 
 func TestLedger_WhenItIsWritten(t *testing.T) {
 	t.Parallel()
-	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l, k := usage.NewLedger(keystest.Epoch), twice()
 	for _, step := range []struct {
 		what   string
 		now    float64
@@ -152,7 +152,7 @@ func TestLedger_WhenItIsWritten(t *testing.T) {
 
 func TestLedger_WhatAGoneReplicaSaidIsNotLost(t *testing.T) {
 	t.Parallel()
-	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l, k := usage.NewLedger(keystest.Epoch), twice()
 	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
 	write(l, k, minute(1))
 	l.Observe(minute(3), 0, used("a", map[string]float64{"old": 3}))
@@ -167,10 +167,10 @@ func TestLedger_WhatAGoneReplicaSaidIsNotLost(t *testing.T) {
 func TestLedger_AManagerThatStartsDoesNotWriteWhatOneBeforeMayHaveJustWritten(t *testing.T) {
 	t.Parallel()
 	k := twice()
-	l := keys.NewLedger(keystest.Epoch)
+	l := usage.NewLedger(keystest.Epoch)
 	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
 	write(l, k, minute(1))
-	l = keys.NewLedger(minute(2))
+	l = usage.NewLedger(minute(2))
 	l.Observe(minute(2), 0, used("a", map[string]float64{"old": 2}))
 	if write(l, k, minute(2)) {
 		t.Error("written again after a minute")
@@ -182,7 +182,7 @@ func TestLedger_AManagerThatStartsDoesNotWriteWhatOneBeforeMayHaveJustWritten(t 
 
 func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 	t.Parallel()
-	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l, k := usage.NewLedger(keystest.Epoch), twice()
 	for m := 1.0; m < 30; m++ { // each minute the replica repeats a use that is an hour ahead
 		l.Observe(minute(m), -time.Hour+time.Duration(int(m)%5-2)*time.Second, used("a", map[string]float64{"old": 61}))
 		write(l, k, minute(m))
@@ -199,7 +199,7 @@ func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 
 func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
 	t.Parallel()
-	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l, k := usage.NewLedger(keystest.Epoch), twice()
 	l.Observe(minute(10), 0, used("a", map[string]float64{"old": 10}))
 	write(l, k, minute(5))
 	if diff := cmp.Diff([3]float64{5, 5, -1}, lastUsed(k.Status)); diff != "" {
@@ -212,7 +212,7 @@ func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
 
 func TestLedger_ForgetsKeysThatAreNoMore(t *testing.T) {
 	t.Parallel()
-	l, k := keys.NewLedger(keystest.Epoch), twice()
+	l, k := usage.NewLedger(keystest.Epoch), twice()
 	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
 	l.Observe(minute(1), 0, usedBy("a", "uid-before", map[string]float64{"old": 1}))
 	l.Forget("uid-before")
@@ -228,7 +228,7 @@ func TestLedger_NeverBackwards(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		now, k := minute(600), twice() // later than any clock is behind
-		l := keys.NewLedger(now)
+		l := usage.NewLedger(now)
 		names := []string{"old", "new", "gone"}
 		behind := map[string]int{} // in minutes
 		newest := -1.0             // of all uses, in minutes
@@ -248,7 +248,7 @@ func TestLedger_NeverBackwards(t *testing.T) {
 				newest = max(newest, float64(int(at)))
 			}
 			if rapid.IntRange(0, 19).Draw(t, "manager restarts") == 0 && len(l.Keys()) == 0 {
-				l = keys.NewLedger(now)
+				l = usage.NewLedger(now)
 			}
 			was := lastUsed(k.Status)
 			wrote = step(t, l, k, was, wrote, now)
@@ -268,7 +268,7 @@ func TestLedger_NeverBackwards(t *testing.T) {
 }
 
 // step lets the manager write if it is time, and holds what it wrote against the rules.
-func step(t *rapid.T, l *keys.Ledger, k *v1alpha1.APIKey, was [3]float64, wrote, now time.Time) time.Time {
+func step(t *rapid.T, l *usage.Ledger, k *v1alpha1.APIKey, was [3]float64, wrote, now time.Time) time.Time {
 	t.Helper()
 	writes := write(l, k, now)
 	is, first := lastUsed(k.Status), false
