@@ -117,7 +117,11 @@ func TestUsage_IgnoresAClockThatIsSetDuringARequest(t *testing.T) {
 	u.use("10.0.0.1:8443", "web", at(2*time.Minute))
 	u.w.clock.SetTime(at(4 * time.Minute))
 	u.f.sent = at(4 * time.Minute)
-	u.f.onAsk = func() { u.w.clock.SetTime(at(10 * time.Minute)) }
+	u.f.onAsk = func(address string) {
+		if address == "10.0.0.1:8443" {
+			u.w.clock.SetTime(at(10 * time.Minute))
+		}
+	}
 	u.poll()
 	if got := u.lastUsed("web"); !got.Equal(at(2 * time.Minute)) {
 		t.Errorf("last used %s", got)

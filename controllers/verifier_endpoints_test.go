@@ -39,9 +39,9 @@ type fleet struct {
 	count   int                     // of questions
 	refused map[string]bool         // where nothing listens
 	meter   meter
-	onAsk   func()          // called before an answer
-	accepts map[string]bool // who accepts whatever key it is asked about
-	ignores map[string]bool // who knows no credential
+	onAsk   func(address string) // called before an answer
+	accepts map[string]bool      // who accepts whatever key it is asked about
+	ignores map[string]bool      // who knows no credential
 }
 
 // meter writes down what it is told.
@@ -62,7 +62,7 @@ func (f *fleet) GetUsage(_ context.Context, address string, q UsageRequest) (Usa
 	f.asked[address] = q
 	f.count++
 	if f.onAsk != nil {
-		f.onAsk()
+		f.onAsk(address)
 	}
 	if f.refused[address] {
 		return UsageResponse{}, fmt.Errorf("ask a verifier: %w", syscall.ECONNREFUSED)
