@@ -83,18 +83,18 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 		log.FromContext(ctx).V(1).Info("Decided", "steps", plan.Steps, "why", plan.Why)
 		wrote, err := r.round(ctx, &facts, plan)
 		if err != nil || !wrote {
-			return r.result(ctx, keys.Decide(facts).Next, err)
+			return r.result(ctx, keys.NextCheck(facts), err)
 		}
 	}
-	return r.result(ctx, keys.Decide(facts).Next, nil)
+	return r.result(ctx, keys.NextCheck(facts), nil)
 }
 
 // round carries out a plan and tells of it: perform, describe, patch, announce. It says whether a further round may find
 // something to do.
 func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan keys.Plan) (bool, error) {
-	before := facts.Secret.Ownership
+	before := *facts
 	facts.Err = r.perform(ctx, facts, plan.Steps)
-	facts.Repairs = facts.Repairs.After(plan, facts.Err == nil, facts.Now)
+	facts.Repairs = facts.Repairs.After(before, plan, facts.Err == nil)
 	if isStale(facts.Err) || plan.DeletesKey() { // what fails is the deletion, and the status remains true
 		return false, facts.Err
 	}
@@ -110,7 +110,7 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 		log.FromContext(ctx).Info("The API server refused a write", "cause", keys.PublicMessage(facts.Err))
 		return false, nil // the status says so, and when to try again
 	}
-	offered := before == keys.SecretMissing && facts.Secret.Ownership == keys.SecretOffered // the cache has labelled Secrets alone
+	offered := before.Secret.Ownership == keys.SecretMissing && facts.Secret.Ownership == keys.SecretOffered // the cache has labelled Secrets alone
 	return wrote || offered, facts.Err
 }
 

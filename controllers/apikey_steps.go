@@ -49,14 +49,10 @@ func (r *APIKeyReconciler) performStep(ctx context.Context, facts *keys.Facts, s
 		return r.stageCredential(ctx, facts, s)
 	case keys.PromoteStaged:
 		return r.promoteStaged(ctx, facts, s)
-	case keys.RetirePrevious:
-		return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Previous = credential.Credential{} })
-	case keys.ClearSecret:
-		return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
+	case keys.RetirePrevious, keys.ClearSecret, keys.RepairSecret:
+		return r.updateSecret(ctx, facts, step, credential.Credential{})
 	case keys.AdoptSecret:
 		return r.adoptSecret(ctx, facts)
-	case keys.RepairSecret:
-		return r.updateSecret(ctx, facts, func(*keys.SecretCredentials) {})
 	case keys.DeleteKey:
 		return r.deleteKey(ctx, *facts)
 	}
@@ -70,12 +66,12 @@ func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, 
 	if err != nil {
 		return err
 	}
-	return r.createSecretWith(ctx, facts, issued)
+	return r.createSecretWith(ctx, facts, s, issued)
 }
 
 // createSecretWith creates the key's Secret with a credential.
-func (r *APIKeyReconciler) createSecretWith(ctx context.Context, facts *keys.Facts, issued credential.Credential) error {
-	content, err := keys.Render(facts.Key, facts.Account, keys.SecretCredentials{Current: issued})
+func (r *APIKeyReconciler) createSecretWith(ctx context.Context, facts *keys.Facts, step keys.Step, issued credential.Credential) error {
+	content, err := keys.Render(facts.Key, facts.Account, keys.Apply(step, keys.SecretCredentials{}, issued))
 	if err != nil {
 		return err
 	}
@@ -102,7 +98,7 @@ func (r *APIKeyReconciler) reissueCredential(ctx context.Context, facts *keys.Fa
 	if err != nil {
 		return err
 	}
-	if err := r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: issued} }); err != nil {
+	if err := r.updateSecret(ctx, facts, s, issued); err != nil {
 		return err
 	}
 	facts.Secret = keys.JustIssuedSecret(facts.Secret.ResourceVersion, issued)
@@ -155,9 +151,9 @@ func (r *APIKeyReconciler) promoteStaged(ctx context.Context, facts *keys.Facts,
 		if err := r.confirmUnchanged(ctx, facts.Key); err != nil {
 			return err
 		}
-		return r.createSecretWith(ctx, facts, issued)
+		return r.createSecretWith(ctx, facts, s, issued)
 	}
-	return r.updateSecret(ctx, facts, func(c *keys.SecretCredentials) { c.Promote(issued, s.WithOverlap) })
+	return r.updateSecret(ctx, facts, s, issued)
 }
 
 // fenceSecret changes the Secret's version, so that a write that rests on the one before fails.
@@ -188,13 +184,12 @@ func (r *APIKeyReconciler) confirmUnchanged(ctx context.Context, key *v1alpha1.A
 
 // updateSecret changes what the key's own Secret, as it was observed, is rendered from, and renders it again. What looks like
 // a credential too many may be one that a stale cache has not heard of, so the key is read again first.
-func (r *APIKeyReconciler) updateSecret(ctx context.Context, facts *keys.Facts, change func(*keys.SecretCredentials)) error {
+func (r *APIKeyReconciler) updateSecret(ctx context.Context, facts *keys.Facts, step keys.Step, issued credential.Credential) error {
 	credentials, secret, err := r.rereadSecret(ctx, facts, keys.SecretOwned)
 	if err != nil {
 		return err
 	}
-	change(&credentials)
-	content, err := keys.Render(facts.Key, facts.Account, credentials)
+	content, err := keys.Render(facts.Key, facts.Account, keys.Apply(step, credentials, issued))
 	if err != nil {
 		return err
 	}

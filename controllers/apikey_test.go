@@ -550,7 +550,7 @@ func TestRepairs_AreForgotten(t *testing.T) {
 	for i := range 1000 {
 		now := at(time.Duration(i) * time.Minute)
 		k := keystest.Key(strings.Repeat("k", i+1))
-		r.put(k, keys.ResumeRepairs(k, now).After(keys.Plan{FoundChange: true, Repairs: true}, true, now), now)
+		r.put(k, keys.Repairs{Times: []time.Time{now}, FoundChangeAt: now}, now)
 	}
 	if n := len(r.byKey); n > 4*minSweepSize*2 {
 		t.Errorf("%d keys are remembered, of which 120 matter", n)

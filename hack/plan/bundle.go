@@ -163,8 +163,8 @@ func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Ti
 	for _, step := range plan.Steps {
 		e.Steps = append(e.Steps, step.String())
 	}
-	if !plan.Next.IsZero() {
-		e.Next = plan.Next.UTC().Format(time.RFC3339)
+	if next := keys.NextCheck(facts); !next.IsZero() {
+		e.Next = next.UTC().Format(time.RFC3339)
 	}
 	return e
 }

@@ -66,15 +66,10 @@ func (f *AccountFacts) setConditions(after *v1alpha1.AccountStatus) {
 	if errs := ValidateAccount(f.Account); len(errs) > 0 {
 		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, truncate(errs[0].Error())}
 	}
-	set := func(conditionType string, v conditionValue) {
-		meta.SetStatusCondition(&after.Conditions, metav1.Condition{
-			Type: conditionType, Status: v.status, Reason: v.reason, Message: v.message,
-			ObservedGeneration: f.Account.Generation, LastTransitionTime: metav1.NewTime(f.Now),
-		})
-	}
-	set(v1alpha1.ConditionReady, ready)
+	c := conditionSetter{conditions: &after.Conditions, generation: f.Account.Generation, now: f.Now}
+	c.set(v1alpha1.ConditionReady, ready)
 	if ready.status == metav1.ConditionFalse {
-		set(v1alpha1.ConditionStalled, conditionValue{metav1.ConditionTrue, ready.reason, ready.message})
+		c.set(v1alpha1.ConditionStalled, conditionValue{metav1.ConditionTrue, ready.reason, ready.message})
 	} else {
 		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled)
 	}

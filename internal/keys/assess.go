@@ -12,62 +12,76 @@ import (
 )
 
 const (
-	// initialStatusGracePeriod is how long a new key may stay without a status while the manager is at it. Describing it as Pending at once
-	// would cost every key a second status write, and most of all when thousands come together.
+	// initialStatusGracePeriod is how long a new key may stay without a status while its Account is reconciled. A status of
+	// Pending would cost every new key a second write.
 	initialStatusGracePeriod = 30 * time.Second
-	// admissionRecheckInterval is how often to look again at a key whose account has yet to speak, should the account fail to wake it.
+	// admissionRecheckInterval is the time between two reconciles of a key that waits for its Account to be reconciled, in
+	// case no event of the Account enqueues the key.
 	admissionRecheckInterval = 5 * time.Second
 )
 
-// assessment is how a key stands in its account: the part of the judgement that Decide and Describe share.
+// assessment holds what Decide, Describe and NextCheck derive from the facts, so that each of them derives it once.
 type assessment struct {
-	// violation is why the key is not accepted; nil: it is, or it is not known yet.
-	violation *Violation
-	// admissionPending means that the account has yet to speak: to exist, to grant a slot, to record a label.
-	admissionPending bool
-	// desiredState is the state the key would be in if accepted: Active, Inactive, Expired or Revoked.
+	*Facts
+
+	// desiredState is the state that the spec and the time ask for: Active, Inactive, Expired or Revoked.
 	desiredState v1alpha1.ObservedState
-	// mayIssue means that the key may get a credential.
+	// schedule is the key's rotation, with its defaults filled in.
+	schedule schedule
+	// violation is why the key is not accepted. It is nil if the key is accepted, or if that is not known yet.
+	violation *Violation
+	// admissionPending reports whether the Account has to be reconciled first: to exist, to grant a slot or to record a label.
+	admissionPending bool
+	// mayIssue reports whether the key may get a credential.
 	mayIssue bool
+	// needed are the steps that the key needs, possible or not, and why says what for.
+	needed []Step
+	why    string
 }
 
-// suspended reports whether the account is suspended, and nothing else is wrong with the key that would be found before that.
-func (s assessment) suspended() bool {
-	return s.violation != nil && s.violation.Reason == v1alpha1.ReasonAccountSuspended
+// assess derives an assessment from the facts.
+func assess(f *Facts) *assessment {
+	a := &assessment{Facts: f, desiredState: f.desiredState(), schedule: f.schedule(), violation: CheckPolicy(*f)}
+	if a.violation == nil {
+		a.assessAdmission()
+	}
+	a.needed, a.why = a.neededSteps()
+	return a
 }
 
-func (f *Facts) assess() assessment {
-	s := assessment{desiredState: f.desiredState(), violation: CheckPolicy(*f)}
-	if s.violation != nil {
-		return s
+// assessAdmission finds out whether the account admits a key that violates no other policy.
+func (a *assessment) assessAdmission() {
+	if a.Account == nil {
+		a.admissionPending = true
+		return
 	}
-	if f.Account == nil {
-		s.admissionPending = true
-		return s
-	}
-	slot := f.slot()
-	_, unlimited := f.Settings.Limit(f.Account)
+	slot := a.slot()
+	_, unlimited := a.Settings.Limit(a.Account)
 	switch {
-	case policyUnrecorded(f.Account):
-		s.admissionPending = true
-	case f.aboveLimit():
-		s.violation = f.limitViolation()
-	case unlimited, slot != nil && f.slotSatisfies(slot, s.desiredState):
-		s.mayIssue = true
-	case slot != nil: // a grant or a label is due
-		s.admissionPending = true
-	case s.desiredState != v1alpha1.StateActive && countsUsableOnly(f.Account): // needs no slot
-	case RetainsSlot(f.Key, f.Account): // a record is due
-		s.admissionPending = true
-	case f.limitReached():
-		s.violation = f.limitViolation()
+	case policyUnrecorded(a.Account):
+		a.admissionPending = true
+	case a.aboveLimit():
+		a.violation = a.limitViolation()
+	case unlimited, slot != nil && a.slotSatisfies(slot, a.desiredState):
+		a.mayIssue = true
+	case slot != nil: // the slot needs another grant, or the key's label
+		a.admissionPending = true
+	case a.desiredState != v1alpha1.StateActive && countsUsableOnly(a.Account): // the key needs no slot
+	case RetainsSlot(a.Key, a.Account): // the slot has to be recorded again
+		a.admissionPending = true
+	case a.limitReached():
+		a.violation = a.limitViolation()
 	default:
-		s.admissionPending = true
+		a.admissionPending = true
 	}
-	return s
 }
 
-// desiredState is the state the spec and the time ask for. What a person says comes before what the clock says.
+// suspended reports whether the key violates nothing but that its account is suspended.
+func (a *assessment) suspended() bool {
+	return a.violation != nil && a.violation.Reason == v1alpha1.ReasonAccountSuspended
+}
+
+// desiredState returns the state that the spec and the time ask for. spec.state takes precedence over the expiration.
 func (f *Facts) desiredState() v1alpha1.ObservedState {
 	expiration, err := f.expiration()
 	switch {

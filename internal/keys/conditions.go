@@ -4,6 +4,8 @@
 package keys
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,77 +19,91 @@ type conditionValue struct {
 	message string
 }
 
-func (f *Facts) setConditions(s assessment, after *v1alpha1.APIKeyStatus) {
-	accepted := f.acceptedCondition(s)
-	ready := f.readyCondition(s, accepted, after)
-	f.setCondition(&after.Conditions, v1alpha1.ConditionReady, ready)
-	f.setCondition(&after.Conditions, v1alpha1.ConditionAccepted, accepted)
-	f.setCondition(&after.Conditions, v1alpha1.ConditionValid, validCondition(s, accepted, after))
-	if stalled := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionStalled); stalled != nil && stalled.Reason != ready.reason {
-		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled) // its time is since when the reason holds
-	}
-	if ready.status == metav1.ConditionFalse && requiresUserAction(ready.reason) {
-		f.setCondition(&after.Conditions, v1alpha1.ConditionStalled, conditionValue{metav1.ConditionTrue, ready.reason, ready.message})
-	} else {
-		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionStalled)
-	}
-	if !f.Settings.Verifiers || !IsDisabled(after.State) { // what is in it is written by whoever asks the verifiers
+func (a *assessment) setConditions(after *v1alpha1.APIKeyStatus) {
+	accepted := a.acceptedCondition()
+	ready := a.readyCondition(accepted, after)
+	c := conditionSetter{conditions: &after.Conditions, generation: a.Key.Generation, now: a.Now}
+	c.set(v1alpha1.ConditionReady, ready)
+	c.set(v1alpha1.ConditionAccepted, accepted)
+	c.set(v1alpha1.ConditionValid, a.validCondition(accepted, after))
+	c.setStalled(ready.status == metav1.ConditionFalse && requiresUserAction(ready.reason), ready)
+	if !a.Settings.Verifiers || !IsDisabled(after.State) { // the usage controller sets it
 		meta.RemoveStatusCondition(&after.Conditions, v1alpha1.ConditionEnforced)
 	}
 }
 
-func (f *Facts) setCondition(conditions *[]metav1.Condition, conditionType string, v conditionValue) {
-	meta.SetStatusCondition(conditions, metav1.Condition{
+// conditionSetter sets the conditions of one object, as they are at one time.
+type conditionSetter struct {
+	conditions *[]metav1.Condition
+	generation int64
+	now        time.Time
+}
+
+// set sets the condition of a type.
+func (c conditionSetter) set(conditionType string, v conditionValue) {
+	meta.SetStatusCondition(c.conditions, metav1.Condition{
 		Type: conditionType, Status: v.status, Reason: v.reason, Message: v.message,
-		ObservedGeneration: f.Key.Generation, LastTransitionTime: metav1.NewTime(f.Now),
+		ObservedGeneration: c.generation, LastTransitionTime: metav1.NewTime(c.now),
 	})
 }
 
-func (f *Facts) acceptedCondition(s assessment) conditionValue {
-	switch {
-	case s.violation != nil:
-		return conditionValue{metav1.ConditionFalse, s.violation.Reason, s.violation.Message}
-	case f.accountCreationPending():
-		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + f.Key.Spec.Account + " does not exist: the manager creates it after --account-creation-delay if nobody else does"}
-	case s.admissionPending:
-		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for account " + f.Key.Spec.Account + " to admit the key"}
+// setStalled sets condition Stalled for as long as the object can't become Ready until a user changes something. Its
+// transition time is since when its reason applies.
+func (c conditionSetter) setStalled(stalled bool, ready conditionValue) {
+	was := meta.FindStatusCondition(*c.conditions, v1alpha1.ConditionStalled)
+	if !stalled || was != nil && was.Reason != ready.reason {
+		meta.RemoveStatusCondition(c.conditions, v1alpha1.ConditionStalled)
 	}
-	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The key is within the policy of account " + f.Key.Spec.Account}
+	if stalled {
+		c.set(v1alpha1.ConditionStalled, conditionValue{metav1.ConditionTrue, ready.reason, ready.message})
+	}
+}
+
+func (a *assessment) acceptedCondition() conditionValue {
+	switch {
+	case a.violation != nil:
+		return conditionValue{metav1.ConditionFalse, a.violation.Reason, a.violation.Message}
+	case a.accountCreationPending():
+		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + a.Key.Spec.Account + " does not exist: the manager creates it after --account-creation-delay if nobody else does"}
+	case a.admissionPending:
+		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for account " + a.Key.Spec.Account + " to admit the key"}
+	}
+	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The key is within the policy of account " + a.Key.Spec.Account}
 }
 
 // readyCondition names the first thing that is not as declared; Ready otherwise, with the state as its reason.
-func (f *Facts) readyCondition(s assessment, accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
-	name := SecretName(f.Key)
+func (a *assessment) readyCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
+	name := SecretName(a.Key)
 	switch {
-	case accepted.status == metav1.ConditionTrue && f.contested():
-		return f.contestedCondition()
-	case IsRefused(f.Err):
-		before := meta.FindStatusCondition(f.Key.Status.Conditions, v1alpha1.ConditionReady)
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, refusalMessage(before, v1alpha1.ReasonWriteFailed, PublicMessage(f.Err))}
-	case f.Err != nil && !IsTemplateError(f.Err):
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(PublicMessage(f.Err))}
-	case f.needsImpossibleStep():
-		return f.immutableCondition()
+	case accepted.status == metav1.ConditionTrue && a.contested():
+		return a.contestedCondition()
+	case IsRefused(a.Err):
+		before := meta.FindStatusCondition(a.Key.Status.Conditions, v1alpha1.ConditionReady)
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, refusalMessage(before, v1alpha1.ReasonWriteFailed, PublicMessage(a.Err))}
+	case a.Err != nil && !IsTemplateError(a.Err):
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(PublicMessage(a.Err))}
+	case a.needsImpossibleStep():
+		return a.immutableCondition()
 	case after.State == v1alpha1.StateRevoked:
-		return f.revokedCondition()
-	case accepted.status != metav1.ConditionTrue && (!s.suspended() || after.State == v1alpha1.StatePending || f.lacksSecret(s, after)):
+		return a.revokedCondition()
+	case accepted.status != metav1.ConditionTrue && (!a.suspended() || after.State == v1alpha1.StatePending || a.lacksSecret(after)):
 		return conditionValue{metav1.ConditionFalse, accepted.reason, accepted.message}
-	case f.Secret.Ownership != SecretOwned && f.isImported(after) && !f.lacksSecret(s, after):
-		return f.carriedOutCondition(accepted, after)
-	case f.Secret.Ownership == SecretForeign:
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(f.conflictMessage())}
-	case f.Secret.OfferProblem != "" && f.Secret.Ownership == SecretOffered:
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretNotAdoptable, truncate("Secret " + name + " can't be adopted: " + f.Secret.OfferProblem)}
-	case f.Secret.Ownership == SecretOrphaned:
+	case a.Secret.Ownership != SecretOwned && a.isImported(after) && !a.lacksSecret(after):
+		return a.carriedOutCondition(accepted, after)
+	case a.Secret.Ownership == SecretForeign:
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(a.conflictMessage())}
+	case a.Secret.OfferProblem != "" && a.Secret.Ownership == SecretOffered:
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretNotAdoptable, truncate("Secret " + name + " can't be adopted: " + a.Secret.OfferProblem)}
+	case a.Secret.Ownership == SecretOrphaned:
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
-	case f.lacksSecret(s, after):
+	case a.lacksSecret(after):
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
 	}
-	return f.carriedOutCondition(accepted, after)
+	return a.carriedOutCondition(accepted, after)
 }
 
 // carriedOutCondition says that what is declared has been carried out.
-func (f *Facts) carriedOutCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
+func (a *assessment) carriedOutCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	if after.State == v1alpha1.StateSuspended {
 		return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, accepted.message}
 	}
@@ -96,20 +112,20 @@ func (f *Facts) carriedOutCondition(accepted conditionValue, after *v1alpha1.API
 
 // lacksSecret is whether the key should have a credential in its Secret and has not. A rotation under way lacks
 // nothing.
-func (f *Facts) lacksSecret(s assessment, after *v1alpha1.APIKeyStatus) bool {
+func (a *assessment) lacksSecret(after *v1alpha1.APIKeyStatus) bool {
 	c := current(after)
 	if c == nil {
-		return !f.needsNoCredential(s)
+		return !a.needsNoCredential()
 	}
-	if f.Secret.Ownership != SecretOwned && f.isImported(after) {
-		return f.revokedByTime(c) || f.Secret.Ownership != SecretMissing && f.rotationDue()
+	if a.Secret.Ownership != SecretOwned && a.isImported(after) {
+		return a.revokedByTime(c) || a.Secret.Ownership != SecretMissing && a.rotationDue()
 	}
-	return f.Secret.Ownership != SecretOwned || f.Secret.Current.SHA256 != c.SHA256 || f.revokedByTime(c) || f.Secret.Drifted
+	return a.Secret.Ownership != SecretOwned || a.Secret.Current.SHA256 != c.SHA256 || a.revokedByTime(c) || a.Secret.Drifted
 }
 
-func (f *Facts) revokedCondition() conditionValue {
-	if f.Secret.Ownership == SecretOwned && f.Secret.HoldsCredential() {
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + SecretName(f.Key) + " is being emptied")}
+func (a *assessment) revokedCondition() conditionValue {
+	if a.Secret.Ownership == SecretOwned && a.Secret.HoldsCredential() {
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + SecretName(a.Key) + " is being emptied")}
 	}
 	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonRevoked, stateMessages[v1alpha1.StateRevoked]}
 }
@@ -123,15 +139,15 @@ var stateMessages = map[v1alpha1.ObservedState]string{
 }
 
 // validCondition says whether a verifier accepts the key.
-func validCondition(s assessment, accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
+func (a *assessment) validCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	switch {
 	case after.State == v1alpha1.StateActive:
 		return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonActive, "Verifiers accept the key"}
 	case after.State != v1alpha1.StatePending && after.State != v1alpha1.StateSuspended:
 		return conditionValue{metav1.ConditionFalse, string(after.State), stateMessages[after.State]}
-	case s.violation != nil:
+	case a.violation != nil:
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonNotAccepted, accepted.message}
-	case s.admissionPending:
+	case a.admissionPending:
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, accepted.message}
 	}
 	return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, stateMessages[v1alpha1.StatePending]}

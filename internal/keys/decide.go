@@ -11,21 +11,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// Plan is what to do now, when to look again, and why.
+// Plan is what a round does to bring the cluster closer to the spec.
 type Plan struct {
-	// Steps in order. Perform stops at the first that fails.
+	// Steps are performed in order, up to the first that fails.
 	Steps []Step
-	// Next is when to look again even if nothing happens; zero: only then.
-	Next time.Time
-	// Why is one phrase for people who debug.
+	// Why says what the steps are for, or why there is none. It is for logs and for make plan.
 	Why string
-	// FoundChange means that another client changed the Secret, and that it is to be put back, now or later.
-	FoundChange bool
-	// Repairs means that a step does so.
-	Repairs bool
 }
 
-// DeletesKey reports whether the plan is to delete the key, after which there is nothing left to describe.
+// DeletesKey reports whether the plan deletes the key, after which there is no status left to describe.
 func (p Plan) DeletesKey() bool {
 	return slices.ContainsFunc(p.Steps, func(s Step) bool {
 		_, ok := s.(DeleteKey)
@@ -33,92 +27,88 @@ func (p Plan) DeletesKey() bool {
 	})
 }
 
-// conflictRecheckInterval is how often to look again at a Secret that belongs to somebody else: nobody tells us when it goes.
+// conflictRecheckInterval is the time between two reconciles of a key that waits for an object which the manager does not
+// watch, such as a Secret of another owner.
 const conflictRecheckInterval = time.Minute
 
-// Decide says which steps bring the world closer to the spec, and when to look again.
+// Decide returns the steps that bring the cluster closer to the spec. Repairs of a contested Secret wait for their time.
 func Decide(f Facts) Plan {
-	steps, why := f.dueSteps()
-	if deletion := f.deletion(); len(steps) == 0 && len(deletion) > 0 {
-		steps, why = deletion, "the account's retention is over"
+	a := assess(&f)
+	steps, why := a.dueSteps()
+	if deletion := a.deletion(); len(steps) == 0 && len(deletion) > 0 {
+		return Plan{Steps: deletion, Why: "the account's retention is over"}
 	}
-	plan := Plan{Steps: steps, Why: why, Next: f.next()}
-	if !slices.ContainsFunc(steps, f.isRepair) {
-		return plan
+	if slices.ContainsFunc(steps, f.isRepair) && f.Now.Before(a.nextRepair()) {
+		return Plan{Steps: slices.DeleteFunc(slices.Clone(steps), f.isRepair), Why: "another client keeps changing the Secret"}
 	}
-	plan.FoundChange, plan.Repairs = true, !f.Now.Before(f.nextRepair())
-	if !plan.Repairs {
-		plan.Steps, plan.Why = slices.DeleteFunc(steps, f.isRepair), "another client keeps changing the Secret"
-	}
-	return plan
+	return Plan{Steps: steps, Why: why}
 }
 
 // neededSteps returns the steps that are needed, whether they are possible or not.
-func (f *Facts) neededSteps() ([]Step, string) {
-	s := f.assess()
-	name := SecretName(f.Key)
+func (a *assessment) neededSteps() ([]Step, string) {
+	name := SecretName(a.Key)
 	switch {
-	case !f.Key.DeletionTimestamp.IsZero():
+	case !a.Key.DeletionTimestamp.IsZero():
 		return nil, "the key is being deleted; its Secret goes with it"
-	case s.desiredState == v1alpha1.StateRevoked:
-		steps, why := f.revoke(name)
-		return append(steps, f.createAccount(s)...), why
-	case s.violation != nil:
-		return nil, "not accepted: " + s.violation.Reason
-	case f.Account == nil:
-		return f.createAccount(s), "the account does not exist yet"
-	case s.admissionPending:
+	case a.desiredState == v1alpha1.StateRevoked:
+		steps, why := a.revoke(name)
+		return append(steps, a.createAccount()...), why
+	case a.violation != nil:
+		return nil, "not accepted: " + a.violation.Reason
+	case a.Account == nil:
+		return a.createAccount(), "the account does not exist yet"
+	case a.admissionPending:
 		return nil, "waiting for the account's record"
 	}
-	return f.ensureCredential(name, s)
+	return a.ensureCredential(name)
 }
 
 // createAccount creates the account that is missing, unless that is up to a person.
-func (f *Facts) createAccount(s assessment) []Step {
-	if f.Account != nil || s.violation != nil || f.accountCreationPending() {
+func (a *assessment) createAccount() []Step {
+	if a.Account != nil || a.violation != nil || a.accountCreationPending() {
 		return nil
 	}
-	return []Step{CreateAccount{Name: f.Key.Spec.Account}}
+	return []Step{CreateAccount{Name: a.Key.Spec.Account}}
 }
 
 // revoke empties the Secret. The object stays, so that pods that mount it can restart.
-func (f *Facts) revoke(name string) ([]Step, string) {
+func (a *assessment) revoke(name string) ([]Step, string) {
 	switch {
-	case f.Secret.Ownership == SecretOwned && f.Secret.HoldsCredential():
+	case a.Secret.Ownership == SecretOwned && a.Secret.HoldsCredential():
 		return []Step{ClearSecret{Name: name}}, "the key is revoked, and its Secret still holds material"
-	case f.Secret.Ownership == SecretOffered && f.Secret.OfferProblem == "":
+	case a.Secret.Ownership == SecretOffered && a.Secret.OfferProblem == "":
 		return []Step{AdoptSecret{Name: name}}, "the Secret holds a credential of the key, which is revoked"
-	case f.Secret.Ownership == SecretOwned && f.Secret.Drifted:
+	case a.Secret.Ownership == SecretOwned && a.Secret.Drifted:
 		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
 	}
 	return nil, "the key is revoked"
 }
 
 // ensureCredential sees to it that the Secret holds a credential that verifiers know.
-func (f *Facts) ensureCredential(name string, s assessment) ([]Step, string) {
-	format := EffectiveFormat(f.Key, f.Account)
+func (a *assessment) ensureCredential(name string) ([]Step, string) {
+	format := EffectiveFormat(a.Key, a.Account)
 	switch {
-	case f.needsNoCredential(s):
+	case a.needsNoCredential():
 		return nil, "no credential is needed"
-	case f.importsCredential():
+	case a.importsCredential():
 		return nil, "the status is to name the imported credential"
-	case f.Secret.Ownership == SecretMissing && f.isImported(&f.Key.Status):
-		return f.replaceImported(name, format)
-	case f.Secret.Ownership == SecretMissing:
+	case a.Secret.Ownership == SecretMissing && a.isImported(&a.Key.Status):
+		return a.replaceImported(name, format)
+	case a.Secret.Ownership == SecretMissing:
 		return []Step{CreateSecret{Name: name, Format: format}}, "the key has no Secret"
-	case f.Secret.Ownership == SecretOffered && f.Secret.OfferProblem == "":
+	case a.Secret.Ownership == SecretOffered && a.Secret.OfferProblem == "":
 		return []Step{AdoptSecret{Name: name}}, "the Secret is to be adopted"
-	case f.Secret.Ownership != SecretOwned:
+	case a.Secret.Ownership != SecretOwned:
 		return nil, "the Secret of that name belongs to somebody else"
-	case f.promoted() != nil:
+	case a.promoted() != nil:
 		return nil, "the status is to say that the staged credential was promoted"
-	case f.secretHolds(v1alpha1.RoleCurrent):
-		return f.rotate(name, format)
-	case !f.adoptable() && !f.claimed():
+	case a.secretHolds(v1alpha1.RoleCurrent):
+		return a.rotate(name, format)
+	case !a.adoptable() && !a.claimed():
 		return nil, "the status is to say that the Secret holds an unknown credential"
-	case !f.adoptable():
+	case !a.adoptable():
 		return []Step{ReissueCredential{Name: name, Format: format}}, "the Secret does not hold a credential that verifiers accept"
-	case f.Secret.Drifted:
+	case a.Secret.Drifted:
 		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
 	}
 	return nil, "nothing to do"
@@ -127,78 +117,100 @@ func (f *Facts) ensureCredential(name string, s assessment) ([]Step, string) {
 // rotate takes the next step of a rotation: the next credential is staged, which means that its digest goes into the status;
 // once verifiers know it, it goes into the Secret; and the status names it the current one. A crash after any of these writes
 // leaves a Secret whose credential verifiers accept.
-func (f *Facts) rotate(name string, format credential.Format) ([]Step, string) {
-	is, previous := current(&f.Key.Status), credentialInRole(&f.Key.Status, v1alpha1.RolePrevious)
+func (a *assessment) rotate(name string, format credential.Format) ([]Step, string) {
+	is, previous := current(&a.Key.Status), credentialInRole(&a.Key.Status, v1alpha1.RolePrevious)
 	switch {
-	case f.canPromote():
-		return []Step{PromoteStaged{Name: name, WithOverlap: f.schedule().overlap > 0 && !f.revokedByTime(is)}}, "verifiers know the staged credential"
-	case f.stagingDue():
-		return f.stage(name, format)
-	case f.Secret.HasPrevious && (previous == nil || f.credentialExpired(previous)):
+	case a.canPromote():
+		return []Step{PromoteStaged{Name: name, WithOverlap: a.schedule.overlap > 0 && !a.revokedByTime(is)}}, "verifiers know the staged credential"
+	case a.stagingDue():
+		return a.stage(name, format)
+	case a.Secret.HasPrevious && (previous == nil || a.credentialExpired(previous)):
 		return []Step{RetirePrevious{Name: name}}, "the overlap is over"
-	case f.Secret.Drifted:
+	case a.Secret.Drifted:
 		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
-	case f.hasStaged():
+	case a.hasStaged():
 		return nil, "waiting for verifiers to know the staged credential"
 	}
 	return nil, "nothing to do"
 }
 
 // credentialExpired is whether a credential's own end has come, or it was killed.
-func (f *Facts) credentialExpired(c *v1alpha1.Credential) bool {
-	return f.revokedByTime(c) || (c.NotAfter != nil && !f.Now.Before(c.NotAfter.Time))
+func (a *assessment) credentialExpired(c *v1alpha1.Credential) bool {
+	return a.revokedByTime(c) || (c.NotAfter != nil && !a.Now.Before(c.NotAfter.Time))
 }
 
 // isUsable reports whether verifiers accept a credential while the key is Active.
-func (f *Facts) isUsable(c v1alpha1.Credential) bool { return !f.credentialExpired(&c) }
+func (a *assessment) isUsable(c v1alpha1.Credential) bool { return !a.credentialExpired(&c) }
 
 // needsNoCredential is whether a key that has no credential is to get none for now.
-func (f *Facts) needsNoCredential(s assessment) bool {
-	return !Issued(f.Key) && (!s.mayIssue || s.desiredState == v1alpha1.StateExpired)
+func (a *assessment) needsNoCredential() bool {
+	return !Issued(a.Key) && (!a.mayIssue || a.desiredState == v1alpha1.StateExpired)
 }
 
-// next is the first moment at which time alone changes something.
-func (f *Facts) next() time.Time {
-	var next time.Time
-	sooner := func(t time.Time) {
-		if t.After(f.Now) && (next.IsZero() || t.Before(next)) {
-			next = t
-		}
-	}
+// NextCheck returns the first moment at which time alone changes what Decide or Describe returns. It is zero if there is
+// none.
+func NextCheck(f Facts) time.Time {
+	a := assess(&f)
+	times := []time.Time{a.retentionCheck(), a.rotationCheck(), a.admissionCheck(), a.secretCheck()}
 	if expiration, err := f.expiration(); err == nil && expiration != nil {
-		sooner(*expiration)
+		times = append(times, *expiration)
 	}
 	for _, c := range f.Key.Status.Credentials {
 		if c.NotAfter != nil {
-			sooner(c.NotAfter.Time)
+			times = append(times, c.NotAfter.Time)
 		}
 	}
-	if due := f.nextRotation(&f.Key.Status); due != nil {
-		sooner(*due)
+	if before := a.schedule.revokeBefore; before != nil {
+		times = append(times, before.Time)
 	}
-	if f.hasStaged() && f.promoted() == nil {
-		sooner(f.propagationDeadline())
+	if due := a.nextRotation(&f.Key.Status); due != nil {
+		times = append(times, *due)
 	}
-	sooner(f.retentionCheck())
-	if before := f.schedule().revokeBefore; before != nil {
-		sooner(before.Time)
+	return earliestAfter(f.Now, times)
+}
+
+// earliestAfter returns the earliest of the times that lie after now; zero: there is none.
+func earliestAfter(now time.Time, times []time.Time) time.Time {
+	times = slices.DeleteFunc(times, func(t time.Time) bool { return !t.After(now) })
+	if len(times) == 0 {
+		return time.Time{}
 	}
-	s := f.assess()
+	return slices.MinFunc(times, time.Time.Compare)
+}
+
+// rotationCheck returns when a rotation stops waiting for verifiers; zero: none waits.
+func (a *assessment) rotationCheck() time.Time {
+	if !a.hasStaged() || a.promoted() != nil {
+		return time.Time{}
+	}
+	return a.propagationDeadline()
+}
+
+// admissionCheck returns when to look again at a key that waits for its account; zero: the key does not wait.
+func (a *assessment) admissionCheck() time.Time {
 	switch {
-	case s.admissionPending && f.accountCreationPending():
-		sooner(f.accountCreationTime())
-	case s.admissionPending:
-		sooner(f.Now.Add(admissionRecheckInterval))
-	case s.desiredState == v1alpha1.StateRevoked:
-	case s.violation == nil && (f.Secret.Ownership == SecretForeign || f.Secret.Ownership == SecretOrphaned || f.Secret.OfferProblem != ""),
-		s.violation != nil && s.violation.Reason == v1alpha1.ReasonDuplicateKey && !Issued(f.Key):
-		sooner(f.Now.Add(conflictRecheckInterval))
+	case !a.admissionPending:
+		return time.Time{}
+	case a.accountCreationPending():
+		return a.accountCreationTime()
 	}
-	if f.contested() {
-		sooner(f.contestRecheckTime())
+	return a.Now.Add(admissionRecheckInterval)
+}
+
+// secretCheck returns when to look again at a Secret that the manager can't write now; zero: there is none.
+func (a *assessment) secretCheck() time.Time {
+	var times []time.Time
+	switch {
+	case a.admissionPending, a.desiredState == v1alpha1.StateRevoked:
+	case a.violation == nil && (a.Secret.Ownership == SecretForeign || a.Secret.Ownership == SecretOrphaned || a.Secret.OfferProblem != ""),
+		a.violation != nil && a.violation.Reason == v1alpha1.ReasonDuplicateKey && !Issued(a.Key):
+		times = append(times, a.Now.Add(conflictRecheckInterval))
 	}
-	if IsRefused(f.Err) {
-		sooner(f.Now.Add(refusalRecheckInterval))
+	if a.contested() {
+		times = append(times, a.contestRecheckTime())
 	}
-	return next
+	if IsRefused(a.Err) {
+		times = append(times, a.Now.Add(refusalRecheckInterval))
+	}
+	return earliestAfter(a.Now, times)
 }

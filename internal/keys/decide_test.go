@@ -34,8 +34,8 @@ func outlineOf(f keys.Facts) outline {
 	for _, step := range plan.Steps {
 		o.Steps += step.String() + "; "
 	}
-	if !plan.Next.IsZero() {
-		o.Next = plan.Next.Sub(f.Now)
+	if next := keys.NextCheck(f); !next.IsZero() {
+		o.Next = next.Sub(f.Now)
 	}
 	return o
 }
@@ -510,7 +510,7 @@ func TestDescribe_OldCredentialLivesOn(t *testing.T) {
 	if got, want := roles(), "Previous of 2026-01-10 until 24h0m0s; Current of 2026-02-09 until for ever; "; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if got, want := keys.Decide(f).Next, now.Add(24*time.Hour); !got.Equal(want) {
+	if got, want := keys.NextCheck(f), now.Add(24*time.Hour); !got.Equal(want) {
 		t.Errorf("it looks again at %s, want %s", got, want)
 	}
 	f.Now = now.Add(time.Hour)
@@ -526,8 +526,8 @@ func TestDescribe_OldCredentialLivesOn(t *testing.T) {
 	if k.Status = keys.Describe(f); len(k.Status.Credentials) != 1 {
 		t.Errorf("too late: %s", roles())
 	}
-	if got := keys.Decide(f); len(got.Steps) > 0 || !got.Next.IsZero() {
-		t.Errorf("then it does %v, and looks at %s", got.Steps, got.Next)
+	if got, next := keys.Decide(f), keys.NextCheck(f); len(got.Steps) > 0 || !next.IsZero() {
+		t.Errorf("then it does %v, and looks at %s", got.Steps, next)
 	}
 }
 

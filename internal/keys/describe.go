@@ -11,91 +11,95 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Describe says what is true of a key now, also after a failed step: it reads facts, and never promises. While the
-// account has yet to speak about a new key, or about one in use, it leaves the status as it is.
+// Describe returns the status of a key as the facts have it, also after a step failed. It returns the status unchanged while
+// the key is being deleted, and while a new key or a key in use waits for its account to be reconciled.
 func Describe(f Facts) v1alpha1.APIKeyStatus {
-	s := f.assess()
-	before := f.Key.Status
-	if !f.Key.DeletionTimestamp.IsZero() || (s.admissionPending && f.deferStatus(s)) {
-		return *before.DeepCopy()
+	a := assess(&f)
+	after := *f.Key.Status.DeepCopy()
+	if !f.Key.DeletionTimestamp.IsZero() || a.admissionPending && a.deferStatus() {
+		return after
 	}
-	after := *before.DeepCopy()
 	after.ObservedGeneration = f.Key.Generation
-	after.Credentials = f.credentials(s)
-	after.RevokedCredentials = f.revokedCredentials(after.Credentials)
-	after.SecretRef = f.secretRef(&after)
-	after.State = f.state(s, &after)
+	after.Credentials = a.credentials()
+	after.RevokedCredentials = a.revokedCredentials(after.Credentials)
+	after.SecretRef = a.secretRef(&after)
+	after.State = a.state(&after)
 	after.KeyID = ""
 	if c := current(&after); c != nil {
 		after.KeyID = c.ID
 	}
-	f.recordAcceptance(s, &after)
-	f.recordRelease(s, &after)
-	f.recordRequest(s, &after)
-	f.setConditions(s, &after)
-	after.NextRotationTime = nil
-	if due := f.nextRotation(&after); due != nil && s.violation == nil {
-		t := metav1.NewTime(*due)
-		after.NextRotationTime = &t
-	}
-	after.History = AppendHistory(before.History, Events(f, after), f.Now)
+	a.recordAcceptance(&after)
+	a.recordRelease(&after)
+	a.recordRequest(&after)
+	a.setConditions(&after)
+	after.NextRotationTime = a.nextRotationTime(&after)
+	after.History = AppendHistory(after.History, a.events(after), f.Now)
 	return after
 }
 
-// deferStatus is whether to say nothing yet.
-func (f *Facts) deferStatus(s assessment) bool {
-	switch {
-	case f.Err != nil, f.accountCreationPending():
-		return false
-	case f.Key.Status.State == v1alpha1.StateActive:
-		return s.desiredState == v1alpha1.StateActive
+// nextRotationTime returns when the next credential of an accepted key is due; nil: never.
+func (a *assessment) nextRotationTime(after *v1alpha1.APIKeyStatus) *metav1.Time {
+	due := a.nextRotation(after)
+	if due == nil || a.violation != nil {
+		return nil
 	}
-	return f.Key.Status.State == "" && f.Now.Sub(f.Key.CreationTimestamp.Time) < initialStatusGracePeriod
+	return &metav1.Time{Time: *due}
+}
+
+// deferStatus is whether to say nothing yet.
+func (a *assessment) deferStatus() bool {
+	switch {
+	case a.Err != nil, a.accountCreationPending():
+		return false
+	case a.Key.Status.State == v1alpha1.StateActive:
+		return a.desiredState == v1alpha1.StateActive
+	}
+	return a.Key.Status.State == "" && a.Now.Sub(a.Key.CreationTimestamp.Time) < initialStatusGracePeriod
 }
 
 // credentials are those that verifiers are to know from now on.
-func (f *Facts) credentials(s assessment) []v1alpha1.Credential {
-	list := slices.DeleteFunc(slices.Clone(f.Key.Status.Credentials), func(c v1alpha1.Credential) bool {
-		return f.credentialExpired(&c) && (c.Role != v1alpha1.RoleCurrent || f.Secret.JustIssued)
+func (a *assessment) credentials() []v1alpha1.Credential {
+	list := slices.DeleteFunc(slices.Clone(a.Key.Status.Credentials), func(c v1alpha1.Credential) bool {
+		return a.credentialExpired(&c) && (c.Role != v1alpha1.RoleCurrent || a.Secret.JustIssued)
 	})
 	switch {
-	case s.desiredState == v1alpha1.StateRevoked:
+	case a.desiredState == v1alpha1.StateRevoked:
 		return without(without(list, v1alpha1.RoleStaged), v1alpha1.RolePrevious)
-	case f.importsCredential() && s.mayIssue && !f.needsNoCredential(s):
-		return append(list, f.importedCredential())
-	case f.isImported(&f.Key.Status) && f.Secret.Ownership == SecretMissing:
-		return f.withStaged(list)
-	case f.Secret.Ownership != SecretOwned:
+	case a.importsCredential() && a.mayIssue && !a.needsNoCredential():
+		return append(list, a.importedCredential())
+	case a.isImported(&a.Key.Status) && a.Secret.Ownership == SecretMissing:
+		return a.withStaged(list)
+	case a.Secret.Ownership != SecretOwned:
 		return list
-	case f.promoted() != nil:
-		return f.promoteStaged(list)
-	case f.secretHolds(v1alpha1.RoleCurrent):
-		return f.withStaged(list)
-	case !f.adoptable(), f.needsNoCredential(s):
+	case a.promoted() != nil:
+		return a.promoteStaged(list)
+	case a.secretHolds(v1alpha1.RoleCurrent):
+		return a.withStaged(list)
+	case !a.adoptable(), a.needsNoCredential():
 		return list
 	}
-	return append(f.retireCurrent(list), f.toStatusCredential(f.Secret.Current, v1alpha1.RoleCurrent))
+	return append(a.retireCurrent(list), a.toStatusCredential(a.Secret.Current, v1alpha1.RoleCurrent))
 }
 
 // toStatusCredential is what verifiers get to know of what stands in a Secret.
-func (f *Facts) toStatusCredential(p ObservedCredential, role v1alpha1.CredentialRole) v1alpha1.Credential {
-	return v1alpha1.Credential{ID: p.PublicPart.ID, Hint: p.PublicPart.Hint, SHA256: p.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: role}
+func (a *assessment) toStatusCredential(p ObservedCredential, role v1alpha1.CredentialRole) v1alpha1.Credential {
+	return v1alpha1.Credential{ID: p.PublicPart.ID, Hint: p.PublicPart.Hint, SHA256: p.SHA256, IssuedAt: metav1.NewTime(a.Now), Role: role}
 }
 
 // promoteStaged makes the promoted credential the current one.
-func (f *Facts) promoteStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
-	promoted := *f.promoted()
+func (a *assessment) promoteStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
+	promoted := *a.promoted()
 	promoted.Role = v1alpha1.RoleCurrent
-	return append(f.retireCurrent(list), promoted)
+	return append(a.retireCurrent(list), promoted)
 }
 
 // retireCurrent makes the current credential the previous one, which lives on for the overlap and never beyond its own end.
 // A previous one before it ends now: never more than two are accepted. A dead one has no overlap.
-func (f *Facts) retireCurrent(list []v1alpha1.Credential) []v1alpha1.Credential {
+func (a *assessment) retireCurrent(list []v1alpha1.Credential) []v1alpha1.Credential {
 	list = without(without(list, v1alpha1.RolePrevious), v1alpha1.RoleStaged)
-	overlap := f.schedule().overlap
-	list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return overlap == 0 || f.revokedByTime(&c) })
-	end := metav1.NewTime(f.Now.Add(overlap))
+	overlap := a.schedule.overlap
+	list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return overlap == 0 || a.revokedByTime(&c) })
+	end := metav1.NewTime(a.Now.Add(overlap))
 	for i := range list {
 		list[i].Role = v1alpha1.RolePrevious
 		if list[i].NotAfter == nil || end.Before(list[i].NotAfter) {
@@ -111,55 +115,55 @@ func without(list []v1alpha1.Credential, role v1alpha1.CredentialRole) []v1alpha
 
 // secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing, or, of a key that was never
 // issued, anything at all: see claimed.
-func (f *Facts) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
-	if f.Secret.Ownership != SecretOwned {
+func (a *assessment) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
+	if a.Secret.Ownership != SecretOwned {
 		return nil
 	}
-	ref := &v1alpha1.SecretRef{Name: SecretName(f.Key)}
-	right, revoked := "", f.desiredState() == v1alpha1.StateRevoked
+	ref := &v1alpha1.SecretRef{Name: SecretName(a.Key)}
+	right, revoked := "", a.desiredState == v1alpha1.StateRevoked
 	if c := current(after); c != nil && !revoked {
 		right = c.SHA256
 	}
-	unknown := current(after) == nil && !revoked && !f.Secret.IsOffered
-	retired := !f.Secret.HasPrevious || (credentialInRole(after, v1alpha1.RolePrevious) != nil && !revoked)
-	if unknown || f.Secret.Current.SHA256 == right && !f.Secret.Drifted && retired {
-		ref.ResourceVersion = f.Secret.ResourceVersion
+	unknown := current(after) == nil && !revoked && !a.Secret.IsOffered
+	retired := !a.Secret.HasPrevious || (credentialInRole(after, v1alpha1.RolePrevious) != nil && !revoked)
+	if unknown || a.Secret.Current.SHA256 == right && !a.Secret.Drifted && retired {
+		ref.ResourceVersion = a.Secret.ResourceVersion
 	}
 	return ref
 }
 
 // state is the state the key is in. A key that verifiers refuse anyway says so before it says what the account has
 // against it. A key in use stays so while its account has yet to speak, also if a write fails meanwhile.
-func (f *Facts) state(s assessment, after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
-	waiting := s.admissionPending && (f.Key.Status.State != v1alpha1.StateActive || s.desiredState != v1alpha1.StateActive)
-	blocked, issued := s.violation != nil || waiting, slices.ContainsFunc(after.Credentials, f.isUsable)
+func (a *assessment) state(after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
+	waiting := a.admissionPending && (a.Key.Status.State != v1alpha1.StateActive || a.desiredState != v1alpha1.StateActive)
+	blocked, issued := a.violation != nil || waiting, slices.ContainsFunc(after.Credentials, a.isUsable)
 	switch {
-	case s.desiredState == v1alpha1.StateRevoked:
+	case a.desiredState == v1alpha1.StateRevoked:
 		return v1alpha1.StateRevoked
-	case s.desiredState == v1alpha1.StateActive && issued && s.suspended():
+	case a.desiredState == v1alpha1.StateActive && issued && a.suspended():
 		return v1alpha1.StateSuspended
-	case s.desiredState == v1alpha1.StateActive && (blocked || !issued), blocked && !issued:
+	case a.desiredState == v1alpha1.StateActive && (blocked || !issued), blocked && !issued:
 		return v1alpha1.StatePending
 	}
-	return s.desiredState
+	return a.desiredState
 }
 
 // recordAcceptance keeps what the key was accepted with, so that a stricter policy binds it only from the next change
 // of that field on.
-func (f *Facts) recordAcceptance(s assessment, after *v1alpha1.APIKeyStatus) {
-	if s.violation != nil || s.admissionPending {
+func (a *assessment) recordAcceptance(after *v1alpha1.APIKeyStatus) {
+	if a.violation != nil || a.admissionPending {
 		return
 	}
 	after.ExpirationTime = nil
-	if expiration, err := f.expiration(); err == nil && expiration != nil {
+	if expiration, err := a.expiration(); err == nil && expiration != nil {
 		t := metav1.NewTime(expiration.UTC())
 		after.ExpirationTime = &t
 	}
-	if specUnwritten(f.Account) {
+	if specUnwritten(a.Account) {
 		return // no policy has accepted the key yet
 	}
 	after.IPRestriction = v1alpha1.IPUnrestricted
-	if len(f.Key.Spec.IPWhitelist) > 0 {
+	if len(a.Key.Spec.IPWhitelist) > 0 {
 		after.IPRestriction = v1alpha1.IPRestricted
 	}
 }
@@ -167,19 +171,19 @@ func (f *Facts) recordAcceptance(s assessment, after *v1alpha1.APIKeyStatus) {
 // recordRelease gives the key's grant back: under counting: Usable, and where a policy that was written after the key was
 // issued refuses it. From this write on the key needs another grant to become usable, whatever a stale cache says of its
 // slot.
-func (f *Facts) recordRelease(s assessment, after *v1alpha1.APIKeyStatus) {
-	if f.Account == nil {
+func (a *assessment) recordRelease(after *v1alpha1.APIKeyStatus) {
+	if a.Account == nil {
 		return
 	}
-	if slot := f.slot(); slot != nil && f.losesSlot(s.violation) && !grantReleased(f.Key, slot) {
+	if slot := a.slot(); slot != nil && a.losesSlot(a.violation) && !grantReleased(a.Key, slot) {
 		after.ReleasedGrant = slot.Grant
 	}
-	if !countsUsableOnly(f.Account) {
+	if !countsUsableOnly(a.Account) {
 		return
 	}
 	switch after.State {
 	case v1alpha1.StateInactive, v1alpha1.StateExpired, v1alpha1.StateRevoked:
-		if slot := f.slot(); slot != nil && !grantReleased(f.Key, slot) {
+		if slot := a.slot(); slot != nil && !grantReleased(a.Key, slot) {
 			after.ReleasedGrant = slot.Grant
 		}
 	case v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateSuspended:

@@ -25,12 +25,14 @@ type Event struct {
 	Note string
 }
 
-// Events are what a round changed of a key, in order: the difference between the status it read and the one it
-// wrote.
-func Events(f Facts, after v1alpha1.APIKeyStatus) []Event {
+// Events returns what a round changed of a key, in order: the difference between the status that the facts have and the one
+// after it.
+func Events(f Facts, after v1alpha1.APIKeyStatus) []Event { return assess(&f).events(after) }
+
+func (a *assessment) events(after v1alpha1.APIKeyStatus) []Event {
 	var list []Event
-	before := f.Key.Status
-	if e, ok := f.issueEvent(before, after); ok {
+	before := a.Key.Status
+	if e, ok := a.issueEvent(before, after); ok {
 		list = append(list, e)
 	}
 	if e, ok := stateEvent(before, after); ok {
@@ -41,7 +43,7 @@ func Events(f Facts, after v1alpha1.APIKeyStatus) []Event {
 			list = append(list, e)
 		}
 	}
-	if e, ok := f.writeRefusedEvent(before, after); ok {
+	if e, ok := a.writeRefusedEvent(before, after); ok {
 		list = append(list, e)
 	}
 	return list
@@ -56,18 +58,18 @@ func (f *Facts) writeRefusedEvent(before, after v1alpha1.APIKeyStatus) (Event, b
 	return Event{Warning: true, Reason: is.Reason, Action: "Write", Note: is.Message}, true
 }
 
-func (f *Facts) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
+func (a *assessment) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 	was, is := current(&before), current(&after)
 	switch {
 	case is == nil || (was != nil && was.SHA256 == is.SHA256):
 		return Event{}, false
-	case was == nil && f.isImported(&after):
+	case was == nil && a.isImported(&after):
 		return Event{Reason: v1alpha1.ReasonImported, Action: "Import", Note: "Imported credential " + is.ID + " by its digest"}, true
-	case was == nil && f.Secret.IsOffered:
-		return Event{Reason: v1alpha1.ReasonAdopted, Action: "Adopt", Note: "Adopted credential " + is.ID + " from Secret " + SecretName(f.Key)}, true
+	case was == nil && a.Secret.IsOffered:
+		return Event{Reason: v1alpha1.ReasonAdopted, Action: "Adopt", Note: "Adopted credential " + is.ID + " from Secret " + SecretName(a.Key)}, true
 	case was == nil:
 		return Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + is.ID}, true
-	case f.revokedByTime(was):
+	case a.revokedByTime(was):
 		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are dead: rotated to credential " + is.ID + " from " + was.ID}, true
 	case slices.ContainsFunc(staged(&before), func(c v1alpha1.Credential) bool { return c.SHA256 == is.SHA256 }):
 		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Rotated to credential " + is.ID + " from " + was.ID}, true

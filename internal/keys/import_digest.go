@@ -50,13 +50,13 @@ func (f *Facts) importsCredential() bool {
 }
 
 // importedCredential returns what verifiers are to know of the credential that the spec names.
-func (f *Facts) importedCredential() v1alpha1.Credential {
-	i := f.Key.Spec.Import
+func (a *assessment) importedCredential() v1alpha1.Credential {
+	i := a.Key.Spec.Import
 	id := i.SHA256[:credential.IDLength]
 	if _, tokenID, isToken := strings.Cut(i.Hint, "_"); isToken && len(tokenID) == credential.IDLength {
 		id = tokenID
 	}
-	return v1alpha1.Credential{ID: id, Hint: i.Hint, SHA256: i.SHA256, IssuedAt: metav1.NewTime(f.Now), Role: v1alpha1.RoleCurrent}
+	return v1alpha1.Credential{ID: id, Hint: i.Hint, SHA256: i.SHA256, IssuedAt: metav1.NewTime(a.Now), Role: v1alpha1.RoleCurrent}
 }
 
 // isImported reports whether the current credential, according to a status, is the one that the spec names by its digest. It
@@ -69,13 +69,13 @@ func (f *Facts) isImported(s *v1alpha1.APIKeyStatus) bool {
 // replaceImported takes the next step of the first rotation of an imported key, which has no Secret yet. It goes as every
 // rotation does, and creates the Secret with the staged credential. Where too many were staged and lost, one is created without
 // being staged, so that no process can create the Secret with a lost one any more.
-func (f *Facts) replaceImported(name string, format credential.Format) ([]Step, string) {
+func (a *assessment) replaceImported(name string, format credential.Format) ([]Step, string) {
 	switch {
-	case f.canPromote():
+	case a.canPromote():
 		return []Step{PromoteStaged{Name: name}}, "verifiers know the staged credential"
-	case f.stagingDue() && len(staged(&f.Key.Status)) >= maxStaged:
+	case a.stagingDue() && len(staged(&a.Key.Status)) >= maxStaged:
 		return []Step{CreateSecret{Name: name, Format: format}}, "the staged credentials are lost"
-	case f.stagingDue():
+	case a.stagingDue():
 		return []Step{StageCredential{Name: name, Format: format}}, "the next credential is due"
 	}
 	return nil, "the key was imported by its digest, and has no Secret until its first rotation"

@@ -101,7 +101,6 @@ func WithPropagation(k *v1alpha1.APIKey, e Propagation, now time.Time) v1alpha1.
 	if !DisabledStatusObserved(k) || was && !e.Done() {
 		return after
 	}
-	f := Facts{Key: k, Now: now}
-	f.setCondition(&after.Conditions, v1alpha1.ConditionEnforced, e.conditionValue)
+	conditionSetter{conditions: &after.Conditions, generation: k.Generation, now: now}.set(v1alpha1.ConditionEnforced, e.conditionValue)
 	return after
 }

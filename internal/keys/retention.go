@@ -105,17 +105,17 @@ func (f *Facts) mayBeAcceptedStill() bool {
 
 // deletion returns the step that deletes the key, if its retention is over and the facts agree with its status that there is
 // nothing left to do for it.
-func (f *Facts) deletion() []Step {
-	if !RetentionOver(*f) {
+func (a *assessment) deletion() []Step {
+	if !RetentionOver(*a.Facts) {
 		return nil
 	}
-	described := *f
-	described.Key = f.Key.DeepCopy()
-	described.Key.Status = Describe(*f)
+	described := *a.Facts
+	described.Key = a.Key.DeepCopy()
+	described.Key.Status = Describe(*a.Facts)
 	if !described.endCarriedOut() {
 		return nil
 	}
-	return []Step{DeleteKey{Name: f.Key.Name}}
+	return []Step{DeleteKey{Name: a.Key.Name}}
 }
 
 // retentionCheck returns when to look again at a key that is to be deleted; zero: never.

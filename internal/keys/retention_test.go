@@ -50,8 +50,8 @@ func TestRetention_DeletesKeysThatCameToTheirEnd(t *testing.T) {
 				t.Errorf("why: %s, step: %s", plan.Why, plan.Steps[0])
 			}
 			f.Now = f.Now.Add(-time.Second)
-			if plan := keys.Decide(f); len(plan.Steps) > 0 || !plan.Next.Equal(keystest.Epoch.Add(time.Hour)) {
-				t.Errorf("a second before: steps %v, next at %s", plan.Steps, plan.Next)
+			if plan, next := keys.Decide(f), keys.NextCheck(f); len(plan.Steps) > 0 || !next.Equal(keystest.Epoch.Add(time.Hour)) {
+				t.Errorf("a second before: steps %v, next at %s", plan.Steps, next)
 			}
 		})
 	}
@@ -137,7 +137,7 @@ func TestRetention_LooksAgainUntilEnforced(t *testing.T) {
 	f := revoked()
 	f.Settings.Verifiers = true
 	setEnforced(f.Key, metav1.ConditionFalse)
-	if next := keys.Decide(f).Next; !next.Equal(f.Now.Add(time.Minute)) {
+	if next := keys.NextCheck(f); !next.Equal(f.Now.Add(time.Minute)) {
 		t.Errorf("next at %s", next)
 	}
 	for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionUnknown} { // Unknown: there is no verifier
@@ -181,7 +181,7 @@ func TestRetention_SinceWhen(t *testing.T) {
 				f.Key.Status.ExpirationTime = &metav1.Time{Time: hour(tc.expiration)}
 			}
 			f.Now = tc.want.Add(-time.Second)
-			if keys.Decide(f).DeletesKey() || !keys.Decide(f).Next.Equal(tc.want) {
+			if keys.Decide(f).DeletesKey() || !keys.NextCheck(f).Equal(tc.want) {
 				t.Errorf("a second before: %+v", keys.Decide(f))
 			}
 			f.Now = tc.want

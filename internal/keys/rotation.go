@@ -55,24 +55,24 @@ func duration(d v1alpha1.Duration) time.Duration {
 }
 
 // revokedByTime is whether a credential was issued before spec.rotation.revokeBefore, once that instant has come.
-func (f *Facts) revokedByTime(c *v1alpha1.Credential) bool {
-	before := f.schedule().revokeBefore
-	return before != nil && !f.Now.Before(before.Time) && c.IssuedAt.Before(before)
+func (a *assessment) revokedByTime(c *v1alpha1.Credential) bool {
+	before := a.schedule.revokeBefore
+	return before != nil && !a.Now.Before(before.Time) && c.IssuedAt.Before(before)
 }
 
 // nextRotation returns when the next credential is due, according to a status: an interval after the current one was issued,
 // or when a request says; nil: never. A time in the past means now, and once, however many intervals have passed.
-func (f *Facts) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
+func (a *assessment) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
 	is := current(s)
-	if is == nil || f.desiredState() != v1alpha1.StateActive {
+	if is == nil || a.desiredState != v1alpha1.StateActive {
 		return nil
 	}
 	var due *time.Time
-	if interval := f.schedule().interval; interval > 0 {
+	if interval := a.schedule.interval; interval > 0 {
 		t := is.IssuedAt.Add(interval).UTC()
 		due = &t
 	}
-	if r := f.pendingRequest(s); r != nil && (due == nil || r.Time.Before(*due)) {
+	if r := a.pendingRequest(s); r != nil && (due == nil || r.Time.Before(*due)) {
 		t := r.UTC()
 		due = &t
 	}
@@ -80,10 +80,10 @@ func (f *Facts) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
 }
 
 // rotationDue reports whether the next credential is due now: by time, by a request, or since the current one is dead.
-func (f *Facts) rotationDue() bool {
-	if is := current(&f.Key.Status); is != nil && f.revokedByTime(is) {
+func (a *assessment) rotationDue() bool {
+	if is := current(&a.Key.Status); is != nil && a.revokedByTime(is) {
 		return true
 	}
-	due := f.nextRotation(&f.Key.Status)
-	return due != nil && !f.Now.Before(*due)
+	due := a.nextRotation(&a.Key.Status)
+	return due != nil && !a.Now.Before(*due)
 }

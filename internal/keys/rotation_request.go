@@ -14,8 +14,8 @@ import (
 // status; nil: none is. Times are whole seconds, so a request of the second in which the current credential was issued may
 // have come after that: it counts, unless the status says that the key was accepted with this spec. Then a manager has dealt
 // with it, maybe one of a release that did not record which request it carried out.
-func (f *Facts) pendingRequest(s *v1alpha1.APIKeyStatus) *metav1.Time {
-	at, is := f.schedule().requestedAt, current(s)
+func (a *assessment) pendingRequest(s *v1alpha1.APIKeyStatus) *metav1.Time {
+	at, is := a.schedule.requestedAt, current(s)
 	switch {
 	case at == nil, is == nil:
 		return nil
@@ -25,7 +25,7 @@ func (f *Facts) pendingRequest(s *v1alpha1.APIKeyStatus) *metav1.Time {
 		return at
 	}
 	accepted := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAccepted)
-	if accepted != nil && accepted.Status == metav1.ConditionTrue && accepted.ObservedGeneration == f.Key.Generation {
+	if accepted != nil && accepted.Status == metav1.ConditionTrue && accepted.ObservedGeneration == a.Key.Generation {
 		return nil
 	}
 	return at
@@ -39,14 +39,14 @@ func observedRequest(s *v1alpha1.APIKeyStatus, at *metav1.Time) bool {
 
 // recordRequest records that a requested rotation was carried out. A request that is older than the current credential needs
 // none; a credential that takes the current place now answers a request of the second in which it was issued.
-func (f *Facts) recordRequest(s assessment, after *v1alpha1.APIKeyStatus) {
-	at, was, is := f.schedule().requestedAt, current(&f.Key.Status), current(after)
+func (a *assessment) recordRequest(after *v1alpha1.APIKeyStatus) {
+	at, was, is := a.schedule.requestedAt, current(&a.Key.Status), current(after)
 	if at == nil || is == nil || is.IssuedAt.Before(at) {
 		return
 	}
 	isNew := was == nil || was.SHA256 != is.SHA256
-	settled := s.violation == nil && !s.admissionPending && s.desiredState == v1alpha1.StateActive && LastStaged(after) == nil
+	settled := a.violation == nil && !a.admissionPending && a.desiredState == v1alpha1.StateActive && LastStaged(after) == nil
 	if isNew || settled || at.Before(&is.IssuedAt) || observedRequest(after, at) {
-		after.Rotation.ObservedRequestedAt = f.Key.Spec.Rotation.RequestedAt
+		after.Rotation.ObservedRequestedAt = a.Key.Spec.Rotation.RequestedAt
 	}
 }

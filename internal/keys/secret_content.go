@@ -52,15 +52,6 @@ type SecretCredentials struct {
 	Revoked bool
 }
 
-// Promote makes the next credential the current one. The one before stays as the previous one if an overlap lasts.
-func (c *SecretCredentials) Promote(next credential.Credential, withOverlap bool) {
-	previous := credential.Credential{}
-	if withOverlap {
-		previous = c.Current
-	}
-	*c = SecretCredentials{Current: next, Previous: previous}
-}
-
 // SecretContent is what a Secret is to be, its name and owner aside.
 type SecretContent struct {
 	Labels      map[string]string

@@ -48,13 +48,13 @@ func ResumeRepairs(k *v1alpha1.APIKey, now time.Time) Repairs {
 	return r
 }
 
-// After returns what to remember after a plan was carried out, or failed.
-func (r Repairs) After(plan Plan, performed bool, now time.Time) Repairs {
-	if plan.FoundChange {
-		r.FoundChangeAt = now
+// After returns what to remember after a plan for the facts was performed, or failed.
+func (r Repairs) After(f Facts, plan Plan, performed bool) Repairs {
+	if assess(&f).repairDue() {
+		r.FoundChangeAt = f.Now
 	}
-	if plan.Repairs && performed {
-		r.Times = append(slices.Clone(r.Times[max(0, len(r.Times)-maxRepairs+1):]), now)
+	if performed && slices.ContainsFunc(plan.Steps, f.isRepair) {
+		r.Times = append(slices.Clone(r.Times[max(0, len(r.Times)-maxRepairs+1):]), f.Now)
 	}
 	return r
 }
@@ -120,19 +120,19 @@ func (f *Facts) changedByOthers() bool {
 }
 
 // repairDue reports whether a repair is due, be it now or later.
-func (f *Facts) repairDue() bool {
-	steps, _ := f.dueSteps()
-	return slices.ContainsFunc(steps, f.isRepair)
+func (a *assessment) repairDue() bool {
+	steps, _ := a.dueSteps()
+	return slices.ContainsFunc(steps, a.isRepair)
 }
 
 // nextRepair returns before which time the Secret is not to be repaired again; zero: at once. From the beginning of a
 // contest on there is a repair after a minute, two more, four more and so on, up to an hour.
-func (f *Facts) nextRepair() time.Time {
-	if c := contestOf(f.Key); c != nil {
-		return repairAfter(c.LastTransitionTime.Time, f.Repairs.last(c.LastTransitionTime.Time))
+func (a *assessment) nextRepair() time.Time {
+	if c := contestOf(a.Key); c != nil {
+		return repairAfter(c.LastTransitionTime.Time, a.Repairs.last(c.LastTransitionTime.Time))
 	}
-	if f.Repairs.recent(f.Now) >= maxRepairs {
-		return repairAfter(f.Now, f.Now)
+	if a.Repairs.recent(a.Now) >= maxRepairs {
+		return repairAfter(a.Now, a.Now)
 	}
 	return time.Time{}
 }
@@ -151,35 +151,35 @@ func repairAfter(since, last time.Time) time.Time {
 }
 
 // contested reports whether another client keeps changing the Secret, so that it is repaired ever more seldom.
-func (f *Facts) contested() bool {
-	due := f.repairDue()
-	if contestOf(f.Key) != nil {
-		return due || f.Now.Before(f.Repairs.FoundChangeAt.Add(contestWindow))
+func (a *assessment) contested() bool {
+	due := a.repairDue()
+	if contestOf(a.Key) != nil {
+		return due || a.Now.Before(a.Repairs.FoundChangeAt.Add(contestWindow))
 	}
-	return due && f.Now.Before(f.nextRepair())
+	return due && a.Now.Before(a.nextRepair())
 }
 
 // contestRecheckTime returns when to look at a contested Secret again.
-func (f *Facts) contestRecheckTime() time.Time {
-	if f.repairDue() {
-		return f.nextRepair()
+func (a *assessment) contestRecheckTime() time.Time {
+	if a.repairDue() {
+		return a.nextRepair()
 	}
-	return f.Repairs.FoundChangeAt.Add(contestWindow)
+	return a.Repairs.FoundChangeAt.Add(contestWindow)
 }
 
 // contestedCondition names who keeps changing the Secret. It stays as it is while the contest lasts.
-func (f *Facts) contestedCondition() conditionValue {
+func (a *assessment) contestedCondition() conditionValue {
 	v := conditionValue{status: metav1.ConditionFalse, reason: v1alpha1.ReasonSecretContested}
-	name := SecretName(f.Key)
-	switch c := contestOf(f.Key); {
+	name := SecretName(a.Key)
+	switch c := contestOf(a.Key); {
 	case c != nil:
 		v.message = c.Message
-	case f.Secret.Ownership == SecretMissing:
+	case a.Secret.Ownership == SecretMissing:
 		v.message = truncate("Another client keeps deleting Secret " + name + ", so it is written again ever more seldom: make that client leave it alone")
-	case f.Secret.Writer == "":
+	case a.Secret.Writer == "":
 		v.message = truncate("Another client keeps changing Secret " + name + ", so it is put back ever more seldom: make that client leave it alone")
 	default:
-		v.message = truncate("Field manager " + f.Secret.Writer + " keeps changing Secret " + name + ", so it is put back ever more seldom: make it leave the Secret alone")
+		v.message = truncate("Field manager " + a.Secret.Writer + " keeps changing Secret " + name + ", so it is put back ever more seldom: make it leave the Secret alone")
 	}
 	return v
 }

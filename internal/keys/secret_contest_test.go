@@ -52,18 +52,18 @@ func (f *fight) reconcile() time.Time {
 	f.t.Helper()
 	facts := f.facts()
 	for {
-		plan := keys.Decide(facts)
+		plan, before := keys.Decide(facts), facts
 		for _, step := range plan.Steps {
 			f.perform(&facts, step)
 		}
-		facts.Repairs = facts.Repairs.After(plan, true, f.now)
+		facts.Repairs = facts.Repairs.After(before, plan, true)
 		after := keys.Describe(facts)
 		if err := checkDescribe(facts); err != nil {
 			f.t.Fatal(err)
 		}
 		if cmp.Equal(facts.Key.Status, after) {
 			f.repairs = facts.Repairs
-			return keys.Decide(facts).Next
+			return keys.NextCheck(facts)
 		}
 		f.statuses++
 		facts.Key = facts.Key.DeepCopy()

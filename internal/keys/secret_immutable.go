@@ -41,27 +41,25 @@ func (f *Facts) IsUnchangeable(step Step) bool {
 }
 
 // needsImpossibleStep reports whether a step is needed that the API server would refuse.
-func (f *Facts) needsImpossibleStep() bool {
-	steps, _ := f.neededSteps()
-	return slices.ContainsFunc(steps, f.IsUnchangeable)
+func (a *assessment) needsImpossibleStep() bool {
+	return slices.ContainsFunc(a.needed, a.IsUnchangeable)
 }
 
 // dueSteps returns the steps that are due and possible, repairs that are put off included.
-func (f *Facts) dueSteps() ([]Step, string) {
-	steps, why := f.neededSteps()
-	if !slices.ContainsFunc(steps, f.IsUnchangeable) {
-		return steps, why
+func (a *assessment) dueSteps() ([]Step, string) {
+	if !a.needsImpossibleStep() {
+		return a.needed, a.why
 	}
-	return slices.DeleteFunc(steps, f.IsUnchangeable), "the Secret can't be changed"
+	return slices.DeleteFunc(slices.Clone(a.needed), a.IsUnchangeable), "the Secret can't be changed"
 }
 
 // immutableCondition names the way out of a Secret that can't be changed.
-func (f *Facts) immutableCondition() conditionValue {
-	message := "Secret " + SecretName(f.Key) + " is immutable and has to change"
-	if f.Secret.WrongType != "" {
-		message = "Secret " + SecretName(f.Key) + " has type " + f.Secret.WrongType + " and the key declares another, which can't be changed"
+func (a *assessment) immutableCondition() conditionValue {
+	message := "Secret " + SecretName(a.Key) + " is immutable and has to change"
+	if a.Secret.WrongType != "" {
+		message = "Secret " + SecretName(a.Key) + " has type " + a.Secret.WrongType + " and the key declares another, which can't be changed"
 	}
-	if f.desiredState() == v1alpha1.StateRevoked {
+	if a.desiredState == v1alpha1.StateRevoked {
 		message += ": delete it, since the key is revoked"
 	} else {
 		message += ": delete it, and the manager writes another one, with a new key"

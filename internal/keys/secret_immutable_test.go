@@ -53,8 +53,9 @@ func TestDecide_AnImmutableSecret(t *testing.T) {
 			observed, _ := keys.InspectSecret(k, a, content, "8")
 			keystest.Slots(k)(a)
 			f := keys.Facts{Key: k, Account: a, Secret: observed, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
-			if plan := keys.Decide(f); len(plan.Steps) != tc.steps || plan.FoundChange != (tc.steps > 0) {
-				t.Errorf("the plan is %+v, want %d steps", plan, tc.steps)
+			plan := keys.Decide(f)
+			if found := f.Repairs.After(f, plan, true).FoundChangeAt; len(plan.Steps) != tc.steps || found.IsZero() != (tc.steps == 0) {
+				t.Errorf("the plan is %+v, want %d steps; a change was found at %s", plan, tc.steps, found)
 			}
 			after := keys.Describe(f)
 			if got := conditionOf(after, v1alpha1.ConditionStalled); got != tc.stalled || !strings.Contains(message(after, v1alpha1.ConditionStalled), tc.says) {

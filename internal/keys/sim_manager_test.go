@@ -185,11 +185,11 @@ func (r *keyRound) run(name string) outcome {
 			if err == nil {
 				r.w.breaks(r.checkDone(plan))
 			}
-			return outcome{next: keys.Decide(r.facts).Next, err: err}
+			return outcome{next: keys.NextCheck(r.facts), err: err}
 		}
 	}
 	r.w.breaks(fmt.Errorf("%s: still busy after %d rounds", name, maxRounds))
-	return outcome{next: keys.Decide(r.facts).Next}
+	return outcome{next: keys.NextCheck(r.facts)}
 }
 
 // maxRounds bounds the rounds of one Reconcile.
@@ -197,16 +197,16 @@ const maxRounds = 8
 
 // round carries out a plan, and says whether a further one may find something to do.
 func (r *keyRound) round(plan keys.Plan) (bool, error) {
-	before := r.facts.Secret.Ownership
+	before := r.facts
 	r.facts.Err = r.perform(plan.Steps)
-	r.facts.Repairs = r.facts.Repairs.After(plan, r.facts.Err == nil, r.facts.Now)
+	r.facts.Repairs = r.facts.Repairs.After(before, plan, r.facts.Err == nil)
 	if stale(r.facts.Err) || plan.DeletesKey() {
 		return false, r.facts.Err
 	}
 	after := keys.Describe(r.facts)
 	r.w.breaks(checkDescribe(r.facts))
 	if equality.Semantic.DeepEqual(r.facts.Key.Status, after) {
-		return before == keys.SecretMissing && r.facts.Secret.Ownership == keys.SecretOffered, r.facts.Err
+		return before.Secret.Ownership == keys.SecretMissing && r.facts.Secret.Ownership == keys.SecretOffered, r.facts.Err
 	}
 	r.w.breaks(r.checkMinted(after))
 	r.pause("write the status of " + full(r.facts.Key))
@@ -377,17 +377,13 @@ func (r *keyRound) do(step keys.Step) error {
 			return errConflict
 		}
 		if r.facts.Secret.Ownership == keys.SecretMissing {
-			return r.createWith(step.String(), issued)
+			return r.createWith(step, issued)
 		}
-		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Promote(issued, s.WithOverlap) })
-	case keys.RetirePrevious:
-		return r.rewrite(step, func(c *keys.SecretCredentials) { c.Previous = credential.Credential{} })
-	case keys.ClearSecret:
-		return r.rewrite(step, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Revoked: true} })
+		return r.updateSecret(step, issued)
 	case keys.AdoptSecret:
 		return r.adopt(step)
-	case keys.RepairSecret:
-		return r.rewrite(step, func(*keys.SecretCredentials) {})
+	case keys.RetirePrevious, keys.ClearSecret, keys.RepairSecret:
+		return r.updateSecret(step, credential.Credential{})
 	case keys.DeleteKey:
 		return r.deleteKey(step)
 	}
@@ -409,15 +405,15 @@ func (r *keyRound) deleteKey(step keys.Step) error {
 }
 
 func (r *keyRound) createSecret(s keys.CreateSecret) error {
-	return r.createWith(s.String(), r.mint(s.Format))
+	return r.createWith(s, r.mint(s.Format))
 }
 
-func (r *keyRound) createWith(step string, issued credential.Credential) error {
-	content, err := keys.Render(r.facts.Key, r.facts.Account, keys.SecretCredentials{Current: issued})
+func (r *keyRound) createWith(step keys.Step, issued credential.Credential) error {
+	content, err := keys.Render(r.facts.Key, r.facts.Account, keys.Apply(step, keys.SecretCredentials{}, issued))
 	if err != nil {
 		return err
 	}
-	r.pause(step)
+	r.pause(step.String())
 	var created *secret
 	err = r.write(func() (err error) {
 		k := r.facts.Key
@@ -439,8 +435,7 @@ func (r *keyRound) createWith(step string, issued credential.Credential) error {
 
 func (r *keyRound) replaceMaterial(s keys.ReissueCredential) error {
 	issued := r.mint(s.Format)
-	err := r.rewrite(s, func(c *keys.SecretCredentials) { *c = keys.SecretCredentials{Current: issued} })
-	if err != nil {
+	if err := r.updateSecret(s, issued); err != nil {
 		return err
 	}
 	r.facts.Secret = keys.JustIssuedSecret(r.facts.Secret.ResourceVersion, issued)
@@ -508,14 +503,13 @@ func (r *keyRound) writeSecret(step keys.Step, next secret) error {
 	return nil
 }
 
-// rewrite changes what the Secret, as it was observed, is rendered from. The key is read again first.
-func (r *keyRound) rewrite(step keys.Step, change func(*keys.SecretCredentials)) error {
+// updateSecret applies a step to the credentials of the Secret, and renders it again. The key is read again first.
+func (r *keyRound) updateSecret(step keys.Step, issued credential.Credential) error {
 	credentials, s, err := r.lookAgain(keys.SecretOwned)
 	if err != nil {
 		return err
 	}
-	change(&credentials)
-	content, err := keys.Render(r.facts.Key, r.facts.Account, credentials)
+	content, err := keys.Render(r.facts.Key, r.facts.Account, keys.Apply(step, credentials, issued))
 	if err != nil {
 		return err
 	}

@@ -336,7 +336,7 @@ func TestDecide_ExpiryIsMonotone(t *testing.T) {
 			}
 			if !is {
 				then := f
-				then.Now = keys.Decide(f).Next
+				then.Now = keys.NextCheck(f)
 				if !then.Now.After(f.Now) || keys.Describe(then).State != v1alpha1.StateExpired {
 					t.Fatalf("at %s nobody looks again at the moment of expiry but at %s", f.Now, then.Now)
 				}

@@ -24,45 +24,45 @@ const (
 )
 
 // hasStaged reports whether this process has the credential that the status staged last, and verifiers are to accept it.
-func (f *Facts) hasStaged() bool {
-	next := LastStaged(&f.Key.Status)
-	return next != nil && next.SHA256 == f.Staged.SHA256 && !f.credentialExpired(next)
+func (a *assessment) hasStaged() bool {
+	next := LastStaged(&a.Key.Status)
+	return next != nil && next.SHA256 == a.Staged.SHA256 && !a.credentialExpired(next)
 }
 
 // propagationDeadline returns until when to wait for verifiers to know the staged credential.
-func (f *Facts) propagationDeadline() time.Time {
-	return LastStaged(&f.Key.Status).IssuedAt.Add(propagationTimeout)
+func (a *assessment) propagationDeadline() time.Time {
+	return LastStaged(&a.Key.Status).IssuedAt.Add(propagationTimeout)
 }
 
 // canPromote reports whether the staged credential may go into the Secret.
-func (f *Facts) canPromote() bool {
-	return f.hasStaged() && (f.Propagated || !f.Now.Before(f.propagationDeadline()))
+func (a *assessment) canPromote() bool {
+	return a.hasStaged() && (a.Propagated || !a.Now.Before(a.propagationDeadline()))
 }
 
 // stagingDue reports whether to stage a credential: a rotation is due, or one is under way whose credential no process has.
-func (f *Facts) stagingDue() bool {
-	lost := LastStaged(&f.Key.Status) != nil && f.desiredState() == v1alpha1.StateActive
-	return !f.hasStaged() && (lost || f.rotationDue())
+func (a *assessment) stagingDue() bool {
+	lost := LastStaged(&a.Key.Status) != nil && a.desiredState == v1alpha1.StateActive
+	return !a.hasStaged() && (lost || a.rotationDue())
 }
 
 // stage returns the steps that stage the next credential. No more staged credentials are listed than maxStaged: before one is
 // dropped, the Secret is fenced against the process that may be about to write it. That of the credential staged last may
 // have begun after the fence, so that one is kept.
-func (f *Facts) stage(name string, format credential.Format) ([]Step, string) {
+func (a *assessment) stage(name string, format credential.Format) ([]Step, string) {
 	stage := StageCredential{Name: name, Format: format}
-	if len(staged(&f.Key.Status)) >= maxStaged {
+	if len(staged(&a.Key.Status)) >= maxStaged {
 		return []Step{FenceSecret{Name: name}, stage}, "the staged credentials are lost"
 	}
 	return []Step{stage}, "the next credential is due"
 }
 
 // withStaged adds the credential that this round staged to those that verifiers are to know.
-func (f *Facts) withStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
-	if isListed := slices.ContainsFunc(list, func(c v1alpha1.Credential) bool { return c.SHA256 == f.Staged.SHA256 }); !f.JustStaged || isListed {
+func (a *assessment) withStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
+	if isListed := slices.ContainsFunc(list, func(c v1alpha1.Credential) bool { return c.SHA256 == a.Staged.SHA256 }); !a.JustStaged || isListed {
 		return list
 	}
-	if last := LastStaged(&f.Key.Status); f.JustFenced {
+	if last := LastStaged(&a.Key.Status); a.JustFenced {
 		list = slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged && c.SHA256 != last.SHA256 })
 	}
-	return append(list, f.toStatusCredential(f.Staged, v1alpha1.RoleStaged))
+	return append(list, a.toStatusCredential(a.Staged, v1alpha1.RoleStaged))
 }

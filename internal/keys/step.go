@@ -62,6 +62,25 @@ type RepairSecret struct{ Name string }
 // DeleteKey deletes the key itself, and its Secret with it, because its account's retention is over. It comes alone.
 type DeleteKey struct{ Name string }
 
+// Apply returns the credentials that the key's Secret holds after a step. issued is the credential that the step brings: the
+// one just generated, or for PromoteStaged the staged one. Other steps ignore it.
+func Apply(step Step, c SecretCredentials, issued credential.Credential) SecretCredentials {
+	switch s := step.(type) {
+	case CreateSecret, ReissueCredential:
+		return SecretCredentials{Current: issued}
+	case PromoteStaged:
+		if s.WithOverlap {
+			return SecretCredentials{Current: issued, Previous: c.Current}
+		}
+		return SecretCredentials{Current: issued}
+	case RetirePrevious:
+		c.Previous = credential.Credential{}
+	case ClearSecret:
+		return SecretCredentials{Revoked: true}
+	}
+	return c
+}
+
 func (CreateAccount) isStep()     {}
 func (CreateSecret) isStep()      {}
 func (ReissueCredential) isStep() {}

@@ -165,7 +165,7 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 				if observed := write(c); observed.Current.SHA256 != old.Material.SHA256() {
 					t.Fatalf("the current credential is not found: %+v", observed)
 				}
-				c.Promote(next, withOverlap)
+				c = keys.Apply(keys.PromoteStaged{WithOverlap: withOverlap}, c, next)
 				if observed := write(c); observed.Current.SHA256 != next.Material.SHA256() {
 					t.Fatalf("the promoted credential is not found: %+v", observed)
 				}

@@ -164,7 +164,7 @@ func TestDescribe_RefusedWrites(t *testing.T) {
 		if len(list) != events || events > 0 && (!list[0].Warning || list[0].Reason != v1alpha1.ReasonWriteFailed || !strings.Contains(list[0].Note, sentence)) {
 			t.Errorf("events: %+v, want %d", list, events)
 		}
-		if next := keys.Decide(f).Next; !next.Equal(keystest.Epoch.Add(60e9)) {
+		if next := keys.NextCheck(f); !next.Equal(keystest.Epoch.Add(60e9)) {
 			t.Errorf("tries again at %s", next)
 		}
 	}
