@@ -29,10 +29,10 @@ func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
 	ctx, cancel := context.WithTimeout(ctx, mailTimeout)
 	defer cancel()
 	logger := log.FromContext(ctx)
-	message, err := mail.Compose(notice(reminder), reminder.Locale)
+	message, err := mail.Compose(newNotice(reminder), reminder.Locale)
 	if err != nil {
 		logger.Error(err, "Could not compose a mail")
-		return toAll(reminder.To, keys.Delivery{Reason: "NotComposed", Unreached: true})
+		return forEachRecipient(reminder.To, keys.Delivery{Reason: "NotComposed", Unreached: true})
 	}
 	if message.Fallback {
 		logger.Info("Wrote a mail in English", "localeAskedFor", reminder.Locale)
@@ -53,7 +53,7 @@ func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
 	return list
 }
 
-func toAll(to []string, d keys.Delivery) []keys.Delivery {
+func forEachRecipient(to []string, d keys.Delivery) []keys.Delivery {
 	list := make([]keys.Delivery, len(to))
 	for i := range to {
 		list[i] = d
@@ -62,7 +62,7 @@ func toAll(to []string, d keys.Delivery) []keys.Delivery {
 	return list
 }
 
-func notice(reminder keys.Mail) mail.Notice {
+func newNotice(reminder keys.Mail) mail.Notice {
 	const day = 24 * time.Hour
 	n := mail.Notice{
 		Account: reminder.Key.Spec.Account, Label: reminder.Key.Spec.Label, KeyID: reminder.Key.Status.KeyID,

@@ -141,7 +141,7 @@ func expiring(name string, emails ...string) *v1alpha1.APIKey {
 		keystest.Notify(v1alpha1.Notification{Emails: emails}), keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.ExpirationTime = &end }))
 }
 
-func TestMail_LimitOfAnAccount(t *testing.T) {
+func TestMail_LimitsMailsPerAccount(t *testing.T) {
 	t.Parallel()
 	const most, each, many = 7, 3, 4
 	var objects []client.Object
@@ -195,7 +195,7 @@ func TestMail_LimitOfAnAccount(t *testing.T) {
 	}
 }
 
-func TestMail_DomainsThatAreNotAllowed(t *testing.T) {
+func TestMail_RejectsOtherDomains(t *testing.T) {
 	t.Parallel()
 	p := newPost(t, keys.Settings{MailDomains: keys.MailDomains{"example.com"}, MaxMails: 100}, 0,
 		expiring("some", "a@example.com", "b@evil.net"), expiring("none", "c@evil.net"), keystest.NewAccount("acme"))
@@ -210,8 +210,8 @@ func TestMail_DomainsThatAreNotAllowed(t *testing.T) {
 	}
 }
 
-// TestMail_AServerThatIsAwayUsesUpNothing: what never reached a mail server is no mail.
-func TestMail_AServerThatIsAwayUsesUpNothing(t *testing.T) {
+// TestMail_UnreachableServerUsesNoQuota: what never reached a mail server is no mail.
+func TestMail_UnreachableServerUsesNoQuota(t *testing.T) {
 	t.Parallel()
 	const closed = 1 // nothing listens there
 	p := newPost(t, keys.Settings{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"), keystest.NewAccount("acme"))
@@ -221,8 +221,8 @@ func TestMail_AServerThatIsAwayUsesUpNothing(t *testing.T) {
 	}
 }
 
-// TestMail_RecipientsDoNotSeeEachOther: each gets a mail of their own.
-func TestMail_RecipientsDoNotSeeEachOther(t *testing.T) {
+// TestMail_HidesOtherRecipients: each gets a mail of their own.
+func TestMail_HidesOtherRecipients(t *testing.T) {
 	t.Parallel()
 	p := newPost(t, keys.Settings{MaxMails: 100}, 0, expiring("shop", "a@example.com", "b@example.net"), keystest.NewAccount("acme"))
 	p.run(t)

@@ -201,12 +201,12 @@ func (o *options) validateVerifier() error {
 }
 
 // verifiers are whom to ask how keys are used; nil if no verifier is named.
-func (o *options) verifiers(meter controllers.VerifierRecorder) *controllers.Verifiers {
+func (o *options) verifiers(recorder controllers.VerifierRecorder) *controllers.Verifiers {
 	if o.verifierService == "" {
 		return nil
 	}
 	return &controllers.Verifiers{
-		Service: o.verifier, Port: o.verifierPortName, Recorder: meter,
+		Service: o.verifier, Port: o.verifierPortName, Recorder: recorder,
 		Client: controllers.NewUsageClient(controllers.UsageClientOptions{
 			TokenFile: o.verifierTokenFile, CAFile: o.verifierCAFile, ServerName: o.verifier.Name + "." + o.verifier.Namespace + ".svc",
 		}),
@@ -228,8 +228,8 @@ func (o *options) mailer() (controllers.Mailer, error) {
 	if o.mail.Host == "" {
 		return nil, nil //nolint:nilnil // nil is the mail server that was not given
 	}
-	const perMail = 30 * time.Second
-	o.mail.Timeout = perMail
+	const timeout = 30 * time.Second
+	o.mail.Timeout = timeout
 	sender, err := mail.New(o.mail)
 	if err != nil {
 		return nil, fmt.Errorf("--smtp-...: %w", err)

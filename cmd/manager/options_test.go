@@ -64,7 +64,7 @@ func TestOptions_AccountCreationDelay(t *testing.T) {
 	}
 }
 
-func TestOptions_WithoutAVerifierNobodyIsAskedAndNothingWatched(t *testing.T) {
+func TestOptions_NoVerifierMeansNoPolling(t *testing.T) {
 	t.Parallel()
 	o, err := parsed(t)
 	if err != nil {
@@ -73,7 +73,7 @@ func TestOptions_WithoutAVerifierNobodyIsAskedAndNothingWatched(t *testing.T) {
 	if v := o.verifiers(nil); v != nil {
 		t.Errorf("asks %+v", v)
 	}
-	for object := range cached(*o) {
+	for object := range cacheOptions(*o) {
 		if _, ok := object.(*discoveryv1.EndpointSlice); ok {
 			t.Error("watches EndpointSlices")
 		}

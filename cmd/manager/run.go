@@ -32,7 +32,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
-	guard "github.com/apikey-manager/apikey-manager/internal/webhook"
+	admission "github.com/apikey-manager/apikey-manager/internal/webhook"
 	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
 )
 
@@ -86,14 +86,14 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 	if err != nil {
 		return nil, err
 	}
-	warm := true
+	enableWarmup := true
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject:         cached(o),
+			ByObject:         cacheOptions(o),
 		},
-		Controller:                    config.Controller{EnableWarmup: &warm},
+		Controller:                    config.Controller{EnableWarmup: &enableWarmup},
 		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.probeAddress,
 		WebhookServer:                 webhook.NewServer(webhookOptions(o, rotator)),
@@ -108,8 +108,8 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 	return mgr, nil
 }
 
-// cached narrows what is watched down to what is the manager's, or of use to it.
-func cached(o options) map[client.Object]cache.ByObject {
+// cacheOptions narrows what is watched down to what is the manager's, or of use to it.
+func cacheOptions(o options) map[client.Object]cache.ByObject {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
 	}
@@ -144,12 +144,12 @@ func webhookOptions(o options, rotator *certs.Rotator) webhook.Options {
 }
 
 func newRotator(cfg *rest.Config, o options) (*certs.Rotator, error) {
-	live, err := client.NewWithWatch(cfg, client.Options{})
+	webhookClient, err := client.NewWithWatch(cfg, client.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("create the client of the webhook's certificate: %w", err)
 	}
 	return certs.New(certs.Options{
-		Client: live, Clock: clock.RealClock{}, Rand: rand.Reader,
+		Client: webhookClient, Clock: clock.RealClock{}, Rand: rand.Reader,
 		Secret:        client.ObjectKey{Namespace: o.namespace, Name: o.webhookSecret},
 		Configuration: o.webhookConfig,
 		Hosts:         append([]string{o.webhookService + "." + o.namespace + ".svc"}, o.webhookHosts...),
@@ -161,7 +161,7 @@ func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 	if !o.webhooks {
 		return nil
 	}
-	if err := guard.Setup(mgr, clock.RealClock{}, o.settings()); err != nil {
+	if err := admission.Setup(mgr, clock.RealClock{}, o.settings()); err != nil {
 		return err
 	}
 	if err := mgr.Add(rotator); err != nil {
@@ -174,14 +174,14 @@ func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 }
 
 func addProbes(ctx context.Context, mgr ctrl.Manager) error {
-	for _, o := range []client.Object{&v1alpha1.APIKey{}, &v1alpha1.Account{}, metadata("Secret"), metadata("Namespace")} {
+	for _, o := range []client.Object{&v1alpha1.APIKey{}, &v1alpha1.Account{}, partialMetadata("Secret"), partialMetadata("Namespace")} {
 		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch %T: %w", o, err)
 		}
 	}
 	synced := func(r *http.Request) error {
-		const patience = 100 * time.Millisecond
-		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		const timeout = 100 * time.Millisecond
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("the caches are not synced yet")
@@ -191,6 +191,6 @@ func addProbes(ctx context.Context, mgr ctrl.Manager) error {
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("caches", synced))
 }
 
-func metadata(kind string) client.Object {
+func partialMetadata(kind string) client.Object {
 	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
 }

@@ -16,8 +16,8 @@ import (
 // in numbers. Lines are written together a few times a second, since a flood of requests without a key must not cost a
 // write each; flush writes what is left. Only a process that is killed loses the last of them.
 func newAuditLogger(o options) (logger logr.Logger, flush func()) {
-	const all, often, much = -2, 100 * time.Millisecond, 256 << 10
-	lines := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(os.Stderr), FlushInterval: often, Size: much}
-	logger = zap.New(zap.UseFlagOptions(&o.log), zap.Level(zapcore.Level(all)), zap.WriteTo(lines)).WithName("audit")
-	return logger, func() { _ = lines.Stop() } // there is nowhere to tell that stderr takes nothing
+	const allLevels, flushInterval, bufferSize = -2, 100 * time.Millisecond, 256 << 10
+	writer := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(os.Stderr), FlushInterval: flushInterval, Size: bufferSize}
+	logger = zap.New(zap.UseFlagOptions(&o.log), zap.Level(zapcore.Level(allLevels)), zap.WriteTo(writer)).WithName("audit")
+	return logger, func() { _ = writer.Stop() } // there is nowhere to tell that stderr takes nothing
 }

@@ -114,15 +114,15 @@ func newTalker(f testing.TB) *talker {
 		sources:       []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
 		accountHeader: "X-FF-Company", auditSample: 1, trusted: []string{"127.0.0.0/8"}, realm: "tests",
 	}
-	meters, err := metrics.NewVerdictRecorder(v.registry, metrics.VerdictRecorderOptions{
-		Faces: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
+	recorder, err := metrics.NewVerdictRecorder(v.registry, metrics.VerdictRecorderOptions{
+		Protocols: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
 		CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
 		Undecodable: func() (int, int) { return 0, 0 }, Rollbacks: func() uint64 { return 0 },
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	authorizer, err := newAuthorizer(o, index, meters, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
+	authorizer, err := newAuthorizer(o, index, recorder, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -17,13 +17,13 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// garbage is how much garbage may come together before it is collected, in percent of what lives: the index lives long,
+// gcPercent is how much garbage may come together before it is collected, in percent of what lives: the index lives long,
 // and a request leaves a few KiB. GOMEMLIMIT keeps that within the container, GOGC says otherwise.
-const garbage = 400
+const gcPercent = 400
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
+		debug.SetGCPercent(gcPercent)
 	}
 	if err := newCommand().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
 		fmt.Fprintln(os.Stderr, "verifier:", err)

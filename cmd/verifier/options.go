@@ -48,7 +48,7 @@ type options struct {
 }
 
 func newCommand() *cobra.Command {
-	o := options{replica: envOr("POD_NAME", hostname()), traces: tracesWanted(os.Environ())}
+	o := options{replica: envOr("POD_NAME", hostname()), traces: isTracingEnabled(os.Environ())}
 	cmd := &cobra.Command{
 		Use:   "verifier",
 		Short: "Say which requests carry a good API key",
@@ -131,12 +131,12 @@ func (o *options) validate() error {
 		return fmt.Errorf("--audit-sample is %v: give a share from 0 to 1", o.auditSample)
 	case o.accountLimit < 1:
 		return fmt.Errorf("--account-metrics-limit is %d: give at least 1, or leave --account-metrics out", o.accountLimit)
-	case !realm.MatchString(o.realm):
+	case !realmPattern.MatchString(o.realm):
 		return fmt.Errorf("--realm is %q: give letters, digits, spaces and punctuation without quotes, such as orders API", o.realm)
 	case slices.ContainsFunc(o.ignoreExtensions, isRequirement):
 		return fmt.Errorf("--ignore-extensions is %s: leave scopes, account, externalID and preflight out, which are the verifier's", strings.Join(o.ignoreExtensions, ","))
-	case o.maxStaleness != 0 && o.maxStaleness < leastStaleness:
-		return fmt.Errorf("--max-staleness is %s: give at least %s, or 0 to give verdicts however long it takes", o.maxStaleness, leastStaleness)
+	case o.maxStaleness != 0 && o.maxStaleness < minMaxStaleness:
+		return fmt.Errorf("--max-staleness is %s: give at least %s, or 0 to give verdicts however long it takes", o.maxStaleness, minMaxStaleness)
 	case o.server.MaxConnections < 0:
 		return fmt.Errorf("--max-connections is %d: give at least 1, or 0 for any number", o.server.MaxConnections)
 	case o.server.DrainDelay < 0:
@@ -151,13 +151,13 @@ func isRequirement(extension string) bool {
 	return slices.Contains([]string{"scopes", "account", "externalID", "preflight"}, extension)
 }
 
-// leastStaleness is the least --max-staleness: a watch that is started again from time to time must not end verdicts.
-const leastStaleness = 5 * time.Second
+// minMaxStaleness is the least --max-staleness: a watch that is started again from time to time must not end verdicts.
+const minMaxStaleness = 5 * time.Second
 
-var realm = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
+var realmPattern = regexp.MustCompile(`^[ !#-\[\]-~]*$`)
 
-// tracesWanted is whether the environment says where to send traces, and does not say to send none.
-func tracesWanted(environment []string) bool {
+// isTracingEnabled is whether the environment says where to send traces, and does not say to send none.
+func isTracingEnabled(environment []string) bool {
 	wanted := false
 	for _, entry := range environment {
 		name, value, _ := strings.Cut(entry, "=")

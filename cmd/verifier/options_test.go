@@ -51,7 +51,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestTracesWanted(t *testing.T) {
+func TestIsTracingEnabled(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		environment []string
@@ -66,7 +66,7 @@ func TestTracesWanted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := tracesWanted(tc.environment); got != tc.want {
+			if got := isTracingEnabled(tc.environment); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})

@@ -36,13 +36,13 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	meters, err := newObservers(o, index, syncer)
+	recorder, err := newObservers(o, index, syncer)
 	if err != nil {
 		return err
 	}
 	audit, flush := newAuditLogger(o)
 	defer flush()
-	authorizer, err := newAuthorizer(o, index, meters, audit)
+	authorizer, err := newAuthorizer(o, index, recorder, audit)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 		if err != nil {
 			return err
 		}
-		defer endTraces(syncCtx, traces)
+		defer shutDownTraces(syncCtx, traces)
 		addTraces(&o.server, traces)
 	}
 	srv, err := server.New(ctx, authorizer, o.server)
@@ -90,12 +90,12 @@ func newSyncer(config *rest.Config, o options, index *verifier.Index) (*verifier
 	}), nil
 }
 
-func newAuthorizer(o options, index *verifier.Index, meters *metrics.VerdictRecorder, audit logr.Logger) (*server.Authorizer, error) {
-	finder, err := verifier.NewKeyExtractor(o.sources)
+func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRecorder, audit logr.Logger) (*server.Authorizer, error) {
+	extractor, err := verifier.NewKeyExtractor(o.sources)
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
 	}
-	clients, err := verifier.NewClientIPResolver(o.trusted)
+	resolver, err := verifier.NewClientIPResolver(o.trusted)
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
@@ -108,11 +108,11 @@ func newAuthorizer(o options, index *verifier.Index, meters *metrics.VerdictReco
 		return nil, fmt.Errorf("--account-header: %w", err)
 	}
 	authorizer, err := server.NewAuthorizer(server.AuthorizerOptions{
-		Extractor: finder, ClientIP: clients, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
+		Extractor: extractor, ClientIP: resolver, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Audit: server.NewAudit(audit, o.auditSample),
-		Observers: []server.Observer{func(face server.Protocol, v verifier.Verdict, took time.Duration) {
-			meters.Observe(int(face), int(v.Code), v.Account(), took)
+		Observers: []server.Observer{func(protocol server.Protocol, v verifier.Verdict, took time.Duration) {
+			recorder.Observe(int(protocol), int(v.Code), v.Account(), took)
 		}},
 	})
 	if err != nil {
@@ -122,8 +122,8 @@ func newAuthorizer(o options, index *verifier.Index, meters *metrics.VerdictReco
 }
 
 func newObservers(o options, index *verifier.Index, syncer *verifier.Syncer) (*metrics.VerdictRecorder, error) {
-	measured := metrics.VerdictRecorderOptions{
-		Faces: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete,
+	recorderOptions := metrics.VerdictRecorderOptions{
+		Protocols: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete,
 		CacheAge: func() time.Duration { return syncer.Age(clock.RealClock{}.Now()) }, Rollbacks: syncer.Rollbacks,
 		Size: func() (int, int, int) {
 			size := index.Size()
@@ -132,13 +132,13 @@ func newObservers(o options, index *verifier.Index, syncer *verifier.Syncer) (*m
 		Undecodable: index.Undecodable,
 	}
 	if o.accountMetrics {
-		measured.AccountLimit = o.accountLimit
+		recorderOptions.AccountLimit = o.accountLimit
 	}
-	meters, err := metrics.NewVerdictRecorder(ctrlmetrics.Registry, measured)
+	recorder, err := metrics.NewVerdictRecorder(ctrlmetrics.Registry, recorderOptions)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	return meters, nil
+	return recorder, nil
 }
 
 func names[T fmt.Stringer](list []T) []string {
@@ -151,9 +151,9 @@ func names[T fmt.Stringer](list []T) []string {
 
 // newUsage tells the manager how keys are used. The name of a replica is new with each start, as its counts are.
 func newUsage(config *rest.Config, o options, index *verifier.Index, syncer *verifier.Syncer) (http.Handler, error) {
-	const start = 6
+	const suffixLength = 6
 	return server.Usage(server.UsageOptions{
-		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:start]), Index: index,
+		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:suffixLength]), Index: index,
 		KeysVersion: syncer.KeysVersion, Clock: clock.RealClock{}, Logger: ctrl.Log.WithName("usage"),
 	})
 }

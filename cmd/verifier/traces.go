@@ -32,16 +32,16 @@ func newTraces(ctx context.Context) (*sdktrace.TracerProvider, error) {
 	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter)), nil
 }
 
-// endTraces sends the last spans, for as long as that may take when the process is to end. Others are lost.
-func endTraces(ctx context.Context, provider *sdktrace.TracerProvider) {
-	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// shutDownTraces sends the last spans, for as long as that may take when the process is to end. Others are lost.
+func shutDownTraces(ctx context.Context, provider *sdktrace.TracerProvider) {
+	const timeout = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	_ = provider.Shutdown(ctx)
 }
 
-// parents says which trace a request belongs to.
-var parents = parentOnly{}
+// parentPropagator says which trace a request belongs to.
+var parentPropagator = parentOnly{}
 
 // parentOnly reads traceparent, which has room for numbers alone. The text that may come with it in tracestate would be
 // sent on with each span.
@@ -59,23 +59,23 @@ func (p parentOnly) Extract(ctx context.Context, carrier propagation.TextMapCarr
 // addTraces lets each question have a span.
 func addTraces(o *server.Options, provider trace.TracerProvider) {
 	o.GRPC = append(o.GRPC, grpc.StatsHandler(otelgrpc.NewServerHandler(
-		otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(parents),
+		otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(parentPropagator),
 		// Spans are named by methods, and whoever asks may name any.
 		otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool { return i.FullMethodName == authv3.Authorization_Check_FullMethodName }),
 	)))
 	tracer := provider.Tracer("github.com/apikey-manager/apikey-manager/cmd/verifier")
-	o.WrapHTTP = func(next http.Handler) http.Handler { return traced(tracer, next) }
+	o.WrapHTTP = func(next http.Handler) http.Handler { return withSpans(tracer, next) }
 }
 
-// traced is what otelhttp does, without what could be told of a request: its URL, and its headers.
-func traced(tracer trace.Tracer, next http.Handler) http.Handler {
+// withSpans is what otelhttp does, without what could be told of a request: its URL, and its headers.
+func withSpans(tracer trace.Tracer, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := parents.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx := parentPropagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 		ctx, span := tracer.Start(ctx, server.Route(r.URL.Path), trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
-		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(answer, r.WithContext(ctx))
-		span.SetAttributes(attribute.Int("http.response.status_code", answer.status))
+		recorder := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(recorder, r.WithContext(ctx))
+		span.SetAttributes(attribute.Int("http.response.status_code", recorder.status))
 	})
 }
 

@@ -54,7 +54,7 @@ var (
 		"How many objects of a kind the manager sets aside because it can't decode all of them: a log line names the fields.",
 		[]string{"kind"},
 	}
-	happenings = Definition{
+	events = Definition{
 		"apikey_manager_events_total", Counter,
 		"What happened to keys, by the reason of the event: Issued, Rotated, Reissued, Expired, NotificationSent and so on.",
 		[]string{"reason"},
@@ -63,7 +63,7 @@ var (
 
 // Definitions are all metrics of apikey-manager, beside those of controller-runtime, in the order of the docs.
 var Definitions = append([]Definition{
-	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects, happenings, enforcement, verifierReplicas, verifierFailures,
+	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects, events, propagationDuration, verifierReplicas, verifierFailures,
 }, verifierDefinitions...)
 
 func (d Definition) desc() *prometheus.Desc {

@@ -16,13 +16,13 @@ type EventCounter struct {
 
 // NewEventCounter registers the counter.
 func NewEventCounter(registerer prometheus.Registerer) (*EventCounter, error) {
-	count := prometheus.NewCounterVec(prometheus.CounterOpts{Name: happenings.Name, Help: happenings.Help}, happenings.Labels)
+	count := prometheus.NewCounterVec(prometheus.CounterOpts{Name: events.Name, Help: events.Help}, events.Labels)
 	return &EventCounter{count: count}, registerer.Register(count)
 }
 
 // Count adds what a round changed of a key. Reasons come from a closed set.
-func (h *EventCounter) Count(list []keys.Event) {
+func (c *EventCounter) Count(list []keys.Event) {
 	for _, e := range list {
-		h.count.WithLabelValues(e.Reason).Inc()
+		c.count.WithLabelValues(e.Reason).Inc()
 	}
 }

@@ -112,23 +112,23 @@ func collectKey(out chan<- prometheus.Metric, k *v1alpha1.APIKey, account *v1alp
 	labels := []string{k.Namespace, k.Name, k.Spec.Account}
 	if t := k.Status.ExpirationTime; t != nil {
 		out <- keyExpiration.gauge(float64(t.Unix()), labels...)
-		out <- keyNotified.gauge(oneIf(notified(k, account)), labels...)
+		out <- keyNotified.gauge(boolToFloat(isNotified(k, account)), labels...)
 	}
 	if t := k.Status.NextRotationTime; t != nil {
 		out <- keyRotation.gauge(float64(t.Unix()), labels...)
 	}
-	is := metav1.ConditionUnknown
+	ready := metav1.ConditionUnknown
 	if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-		is = c.Status
+		ready = c.Status
 	}
 	for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
-		out <- keyReady.gauge(oneIf(status == is), append(labels, string(status))...)
+		out <- keyReady.gauge(boolToFloat(status == ready), append(labels, string(status))...)
 	}
 }
 
-// notified is whether a mail was sent for the expiration that the key has now. Its status remembers those for one that has
+// isNotified is whether a mail was sent for the expiration that the key has now. Its status remembers those for one that has
 // moved since as well.
-func notified(k *v1alpha1.APIKey, account *v1alpha1.Account) bool {
+func isNotified(k *v1alpha1.APIKey, account *v1alpha1.Account) bool {
 	var sent []string
 	for _, n := range k.Status.Notifications {
 		if n.State == v1alpha1.NotificationSent {
@@ -138,13 +138,13 @@ func notified(k *v1alpha1.APIKey, account *v1alpha1.Account) bool {
 	if len(sent) == 0 {
 		return false
 	}
-	forgetful := *k
-	forgetful.Status.Notifications = nil // of a key without a past the rules name the mails of this expiration alone
-	plan := keys.DecideMail(keys.Facts{Key: &forgetful, Account: account}, true)
+	withoutNotifications := *k
+	withoutNotifications.Status.Notifications = nil // of a key without a past the rules name the mails of this expiration alone
+	plan := keys.DecideMail(keys.Facts{Key: &withoutNotifications, Account: account}, true)
 	return slices.ContainsFunc(plan.Notifications, func(n v1alpha1.NotificationStatus) bool { return slices.Contains(sent, n.Date) })
 }
 
-func oneIf(b bool) float64 {
+func boolToFloat(b bool) float64 {
 	if b {
 		return 1
 	}

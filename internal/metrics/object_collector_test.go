@@ -52,7 +52,7 @@ func ready(status metav1.ConditionStatus) keystest.KeyOption {
 	})
 }
 
-func TestObjects(t *testing.T) {
+func TestObjectCollector(t *testing.T) {
 	t.Parallel()
 	objects := []client.Object{
 		keystest.Key("web", keystest.Issued(keystest.Epoch), keystest.Expiring(keystest.Epoch.Add(time.Hour)), keystest.Issued(keystest.Epoch), ready(metav1.ConditionTrue)),
@@ -114,7 +114,7 @@ apikey_manager_undecodable_objects{kind="Account"} 0
 }
 
 // A scrape that cannot read says nothing, rather than that there are no keys, and breaks no other metric.
-func TestObjects_WhatCannotBeReadIsLeftOut(t *testing.T) {
+func TestObjectCollector_OmitsUnreadableObjects(t *testing.T) {
 	t.Parallel()
 	for name, unreadable := range map[string]client.ObjectList{"keys": &v1alpha1.APIKeyList{}, "accounts": &v1alpha1.AccountList{}} {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestObjects_WhatCannotBeReadIsLeftOut(t *testing.T) {
 }
 
 // Mails for an expiration that has moved since do not count: nobody was told of the one that the key has now.
-func TestObjects_NotifiedOfThisExpiration(t *testing.T) {
+func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 	t.Parallel()
 	mails := v1alpha1.Notification{Emails: []string{"a@example.com"}, DaysBefore: []int32{30, 7}} // on 1 and 24 October
 	on := func(date string, state v1alpha1.NotificationState) v1alpha1.NotificationStatus {
@@ -184,7 +184,7 @@ func TestObjects_NotifiedOfThisExpiration(t *testing.T) {
 	}
 }
 
-func TestObjects_IsConsistent(t *testing.T) {
+func TestObjectCollector_IsConsistent(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry() // checks what is collected against what is described
 	registry.MustRegister(metrics.NewObjectCollector(t.Context(), reader(t, interceptor.Funcs{}, keystest.Key("web"), keystest.Key("web", keystest.Namespace("shop"))), testr.New(t)))

@@ -57,8 +57,8 @@ var verifierDefinitions = []Definition{
 
 // VerdictRecorderOptions say what there is to measure of a verifier.
 type VerdictRecorderOptions struct {
-	// Faces and Codes are the names of all faces and codes, in the order of their numbers.
-	Faces, Codes []string
+	// Protocols and Codes are the names of all faces and codes, in the order of their numbers.
+	Protocols, Codes []string
 	// Size is how many keys, credentials and accounts are known.
 	Size func() (keys, credentials, accounts int)
 	// Undecodable is how many keys and accounts can't be decoded.
@@ -86,26 +86,26 @@ func NewVerdictRecorder(registerer prometheus.Registerer, o VerdictRecorderOptio
 		Name: verifierDuration.Name, Help: verifierDuration.Help,
 		Buckets: []float64{1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1},
 	}, verifierDuration.Labels)
-	v := &VerdictRecorder{}
-	for _, face := range o.Faces {
+	r := &VerdictRecorder{}
+	for _, protocol := range o.Protocols {
 		var counters []prometheus.Counter
 		for _, code := range o.Codes {
-			counters = append(counters, checks.WithLabelValues(face, code))
+			counters = append(counters, checks.WithLabelValues(protocol, code))
 		}
-		v.checks = append(v.checks, counters)
-		v.durations = append(v.durations, durations.WithLabelValues(face))
+		r.checks = append(r.checks, counters)
+		r.durations = append(r.durations, durations.WithLabelValues(protocol))
 	}
 	collectors := append(o.gauges(), checks, durations)
 	if o.AccountLimit > 0 {
-		v.accounts = newAccountChecks(o)
-		collectors = append(collectors, v.accounts.count)
+		r.accounts = newAccountChecks(o)
+		collectors = append(collectors, r.accounts.count)
 	}
 	for _, c := range collectors {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}
 	}
-	return v, nil
+	return r, nil
 }
 
 func (o VerdictRecorderOptions) gauges() []prometheus.Collector {
@@ -141,11 +141,11 @@ func (o VerdictRecorderOptions) gauges() []prometheus.Collector {
 }
 
 // Observe counts a verdict: the numbers of its face and code, and the account whose key it was; empty: nobody's.
-func (v *VerdictRecorder) Observe(face, code int, account string, took time.Duration) {
-	v.checks[face][code].Inc()
-	v.durations[face].Observe(took.Seconds())
-	if v.accounts != nil && account != "" {
-		v.accounts.observe(account, code)
+func (r *VerdictRecorder) Observe(protocol, code int, account string, took time.Duration) {
+	r.checks[protocol][code].Inc()
+	r.durations[protocol].Observe(took.Seconds())
+	if r.accounts != nil && account != "" {
+		r.accounts.observe(account, code)
 	}
 }
 
@@ -166,14 +166,14 @@ func newAccountChecks(o VerdictRecorderOptions) *accountChecks {
 }
 
 func (a *accountChecks) observe(account string, code int) {
-	if !a.counted(account) {
+	if !a.isTracked(account) {
 		account = ""
 	}
 	a.count.WithLabelValues(account, a.codes[code]).Inc()
 }
 
-// counted is whether an account is one of those that are counted one by one: the first that there was a verdict on.
-func (a *accountChecks) counted(account string) bool {
+// isTracked is whether an account is one of those that are counted one by one: the first that there was a verdict on.
+func (a *accountChecks) isTracked(account string) bool {
 	if _, known := a.known.Load(account); known {
 		return true
 	}

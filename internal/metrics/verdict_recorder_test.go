@@ -17,8 +17,8 @@ import (
 func newVerifier(t *testing.T, accountLimit int) (*metrics.VerdictRecorder, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	v, err := metrics.NewVerdictRecorder(registry, metrics.VerdictRecorderOptions{
-		Faces: []string{"one", "two"}, Codes: []string{"UNKNOWN", "VALID"}, AccountLimit: accountLimit,
+	r, err := metrics.NewVerdictRecorder(registry, metrics.VerdictRecorderOptions{
+		Protocols: []string{"one", "two"}, Codes: []string{"UNKNOWN", "VALID"}, AccountLimit: accountLimit,
 		Size: func() (int, int, int) { return 3, 4, 2 }, Undecodable: func() (int, int) { return 1, 0 },
 		CacheAge: func() time.Duration { return 1500 * time.Millisecond }, Synced: func() bool { return true },
 		Rollbacks: func() uint64 { return 1 },
@@ -26,15 +26,15 @@ func newVerifier(t *testing.T, accountLimit int) (*metrics.VerdictRecorder, *pro
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v, registry
+	return r, registry
 }
 
-func TestVerifier_CountsByFaceAndCode(t *testing.T) {
+func TestVerdictRecorder_CountsByProtocolAndCode(t *testing.T) {
 	t.Parallel()
-	v, registry := newVerifier(t, 0)
-	v.Observe(1, 1, "acme", 30*time.Microsecond)
-	v.Observe(1, 0, "", time.Microsecond)
-	v.Observe(1, 0, "", time.Hour)
+	r, registry := newVerifier(t, 0)
+	r.Observe(1, 1, "acme", 30*time.Microsecond)
+	r.Observe(1, 0, "", time.Microsecond)
+	r.Observe(1, 0, "", time.Hour)
 	compare(t, registry, `
 # HELP apikey_verifier_checks_total Verdicts that the verifier gave, by the face that was asked and the verdict's code.
 # TYPE apikey_verifier_checks_total counter
@@ -75,13 +75,13 @@ apikey_verifier_undecodable_objects{kind="Account"} 0
 	}
 }
 
-func TestVerifier_CountsSoManyAccounts(t *testing.T) {
+func TestVerdictRecorder_LimitsAccounts(t *testing.T) {
 	t.Parallel()
-	v, registry := newVerifier(t, 2)
+	r, registry := newVerifier(t, 2)
 	for _, account := range []string{"acme", "bare", "late", "acme", "odd", ""} {
-		v.Observe(0, 1, account, 0)
+		r.Observe(0, 1, account, 0)
 	}
-	v.Observe(0, 0, "bare", 0)
+	r.Observe(0, 0, "bare", 0)
 	compare(t, registry, `
 # HELP apikey_verifier_account_checks_total Verdicts on keys that are known, by account, with --account-metrics. The account with an empty name stands for all beyond --account-metrics-limit.
 # TYPE apikey_verifier_account_checks_total counter
@@ -92,7 +92,7 @@ apikey_verifier_account_checks_total{account="bare",code="VALID"} 1
 `, "apikey_verifier_account_checks_total")
 }
 
-func TestVerifier_SaysWhatIsRegisteredTwice(t *testing.T) {
+func TestVerdictRecorder_RejectsDuplicateRegistration(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
 	o := metrics.VerdictRecorderOptions{Synced: func() bool { return false }}
@@ -104,9 +104,9 @@ func TestVerifier_SaysWhatIsRegisteredTwice(t *testing.T) {
 	}
 }
 
-func TestVerifier_ObservingAllocatesNothing(t *testing.T) {
-	v, _ := newVerifier(t, 0)
-	if n := testing.AllocsPerRun(100, func() { v.Observe(0, 1, "acme", time.Microsecond) }); n != 0 {
+func TestVerdictRecorder_ObserveAllocatesNothing(t *testing.T) {
+	r, _ := newVerifier(t, 0)
+	if n := testing.AllocsPerRun(100, func() { r.Observe(0, 1, "acme", time.Microsecond) }); n != 0 {
 		t.Errorf("a verdict costs %v allocations", n)
 	}
 }

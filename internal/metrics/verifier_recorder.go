@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	enforcement = Definition{
+	propagationDuration = Definition{
 		"apikey_manager_enforcement_seconds", Histogram,
 		"How long it took from the moment in which the manager saw that a key was switched off until every verifier refused it.",
 		nil,
@@ -28,8 +28,8 @@ var (
 	}
 )
 
-// enforcementBuckets are finer where a revocation should be, and go on to where somebody should have looked.
-var enforcementBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
+// propagationBuckets are finer where a revocation should be, and go on to where somebody should have looked.
+var propagationBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 
 // VerifierRecorder measures how verifiers do, as the manager sees them.
 type VerifierRecorder struct {
@@ -40,20 +40,20 @@ type VerifierRecorder struct {
 
 // NewVerifierRecorder registers the metrics.
 func NewVerifierRecorder(registerer prometheus.Registerer) (*VerifierRecorder, error) {
-	e := &VerifierRecorder{
-		took:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: enforcement.Name, Help: enforcement.Help, Buckets: enforcementBuckets}),
+	r := &VerifierRecorder{
+		took:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: propagationDuration.Name, Help: propagationDuration.Help, Buckets: propagationBuckets}),
 		replicas: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: verifierReplicas.Name, Help: verifierReplicas.Help}, verifierReplicas.Labels),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: verifierFailures.Name, Help: verifierFailures.Help}),
 	}
-	return e, errors.Join(registerer.Register(e.took), registerer.Register(e.replicas), registerer.Register(e.failures))
+	return r, errors.Join(registerer.Register(r.took), registerer.Register(r.replicas), registerer.Register(r.failures))
 }
 
 // Replicas is told how many replicas there are, and how many of them answered.
-func (e *VerifierRecorder) Replicas(live, reached int) {
-	e.replicas.WithLabelValues("true").Set(float64(reached))
-	e.replicas.WithLabelValues("false").Set(float64(live - reached))
-	e.failures.Add(float64(live - reached))
+func (r *VerifierRecorder) Replicas(live, reached int) {
+	r.replicas.WithLabelValues("true").Set(float64(reached))
+	r.replicas.WithLabelValues("false").Set(float64(live - reached))
+	r.failures.Add(float64(live - reached))
 }
 
 // Enforced is told how long it took until every replica refused a key.
-func (e *VerifierRecorder) Enforced(took time.Duration) { e.took.Observe(took.Seconds()) }
+func (r *VerifierRecorder) Enforced(took time.Duration) { r.took.Observe(took.Seconds()) }

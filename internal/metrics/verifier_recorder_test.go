@@ -14,17 +14,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 )
 
-func TestEnforcement(t *testing.T) {
+func TestVerifierRecorder(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
-	e, err := metrics.NewVerifierRecorder(registry)
+	r, err := metrics.NewVerifierRecorder(registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.Replicas(3, 1)
-	e.Replicas(2, 1)
-	e.Enforced(70 * time.Millisecond)
-	e.Enforced(2 * time.Minute)
+	r.Replicas(3, 1)
+	r.Replicas(2, 1)
+	r.Enforced(70 * time.Millisecond)
+	r.Enforced(2 * time.Minute)
 	want := `
 # HELP apikey_manager_enforcement_seconds How long it took from the moment in which the manager saw that a key was switched off until every verifier refused it.
 # TYPE apikey_manager_enforcement_seconds histogram

@@ -18,8 +18,8 @@ import (
 // account is what all keys of an account share, so that one store reaches all of them.
 type account struct {
 	name string
-	// keys counts the keys that name it.
-	keys int
+	// keyCount counts the keys that name it.
+	keyCount int
 	// policy is nil while the account is not known. It is never changed, only replaced.
 	policy atomic.Pointer[policy]
 }
@@ -30,10 +30,10 @@ type policy struct {
 	// externalID is the external ID that the account holds; declaredID is the one in its spec, which an older account may
 	// hold already.
 	externalID, declaredID string
-	// created and uid order accounts by age.
-	created int64
-	uid     string
-	zone    *time.Location
+	// createdAt and uid order accounts by age.
+	createdAt int64
+	uid       string
+	zone      *time.Location
 	// scopes are what keys that name none may do, joined by commas.
 	scopes string
 	// allowedScopes bounds what keys may do; nil: it does not.
@@ -47,7 +47,7 @@ type policy struct {
 func newPolicy(a *v1alpha1.Account) *policy {
 	p := &policy{
 		suspended: a.Spec.State == v1alpha1.AccountSuspended, declaredID: a.Spec.ExternalID,
-		created: a.CreationTimestamp.Unix(), uid: string(a.UID),
+		createdAt: a.CreationTimestamp.Unix(), uid: string(a.UID),
 		allowedScopes: a.Spec.AllowedScopes, whitelistRequired: a.Spec.IPWhitelistPolicy == v1alpha1.IPWhitelistRequired,
 	}
 	if d := a.Spec.KeyDefaults; d != nil {
@@ -67,15 +67,15 @@ func newPolicy(a *v1alpha1.Account) *policy {
 	return p
 }
 
-// admits is whether the account's policy lets a key be used at all.
-func (p *policy) admits(k *key) bool {
+// allowsKey is whether the account's policy lets a key be used at all.
+func (p *policy) allowsKey(k *key) bool {
 	switch {
 	case p.selector != nil && !k.namespace.isIn(p.selector):
 		return false
 	case p.whitelistRequired && k.networks == nil && !k.acceptedUnrestricted:
 		return false
 	}
-	return p.allowedScopes == nil || p.allows(p.scopesOf(k))
+	return p.allowedScopes == nil || p.allowsScopes(p.scopesOf(k))
 }
 
 // scopesOf are what a key may do, joined by commas: its own scopes, or else the account's default ones.
@@ -86,17 +86,17 @@ func (p *policy) scopesOf(k *key) string {
 	return k.scopes
 }
 
-// allows is whether every scope of a list, joined by commas, is covered by one that the account allows.
-func (p *policy) allows(scopes string) bool {
+// allowsScopes is whether every scope of a list, joined by commas, is covered by one that the account allows.
+func (p *policy) allowsScopes(scopes string) bool {
 	for wanted := range strings.SplitSeq(scopes, ",") {
-		if wanted != "" && !p.allowsOne(wanted) {
+		if wanted != "" && !p.allowsScope(wanted) {
 			return false
 		}
 	}
 	return true
 }
 
-func (p *policy) allowsOne(wanted string) bool {
+func (p *policy) allowsScope(wanted string) bool {
 	for _, granted := range p.allowedScopes {
 		if keys.Covers(granted, wanted) {
 			return true

@@ -35,8 +35,8 @@ func ParseAddressHeader(name string) (AddressHeader, error) {
 	return 0, fmt.Errorf("invalid header %q: must be X-Forwarded-For, X-Real-IP or Forwarded", name)
 }
 
-// unreadable is a hop that no address can be read from.
-const unreadable = "?"
+// invalidHop is a hop that no address can be read from.
+const invalidHop = "?"
 
 // Hops returns the hops that a request names, in lines as Clients.Find reads them.
 func (h AddressHeader) Hops(r Request) []string {
@@ -47,7 +47,7 @@ func (h AddressHeader) Hops(r Request) []string {
 		if values := r.Header("X-Real-Ip", "x-real-ip"); len(values) < 2 {
 			return values
 		}
-		return []string{unreadable}
+		return []string{invalidHop}
 	case Forwarded:
 		var hops []string
 		for _, line := range r.Header("Forwarded", "forwarded") {
@@ -55,7 +55,7 @@ func (h AddressHeader) Hops(r Request) []string {
 		}
 		return hops
 	}
-	return []string{unreadable} // no such header: fail closed
+	return []string{invalidHop} // no such header: fail closed
 }
 
 // appendForwarded appends the hop of each element of a line of Forwarded (RFC 7239, section 4). An element whose hop can't
@@ -73,7 +73,7 @@ func appendForwarded(hops []string, line string) []string {
 
 // cutElement reads one element of Forwarded: pairs that are separated by semicolons, up to a comma.
 func cutElement(line string) (hop, rest string, more bool) {
-	hop = unreadable
+	hop = invalidHop
 	seen := false
 	for {
 		line = strings.TrimLeft(line, " \t;") // a pair may be empty
@@ -85,17 +85,17 @@ func cutElement(line string) (hop, rest string, more bool) {
 		}
 		name, value, after, ok := cutPair(line)
 		if !ok {
-			return unreadable, "", false
+			return invalidHop, "", false
 		}
 		if strings.EqualFold(name, "for") {
 			hop = value
 			if seen || strings.Contains(value, ",") {
-				hop = unreadable
+				hop = invalidHop
 			}
 			seen = true
 		}
 		if line = strings.TrimLeft(after, " \t"); line != "" && line[0] != ',' && line[0] != ';' {
-			return unreadable, "", false
+			return invalidHop, "", false
 		}
 	}
 }

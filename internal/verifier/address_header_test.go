@@ -20,38 +20,38 @@ func TestAddressHeader_Hops(t *testing.T) {
 		request request
 		want    string // empty: it can't be told
 	}{
-		"X-Forwarded-For":                {request: with("X-Forwarded-For", "203.0.113.7"), want: "203.0.113.7"},
-		"only the one that is asked for": {request: with("X-Forwarded-For", "203.0.113.7", "X-Real-IP", "203.0.113.8", "Forwarded", "for=203.0.113.9"), want: "203.0.113.7"},
+		"X-Forwarded-For":                {request: requestWith("X-Forwarded-For", "203.0.113.7"), want: "203.0.113.7"},
+		"only the one that is asked for": {request: requestWith("X-Forwarded-For", "203.0.113.7", "X-Real-IP", "203.0.113.8", "Forwarded", "for=203.0.113.9"), want: "203.0.113.7"},
 
-		"X-Real-IP":               {header: verifier.XRealIP, request: with("X-Real-IP", "203.0.113.8", "X-Forwarded-For", "203.0.113.7"), want: "203.0.113.8"},
-		"X-Real-IP of IPv6":       {header: verifier.XRealIP, request: with("X-Real-IP", "2001:db8::1"), want: "2001:db8::1"},
-		"X-Real-IP twice":         {header: verifier.XRealIP, request: with("X-Real-IP", "203.0.113.8", "X-Real-IP", "203.0.113.8")},
-		"X-Real-IP of nothing":    {header: verifier.XRealIP, request: with("X-Real-IP", "")},
-		"no X-Real-IP":            {header: verifier.XRealIP, request: with(), want: proxy},
-		"X-Real-IP of a stranger": {header: verifier.XRealIP, peer: "198.51.100.9", request: with("X-Real-IP", "203.0.113.8"), want: "198.51.100.9"},
+		"X-Real-IP":               {header: verifier.XRealIP, request: requestWith("X-Real-IP", "203.0.113.8", "X-Forwarded-For", "203.0.113.7"), want: "203.0.113.8"},
+		"X-Real-IP of IPv6":       {header: verifier.XRealIP, request: requestWith("X-Real-IP", "2001:db8::1"), want: "2001:db8::1"},
+		"X-Real-IP twice":         {header: verifier.XRealIP, request: requestWith("X-Real-IP", "203.0.113.8", "X-Real-IP", "203.0.113.8")},
+		"X-Real-IP of nothing":    {header: verifier.XRealIP, request: requestWith("X-Real-IP", "")},
+		"no X-Real-IP":            {header: verifier.XRealIP, request: requestWith(), want: proxy},
+		"X-Real-IP of a stranger": {header: verifier.XRealIP, peer: "198.51.100.9", request: requestWith("X-Real-IP", "203.0.113.8"), want: "198.51.100.9"},
 
-		"Forwarded":                      {header: verifier.Forwarded, request: with("Forwarded", "for=203.0.113.9"), want: "203.0.113.9"},
-		"with a port":                    {header: verifier.Forwarded, request: with("Forwarded", `for="203.0.113.9:4711"`), want: "203.0.113.9"},
-		"IPv6":                           {header: verifier.Forwarded, request: with("Forwarded", `For="[2001:db8::1]"`), want: "2001:db8::1"},
-		"IPv6 with a port":               {header: verifier.Forwarded, request: with("Forwarded", `for="[2001:db8::1]:4711";proto=https`), want: "2001:db8::1"},
-		"an escaped character":           {header: verifier.Forwarded, request: with("Forwarded", `for="203.0.113.\9"`), want: "203.0.113.9"},
-		"among other pairs":              {header: verifier.Forwarded, request: with("Forwarded", `proto=https; FOR=203.0.113.9 ;host="a,b;c"`), want: "203.0.113.9"},
-		"of several hops the last":       {header: verifier.Forwarded, request: with("Forwarded", `for=192.0.2.1, for=203.0.113.9, for=10.0.0.1`), want: "203.0.113.9"},
-		"in several lines":               {header: verifier.Forwarded, request: with("Forwarded", "for=192.0.2.1", "Forwarded", "for=203.0.113.9", "Forwarded", "for=10.0.0.1"), want: "203.0.113.9"},
-		"a pair that is empty":           {header: verifier.Forwarded, request: with("Forwarded", "for=192.0.2.1;, ;for=203.0.113.9;"), want: "203.0.113.9"},
-		"unknown":                        {header: verifier.Forwarded, request: with("Forwarded", "for=unknown")},
-		"obfuscated":                     {header: verifier.Forwarded, request: with("Forwarded", "for=203.0.113.9, for=_hidden")},
-		"obfuscated before":              {header: verifier.Forwarded, request: with("Forwarded", "for=_hidden, for=203.0.113.9"), want: "203.0.113.9"},
-		"without for":                    {header: verifier.Forwarded, request: with("Forwarded", "proto=https")},
-		"for twice":                      {header: verifier.Forwarded, request: with("Forwarded", "for=203.0.113.9;for=203.0.113.8")},
-		"an open quote":                  {header: verifier.Forwarded, request: with("Forwarded", `for="203.0.113.9`)},
-		"a quote that takes in the next": {header: verifier.Forwarded, request: with("Forwarded", `for=192.0.2.1;x=", for=203.0.113.9`)},
-		"two hops in quotes":             {header: verifier.Forwarded, request: with("Forwarded", `for="192.0.2.1,10.0.0.1"`)},
-		"nothing":                        {header: verifier.Forwarded, request: with("Forwarded", "")},
-		"nonsense":                       {header: verifier.Forwarded, request: with("Forwarded", "=;=,,")},
-		"no Forwarded":                   {header: verifier.Forwarded, request: with("X-Forwarded-For", "203.0.113.7"), want: proxy},
-		"Forwarded of a stranger":        {header: verifier.Forwarded, peer: "198.51.100.9", request: with("Forwarded", "for=203.0.113.9"), want: "198.51.100.9"},
-		"very many hops":                 {header: verifier.Forwarded, request: with("Forwarded", strings.Repeat("for=10.0.0.1,", 100)+"for=10.0.0.1")},
+		"Forwarded":                      {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9"), want: "203.0.113.9"},
+		"with a port":                    {header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.9:4711"`), want: "203.0.113.9"},
+		"IPv6":                           {header: verifier.Forwarded, request: requestWith("Forwarded", `For="[2001:db8::1]"`), want: "2001:db8::1"},
+		"IPv6 with a port":               {header: verifier.Forwarded, request: requestWith("Forwarded", `for="[2001:db8::1]:4711";proto=https`), want: "2001:db8::1"},
+		"an escaped character":           {header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.\9"`), want: "203.0.113.9"},
+		"among other pairs":              {header: verifier.Forwarded, request: requestWith("Forwarded", `proto=https; FOR=203.0.113.9 ;host="a,b;c"`), want: "203.0.113.9"},
+		"of several hops the last":       {header: verifier.Forwarded, request: requestWith("Forwarded", `for=192.0.2.1, for=203.0.113.9, for=10.0.0.1`), want: "203.0.113.9"},
+		"in several lines":               {header: verifier.Forwarded, request: requestWith("Forwarded", "for=192.0.2.1", "Forwarded", "for=203.0.113.9", "Forwarded", "for=10.0.0.1"), want: "203.0.113.9"},
+		"a pair that is empty":           {header: verifier.Forwarded, request: requestWith("Forwarded", "for=192.0.2.1;, ;for=203.0.113.9;"), want: "203.0.113.9"},
+		"unknown":                        {header: verifier.Forwarded, request: requestWith("Forwarded", "for=unknown")},
+		"obfuscated":                     {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9, for=_hidden")},
+		"obfuscated before":              {header: verifier.Forwarded, request: requestWith("Forwarded", "for=_hidden, for=203.0.113.9"), want: "203.0.113.9"},
+		"without for":                    {header: verifier.Forwarded, request: requestWith("Forwarded", "proto=https")},
+		"for twice":                      {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9;for=203.0.113.8")},
+		"an open quote":                  {header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.9`)},
+		"a quote that takes in the next": {header: verifier.Forwarded, request: requestWith("Forwarded", `for=192.0.2.1;x=", for=203.0.113.9`)},
+		"two hops in quotes":             {header: verifier.Forwarded, request: requestWith("Forwarded", `for="192.0.2.1,10.0.0.1"`)},
+		"nothing":                        {header: verifier.Forwarded, request: requestWith("Forwarded", "")},
+		"nonsense":                       {header: verifier.Forwarded, request: requestWith("Forwarded", "=;=,,")},
+		"no Forwarded":                   {header: verifier.Forwarded, request: requestWith("X-Forwarded-For", "203.0.113.7"), want: proxy},
+		"Forwarded of a stranger":        {header: verifier.Forwarded, peer: "198.51.100.9", request: requestWith("Forwarded", "for=203.0.113.9"), want: "198.51.100.9"},
+		"very many hops":                 {header: verifier.Forwarded, request: requestWith("Forwarded", strings.Repeat("for=10.0.0.1,", 100)+"for=10.0.0.1")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,11 +100,11 @@ func FuzzForwarded(f *testing.F) {
 	}
 	peer, outside := netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("203.0.113.9")
 	f.Fuzz(func(t *testing.T, forged string) {
-		joined := clients.Resolve(peer, verifier.Forwarded.Hops(with("Forwarded", forged+", for=203.0.113.9")))
+		joined := clients.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged+", for=203.0.113.9")))
 		if joined != outside && joined.IsValid() {
 			t.Fatalf("%q makes the client %s", forged, joined)
 		}
-		if got := clients.Resolve(peer, verifier.Forwarded.Hops(with("Forwarded", forged, "Forwarded", "for=203.0.113.9"))); got != outside {
+		if got := clients.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged, "Forwarded", "for=203.0.113.9"))); got != outside {
 			t.Fatalf("%q on a line of its own makes the client %s", forged, got)
 		}
 	})

@@ -14,29 +14,29 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// crowd is an index of n keys, five to an account.
-func crowd(n int) *verifier.Index {
+// newIndexWithKeys is an index of n keys, five to an account.
+func newIndexWithKeys(n int) *verifier.Index {
 	x := verifier.NewIndex()
 	for i := range n {
 		account := fmt.Sprintf("account-%d", i/5)
 		if i%5 == 0 {
 			x.PutAccount(keystest.NewAccount(account))
 		}
-		x.PutKey(member(i))
+		x.PutKey(newMember(i))
 	}
 	x.SetComplete()
 	return x
 }
 
-// member is a key as people have them: with a label, a scope, and a UID as long as the API server's.
-func member(i int) *v1alpha1.APIKey {
+// newMember is a key as people have them: with a label, a scope, and a UID as long as the API server's.
+func newMember(i int) *v1alpha1.APIKey {
 	return keystest.Key(fmt.Sprintf("key-%d", i), keystest.Account(fmt.Sprintf("account-%d", i/5)), keystest.UID(fmt.Sprintf("6ba7b810-9dad-11d1-80b4-%012d", i)),
 		keystest.Label(fmt.Sprintf("Clave para la tienda %d", i)), keystest.Scopes("conversions:write"), keystest.Issued(epoch))
 }
 
-func BenchmarkDecide(b *testing.B) {
+func BenchmarkIndex_Check(b *testing.B) {
 	for _, n := range []int{10, 1_000, 100_000} {
-		x := crowd(n)
+		x := newIndexWithKeys(n)
 		for name, tc := range map[string]struct {
 			key  string
 			want verifier.Code
@@ -57,11 +57,11 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkPutKey changes one key among many.
-func BenchmarkPutKey(b *testing.B) {
+// BenchmarkIndex_PutKey changes one key among many.
+func BenchmarkIndex_PutKey(b *testing.B) {
 	for _, n := range []int{100, 100_000} {
-		x := crowd(n)
-		k := member(n / 2)
+		x := newIndexWithKeys(n)
+		k := newMember(n / 2)
 		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -71,7 +71,7 @@ func BenchmarkPutKey(b *testing.B) {
 	}
 }
 
-func TestDecide_AllocatesNothing(t *testing.T) {
+func TestIndexCheck_AllocatesNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		key    *v1alpha1.APIKey
 		ask    verifier.Input
@@ -88,14 +88,14 @@ func TestDecide_AllocatesNothing(t *testing.T) {
 				s.TimeZone, s.AllowedScopes = "Europe/Madrid", []string{"a", "b:*"}
 			},
 		},
-		"with a large whitelist": {key: issued(keystest.Whitelist(many(256)...))},
+		"with a large whitelist": {key: issued(keystest.Whitelist(manyNetworks(256)...))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := suite{key: tc.key, account: keystest.NewAccount("acme"), labels: map[string]string{"team": "shop"}}
+			s := suite{key: tc.key, account: keystest.NewAccount("acme"), labels: map[string]string{"team": "shop"}}
 			if tc.policy != nil {
-				w.account = policy(tc.policy)
+				s.account = policy(tc.policy)
 			}
-			x, in := w.index(), tc.ask
+			x, in := s.index(), tc.ask
 			if in.Key == "" {
 				in.Key = material("default/shop")
 			}
@@ -118,7 +118,7 @@ func TestDecide_AllocatesNothing(t *testing.T) {
 	}
 }
 
-func many(n int) []string {
+func manyNetworks(n int) []string {
 	list := []string{"192.0.2.7"}
 	for i := range n - 1 {
 		list = append(list, fmt.Sprintf("10.%d.0.0/16", i))
@@ -126,15 +126,15 @@ func many(n int) []string {
 	return list
 }
 
-// TestIndex_Memory holds 100,000 keys to their share of memory.
-func TestIndex_Memory(t *testing.T) {
+// TestIndex_LimitsMemoryPerKey holds 100,000 keys to their share of memory.
+func TestIndex_LimitsMemoryPerKey(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it makes up 100,000 keys")
 	}
 	const total, most = 100_000, 60 << 20
-	before := heap()
-	x := crowd(total)
-	used := heap() - before
+	before := heapSize()
+	x := newIndexWithKeys(total)
+	used := heapSize() - before
 	t.Logf("%d keys take %.1f MiB: %d bytes each", total, float64(used)/(1<<20), used/total)
 	if used > most {
 		t.Errorf("%d keys take %d bytes, more than %d", total, used, most)
@@ -142,7 +142,7 @@ func TestIndex_Memory(t *testing.T) {
 	runtime.KeepAlive(x)
 }
 
-func heap() uint64 {
+func heapSize() uint64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats

@@ -27,12 +27,12 @@ func NewClientIPResolver(trusted []string) (*ClientIPResolver, error) {
 		}
 		list = append(list, network)
 	}
-	return &ClientIPResolver{trusted: networksOf(list)}, nil
+	return &ClientIPResolver{trusted: newNetworks(list)}, nil
 }
 
 func parseProxy(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
-		addr = plain(addr)
+		addr = normalize(addr)
 		return addr.Prefix(addr.BitLen())
 	}
 	network, err := netip.ParsePrefix(text)
@@ -45,21 +45,21 @@ func parseProxy(text string) (netip.Prefix, error) {
 	return network.Masked(), err
 }
 
-// mostHops is how many entries of X-Forwarded-For are looked at. A client may send any number.
-const mostHops = 64
+// maxHops is how many entries of X-Forwarded-For are looked at. A client may send any number.
+const maxHops = 64
 
 // Resolve is the address of the client: the peer that the gateway, or this process, saw; if that is a trusted proxy, the
 // last hop of X-Forwarded-For that is not one. The zero address means that it can't be told: an entry that had to be read
 // is malformed, or there are too many. Lines of the header come in the order in which they were received.
-func (c *ClientIPResolver) Resolve(peer netip.Addr, forwarded []string) netip.Addr {
-	client := plain(peer)
+func (r *ClientIPResolver) Resolve(peer netip.Addr, forwarded []string) netip.Addr {
+	client := normalize(peer)
 	hops := 0
 	for _, line := range slices.Backward(forwarded) {
 		for rest, more := line, true; more; {
-			if !c.trusted.contains(client) {
+			if !r.trusted.contains(client) {
 				return client
 			}
-			if hops++; hops > mostHops {
+			if hops++; hops > maxHops {
 				return netip.Addr{}
 			}
 			comma := strings.LastIndexByte(rest, ',')
@@ -81,13 +81,13 @@ func ParseClient(text string) netip.Addr {
 		bare = text[1 : len(text)-1]
 	}
 	if addr, err := netip.ParseAddr(bare); err == nil {
-		return plain(addr)
+		return normalize(addr)
 	}
-	if both, err := netip.ParseAddrPort(text); err == nil {
-		return plain(both.Addr())
+	if addrPort, err := netip.ParseAddrPort(text); err == nil {
+		return normalize(addrPort.Addr())
 	}
 	return netip.Addr{}
 }
 
-// plain is an address as whitelists have it: without a zone, and IPv4 as IPv4.
-func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+// normalize is an address as whitelists have it: without a zone, and IPv4 as IPv4.
+func normalize(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

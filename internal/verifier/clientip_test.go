@@ -11,7 +11,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-func TestClients_Find(t *testing.T) {
+func TestClientIPResolver_Resolve(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		trusted   []string // 10.0.0.0/8 and fd00::/8 unless said
@@ -79,7 +79,7 @@ func TestClients_Find(t *testing.T) {
 	}
 }
 
-func TestNewClients(t *testing.T) {
+func TestNewClientIPResolver_RejectsInvalidProxies(t *testing.T) {
 	t.Parallel()
 	for text, good := range map[string]bool{
 		"10.0.0.0/8": true, "10.0.0.1": true, "fd00::/8": true, "::ffff:10.0.0.1": true, "10.0.0.1/8": true,

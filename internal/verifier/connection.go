@@ -37,22 +37,22 @@ type connection struct {
 	disconnectedSince *time.Time
 }
 
-// open takes note of a watch that was started.
-func (c *connection) open(now time.Time) { c.update(now, func() { c.isOpen = true }) }
+// markOpen takes note of a watch that was started.
+func (c *connection) markOpen(now time.Time) { c.update(now, func() { c.isOpen = true }) }
 
-// close takes note of a watch that ended.
-func (c *connection) close(now time.Time) { c.update(now, func() { c.isOpen = false }) }
+// markClosed takes note of a watch that ended.
+func (c *connection) markClosed(now time.Time) { c.update(now, func() { c.isOpen = false }) }
 
-// fail takes note of a list or a watch that could not be started.
-func (c *connection) fail(now time.Time, err error) {
+// markFailed takes note of a list or a watch that could not be started.
+func (c *connection) markFailed(now time.Time, err error) {
 	c.update(now, func() {
 		c.isOpen = false
 		c.unreachable = c.unreachable || !apierrors.IsTooManyRequests(err)
 	})
 }
 
-// probed takes note of a probe.
-func (c *connection) probed(now time.Time, err error) {
+// recordProbe takes note of a probe.
+func (c *connection) recordProbe(now time.Time, err error) {
 	c.update(now, func() { c.probeFailed = err != nil })
 }
 
@@ -68,8 +68,8 @@ func (c *connection) update(now time.Time, change func()) {
 	}
 }
 
-// listed takes note of a list: what was not reported until now is in it.
-func (c *connection) listed(now time.Time) {
+// recordList takes note of a list: what was not reported until now is in it.
+func (c *connection) recordList(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.unreachable, c.probeFailed = false, false
@@ -87,7 +87,7 @@ func (c *connection) wasUnreachable() bool {
 	return c.unreachable
 }
 
-func (c *connection) failing() bool {
+func (c *connection) isProbeFailing() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.probeFailed
@@ -103,19 +103,19 @@ func (c *connection) age(now time.Time) time.Duration {
 }
 
 // probeRegularly asks the API server for its resourceVersion until the context ends.
-func (s *kindSyncer) probeRegularly(ctx context.Context) {
+func (k *kindSyncer) probeRegularly(ctx context.Context) {
 	for {
 		interval := probeInterval
-		if s.connection.failing() {
+		if k.connection.isProbeFailing() {
 			interval = probeRetry
 		}
-		timer := s.clock.NewTimer(wait.Jitter(interval, probeJitter))
+		timer := k.clock.NewTimer(wait.Jitter(interval, probeJitter))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C():
-			s.probe(ctx)
+			k.probe(ctx)
 		}
 	}
 }
@@ -125,26 +125,26 @@ func (s *kindSyncer) probeRegularly(ctx context.Context) {
 //
 // An error that a resourceVersion is too large means nothing of the kind: an API server that has just started, beside
 // others, may be behind for a moment.
-func (s *kindSyncer) probe(ctx context.Context) {
-	before := s.newest.load() // what is observed while the probe is under way may be newer than its answer
+func (k *kindSyncer) probe(ctx context.Context) {
+	before := k.newest.load() // what is observed while the probe is under way may be newer than its answer
 	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(s.listKind)
+	list.SetGroupVersionKind(k.listKind)
 	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err := s.source.List(limited, list, client.Limit(1))
+	err := k.source.List(limited, list, client.Limit(1))
 	if ctx.Err() != nil {
 		return
 	}
-	s.connection.probed(s.clock.Now(), err)
+	k.connection.recordProbe(k.clock.Now(), err)
 	if err != nil {
 		return
 	}
 	if before != nil && isEarlier(list.ResourceVersion, *before) {
-		s.rolledBack(s, *before, list.ResourceVersion)
+		k.onRollback(k, *before, list.ResourceVersion)
 		return
 	}
-	s.newest.observe(list.ResourceVersion)
-	s.checkSentinel(ctx)
+	k.newest.observe(list.ResourceVersion)
+	k.checkSentinel(ctx)
 }
 
 // newestVersion is the newest resourceVersion that was observed.

@@ -18,64 +18,64 @@ func newExternalIDs() externalIDs {
 	return externalIDs{holders: map[string]*account{}, waiting: map[string][]*account{}}
 }
 
-// replace gives an account its next policy, with the external ID if the account holds it; nil: the account is gone. At no
+// setPolicy gives an account its next policy, with the external ID if the account holds it; nil: the account is gone. At no
 // time do two accounts hold the same ID.
-func (e *externalIDs) replace(a *account, next *policy) {
+func (e *externalIDs) setPolicy(a *account, next *policy) {
 	before := a.policy.Load()
-	if before != nil && next != nil && before.declaresLike(next) {
+	if before != nil && next != nil && before.hasSameDeclaration(next) {
 		next.externalID = before.externalID
 		a.policy.Store(next)
 		return
 	}
 	if before != nil && before.declaredID != "" {
-		e.leave(a, before)
+		e.remove(a, before)
 	}
 	if next != nil && next.declaredID != "" {
-		e.enter(a, next)
+		e.add(a, next)
 	}
 	a.policy.Store(next)
 }
 
-func (e *externalIDs) enter(a *account, next *policy) {
+func (e *externalIDs) add(a *account, next *policy) {
 	id := next.declaredID
 	holder := e.holders[id]
 	if holder != nil {
 		held := holder.policy.Load()
-		if !next.older(held) {
+		if !next.isOlderThan(held) {
 			e.waiting[id] = append(e.waiting[id], a)
 			return
 		}
-		holder.policy.Store(held.holding(""))
+		holder.policy.Store(held.withExternalID(""))
 		e.waiting[id] = append(e.waiting[id], holder)
 	}
 	e.holders[id] = a
 	next.externalID = id
 }
 
-func (e *externalIDs) leave(a *account, before *policy) {
+func (e *externalIDs) remove(a *account, before *policy) {
 	id := before.declaredID
 	if e.holders[id] != a {
-		e.stopWaiting(id, a)
+		e.removeWaiting(id, a)
 		return
 	}
-	a.policy.Store(before.holding(""))
+	a.policy.Store(before.withExternalID(""))
 	others := e.waiting[id]
 	if len(others) == 0 {
 		delete(e.holders, id)
 		return
 	}
 	oldest := slices.MinFunc(others, func(a, b *account) int {
-		if a.policy.Load().older(b.policy.Load()) {
+		if a.policy.Load().isOlderThan(b.policy.Load()) {
 			return -1
 		}
 		return 1
 	})
-	e.stopWaiting(id, oldest)
+	e.removeWaiting(id, oldest)
 	e.holders[id] = oldest
-	oldest.policy.Store(oldest.policy.Load().holding(id))
+	oldest.policy.Store(oldest.policy.Load().withExternalID(id))
 }
 
-func (e *externalIDs) stopWaiting(id string, a *account) {
+func (e *externalIDs) removeWaiting(id string, a *account) {
 	others := slices.DeleteFunc(e.waiting[id], func(other *account) bool { return other == a })
 	if len(others) == 0 {
 		delete(e.waiting, id)
@@ -84,22 +84,22 @@ func (e *externalIDs) stopWaiting(id string, a *account) {
 	e.waiting[id] = others
 }
 
-// holding returns the same policy with another external ID in force.
-func (p *policy) holding(id string) *policy {
+// withExternalID returns the same policy with another external ID in force.
+func (p *policy) withExternalID(id string) *policy {
 	next := *p
 	next.externalID = id
 	return &next
 }
 
-// declaresLike reports whether two policies of an account declare the same external ID with the same age.
-func (p *policy) declaresLike(other *policy) bool {
-	return p.declaredID == other.declaredID && p.created == other.created && p.uid == other.uid
+// hasSameDeclaration reports whether two policies of an account declare the same external ID with the same age.
+func (p *policy) hasSameDeclaration(other *policy) bool {
+	return p.declaredID == other.declaredID && p.createdAt == other.createdAt && p.uid == other.uid
 }
 
-// older reports whether the Account of a policy was created before that of another one: by creation time, then UID.
-func (p *policy) older(than *policy) bool {
-	if p.created != than.created {
-		return p.created < than.created
+// isOlderThan reports whether the Account of a policy was created before that of another one: by creation time, then UID.
+func (p *policy) isOlderThan(than *policy) bool {
+	if p.createdAt != than.createdAt {
+		return p.createdAt < than.createdAt
 	}
 	return p.uid < than.uid
 }

@@ -17,21 +17,21 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// declaring returns an account that declares an external ID, created so many seconds after the epoch.
-func declaring(name, id string, created int) *v1alpha1.Account {
+// newDeclaringAccount returns an account that declares an external ID, created so many seconds after the epoch.
+func newDeclaringAccount(name, id string, created int) *v1alpha1.Account {
 	a := keystest.NewAccount(name)
 	a.Spec.ExternalID, a.UID = id, types.UID("uid-"+name)
 	a.CreationTimestamp = metav1.NewTime(epoch.Add(time.Duration(created) * time.Second))
 	return a
 }
 
-// keyOfAccount returns a key that the account's name stands for.
-func keyOfAccount(account string) *v1alpha1.APIKey {
+// newKeyOf returns a key that the account's name stands for.
+func newKeyOf(account string) *v1alpha1.APIKey {
 	return keystest.Key(account, keystest.Account(account), keystest.Issued(epoch))
 }
 
-// actsFor returns whether the key of an account meets a requirement of an external ID, and which ID is handed on for it.
-func actsFor(x *verifier.Index, account, id string) (met bool, handedOn string) {
+// checkExternalID returns whether the key of an account meets a requirement of an external ID, and which ID is handed on for it.
+func checkExternalID(x *verifier.Index, account, id string) (met bool, handedOn string) {
 	in := verifier.Input{Key: material("default/" + account), ExtractResult: verifier.Valid, Client: home, ExternalID: id}
 	v := x.Check(&in, hour)
 	if who := v.Key(); who != nil {
@@ -43,50 +43,50 @@ func actsFor(x *verifier.Index, account, id string) (met bool, handedOn string) 
 func expectHolder(t *testing.T, x *verifier.Index, id, want string, accounts ...string) {
 	t.Helper()
 	for _, name := range accounts {
-		met, handedOn := actsFor(x, name, id)
+		met, handedOn := checkExternalID(x, name, id)
 		if met != (name == want) || (handedOn == id) != (name == want) {
 			t.Errorf("%s: meets %s: %t, is handed on as %q; the holder is %q", name, id, met, handedOn, want)
 		}
 	}
 }
 
-func TestIndex_TheOldestAccountHoldsAnExternalID(t *testing.T) {
+func TestIndex_OldestAccountHoldsExternalID(t *testing.T) {
 	t.Parallel()
-	x := complete(keyOfAccount("acme"), keyOfAccount("bob"), keyOfAccount("eva"))
+	x := complete(newKeyOf("acme"), newKeyOf("bob"), newKeyOf("eva"))
 	expect := func(want string) { t.Helper(); expectHolder(t, x, "4711", want, "acme", "bob", "eva") }
-	x.PutAccount(declaring("bob", "4711", 20))
+	x.PutAccount(newDeclaringAccount("bob", "4711", 20))
 	expect("bob")
-	x.PutAccount(declaring("eva", "4711", 30))
+	x.PutAccount(newDeclaringAccount("eva", "4711", 30))
 	expect("bob")
-	x.PutAccount(declaring("acme", "4711", 10)) // the older one is heard of last
+	x.PutAccount(newDeclaringAccount("acme", "4711", 10)) // the older one is heard of last
 	expect("acme")
-	x.PutAccount(declaring("bob", "4711", 20)) // again
+	x.PutAccount(newDeclaringAccount("bob", "4711", 20)) // again
 	expect("acme")
-	x.PutAccount(declaring("acme", "4712", 10))
+	x.PutAccount(newDeclaringAccount("acme", "4712", 10))
 	expect("bob")
-	x.PutAccount(declaring("acme", "4711", 10))
+	x.PutAccount(newDeclaringAccount("acme", "4711", 10))
 	expect("acme")
 	x.DropAccount("acme")
 	expect("bob")
-	x.PutAccount(declaring("acme", "4711", 40)) // created anew
+	x.PutAccount(newDeclaringAccount("acme", "4711", 40)) // created anew
 	expect("bob")
 	x.DropAccount("bob")
 	expect("eva")
-	x.ReplaceAccounts([]*v1alpha1.Account{declaring("acme", "4711", 40), declaring("bob", "", 20)})
+	x.ReplaceAccounts([]*v1alpha1.Account{newDeclaringAccount("acme", "4711", 40), newDeclaringAccount("bob", "", 20)})
 	expect("acme")
-	x.PutAccount(declaring("bob", "4711", 40)) // of the same second: the UID decides
+	x.PutAccount(newDeclaringAccount("bob", "4711", 40)) // of the same second: the UID decides
 	expect("acme")
 }
 
-// TestIndex_OneHolderOfAnExternalID lets accounts come, change and go in any order, and compares with what the accounts
+// TestIndex_ExternalIDHasOneHolder lets accounts come, change and go in any order, and compares with what the accounts
 // themselves say.
-func TestIndex_OneHolderOfAnExternalID(t *testing.T) {
+func TestIndex_ExternalIDHasOneHolder(t *testing.T) {
 	t.Parallel()
 	names, ids := []string{"a", "b", "c", "d"}, []string{"", "x", "y"}
 	rapid.Check(t, func(t *rapid.T) {
 		x, exist := complete(), map[string]*v1alpha1.Account{}
 		for _, name := range names {
-			x.PutKey(keyOfAccount(name))
+			x.PutKey(newKeyOf(name))
 		}
 		for range rapid.IntRange(1, 20).Draw(t, "changes") {
 			name := rapid.SampledFrom(names).Draw(t, "name")
@@ -94,13 +94,13 @@ func TestIndex_OneHolderOfAnExternalID(t *testing.T) {
 				delete(exist, name)
 				x.DropAccount(name)
 			} else {
-				exist[name] = declaring(name, rapid.SampledFrom(ids).Draw(t, "ID"), rapid.IntRange(0, 2).Draw(t, "created"))
+				exist[name] = newDeclaringAccount(name, rapid.SampledFrom(ids).Draw(t, "ID"), rapid.IntRange(0, 2).Draw(t, "created"))
 				x.PutAccount(exist[name])
 			}
 			for _, id := range ids[1:] {
-				want := oldest(exist, id)
+				want := oldestDeclaring(exist, id)
 				for _, name := range names {
-					if met, handedOn := actsFor(x, name, id); met != (name == want) || (handedOn == id) != (name == want) {
+					if met, handedOn := checkExternalID(x, name, id); met != (name == want) || (handedOn == id) != (name == want) {
 						t.Fatalf("%s holds %s: %t (%q); want %q of %s", name, id, met, handedOn, want, fmt.Sprint(exist))
 					}
 				}
@@ -109,7 +109,7 @@ func TestIndex_OneHolderOfAnExternalID(t *testing.T) {
 	})
 }
 
-func oldest(exist map[string]*v1alpha1.Account, id string) string {
+func oldestDeclaring(exist map[string]*v1alpha1.Account, id string) string {
 	var found *v1alpha1.Account
 	for _, a := range exist {
 		if a.Spec.ExternalID == id && (found == nil || a.CreationTimestamp.Before(&found.CreationTimestamp) ||

@@ -53,20 +53,20 @@ var DefaultSources = []string{"header:X-API-Key", "header:Authorization:Bearer"}
 // NewKeyExtractor reads where keys are looked for, in order: header:X-API-Key, header:Authorization:Bearer, query:api_key,
 // cookie:NAME or basic.
 func NewKeyExtractor(sources []string) (*KeyExtractor, error) {
-	f := &KeyExtractor{}
+	e := &KeyExtractor{}
 	for _, text := range sources {
 		s, err := parseSource(text)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(f.sources, s) {
-			f.sources = append(f.sources, s)
+		if !slices.Contains(e.sources, s) {
+			e.sources = append(e.sources, s)
 		}
 	}
-	if len(f.sources) > maxSources {
-		return nil, fmt.Errorf("there are %d places for a key: give at most %d", len(f.sources), maxSources)
+	if len(e.sources) > maxSources {
+		return nil, fmt.Errorf("there are %d places for a key: give at most %d", len(e.sources), maxSources)
 	}
-	return f, nil
+	return e, nil
 }
 
 func parseSource(text string) (source, error) {
@@ -140,10 +140,10 @@ func (c *Candidates) Keys() (list []string, twice bool) {
 
 // Extract returns what may be a key in a request. Which of it is one, the Index knows: an application has headers and cookies
 // of its own in the same places.
-func (f *KeyExtractor) Extract(r Request) Candidates {
+func (e *KeyExtractor) Extract(r Request) Candidates {
 	var found Candidates
-	for i := range f.sources {
-		f.sources[i].extract(r, &found, 1<<i)
+	for i := range e.sources {
+		e.sources[i].extract(r, &found, 1<<i)
 	}
 	return found
 }
@@ -154,7 +154,7 @@ func (s *source) extract(r Request, into *Candidates, place Places) {
 		s.extractFromHeader(r.Header(s.name, s.lower), into, place)
 	case fromQuery:
 		for _, query := range r.Queries() {
-			s.extractFromPairs(query, "&", into, place, Unescape)
+			s.extractFromPairs(query, "&", into, place, UnescapeQuery)
 		}
 	case fromCookie:
 		for _, line := range r.Header("Cookie", "cookie") {
@@ -166,7 +166,7 @@ func (s *source) extract(r Request, into *Candidates, place Places) {
 // extractFromHeader reads a header. Sent twice, or joined from two, it is ambiguous, whatever its values.
 func (s *source) extractFromHeader(values []string, into *Candidates, place Places) {
 	for _, value := range values {
-		key := s.credentials(strings.TrimSpace(value))
+		key := s.credentialsIn(strings.TrimSpace(value))
 		switch {
 		case key == "":
 			continue
@@ -174,7 +174,7 @@ func (s *source) extractFromHeader(values []string, into *Candidates, place Plac
 			into.ambiguous = true
 			return
 		case s.kind == fromBasic:
-			user, password := basic(key)
+			user, password := parseBasic(key)
 			into.add(user, place)
 			into.add(password, place)
 		default:
@@ -186,30 +186,30 @@ func (s *source) extractFromHeader(values []string, into *Candidates, place Plac
 // apiKeyScheme is a scheme that clients use for API keys, although it is not registered.
 const apiKeyScheme = "ApiKey"
 
-// credentials returns what follows the authentication scheme of a header; empty: it has another scheme. A header without
+// credentialsIn returns what follows the authentication scheme of a header; empty: it has another scheme. A header without
 // one may have Bearer or ApiKey all the same, and Authorization may have ApiKey in place of Bearer.
-func (s *source) credentials(value string) string {
+func (s *source) credentialsIn(value string) string {
 	switch {
 	case s.scheme == "":
-		return cmp.Or(afterScheme(value, "Bearer"), afterScheme(value, apiKeyScheme), value)
+		return cmp.Or(trimScheme(value, "Bearer"), trimScheme(value, apiKeyScheme), value)
 	case s.lower == "authorization" && strings.EqualFold(s.scheme, "Bearer"):
-		return cmp.Or(afterScheme(value, s.scheme), afterScheme(value, apiKeyScheme))
+		return cmp.Or(trimScheme(value, s.scheme), trimScheme(value, apiKeyScheme))
 	}
-	return afterScheme(value, s.scheme)
+	return trimScheme(value, s.scheme)
 }
 
-// afterScheme is what follows an authentication scheme, whose case does not matter; empty: it is another scheme.
-func afterScheme(value, scheme string) string {
+// trimScheme is what follows an authentication scheme, whose case does not matter; empty: it is another scheme.
+func trimScheme(value, scheme string) string {
 	if len(value) <= len(scheme) || value[len(scheme)] != ' ' || !strings.EqualFold(value[:len(scheme)], scheme) {
 		return ""
 	}
 	return strings.TrimLeft(value[len(scheme):], " ")
 }
 
-// basic reads the credentials of HTTP Basic authentication (RFC 7617), in either alphabet of base64, with or without
+// parseBasic reads the credentials of HTTP Basic authentication (RFC 7617), in either alphabet of base64, with or without
 // padding. Clients put a key into the user's name, with any password, or into the password. What can't be read is a key
 // that nobody has.
-func basic(credentials string) (user, password string) {
+func parseBasic(credentials string) (user, password string) {
 	plain := base64Alphabet.Replace(strings.TrimRight(credentials, "="))
 	decoded, err := base64.RawStdEncoding.DecodeString(plain)
 	if err != nil {
@@ -246,8 +246,8 @@ func (s *source) extractFromPairs(text, separators string, into *Candidates, pla
 	}
 }
 
-// Unescape reads a value in a query. One that can't be read stays as it is, and is nobody's.
-func Unescape(value string) string {
+// UnescapeQuery reads a value in a query. One that can't be read stays as it is, and is nobody's.
+func UnescapeQuery(value string) string {
 	if decoded, err := url.QueryUnescape(value); err == nil {
 		return decoded
 	}
@@ -277,9 +277,9 @@ type Place struct {
 }
 
 // Places returns the places where the Finder looks, each once.
-func (f *KeyExtractor) Places() []Place {
+func (e *KeyExtractor) Places() []Place {
 	var list []Place
-	for i, s := range f.sources {
+	for i, s := range e.sources {
 		p := Place{}
 		switch s.kind {
 		case fromHeader, fromBasic:

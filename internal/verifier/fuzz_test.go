@@ -12,8 +12,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// FuzzFind looks for keys in what anybody may send. A key that is found was in the request, whole.
-func FuzzFind(f *testing.F) {
+// FuzzExtract looks for keys in what anybody may send. A key that is found was in the request, whole.
+func FuzzExtract(f *testing.F) {
 	f.Add("k", "Bearer k", "api_key=k", "key=k")
 	f.Add("k,l", "Basic azo=", "api_key=%6b&api_key", `key="k"; key=`)
 	f.Add("", "Basic "+strings.Repeat("A", 1<<12), "&&=&", ";;=")
@@ -22,7 +22,7 @@ func FuzzFind(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, header, authorization, query, cookie string) {
-		candidates := finder.Extract(with("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
+		candidates := finder.Extract(requestWith("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
 		list, twice := candidates.Keys()
 		if slices.Contains(list, "") {
 			t.Fatalf("nothing counts as a key: %q", list)
@@ -37,8 +37,8 @@ func FuzzFind(f *testing.F) {
 	})
 }
 
-// FuzzClient walks X-Forwarded-For. Whatever a client puts before what the proxies add changes nothing.
-func FuzzClient(f *testing.F) {
+// FuzzResolve walks X-Forwarded-For. Whatever a client puts before what the proxies add changes nothing.
+func FuzzResolve(f *testing.F) {
 	f.Add("192.0.2.7", "10.0.0.1")
 	f.Add("nonsense,,[::1]:80", "::ffff:10.0.0.1")
 	f.Add(strings.Repeat("10.0.0.1,", 100), "fe80::1%eth0")
@@ -62,8 +62,8 @@ func FuzzClient(f *testing.F) {
 	})
 }
 
-// FuzzDecide lets anybody in front of a key that is restricted in every way.
-func FuzzDecide(f *testing.F) {
+// FuzzIndexCheck lets anybody in front of a key that is restricted in every way.
+func FuzzIndexCheck(f *testing.F) {
 	f.Add(material("default/shop"), "192.0.2.7", "a", "acme")
 	f.Add("", "", ",", "*")
 	x := suite{key: issued(), account: policy(external)}.index()

@@ -19,10 +19,10 @@ type Index struct {
 	table *table
 	completeness
 
-	mu         sync.Mutex // held by writers
-	accounts   map[string]*account
-	external   externalIDs
-	namespaces map[string]*namespace
+	mu          sync.Mutex // held by writers
+	accounts    map[string]*account
+	externalIDs externalIDs
+	namespaces  map[string]*namespace
 	// shadowed are credentials whose digest was issued to another key first, as happens when objects are copied with their
 	// status.
 	shadowed map[digest][]*credential
@@ -33,7 +33,7 @@ type Index struct {
 // NewIndex returns an index that knows nobody and lets nobody in.
 func NewIndex() *Index {
 	return &Index{
-		table: newTable(), accounts: map[string]*account{}, external: newExternalIDs(),
+		table: newTable(), accounts: map[string]*account{}, externalIDs: newExternalIDs(),
 		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completeness: newCompleteness(),
 	}
 }
@@ -41,26 +41,26 @@ func NewIndex() *Index {
 // PutKey enters an APIKey, or what became of it. One that is being deleted is no more.
 func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(NewEntry(k)) }
 
-func (x *Index) put(r Entry) {
+func (x *Index) put(e Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.undecodableKeys.put(types.NamespacedName{Namespace: r.inNamespace, Name: r.name}, r.undecodable)
-	if r.gone {
-		x.dropKey(r.inNamespace, r.name)
+	x.undecodableKeys.put(types.NamespacedName{Namespace: e.namespaceName, Name: e.name}, e.undecodable)
+	if e.deleting {
+		x.dropKey(e.namespaceName, e.name)
 		return
 	}
-	entry := r.key
-	entry.account, entry.namespace = x.account(r.ofAccount), x.namespace(r.inNamespace)
-	old := entry.namespace.keys[r.name]
-	delete(entry.namespace.keys, r.name) // its name, too, is the old record's
-	entry.namespace.keys[r.name] = entry
-	entry.account.keys++
-	for i := range entry.credentials {
-		c := &entry.credentials[i]
-		c.usage = usageOf(old, &c.digest)
-		x.enter(c)
+	k := e.key
+	k.account, k.namespace = x.account(e.accountName), x.namespace(e.namespaceName)
+	old := k.namespace.keys[e.name]
+	delete(k.namespace.keys, e.name) // its name, too, is the old record's
+	k.namespace.keys[e.name] = k
+	k.account.keyCount++
+	for i := range k.credentials {
+		c := &k.credentials[i]
+		c.usage = previousUsage(old, &c.digest)
+		x.addCredential(c)
 	}
-	x.leave(old, entry)
+	x.removeReplaced(old, k)
 }
 
 // DropKey takes out an APIKey.
@@ -75,26 +75,26 @@ func (x *Index) dropKey(in, name string) {
 	if n := x.namespaces[in]; n != nil {
 		old := n.keys[name]
 		delete(n.keys, name)
-		x.leave(old, nil)
+		x.removeReplaced(old, nil)
 	}
 }
 
-// leave takes out what an old record of a key had and the new one has not.
-func (x *Index) leave(old, next *key) {
+// removeReplaced takes out what an old record of a key had and the new one has not.
+func (x *Index) removeReplaced(old, next *key) {
 	if old == nil {
 		return
 	}
 	for i := range old.credentials {
-		if c := &old.credentials[i]; next == nil || next.credential(&c.digest) == nil {
-			x.exit(c)
+		if c := &old.credentials[i]; next == nil || next.credentialByDigest(&c.digest) == nil {
+			x.removeCredential(c)
 		}
 	}
-	old.account.keys--
-	x.forgetAccount(old.account)
-	x.forgetNamespace(old.namespace)
+	old.account.keyCount--
+	x.deleteUnusedAccount(old.account)
+	x.deleteUnusedNamespace(old.namespace)
 }
 
-func (k *key) credential(d *digest) *credential {
+func (k *key) credentialByDigest(d *digest) *credential {
 	for i := range k.credentials {
 		if c := &k.credentials[i]; c.digest == *d {
 			return c
@@ -103,48 +103,48 @@ func (k *key) credential(d *digest) *credential {
 	return nil
 }
 
-// usageOf is the usage that an earlier record of the same credential began.
-func usageOf(old *key, d *digest) *usageCounters {
+// previousUsage is the usage that an earlier record of the same credential began.
+func previousUsage(old *key, d *digest) *usageCounters {
 	if old != nil {
-		if c := old.credential(d); c != nil {
+		if c := old.credentialByDigest(d); c != nil {
 			return c.usage
 		}
 	}
 	return &usageCounters{}
 }
 
-// enter makes a credential known, in place of what its key had with the same digest. Of two keys with the same digest the
+// addCredential makes a credential known, in place of what its key had with the same digest. Of two keys with the same digest the
 // one has it to which it was issued first.
-func (x *Index) enter(c *credential) {
+func (x *Index) addCredential(c *credential) {
 	holder := x.table.find(&c.digest)
-	if alone := len(x.shadowed[c.digest]) == 0; alone && (holder == nil || holder.key.is(c.key)) {
+	if alone := len(x.shadowed[c.digest]) == 0; alone && (holder == nil || holder.key.isSameKey(c.key)) {
 		x.table.put(c)
 		return
 	}
-	x.share(append(x.others(c), c))
+	x.resolveShared(append(x.othersWithDigest(c), c))
 }
 
-// exit makes a credential unknown. Another key with the same digest has it then.
-func (x *Index) exit(c *credential) {
-	others := x.others(c)
+// removeCredential makes a credential unknown. Another key with the same digest has it then.
+func (x *Index) removeCredential(c *credential) {
+	others := x.othersWithDigest(c)
 	if len(others) == 0 {
 		x.table.remove(&c.digest)
 		return
 	}
-	x.share(others)
+	x.resolveShared(others)
 }
 
-// others returns the credentials of other keys with the digest of this one.
-func (x *Index) others(c *credential) []*credential {
+// othersWithDigest returns the credentials of other keys with the digest of this one.
+func (x *Index) othersWithDigest(c *credential) []*credential {
 	all := slices.Clone(x.shadowed[c.digest])
 	if holder := x.table.find(&c.digest); holder != nil {
 		all = append(all, holder)
 	}
-	return slices.DeleteFunc(all, func(other *credential) bool { return other.key.is(c.key) })
+	return slices.DeleteFunc(all, func(other *credential) bool { return other.key.isSameKey(c.key) })
 }
 
-// share puts the first of all credentials with the same digest into the table, and the others into its shadow.
-func (x *Index) share(all []*credential) {
+// resolveShared puts the first of all credentials with the same digest into the table, and the others into its shadow.
+func (x *Index) resolveShared(all []*credential) {
 	slices.SortFunc(all, func(a, b *credential) int {
 		if a.precedes(b) {
 			return -1
@@ -162,9 +162,9 @@ func (x *Index) share(all []*credential) {
 // ReplaceKeys makes the index know exactly these APIKeys.
 func (x *Index) ReplaceKeys(list []Entry) {
 	exist := make(map[types.NamespacedName]bool, len(list))
-	for _, r := range list {
-		exist[types.NamespacedName{Namespace: r.inNamespace, Name: r.name}] = true
-		x.put(r)
+	for _, e := range list {
+		exist[types.NamespacedName{Namespace: e.namespaceName, Name: e.name}] = true
+		x.put(e)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -183,10 +183,10 @@ func (x *Index) PutAccount(a *v1alpha1.Account) {
 	defer x.mu.Unlock()
 	x.undecodableAccounts.put(types.NamespacedName{Name: a.Name}, undecodableAccount(a))
 	if len(a.Undecodable) > 0 { // what is left out may be what its keys must not be used for
-		x.withdrawPolicy(a.Name)
+		x.removePolicy(a.Name)
 		return
 	}
-	x.external.replace(x.account(a.Name), newPolicy(a))
+	x.externalIDs.setPolicy(x.account(a.Name), newPolicy(a))
 }
 
 // DropAccount takes out an Account: no key of it is accepted until it is back.
@@ -198,14 +198,14 @@ func (x *Index) DropAccount(name string) {
 
 func (x *Index) dropAccount(name string) {
 	x.undecodableAccounts.put(types.NamespacedName{Name: name}, nil)
-	x.withdrawPolicy(name)
+	x.removePolicy(name)
 }
 
-// withdrawPolicy has every key of an account refused.
-func (x *Index) withdrawPolicy(name string) {
+// removePolicy has every key of an account refused.
+func (x *Index) removePolicy(name string) {
 	if a := x.accounts[name]; a != nil {
-		x.external.replace(a, nil)
-		x.forgetAccount(a)
+		x.externalIDs.setPolicy(a, nil)
+		x.deleteUnusedAccount(a)
 	}
 }
 
@@ -240,8 +240,8 @@ func (x *Index) account(name string) *account {
 	return a
 }
 
-func (x *Index) forgetAccount(a *account) {
-	if a.keys == 0 && a.policy.Load() == nil {
+func (x *Index) deleteUnusedAccount(a *account) {
+	if a.keyCount == 0 && a.policy.Load() == nil {
 		delete(x.accounts, a.name)
 	}
 }
@@ -263,7 +263,7 @@ func (x *Index) DropNamespace(name string) {
 func (x *Index) dropNamespace(name string) {
 	if n := x.namespaces[name]; n != nil {
 		n.labels.Store(nil)
-		x.forgetNamespace(n)
+		x.deleteUnusedNamespace(n)
 	}
 }
 
@@ -291,7 +291,7 @@ func (x *Index) namespace(name string) *namespace {
 	return n
 }
 
-func (x *Index) forgetNamespace(n *namespace) {
+func (x *Index) deleteUnusedNamespace(n *namespace) {
 	if len(n.keys) == 0 && n.labels.Load() == nil {
 		delete(x.namespaces, n.name)
 	}

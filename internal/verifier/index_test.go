@@ -18,8 +18,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// ask is the verdict on the key that a name stands for, and whose key it is.
-func ask(x *verifier.Index, name string) (verifier.Code, string) {
+// checkKey is the verdict on the key that a name stands for, and whose key it is.
+func checkKey(x *verifier.Index, name string) (verifier.Code, string) {
 	in := verifier.Input{Key: material(name), ExtractResult: verifier.Valid, Client: home}
 	v := x.Check(&in, hour)
 	if id := v.Key(); id != nil {
@@ -30,7 +30,7 @@ func ask(x *verifier.Index, name string) (verifier.Code, string) {
 
 func expect(t *testing.T, x *verifier.Index, name string, want verifier.Code) {
 	t.Helper()
-	if got, _ := ask(x, name); got != want {
+	if got, _ := checkKey(x, name); got != want {
 		t.Errorf("%s: got %s, want %s", name, got, want)
 	}
 }
@@ -49,7 +49,7 @@ func complete(objects ...any) *verifier.Index {
 	return x
 }
 
-func TestIndex_FollowsAKey(t *testing.T) {
+func TestIndex_UpdatesKey(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"))
 	expect(t, x, "default/shop", verifier.Unknown)
@@ -70,7 +70,7 @@ func TestIndex_FollowsAKey(t *testing.T) {
 }
 
 // An account reaches its keys in one step, whether it or they came first.
-func TestIndex_AnAccountReachesItsKeys(t *testing.T) {
+func TestIndex_AccountAppliesToItsKeys(t *testing.T) {
 	t.Parallel()
 	x := complete(issued())
 	expect(t, x, "default/shop", verifier.Inactive) // of an account that is not known
@@ -91,7 +91,7 @@ func TestIndex_AnAccountReachesItsKeys(t *testing.T) {
 	}
 }
 
-func TestIndex_ANamespaceReachesItsKeys(t *testing.T) {
+func TestIndex_NamespaceAppliesToItsKeys(t *testing.T) {
 	t.Parallel()
 	x := complete(policy(allowTeam), issued())
 	expect(t, x, "default/shop", verifier.Inactive)
@@ -108,7 +108,7 @@ func TestIndex_ANamespaceReachesItsKeys(t *testing.T) {
 }
 
 // After a gap in the watch, everything is listed again.
-func TestIndex_Replace(t *testing.T) {
+func TestIndex_ReplaceDropsMissingObjects(t *testing.T) {
 	t.Parallel()
 	x := complete(policy(allowTeam), keystest.NewAccount("globex"), issued(), keystest.Key("blog", keystest.Account("globex"), keystest.Issued(epoch)))
 	x.PutNamespace("default", labels.Set{"team": "shop"})
@@ -130,7 +130,7 @@ func TestIndex_Replace(t *testing.T) {
 }
 
 // Objects that are copied with their status have the same digests: the oldest has the key, and the next one inherits it.
-func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
+func TestIndex_OldestKeyOwnsSharedDigest(t *testing.T) {
 	t.Parallel()
 	copied := func(name string, age time.Duration) *v1alpha1.APIKey {
 		return keystest.Key(name, keystest.Created(epoch.Add(-age)), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
@@ -153,7 +153,7 @@ func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
 			}
 			has := func(want string) {
 				t.Helper()
-				if _, holder := ask(x, "shared"); holder != want {
+				if _, holder := checkKey(x, "shared"); holder != want {
 					t.Errorf("%q has it, want %q", holder, want)
 				}
 			}
@@ -176,7 +176,7 @@ func TestIndex_TheOldestHasASharedDigest(t *testing.T) {
 
 // Of two keys with one digest that one has it to which it was issued first, however old the keys are: whoever puts a stolen
 // key into a Secret that is adopted gets it later than the one it was stolen from.
-func TestIndex_TheFirstIssuedHasASharedDigest(t *testing.T) {
+func TestIndex_FirstIssuedOwnsSharedDigest(t *testing.T) {
 	t.Parallel()
 	alice := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
 	bob := func(issued time.Duration) *v1alpha1.APIKey {
@@ -205,7 +205,7 @@ func TestIndex_TheFirstIssuedHasASharedDigest(t *testing.T) {
 			for _, k := range tc.list {
 				x.PutKey(k)
 			}
-			if code, holder := ask(x, "shared"); code != tc.code || holder != tc.holder {
+			if code, holder := checkKey(x, "shared"); code != tc.code || holder != tc.holder {
 				t.Errorf("got %s of %q, want %s of %q", code, holder, tc.code, tc.holder)
 			}
 			for _, name := range []string{"alice", "bob"} {
@@ -219,7 +219,7 @@ func TestIndex_TheFirstIssuedHasASharedDigest(t *testing.T) {
 }
 
 // A credential that was revoked is refused as long as its APIKey exists, also if the status still lists it.
-func TestIndex_RevokedCredentials(t *testing.T) {
+func TestIndex_RefusesRevokedCredentials(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("leaked", epoch), keystest.Revoked("more", epoch)))
 	expect(t, x, "default/shop", verifier.Valid)
@@ -235,7 +235,7 @@ func TestIndex_RevokedCredentials(t *testing.T) {
 	}
 }
 
-func TestIndex_DigestsThatCannotBeRead(t *testing.T) {
+func TestIndex_IgnoresInvalidDigests(t *testing.T) {
 	t.Parallel()
 	k := issued()
 	k.Status.Credentials = append(k.Status.Credentials, v1alpha1.Credential{ID: "short", SHA256: "abcd"}, v1alpha1.Credential{ID: "odd", SHA256: "nonsense"})
@@ -247,7 +247,7 @@ func TestIndex_DigestsThatCannotBeRead(t *testing.T) {
 }
 
 // What is remembered of a credential's use outlives changes of its key, and ends with the credential.
-func TestIndex_Usage(t *testing.T) {
+func TestIndex_UsageSurvivesKeyUpdates(t *testing.T) {
 	t.Parallel()
 	minute := epoch.Add(30 * time.Minute)
 	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", previous(minute), keystest.Issued(epoch)), keystest.Key("unused", keystest.Issued(epoch)))
@@ -292,7 +292,7 @@ func TestIndex_Usage(t *testing.T) {
 }
 
 // A clock that was ahead, and is set right, hides no use: the one from before is taken for one of now, and stays that.
-func TestIndex_UsageWhenTheClockIsSetBack(t *testing.T) {
+func TestIndex_UsageAfterClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"), issued())
 	lastUsed := func(now time.Time) time.Time { return *x.Usage(time.Time{}, now)[0].Credentials[0].LastUsed }
@@ -349,7 +349,7 @@ func TestIndex_Refused(t *testing.T) {
 		"one that has not been issued":  {complete(keystest.NewAccount("acme"), keystest.Key("shop")), shop, true},
 		"one that is not known":         {complete(keystest.NewAccount("acme")), shop, true},
 		"another one of the same name":  {complete(keystest.NewAccount("acme"), issued(keystest.UID("uid-again"))), shop, true},
-		"one with a whitelist":          {complete(keystest.NewAccount("acme"), but(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
+		"one with a whitelist":          {complete(keystest.NewAccount("acme"), modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
 		"one with a good and a bad one": {complete(keystest.NewAccount("acme"), issued(previous(epoch))), shop, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,12 +27,12 @@ type key struct {
 	scopes string
 	// networks are where the key may be used from; nil: from anywhere.
 	networks *networks
-	// created orders keys by age.
-	created int64
-	// expires is when the key expires, in seconds since the Unix epoch.
-	expires int64
-	// day is on which day the key expires, in its account's zone; 0: the spec names no day.
-	day day
+	// createdAt orders keys by age.
+	createdAt int64
+	// expiresAt is when the key expires, in seconds since the Unix epoch.
+	expiresAt int64
+	// expirationDay is on which day the key expires, in its account's zone; 0: the spec names no day.
+	expirationDay day
 	// specCode is Valid if the spec wants the key to be used, or else why not.
 	specCode Code
 	// statusCode is Valid if the manager lets the key be used, or else why not.
@@ -48,10 +48,10 @@ type credential struct {
 	digest digest
 	id     string
 	key    *key
-	// ends is when it stops being accepted, and revoked when it dies of a compromise: seconds since the Unix epoch.
-	ends, revoked int64
-	// issued is when it was issued, which decides between two keys with the same digest.
-	issued int64
+	// notAfter is when it stops being accepted, and revoked when it dies of a compromise: seconds since the Unix epoch.
+	notAfter, revokedAt int64
+	// issuedAt is when it was issued, which decides between two keys with the same digest.
+	issuedAt int64
 	// usage goes over to the next record of the same credential.
 	usage *usageCounters
 }
@@ -63,9 +63,9 @@ const never = math.MaxInt64
 type Entry struct {
 	*key
 
-	// gone is whether the APIKey is being deleted.
-	gone                   bool
-	inNamespace, ofAccount string
+	// deleting is whether the APIKey is being deleted.
+	deleting                   bool
+	namespaceName, accountName string
 	// undecodable is set for an APIKey that can't be decoded.
 	undecodable *Undecodable
 }
@@ -73,12 +73,12 @@ type Entry struct {
 // NewEntry reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
 // accepted it.
 func NewEntry(k *v1alpha1.APIKey) Entry {
-	var made struct {
+	var allocated struct {
 		key
-		usual [1]credential // most keys have one: a piece of memory less to look through for garbage
+		single [1]credential // most keys have one: a piece of memory less to look through for garbage
 	}
-	entry := &made.key
-	*entry, entry.credentials = newKey(k), made.usual[:0]
+	entry := &allocated.key
+	*entry, entry.credentials = newKey(k), allocated.single[:0]
 	revokeBefore := entry.revokeBefore(k.Spec.Rotation)
 	for i := range k.Status.Credentials {
 		if c, ok := newCredential(&k.Status.Credentials[i], revokeBefore); ok {
@@ -88,31 +88,31 @@ func NewEntry(k *v1alpha1.APIKey) Entry {
 	}
 	entry.addRevoked(k.Status.RevokedCredentials)
 	if len(k.Undecodable) > 0 {
-		entry.refuse()
+		entry.deactivate()
 	}
-	entry.pack()
+	entry.packStrings()
 	return Entry{
-		key: entry, gone: !k.DeletionTimestamp.IsZero(), inNamespace: k.Namespace, ofAccount: k.Spec.Account, undecodable: undecodableKey(k),
+		key: entry, deleting: !k.DeletionTimestamp.IsZero(), namespaceName: k.Namespace, accountName: k.Spec.Account, undecodable: undecodableKey(k),
 	}
 }
 
 // addRevoked adds the credentials that were revoked. They are refused whatever else the status says of them.
 func (k *key) addRevoked(list []v1alpha1.RevokedCredential) {
 	for i := range list {
-		made := credential{id: list[i].ID, key: k, ends: never, revoked: math.MinInt64, issued: list[i].IssuedAt.Unix()}
-		if !made.read(list[i].SHA256) {
+		parsed := credential{id: list[i].ID, key: k, notAfter: never, revokedAt: math.MinInt64, issuedAt: list[i].IssuedAt.Unix()}
+		if !parsed.parseDigest(list[i].SHA256) {
 			continue
 		}
-		if known := k.credential(&made.digest); known != nil {
-			*known = made
+		if known := k.credentialByDigest(&parsed.digest); known != nil {
+			*known = parsed
 			continue
 		}
-		k.credentials = append(k.credentials, made)
+		k.credentials = append(k.credentials, parsed)
 	}
 }
 
-// pack puts the texts that live as long as the key into one piece of memory, for the same reason.
-func (k *key) pack() {
+// packStrings puts the texts that live as long as the key into one piece of memory, for the same reason.
+func (k *key) packStrings() {
 	texts := []*string{&k.name, &k.uid, &k.label}
 	for i := range k.credentials {
 		texts = append(texts, &k.credentials[i].id)
@@ -135,31 +135,31 @@ func (k *key) pack() {
 func newKey(k *v1alpha1.APIKey) key {
 	entry := key{
 		name: k.Name, uid: string(k.UID), label: k.Spec.Label,
-		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: newNetworks(k.Spec.IPWhitelist),
-		created: k.CreationTimestamp.Unix(), expires: unix(k.Status.ExpirationTime),
+		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: parseNetworks(k.Spec.IPWhitelist),
+		createdAt: k.CreationTimestamp.Unix(), expiresAt: unixSeconds(k.Status.ExpirationTime),
 		specCode: specCodeOf(k), statusCode: statusCodeOf(k), acceptedUnrestricted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
 	}
-	entry.expire(k.Spec.Expiration)
+	entry.applySpecExpiration(k.Spec.Expiration)
 	return entry
 }
 
-// expire takes the spec's expiration into account where it is earlier than the accepted one. A key with one that can't
+// applySpecExpiration takes the spec's expiration into account where it is earlier than the accepted one. A key with one that can't
 // be read is refused, as the manager will: whoever wrote it wanted the key to end.
-func (k *key) expire(expiration string) {
+func (k *key) applySpecExpiration(expiration string) {
 	if expiration == "" {
 		return
 	}
 	if t, err := keys.ParseInstant(expiration); err == nil {
-		k.expires = min(k.expires, t.Unix())
+		k.expiresAt = min(k.expiresAt, t.Unix())
 	} else if t, err := keys.ParseDate(expiration); err == nil {
-		k.day = dayOf(t)
+		k.expirationDay = dayOf(t)
 	} else {
-		k.refuse()
+		k.deactivate()
 	}
 }
 
-// refuse makes a key that would be used Inactive, since its object can't be read.
-func (k *key) refuse() {
+// deactivate makes a key that would be used Inactive, since its object can't be read.
+func (k *key) deactivate() {
 	if k.specCode == Valid {
 		k.specCode = Inactive
 	}
@@ -173,7 +173,7 @@ func (k *key) revokeBefore(r *v1alpha1.Rotation) *metav1.Time {
 	}
 	t, err := keys.ParseInstant(string(r.RevokeBefore))
 	if err != nil {
-		k.refuse()
+		k.deactivate()
 		return nil
 	}
 	return &metav1.Time{Time: t}
@@ -206,19 +206,19 @@ func statusCodeOf(k *v1alpha1.APIKey) Code {
 }
 
 // newCredential reads a credential of an APIKey, unless its digest can't be read.
-func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (made credential, ok bool) {
-	made = credential{id: c.ID, ends: unix(c.NotAfter), revoked: never, issued: c.IssuedAt.Unix()}
-	if !made.read(c.SHA256) {
-		return made, false
+func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (parsed credential, ok bool) {
+	parsed = credential{id: c.ID, notAfter: unixSeconds(c.NotAfter), revokedAt: never, issuedAt: c.IssuedAt.Unix()}
+	if !parsed.parseDigest(c.SHA256) {
+		return parsed, false
 	}
 	if revokeBefore != nil && c.IssuedAt.Before(revokeBefore) {
-		made.revoked = revokeBefore.Unix()
+		parsed.revokedAt = revokeBefore.Unix()
 	}
-	return made, true
+	return parsed, true
 }
 
-// read takes a digest over, and reports whether it can be read.
-func (c *credential) read(sha256 string) bool {
+// parseDigest takes a digest over, and reports whether it can be read.
+func (c *credential) parseDigest(sha256 string) bool {
 	n, err := hex.Decode(c.digest[:], []byte(sha256))
 	return err == nil && n == len(c.digest)
 }
@@ -228,16 +228,18 @@ func (c *credential) read(sha256 string) bool {
 // one counts, so it stays refused; one that a key got and revoked later does nothing to the key that had it first.
 func (c *credential) precedes(other *credential) bool {
 	switch {
-	case c.issued != other.issued:
-		return c.issued < other.issued
-	case c.key.created != other.key.created:
-		return c.key.created < other.key.created
+	case c.issuedAt != other.issuedAt:
+		return c.issuedAt < other.issuedAt
+	case c.key.createdAt != other.key.createdAt:
+		return c.key.createdAt < other.key.createdAt
 	}
 	return c.key.uid < other.key.uid
 }
 
-// is whether two records are of the same key, at two times.
-func (k *key) is(other *key) bool { return k.namespace == other.namespace && k.name == other.name }
+// isSameKey whether two records are of the same key, at two times.
+func (k *key) isSameKey(other *key) bool {
+	return k.namespace == other.namespace && k.name == other.name
+}
 
 // earliest and latest are the first and the last second that answers can tell, whose years have four digits.
 const (
@@ -245,7 +247,7 @@ const (
 	latest   = 253402300799 // 9999-12-31T23:59:59Z
 )
 
-func unix(t *metav1.Time) int64 {
+func unixSeconds(t *metav1.Time) int64 {
 	if t == nil || t.Unix() > latest {
 		return never
 	}

@@ -14,15 +14,15 @@ import (
 
 // networks are addresses and networks that a client may be in.
 type networks struct {
-	few  []netip.Prefix
-	many *bart.Lite
+	list []netip.Prefix
+	trie *bart.Lite
 }
 
-// trieFrom is from how many entries on a trie is faster than going through them.
-const trieFrom = 16
+// trieThreshold is from how many entries on a trie is faster than going through them.
+const trieThreshold = 16
 
-// newNetworks reads a whitelist; nil: there is none. Entries that can't be read match nobody: the manager refuses them.
-func newNetworks(entries []string) *networks {
+// parseNetworks reads a whitelist; nil: there is none. Entries that can't be read match nobody: the manager refuses them.
+func parseNetworks(entries []string) *networks {
 	if entries == nil {
 		return nil
 	}
@@ -32,26 +32,26 @@ func newNetworks(entries []string) *networks {
 			list = append(list, network)
 		}
 	}
-	return networksOf(list)
+	return newNetworks(list)
 }
 
-func networksOf(list []netip.Prefix) *networks {
-	if len(list) < trieFrom {
-		return &networks{few: slices.Clip(list)}
+func newNetworks(list []netip.Prefix) *networks {
+	if len(list) < trieThreshold {
+		return &networks{list: slices.Clip(list)}
 	}
-	n := &networks{many: &bart.Lite{}}
+	n := &networks{trie: &bart.Lite{}}
 	for _, network := range list {
-		n.many.Insert(network)
+		n.trie.Insert(network)
 	}
 	return n
 }
 
 // contains is whether an address, unmapped and without zone, is in one of the networks.
 func (n *networks) contains(client netip.Addr) bool {
-	if n.many != nil {
-		return client.IsValid() && n.many.Lookup(client)
+	if n.trie != nil {
+		return client.IsValid() && n.trie.Lookup(client)
 	}
-	for _, network := range n.few {
+	for _, network := range n.list {
 		if network.Contains(client) {
 			return true
 		}

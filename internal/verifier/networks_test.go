@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestNetworks(t *testing.T) {
+func TestNetworks_Contains(t *testing.T) {
 	t.Parallel()
 	var wide []string
 	for i := range 300 {
@@ -31,7 +31,7 @@ func TestNetworks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := newNetworks(tc.entries)
+			n := parseNetworks(tc.entries)
 			for _, client := range tc.in {
 				if !n.contains(netip.MustParseAddr(client)) {
 					t.Errorf("%s is not in it", client)
@@ -47,7 +47,7 @@ func TestNetworks(t *testing.T) {
 			}
 		})
 	}
-	if newNetworks(nil) != nil {
+	if parseNetworks(nil) != nil {
 		t.Error("no whitelist is one")
 	}
 }
@@ -59,12 +59,12 @@ func FuzzNetworks(f *testing.F) {
 	f.Fuzz(func(t *testing.T, list, client string) {
 		entries := strings.Split(list, ",")
 		addr, err := netip.ParseAddr(client)
-		if err != nil || len(entries) >= trieFrom {
+		if err != nil || len(entries) >= trieThreshold {
 			return
 		}
-		addr = plain(addr)
-		few, many := newNetworks(entries), newNetworks(strings.Split(strings.Repeat(list+",", trieFrom), ","))
-		if few.many != nil || many.contains(addr) != few.contains(addr) {
+		addr = normalize(addr)
+		few, many := parseNetworks(entries), parseNetworks(strings.Split(strings.Repeat(list+",", trieThreshold), ","))
+		if few.trie != nil || many.contains(addr) != few.contains(addr) {
 			t.Fatalf("%q in %q: the list says %t", client, list, few.contains(addr))
 		}
 	})

@@ -20,9 +20,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// good says, from the objects themselves, everything that must hold for a key to be let in.
-func (w suite) good(in verifier.Input, credential v1alpha1.Credential, now time.Time) bool {
-	k, a := w.key, w.account
+// isValid says, from the objects themselves, everything that must hold for a key to be let in.
+func (s suite) isValid(in verifier.Input, credential v1alpha1.Credential, now time.Time) bool {
+	k, a := s.key, s.account
 	if a == nil || k.Spec.Account != a.Name || in.ExtractResult != verifier.Valid {
 		return false
 	}
@@ -42,9 +42,9 @@ func (w suite) good(in verifier.Input, credential v1alpha1.Credential, now time.
 		killed = r.RevokeBefore != "" && (before == nil || past(before) && credential.IssuedAt.Before(before))
 	}
 	selected := true
-	if s := a.Spec.AllowedNamespaces; s != nil {
-		selector, err := metav1.LabelSelectorAsSelector(s)
-		selected = err == nil && selector.Matches(w.labels)
+	if allowed := a.Spec.AllowedNamespaces; allowed != nil {
+		selector, err := metav1.LabelSelectorAsSelector(allowed)
+		selected = err == nil && selector.Matches(s.labels)
 	}
 	killed = killed || slices.ContainsFunc(k.Status.RevokedCredentials, func(r v1alpha1.RevokedCredential) bool { return r.SHA256 == credential.SHA256 })
 	return k.Spec.State == v1alpha1.KeyStateActive && k.Status.State == v1alpha1.StateActive && k.DeletionTimestamp == nil && !killed &&
@@ -59,23 +59,23 @@ func (w suite) good(in verifier.Input, credential v1alpha1.Credential, now time.
 		(in.Claim.Kind != verifier.ClaimExternalID || in.Claim.Value != "" && in.Claim.Value == a.Spec.ExternalID)
 }
 
-// TestDecide_ValidOnlyIfAllHolds makes up a key, its account and a question, and tells the index in any order.
-func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
+// TestIndexCheck_ValidOnlyIfAllChecksPass makes up a key, its account and a question, and tells the index in any order.
+func TestIndexCheck_ValidOnlyIfAllChecksPass(t *testing.T) {
 	t.Parallel()
 	valid := 0
 	rapid.Check(t, func(t *rapid.T) {
-		w, in := anyWorld(t), anyQuestion(t)
+		s, in := drawSuite(t), drawInput(t)
 		x := verifier.NewIndex()
-		tell := []func(){func() { x.PutKey(w.key) }, func() { x.PutNamespace("default", w.labels) }, func() {
-			if w.account != nil {
-				x.PutAccount(w.account)
+		apply := []func(){func() { x.PutKey(s.key) }, func() { x.PutNamespace("default", s.labels) }, func() {
+			if s.account != nil {
+				x.PutAccount(s.account)
 			}
 		}}
 		for _, i := range rapid.Permutation([]int{0, 1, 2, 0, 2}).Draw(t, "order") {
-			tell[i]()
+			apply[i]()
 		}
 		for _, now := range []time.Time{epoch, hour.Add(-1), hour, hour.Add(24 * time.Hour)} {
-			for _, c := range w.key.Status.Credentials {
+			for _, c := range s.key.Status.Credentials {
 				ask := in
 				ask.Key = material(c.Hint)
 				if v := x.Check(&ask, now); v.Code != verifier.NotSynced {
@@ -85,12 +85,12 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 		}
 		x.SetComplete()
 		for _, now := range []time.Time{epoch, hour.Add(-1), hour, hour.Add(24 * time.Hour)} {
-			for _, c := range w.key.Status.Credentials {
+			for _, c := range s.key.Status.Credentials {
 				ask := in
 				ask.Key = material(c.Hint)
-				want, v := w.good(ask, c, now), x.Check(&ask, now)
+				want, v := s.isValid(ask, c, now), x.Check(&ask, now)
 				if (v.Code == verifier.Valid) != want {
-					t.Fatalf("at %s: got %s, want good %t\nkey %+v\naccount %+v\nquestion %+v", now, v.Code, want, w.key, w.account, ask)
+					t.Fatalf("at %s: got %s, want good %t\nkey %+v\naccount %+v\nquestion %+v", now, v.Code, want, s.key, s.account, ask)
 				}
 				if want {
 					valid++
@@ -108,71 +108,71 @@ func TestDecide_ValidOnlyIfAllHolds(t *testing.T) {
 	}
 }
 
-// mostly is the first of some values, most of the time: if all went wrong at once, nothing would be learnt.
-func mostly[T any](t *rapid.T, what string, values ...T) T {
+// drawMostly is the first of some values, most of the time: if all went wrong at once, nothing would be learnt.
+func drawMostly[T any](t *rapid.T, what string, values ...T) T {
 	if rapid.IntRange(0, 7).Draw(t, what+"?") > 0 {
 		return values[0]
 	}
 	return rapid.SampledFrom(values).Draw(t, what)
 }
 
-func anyWorld(t *rapid.T) suite {
-	k := keystest.Key("shop", keystest.State(mostly(t, "state", v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked)),
-		keystest.Expiration(mostly(t, "expiration", "", hour.Format(time.RFC3339), "2026-01-10", "2026-01-11", "2026-01-12", "nonsense")))
-	k.Spec.Account = mostly(t, "account", "acme", "globex")
-	k.Spec.IPWhitelist = mostly(t, "whitelist", nil, []string{"192.0.2.0/24", "2001:db8::/32"}, []string{"198.51.100.1"}, []string{"nonsense"})
-	k.Spec.Scopes = mostly(t, "scopes", []string{"a", "reports:*"}, nil, []string{"b"}, []string{"*"})
-	if at := mostly(t, "revoke before", time.Time{}, epoch, epoch.Add(time.Second), hour, hour.Add(24*time.Hour)); !at.IsZero() {
+func drawSuite(t *rapid.T) suite {
+	k := keystest.Key("shop", keystest.State(drawMostly(t, "state", v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked)),
+		keystest.Expiration(drawMostly(t, "expiration", "", hour.Format(time.RFC3339), "2026-01-10", "2026-01-11", "2026-01-12", "nonsense")))
+	k.Spec.Account = drawMostly(t, "account", "acme", "globex")
+	k.Spec.IPWhitelist = drawMostly(t, "whitelist", nil, []string{"192.0.2.0/24", "2001:db8::/32"}, []string{"198.51.100.1"}, []string{"nonsense"})
+	k.Spec.Scopes = drawMostly(t, "scopes", []string{"a", "reports:*"}, nil, []string{"b"}, []string{"*"})
+	if at := drawMostly(t, "revoke before", time.Time{}, epoch, epoch.Add(time.Second), hour, hour.Add(24*time.Hour)); !at.IsZero() {
 		keystest.RevokedBefore(at)(k)
 	}
-	k.Status.State = mostly(t, "status", v1alpha1.StateActive, "", v1alpha1.StatePending, v1alpha1.StateInactive, v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked)
-	k.Status.IPRestriction = mostly(t, "restriction", v1alpha1.IPUnrestricted, "", v1alpha1.IPRestricted)
-	k.Status.ExpirationTime = anyTime(t, "expires")
+	k.Status.State = drawMostly(t, "status", v1alpha1.StateActive, "", v1alpha1.StatePending, v1alpha1.StateInactive, v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked)
+	k.Status.IPRestriction = drawMostly(t, "restriction", v1alpha1.IPUnrestricted, "", v1alpha1.IPRestricted)
+	k.Status.ExpirationTime = drawTime(t, "expires")
 	for _, name := range []string{"current", "previous"} {
 		c := keystest.CredentialOf(name)
-		c.Hint, c.NotAfter = name, anyTime(t, "not after")
+		c.Hint, c.NotAfter = name, drawTime(t, "not after")
 		k.Status.Credentials = append(k.Status.Credentials, c)
 	}
-	if name := mostly(t, "revoked", "", "current", "previous", "another"); name != "" {
+	if name := drawMostly(t, "revoked", "", "current", "previous", "another"); name != "" {
 		keystest.Revoked(name, epoch)(k)
 	}
-	w := suite{key: k, labels: mostly(t, "labels", labels.Set{"team": "shop"}, nil, labels.Set{"team": "blog"})}
-	if mostly(t, "account exists", true, false) {
-		w.account = anyAccount(t)
+	s := suite{key: k, labels: drawMostly(t, "labels", labels.Set{"team": "shop"}, nil, labels.Set{"team": "blog"})}
+	if drawMostly(t, "account exists", true, false) {
+		s.account = drawAccount(t)
 	}
-	return w
+	return s
 }
 
-func anyTime(t *rapid.T, what string) *metav1.Time {
-	if at := mostly(t, what, time.Time{}, epoch, hour, hour.Add(24*time.Hour)); !at.IsZero() {
+func drawTime(t *rapid.T, what string) *metav1.Time {
+	if at := drawMostly(t, what, time.Time{}, epoch, hour, hour.Add(24*time.Hour)); !at.IsZero() {
 		return &metav1.Time{Time: at}
 	}
 	return nil
 }
 
-func anyAccount(t *rapid.T) *v1alpha1.Account {
+func drawAccount(t *rapid.T) *v1alpha1.Account {
 	return policy(func(s *v1alpha1.AccountSpec) {
-		s.State = mostly(t, "account state", v1alpha1.AccountActive, v1alpha1.AccountSuspended)
-		s.ExternalID = mostly(t, "external ID", "4711", "", "acme")
-		s.TimeZone = mostly(t, "zone", "UTC", "Pacific/Apia", "America/Havana", "Mars/Base")
-		s.IPWhitelistPolicy = mostly(t, "whitelist policy", v1alpha1.IPWhitelistOptional, v1alpha1.IPWhitelistRequired)
-		s.AllowedScopes = mostly(t, "allowed scopes", nil, []string{"a", "reports:*"}, []string{"reports:read"})
-		if mostly(t, "default scopes", false, true) {
+		s.State = drawMostly(t, "account state", v1alpha1.AccountActive, v1alpha1.AccountSuspended)
+		s.ExternalID = drawMostly(t, "external ID", "4711", "", "acme")
+		s.TimeZone = drawMostly(t, "zone", "UTC", "Pacific/Apia", "America/Havana", "Mars/Base")
+		s.IPWhitelistPolicy = drawMostly(t, "whitelist policy", v1alpha1.IPWhitelistOptional, v1alpha1.IPWhitelistRequired)
+		s.AllowedScopes = drawMostly(t, "allowed scopes", nil, []string{"a", "reports:*"}, []string{"reports:read"})
+		if drawMostly(t, "default scopes", false, true) {
 			defaultScope(s)
 		}
-		if mostly(t, "selects namespaces", false, true) {
+		if drawMostly(t, "selects namespaces", false, true) {
 			allowTeam(s)
 		}
 	})
 }
 
-func anyQuestion(t *rapid.T) verifier.Input {
-	in := verifier.Input{ExtractResult: mostly(t, "found", verifier.Valid, verifier.Missing, verifier.Ambiguous)}
-	in.Client, _ = netip.ParseAddr(mostly(t, "client", "192.0.2.7", "2001:db8::1", "203.0.113.1", ""))
-	in.Scopes = mostly(t, "wanted", "", "a", "reports:read", "a,reports:write", "b", "*")
-	in.Account = mostly(t, "route", "", "acme", "4711", "globex")
-	in.ExternalID = mostly(t, "route's external ID", "", "4711", "acme", "globex")
-	in.Claim.Kind = mostly(t, "claim", verifier.ClaimNone, verifier.ClaimName, verifier.ClaimExternalID)
-	in.Claim.Value = mostly(t, "claims", "4711", "acme", "", "globex")
+func drawInput(t *rapid.T) verifier.Input {
+	in := verifier.Input{ExtractResult: drawMostly(t, "found", verifier.Valid, verifier.Missing, verifier.Ambiguous)}
+	in.Client, _ = netip.ParseAddr(drawMostly(t, "client", "192.0.2.7", "2001:db8::1", "203.0.113.1", ""))
+	in.Scopes = drawMostly(t, "wanted", "", "a", "reports:read", "a,reports:write", "b", "*")
+	in.Account = drawMostly(t, "route", "", "acme", "4711", "globex")
+	in.ExternalID = drawMostly(t, "route's external ID", "", "4711", "acme", "globex")
+	in.Claim.Kind = drawMostly(t, "claim", verifier.ClaimNone, verifier.ClaimName, verifier.ClaimExternalID)
+	in.Claim.Value = drawMostly(t, "claims", "4711", "acme", "", "globex")
 	return in
 }

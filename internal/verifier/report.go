@@ -20,12 +20,12 @@ func (x *Index) Usage(since, now time.Time) []usage.KeyUsage {
 		used := usage.KeyUsage{Namespace: k.namespace.name, Name: k.name, UID: k.uid}
 		for i := range k.credentials {
 			c := &k.credentials[i]
-			accepted, refused := clampMinute(&c.usage.lastAccepted, minutes(now)), clampMinute(&c.usage.lastRefused, minutes(now))
-			if last := max(accepted, refused); last == 0 || last < minutes(since) {
+			accepted, refused := clampMinute(&c.usage.lastAccepted, unixMinute(now)), clampMinute(&c.usage.lastRefused, unixMinute(now))
+			if last := max(accepted, refused); last == 0 || last < unixMinute(since) {
 				continue
 			}
 			used.Credentials = append(used.Credentials, usage.CredentialUsage{
-				ID: c.id, LastUsed: instant(accepted), LastRefused: instant(refused), Counts: c.usage.counts(),
+				ID: c.id, LastUsed: minuteTime(accepted), LastRefused: minuteTime(refused), Counts: c.usage.counts(),
 			})
 		}
 		if len(used.Credentials) > 0 {
@@ -95,8 +95,8 @@ func (x *Index) accepts(r usage.KeyReference, now time.Time) bool {
 // isUsable reports whether a credential passes the checks that do not depend on the request.
 func (c *credential) isUsable(now time.Time) bool {
 	p := c.key.account.policy.Load()
-	for step := CheckState; step <= CheckAdmitted; step++ {
-		if c.check(step, p, nil, now) != Valid {
+	for check := CheckState; check <= CheckAdmitted; check++ {
+		if c.check(check, p, nil, now) != Valid {
 			return false
 		}
 	}

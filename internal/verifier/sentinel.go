@@ -29,73 +29,73 @@ type sentinel struct {
 }
 
 // observe takes note of an object that was reported.
-func (w *sentinel) observe(o any) {
+func (s *sentinel) observe(o any) {
 	object, ok := o.(client.Object)
 	if !ok {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if version := object.GetResourceVersion(); w.version == "" || isEarlier(w.version, version) {
-		w.name, w.version = client.ObjectKeyFromObject(object), version
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if version := object.GetResourceVersion(); s.version == "" || isEarlier(s.version, version) {
+		s.name, s.version = client.ObjectKeyFromObject(object), version
 	}
 }
 
 // forget takes note of an object that was deleted.
-func (w *sentinel) forget(name types.NamespacedName) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.name == name {
-		w.name, w.version, w.missing = types.NamespacedName{}, "", ""
+func (s *sentinel) forget(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.name == name {
+		s.name, s.version, s.missing = types.NamespacedName{}, "", ""
 	}
 }
 
-func (w *sentinel) reset() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.name, w.version, w.missing = types.NamespacedName{}, "", ""
+func (s *sentinel) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.name, s.version, s.missing = types.NamespacedName{}, "", ""
 }
 
-func (w *sentinel) load() (name types.NamespacedName, version string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.name, w.version
+func (s *sentinel) load() (name types.NamespacedName, version string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.name, s.version
 }
 
 // wasMissing takes note that the store does not have the object, and reports whether it had not the last time either. Once
 // may be a deletion that is about to be reported.
-func (w *sentinel) wasMissing(version string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	before := w.missing
-	w.missing = version
-	return before == version && w.version == version
+func (s *sentinel) wasMissing(version string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.missing
+	s.missing = version
+	return before == version && s.version == version
 }
 
 // checkSentinel asks the store for the object that changed last.
-func (s *kindSyncer) checkSentinel(ctx context.Context) {
-	name, version := s.sentinel.load()
+func (k *kindSyncer) checkSentinel(ctx context.Context) {
+	name, version := k.sentinel.load()
 	if version == "" {
 		return
 	}
-	now, err := s.inStore(ctx, name)
+	now, err := k.storedVersion(ctx, name)
 	switch {
 	case apierrors.IsNotFound(err):
-		if s.sentinel.wasMissing(version) {
-			s.rolledBack(s, version, "absent")
+		if k.sentinel.wasMissing(version) {
+			k.onRollback(k, version, "absent")
 		}
 	case err == nil && isEarlier(now, version):
-		s.rolledBack(s, version, now)
+		k.onRollback(k, version, now)
 	}
 }
 
-// inStore returns the resourceVersion that an object has in the store.
-func (s *kindSyncer) inStore(ctx context.Context, name types.NamespacedName) (string, error) {
+// storedVersion returns the resourceVersion that an object has in the store.
+func (k *kindSyncer) storedVersion(ctx context.Context, name types.NamespacedName) (string, error) {
 	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	object := &metav1.PartialObjectMetadata{}
-	object.SetGroupVersionKind(s.kind())
-	if err := s.source.Get(limited, name, object); err != nil {
+	object.SetGroupVersionKind(k.objectKind())
+	if err := k.source.Get(limited, name, object); err != nil {
 		return "", err //nolint:wrapcheck // the caller tells errors apart
 	}
 	return object.ResourceVersion, nil
@@ -103,27 +103,27 @@ func (s *kindSyncer) inStore(ctx context.Context, name types.NamespacedName) (st
 
 // confirmSentinel returns an error if a list has what the store has not, so that the list is not used, and asked for again
 // soon. An object that was deleted since is not in the next one.
-func (s *kindSyncer) confirmSentinel(ctx context.Context) error {
-	name, version := s.sentinel.load()
+func (k *kindSyncer) confirmSentinel(ctx context.Context) error {
+	name, version := k.sentinel.load()
 	if version == "" {
 		return nil
 	}
-	now, err := s.inStore(ctx, name)
+	now, err := k.storedVersion(ctx, name)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case apierrors.IsNotFound(err), err == nil && isEarlier(now, version):
-		s.blockVerdicts(s)
-		return errListOfOtherStore
+		k.onStaleList(k)
+		return errStaleList
 	case err != nil:
-		return fmt.Errorf("ask for %s: %w", s.name, err)
+		return fmt.Errorf("ask for %s: %w", k.name, err)
 	}
 	return nil
 }
 
-// kind is that of one object.
-func (s *kindSyncer) kind() schema.GroupVersionKind {
-	return s.listKind.GroupVersion().WithKind(strings.TrimSuffix(s.listKind.Kind, "List"))
+// objectKind is that of one object.
+func (k *kindSyncer) objectKind() schema.GroupVersionKind {
+	return k.listKind.GroupVersion().WithKind(strings.TrimSuffix(k.listKind.Kind, "List"))
 }
 
-var errListOfOtherStore = errors.New("the API server lists what is not in its store: it was left running while the store was rolled back, and has to be started again")
+var errStaleList = errors.New("the API server lists what is not in its store: it was left running while the store was rolled back, and has to be started again")

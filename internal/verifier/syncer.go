@@ -83,7 +83,7 @@ func NewSyncer(o SyncerOptions) *Syncer {
 		},
 	}
 	for _, k := range s.kinds {
-		k.source, k.clock, k.replaced, k.rolledBack, k.blockVerdicts = o.Source, o.Clock, s.complete, s.rolledBack, s.blockVerdicts
+		k.source, k.clock, k.onListed, k.onRollback, k.onStaleList = o.Source, o.Clock, s.completeIfListed, s.handleRollback, s.handleStaleList
 	}
 	return s
 }
@@ -99,11 +99,11 @@ func (s *Syncer) Run(ctx context.Context) {
 func (s *Syncer) runSession(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.begin(cancel)
+	s.startSession(cancel)
 	var wg sync.WaitGroup
-	for _, s := range s.kinds {
-		wg.Go(func() { s.run(ctx) })
-		wg.Go(func() { s.probeRegularly(ctx) })
+	for _, k := range s.kinds {
+		wg.Go(func() { k.run(ctx) })
+		wg.Go(func() { k.probeRegularly(ctx) })
 	}
 	if s.MaxStaleness > 0 {
 		wg.Go(func() { s.limitStaleness(ctx) })
@@ -111,17 +111,17 @@ func (s *Syncer) runSession(ctx context.Context) {
 	wg.Wait()
 }
 
-func (s *Syncer) begin(cancel context.CancelFunc) {
+func (s *Syncer) startSession(cancel context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cancel = cancel
-	for _, s := range s.kinds {
-		s.reset()
+	for _, k := range s.kinds {
+		k.reset()
 	}
 }
 
-// drop ends verdicts and the session. It reports whether the session had not been ended before.
-func (s *Syncer) drop() bool {
+// invalidate ends verdicts and the session. It reports whether the session had not been ended before.
+func (s *Syncer) invalidate() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cancel == nil {
@@ -133,12 +133,12 @@ func (s *Syncer) drop() bool {
 	return true
 }
 
-// complete lets verdicts begin once everything was listed.
-func (s *Syncer) complete() {
+// completeIfListed lets verdicts begin once everything was listed.
+func (s *Syncer) completeIfListed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, s := range s.kinds {
-		if s.version.Load() == nil {
+	for _, k := range s.kinds {
+		if k.version.Load() == nil {
 			return
 		}
 	}
@@ -147,16 +147,16 @@ func (s *Syncer) complete() {
 	}
 }
 
-// rolledBack drops what was read, because the API server's store went back to an earlier state.
-func (s *Syncer) rolledBack(k *kindSyncer, newest, now string) {
-	if s.drop() {
+// onRollback drops what was read, because the API server's store went back to an earlier state.
+func (s *Syncer) handleRollback(k *kindSyncer, newest, now string) {
+	if s.invalidate() {
 		s.rollbacks.Add(1)
 		s.Logger.Error(errRolledBack, "Refusing every request until all keys are listed again", "resource", k.name, "newestSeen", newest, "now", now)
 	}
 }
 
-// blockVerdicts ends verdicts until a kind can be listed from the store.
-func (s *Syncer) blockVerdicts(k *kindSyncer) {
+// onStaleList ends verdicts until a kind can be listed from the store.
+func (s *Syncer) handleStaleList(k *kindSyncer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.Index.Complete() {
@@ -164,7 +164,7 @@ func (s *Syncer) blockVerdicts(k *kindSyncer) {
 	}
 	s.Index.SetIncomplete()
 	k.reset()
-	s.Logger.Error(errListOfOtherStore, "Refusing every request until all keys are listed again", "resource", k.name)
+	s.Logger.Error(errStaleList, "Refusing every request until all keys are listed again", "resource", k.name)
 }
 
 var errRolledBack = errors.New("the API server's store was rolled back, as by restoring a backup of etcd")
@@ -183,7 +183,7 @@ func (s *Syncer) limitStaleness(ctx context.Context) {
 			return
 		case <-ticker.C():
 		}
-		if age := s.Age(s.Clock.Now()); age > s.MaxStaleness && s.Index.Complete() && s.drop() {
+		if age := s.Age(s.Clock.Now()); age > s.MaxStaleness && s.Index.Complete() && s.invalidate() {
 			s.Logger.Error(errStale, "Refusing every request until all keys are listed again", "maxStaleness", s.MaxStaleness.String())
 		}
 	}
@@ -195,14 +195,14 @@ var errStale = errors.New("there was no working watch for longer than --max-stal
 // while it has never been told of anything.
 func (s *Syncer) Age(now time.Time) time.Duration {
 	oldest := time.Duration(0)
-	for _, s := range s.kinds {
-		oldest = max(oldest, s.connection.age(now))
+	for _, k := range s.kinds {
+		oldest = max(oldest, k.connection.age(now))
 	}
 	return oldest
 }
 
 // KeysVersion is the newest resourceVersion of APIKeys that the index enforces; empty: none yet.
-func (s *Syncer) KeysVersion() string { return s.kinds[kindKeys].current() }
+func (s *Syncer) KeysVersion() string { return s.kinds[kindKeys].currentVersion() }
 
 // kindSyncer feeds the objects of one kind.
 type kindSyncer struct {
@@ -215,10 +215,10 @@ type kindSyncer struct {
 	store
 	source client.WithWatch
 	clock  clock.WithTicker
-	// replaced is called when everything was listed.
-	replaced func()
-	// rolledBack is called when the API server says that it is at an earlier resourceVersion than before.
-	rolledBack func(s *kindSyncer, newest, now string)
+	// onListed is called when everything was listed.
+	onListed func()
+	// onRollback is called when the API server says that it is at an earlier resourceVersion than before.
+	onRollback func(k *kindSyncer, newest, now string)
 	// version is the newest that the store has; nil: nothing was listed yet.
 	version atomic.Pointer[string]
 	// newest is the newest resourceVersion that the API server named; floor is what newest was when the list under way
@@ -230,8 +230,8 @@ type kindSyncer struct {
 	// sentinel is the object that changed last, and confirm asks the store for it.
 	sentinel sentinel
 	confirm  func() error
-	// blockVerdicts is called when the API server lists what is not in its store.
-	blockVerdicts func(s *kindSyncer)
+	// onStaleList is called when the API server lists what is not in its store.
+	onStaleList func(k *kindSyncer)
 }
 
 // store is what a stream feeds.
@@ -241,59 +241,59 @@ type store interface {
 	replace(list []any)
 }
 
-func (s *kindSyncer) run(ctx context.Context) {
-	watches := &cache.ListWatch{ListWithContextFunc: s.listAll, WatchFuncWithContext: s.watch}
-	s.confirm = func() error { return s.confirmSentinel(ctx) }
-	reflector := cache.NewReflectorWithOptions(watches, s.object, s, cache.ReflectorOptions{Name: s.name})
+func (k *kindSyncer) run(ctx context.Context) {
+	watches := &cache.ListWatch{ListWithContextFunc: k.listAll, WatchFuncWithContext: k.watch}
+	k.confirm = func() error { return k.confirmSentinel(ctx) }
+	reflector := cache.NewReflectorWithOptions(watches, k.object, k, cache.ReflectorOptions{Name: k.name})
 	reflector.RunWithContext(ctx)
 }
 
 // reset forgets what was read, and of which state of the API server's store it was.
-func (s *kindSyncer) reset() {
-	s.version.Store(nil)
-	s.floor.Store(nil)
-	s.newest.reset()
-	s.sentinel.reset()
+func (k *kindSyncer) reset() {
+	k.version.Store(nil)
+	k.floor.Store(nil)
+	k.newest.reset()
+	k.sentinel.reset()
 }
 
-func (s *kindSyncer) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+func (k *kindSyncer) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	if o.ResourceVersion == "0" {
 		o.ResourceVersion = "" // as it is, not as some API server remembers it: a key may have been switched off since
 	}
 	if o.Continue == "" {
-		s.floor.Store(s.newest.load())
+		k.floor.Store(k.newest.load())
 	}
-	list := s.list()
-	if err := s.source.List(ctx, list, &client.ListOptions{Raw: &o, Limit: o.Limit, Continue: o.Continue}); err != nil {
-		s.connection.fail(s.clock.Now(), err)
-		return nil, fmt.Errorf("list %s: %w", s.name, err)
+	list := k.list()
+	if err := k.source.List(ctx, list, &client.ListOptions{Raw: &o, Limit: o.Limit, Continue: o.Continue}); err != nil {
+		k.connection.markFailed(k.clock.Now(), err)
+		return nil, fmt.Errorf("list %s: %w", k.name, err)
 	}
 	return list, nil
 }
 
-func (s *kindSyncer) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+func (k *kindSyncer) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	if lists := o.SendInitialEvents != nil && *o.SendInitialEvents; lists {
-		s.floor.Store(s.newest.load())
-	} else if err := s.mayResume(ctx); err != nil {
+		k.floor.Store(k.newest.load())
+	} else if err := k.checkResume(ctx); err != nil {
 		return nil, err
 	}
-	w, err := s.source.Watch(ctx, s.list(), &client.ListOptions{Raw: &o})
+	w, err := k.source.Watch(ctx, k.list(), &client.ListOptions{Raw: &o})
 	if err != nil {
-		s.connection.fail(s.clock.Now(), err)
+		k.connection.markFailed(k.clock.Now(), err)
 		return nil, err //nolint:wrapcheck // the reflector tells errors apart
 	}
-	s.connection.open(s.clock.Now())
-	return &monitoredWatch{Interface: w, events: s.forward(w)}, nil
+	k.connection.markOpen(k.clock.Now())
+	return &monitoredWatch{Interface: w, events: k.forward(w)}, nil
 }
 
-// mayResume returns an error that has the reflector list anew if changes could be missed by going on from where the last
+// checkResume returns an error that has the reflector list anew if changes could be missed by going on from where the last
 // watch ended. While the API server was away, its store may have been put back, and may have come past the old
 // resourceVersion again since. A store that was put back and is still behind leaves a watch hanging: no error tells.
-func (s *kindSyncer) mayResume(ctx context.Context) error {
-	if s.connection.wasUnreachable() {
-		return apierrors.NewResourceExpired("the API server was away: list " + s.name + " anew")
+func (k *kindSyncer) checkResume(ctx context.Context) error {
+	if k.connection.wasUnreachable() {
+		return apierrors.NewResourceExpired("the API server was away: list " + k.name + " anew")
 	}
-	s.probe(ctx)
+	k.probe(ctx)
 	return ctx.Err()
 }
 
@@ -304,97 +304,97 @@ type monitoredWatch struct {
 }
 
 // ResultChan implements watch.Interface.
-func (c *monitoredWatch) ResultChan() <-chan watch.Event { return c.events }
+func (w *monitoredWatch) ResultChan() <-chan watch.Event { return w.events }
 
 // Stop implements watch.Interface.
-func (c *monitoredWatch) Stop() {
-	c.Interface.Stop()
-	for range c.events { // what nobody reads any more would keep the relay waiting
+func (w *monitoredWatch) Stop() {
+	w.Interface.Stop()
+	for range w.events { // what nobody reads any more would keep the relay waiting
 	}
 }
 
-func (s *kindSyncer) forward(w watch.Interface) chan watch.Event {
+func (k *kindSyncer) forward(w watch.Interface) chan watch.Event {
 	events := make(chan watch.Event)
 	go func() {
 		defer close(events)
 		for e := range w.ResultChan() {
 			events <- e
 		}
-		s.connection.close(s.clock.Now())
+		k.connection.markClosed(k.clock.Now())
 	}()
 	return events
 }
 
-func (s *kindSyncer) current() string {
-	if v := s.version.Load(); v != nil {
+func (k *kindSyncer) currentVersion() string {
+	if v := k.version.Load(); v != nil {
 		return *v
 	}
 	return ""
 }
 
 // Add implements cache.ReflectorStore.
-func (s *kindSyncer) Add(o any) error { return s.Update(o) }
+func (k *kindSyncer) Add(o any) error { return k.Update(o) }
 
 // Update implements cache.ReflectorStore.
-func (s *kindSyncer) Update(o any) error {
-	s.sentinel.observe(o)
-	s.put(o)
+func (k *kindSyncer) Update(o any) error {
+	k.sentinel.observe(o)
+	k.put(o)
 	return nil
 }
 
 // Delete implements cache.ReflectorStore.
-func (s *kindSyncer) Delete(o any) error {
+func (k *kindSyncer) Delete(o any) error {
 	object, ok := o.(client.Object)
 	if !ok {
 		return errNotAnObject
 	}
-	s.sentinel.forget(client.ObjectKeyFromObject(object))
-	s.drop(client.ObjectKeyFromObject(object))
+	k.sentinel.forget(client.ObjectKeyFromObject(object))
+	k.drop(client.ObjectKeyFromObject(object))
 	return nil
 }
 
 var errNotAnObject = errors.New("the API server sent something that is not an object")
 
 // Replace implements cache.ReflectorStore.
-func (s *kindSyncer) Replace(list []any, version string) error {
+func (k *kindSyncer) Replace(list []any, version string) error {
 	for _, o := range list {
-		s.sentinel.observe(o)
+		k.sentinel.observe(o)
 	}
-	if err := s.confirm(); err != nil {
+	if err := k.confirm(); err != nil {
 		return err
 	}
-	s.replace(list)
-	s.connection.listed(s.clock.Now())
-	if floor := s.floor.Load(); floor != nil && isEarlier(version, *floor) {
-		s.rolledBack(s, *floor, version)
+	k.replace(list)
+	k.connection.recordList(k.clock.Now())
+	if floor := k.floor.Load(); floor != nil && isEarlier(version, *floor) {
+		k.onRollback(k, *floor, version)
 	}
-	s.enter(version)
-	s.replaced()
+	k.setVersion(version)
+	k.onListed()
 	return nil
 }
 
 // UpdateResourceVersion implements cache.ResourceVersionUpdater.
-func (s *kindSyncer) UpdateResourceVersion(version string) {
-	if before := s.current(); isEarlier(version, before) { // a bookmark, of an API server that was left running
-		s.rolledBack(s, before, version)
+func (k *kindSyncer) UpdateResourceVersion(version string) {
+	if before := k.currentVersion(); isEarlier(version, before) { // a bookmark, of an API server that was left running
+		k.onRollback(k, before, version)
 	}
-	s.enter(version)
+	k.setVersion(version)
 }
 
-// enter takes note of the resourceVersion that the store has now.
-func (s *kindSyncer) enter(version string) {
-	s.version.Store(&version)
-	s.newest.observe(version)
+// setVersion takes note of the resourceVersion that the store has now.
+func (k *kindSyncer) setVersion(version string) {
+	k.version.Store(&version)
+	k.newest.observe(version)
 }
 
 // Resync implements cache.ReflectorStore.
-func (s *kindSyncer) Resync() error { return nil }
+func (k *kindSyncer) Resync() error { return nil }
 
 // Transformer implements cache.TransformingStore.
-func (s *kindSyncer) Transformer() cache.TransformFunc {
+func (k *kindSyncer) Transformer() cache.TransformFunc {
 	return func(o any) (any, error) {
-		s.sentinel.observe(o)
-		return s.transform(o), nil
+		k.sentinel.observe(o)
+		return k.transform(o), nil
 	}
 }
 
@@ -406,8 +406,8 @@ func (x keyStore) drop(o types.NamespacedName) { x.DropKey(o) }
 func (x keyStore) replace(list []any) {
 	records := make([]Entry, 0, len(list))
 	for _, o := range list {
-		if r, ok := transformKey(o).(Entry); ok { // a list that was not streamed has the objects themselves
-			records = append(records, r)
+		if e, ok := transformKey(o).(Entry); ok { // a list that was not streamed has the objects themselves
+			records = append(records, e)
 		}
 	}
 	x.ReplaceKeys(records)

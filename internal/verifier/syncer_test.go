@@ -226,44 +226,44 @@ func (a *apiServer) Watch(_ context.Context, list client.ObjectList, o ...client
 
 func (a *apiServer) Scheme() *runtime.Scheme { return nil }
 
-// fed is a feed that runs, with its index.
-type fed struct {
+// syncerFixture is a feed that runs, with its index.
+type syncerFixture struct {
 	*apiServer
 	*verifier.Syncer
 	index *verifier.Index
 }
 
-// feed runs a test with a feed of an API server, in time of its own.
-func feed(t *testing.T, o verifier.SyncerOptions, test func(f *fed)) {
+// runSyncer runs a test with a feed of an API server, in time of its own.
+func runSyncer(t *testing.T, o verifier.SyncerOptions, test func(s *syncerFixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		api := newAPIServer(issued(), keystest.Key("other", keystest.Issued(epoch)))
 		o.Source, o.Clock, o.Index = api, clock.RealClock{}, verifier.NewIndex()
-		f := &fed{api, verifier.NewSyncer(o), o.Index}
+		s := &syncerFixture{api, verifier.NewSyncer(o), o.Index}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			f.Run(ctx)
+			s.Run(ctx)
 		}()
 		time.Sleep(5 * time.Second)
-		f.expect(t, verifier.Valid)
-		test(f)
+		s.expect(t, verifier.Valid)
+		test(s)
 		stop()
 		<-done
 	})
 }
 
-func (f *fed) expect(t *testing.T, want verifier.Code) {
+func (s *syncerFixture) expect(t *testing.T, want verifier.Code) {
 	t.Helper()
 	synctest.Wait()
-	expect(t, f.index, "default/shop", want)
+	expect(t, s.index, "default/shop", want)
 }
 
 // changes are some that a backup does not have.
-func (f *fed) changes() {
+func (s *syncerFixture) changes() {
 	for range 50 {
-		f.put(keystest.Key("other", keystest.Issued(epoch)))
+		s.put(keystest.Key("other", keystest.Issued(epoch)))
 	}
 	synctest.Wait()
 }
@@ -272,43 +272,43 @@ var off = keystest.State(v1alpha1.KeyStateInactive)
 
 // A key that is switched off after etcd was restored from a backup is refused, however the store's return is noticed, and
 // though its resourceVersion is below what was seen before.
-func TestFeed_StoreRolledBack(t *testing.T) {
+func TestSyncer_DetectsRollback(t *testing.T) {
 	t.Parallel()
-	for name, restore := range map[string]func(f *fed, backup storeState){
-		"the API server was started again": func(f *fed, backup storeState) {
-			f.set(true, false)
-			f.disconnect()
+	for name, restore := range map[string]func(s *syncerFixture, backup storeState){
+		"the API server was started again": func(s *syncerFixture, backup storeState) {
+			s.set(true, false)
+			s.disconnect()
 			time.Sleep(10 * time.Second)
-			f.restore(backup)
-			f.set(false, false)
+			s.restore(backup)
+			s.set(false, false)
 		},
-		"watches were started again at once": func(f *fed, backup storeState) {
-			f.restore(backup)
-			f.disconnect()
+		"watches were started again at once": func(s *syncerFixture, backup storeState) {
+			s.restore(backup)
+			s.disconnect()
 		},
-		"watches hang": func(f *fed, backup storeState) {
-			f.restore(backup)
-			f.hang()
+		"watches hang": func(s *syncerFixture, backup storeState) {
+			s.restore(backup)
+			s.hang()
 		},
-		"bookmarks go back": func(f *fed, backup storeState) {
-			f.restore(backup)
-			f.bookmark(backup.version)
+		"bookmarks go back": func(s *syncerFixture, backup storeState) {
+			s.restore(backup)
+			s.bookmark(backup.version)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			feed(t, verifier.SyncerOptions{}, func(f *fed) {
-				backup := f.backup()
-				f.changes()
-				restore(f, backup)
-				f.put(issued(off))
+			runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
+				backup := s.backup()
+				s.changes()
+				restore(s, backup)
+				s.put(issued(off))
 				time.Sleep(20 * time.Second)
-				f.expect(t, verifier.Inactive)
-				if f.Rollbacks() != 1 || !f.index.Complete() {
-					t.Errorf("noticed %d times, complete is %t", f.Rollbacks(), f.index.Complete())
+				s.expect(t, verifier.Inactive)
+				if s.Rollbacks() != 1 || !s.index.Complete() {
+					t.Errorf("noticed %d times, complete is %t", s.Rollbacks(), s.index.Complete())
 				}
-				f.put(issued())
-				f.expect(t, verifier.Valid)
+				s.put(issued())
+				s.expect(t, verifier.Valid)
 			})
 		})
 	}
@@ -325,139 +325,139 @@ func (a *apiServer) hang() {
 
 // An API server that was left running while its store was put back serves what is no more. Nothing is accepted then, until
 // it is started again.
-func TestFeed_StoreRolledBackUnderARunningAPIServer(t *testing.T) {
+func TestSyncer_RefusesWhileAPIServerServesStaleData(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(f *fed){
-		"an object is at an earlier state": func(f *fed) { f.changes() },
-		"an object is not there":           func(f *fed) { f.put(keystest.Key("new", keystest.Issued(epoch))) },
+	for name, change := range map[string]func(s *syncerFixture){
+		"an object is at an earlier state": func(s *syncerFixture) { s.changes() },
+		"an object is not there":           func(s *syncerFixture) { s.put(keystest.Key("new", keystest.Issued(epoch))) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			feed(t, verifier.SyncerOptions{}, func(f *fed) {
-				backup := f.backup()
-				change(f)
-				f.leaveRunning(true)
-				f.restore(backup)
-				f.put(issued(off))
+			runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
+				backup := s.backup()
+				change(s)
+				s.leaveRunning(true)
+				s.restore(backup)
+				s.put(issued(off))
 				for range 10 {
 					time.Sleep(32 * time.Second)
-					f.expect(t, verifier.NotSynced)
+					s.expect(t, verifier.NotSynced)
 				}
-				if f.Rollbacks() != 1 {
-					t.Errorf("noticed %d times", f.Rollbacks())
+				if s.Rollbacks() != 1 {
+					t.Errorf("noticed %d times", s.Rollbacks())
 				}
-				f.leaveRunning(false)
-				f.disconnect()
+				s.leaveRunning(false)
+				s.disconnect()
 				time.Sleep(2 * time.Minute)
-				f.expect(t, verifier.Inactive)
+				s.expect(t, verifier.Inactive)
 			})
 		})
 	}
 }
 
 // The object that changed last is deleted, which is reported late.
-func TestFeed_ADeletionIsNoRollback(t *testing.T) {
+func TestSyncer_DeletionIsNotARollback(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.SyncerOptions{}, func(f *fed) {
-		f.put(keystest.Key("new", keystest.Issued(epoch)))
+	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
+		s.put(keystest.Key("new", keystest.Issued(epoch)))
 		for range 20 {
 			time.Sleep(16 * time.Second)
-			f.expect(t, verifier.Valid)
-			f.remove("new")
+			s.expect(t, verifier.Valid)
+			s.remove("new")
 			time.Sleep(5 * time.Second)
-			f.report("new")
-			f.expect(t, verifier.Valid)
-			f.put(keystest.Key("new", keystest.Issued(epoch)))
+			s.report("new")
+			s.expect(t, verifier.Valid)
+			s.put(keystest.Key("new", keystest.Issued(epoch)))
 		}
-		if f.Rollbacks() != 0 {
-			t.Errorf("noticed %d rollbacks", f.Rollbacks())
+		if s.Rollbacks() != 0 {
+			t.Errorf("noticed %d rollbacks", s.Rollbacks())
 		}
 	})
 }
 
 // A store that was put back, and has come past where it was before anybody could ask, is read anew: a watch would go on
 // from the middle.
-func TestFeed_StoreRolledBackAndOvertaken(t *testing.T) {
+func TestSyncer_RelistsAfterOvertakenRollback(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.SyncerOptions{}, func(f *fed) {
-		backup := f.backup()
-		f.changes()
-		f.set(true, false)
-		f.disconnect()
+	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
+		backup := s.backup()
+		s.changes()
+		s.set(true, false)
+		s.disconnect()
 		time.Sleep(10 * time.Second)
-		f.restore(backup)
-		f.put(issued(off))
-		f.changes()
-		f.changes()
-		f.set(false, false)
+		s.restore(backup)
+		s.put(issued(off))
+		s.changes()
+		s.changes()
+		s.set(false, false)
 		time.Sleep(time.Minute)
-		f.expect(t, verifier.Inactive)
+		s.expect(t, verifier.Inactive)
 	})
 }
 
 // While the store is not known to be the one that was read, nothing is accepted.
-func TestFeed_RefusesUntilListedAgain(t *testing.T) {
+func TestSyncer_RefusesAfterRollbackUntilListed(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.SyncerOptions{}, func(f *fed) {
-		backup := f.backup()
-		f.changes()
-		f.restore(backup)
-		f.bookmark(backup.version)
-		f.set(true, false)
-		f.disconnect()
-		f.expect(t, verifier.NotSynced)
-		f.set(false, false)
+	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
+		backup := s.backup()
+		s.changes()
+		s.restore(backup)
+		s.bookmark(backup.version)
+		s.set(true, false)
+		s.disconnect()
+		s.expect(t, verifier.NotSynced)
+		s.set(false, false)
 		time.Sleep(time.Minute)
-		f.expect(t, verifier.Valid)
+		s.expect(t, verifier.Valid)
 	})
 }
 
 // Changes that come while the API server is asked, and watches that end, are no rollback.
-func TestFeed_ChangesAreNoRollback(t *testing.T) {
+func TestSyncer_ChangesAreNotARollback(t *testing.T) {
 	t.Parallel()
-	feed(t, verifier.SyncerOptions{MaxStaleness: time.Minute}, func(f *fed) {
+	runSyncer(t, verifier.SyncerOptions{MaxStaleness: time.Minute}, func(s *syncerFixture) {
 		for range 600 {
-			f.put(keystest.Key("other", keystest.Issued(epoch)))
+			s.put(keystest.Key("other", keystest.Issued(epoch)))
 			time.Sleep(time.Second)
-			f.expect(t, verifier.Valid)
+			s.expect(t, verifier.Valid)
 		}
-		f.disconnect()
+		s.disconnect()
 		time.Sleep(10 * time.Second)
-		f.expect(t, verifier.Valid)
-		if f.Rollbacks() != 0 || f.Age(time.Now()) != 0 {
-			t.Errorf("noticed %d rollbacks, age %s", f.Rollbacks(), f.Age(time.Now()))
+		s.expect(t, verifier.Valid)
+		if s.Rollbacks() != 0 || s.Age(time.Now()) != 0 {
+			t.Errorf("noticed %d rollbacks, age %s", s.Rollbacks(), s.Age(time.Now()))
 		}
 	})
 }
 
-func TestFeed_MaxStaleness(t *testing.T) {
+func TestSyncer_RefusesBeyondMaxStaleness(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		lose func(f *fed)
+		lose func(s *syncerFixture)
 		max  time.Duration
 		want verifier.Code
 	}{
-		"the API server is away":        {func(f *fed) { f.set(true, false); f.disconnect() }, 5 * time.Minute, verifier.NotSynced},
-		"the store does not answer":     {func(f *fed) { f.set(false, true) }, 5 * time.Minute, verifier.NotSynced},
-		"it is off":                     {func(f *fed) { f.set(true, false); f.disconnect() }, 0, verifier.Valid},
-		"it is longer than what passes": {func(f *fed) { f.set(true, false); f.disconnect() }, time.Hour, verifier.Valid},
+		"the API server is away":        {func(s *syncerFixture) { s.set(true, false); s.disconnect() }, 5 * time.Minute, verifier.NotSynced},
+		"the store does not answer":     {func(s *syncerFixture) { s.set(false, true) }, 5 * time.Minute, verifier.NotSynced},
+		"it is off":                     {func(s *syncerFixture) { s.set(true, false); s.disconnect() }, 0, verifier.Valid},
+		"it is longer than what passes": {func(s *syncerFixture) { s.set(true, false); s.disconnect() }, time.Hour, verifier.Valid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			feed(t, verifier.SyncerOptions{MaxStaleness: tc.max}, func(f *fed) {
-				tc.lose(f)
+			runSyncer(t, verifier.SyncerOptions{MaxStaleness: tc.max}, func(s *syncerFixture) {
+				tc.lose(s)
 				time.Sleep(4 * time.Minute)
-				f.expect(t, verifier.Valid)
+				s.expect(t, verifier.Valid)
 				time.Sleep(2 * time.Minute)
-				f.expect(t, tc.want)
-				if age := f.Age(time.Now()); age < 5*time.Minute || age > 7*time.Minute {
+				s.expect(t, tc.want)
+				if age := s.Age(time.Now()); age < 5*time.Minute || age > 7*time.Minute {
 					t.Errorf("after six minutes its age is %s", age)
 				}
-				f.set(false, false)
+				s.set(false, false)
 				time.Sleep(2 * time.Minute)
-				f.expect(t, verifier.Valid)
-				if f.Age(time.Now()) != 0 || f.Rollbacks() != 0 {
-					t.Errorf("age %s, %d rollbacks", f.Age(time.Now()), f.Rollbacks())
+				s.expect(t, verifier.Valid)
+				if s.Age(time.Now()) != 0 || s.Rollbacks() != 0 {
+					t.Errorf("age %s, %d rollbacks", s.Age(time.Now()), s.Rollbacks())
 				}
 			})
 		})

@@ -37,7 +37,7 @@ func newTable() *table {
 func (t *table) find(d *digest) *credential {
 	slots := *t.slots.Load()
 	mask := maskOf(slots)
-	for i := place(d) & mask; ; i = (i + 1) & mask {
+	for i := hashOf(d) & mask; ; i = (i + 1) & mask {
 		c := slots[i].Load()
 		if c == nil || (c != tombstone && c.digest == *d) {
 			return c
@@ -50,14 +50,14 @@ func maskOf(slots []atomic.Pointer[credential]) uint64 {
 	return uint64(len(slots) - 1) //nolint:gosec // there are slots
 }
 
-func place(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
+func hashOf(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
 
 // put enters a credential, in place of the one with the same digest if there is one.
 func (t *table) put(c *credential) {
 	if slots := *t.slots.Load(); (t.used+1)*2 > len(slots) {
 		t.resize(max(minTableSize, t.live*3))
 	}
-	slot, found := t.slot(&c.digest)
+	slot, found := t.findSlot(&c.digest)
 	if !found {
 		t.used++
 		t.live++
@@ -67,17 +67,17 @@ func (t *table) put(c *credential) {
 
 // remove takes out the credential with a digest.
 func (t *table) remove(d *digest) {
-	if slot, found := t.slot(d); found {
+	if slot, found := t.findSlot(d); found {
 		slot.Store(tombstone)
 		t.live--
 	}
 }
 
-// slot is where a digest is, or where it would go.
-func (t *table) slot(d *digest) (slot *atomic.Pointer[credential], found bool) {
+// findSlot is where a digest is, or where it would go.
+func (t *table) findSlot(d *digest) (slot *atomic.Pointer[credential], found bool) {
 	slots := *t.slots.Load()
 	mask := maskOf(slots)
-	for i := place(d) & mask; ; i = (i + 1) & mask {
+	for i := hashOf(d) & mask; ; i = (i + 1) & mask {
 		switch c := slots[i].Load(); {
 		case c == nil:
 			return &slots[i], false
@@ -95,8 +95,8 @@ func (t *table) resize(atLeast int) {
 	}
 	next := make([]atomic.Pointer[credential], size)
 	mask := maskOf(next)
-	t.all(func(c *credential) {
-		i := place(&c.digest) & mask
+	t.forEach(func(c *credential) {
+		i := hashOf(&c.digest) & mask
 		for next[i].Load() != nil {
 			i = (i + 1) & mask
 		}
@@ -106,8 +106,8 @@ func (t *table) resize(atLeast int) {
 	t.slots.Store(&next)
 }
 
-// all visits each credential.
-func (t *table) all(visit func(*credential)) {
+// forEach visits each credential.
+func (t *table) forEach(visit func(*credential)) {
 	slots := t.slots.Load()
 	if slots == nil {
 		return

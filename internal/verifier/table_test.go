@@ -16,8 +16,8 @@ func digestFor(n int) digest {
 	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 }
 
-// TestTable_IsAMap does the same to a table and to a map. Few places make digests collide all the time.
-func TestTable_IsAMap(t *testing.T) {
+// TestTable_BehavesLikeAMap does the same to a table and to a map. Few places make digests collide all the time.
+func TestTable_BehavesLikeAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		places := rapid.SampledFrom([]int{1, 3, 1 << 20}).Draw(t, "places")
@@ -51,7 +51,7 @@ func TestTable_IsAMap(t *testing.T) {
 }
 
 // A credential that stays is found at every moment, whatever goes on around it.
-func TestTable_ReadersMissNothing(t *testing.T) {
+func TestTable_ReadersSeeEveryEntry(t *testing.T) {
 	t.Parallel()
 	table := newTable()
 	stays := digestFor(-1)
@@ -91,7 +91,7 @@ func TestTable_ReadersMissNothing(t *testing.T) {
 }
 
 // What comes and goes leaves no trace: rotations for years don't make the table grow.
-func TestTable_DoesNotGrowByChurn(t *testing.T) {
+func TestTable_DoesNotGrowWithChurn(t *testing.T) {
 	t.Parallel()
 	table := newTable()
 	for n := range 200_000 {

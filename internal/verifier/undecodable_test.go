@@ -14,8 +14,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// TestIndex_UndecodableObjects follows a key and an account that come to be undecodable, and are mended.
-func TestIndex_UndecodableObjects(t *testing.T) {
+// TestIndex_RefusesUndecodableObjects follows a key and an account that come to be undecodable, and are mended.
+func TestIndex_RefusesUndecodableObjects(t *testing.T) {
 	t.Parallel()
 	x := verifier.NewIndex()
 	var reported []verifier.Undecodable
@@ -60,8 +60,8 @@ func TestIndex_UndecodableObjects(t *testing.T) {
 	}
 }
 
-// TestIndex_RevokeBeforeThatCannotBeReadIsRefused shows that what may have been meant to kill a credential is not overlooked.
-func TestIndex_RevokeBeforeThatCannotBeReadIsRefused(t *testing.T) {
+// TestIndex_RefusesInvalidRevokeBefore shows that what may have been meant to kill a credential is not overlooked.
+func TestIndex_RefusesInvalidRevokeBefore(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"), issued(func(k *v1alpha1.APIKey) {
 		k.Spec.Rotation = &v1alpha1.Rotation{RevokeBefore: "2026-12-01t09:00:00z"}

@@ -45,7 +45,7 @@ func clampMinute(last *atomic.Uint32, now uint32) uint32 {
 	return min(minute, now)
 }
 
-func minutes(t time.Time) uint32 {
+func unixMinute(t time.Time) uint32 {
 	return uint32(max(0, t.Unix()/60)) //nolint:gosec // not negative, and see record
 }
 
@@ -62,7 +62,7 @@ func (u *usageCounters) counts() map[string]uint64 {
 	return counts
 }
 
-func instant(minute uint32) *time.Time {
+func minuteTime(minute uint32) *time.Time {
 	if minute == 0 {
 		return nil
 	}

@@ -90,7 +90,7 @@ var checkNames = [checkCount]string{
 }
 
 // String is the step's name, such as expiry.
-func (s Check) String() string { return checkNames[s] }
+func (c Check) String() string { return checkNames[c] }
 
 // Checks are all steps, in order.
 func Checks() []Check {
@@ -154,9 +154,9 @@ func (x *Index) Check(in *Input, now time.Time) Verdict {
 		return Verdict{Code: Unknown, Check: CheckKey}
 	}
 	v := Verdict{Code: Valid, Check: CheckClaim, credential: c, policy: c.key.account.policy.Load()}
-	for step := CheckState; step < checkCount; step++ {
-		if code := c.check(step, v.policy, in, now); code != Valid {
-			v.Code, v.Check = code, step
+	for check := CheckState; check < checkCount; check++ {
+		if code := c.check(check, v.policy, in, now); code != Valid {
+			v.Code, v.Check = code, check
 			break
 		}
 	}
@@ -165,8 +165,8 @@ func (x *Index) Check(in *Input, now time.Time) Verdict {
 }
 
 // check is Valid if a credential passes a step, or else what stands against it.
-func (c *credential) check(step Check, p *policy, in *Input, now time.Time) Code {
-	switch step {
+func (c *credential) check(check Check, p *policy, in *Input, now time.Time) Code {
+	switch check {
 	case CheckState:
 		return c.checkState(now)
 	case CheckAccount:
@@ -194,7 +194,7 @@ func codeUnless(good bool, code Code) Code {
 }
 
 func (c *credential) checkState(now time.Time) Code {
-	if now.Unix() >= c.revoked {
+	if now.Unix() >= c.revokedAt {
 		return Revoked
 	}
 	return c.key.specCode
@@ -207,16 +207,16 @@ func (p *policy) checkKey(k *key) Code {
 	case p.suspended:
 		return AccountSuspended
 	}
-	return codeUnless(p.admits(k), Inactive)
+	return codeUnless(p.allowsKey(k), Inactive)
 }
 
 // checkExpiry is Expired from the very second on, and on the first instant of the day that the spec names.
 func (c *credential) checkExpiry(p *policy, now time.Time) Code {
 	second := now.Unix()
 	switch {
-	case second >= c.ends, second >= c.key.expires, c.key.statusCode == Expired:
+	case second >= c.notAfter, second >= c.key.expiresAt, c.key.statusCode == Expired:
 		return Expired
-	case c.key.day != 0 && (p.zone == nil || dayOf(now.In(p.zone)) >= c.key.day):
+	case c.key.expirationDay != 0 && (p.zone == nil || dayOf(now.In(p.zone)) >= c.key.expirationDay):
 		return Expired
 	}
 	return Valid
@@ -272,7 +272,7 @@ func (v *Verdict) Key() *Identity {
 	if v.policy != nil {
 		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
 	}
-	if ends := min(k.expires, v.credential.ends, v.credential.revoked); ends != never {
+	if ends := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); ends != never {
 		id.ExpiresAt = time.Unix(ends, 0).UTC()
 	}
 	return id

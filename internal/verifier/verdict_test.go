@@ -32,13 +32,13 @@ type suite struct {
 	labels  labels.Set
 }
 
-func (w suite) index() *verifier.Index {
+func (s suite) index() *verifier.Index {
 	x := verifier.NewIndex()
-	x.PutNamespace("default", w.labels)
-	if w.account != nil {
-		x.PutAccount(w.account)
+	x.PutNamespace("default", s.labels)
+	if s.account != nil {
+		x.PutAccount(s.account)
 	}
-	x.PutKey(w.key)
+	x.PutKey(s.key)
 	x.SetComplete()
 	return x
 }
@@ -47,7 +47,7 @@ func issued(options ...keystest.KeyOption) *v1alpha1.APIKey {
 	return keystest.Key("shop", append(options, keystest.Issued(epoch))...)
 }
 
-func but(k *v1alpha1.APIKey, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
+func modified(k *v1alpha1.APIKey, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
 	change(k)
 	return k
 }
@@ -59,7 +59,7 @@ func policy(change func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
 // material is the whole key that a name stands for.
 func material(name string) string { return string(keystest.MaterialOf(name)) }
 
-func asking(change func(*verifier.Input)) verifier.Input {
+func newInput(change func(*verifier.Input)) verifier.Input {
 	in := verifier.Input{Key: material("default/shop"), ExtractResult: verifier.Valid, Client: home}
 	if change != nil {
 		change(&in)
@@ -74,7 +74,7 @@ func previous(end time.Time) keystest.KeyOption {
 	}
 }
 
-func TestDecide(t *testing.T) {
+func TestIndexCheck(t *testing.T) {
 	t.Parallel()
 	withKey := func(key string) func(*verifier.Input) {
 		return func(in *verifier.Input) { in.Key = key }
@@ -115,19 +115,19 @@ func TestDecide(t *testing.T) {
 		"the digest of a key":           {key: issued(), ask: withKey(keystest.CredentialOf("default/shop").SHA256), want: verifier.Unknown, step: verifier.CheckKey},
 		"a key being deleted":           {key: issued(keystest.Deleting(epoch)), want: verifier.Unknown, step: verifier.CheckKey},
 		"a key that was not issued":     {key: keystest.Key("shop"), want: verifier.Unknown, step: verifier.CheckKey},
-		"switched off in the spec":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateInactive }), want: verifier.Inactive, step: verifier.CheckState},
-		"revoked in the spec":           {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateRevoked }), want: verifier.Revoked, step: verifier.CheckState},
-		"in a state of a later API":     {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = "Paused" }), want: verifier.Inactive, step: verifier.CheckState},
-		"switched on, not yet let":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateInactive }), want: verifier.Inactive, step: verifier.CheckAdmitted},
-		"not accepted":                  {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StatePending }), want: verifier.Inactive, step: verifier.CheckAdmitted},
-		"its account back, not yet let": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateSuspended }), want: verifier.AccountSuspended, step: verifier.CheckAdmitted},
-		"without a state":               {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = "" }), want: verifier.Inactive, step: verifier.CheckAdmitted},
-		"revoked in the status":         {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateRevoked }), want: verifier.Revoked, step: verifier.CheckAdmitted},
+		"switched off in the spec":      {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateInactive }), want: verifier.Inactive, step: verifier.CheckState},
+		"revoked in the spec":           {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateRevoked }), want: verifier.Revoked, step: verifier.CheckState},
+		"in a state of a later API":     {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = "Paused" }), want: verifier.Inactive, step: verifier.CheckState},
+		"switched on, not yet let":      {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateInactive }), want: verifier.Inactive, step: verifier.CheckAdmitted},
+		"not accepted":                  {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StatePending }), want: verifier.Inactive, step: verifier.CheckAdmitted},
+		"its account back, not yet let": {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateSuspended }), want: verifier.AccountSuspended, step: verifier.CheckAdmitted},
+		"without a state":               {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Status.State = "" }), want: verifier.Inactive, step: verifier.CheckAdmitted},
+		"revoked in the status":         {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateRevoked }), want: verifier.Revoked, step: verifier.CheckAdmitted},
 		"compromised":                   {key: issued(keystest.RevokedBefore(epoch.Add(time.Second))), want: verifier.Revoked, step: verifier.CheckState},
 		"compromised as of later":       {key: issued(keystest.RevokedBefore(hour.Add(time.Second))), want: verifier.Valid, step: verifier.CheckClaim},
 		"compromised as of now":         {key: issued(keystest.RevokedBefore(hour)), want: verifier.Revoked, step: verifier.CheckState},
 		"issued in that second":         {key: issued(keystest.RevokedBefore(epoch)), want: verifier.Valid, step: verifier.CheckClaim},
-		"an expiration that is none":    {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "soon" }), want: verifier.Inactive, step: verifier.CheckState},
+		"an expiration that is none":    {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "soon" }), want: verifier.Inactive, step: verifier.CheckState},
 		"of no account":                 {key: issued(keystest.Account("nobody")), want: verifier.Inactive, step: verifier.CheckAccount},
 		"of a suspended account":        {key: issued(), account: keystest.NewAccount("acme", keystest.Suspended()), want: verifier.AccountSuspended, step: verifier.CheckAccount},
 		"in a namespace not allowed":    {key: issued(), account: policy(allowTeam), want: verifier.Inactive, step: verifier.CheckAccount},
@@ -150,20 +150,20 @@ func TestDecide(t *testing.T) {
 			}),
 		},
 		"a whitelist removed under a policy": {
-			key: but(issued(keystest.Whitelist("192.0.2.7")), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = nil }), account: policy(requireWhitelist),
+			key: modified(issued(keystest.Whitelist("192.0.2.7")), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = nil }), account: policy(requireWhitelist),
 			want: verifier.Inactive, step: verifier.CheckAccount,
 		},
 		"accepted before the policy":        {key: issued(), account: policy(requireWhitelist), want: verifier.Valid, step: verifier.CheckClaim},
 		"a second before it expires":        {key: issued(keystest.Expiring(hour.Add(time.Second))), want: verifier.Valid, step: verifier.CheckClaim},
 		"a nanosecond before it expires":    {key: issued(keystest.Expiring(hour.Add(time.Second))), now: hour.Add(time.Second - 1), want: verifier.Valid, step: verifier.CheckClaim},
 		"the second it expires":             {key: issued(keystest.Expiring(hour)), want: verifier.Expired, step: verifier.CheckExpiry},
-		"expired, and moved later since":    {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-01" }), want: verifier.Expired, step: verifier.CheckExpiry},
-		"expired, and freed since":          {key: but(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "" }), want: verifier.Expired, step: verifier.CheckExpiry},
-		"moved earlier, to now":             {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = hour.Format(time.RFC3339) }), want: verifier.Expired, step: verifier.CheckExpiry},
-		"moved earlier, to a day to come":   {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), want: verifier.Valid, step: verifier.CheckClaim},
-		"moved to a day that began in Apia": {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Pacific/Apia")), now: time.Date(2026, 1, 10, 11, 0, 0, 0, time.UTC), want: verifier.Expired, step: verifier.CheckExpiry},
-		"moved to a day, in no zone":        {key: but(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Mars/Base")), want: verifier.Expired, step: verifier.CheckExpiry},
-		"found expired by the manager":      {key: but(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"expired, and moved later since":    {key: modified(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-01" }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"expired, and freed since":          {key: modified(issued(keystest.Expiring(hour)), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "" }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"moved earlier, to now":             {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = hour.Format(time.RFC3339) }), want: verifier.Expired, step: verifier.CheckExpiry},
+		"moved earlier, to a day to come":   {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), want: verifier.Valid, step: verifier.CheckClaim},
+		"moved to a day that began in Apia": {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Pacific/Apia")), now: time.Date(2026, 1, 10, 11, 0, 0, 0, time.UTC), want: verifier.Expired, step: verifier.CheckExpiry},
+		"moved to a day, in no zone":        {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2099-01-11" }), account: keystest.NewAccount("acme", keystest.Zone("Mars/Base")), want: verifier.Expired, step: verifier.CheckExpiry},
+		"found expired by the manager":      {key: modified(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), want: verifier.Expired, step: verifier.CheckExpiry},
 		"the one before, in its overlap":    {key: keystest.Key("shop", previous(hour.Add(1)), keystest.Issued(epoch)), ask: withKey(material("before")), now: hour.Add(-time.Second), want: verifier.Valid, step: verifier.CheckClaim},
 		"the one before, after its overlap": {key: keystest.Key("shop", previous(hour), keystest.Issued(epoch)), ask: withKey(material("before")), want: verifier.Expired, step: verifier.CheckExpiry},
 		"the next one, staged": {
@@ -200,16 +200,16 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := suite{key: tc.key, account: tc.account, labels: tc.labels}
-			if w.account == nil {
-				w.account = keystest.NewAccount("acme")
+			s := suite{key: tc.key, account: tc.account, labels: tc.labels}
+			if s.account == nil {
+				s.account = keystest.NewAccount("acme")
 			}
 			now := tc.now
 			if now.IsZero() {
 				now = hour
 			}
-			in := asking(tc.ask)
-			got := w.index().Check(&in, now)
+			in := newInput(tc.ask)
+			got := s.index().Check(&in, now)
 			if got.Code != tc.want || got.Check != tc.step {
 				t.Errorf("got %s at step %s, want %s at step %s", got.Code, got.Check, tc.want, tc.step)
 			}
@@ -230,8 +230,8 @@ func defaultScope(s *v1alpha1.AccountSpec) {
 	s.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: []string{"a"}}
 }
 
-// TestDecide_Order lets everything be wrong with a request, and puts it right one thing after the other.
-func TestDecide_Order(t *testing.T) {
+// TestIndexCheck_Order lets everything be wrong with a request, and puts it right one thing after the other.
+func TestIndexCheck_Order(t *testing.T) {
 	t.Parallel()
 	x := verifier.NewIndex()
 	account := keystest.NewAccount("acme", keystest.Suspended())
@@ -281,7 +281,7 @@ func TestVerdict_Key(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			in := asking(nil)
+			in := newInput(nil)
 			v := suite{key: tc.key, account: account}.index().Check(&in, hour)
 			tc.want.KeyID, tc.want.Namespace, tc.want.Name = keystest.CredentialOf("default/shop").ID, "default", "shop"
 			tc.want.Account, tc.want.ExternalID = "acme", "4711"

@@ -26,15 +26,15 @@ func ParseAccountHeader(text string) (AccountHeader, error) {
 	if text == "" {
 		return AccountHeader{}, nil
 	}
-	name, holds, said := strings.Cut(text, ":")
+	name, holds, hasKind := strings.Cut(text, ":")
 	kinds := map[string]verifier.ClaimKind{"name": verifier.ClaimName, "externalID": verifier.ClaimExternalID}
-	kind, known := kinds[holds]
+	kind, isKnown := kinds[holds]
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
 		return AccountHeader{}, fmt.Errorf("invalid account header %q: must be a header's name, such as X-FF-Company, optionally followed by :name or :externalID", text)
-	case !said:
+	case !hasKind:
 		kind = verifier.ClaimName
-	case !known:
+	case !isKnown:
 		return AccountHeader{}, fmt.Errorf("invalid account header %q: what it holds must be name or externalID, such as %s:externalID", text, name)
 	}
 	return AccountHeader{kind: kind, canonical: textproto.CanonicalMIMEHeaderKey(name), lower: strings.ToLower(name)}, nil
@@ -45,11 +45,11 @@ func (h AccountHeader) claim(r verifier.Request) verifier.Claim {
 	if h.kind == verifier.ClaimNone {
 		return verifier.Claim{}
 	}
-	return verifier.Claim{Kind: h.kind, Value: single(r.Header(h.canonical, h.lower))}
+	return verifier.Claim{Kind: h.kind, Value: singleValue(r.Header(h.canonical, h.lower))}
 }
 
-// single is the value of a header that was sent once; empty otherwise.
-func single(values []string) string {
+// singleValue is the value of a header that was sent once; empty otherwise.
+func singleValue(values []string) string {
 	if len(values) != 1 || strings.Contains(values[0], ",") {
 		return ""
 	}

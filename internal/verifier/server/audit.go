@@ -14,9 +14,9 @@ import (
 
 // Audit writes a line about each denial, and about some of those who were let in.
 type Audit struct {
-	logger logr.Logger
-	sample float64
-	passed atomic.Uint64
+	logger       logr.Logger
+	sample       float64
+	allowedCount atomic.Uint64
 }
 
 // NewAudit returns an audit that writes about a share of those who were let in, from 0 to 1. It counts and throws no dice:
@@ -40,7 +40,7 @@ func (a *Audit) isSampled() bool {
 	if a.sample <= 0 {
 		return false
 	}
-	n := float64(a.passed.Add(1))
+	n := float64(a.allowedCount.Add(1))
 	return math.Floor(n*a.sample) > math.Floor((n-1)*a.sample)
 }
 

@@ -43,71 +43,71 @@ func TestAudit(t *testing.T) {
 	}
 	long := strings.Repeat("xy.", 700)
 	for name, tc := range map[string]struct {
-		ask  func(*testing.T, *served)
+		ask  func(*testing.T, *endpoints)
 		want []string
 	}{
 		"a denial over HTTP": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz?scopes=admin", header("X-Api-Key", goodKey, "X-Forwarded-Method", "PUT", "X-Forwarded-Host", "api.example.com", "X-Forwarded-Uri", "/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "SCOPE_MISSING", "idgood", "acme", "127.0.0.1", "PUT", "api.example.com", "/orders")},
 		},
 		"a URL in place of a path": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url", "https://api.example.com/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "GET", "", "/orders")},
 		},
 		"a denial of an application's question": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "POST", "/v1/verify", nil, `{"key":"`+unknownKey+`","ip":"192.0.2.9"}`)
 			},
 			want: []string{line("Denied", "verify", "UNKNOWN", "", "", "192.0.2.9", "", "", "")},
 		},
 		"the key in odd places is not told": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey, "X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "[redacted]", "[redacted]", "/[redacted]/x")},
 		},
 		"something short that is no key strikes nothing out": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", "/orders", "X-Forwarded-Uri", "/orders/7"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/7")},
 		},
 		"a path that may have one of two keys in it is not told": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "AMBIGUOUS", "", "", "127.0.0.1", "", "", "[redacted]")},
 		},
 		"what is too long is cut": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", long[:32], long[:255], "/"+long[:511])},
 		},
 		"the key behind a scheme that was not asked for is not told": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", "Token "+goodKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},
 		"a key without a header is not told": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Uri", "/orders/"+goodKey+"/lines"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "", "", "/orders/[redacted]/lines")},
 		},
 		"a key that is percent-encoded is not told": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Uri", "/orders/"+percent(revokedKey, "%%%02x"), "X-Forwarded-Host", percent(goodKey, "%%25%02X")), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "", "[redacted]", "/orders/[redacted]")},
 		},
 		"nor is one of who is let in": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				for range 5 {
 					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "X-Forwarded-Uri", "/orders/"+plainKey), "")
 				}
@@ -115,7 +115,7 @@ func TestAudit(t *testing.T) {
 			want: []string{line("Allowed", "forward_auth", "VALID", "idgood", "acme", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},
 		"who is let in is told of as often as asked": {
-			ask: func(t *testing.T, at *served) {
+			ask: func(t *testing.T, at *endpoints) {
 				for range 10 {
 					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey), "")
 				}
@@ -137,10 +137,10 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-func TestAudit_OfEnvoy(t *testing.T) {
+func TestAudit_ExtAuthz(t *testing.T) {
 	t.Parallel()
 	var log lines
-	srv := setup{sources: []string{"query:api_key"}, options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 1)}}.door(t).ExtAuthz()
+	srv := setup{sources: []string{"query:api_key"}, options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 1)}}.authorizer(t).ExtAuthz()
 	for _, path := range []string{"/orders?api_key=" + goodKey, "/orders/" + expiredKey + "?api_key=" + expiredKey} {
 		if _, err := srv.Check(t.Context(), envoyRequest(path, nil, nil)); err != nil {
 			t.Fatal(err)

@@ -32,13 +32,13 @@ const (
 var protocolNames = [protocolCount]string{"ext_authz", "forward_auth", "verify", "explain"}
 
 // String is the face's name in metrics and audit lines.
-func (f Protocol) String() string { return protocolNames[f] }
+func (p Protocol) String() string { return protocolNames[p] }
 
 // Protocols are all faces.
 func Protocols() []Protocol { return []Protocol{ExtAuthz, ForwardAuth, Verify, Explain} }
 
 // Observer is told of each verdict. It must not wait for anything.
-type Observer func(face Protocol, verdict verifier.Verdict, took time.Duration)
+type Observer func(protocol Protocol, verdict verifier.Verdict, took time.Duration)
 
 // AuthorizerOptions say how a door decides and answers.
 type AuthorizerOptions struct {

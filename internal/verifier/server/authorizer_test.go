@@ -11,7 +11,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-func TestNewDoor_RefusesPlacesWhereNoKeyCanBe(t *testing.T) {
+func TestNewAuthorizer_RejectsIdentityHeaders(t *testing.T) {
 	t.Parallel()
 	for want, sources := range map[string][]string{
 		"give another header for the key":         {"header:X-API-Key", "header:x-apikey-id"},

@@ -19,14 +19,14 @@ import (
 // that put the client's path and query behind it (/authz;scopes=a/orders?page=2). Where a path follows, the query is the
 // client's. Without semicolons a requirement in it counts, and what looks like a misspelt one is refused: the gateway may
 // have written it. All else in it is ignored.
-func authzRequirements(u *url.URL) (r Requirements, wrong string) {
-	parameters, follows, matrix := cutAuthzPath(u.EscapedPath())
+func authzRequirements(u *url.URL) (r Requirements, detail string) {
+	parameters, hasClientPath, isMatrix := cutAuthzPath(u.EscapedPath())
 	query := u.RawQuery
-	if follows && matrix {
+	if hasClientPath && isMatrix {
 		query = ""
 	}
 	r = parseRequirements(concat(matrixPairs(parameters), queryPairs(query)))
-	if !follows || matrix {
+	if !hasClientPath || isMatrix {
 		return r, r.problem()
 	}
 	if r.preflight {
@@ -37,10 +37,10 @@ func authzRequirements(u *url.URL) (r Requirements, wrong string) {
 }
 
 // cutAuthzPath returns the parameters between /authz; and the next slash, and whether a path follows.
-func cutAuthzPath(path string) (parameters string, follows, matrix bool) {
-	first, _, follows := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	_, parameters, matrix = strings.Cut(first, ";")
-	return parameters, follows, matrix
+func cutAuthzPath(path string) (parameters string, hasClientPath, isMatrix bool) {
+	first, _, hasClientPath := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	_, parameters, isMatrix = strings.Cut(first, ";")
+	return parameters, hasClientPath, isMatrix
 }
 
 // matrixPairs yields the names and values of parameters that are separated by semicolons.
@@ -48,7 +48,7 @@ func matrixPairs(parameters string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for pair := range strings.SplitSeq(parameters, ";") {
 			name, value, _ := strings.Cut(pair, "=")
-			if pair != "" && !yield(name, verifier.Unescape(value)) {
+			if pair != "" && !yield(name, verifier.UnescapeQuery(value)) {
 				return
 			}
 		}
@@ -74,7 +74,7 @@ func resemblesRequirement(name string) bool {
 			return r
 		}
 		return -1
-	}, strings.ToLower(verifier.Unescape(name)))
+	}, strings.ToLower(verifier.UnescapeQuery(name)))
 	switch strings.TrimSuffix(letters, "s") {
 	case "scope", "account", "externalid", preflightName:
 		return true

@@ -25,22 +25,22 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// always lets everybody in: what any server of this protocol costs at least.
-type always struct {
+// allowAll lets everybody in: what any server of this protocol costs at least.
+type allowAll struct {
 	authv3.UnimplementedAuthorizationServer
 }
 
-func (always) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+func (allowAll) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	return &authv3.CheckResponse{Status: &rpcstatus.Status{}}, nil
 }
 
 // BenchmarkExtAuthz compares the face with a server that lets everybody in, over the same wire. The client reads no more of
 // an answer than that it is one: Envoy has a CPU of its own for that.
 func BenchmarkExtAuthz(b *testing.B) {
-	authorizer := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.door(b)
-	for name, srv := range map[string]authv3.AuthorizationServer{"always": always{}, "verifier": authorizer.ExtAuthz()} {
+	authorizer := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b)
+	for name, srv := range map[string]authv3.AuthorizationServer{"always": allowAll{}, "verifier": authorizer.ExtAuthz()} {
 		b.Run(name, func(b *testing.B) {
-			connection := dialFace(b, srv)
+			connection := dialExtAuthz(b, srv)
 			request := benchRequest()
 			if r, err := authv3.NewAuthorizationClient(connection).Check(b.Context(), request); err != nil || r.GetStatus().GetCode() != 0 {
 				b.Fatal(r, err)
@@ -60,7 +60,7 @@ func BenchmarkExtAuthz(b *testing.B) {
 
 // BenchmarkExtAuthz_InProcess is the face without a wire.
 func BenchmarkExtAuthz_InProcess(b *testing.B) {
-	srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b).ExtAuthz()
 	request := benchRequest()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -84,8 +84,8 @@ func benchRequest() *authv3.CheckRequest {
 	}}
 }
 
-// dialFace serves a face in memory and returns a connection to it.
-func dialFace(t testing.TB, srv authv3.AuthorizationServer) *grpc.ClientConn {
+// dialExtAuthz serves a face in memory and returns a connection to it.
+func dialExtAuthz(t testing.TB, srv authv3.AuthorizationServer) *grpc.ClientConn {
 	t.Helper()
 	wire := bufconn.Listen(1 << 20)
 	s := grpc.NewServer()
@@ -120,7 +120,7 @@ func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 		materials[i] = string(keystest.MaterialOf("default/" + name))
 	}
 	x.SetComplete()
-	srv := setup{index: x, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.door(b).ExtAuthz()
+	srv := setup{index: x, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b).ExtAuthz()
 	request := benchRequest()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
@@ -136,7 +136,7 @@ func BenchmarkExtAuthz_Denied(b *testing.B) {
 	audit := server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
 	for name, path := range map[string]string{"usual path": "/v1/customers/4711/orders?page=2", "key in the path": "/orders/" + unknownKey, "128 KiB": strings.Repeat("/"+unknownKey, 4000)} {
 		b.Run(name, func(b *testing.B) {
-			srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit}}.door(b).ExtAuthz()
+			srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit}}.authorizer(b).ExtAuthz()
 			request := envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil)
 			b.ReportAllocs()
 			for b.Loop() {

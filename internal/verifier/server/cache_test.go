@@ -10,8 +10,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// TestServer_NoAnswerIsStored asks for all there is, and for what is not there: no cache may keep an answer.
-func TestServer_NoAnswerIsStored(t *testing.T) {
+// TestServer_ForbidsCaching asks for all there is, and for what is not there: no cache may keep an answer.
+func TestServer_ForbidsCaching(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{})
 	for _, url := range []string{

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAuthz_AKeyBesideTheApplicationsOwn: only what some APIKey has counts, and what is none is handed back to the gateway.
-func TestAuthz_AKeyBesideTheApplicationsOwn(t *testing.T) {
+// TestAuthz_ReturnsOtherCredentials: only what some APIKey has counts, and what is none is handed back to the gateway.
+func TestAuthz_ReturnsOtherCredentials(t *testing.T) {
 	t.Parallel()
 	everywhere := []string{"header:X-API-Key", "header:Authorization:Bearer", "basic", "cookie:session"}
 	basic := func(credentials string) string {
@@ -48,7 +48,7 @@ func TestAuthz_AKeyBesideTheApplicationsOwn(t *testing.T) {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequestWithContext(t.Context(), "GET", "/authz", http.NoBody)
 			r.Header = tc.header
-			setup{sources: everywhere}.door(t).Authz().ServeHTTP(w, r)
+			setup{sources: everywhere}.authorizer(t).Authz().ServeHTTP(w, r)
 			if got := codeOf(t, w); got != tc.code {
 				t.Fatalf("%d, %q, want %q", w.Code, got, tc.code)
 			}

@@ -27,17 +27,17 @@ func cutCookies(lines []string, places []verifier.Place, keys verifier.Places) c
 		return cookies{}
 	}
 	cut := false
-	var left []string
+	var remaining []string
 	for _, line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {
 			rest := cutCookie(pair, holdsKey)
 			cut = cut || len(rest) < len(pair)
 			if rest = strings.TrimSpace(rest); rest != "" {
-				left = append(left, rest)
+				remaining = append(remaining, rest)
 			}
 		}
 	}
-	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(left, "; "), "!")} // as Envoy has it
+	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(remaining, "; "), "!")} // as Envoy has it
 }
 
 // cutCookie cuts keys out of what stands between two semicolons: one cookie, or the end of a line and the beginning of the

@@ -192,7 +192,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := authv3.NewAuthorizationClient(dialFace(t, tc.setup.door(t).ExtAuthz()))
+			client := authv3.NewAuthorizationClient(dialExtAuthz(t, tc.setup.authorizer(t).ExtAuthz()))
 			for _, try := range []string{"first", "second"} { // the second one may be answered from memory
 				got, err := client.Check(t.Context(), tc.request)
 				if err != nil {
@@ -260,7 +260,7 @@ func TestExtAuthz_Denies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := authv3.NewAuthorizationClient(dialFace(t, tc.setup.door(t).ExtAuthz()))
+			client := authv3.NewAuthorizationClient(dialExtAuthz(t, tc.setup.authorizer(t).ExtAuthz()))
 			// What Envoy says of itself is not the client's.
 			ctx := metadata.AppendToOutgoingContext(t.Context(), "x-api-key", goodKey, "x-forwarded-for", "192.0.2.7")
 			got, err := client.Check(ctx, tc.request)
@@ -306,7 +306,7 @@ func checkDenial(t *testing.T, body, code string, status int) {
 	}
 	delete(got, "title")
 	want := map[string]any{"type": "about:blank", "status": float64(status), "code": code}
-	if id, matched := matchedIDs[code]; matched {
+	if id, matched := keyIDByCode[code]; matched {
 		want["keyID"] = id
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -314,19 +314,19 @@ func checkDenial(t *testing.T, body, code string, status int) {
 	}
 }
 
-func TestExtAuthz_AnswersFollowTheKey(t *testing.T) {
+func TestExtAuthz_AnswerChangesWithKey(t *testing.T) {
 	t.Parallel()
 	index := newIndex()
 	index.SetComplete()
 	s := setup{index: index}
-	srv := s.door(t).ExtAuthz()
+	srv := s.authorizer(t).ExtAuthz()
 	request := envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil)
 	account := func() string {
 		response, err := srv.Check(t.Context(), request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return reread(t, response).GetDynamicMetadata().GetFields()["externalID"].GetStringValue()
+		return remarshal(t, response).GetDynamicMetadata().GetFields()["externalID"].GetStringValue()
 	}
 	if got := account(); got != "ext-1" {
 		t.Fatalf("the external ID is %q, want ext-1", got)
@@ -337,7 +337,7 @@ func TestExtAuthz_AnswersFollowTheKey(t *testing.T) {
 	}
 }
 
-func TestExtAuthz_EachKeyHasItsOwnAnswer(t *testing.T) {
+func TestExtAuthz_AnswersAreNotMixedUp(t *testing.T) {
 	t.Parallel()
 	const many = 20_000 // more than there are places for answers
 	index := newIndex()
@@ -346,22 +346,22 @@ func TestExtAuthz_EachKeyHasItsOwnAnswer(t *testing.T) {
 	for i := range many {
 		index.PutKey(newKey(name(i), secret(i), v1alpha1.APIKeySpec{Account: "bare"}))
 	}
-	srv := setup{index: index}.door(t).ExtAuthz()
+	srv := setup{index: index}.authorizer(t).ExtAuthz()
 	for range 2 {
 		for i := range many {
 			response, err := srv.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": secret(i)}, nil))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := reread(t, response).GetDynamicMetadata().GetFields()["keyID"].GetStringValue(); got != "id"+name(i) {
+			if got := remarshal(t, response).GetDynamicMetadata().GetFields()["keyID"].GetStringValue(); got != "id"+name(i) {
 				t.Fatalf("key %d is told to be %q", i, got)
 			}
 		}
 	}
 }
 
-// reread is a message as it arrives.
-func reread(t testing.TB, m *authv3.CheckResponse) *authv3.CheckResponse {
+// remarshal is a message as it arrives.
+func remarshal(t testing.TB, m *authv3.CheckResponse) *authv3.CheckResponse {
 	t.Helper()
 	wire, err := proto.Marshal(m)
 	if err != nil {
@@ -375,7 +375,7 @@ func reread(t testing.TB, m *authv3.CheckResponse) *authv3.CheckResponse {
 }
 
 // An answer to a key in use is kept ready, unless it is long: anybody may give their key many scopes.
-func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
+func TestExtAuthz_CachesShortAnswers(t *testing.T) {
 	t.Parallel()
 	var many []string
 	for i := range 64 {
@@ -384,7 +384,7 @@ func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
 	const longKey = "sk_long_0123456789abcdefghijklmn"
 	index := newIndex()
 	index.PutKey(newKey("long", longKey, v1alpha1.APIKeySpec{Account: "acme", Scopes: many}))
-	srv := setup{index: index}.door(t).ExtAuthz()
+	srv := setup{index: index}.authorizer(t).ExtAuthz()
 	for key, ready := range map[string]bool{goodKey: true, longKey: false} {
 		ask := func() *authv3.CheckResponse {
 			answer, err := srv.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": key}, nil))
@@ -400,7 +400,7 @@ func TestExtAuthz_KeepsShortAnswersReady(t *testing.T) {
 }
 
 // A misspelt requirement must not let everybody in.
-func TestExtAuthz_UnknownExtensionsRefuse(t *testing.T) {
+func TestExtAuthz_RefusesUnknownExtensions(t *testing.T) {
 	t.Parallel()
 	ignoring := setup{options: server.AuthorizerOptions{IgnoreExtensions: []string{"tenant", "virtual_host"}}}
 	for name, tc := range map[string]struct {

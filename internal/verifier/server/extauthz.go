@@ -24,34 +24,34 @@ type extAuthz struct {
 	authv3.UnimplementedAuthorizationServer
 
 	authorizer *Authorizer
-	answers    *extAuthzResponses
+	responses  *extAuthzResponses
 }
 
 // ExtAuthz is the face for Envoy. Metadata of the call itself is Envoy's own, and is never read. All but the status of an
 // answer may be there in encoded form only.
 func (a *Authorizer) ExtAuthz() authv3.AuthorizationServer {
-	return &extAuthz{authorizer: a, answers: newExtAuthzResponses(a)}
+	return &extAuthz{authorizer: a, responses: newExtAuthzResponses(a)}
 }
 
 // Check implements authv3.AuthorizationServer.
 func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	attributes := r.GetAttributes()
-	asked := attributes.GetRequest().GetHttp()
-	e := &envoyRequest{headers: asked.GetHeaders(), raw: asked.GetHeaderMap().GetHeaders(), path: asked.GetPath()}
-	needs := s.authorizer.routeRequirements(attributes.GetContextExtensions())
-	if wrong := needs.unknownProblem(); wrong != "" {
-		return s.misconfigured(&needs, wrong), nil
+	httpRequest := attributes.GetRequest().GetHttp()
+	envoy := &envoyRequest{headers: httpRequest.GetHeaders(), raw: httpRequest.GetHeaderMap().GetHeaders(), path: httpRequest.GetPath()}
+	requirements := s.authorizer.routeRequirements(attributes.GetContextExtensions())
+	if detail := requirements.unknownProblem(); detail != "" {
+		return s.misconfigured(&requirements, detail), nil
 	}
 	req := &request{
-		protocol: ExtAuthz, request: e, requirements: needs,
+		protocol: ExtAuthz, request: envoy, requirements: requirements,
 		peer:            verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
-		confirmedMethod: asked.GetMethod(), method: asked.GetMethod(), host: asked.GetHost(), path: pathOf(asked.GetPath()),
+		confirmedMethod: httpRequest.GetMethod(), method: httpRequest.GetMethod(), host: httpRequest.GetHost(), path: pathOf(httpRequest.GetPath()),
 	}
 	verdict, places := s.authorizer.check(req)
 	if !verdict.Code.Passes() {
-		return s.answers.denied(&verdict, req.wantsCORS()), nil
+		return s.responses.denied(&verdict, req.wantsCORS()), nil
 	}
-	return s.answers.allowed(&verdict, e, places), nil
+	return s.responses.allowed(&verdict, envoy, places), nil
 }
 
 // routeRequirements reads what a route requires from its context extensions, but for those of others
@@ -64,13 +64,13 @@ func (a *Authorizer) routeRequirements(extensions map[string]string) Requirement
 
 // misconfigured refuses a request whose route says what it requires in a way that can't be understood. The log names the
 // extensions, which are the operator's; the answer, which reaches the client, does not.
-func (s *extAuthz) misconfigured(r *Requirements, wrong string) *authv3.CheckResponse {
+func (s *extAuthz) misconfigured(r *Requirements, detail string) *authv3.CheckResponse {
 	slices.Sort(r.unknown)
 	s.authorizer.Logger.Info("Refused a request: correct the route's context_extensions, or name those of others in --ignore-extensions",
 		"face", ExtAuthz.String(), "unknown", r.unknown)
-	body := problem{Type: blank, Title: http.StatusText(http.StatusForbidden), Status: http.StatusForbidden, Detail: wrong}.body()
+	body := problem{Type: blank, Title: http.StatusText(http.StatusForbidden), Status: http.StatusForbidden, Detail: detail}.body()
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied), Message: wrong},
+		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied), Message: detail},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status: &typev3.HttpStatus{Code: typev3.StatusCode_Forbidden}, Headers: denialHeaders(&denial{}), Body: string(body),
 		}},
@@ -97,13 +97,13 @@ func (e *envoyRequest) Header(_, lower string) []string {
 	}
 	for _, h := range e.raw {
 		if strings.EqualFold(h.GetKey(), lower) {
-			values = append(values, valueOf(h))
+			values = append(values, headerValue(h))
 		}
 	}
 	return values
 }
 
-func valueOf(h *corev3.HeaderValue) string {
+func headerValue(h *corev3.HeaderValue) string {
 	if raw := h.GetRawValue(); len(raw) > 0 {
 		return string(raw)
 	}

@@ -24,7 +24,7 @@ func handWritten() func() *authv3.CheckResponse {
 	static := make([]*authv3.CheckResponse, len(verifier.Codes()))
 	static[verifier.Valid] = &authv3.CheckResponse{Status: &rpcstatus.Status{}}
 	r := &extAuthzResponses{plain: deniedResponses{static: static}, places: []verifier.Place{{Header: "x-api-key", Bits: 1}}}
-	return func() *authv3.CheckResponse { return r.allow(&encodedIdentity, 1, cookies{}) }
+	return func() *authv3.CheckResponse { return r.buildAllowed(&encodedIdentity, 1, cookies{}) }
 }
 
 // generated returns the same response, built from the generated types.

@@ -72,44 +72,44 @@ func newExtAuthzResponses(a *Authorizer) *extAuthzResponses {
 func newDeniedResponses(a *Authorizer, headers ...[2]string) (r deniedResponses) {
 	for _, code := range verifier.Codes() {
 		entry := &a.denials.list[code]
-		refusal := &authv3.DeniedHttpResponse{
+		httpResponse := &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(entry.Status)}, //nolint:gosec // of three digits
 			Headers: denialHeaders(entry), Body: string(entry.static),
 		}
 		for _, header := range headers {
-			refusal.Headers = append(refusal.Headers, overwrite(strings.ToLower(header[0]), header[1]))
+			httpResponse.Headers = append(httpResponse.Headers, overwriteHeader(strings.ToLower(header[0]), header[1]))
 		}
-		r.responses = append(r.responses, refusal)
-		r.static = append(r.static, preEncoded(&authv3.CheckResponse{
+		r.responses = append(r.responses, httpResponse)
+		r.static = append(r.static, preEncode(&authv3.CheckResponse{
 			Status:       &rpcstatus.Status{Code: int32(code.GRPC())}, //nolint:gosec // there are 17 codes
-			HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: refusal},
+			HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: httpResponse},
 		}))
 	}
 	return r
 }
 
-// preEncoded is the same message on the wire, with all but its status encoded already: what would be most of the cost of an
+// preEncode is the same message on the wire, with all but its status encoded already: what would be most of the cost of an
 // answer is paid once. Bytes of unknown fields are sent as they are.
-func preEncoded(m *authv3.CheckResponse) *authv3.CheckResponse {
-	raw, err := proto.Marshal(&authv3.CheckResponse{HttpResponse: m.GetHttpResponse(), DynamicMetadata: m.GetDynamicMetadata()})
+func preEncode(m *authv3.CheckResponse) *authv3.CheckResponse {
+	encoded, err := proto.Marshal(&authv3.CheckResponse{HttpResponse: m.GetHttpResponse(), DynamicMetadata: m.GetDynamicMetadata()})
 	if err != nil {
 		return m
 	}
-	s := &authv3.CheckResponse{Status: m.GetStatus()}
-	s.ProtoReflect().SetUnknown(raw)
-	return s
+	response := &authv3.CheckResponse{Status: m.GetStatus()}
+	response.ProtoReflect().SetUnknown(encoded)
+	return response
 }
 
 func denialHeaders(d *denial) []*corev3.HeaderValueOption {
-	list := []*corev3.HeaderValueOption{overwrite("content-type", problemType), overwrite("cache-control", "no-store")}
+	list := []*corev3.HeaderValueOption{overwriteHeader("content-type", problemType), overwriteHeader("cache-control", "no-store")}
 	if d.challenge != "" {
-		list = append(list, overwrite("www-authenticate", d.challenge))
+		list = append(list, overwriteHeader("www-authenticate", d.challenge))
 	}
 	return list
 }
 
-// overwrite sets a header, whatever the client sent under its name.
-func overwrite(name, value string) *corev3.HeaderValueOption {
+// overwriteHeader sets a header, whatever the client sent under its name.
+func overwriteHeader(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
@@ -117,49 +117,49 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 }
 
 func (r *extAuthzResponses) denied(v *verifier.Verdict, cors bool) *authv3.CheckResponse {
-	refusals := &r.plain
+	responses := &r.plain
 	if cors {
-		refusals = &r.cors
+		responses = &r.cors
 	}
-	ready := refusals.static[v.Code]
+	static := responses.static[v.Code]
 	if v.KeyID() == "" {
-		return ready
+		return static
 	}
-	_, body := r.denials.of(v)
-	same := refusals.responses[v.Code]
+	_, body := r.denials.forVerdict(v)
+	httpResponse := responses.responses[v.Code]
 	return &authv3.CheckResponse{
-		Status: ready.GetStatus(),
+		Status: static.GetStatus(),
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status: same.GetStatus(), Headers: same.GetHeaders(), Body: string(body),
+			Status: httpResponse.GetStatus(), Headers: httpResponse.GetHeaders(), Body: string(body),
 		}},
 	}
 }
 
 func (r *extAuthzResponses) allowed(v *verifier.Verdict, e *envoyRequest, keys verifier.Places) *authv3.CheckResponse {
-	o := cacheKey{verdict: *v, keyLocations: keys & r.all}
-	if left := cutCookies(e.Header("", "cookie"), r.places, keys); left.cut {
-		return r.allow(v.Key(), o.keyLocations, left)
+	key := cacheKey{verdict: *v, keyLocations: keys & r.all}
+	if remaining := cutCookies(e.Header("", "cookie"), r.places, keys); remaining.cut {
+		return r.buildAllowed(v.Key(), key.keyLocations, remaining)
 	}
-	slot := &r.cache[maphash.Comparable(r.seed, o)%cacheSize]
-	answer := slot.Load()
-	if answer == nil || answer.cacheKey != o {
-		answer = &cachedResponse{cacheKey: o, response: r.allow(v.Key(), o.keyLocations, cookies{})}
-		if len(answer.response.ProtoReflect().GetUnknown()) <= maxCachedLength {
-			slot.Store(answer)
+	slot := &r.cache[maphash.Comparable(r.seed, key)%cacheSize]
+	cached := slot.Load()
+	if cached == nil || cached.cacheKey != key {
+		cached = &cachedResponse{cacheKey: key, response: r.buildAllowed(v.Key(), key.keyLocations, cookies{})}
+		if len(cached.response.ProtoReflect().GetUnknown()) <= maxCachedLength {
+			slot.Store(cached)
 		}
 	}
-	return answer.response
+	return cached.response
 }
 
-// allow lets a request pass with the identity of its key, if it has one, and without the key or what a client says of itself.
+// buildAllowed lets a request pass with the identity of its key, if it has one, and without the key or what a client says of itself.
 // It is written as it goes over the wire: of keys that many different ones are in use, this is most of the cost of an answer.
-func (r *extAuthzResponses) allow(id *verifier.Identity, keys verifier.Places, left cookies) *authv3.CheckResponse {
+func (r *extAuthzResponses) buildAllowed(id *verifier.Identity, keys verifier.Places, remaining cookies) *authv3.CheckResponse {
 	ok := make(protoWriter, 0, typicalLength)
 	switch {
-	case left.cut && left.rest == "":
-		ok.text(okHeadersToRemove, "cookie")
-	case left.cut:
-		ok.overwrite("cookie", left.rest)
+	case remaining.cut && remaining.rest == "":
+		ok.appendString(okHeadersToRemove, "cookie")
+	case remaining.cut:
+		ok.appendOverwrite("cookie", remaining.rest)
 	}
 	var values [headerCount]string
 	if id != nil {
@@ -167,38 +167,38 @@ func (r *extAuthzResponses) allow(id *verifier.Identity, keys verifier.Places, l
 	}
 	for i, value := range values {
 		if value != "" {
-			ok.overwrite(lowerIdentityHeaders[i], value)
+			ok.appendOverwrite(lowerIdentityHeaders[i], value)
 		} else {
-			ok.text(okHeadersToRemove, lowerIdentityHeaders[i])
+			ok.appendString(okHeadersToRemove, lowerIdentityHeaders[i])
 		}
 	}
 	for _, p := range r.places {
 		switch {
 		case p.Bits&keys == 0:
 		case p.Header != "":
-			ok.text(okHeadersToRemove, p.Header)
+			ok.appendString(okHeadersToRemove, p.Header)
 		case p.Parameter != "":
-			ok.text(okQueryParametersToRemove, p.Parameter)
+			ok.appendString(okQueryParametersToRemove, p.Parameter)
 		}
 	}
-	whole := make(protoWriter, 0, len(ok)+typicalLength)
-	whole.message(answerOkResponse, ok)
+	encoded := make(protoWriter, 0, len(ok)+typicalLength)
+	encoded.appendMessage(checkOkResponse, ok)
 	if id != nil {
-		whole.message(answerDynamicMetadata, metadataOf(id))
+		encoded.appendMessage(checkDynamicMetadata, dynamicMetadata(id))
 	}
-	answer := &authv3.CheckResponse{Status: r.plain.static[verifier.Valid].GetStatus()}
-	answer.ProtoReflect().SetUnknown(protoreflect.RawFields(whole))
-	return answer
+	response := &authv3.CheckResponse{Status: r.plain.static[verifier.Valid].GetStatus()}
+	response.ProtoReflect().SetUnknown(protoreflect.RawFields(encoded))
+	return response
 }
 
-// metadataOf is what later filters, such as rate limits, may go by: a google.protobuf.Struct.
-func metadataOf(id *verifier.Identity) protoWriter {
+// dynamicMetadata is what later filters, such as rate limits, may go by: a google.protobuf.Struct.
+func dynamicMetadata(id *verifier.Identity) protoWriter {
 	m := make(protoWriter, 0, typicalLength)
-	m.textField("keyID", id.KeyID)
-	m.textField("account", id.Account)
+	m.appendStructString("keyID", id.KeyID)
+	m.appendStructString("account", id.Account)
 	if id.ExternalID != "" {
-		m.textField("externalID", strings.ToValidUTF8(id.ExternalID, "\uFFFD"))
+		m.appendStructString("externalID", strings.ToValidUTF8(id.ExternalID, "\uFFFD"))
 	}
-	m.listField("scopes", id.Scopes)
+	m.appendStructList("scopes", id.Scopes)
 	return m
 }

@@ -101,7 +101,7 @@ func accountHeader(text string) server.AccountHeader {
 	return h
 }
 
-func (s setup) door(t testing.TB) *server.Authorizer {
+func (s setup) authorizer(t testing.TB) *server.Authorizer {
 	t.Helper()
 	if s.sources == nil {
 		s.sources = verifier.DefaultSources

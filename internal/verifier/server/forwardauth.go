@@ -21,15 +21,15 @@ var originalURLs = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-
 // and Gateway API's ExternalAuth. Nothing but 200 lets a request pass.
 func (a *Authorizer) Authz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		needs, wrong := authzRequirements(r.URL)
-		switch exact := !strings.Contains(r.URL.Path[1:], "/"); {
-		case exact && !isHandledMethod(r.Method):
+		requirements, detail := authzRequirements(r.URL)
+		switch isExact := !strings.Contains(r.URL.Path[1:], "/"); {
+		case isExact && !isHandledMethod(r.Method):
 			w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
 			problem{Status: foldStatus(http.StatusMethodNotAllowed, a.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD, POST or OPTIONS"}.write(w)
-		case wrong != "": // a misspelt requirement must not let everybody in
-			problem{Status: foldStatus(http.StatusBadRequest, a.DenyStatusOnly), Detail: wrong}.write(w)
+		case detail != "": // a misspelt requirement must not let everybody in
+			problem{Status: foldStatus(http.StatusBadRequest, a.DenyStatusOnly), Detail: detail}.write(w)
 		default:
-			a.authorize(w, r, needs)
+			a.authorize(w, r, requirements)
 		}
 	})
 }
@@ -38,13 +38,13 @@ func isHandledMethod(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost || method == http.MethodOptions
 }
 
-func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, n Requirements) {
-	f := forwardedRequest{r.Header}
-	uri := f.first(originalURLs[:]...)
+func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, requirements Requirements) {
+	forwarded := forwardedRequest{r.Header}
+	uri := forwarded.first(originalURLs[:]...)
 	req := &request{
-		protocol: ForwardAuth, request: f, peer: peerOf(r.RemoteAddr), requirements: n,
+		protocol: ForwardAuth, request: forwarded, peer: peerOf(r.RemoteAddr), requirements: requirements,
 		confirmedMethod: clientMethod(r),
-		method:          f.first("X-Forwarded-Method", "X-Original-Method"), host: f.first("X-Forwarded-Host"), path: pathOf(uri),
+		method:          forwarded.first("X-Forwarded-Method", "X-Original-Method"), host: forwarded.first("X-Forwarded-Host"), path: pathOf(uri),
 	}
 	verdict, places := a.check(req)
 	h := w.Header()
@@ -53,7 +53,7 @@ func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, n Require
 		if id := verdict.Key(); id != nil {
 			setIdentity(h, id)
 		}
-		a.handBack(h, f, places)
+		a.returnOtherCredentials(h, forwarded, places)
 		w.WriteHeader(http.StatusOK)
 		return
 	}
@@ -62,7 +62,7 @@ func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, n Require
 			h.Set(header[0], header[1])
 		}
 	}
-	denial, body := a.denials.of(&verdict)
+	denial, body := a.denials.forVerdict(&verdict)
 	h["Content-Type"] = problemJSON
 	if denial.challenge != "" {
 		h["Www-Authenticate"] = []string{denial.challenge}
@@ -80,22 +80,22 @@ func setIdentity(h http.Header, id *verifier.Identity) {
 	}
 }
 
-// handBack puts into the answer what a request has in places for keys and is none: the application's own Authorization, or
+// returnOtherCredentials puts into the answer what a request has in places for keys and is none: the application's own Authorization, or
 // the rest of its cookies. The gateway removes the headers that may hold a key from the request, and takes them from the
 // answer.
-func (a *Authorizer) handBack(h http.Header, f forwardedRequest, keys verifier.Places) {
-	cookies := false
+func (a *Authorizer) returnOtherCredentials(h http.Header, f forwardedRequest, keys verifier.Places) {
+	hasCookies := false
 	for _, p := range a.places {
-		cookies = cookies || p.Cookie != ""
+		hasCookies = hasCookies || p.Cookie != ""
 		if values := f.header[p.Canonical]; p.Header != "" && p.Bits&keys == 0 && len(values) > 0 {
 			h[p.Canonical] = values
 		}
 	}
-	if !cookies {
+	if !hasCookies {
 		return
 	}
-	if left := cutCookies(f.header["Cookie"], a.places, keys); left.rest != "" {
-		h["Cookie"] = []string{left.rest}
+	if remaining := cutCookies(f.header["Cookie"], a.places, keys); remaining.rest != "" {
+		h["Cookie"] = []string{remaining.rest}
 	}
 }
 
@@ -146,9 +146,9 @@ func pathOf(uri string) string {
 
 // peerOf is the address of a connection's other end; the zero address: it has none.
 func peerOf(remote string) netip.Addr {
-	both, err := netip.ParseAddrPort(remote)
+	addrPort, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Addr{}
 	}
-	return both.Addr()
+	return addrPort.Addr()
 }

@@ -194,8 +194,8 @@ func checkProblem(t *testing.T, a answer, code string) {
 	}
 }
 
-// matchedIDs are the IDs of the keys that codes are tried with; codes that are not here tell none.
-var matchedIDs = map[string]string{
+// keyIDByCode are the IDs of the keys that codes are tried with; codes that are not here tell none.
+var keyIDByCode = map[string]string{
 	"REVOKED": "idrevoked", "INACTIVE": "idinactive", "ACCOUNT_SUSPENDED": "idsuspended", "EXPIRED": "idexpired",
 	"IP_NOT_ALLOWED": "idlisted", "SCOPE_MISSING": "idgood", "ACCOUNT_MISMATCH": "idgood",
 }
@@ -230,8 +230,8 @@ func send(t *testing.T, address, method, target string, h http.Header, body stri
 }
 
 // Behind a client's path the query may be the client's: however much of it asks for scopes, it is read once.
-func TestAuthz_ManyNeedsCostLittle(t *testing.T) {
-	handler := setup{}.door(t).Authz()
+func TestAuthz_ManyRequirementsAllocateLittle(t *testing.T) {
+	handler := setup{}.authorizer(t).Authz()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/authz/?"+strings.Repeat("scopes=a&", 6000), nil)
 	const few = 100
 	if n := testing.AllocsPerRun(10, func() { handler.ServeHTTP(httptest.NewRecorder(), request) }); n > few {

@@ -29,14 +29,14 @@ func FuzzCheck(f *testing.F) {
 		}
 		f.Add(seed)
 	}
-	srv := open.door(f).ExtAuthz()
+	srv := permissive.authorizer(f).ExtAuthz()
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		r := &authv3.CheckRequest{}
-		if proto.Unmarshal(wire, r) != nil || opens(wire) {
+		if proto.Unmarshal(wire, r) != nil || hasGoodKey(wire) {
 			return
 		}
-		if trouble := answerOfEnvoy(t, srv, r); trouble != "" {
-			t.Error(trouble)
+		if problem := checkEnvoyAnswer(t, srv, r); problem != "" {
+			t.Error(problem)
 		}
 	})
 }
@@ -45,16 +45,16 @@ func FuzzAuthz(f *testing.F) {
 	f.Add("GET", "/authz", "scopes=a&account=b", "X-Api-Key", revokedKey, "X-Forwarded-Uri", "/?api_key="+unknownKey)
 	f.Add("POST", "/authz/x", "account=%zz", "Authorization", "Bearer "+expiredKey, "X-Forwarded-For", "192.0.2.7, [::1]:80")
 	f.Add("HEAD", "/authz", "", "Cookie", "session=\"x\"; session=y", "Authorization", "Basic eDp5")
-	face := open.door(f).Authz()
+	handler := permissive.authorizer(f).Authz()
 	f.Fuzz(func(t *testing.T, method, path, query, name, value, other, second string) {
-		if opens([]byte(value)) || opens([]byte(second)) || !strings.HasPrefix(path, "/authz") {
+		if hasGoodKey([]byte(value)) || hasGoodKey([]byte(second)) || !strings.HasPrefix(path, "/authz") {
 			return
 		}
 		r := &http.Request{
 			Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: header(name, value, other, second), Body: http.NoBody, RemoteAddr: "192.0.2.7:1",
 		}
-		if trouble := answerOf(face, r); trouble != "" {
-			t.Error(trouble)
+		if problem := checkHTTPAnswer(handler, r); problem != "" {
+			t.Error(problem)
 		}
 	})
 }
@@ -63,22 +63,22 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte(`{"key":"` + revokedKey + `","ip":"::1","scopes":["a"],"account":"b"}`))
 	f.Add([]byte(`{"key":"x","key":"y"}`))
 	f.Add([]byte(`{"scopes":[1],"ip":null}`))
-	verify, explain := open.door(f).Verify(), open.door(f).Explain()
+	verify, explain := permissive.authorizer(f).Verify(), permissive.authorizer(f).Explain()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if opens(body) {
+		if hasGoodKey(body) {
 			return
 		}
-		for _, face := range []http.Handler{verify, explain} {
+		for _, handler := range []http.Handler{verify, explain} {
 			r := &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "/v1/verify"}, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}
-			if trouble := answerOf(face, r); trouble != "" {
-				t.Error(trouble)
+			if problem := checkHTTPAnswer(handler, r); problem != "" {
+				t.Error(problem)
 			}
 		}
 	})
 }
 
-// opens is whether an input has a good key, which nobody guesses.
-func opens(input []byte) bool {
+// hasGoodKey is whether an input has a good key, which nobody guesses.
+func hasGoodKey(input []byte) bool {
 	for _, key := range []string{goodKey, plainKey, oddKey, listedKey} {
 		if bytes.Contains(input, []byte(key)) {
 			return true

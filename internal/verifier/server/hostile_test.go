@@ -25,16 +25,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// open asks each kind of place for keys, and believes proxies: the door with the most to go wrong.
-var open = setup{
+// permissive asks each kind of place for keys, and believes proxies: the door with the most to go wrong.
+var permissive = setup{
 	sources: []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
 	trusted: []string{"127.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24"},
 	options: server.AuthorizerOptions{AccountHeader: accountHeader("X-FF-Company:externalID"), Audit: server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 1)},
 }
 
-// TestFaces_HostileRequests asks each face what somebody without a key may ask: none lets anybody in, tells a key, or keeps
+// TestProtocols_WithstandHostileRequests asks each face what somebody without a key may ask: none lets anybody in, tells a key, or keeps
 // anything. It is no parallel test, so that nobody else's memory is counted.
-func TestFaces_HostileRequests(t *testing.T) { //nolint:paralleltest // see above
+func TestProtocols_WithstandHostileRequests(t *testing.T) { //nolint:paralleltest // see above
 	rounds := 100_000
 	switch {
 	case testing.Short():
@@ -42,13 +42,13 @@ func TestFaces_HostileRequests(t *testing.T) { //nolint:paralleltest // see abov
 	case raceEnabled:
 		rounds = 10_000
 	}
-	authorizer := open.door(t)
+	authorizer := permissive.authorizer(t)
 	envoy, authz, verify, explain := authorizer.ExtAuthz(), authorizer.Authz(), authorizer.Verify(), authorizer.Explain()
 	for name, ask := range map[string]func(*hostile) string{
-		"ext_authz":    func(h *hostile) string { return answerOfEnvoy(t, envoy, h.checkRequest()) },
-		"forward_auth": func(h *hostile) string { return answerOf(authz, h.authzRequest()) },
-		"verify":       func(h *hostile) string { return answerOf(verify, h.verifyRequest("/v1/verify")) },
-		"explain":      func(h *hostile) string { return answerOf(explain, h.verifyRequest("/v1/explain")) },
+		"ext_authz":    func(h *hostile) string { return checkEnvoyAnswer(t, envoy, h.checkRequest()) },
+		"forward_auth": func(h *hostile) string { return checkHTTPAnswer(authz, h.authzRequest()) },
+		"verify":       func(h *hostile) string { return checkHTTPAnswer(verify, h.verifyRequest("/v1/verify")) },
+		"explain":      func(h *hostile) string { return checkHTTPAnswer(explain, h.verifyRequest("/v1/explain")) },
 	} {
 		t.Run(name, func(t *testing.T) { //nolint:paralleltest // see above
 			run := func(seed uint64, n int) {
@@ -81,8 +81,8 @@ func heapInUse() uint64 {
 	return m.HeapAlloc
 }
 
-// answerOfEnvoy is what is wrong with an answer; empty: nothing.
-func answerOfEnvoy(t testing.TB, srv authv3.AuthorizationServer, r *authv3.CheckRequest) string {
+// checkEnvoyAnswer is what is wrong with an answer; empty: nothing.
+func checkEnvoyAnswer(t testing.TB, srv authv3.AuthorizationServer, r *authv3.CheckRequest) string {
 	response, err := srv.Check(t.Context(), r)
 	if err != nil {
 		return err.Error()
@@ -94,13 +94,13 @@ func answerOfEnvoy(t testing.TB, srv authv3.AuthorizationServer, r *authv3.Check
 	if err != nil {
 		return err.Error()
 	}
-	return tells(wire)
+	return describeLeak(wire)
 }
 
-// answerOf is what is wrong with an answer over HTTP; empty: nothing.
-func answerOf(face http.Handler, r *http.Request) string {
+// checkHTTPAnswer is what is wrong with an answer over HTTP; empty: nothing.
+func checkHTTPAnswer(handler http.Handler, r *http.Request) string {
 	w := httptest.NewRecorder()
-	face.ServeHTTP(w, r)
+	handler.ServeHTTP(w, r)
 	body := w.Body.Bytes()
 	allowed := w.Code == http.StatusOK && strings.HasPrefix(r.URL.Path, "/authz") || bytes.Contains(body, []byte(`"valid":true`))
 	if allowed {
@@ -109,10 +109,10 @@ func answerOf(face http.Handler, r *http.Request) string {
 	if w.Code >= http.StatusInternalServerError {
 		return fmt.Sprintf("%s %s %v got %d", r.Method, r.URL, r.Header, w.Code)
 	}
-	return tells(append(fmt.Append(nil, w.Header()), body...))
+	return describeLeak(append(fmt.Append(nil, w.Header()), body...))
 }
 
-func tells(answer []byte) string {
+func describeLeak(answer []byte) string {
 	for _, key := range append([]string{unknownKey}, knownKeys...) {
 		if bytes.Contains(answer, []byte(key)) {
 			return "the answer has the key: " + string(answer)

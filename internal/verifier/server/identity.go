@@ -33,24 +33,24 @@ var lowerIdentityHeaders = func() (lower [headerCount]string) {
 // identityValues are the values of the identity headers; empty: the header must not be there.
 func identityValues(id *verifier.Identity) [headerCount]string {
 	return [headerCount]string{
-		headerID: clean(id.KeyID), headerAccount: clean(id.Account), headerExternalID: clean(id.ExternalID),
-		headerName: clean(id.Namespace + "/" + id.Name), headerScopes: clean(id.Scopes),
+		headerID: encodeHeaderValue(id.KeyID), headerAccount: encodeHeaderValue(id.Account), headerExternalID: encodeHeaderValue(id.ExternalID),
+		headerName: encodeHeaderValue(id.Namespace + "/" + id.Name), headerScopes: encodeHeaderValue(id.Scopes),
 	}
 }
 
-// clean makes a header's value of any text: what must not be in one (RFC 9110, section 5.5), what is not ASCII, and the
+// encodeHeaderValue makes a header's value of any text: what must not be in one (RFC 9110, section 5.5), what is not ASCII, and the
 // percent sign, are percent-encoded, so that the text can be had back. An external ID may be anything.
-func clean(text string) string {
+func encodeHeaderValue(text string) string {
 	for i := range len(text) {
-		if !plain(text, i) {
+		if !isPlainByte(text, i) {
 			return percentEncode(text)
 		}
 	}
 	return text
 }
 
-// plain is whether a byte may stay as it is. Spaces at the ends would be lost.
-func plain(text string, i int) bool {
+// isPlainByte is whether a byte may stay as it is. Spaces at the ends would be lost.
+func isPlainByte(text string, i int) bool {
 	c := text[i]
 	if c == ' ' {
 		return i > 0 && i < len(text)-1
@@ -62,7 +62,7 @@ func percentEncode(text string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(text) {
-		if c := text[i]; plain(text, i) {
+		if c := text[i]; isPlainByte(text, i) {
 			b.WriteByte(c)
 		} else {
 			b.Write([]byte{'%', digits[c>>4], digits[c&0xf]})

@@ -16,8 +16,8 @@ import (
 // page may send a request. It never carries a key.
 func isPreflight(method string, r verifier.Request) bool {
 	return method == http.MethodOptions &&
-		single(r.Header("Origin", "origin")) != "" &&
-		httpguts.ValidHeaderFieldName(single(r.Header("Access-Control-Request-Method", "access-control-request-method")))
+		singleValue(r.Header("Origin", "origin")) != "" &&
+		httpguts.ValidHeaderFieldName(singleValue(r.Header("Access-Control-Request-Method", "access-control-request-method")))
 }
 
 // clientMethod returns the method of the request that a gateway asks about. A gateway that puts the client's path behind

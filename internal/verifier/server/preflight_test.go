@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// isHandledMethod are the headers of a preflight, with further ones: name, value, name, value.
-func isHandledMethod(more ...string) http.Header {
+// preflightHeaders are the headers of a preflight, with further ones: name, value, name, value.
+func preflightHeaders(more ...string) http.Header {
 	return header(append([]string{"Origin", "https://shop.example", "Access-Control-Request-Method", "GET"}, more...)...)
 }
 
@@ -25,27 +25,27 @@ func TestAuthz_Preflight(t *testing.T) {
 		header http.Header
 		passes bool
 	}{
-		"as gateways tell of one":        {header: isHandledMethod("X-Forwarded-Method", options), passes: true},
-		"in the other header":            {header: isHandledMethod("X-Original-Method", options), passes: true},
-		"in both":                        {header: isHandledMethod("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
-		"asked with the client's method": {method: options, header: isHandledMethod(), passes: true},
-		"in the path's parameters":       {target: "/authz;preflight=allow", header: isHandledMethod("X-Forwarded-Method", options), passes: true},
-		"before the client's path":       {method: options, target: "/authz;preflight=allow/orders?page=2", header: isHandledMethod(), passes: true},
-		"with scopes for other requests": {target: "/authz?preflight=allow&scopes=admin", header: isHandledMethod("X-Forwarded-Method", options), passes: true},
-		"with a key that is not good":    {header: isHandledMethod("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
-		"where it is not allowed":        {target: "/authz", header: isHandledMethod("X-Forwarded-Method", options)},
-		"another method":                 {header: isHandledMethod("X-Forwarded-Method", get)},
-		"in lower case":                  {header: isHandledMethod("X-Forwarded-Method", "options")},
-		"two methods":                    {header: isHandledMethod("X-Forwarded-Method", options, "X-Forwarded-Method", get)},
-		"two headers that differ":        {header: isHandledMethod("X-Forwarded-Method", options, "X-Original-Method", get)},
-		"no method":                      {header: isHandledMethod()},
-		"a method against the header":    {method: options, header: isHandledMethod("X-Forwarded-Method", get)},
-		"a forged header before a path":  {method: get, target: "/authz;preflight=allow/orders", header: isHandledMethod("X-Forwarded-Method", options)},
+		"as gateways tell of one":        {header: preflightHeaders("X-Forwarded-Method", options), passes: true},
+		"in the other header":            {header: preflightHeaders("X-Original-Method", options), passes: true},
+		"in both":                        {header: preflightHeaders("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
+		"asked with the client's method": {method: options, header: preflightHeaders(), passes: true},
+		"in the path's parameters":       {target: "/authz;preflight=allow", header: preflightHeaders("X-Forwarded-Method", options), passes: true},
+		"before the client's path":       {method: options, target: "/authz;preflight=allow/orders?page=2", header: preflightHeaders(), passes: true},
+		"with scopes for other requests": {target: "/authz?preflight=allow&scopes=admin", header: preflightHeaders("X-Forwarded-Method", options), passes: true},
+		"with a key that is not good":    {header: preflightHeaders("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
+		"where it is not allowed":        {target: "/authz", header: preflightHeaders("X-Forwarded-Method", options)},
+		"another method":                 {header: preflightHeaders("X-Forwarded-Method", get)},
+		"in lower case":                  {header: preflightHeaders("X-Forwarded-Method", "options")},
+		"two methods":                    {header: preflightHeaders("X-Forwarded-Method", options, "X-Forwarded-Method", get)},
+		"two headers that differ":        {header: preflightHeaders("X-Forwarded-Method", options, "X-Original-Method", get)},
+		"no method":                      {header: preflightHeaders()},
+		"a method against the header":    {method: options, header: preflightHeaders("X-Forwarded-Method", get)},
+		"a forged header before a path":  {method: get, target: "/authz;preflight=allow/orders", header: preflightHeaders("X-Forwarded-Method", options)},
 		"without an origin":              {header: header("X-Forwarded-Method", options, "Access-Control-Request-Method", get)},
 		"without a method to ask for":    {header: header("X-Forwarded-Method", options, "Origin", "https://shop.example")},
-		"two methods to ask for":         {header: isHandledMethod("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
+		"two methods to ask for":         {header: preflightHeaders("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
 		"an odd method to ask for":       {header: header("X-Forwarded-Method", options, "Origin", "null", "Access-Control-Request-Method", "G E T")},
-		"two origins":                    {header: isHandledMethod("X-Forwarded-Method", options, "Origin", "https://evil.example")},
+		"two origins":                    {header: preflightHeaders("X-Forwarded-Method", options, "Origin", "https://evil.example")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,7 +58,7 @@ func TestAuthz_Preflight(t *testing.T) {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequestWithContext(t.Context(), tc.method, tc.target, http.NoBody)
 			r.Header = tc.header
-			setup{}.door(t).Authz().ServeHTTP(w, r)
+			setup{}.authorizer(t).Authz().ServeHTTP(w, r)
 			if got := w.Code == http.StatusOK; got != tc.passes {
 				t.Errorf("%d: %s", w.Code, w.Body)
 			}
@@ -70,7 +70,7 @@ func TestAuthz_Preflight(t *testing.T) {
 }
 
 // What a client writes into its own query can't let its preflights pass.
-func TestAuthz_PreflightOfTheClientsOwn(t *testing.T) {
+func TestAuthz_IgnoresPreflightInClientQuery(t *testing.T) {
 	t.Parallel()
 	for target, want := range map[string]int{
 		"/authz/orders?preflight=allow":                    http.StatusBadRequest,
@@ -83,30 +83,30 @@ func TestAuthz_PreflightOfTheClientsOwn(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "OPTIONS", target, http.NoBody)
-		r.Header = isHandledMethod()
-		setup{}.door(t).Authz().ServeHTTP(w, r)
+		r.Header = preflightHeaders()
+		setup{}.authorizer(t).Authz().ServeHTTP(w, r)
 		if w.Code != want {
 			t.Errorf("%s: %d, want %d: %s", target, w.Code, want, w.Body)
 		}
 	}
 }
 
-func TestAuthz_ARefusalCanBeReadByAPage(t *testing.T) {
+func TestAuthz_RefusalHasCORSHeaders(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		target string
 		header http.Header
 		want   string
 	}{
-		"where preflights pass":         {"/authz?preflight=allow", isHandledMethod("X-Api-Key", revokedKey), "*"},
-		"where they do not":             {"/authz", isHandledMethod("X-Api-Key", revokedKey), ""},
+		"where preflights pass":         {"/authz?preflight=allow", preflightHeaders("X-Api-Key", revokedKey), "*"},
+		"where they do not":             {"/authz", preflightHeaders("X-Api-Key", revokedKey), ""},
 		"to a client that is no page":   {"/authz?preflight=allow", header("X-Api-Key", revokedKey), ""},
-		"not the application's answers": {"/authz?preflight=allow", isHandledMethod("X-Api-Key", goodKey), ""},
+		"not the application's answers": {"/authz?preflight=allow", preflightHeaders("X-Api-Key", goodKey), ""},
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "GET", tc.target, http.NoBody)
 		r.Header = tc.header
-		setup{}.door(t).Authz().ServeHTTP(w, r)
+		setup{}.authorizer(t).Authz().ServeHTTP(w, r)
 		if got := w.Header().Get("Access-Control-Allow-Origin"); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
@@ -134,7 +134,7 @@ func TestExtAuthz_Preflight(t *testing.T) {
 		}
 		r := envoyRequest("/orders", tc.headers, extensions)
 		r.Attributes.Request.Http.Method = tc.method
-		got, err := setup{}.door(t).ExtAuthz().Check(t.Context(), r)
+		got, err := setup{}.authorizer(t).ExtAuthz().Check(t.Context(), r)
 		if err != nil || codes.Code(got.GetStatus().GetCode()) != tc.want {
 			t.Errorf("%s: %v, %v; want %s", name, got.GetStatus(), err, tc.want)
 		}

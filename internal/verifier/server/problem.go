@@ -83,8 +83,8 @@ func foldStatus(status int, statusOnly bool) int {
 	return status
 }
 
-// of is the denial of a verdict, and its body.
-func (d *denials) of(v *verifier.Verdict) (*denial, []byte) {
+// forVerdict is the denial of a verdict, and its body.
+func (d *denials) forVerdict(v *verifier.Verdict) (*denial, []byte) {
 	entry := &d.list[v.Code]
 	id := v.KeyID()
 	if id == "" {

@@ -19,8 +19,8 @@ const typicalLength = 512
 
 // The fields that are written, by message.
 const (
-	answerOkResponse      protowire.Number = 3 // envoy.service.auth.v3.CheckResponse
-	answerDynamicMetadata protowire.Number = 4
+	checkOkResponse      protowire.Number = 3 // envoy.service.auth.v3.CheckResponse
+	checkDynamicMetadata protowire.Number = 4
 
 	okHeaders                 protowire.Number = 2 // envoy.service.auth.v3.OkHttpResponse
 	okHeadersToRemove         protowire.Number = 5
@@ -38,62 +38,62 @@ const (
 	listValues   protowire.Number = 1
 )
 
-func (w *protoWriter) text(field protowire.Number, text string) {
+func (w *protoWriter) appendString(field protowire.Number, text string) {
 	*w = protowire.AppendString(protowire.AppendTag(*w, field, protowire.BytesType), text)
 }
 
-func (w *protoWriter) message(field protowire.Number, content protoWriter) {
+func (w *protoWriter) appendMessage(field protowire.Number, content protoWriter) {
 	*w = protowire.AppendBytes(protowire.AppendTag(*w, field, protowire.BytesType), content)
 }
 
-// begin opens a message of a size, which has to be written next.
-func (w *protoWriter) begin(field protowire.Number, size int) {
+// beginMessage opens a message of a size, which has to be written next.
+func (w *protoWriter) beginMessage(field protowire.Number, size int) {
 	*w = protowire.AppendVarint(protowire.AppendTag(*w, field, protowire.BytesType), uint64(size)) //nolint:gosec // sizes are not negative
 }
 
-// sizeOf is how long a field is with so many bytes in it.
-func sizeOf(field protowire.Number, bytes int) int {
+// fieldSize is how long a field is with so many bytes in it.
+func fieldSize(field protowire.Number, bytes int) int {
 	return protowire.SizeTag(field) + protowire.SizeBytes(bytes)
 }
 
-// overwrite sets a header, whatever the client sent under its name.
-func (w *protoWriter) overwrite(name, value string) {
+// appendOverwrite sets a header, whatever the client sent under its name.
+func (w *protoWriter) appendOverwrite(name, value string) {
 	const action = uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
-	header := sizeOf(entryKey, len(name)) + sizeOf(entryValue, len(value))
-	w.begin(okHeaders, sizeOf(optionHeader, header)+protowire.SizeTag(optionAppendAction)+protowire.SizeVarint(action))
-	w.begin(optionHeader, header)
-	w.text(entryKey, name)
-	w.text(entryValue, value)
+	header := fieldSize(entryKey, len(name)) + fieldSize(entryValue, len(value))
+	w.beginMessage(okHeaders, fieldSize(optionHeader, header)+protowire.SizeTag(optionAppendAction)+protowire.SizeVarint(action))
+	w.beginMessage(optionHeader, header)
+	w.appendString(entryKey, name)
+	w.appendString(entryValue, value)
 	*w = protowire.AppendVarint(protowire.AppendTag(*w, optionAppendAction, protowire.VarintType), action)
 }
 
-// textField is a text in a google.protobuf.Struct.
-func (w *protoWriter) textField(name, text string) {
-	value := sizeOf(valueString, len(text))
-	w.begin(structFields, sizeOf(entryKey, len(name))+sizeOf(entryValue, value))
-	w.text(entryKey, name)
-	w.begin(entryValue, value)
-	w.text(valueString, text)
+// appendStructString is a text in a google.protobuf.Struct.
+func (w *protoWriter) appendStructString(name, text string) {
+	value := fieldSize(valueString, len(text))
+	w.beginMessage(structFields, fieldSize(entryKey, len(name))+fieldSize(entryValue, value))
+	w.appendString(entryKey, name)
+	w.beginMessage(entryValue, value)
+	w.appendString(valueString, text)
 }
 
-// listField is a list of texts, which come separated by commas, in a google.protobuf.Struct.
-func (w *protoWriter) listField(name, texts string) {
+// appendStructList is a list of texts, which come separated by commas, in a google.protobuf.Struct.
+func (w *protoWriter) appendStructList(name, texts string) {
 	values := 0
-	for text := range listed(texts) {
-		values += sizeOf(listValues, sizeOf(valueString, len(text)))
+	for text := range splitNonEmpty(texts) {
+		values += fieldSize(listValues, fieldSize(valueString, len(text)))
 	}
-	w.begin(structFields, sizeOf(entryKey, len(name))+sizeOf(entryValue, sizeOf(valueList, values)))
-	w.text(entryKey, name)
-	w.begin(entryValue, sizeOf(valueList, values))
-	w.begin(valueList, values)
-	for text := range listed(texts) {
-		w.begin(listValues, sizeOf(valueString, len(text)))
-		w.text(valueString, text)
+	w.beginMessage(structFields, fieldSize(entryKey, len(name))+fieldSize(entryValue, fieldSize(valueList, values)))
+	w.appendString(entryKey, name)
+	w.beginMessage(entryValue, fieldSize(valueList, values))
+	w.beginMessage(valueList, values)
+	for text := range splitNonEmpty(texts) {
+		w.beginMessage(listValues, fieldSize(valueString, len(text)))
+		w.appendString(valueString, text)
 	}
 }
 
-// listed are the texts of a list that are not empty.
-func listed(texts string) iter.Seq[string] {
+// splitNonEmpty are the texts of a list that are not empty.
+func splitNonEmpty(texts string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for texts != "" {
 			var text string

@@ -12,19 +12,19 @@ import (
 
 const (
 	redacted = "[redacted]"
-	// shortestKey is the length of the shortest key that any format allows. No shorter run of characters is a key in any
+	// minKeyLength is the length of the shortest key that any format allows. No shorter run of characters is a key in any
 	// encoding, since encodings only make text longer.
-	shortestKey = 22
+	minKeyLength = 22
 	// maxKeyLength is how much is read of what a client sent for its key: a scheme and the longest key, of 256 characters.
-	longestKey = 512
+	maxKeyLength = 512
 	// redactionWindow is how much of a text redact reads, as a multiple of what it may return: percent-encoding makes three
 	// bytes of one.
 	redactionWindow = 4
-	// deepestEncoding is how often a text may be percent-encoded over and over. What is still encoded then is struck out.
-	deepestEncoding = 4
-	// mostMixed is how many pieces of letters and digits, such as v1beta1, plain text may have, and longestMixed how long each
+	// maxEncodingDepth is how often a text may be percent-encoded over and over. What is still encoded then is struck out.
+	maxEncodingDepth = 4
+	// maxMixedPieces is how many pieces of letters and digits, such as v1beta1, plain text may have, and maxMixedLength how long each
 	// may be.
-	mostMixed, longestMixed = 3, 8
+	maxMixedPieces, maxMixedLength = 3, 8
 	// groupLength is the length of the middle groups of a UUID.
 	groupLength = 4
 )
@@ -32,12 +32,12 @@ const (
 // redact returns what may be logged of a text that a client sent: at most longest bytes, without anything that has the
 // shape of a key in whatever encoding, and without key, which is what the client sent for its key. The text is cut after
 // redaction, since half of a key has no shape.
-func redact(text, key string, longest int) string {
-	if len(text) >= shortestKey {
-		text = redactKey(text, key, redactionWindow*longest)
+func redact(text, key string, limit int) string {
+	if len(text) >= minKeyLength {
+		text = redactKey(text, key, redactionWindow*limit)
 	}
-	if len(text) > longest {
-		text = text[:longest]
+	if len(text) > limit {
+		text = text[:limit]
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
@@ -45,7 +45,7 @@ func redact(text, key string, longest int) string {
 // redactKey strikes out key, and then what has the shape of one. A key that is left in encoded form takes the whole text
 // with it.
 func redactKey(text, key string, window int) string {
-	parts := partsOf(key)
+	parts := keyParts(key)
 	for _, part := range parts {
 		if len(text) >= len(part) {
 			text = strings.ReplaceAll(text[:min(len(text), window+len(part))], part, redacted)
@@ -60,17 +60,17 @@ func redactKey(text, key string, window int) string {
 	return text
 }
 
-// partsOf returns what a client sent for its key, and each part of it that could be one: after a scheme that was not asked
+// keyParts returns what a client sent for its key, and each part of it that could be one: after a scheme that was not asked
 // for, for example.
-func partsOf(key string) []string {
-	key = key[:min(len(key), longestKey)]
-	if len(key) < shortestKey {
+func keyParts(key string) []string {
+	key = key[:min(len(key), maxKeyLength)]
+	if len(key) < minKeyLength {
 		return nil
 	}
 	if !strings.ContainsAny(key, " \t") {
 		return []string{key}
 	}
-	return slices.DeleteFunc(append(strings.Fields(key), key), func(part string) bool { return len(part) < shortestKey })
+	return slices.DeleteFunc(append(strings.Fields(key), key), func(part string) bool { return len(part) < minKeyLength })
 }
 
 // isEncodedIn reports whether a text has a key, percent-encoded or in another case.
@@ -85,11 +85,11 @@ func redactKeyShapes(text string, window int) string {
 	var b strings.Builder
 	copied := 0
 	for start := 0; start < len(text); {
-		end := runEnd(text, start)
+		end := findRunEnd(text, start)
 		if end > window {
 			return b.String() + text[copied:start] + redacted
 		}
-		if end-start >= shortestKey && mayBeKey(text[start:end]) {
+		if end-start >= minKeyLength && mayBeKey(text[start:end]) {
 			b.WriteString(text[copied:start])
 			b.WriteString(redacted)
 			copied = end
@@ -102,8 +102,8 @@ func redactKeyShapes(text string, window int) string {
 	return b.String() + text[copied:]
 }
 
-// runEnd returns where the run of a text that begins at start ends.
-func runEnd(text string, start int) int {
+// findRunEnd returns where the run of a text that begins at start ends.
+func findRunEnd(text string, start int) int {
 	for i := start; i < len(text); i++ {
 		if text[i] == '/' || text[i] == '.' {
 			return i
@@ -112,10 +112,10 @@ func runEnd(text string, start int) int {
 	return len(text)
 }
 
-// mayBeKey reports whether a run of at least shortestKey bytes is anything but plain words and numbers: as it was sent,
+// mayBeKey reports whether a run of at least minKeyLength bytes is anything but plain words and numbers: as it was sent,
 // since what decodes may be part of a key by chance, and as it reads when decoded.
 func mayBeKey(run string) bool {
-	for range deepestEncoding {
+	for range maxEncodingDepth {
 		if hasLongPiece(run) {
 			return true
 		}
@@ -128,9 +128,9 @@ func mayBeKey(run string) bool {
 	return !isPlain(run)
 }
 
-// decode returns a text without its percent-encoding, and whether it is still encoded after deepestEncoding rounds.
+// decode returns a text without its percent-encoding, and whether it is still encoded after maxEncodingDepth rounds.
 func decode(text string) (decoded string, encoded bool) {
-	for range deepestEncoding {
+	for range maxEncodingDepth {
 		if text, encoded = decodeOnce(text); !encoded {
 			return text, false
 		}
@@ -173,7 +173,7 @@ func hasLongPiece(run string) bool {
 	for i := range len(run) {
 		if c := run[i]; !isHex(c) && (c|0x20 < 'a' || c|0x20 > 'z') {
 			length = 0
-		} else if length++; length >= shortestKey {
+		} else if length++; length >= minKeyLength {
 			return true
 		}
 	}
@@ -188,7 +188,7 @@ func isPlain(run string) bool {
 		p := inspect(piece)
 		digits += p.digits
 		switch {
-		case !p.plain():
+		case !p.isPlainWord():
 			return false
 		case p.digits > 0 && p.digits < p.length:
 			mixed++
@@ -199,7 +199,7 @@ func isPlain(run string) bool {
 			groups = 0
 		}
 		afterHex = p.hex
-		if groups > 1 || digits >= shortestKey || mixed > mostMixed {
+		if groups > 1 || digits >= minKeyLength || mixed > maxMixedPieces {
 			return false
 		}
 	}
@@ -257,15 +257,15 @@ func isLetter(r rune) bool {
 	return false
 }
 
-// plain reports whether a piece is a word, a number, or a short name such as v1beta1.
-func (p *piece) plain() bool {
+// isPlainWord reports whether a piece is a word, a number, or a short name such as v1beta1.
+func (p *piece) isPlainWord() bool {
 	switch {
-	case p.odd || p.length >= shortestKey:
+	case p.odd || p.length >= minKeyLength:
 		return false
 	case p.digits == p.length:
 		return true
 	case p.digits > 0:
-		return !p.number && p.upper == 0 && p.length <= longestMixed
+		return !p.number && p.upper == 0 && p.length <= maxMixedLength
 	}
 	return p.upper == 0 || p.lower == 0 || (p.upper == 1 && p.capital)
 }

@@ -25,7 +25,7 @@ const (
 	hexKey          = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 )
 
-func TestRedact_StrikesOutKeys(t *testing.T) {
+func TestRedact_RemovesKeys(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string]string{"Token": tokenKey, "UUID": uuidKey, "Alphanumeric": alphanumericKey, "Hex": hexKey} {
 		for encoding, text := range map[string]string{
@@ -91,7 +91,7 @@ func fullWidth(text string) string {
 	return strings.Map(func(r rune) rune { return r + offset }, text)
 }
 
-func TestRedact_KeepsWhatIsPlain(t *testing.T) {
+func TestRedact_KeepsPlainText(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"", "/", "GET", "api.example.com", "api.example.com:8443", "/orders/4711", "/v1/customers/123456789012345678901/orders/2026-11-25",
@@ -108,7 +108,7 @@ func TestRedact_KeepsWhatIsPlain(t *testing.T) {
 	}
 }
 
-func TestRedact_StrikesOutWhatWasSentForAKey(t *testing.T) {
+func TestRedact_RemovesPresentedKey(t *testing.T) {
 	t.Parallel()
 	const phrase = "some/words-that/are-a/key.of-their-own"
 	for name, tc := range map[string]struct{ text, key, want string }{
@@ -130,8 +130,8 @@ func TestRedact_StrikesOutWhatWasSentForAKey(t *testing.T) {
 	}
 }
 
-// TestRedact_MintedKeys strikes out keys as the manager makes them, many of each format.
-func TestRedact_MintedKeys(t *testing.T) {
+// TestRedact_RemovesGeneratedKeys strikes out keys as the manager makes them, many of each format.
+func TestRedact_RemovesGeneratedKeys(t *testing.T) {
 	t.Parallel()
 	random := rand.NewChaCha8([32]byte{1})
 	for _, format := range []credential.Format{

@@ -32,8 +32,8 @@ var unmatchableAccount = strings.Repeat("-", 1024)
 // parseRequirements reads the names and values with which a gateway says what a route requires.
 func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
 	var r Requirements
-	const usual = 4
-	scopes := make([]string, 0, usual)
+	const typicalCount = 4
+	scopes := make([]string, 0, typicalCount)
 	for name, value := range pairs {
 		switch name {
 		case "scopes":
@@ -83,7 +83,7 @@ func queryPairs(query string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for pair := range strings.SplitSeq(query, "&") {
 			name, value, _ := strings.Cut(pair, "=")
-			if pair != "" && !yield(name, verifier.Unescape(value)) {
+			if pair != "" && !yield(name, verifier.UnescapeQuery(value)) {
 				return
 			}
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// TestRequirements_NamesCannotBeBorrowed presents a key of an account that is named like the external ID of another one, and
+// TestRequirements_NameIsNotExternalID presents a key of an account that is named like the external ID of another one, and
 // a key of an account without an external ID, wherever an external ID is required.
-func TestRequirements_NamesCannotBeBorrowed(t *testing.T) {
+func TestRequirements_NameIsNotExternalID(t *testing.T) {
 	t.Parallel()
 	byID, byName := serve(t, claim, server.Options{}), serve(t, claimName, server.Options{})
 	plain := serve(t, setup{}, server.Options{})
@@ -21,20 +21,20 @@ func TestRequirements_NamesCannotBeBorrowed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, target := range []string{"/authz?externalID=ext-1", "/authz?externalID=ext-1&scopes=x", "/authz/orders?externalID=", "/authz/orders?account="} {
-				mismatches(t, target, send(t, plain.http, http.MethodGet, target, header("X-Api-Key", key), ""))
+				expectMismatch(t, target, send(t, plain.http, http.MethodGet, target, header("X-Api-Key", key), ""))
 			}
 			for _, value := range []string{"ext-1", "", " ", "ext-1,ext-1"} {
 				about := "header with " + value
-				mismatches(t, about, send(t, byID.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", value), ""))
+				expectMismatch(t, about, send(t, byID.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", value), ""))
 			}
-			mismatches(t, "empty name in header", send(t, byName.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", ""), ""))
+			expectMismatch(t, "empty name in header", send(t, byName.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", ""), ""))
 			asked := `{"key":"` + key + `","externalID":"ext-1"}`
-			if got := told(t, plain, "/v1/verify", asked); got["code"] != "ACCOUNT_MISMATCH" {
+			if got := postJSON(t, plain, "/v1/verify", asked); got["code"] != "ACCOUNT_MISMATCH" {
 				t.Errorf("verify says %v", got["code"])
 			}
 			for extension, value := range map[string]string{"externalID": "ext-1", "account": ""} {
 				r := envoyRequest("/", map[string]string{"x-api-key": key}, map[string]string{extension: value})
-				answer, err := setup{}.door(t).ExtAuthz().Check(t.Context(), r)
+				answer, err := setup{}.authorizer(t).ExtAuthz().Check(t.Context(), r)
 				if err != nil || answer.GetStatus().GetCode() == 0 {
 					t.Errorf("%s=%s over gRPC: %v, %v", extension, value, answer, err)
 				}
@@ -43,7 +43,7 @@ func TestRequirements_NamesCannotBeBorrowed(t *testing.T) {
 	}
 }
 
-func mismatches(t *testing.T, about string, a answer) {
+func expectMismatch(t *testing.T, about string, a answer) {
 	t.Helper()
 	if scopes := strings.Contains(about, "scopes"); a.status != http.StatusForbidden || !scopes && !strings.Contains(a.body, "ACCOUNT_MISMATCH") {
 		t.Errorf("%s: got %d %s", about, a.status, a.body)

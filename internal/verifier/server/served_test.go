@@ -12,8 +12,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// served is where the faces of a test are.
-type served struct {
+// endpoints is where the faces of a test are.
+type endpoints struct {
 	grpc, http, probe string
 	// stop tells the server to end, and done says that it has.
 	stop context.CancelFunc
@@ -21,12 +21,12 @@ type served struct {
 }
 
 // serve serves a door on sockets of this machine until the test ends.
-func serve(t testing.TB, s setup, o server.Options) *served {
+func serve(t testing.TB, s setup, o server.Options) *endpoints {
 	t.Helper()
-	return serveDoor(t, s.door(t), o)
+	return serveAuthorizer(t, s.authorizer(t), o)
 }
 
-func serveDoor(t testing.TB, authorizer *server.Authorizer, o server.Options) *served {
+func serveAuthorizer(t testing.TB, authorizer *server.Authorizer, o server.Options) *endpoints {
 	t.Helper()
 	const local = "127.0.0.1:0"
 	o.GRPCAddress, o.HTTPAddress, o.ProbeAddress, o.UsageAddress = local, local, local, "0"
@@ -37,7 +37,7 @@ func serveDoor(t testing.TB, authorizer *server.Authorizer, o server.Options) *s
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := &served{done: make(chan error, 1)}
+	at := &endpoints{done: make(chan error, 1)}
 	at.grpc, at.http, at.probe = srv.Address("grpc-bind-address").String(), srv.Address("http-bind-address").String(), srv.Address("health-probe-bind-address").String()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	at.stop = stop

@@ -87,7 +87,7 @@ func New(ctx context.Context, authorizer *Authorizer, o Options) (*Server, error
 		o.IdleTimeout = idleTimeout
 	}
 	s := &Server{options: o, authorizer: authorizer, certificates: certs, health: health.NewServer()}
-	if err := s.addAll(); err != nil {
+	if err := s.addListeners(); err != nil {
 		return nil, err
 	}
 	for _, l := range s.listeners {
@@ -111,9 +111,9 @@ func (s *Server) close() {
 	}
 }
 
-func (s *Server) addAll() error {
+func (s *Server) addListeners() error {
 	s.addGRPC()
-	s.addHTTP("http-bind-address", s.options.HTTPAddress, s.routes(), s.certificates.faces("h2", "http/1.1"))
+	s.addHTTP("http-bind-address", s.options.HTTPAddress, s.routes(), s.certificates.serverConfig("h2", "http/1.1"))
 	for _, l := range s.listeners {
 		l.limited = true
 	}
@@ -124,7 +124,7 @@ func (s *Server) addAll() error {
 	if s.options.Usage == nil {
 		return nil
 	}
-	config, err := s.certificates.usage()
+	config, err := s.certificates.usageConfig()
 	s.addHTTP("usage-bind-address", s.options.UsageAddress, s.options.Usage, config)
 	return err
 }
@@ -133,15 +133,15 @@ const disabled = "0"
 
 // What one client may take of the server.
 const (
-	maxMessage     = 256 << 10 // of gRPC: the headers of a request, and what else Envoy is told to send
-	maxHeader      = 128 << 10
-	maxStreams     = 1000
-	headerTimeout  = 5 * time.Second
-	requestTimeout = 10 * time.Second
-	idleTimeout    = 2 * time.Minute
-	shortestPing   = 10 * time.Second
-	// longestConnection has Envoy connect anew from time to time, so that replicas that were added get their share.
-	longestConnection = 5 * time.Minute
+	maxMessage      = 256 << 10 // of gRPC: the headers of a request, and what else Envoy is told to send
+	maxHeader       = 128 << 10
+	maxStreams      = 1000
+	headerTimeout   = 5 * time.Second
+	requestTimeout  = 10 * time.Second
+	idleTimeout     = 2 * time.Minute
+	minPingInterval = 10 * time.Second
+	// maxConnectionAge has Envoy connect anew from time to time, so that replicas that were added get their share.
+	maxConnectionAge = 5 * time.Minute
 )
 
 func (s *Server) addGRPC() {
@@ -152,13 +152,13 @@ func (s *Server) addGRPC() {
 	options := append([]grpc.ServerOption{
 		grpc.NumStreamWorkers(workers), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.UnknownServiceHandler(unknownMethod),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPing, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: idleTimeout, Timeout: requestTimeout, MaxConnectionIdle: s.options.IdleTimeout,
-			MaxConnectionAge: longestConnection, MaxConnectionAgeGrace: requestTimeout,
+			MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: requestTimeout,
 		}),
 	}, s.options.GRPC...)
-	if config := s.certificates.faces("h2"); config != nil {
+	if config := s.certificates.serverConfig("h2"); config != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(config)))
 	}
 	s.grpc = grpc.NewServer(options...)
@@ -223,8 +223,8 @@ func withNoStore(handler http.Handler) http.Handler {
 func (s *Server) routes() http.Handler {
 	routes := map[string]http.Handler{authzPath: s.authorizer.Authz(), verifyPath: s.authorizer.Verify(), explainPath: s.authorizer.Explain()}
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if face := routes[Route(r.URL.Path)]; face != nil {
-			face.ServeHTTP(w, r)
+		if handler := routes[Route(r.URL.Path)]; handler != nil {
+			handler.ServeHTTP(w, r)
 			return
 		}
 		problem{Status: http.StatusNotFound, Detail: "there is " + authzPath + ", " + verifyPath + " and " + explainPath}.write(w)
@@ -287,14 +287,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		defer end()
-		s.announce(ctx, serveCtx)
+		s.updateHealth(ctx, serveCtx)
 		return s.drain(serveCtx)
 	})
 	return group.Wait()
 }
 
-// announce tells over gRPC health whether verdicts are given, and returns when the server is to end.
-func (s *Server) announce(ctx, serveCtx context.Context) {
+// updateHealth tells over gRPC health whether verdicts are given, and returns when the server is to end.
+func (s *Server) updateHealth(ctx, serveCtx context.Context) {
 	for {
 		complete, changed := s.authorizer.Index.Completeness()
 		if s.grpc != nil {

@@ -26,15 +26,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// patience bounds what hangs.
-const patience = 30 * time.Second
+// timeout bounds what hangs.
+const timeout = 30 * time.Second
 
 // eventually waits until something is so.
-func eventually(t *testing.T, otherwise string, is func() bool) {
+func eventually(t *testing.T, message string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(timeout); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal(otherwise)
+			t.Fatal(message)
 		}
 	}
 }
@@ -66,12 +66,12 @@ func healthOf(t *testing.T, connection *grpc.ClientConn, service string) healthv
 }
 
 // probe is the status of a probe.
-func probe(t *testing.T, at *served, path string) int {
+func probe(t *testing.T, at *endpoints, path string) int {
 	t.Helper()
 	return send(t, at.probe, http.MethodGet, path, nil, "").status
 }
 
-func TestServer_ReadyWhenTheKeysAreKnown(t *testing.T) {
+func TestServer_IsReadyWhenSynced(t *testing.T) {
 	t.Parallel()
 	index := newIndex()
 	at := serve(t, setup{index: index, unsynced: true}, server.Options{})
@@ -107,7 +107,7 @@ func TestServer_ReadyWhenTheKeysAreKnown(t *testing.T) {
 	}
 }
 
-func TestServer_BoundsConnections(t *testing.T) {
+func TestServer_LimitsConnections(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{MaxConnections: 2})
 	var idle []net.Conn
@@ -133,14 +133,14 @@ func TestServer_BoundsConnections(t *testing.T) {
 	})
 }
 
-func TestServer_EndsIdleConnections(t *testing.T) {
+func TestServer_ClosesIdleConnections(t *testing.T) {
 	t.Parallel()
 	connection := dial(t, serve(t, setup{}, server.Options{IdleTimeout: 50 * time.Millisecond}).grpc)
 	healthOf(t, connection, "")
 	eventually(t, "an idle connection is kept", func() bool { return connection.GetState() == connectivity.Idle })
 }
 
-func TestServer_ReflectionIsOffUnlessAskedFor(t *testing.T) {
+func TestServer_ReflectionIsOffByDefault(t *testing.T) {
 	t.Parallel()
 	stream, err := reflectionv1.NewServerReflectionClient(dial(t, serve(t, setup{}, server.Options{}).grpc)).ServerReflectionInfo(t.Context())
 	if err == nil {
@@ -169,7 +169,7 @@ func TestServer_Reflection(t *testing.T) {
 	}
 }
 
-func TestServer_DrainsBeforeItEnds(t *testing.T) {
+func TestServer_DrainsBeforeExit(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{DrainDelay: 3 * time.Second})
 	connection := dial(t, at.grpc)
@@ -184,29 +184,29 @@ func TestServer_DrainsBeforeItEnds(t *testing.T) {
 	if err != nil || checked.GetOkResponse() == nil {
 		t.Errorf("while it drains, a good key gets %v, %v", checked, err)
 	}
-	ended(t, at)
+	waitForEnd(t, at)
 	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http); err == nil {
 		t.Error("the server has ended and still listens")
 	}
 }
 
-// ended waits for the end of a server, which must be a clean one.
-func ended(t *testing.T, at *served) {
+// waitForEnd waits for the end of a server, which must be a clean one.
+func waitForEnd(t *testing.T, at *endpoints) {
 	t.Helper()
 	select {
 	case err := <-at.done:
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("the server does not end")
 	}
 }
 
-func TestServer_AnswersWhatIsUnderWay(t *testing.T) {
+func TestServer_CompletesRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{})
-	connection, half := half(t, at)
+	connection, half := sendHalf(t, at)
 	at.stop()
 	eventually(t, "the server still listens", func() bool {
 		other, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http)
@@ -227,13 +227,13 @@ func TestServer_AnswersWhatIsUnderWay(t *testing.T) {
 	if body, err := io.ReadAll(answer.Body); err != nil || !strings.Contains(string(body), `"valid":true`) {
 		t.Errorf("got %s %s, %v", answer.Status, body, err)
 	}
-	ended(t, at)
+	waitForEnd(t, at)
 }
 
-func TestServer_DoesNotWaitForever(t *testing.T) {
+func TestServer_ShutdownIsBounded(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{ShutdownTimeout: 50 * time.Millisecond})
-	half(t, at)
+	sendHalf(t, at)
 	watch, err := healthv1.NewHealthClient(dial(t, at.grpc)).Watch(t.Context(), &healthv1.HealthCheckRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -242,11 +242,11 @@ func TestServer_DoesNotWaitForever(t *testing.T) {
 		t.Fatal(err)
 	}
 	at.stop()
-	ended(t, at)
+	waitForEnd(t, at)
 }
 
-// half sends half of a question, and returns the other one.
-func half(t *testing.T, at *served) (net.Conn, string) {
+// sendHalf sends half of a question, and returns the other one.
+func sendHalf(t *testing.T, at *endpoints) (net.Conn, string) {
 	t.Helper()
 	connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http)
 	if err != nil {
@@ -266,24 +266,24 @@ func half(t *testing.T, at *served) (net.Conn, string) {
 	return connection, body[5:]
 }
 
-func TestServer_SaysWhichAddressIsTaken(t *testing.T) {
+func TestServer_ReportsAddressInUse(t *testing.T) {
 	t.Parallel()
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	_, err = server.New(t.Context(), setup{}.door(t), server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: taken.Addr().String(), ProbeAddress: "0"})
+	_, err = server.New(t.Context(), setup{}.authorizer(t), server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: taken.Addr().String(), ProbeAddress: "0"})
 	if err == nil || !strings.Contains(err.Error(), "--http-bind-address: ") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestServer_EndsWithAFaceThatFails(t *testing.T) {
+func TestServer_ExitsWhenAListenerFails(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	srv, err := server.New(ctx, setup{}.door(t), server.Options{
+	srv, err := server.New(ctx, setup{}.authorizer(t), server.Options{
 		GRPCAddress: "127.0.0.1:0", HTTPAddress: "127.0.0.1:0", ProbeAddress: "0", DrainDelay: time.Hour, ShutdownTimeout: time.Second,
 	})
 	if err != nil {

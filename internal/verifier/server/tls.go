@@ -40,7 +40,7 @@ func newCertificates(files TLSFiles) (*certificates, error) {
 	}
 	c.watcher = watcher
 	if c.clientCA != "" {
-		_, err = readPool(c.clientCA)
+		_, err = readCertPool(c.clientCA)
 	}
 	return c, err
 }
@@ -53,8 +53,8 @@ func (c *certificates) run(ctx context.Context) error {
 	return c.watcher.Start(ctx)
 }
 
-// faces is how the faces speak TLS; nil: they don't.
-func (c *certificates) faces(protocols ...string) *tls.Config {
+// serverConfig is how the faces speak TLS; nil: they don't.
+func (c *certificates) serverConfig(protocols ...string) *tls.Config {
 	if c.watcher == nil {
 		return nil
 	}
@@ -63,9 +63,9 @@ func (c *certificates) faces(protocols ...string) *tls.Config {
 		return config
 	}
 	config.ClientAuth = tls.RequireAndVerifyClientCert
-	asked := config.Clone()
-	asked.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		pool, err := readPool(c.clientCA)
+	reloading := config.Clone()
+	reloading.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pool, err := readCertPool(c.clientCA)
 		if err != nil {
 			return nil, err
 		}
@@ -73,11 +73,11 @@ func (c *certificates) faces(protocols ...string) *tls.Config {
 		fresh.ClientCAs = pool
 		return fresh, nil
 	}
-	return asked
+	return reloading
 }
 
-// usage is how /v1/usage speaks TLS: whoever asks there shows a token, which must not travel in the clear.
-func (c *certificates) usage() (*tls.Config, error) {
+// usageConfig is how /v1/usage speaks TLS: whoever asks there shows a token, which must not travel in the clear.
+func (c *certificates) usageConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.watcher != nil {
 		config.GetCertificate = c.watcher.GetCertificate
@@ -95,7 +95,7 @@ func (c *certificates) usage() (*tls.Config, error) {
 	return config, nil
 }
 
-func readPool(file string) (*x509.CertPool, error) {
+func readCertPool(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file) //nolint:gosec // the file is a flag's
 	if err != nil {
 		return nil, fmt.Errorf("--tls-client-ca-file: %w", err)

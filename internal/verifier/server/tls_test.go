@@ -105,7 +105,7 @@ func write(t *testing.T, file string, content []byte) {
 }
 
 // askTLS asks over a new connection, and returns the serial number of the server's certificate.
-func askTLS(t *testing.T, at *served, c *tls.Config) (int64, error) {
+func askTLS(t *testing.T, at *endpoints, c *tls.Config) (int64, error) {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+at.http+"/authz", http.NoBody)
@@ -125,7 +125,7 @@ func askTLS(t *testing.T, at *served, c *tls.Config) (int64, error) {
 }
 
 // checkTLS asks over gRPC.
-func checkTLS(t *testing.T, at *served, c *tls.Config) error {
+func checkTLS(t *testing.T, at *endpoints, c *tls.Config) error {
 	t.Helper()
 	connection, err := grpc.NewClient(at.grpc, grpc.WithTransportCredentials(credentials.NewTLS(c)))
 	if err != nil {
@@ -136,7 +136,7 @@ func checkTLS(t *testing.T, at *served, c *tls.Config) error {
 	return err
 }
 
-func TestTLS_FilesThatChangeCount(t *testing.T) {
+func TestTLS_ReloadsFiles(t *testing.T) {
 	t.Parallel()
 	servers, clients, others := newAuthority(t, "servers"), newAuthority(t, "clients"), newAuthority(t, "others")
 	dir := t.TempDir()
@@ -184,7 +184,7 @@ func TestTLS_FilesThatChangeCount(t *testing.T) {
 	}
 }
 
-func TestTLS_SaysWhatIsWrong(t *testing.T) {
+func TestTLS_ReportsInvalidFiles(t *testing.T) {
 	t.Parallel()
 	servers := newAuthority(t, "servers")
 	dir := t.TempDir()
@@ -204,7 +204,7 @@ func TestTLS_SaysWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := server.New(t.Context(), setup{}.door(t), server.Options{GRPCAddress: "0", HTTPAddress: "0", ProbeAddress: "0", TLS: tc.files})
+			_, err := server.New(t.Context(), setup{}.authorizer(t), server.Options{GRPCAddress: "0", HTTPAddress: "0", ProbeAddress: "0", TLS: tc.files})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %s", err, tc.want)
 			}

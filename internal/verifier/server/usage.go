@@ -45,37 +45,37 @@ type UsageOptions struct {
 
 // Usage answers GET /v1/usage to those who may get that path by the API server's RBAC.
 func Usage(o UsageOptions) (http.Handler, error) {
-	g, err := newAuth(o.API, o.Logger)
+	a, err := newAuth(o.API, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+usage.Path, g.require(http.HandlerFunc(o.serve)))
+	mux.Handle("GET "+usage.Path, a.require(http.HandlerFunc(o.serve)))
 	return mux, nil
 }
 
 func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
-	asked, since := r.URL.Query(), time.Time{}
-	if text := asked.Get("since"); text != "" {
+	parameters, since := r.URL.Query(), time.Time{}
+	if text := parameters.Get("since"); text != "" {
 		var err error
 		if since, err = time.Parse(time.RFC3339, text); err != nil {
 			problem{Status: http.StatusBadRequest, Detail: "since is no time: give one such as 2027-02-28T12:00:00Z, or leave it out"}.write(w)
 			return
 		}
 	}
-	references, wrong := readReferences(asked["refused"])
-	if wrong != "" {
-		problem{Status: http.StatusBadRequest, Detail: wrong}.write(w)
+	references, detail := parseKeyReferences(parameters["refused"])
+	if detail != "" {
+		problem{Status: http.StatusBadRequest, Detail: detail}.write(w)
 		return
 	}
-	credentials, wrong := readCredentials(asked["known"])
-	if wrong != "" {
-		problem{Status: http.StatusBadRequest, Detail: wrong}.write(w)
+	credentials, detail := parseCredentialReferences(parameters["known"])
+	if detail != "" {
+		problem{Status: http.StatusBadRequest, Detail: detail}.write(w)
 		return
 	}
 	report := usage.Report{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion()}
 	report.Refused, report.Known = o.Index.Refused(references, o.Clock.Now()), o.Index.Known(credentials)
-	if asked.Get("keys") != "none" {
+	if parameters.Get("keys") != "none" {
 		report.Keys = o.Index.Usage(since, o.Clock.Now())
 	}
 	h := w.Header()
@@ -85,8 +85,8 @@ func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// readReferences reads which keys the manager asks about, or says what is wrong with that.
-func readReferences(texts []string) (list []usage.KeyReference, wrong string) {
+// parseKeyReferences reads which keys the manager asks about, or says what is wrong with that.
+func parseKeyReferences(texts []string) (list []usage.KeyReference, detail string) {
 	if len(texts) > usage.MaxReferences {
 		return nil, fmt.Sprintf("refused is there %d times: ask about at most %d keys at once", len(texts), usage.MaxReferences)
 	}
@@ -100,8 +100,8 @@ func readReferences(texts []string) (list []usage.KeyReference, wrong string) {
 	return list, ""
 }
 
-// readCredentials reads which credentials the manager asks about, or says what is wrong with that.
-func readCredentials(texts []string) (list []usage.CredentialReference, wrong string) {
+// parseCredentialReferences reads which credentials the manager asks about, or says what is wrong with that.
+func parseCredentialReferences(texts []string) (list []usage.CredentialReference, detail string) {
 	if len(texts) > usage.MaxReferences {
 		return nil, fmt.Sprintf("known is there %d times: ask about at most %d credentials at once", len(texts), usage.MaxReferences)
 	}
@@ -131,42 +131,42 @@ func newAuth(api *rest.Config, logger logr.Logger) (*auth, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the client of access reviews: %w", err)
 	}
-	const remembered, patience, first, factor, tries = 30 * time.Second, 5 * time.Second, 200 * time.Millisecond, 2, 3
-	retry := &wait.Backoff{Duration: first, Factor: factor, Steps: tries}
-	who, _, err := authenticatorfactory.DelegatingAuthenticatorConfig{
-		Anonymous: &apiserver.AnonymousAuthConfig{Enabled: false}, CacheTTL: remembered,
-		TokenAccessReviewClient: reviews, TokenAccessReviewTimeout: patience, WebhookRetryBackoff: retry,
+	const cacheTTL, timeout, initialDelay, factor, attempts = 30 * time.Second, 5 * time.Second, 200 * time.Millisecond, 2, 3
+	retry := &wait.Backoff{Duration: initialDelay, Factor: factor, Steps: attempts}
+	authn, _, err := authenticatorfactory.DelegatingAuthenticatorConfig{
+		Anonymous: &apiserver.AnonymousAuthConfig{Enabled: false}, CacheTTL: cacheTTL,
+		TokenAccessReviewClient: reviews, TokenAccessReviewTimeout: timeout, WebhookRetryBackoff: retry,
 	}.New()
 	if err != nil {
 		return nil, fmt.Errorf("review tokens: %w", err)
 	}
-	may, err := authorizerfactory.DelegatingAuthorizerConfig{
-		SubjectAccessReviewClient: access, AllowCacheTTL: remembered, DenyCacheTTL: remembered, WebhookRetryBackoff: retry,
+	authz, err := authorizerfactory.DelegatingAuthorizerConfig{
+		SubjectAccessReviewClient: access, AllowCacheTTL: cacheTTL, DenyCacheTTL: cacheTTL, WebhookRetryBackoff: retry,
 	}.New()
 	if err != nil {
 		return nil, fmt.Errorf("review access: %w", err)
 	}
-	return &auth{authenticator: who, authorizer: may, logger: logger}, nil
+	return &auth{authenticator: authn, authorizer: authz, logger: logger}, nil
 }
 
 // require lets those through whose token is for the verifier, and who may get the path.
-func (g *auth) require(next http.Handler) http.Handler {
+func (a *auth) require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := authenticator.WithAudiences(r.Context(), authenticator.Audiences{usageAudience})
-		caller, known, err := g.authenticator.AuthenticateRequest(r.WithContext(ctx))
+		caller, ok, err := a.authenticator.AuthenticateRequest(r.WithContext(ctx))
 		if err != nil {
-			g.logger.V(1).Info("Could not authenticate a caller", "path", r.URL.Path, "cause", err.Error())
+			a.logger.V(1).Info("Could not authenticate a caller", "path", r.URL.Path, "cause", err.Error())
 		}
-		if err != nil || !known {
+		if err != nil || !ok {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			problem{Status: http.StatusUnauthorized, Detail: "send a token with the audience " + usageAudience + ", as Authorization: Bearer"}.write(w)
 			return
 		}
-		verdict, _, err := g.authorizer.Authorize(ctx, authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
+		decision, _, err := a.authorizer.Authorize(ctx, authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
 		if err != nil {
-			g.logger.V(1).Info("Could not authorize a caller", "path", r.URL.Path, "user", caller.User.GetName(), "cause", err.Error())
+			a.logger.V(1).Info("Could not authorize a caller", "path", r.URL.Path, "user", caller.User.GetName(), "cause", err.Error())
 		}
-		if err != nil || verdict != authorizer.DecisionAllow {
+		if err != nil || decision != authorizer.DecisionAllow {
 			problem{Status: http.StatusForbidden, Detail: "allow the caller to get the nonResourceURL " + r.URL.Path}.write(w)
 			return
 		}

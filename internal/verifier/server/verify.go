@@ -69,50 +69,50 @@ func (a *Authorizer) Verify() http.Handler {
 func (a *Authorizer) Explain() http.Handler {
 	return a.handleJSON(Explain, func(v *verifier.Verdict) any {
 		e := explainResponse{verifyResponse: newVerifyResponse(v), Step: v.Check.String(), Passed: []string{}}
-		for _, step := range verifier.Checks() {
-			if step < v.Check || v.Code == verifier.Valid {
-				e.Passed = append(e.Passed, step.String())
+		for _, check := range verifier.Checks() {
+			if check < v.Check || v.Code == verifier.Valid {
+				e.Passed = append(e.Passed, check.String())
 			}
 		}
 		return e
 	})
 }
 
-func (a *Authorizer) handleJSON(face Protocol, tell func(*verifier.Verdict) any) http.Handler {
+func (a *Authorizer) handleJSON(protocol Protocol, newResponse func(*verifier.Verdict) any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			problem{Status: http.StatusMethodNotAllowed, Detail: "ask with POST"}.write(w)
 			return
 		}
-		question, client, trouble := readVerifyRequest(w, r)
-		if trouble != nil {
-			trouble.write(w)
+		request, client, invalid := readVerifyRequest(w, r)
+		if invalid != nil {
+			invalid.write(w)
 			return
 		}
-		verdict := a.verify(face, question, client)
-		answer, err := json.Marshal(tell(&verdict))
+		verdict := a.verify(protocol, request, client)
+		body, err := json.Marshal(newResponse(&verdict))
 		if err != nil {
 			problem{Status: http.StatusInternalServerError}.write(w)
 			return
 		}
 		h := w.Header()
 		h["Cache-Control"], h["Content-Type"] = noStore, applicationJSON
-		_, _ = w.Write(append(answer, '\n')) // whoever hung up needs no answer
+		_, _ = w.Write(append(body, '\n')) // whoever hung up needs no answer
 	})
 }
 
 var applicationJSON = []string{"application/json"}
 
-func (a *Authorizer) verify(face Protocol, asked *verifyRequest, client netip.Addr) verifier.Verdict {
+func (a *Authorizer) verify(protocol Protocol, r *verifyRequest, client netip.Addr) verifier.Verdict {
 	in := verifier.Input{
-		Key: asked.Key, ExtractResult: verifier.Valid, Client: client, Scopes: strings.Join(asked.Scopes, ","),
-		Account: ptr.Deref(asked.Account, ""), ExternalID: ptr.Deref(asked.ExternalID, ""),
+		Key: r.Key, ExtractResult: verifier.Valid, Client: client, Scopes: strings.Join(r.Scopes, ","),
+		Account: ptr.Deref(r.Account, ""), ExternalID: ptr.Deref(r.ExternalID, ""),
 	}
-	if asked.Key == "" {
+	if r.Key == "" {
 		in.ExtractResult = verifier.Missing
 	}
-	return a.decide(&request{protocol: face}, &in, a.Clock.Now())
+	return a.decide(&request{protocol: protocol}, &in, a.Clock.Now())
 }
 
 // readVerifyRequest reads a question, or says what is wrong with it.
@@ -124,33 +124,33 @@ func readVerifyRequest(w http.ResponseWriter, r *http.Request) (*verifyRequest, 
 	if err != nil {
 		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: "the question could not be read to its end: send it again"}
 	}
-	var asked verifyRequest
-	strict, err := kjson.UnmarshalStrict(body, &asked, kjson.DisallowDuplicateFields, kjson.DisallowUnknownFields)
+	var request verifyRequest
+	strict, err := kjson.UnmarshalStrict(body, &request, kjson.DisallowDuplicateFields, kjson.DisallowUnknownFields)
 	if detail := describeJSONError(strict, err); detail != "" {
 		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: detail}
 	}
-	if detail := asked.emptyRequirement(); detail != "" {
+	if detail := request.emptyRequirement(); detail != "" {
 		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: detail}
 	}
-	if asked.IP == "" {
-		return &asked, netip.Addr{}, nil
+	if request.IP == "" {
+		return &request, netip.Addr{}, nil
 	}
-	client := verifier.ParseClient(asked.IP)
+	client := verifier.ParseClient(request.IP)
 	if !client.IsValid() {
 		return nil, client, &problem{Status: http.StatusBadRequest, Detail: "ip is no address: give one such as 192.0.2.7, or leave it out"}
 	}
-	return &asked, client, nil
+	return &request, client, nil
 }
 
 // emptyRequirement names a requirement that is present but empty, and would let any key in: the application has most likely
 // lost its value. Empty: there is none.
-func (q *verifyRequest) emptyRequirement() string {
+func (r *verifyRequest) emptyRequirement() string {
 	switch {
-	case q.Account != nil && *q.Account == "":
+	case r.Account != nil && *r.Account == "":
 		return "account is empty: give an account's name, or leave it out"
-	case q.ExternalID != nil && *q.ExternalID == "":
+	case r.ExternalID != nil && *r.ExternalID == "":
 		return "externalID is empty: give an account's external ID, or leave it out"
-	case slices.ContainsFunc(q.Scopes, func(scope string) bool { return !namesScope(scope) }):
+	case slices.ContainsFunc(r.Scopes, func(scope string) bool { return !namesScope(scope) }):
 		return "scopes has an empty scope: give scopes such as orders:read only"
 	}
 	return ""
@@ -159,9 +159,9 @@ func (q *verifyRequest) emptyRequirement() string {
 // describeJSONError says what is wrong with a question in words of ours: the decoder's own may repeat what was sent, and with it a
 // key that came in the wrong place.
 func describeJSONError(strict []error, err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		if field, known := fieldTypes[wrong.Field]; known {
-			return wrong.Field + " must be " + field
+	if typeError, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if want, known := fieldTypes[typeError.Field]; known {
+			return typeError.Field + " must be " + want
 		}
 	}
 	switch {
@@ -186,17 +186,17 @@ var fieldTypes = map[string]string{"key": "a string", "ip": "a string", "scopes"
 var fieldName = regexp.MustCompile(`^(unknown|duplicate) field "([A-Za-z_]{1,16})"$`)
 
 func newVerifyResponse(v *verifier.Verdict) verifyResponse {
-	f := verifyResponse{Valid: v.Code == verifier.Valid, Code: v.Code.String()}
+	response := verifyResponse{Valid: v.Code == verifier.Valid, Code: v.Code.String()}
 	id := v.Key()
 	if id == nil {
-		return f
+		return response
 	}
-	f.KeyID, f.Account, f.ExternalID, f.Label = id.KeyID, id.Account, id.ExternalID, id.Label
+	response.KeyID, response.Account, response.ExternalID, response.Label = id.KeyID, id.Account, id.ExternalID, id.Label
 	if id.Scopes != "" {
-		f.Scopes = strings.Split(id.Scopes, ",")
+		response.Scopes = strings.Split(id.Scopes, ",")
 	}
 	if !id.ExpiresAt.IsZero() {
-		f.ExpiresAt = &id.ExpiresAt
+		response.ExpiresAt = &id.ExpiresAt
 	}
-	return f
+	return response
 }

@@ -75,10 +75,10 @@ func TestVerify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := serve(t, tc.setup, server.Options{})
-			if diff := cmp.Diff(tc.want, told(t, at, "/v1/verify", tc.asked)); diff != "" {
+			if diff := cmp.Diff(tc.want, postJSON(t, at, "/v1/verify", tc.asked)); diff != "" {
 				t.Errorf("verify (-want +got):\n%s", diff)
 			}
-			explained := told(t, at, "/v1/explain", tc.asked)
+			explained := postJSON(t, at, "/v1/explain", tc.asked)
 			passed := allSteps
 			for i, step := range allSteps {
 				if step == tc.step && tc.want["valid"] == false {
@@ -97,8 +97,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// told asks, and returns the answer, which is 200 whatever the verdict is.
-func told(t *testing.T, at *served, path, asked string) map[string]any {
+// postJSON asks, and returns the answer, which is 200 whatever the verdict is.
+func postJSON(t *testing.T, at *endpoints, path, asked string) map[string]any {
 	t.Helper()
 	a := send(t, at.http, http.MethodPost, path, nil, asked)
 	if a.status != http.StatusOK || a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
@@ -111,7 +111,7 @@ func told(t *testing.T, at *served, path, asked string) map[string]any {
 	return got
 }
 
-func TestVerify_SaysWhatIsWrongWithAQuestion(t *testing.T) {
+func TestVerify_ReportsInvalidRequests(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{})
 	for name, tc := range map[string]struct {
