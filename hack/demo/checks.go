@@ -13,11 +13,11 @@ import (
 // check tells whether a command's output is what it should be; its error says what was expected.
 type check func(*runner, output) error
 
-// both wants all of the checks.
-func both(checks ...check) check {
-	return func(t *runner, out output) error {
+// all wants all of the checks.
+func all(checks ...check) check {
+	return func(r *runner, out output) error {
 		for _, c := range checks {
-			if err := c(t, out); err != nil {
+			if err := c(r, out); err != nil {
 				return err
 			}
 		}
@@ -25,8 +25,8 @@ func both(checks ...check) check {
 	}
 }
 
-// says wants each of the words in the output.
-func says(words ...string) check {
+// contains wants each of the words in the output.
+func contains(words ...string) check {
 	return func(_ *runner, out output) error {
 		for _, word := range words {
 			if !strings.Contains(out.text, word) {
@@ -48,21 +48,21 @@ func matches(pattern string) check {
 	}
 }
 
-// remember keeps the output under a name.
-func remember(name string) check {
-	return func(t *runner, out output) error {
-		if t.memories == nil {
-			t.memories = map[string]string{}
+// save keeps the output under a name.
+func save(name string) check {
+	return func(r *runner, out output) error {
+		if r.saved == nil {
+			r.saved = map[string]string{}
 		}
-		t.memories[name] = out.text
+		r.saved[name] = out.text
 		return nil
 	}
 }
 
 // sameAs wants the output that was kept under the name, byte for byte.
 func sameAs(name string) check {
-	return func(t *runner, out output) error {
-		if kept, ok := t.memories[name]; !ok || kept != out.text {
+	return func(r *runner, out output) error {
+		if kept, ok := r.saved[name]; !ok || kept != out.text {
 			return fmt.Errorf("expected the same output as for %q", name)
 		}
 		return nil
@@ -71,8 +71,8 @@ func sameAs(name string) check {
 
 // differsFrom wants another output than the one that was kept under the name.
 func differsFrom(name string) check {
-	return func(t *runner, out output) error {
-		if kept, ok := t.memories[name]; !ok || kept == out.text {
+	return func(r *runner, out output) error {
+		if kept, ok := r.saved[name]; !ok || kept == out.text {
 			return fmt.Errorf("expected another output than for %q", name)
 		}
 		return nil
@@ -81,13 +81,13 @@ func differsFrom(name string) check {
 
 // onTime wants the line to have come when {soon} did: not before, and within the tolerance after it.
 func onTime(tolerance time.Duration) check {
-	return func(t *runner, out output) error {
-		late := out.at.Sub(t.soon)
+	return func(r *runner, out output) error {
+		late := out.at.Sub(r.soon)
 		if late < 0 || late > tolerance {
 			return fmt.Errorf("expected it at %s, or at most %s later: it came %+.1f s off",
-				t.soon.Format(time.TimeOnly), tolerance, late.Seconds())
+				r.soon.Format(time.TimeOnly), tolerance, late.Seconds())
 		}
-		t.printf("\n  Declared for %s; it flipped at %s.\n", t.soon.Format(time.TimeOnly), out.at.UTC().Format("15:04:05.0"))
+		r.printf("\n  Declared for %s; it flipped at %s.\n", r.soon.Format(time.TimeOnly), out.at.UTC().Format("15:04:05.0"))
 		return nil
 	}
 }

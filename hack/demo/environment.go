@@ -29,10 +29,10 @@ type environment struct {
 
 // start builds the manager, unless there is one, and starts it on a control plane. What it returns is to be stopped, also after an error.
 func start(ctx context.Context, out io.Writer, binary string) (*environment, error) {
-	w := &environment{}
+	env := &environment{}
 	webhooks, err := controlplane.FreePort()
 	if err != nil {
-		return w, err
+		return env, err
 	}
 	if binary == "" {
 		err = timed(out, "Building bin/manager", func() (err error) {
@@ -40,35 +40,35 @@ func start(ctx context.Context, out io.Writer, binary string) (*environment, err
 			return err
 		})
 		if err != nil {
-			return w, err
+			return env, err
 		}
 	}
 	err = timed(out, "Starting a control plane, with what config/default installs", func() (err error) {
-		w.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: webhooks})
+		env.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: webhooks})
 		return err
 	})
 	if err != nil {
-		return w, err
+		return env, err
 	}
-	return w, timed(out, "Starting the manager", func() error { return w.startManager(ctx, binary, webhooks) })
+	return env, timed(out, "Starting the manager", func() error { return env.startManager(ctx, binary, webhooks) })
 }
 
-func (w *environment) startManager(ctx context.Context, binary string, webhooks int) error {
+func (env *environment) startManager(ctx context.Context, binary string, webhooks int) error {
 	file, err := os.CreateTemp("", "apikey-manager-*.log")
 	if err != nil {
 		return err
 	}
-	w.log = file.Name()
+	env.log = file.Name()
 	if err := file.Close(); err != nil {
 		return err
 	}
-	if err := w.startMailbox(); err != nil {
+	if err := env.startMailbox(); err != nil {
 		return err
 	}
-	w.manager, err = w.plane.StartManager(ctx, controlplane.ManagerOptions{
-		Binary: binary, Log: w.log, WebhookPort: webhooks,
+	env.manager, err = env.plane.StartManager(ctx, controlplane.ManagerOptions{
+		Binary: binary, Log: env.log, WebhookPort: webhooks,
 		Flags: []string{
-			"--smtp-host=127.0.0.1", "--smtp-tls=none", fmt.Sprintf("--smtp-port=%d", w.mailbox.Port()),
+			"--smtp-host=127.0.0.1", "--smtp-tls=none", fmt.Sprintf("--smtp-port=%d", env.mailbox.Port()),
 			"--smtp-from=API keys <api-keys@example.com>",
 		},
 	})
@@ -76,50 +76,50 @@ func (w *environment) startManager(ctx context.Context, binary string, webhooks 
 }
 
 // startMailbox starts a mail server that keeps what it gets.
-func (w *environment) startMailbox() (err error) {
-	w.mails = filepath.Join(w.plane.Dir(), "mail")
-	if err := os.Mkdir(w.mails, 0o700); err != nil {
+func (env *environment) startMailbox() (err error) {
+	env.mails = filepath.Join(env.plane.Dir(), "mail")
+	if err := os.Mkdir(env.mails, 0o700); err != nil {
 		return err
 	}
-	w.mailbox, err = mailbox.Start(w.mails)
+	env.mailbox, err = mailbox.Start(env.mails)
 	return err
 }
 
 // stop stops everything. The manager's log goes too, unless there is a problem that somebody will want to look into.
-func (w *environment) stop(problem error) error {
+func (env *environment) stop(problem error) error {
 	var err error
-	if w.mailbox != nil {
-		err = w.mailbox.Close()
+	if env.mailbox != nil {
+		err = env.mailbox.Close()
 	}
-	err = errors.Join(err, w.gateway.stop())
-	if w.plane != nil {
-		err = errors.Join(err, w.plane.Stop())
+	err = errors.Join(err, env.gateway.stop())
+	if env.plane != nil {
+		err = errors.Join(err, env.plane.Stop())
 	}
 	switch {
-	case w.log == "":
+	case env.log == "":
 		return err
 	case problem == nil:
-		return errors.Join(err, os.Remove(w.log))
-	case strings.Contains(problem.Error(), w.log):
+		return errors.Join(err, os.Remove(env.log))
+	case strings.Contains(problem.Error(), env.log):
 		return err // it has said so
 	default:
-		return errors.Join(err, fmt.Errorf("the manager's log: %s", w.log))
+		return errors.Join(err, fmt.Errorf("the manager's log: %s", env.log))
 	}
 }
 
 // variables is what kubectl needs: itself, the kubeconfig, and a cache of its own.
-func (w *environment) variables() []string {
+func (env *environment) variables() []string {
 	return append(os.Environ(),
-		"PATH="+filepath.Dir(w.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
-		"KUBECONFIG="+w.plane.Kubeconfig(),
-		"MAIL="+w.mails, "CHANGES="+filepath.Join(w.mails, "changes"),
-		"SHOP=http://"+w.gateway.address,
-		"KUBECACHEDIR="+filepath.Join(w.plane.Dir(), "cache"),
+		"PATH="+filepath.Dir(env.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"KUBECONFIG="+env.plane.Kubeconfig(),
+		"MAIL="+env.mails, "CHANGES="+filepath.Join(env.mails, "changes"),
+		"SHOP=http://"+env.gateway.address,
+		"KUBECACHEDIR="+filepath.Join(env.plane.Dir(), "cache"),
 	)
 }
 
-// stay waits for the end of ctx, which is an error only if the manager's end brought it.
-func (w *environment) stay(ctx context.Context, out io.Writer) error {
+// waitForInterrupt waits for the end of ctx, which is an error only if the manager's end brought it.
+func (env *environment) waitForInterrupt(ctx context.Context, out io.Writer) error {
 	_, err := fmt.Fprintf(out, `
 It is up. In another terminal, in this folder:
 
@@ -130,14 +130,14 @@ It is up. In another terminal, in this folder:
   kubectl get apikeys,accounts -A
 
 The manager's log is %s. Ctrl-C stops everything.
-`, w.plane.Kubeconfig(), filepath.Dir(w.plane.Kubectl()), w.gateway.address, w.log)
+`, env.plane.Kubeconfig(), filepath.Dir(env.plane.Kubectl()), env.gateway.address, env.log)
 	if err != nil {
 		return err
 	}
 	<-ctx.Done()
 	select {
-	case <-w.manager.Done():
-		return w.manager.Err()
+	case <-env.manager.Done():
+		return env.manager.Err()
 	default:
 		_, err := fmt.Fprintln(out, "\nStopping.")
 		return err

@@ -28,7 +28,7 @@ type gateway struct {
 }
 
 // openGateway starts a verifier, an application, and Caddy between clients and both.
-func (w *environment) openGateway(ctx context.Context) error {
+func (env *environment) openGateway(ctx context.Context) error {
 	if _, err := exec.LookPath("curl"); err != nil {
 		return errors.New("the last step needs curl: install it and try again")
 	}
@@ -36,48 +36,48 @@ func (w *environment) openGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := w.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: binary})
+	verifier, err := env.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: binary})
 	if err != nil {
 		return err
 	}
-	application, err := w.startApplication()
+	application, err := env.startApplication()
 	if err != nil {
 		return err
 	}
-	if w.gateway.address, err = freeAddress(); err != nil {
+	if env.gateway.address, err = freeAddress(); err != nil {
 		return err
 	}
 	// The sample, with the addresses of this machine put in.
-	return w.startCaddy(ctx, strings.NewReplacer("127.0.0.1:8080", verifier.HTTP, "127.0.0.1:8090", application, "http://:8000", "http://"+w.gateway.address))
+	return env.startCaddy(ctx, strings.NewReplacer("127.0.0.1:8080", verifier.HTTP, "127.0.0.1:8090", application, "http://:8000", "http://"+env.gateway.address))
 }
 
-func (w *environment) startCaddy(ctx context.Context, local *strings.Replacer) error {
-	sample, err := os.ReadFile(filepath.Join(w.plane.Root(), "config", "samples", "gateways", "caddy", "Caddyfile"))
+func (env *environment) startCaddy(ctx context.Context, local *strings.Replacer) error {
+	sample, err := os.ReadFile(filepath.Join(env.plane.Root(), "config", "samples", "gateways", "caddy", "Caddyfile"))
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(w.plane.Dir(), "Caddyfile")
+	file := filepath.Join(env.plane.Dir(), "Caddyfile")
 	// Neither its administration nor what it remembers is to be in anybody's way.
 	text := strings.Replace(local.Replace(string(sample)), "{\n", "{\n\tadmin off\n\tpersist_config off\n", 1)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
-	caddy := filepath.Join(w.plane.Root(), "bin", "gateways", "caddy")
-	w.gateway.process, err = controlplane.StartProcess(filepath.Join(w.plane.Dir(), "caddy.log"), caddy, "run", "--config", file, "--adapter", "caddyfile")
+	caddy := filepath.Join(env.plane.Root(), "bin", "gateways", "caddy")
+	env.gateway.process, err = controlplane.StartProcess(filepath.Join(env.plane.Dir(), "caddy.log"), caddy, "run", "--config", file, "--adapter", "caddyfile")
 	if err != nil {
 		return err
 	}
-	return w.gateway.await(ctx)
+	return env.gateway.await(ctx)
 }
 
 // startApplication starts what the gateway protects: it greets whoever comes through by what the gateway says of them.
-func (w *environment) startApplication() (address string, err error) {
+func (env *environment) startApplication() (address string, err error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
-	w.gateway.application = &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+	env.gateway.application = &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodOptions { // it lets pages of any origin ask
 			out.Header().Set("Access-Control-Allow-Origin", "*")
 			out.Header().Set("Access-Control-Allow-Headers", "X-API-Key")
@@ -86,7 +86,7 @@ func (w *environment) startApplication() (address string, err error) {
 		}
 		_, _ = fmt.Fprintf(out, "Welcome, %s: your key %s came in, and I was not shown it.\n", r.Header.Get("X-Apikey-Account"), r.Header.Get("X-Apikey-Id"))
 	})}
-	go func() { _ = w.gateway.application.Serve(listener) }() // it ends when it is closed
+	go func() { _ = env.gateway.application.Serve(listener) }() // it ends when it is closed
 	return listener.Addr().String(), nil
 }
 
@@ -103,7 +103,7 @@ func (g *gateway) await(ctx context.Context) error {
 			return g.process.Err()
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(pause):
+		case <-time.After(retryInterval):
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (g *gateway) await(ctx context.Context) error {
 func (g *gateway) stop() error {
 	var problems []error
 	if g.process != nil {
-		problems = append(problems, g.process.Stop(patience))
+		problems = append(problems, g.process.Stop(commandTimeout))
 	}
 	if g.application != nil {
 		problems = append(problems, g.application.Close())
@@ -124,6 +124,6 @@ func freeAddress() (string, error) {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }
 
-func (w *environment) prepareGateway(ctx context.Context, out io.Writer) error {
-	return timed(out, "Starting a verifier, an application, and a gateway in front of it", func() error { return w.openGateway(ctx) })
+func (env *environment) prepareGateway(ctx context.Context, out io.Writer) error {
+	return timed(out, "Starting a verifier, an application, and a gateway in front of it", func() error { return env.openGateway(ctx) })
 }

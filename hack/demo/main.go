@@ -39,35 +39,35 @@ var errInterrupted = errors.New("interrupted: everything was stopped")
 
 // run starts the world, tells the story or stays, and stops the world whatever happened.
 func run(ctx context.Context, out io.Writer, binary string, stay bool) error {
-	w, err := start(ctx, out, binary)
+	env, err := start(ctx, out, binary)
 	if err == nil {
-		err = live(ctx, out, w, stay)
+		err = runUntilDone(ctx, out, env, stay)
 	}
 	if ctx.Err() != nil && !stay {
-		return errors.Join(errInterrupted, w.stop(nil))
+		return errors.Join(errInterrupted, env.stop(nil))
 	}
-	return errors.Join(err, w.stop(err))
+	return errors.Join(err, env.stop(err))
 }
 
-// live is what happens between start and stop. It ends early if the manager does.
-func live(ctx context.Context, out io.Writer, w *environment, stay bool) error {
+// runUntilDone is what happens between start and stop. It ends early if the manager does.
+func runUntilDone(ctx context.Context, out io.Writer, env *environment, stay bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
-		<-w.manager.Done()
-		cancel(w.manager.Err())
+		<-env.manager.Done()
+		cancel(env.manager.Err())
 	}()
-	if err := w.prepareGateway(ctx, out); err != nil {
+	if err := env.prepareGateway(ctx, out); err != nil {
 		return err
 	}
 	if stay {
-		return w.stay(ctx, out)
+		return env.waitForInterrupt(ctx, out)
 	}
-	t := &runner{out: out, dir: w.plane.Root(), environment: w.variables(), bold: isTerminal(out)}
-	if err := t.tell(ctx, story); err != nil {
+	r := &runner{out: out, dir: env.plane.Root(), environment: env.variables(), bold: isTerminal(out)}
+	if err := r.runSteps(ctx, scenario); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nAll %d steps did what they should.\n", len(story))
+	_, err := fmt.Fprintf(out, "\nAll %d steps did what they should.\n", len(scenario))
 	return err
 }
 

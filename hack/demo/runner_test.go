@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-func TestTell(t *testing.T) {
+func TestRunSteps(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		commands []command
@@ -26,11 +26,11 @@ func TestTell(t *testing.T) {
 		wantErr  string // in the error; empty: none
 	}{
 		"a line is shown with its output": {
-			commands: []command{{line: "echo one; echo two >&2", check: says("one", "two"), moral: "So it is."}},
+			commands: []command{{line: "echo one; echo two >&2", check: contains("one", "two"), note: "So it is."}},
 			want:     "\n  $ echo one; echo two >&2\n  one\n  two\n\n  So it is.\n",
 		},
 		"other words end the story": {
-			commands: []command{{line: "echo one", check: says("two")}},
+			commands: []command{{line: "echo one", check: contains("two")}},
 			want:     "  one\n",
 			wantErr:  `step 1 of 1, "A step", did not do what it should: expected to read "two"`,
 		},
@@ -40,14 +40,14 @@ func TestTell(t *testing.T) {
 			wantErr:  "expected the command to succeed: exit status 1",
 		},
 		"a refusal may be what is wanted": {
-			commands: []command{{line: "echo denied; false", fails: true, check: says("denied")}},
+			commands: []command{{line: "echo denied; false", fails: true, check: contains("denied")}},
 		},
 		"a refusal that does not come ends the story": {
 			commands: []command{{line: "echo created", fails: true}},
 			wantErr:  "expected the command to be refused: it succeeded",
 		},
 		"what follows later is tried again and shown once": {
-			commands: []command{{line: "echo x >> tries; wc -l < tries", again: true, check: matches(` *3`)}},
+			commands: []command{{line: "echo x >> tries; wc -l < tries", retry: true, check: matches(` *3`)}},
 			want:     "  $ echo x >> tries; wc -l < tries\n  3\n",
 		},
 		"a watch shows lines as they come and ends at the one": {
@@ -59,14 +59,14 @@ func TestTell(t *testing.T) {
 			wantErr:  `expected to see "Expired"`,
 		},
 		"the same output is the same": {
-			commands: []command{{line: "printf key", check: remember("key")}, {line: "printf key", check: sameAs("key")}},
+			commands: []command{{line: "printf key", check: save("key")}, {line: "printf key", check: sameAs("key")}},
 		},
 		"another output is not the same": {
-			commands: []command{{line: "printf key", check: remember("key")}, {line: "printf kez", check: sameAs("key")}},
+			commands: []command{{line: "printf key", check: save("key")}, {line: "printf kez", check: sameAs("key")}},
 			wantErr:  `expected the same output as for "key"`,
 		},
 		"the same output does not differ": {
-			commands: []command{{line: "printf key", check: remember("key")}, {line: "printf key", check: differsFrom("key")}},
+			commands: []command{{line: "printf key", check: save("key")}, {line: "printf key", check: differsFrom("key")}},
 			wantErr:  `expected another output than for "key"`,
 		},
 		"nothing remembered is neither same nor other": {
@@ -82,8 +82,8 @@ func TestTell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out strings.Builder
-			teller := &runner{out: &out, dir: t.TempDir(), environment: os.Environ()}
-			err := teller.tell(t.Context(), []step{{title: "A step", commands: tc.commands}})
+			r := &runner{out: &out, dir: t.TempDir(), environment: os.Environ()}
+			err := r.runSteps(t.Context(), []step{{title: "A step", commands: tc.commands}})
 			if !strings.Contains(out.String(), tc.want) {
 				t.Errorf("printed:\n%s\nwant in it:\n%s", out.String(), tc.want)
 			}
@@ -94,11 +94,11 @@ func TestTell(t *testing.T) {
 	}
 }
 
-func TestTell_EndsWithItsContext(t *testing.T) {
+func TestRunCommand_EndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]command{
 		"a command":      {line: "sleep 60"},
-		"a repeated one": {line: "false", again: true},
+		"a repeated one": {line: "false", retry: true},
 		"a watch":        {line: "sleep 60", until: "never"},
 		"with children":  {line: "sleep 60 & sleep 60"},
 	} {
@@ -107,8 +107,8 @@ func TestTell_EndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			began := time.Now()
-			teller := &runner{out: &strings.Builder{}, dir: t.TempDir(), environment: os.Environ()}
-			if err := teller.run(ctx, c); err == nil {
+			r := &runner{out: &strings.Builder{}, dir: t.TempDir(), environment: os.Environ()}
+			if err := r.runCommand(ctx, c); err == nil {
 				t.Error("got no error")
 			}
 			if took := time.Since(began); took > 10*time.Second {
@@ -124,18 +124,18 @@ func TestOnTime(t *testing.T) {
 	for late, ok := range map[time.Duration]bool{
 		-time.Millisecond: false, 0: true, time.Second: true, time.Second + time.Millisecond: false,
 	} {
-		teller := &runner{out: &strings.Builder{}, soon: soon}
-		if err := onTime(time.Second)(teller, output{at: soon.Add(late)}); (err == nil) != ok {
+		r := &runner{out: &strings.Builder{}, soon: soon}
+		if err := onTime(time.Second)(r, output{at: soon.Add(late)}); (err == nil) != ok {
 			t.Errorf("%s after the instant: got %v", late, err)
 		}
 	}
 }
 
 // Every file that the story applies is there, and says nothing that the types do not know.
-func TestStory_AppliesFilesThatExist(t *testing.T) {
+func TestScenario_AppliesValidFiles(t *testing.T) {
 	t.Parallel()
 	named := regexp.MustCompile(`apply -[fk] (\S+)`)
-	for _, s := range story {
+	for _, s := range scenario {
 		for _, c := range s.commands {
 			for _, match := range named.FindAllStringSubmatch(c.line, -1) {
 				path := filepath.Join("..", "..", match[1])

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	patience = 30 * time.Second       // for one command, with all its tries
-	pause    = 200 * time.Millisecond // between two tries
+	commandTimeout = 30 * time.Second       // for one command, with all its tries
+	retryInterval  = 200 * time.Millisecond // between two tries
 )
 
 // step is one thing worth seeing.
@@ -30,10 +30,10 @@ type step struct {
 type command struct {
 	line  string // {soon}, {later} and {now} in it become instants
 	fails bool   // it is to be refused
-	again bool   // what it shows follows a little later: try until the check is content
+	retry bool   // what it shows follows a little later: try until the check is content
 	until string // it watches: it is ended when a line has this
 	check check
-	moral string // said when it did what it should
+	note  string // said when it did what it should
 }
 
 // output is what a command printed, and when the last line came.
@@ -49,19 +49,19 @@ type runner struct {
 	environment []string
 	bold        bool
 
-	soon     time.Time
-	memories map[string]string
+	soon  time.Time
+	saved map[string]string
 }
 
-func (t *runner) tell(ctx context.Context, steps []step) error {
+func (r *runner) runSteps(ctx context.Context, steps []step) error {
 	for i, s := range steps {
 		title := fmt.Sprintf("%d/%d  %s", i+1, len(steps), s.title)
-		if t.bold {
+		if r.bold {
 			title = "\x1b[1m" + title + "\x1b[0m"
 		}
-		t.printf("\n%s\n", title)
+		r.printf("\n%s\n", title)
 		for _, c := range s.commands {
-			if err := t.run(ctx, c); err != nil {
+			if err := r.runCommand(ctx, c); err != nil {
 				return fmt.Errorf("step %d of %d, %q, did not do what it should: %w", i+1, len(steps), s.title, err)
 			}
 		}
@@ -69,42 +69,42 @@ func (t *runner) tell(ctx context.Context, steps []step) error {
 	return nil
 }
 
-func (t *runner) run(ctx context.Context, c command) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
+func (r *runner) runCommand(ctx context.Context, c command) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("it took longer than %s", commandTimeout))
 	defer cancel()
-	line := t.fill(c.line)
-	t.printf("\n  $ %s\n", line)
-	act := t.once
+	line := r.fill(c.line)
+	r.printf("\n  $ %s\n", line)
+	act := r.once
 	switch {
 	case c.until != "":
-		act = t.watch
-	case c.again:
-		act = t.repeat
+		act = r.watch
+	case c.retry:
+		act = r.repeat
 	}
 	if err := act(ctx, c, line); err != nil {
 		return err
 	}
-	if c.moral != "" {
-		t.printf("\n  %s\n", c.moral)
+	if c.note != "" {
+		r.printf("\n  %s\n", c.note)
 	}
 	return nil
 }
 
 // once runs a line, shows what it printed and checks it.
-func (t *runner) once(ctx context.Context, c command, line string) error {
-	out, err := t.try(ctx, c, line)
-	t.show(out)
+func (r *runner) once(ctx context.Context, c command, line string) error {
+	out, err := r.try(ctx, c, line)
+	r.show(out)
 	return err
 }
 
 // repeat runs a line until its check is content, and shows the last try that ran to its end.
-func (t *runner) repeat(ctx context.Context, c command, line string) error {
+func (r *runner) repeat(ctx context.Context, c command, line string) error {
 	var last output
 	var problem error
 	for {
-		out, err := t.try(ctx, c, line)
+		out, err := r.try(ctx, c, line)
 		if err == nil {
-			t.show(out)
+			r.show(out)
 			return nil
 		}
 		if ctx.Err() == nil {
@@ -112,15 +112,15 @@ func (t *runner) repeat(ctx context.Context, c command, line string) error {
 		}
 		select {
 		case <-ctx.Done():
-			t.show(last)
+			r.show(last)
 			return errors.Join(problem, context.Cause(ctx))
-		case <-time.After(pause):
+		case <-time.After(retryInterval):
 		}
 	}
 }
 
-func (t *runner) try(ctx context.Context, c command, line string) (output, error) {
-	text, err := t.shell(ctx, line).CombinedOutput()
+func (r *runner) try(ctx context.Context, c command, line string) (output, error) {
+	text, err := r.shell(ctx, line).CombinedOutput()
 	out := output{text: string(text), at: time.Now()}
 	switch {
 	case ctx.Err() != nil:
@@ -130,14 +130,14 @@ func (t *runner) try(ctx context.Context, c command, line string) (output, error
 	case err == nil && c.fails:
 		return out, errors.New("expected the command to be refused: it succeeded")
 	}
-	return out, t.verify(c, out)
+	return out, r.verify(c, out)
 }
 
 // watch shows the lines of a command as they come, each with the time, and ends it at the one that is waited for.
-func (t *runner) watch(ctx context.Context, c command, line string) error {
+func (r *runner) watch(ctx context.Context, c command, line string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := t.shell(ctx, line)
+	cmd := r.shell(ctx, line)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -149,25 +149,25 @@ func (t *runner) watch(ctx context.Context, c command, line string) error {
 	defer func() { cancel(); _ = cmd.Wait() }() // it was killed: of course it failed
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
 		out := output{text: lines.Text(), at: time.Now()}
-		t.printf("  %s  %s\n", out.at.UTC().Format("15:04:05.0"), out.text)
+		r.printf("  %s  %s\n", out.at.UTC().Format("15:04:05.0"), out.text)
 		if strings.Contains(out.text, c.until) {
-			return t.verify(c, out)
+			return r.verify(c, out)
 		}
 	}
 	return errors.Join(fmt.Errorf("expected to see %q", c.until), context.Cause(ctx))
 }
 
-func (t *runner) verify(c command, out output) error {
+func (r *runner) verify(c command, out output) error {
 	if c.check == nil {
 		return nil
 	}
-	return c.check(t, out)
+	return c.check(r, out)
 }
 
 // shell runs a line in a process group of its own, all of which is killed when ctx ends.
-func (t *runner) shell(ctx context.Context, line string) *exec.Cmd {
+func (r *runner) shell(ctx context.Context, line string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
-	cmd.Dir, cmd.Env = t.dir, t.environment
+	cmd.Dir, cmd.Env = r.dir, r.environment
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
@@ -175,23 +175,23 @@ func (t *runner) shell(ctx context.Context, line string) *exec.Cmd {
 }
 
 // fill puts instants into a line: {soon} is ten seconds ahead and remembered, {later} a month, {now} none.
-func (t *runner) fill(line string) string {
+func (r *runner) fill(line string) string {
 	now := time.Now().UTC().Truncate(time.Second)
 	if strings.Contains(line, "{soon}") {
-		t.soon = now.Add(10 * time.Second)
+		r.soon = now.Add(10 * time.Second)
 	}
 	return strings.NewReplacer(
-		"{soon}", t.soon.Format(time.RFC3339),
+		"{soon}", r.soon.Format(time.RFC3339),
 		"{later}", now.AddDate(0, 1, 0).Format(time.RFC3339),
 		"{now}", now.Format(time.RFC3339),
 	).Replace(line)
 }
 
-func (t *runner) show(out output) {
+func (r *runner) show(out output) {
 	if text := strings.TrimRight(out.text, "\n"); text != "" {
-		t.printf("  %s\n", strings.ReplaceAll(text, "\n", "\n  "))
+		r.printf("  %s\n", strings.ReplaceAll(text, "\n", "\n  "))
 	}
 }
 
 // printf prints; nobody is left to tell if that fails.
-func (t *runner) printf(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format, args...) }
+func (r *runner) printf(format string, args ...any) { _, _ = fmt.Fprintf(r.out, format, args...) }
