@@ -90,7 +90,7 @@ run: controlplane ## Start a control plane, the manager, the verifier and a gate
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo --stay
 
 .PHONY: demo
-demo: controlplane ## Demonstrate the main features on this machine, with real kubectl commands.
+demo: controlplane ## Run the demo on this machine: a scenario of kubectl commands.
 	@hack/gateways/build caddy
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go run -trimpath ./hack/demo

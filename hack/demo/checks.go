@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// check tells whether a command's output is what it should be; its error says what was expected.
+// check verifies the output of a command. Its error states what was expected.
 type check func(*runner, output) error
 
-// all wants all of the checks.
+// all returns a check that passes if each of the checks does.
 func all(checks ...check) check {
 	return func(r *runner, out output) error {
 		for _, c := range checks {
@@ -25,19 +25,19 @@ func all(checks ...check) check {
 	}
 }
 
-// contains wants each of the words in the output.
+// contains returns a check that passes if the output contains each of the words.
 func contains(words ...string) check {
 	return func(_ *runner, out output) error {
 		for _, word := range words {
 			if !strings.Contains(out.text, word) {
-				return fmt.Errorf("expected to read %q", word)
+				return fmt.Errorf("expected the output to contain %q", word)
 			}
 		}
 		return nil
 	}
 }
 
-// matches wants the whole output to match.
+// matches returns a check that passes if the whole output matches the pattern.
 func matches(pattern string) check {
 	wanted := regexp.MustCompile(`^(?:` + pattern + `)\s*$`)
 	return func(_ *runner, out output) error {
@@ -48,7 +48,7 @@ func matches(pattern string) check {
 	}
 }
 
-// save keeps the output under a name.
+// save returns a check that saves the output under a name and always passes.
 func save(name string) check {
 	return func(r *runner, out output) error {
 		if r.saved == nil {
@@ -59,7 +59,7 @@ func save(name string) check {
 	}
 }
 
-// sameAs wants the output that was kept under the name, byte for byte.
+// sameAs returns a check that passes if the output equals the one saved under the name.
 func sameAs(name string) check {
 	return func(r *runner, out output) error {
 		if kept, ok := r.saved[name]; !ok || kept != out.text {
@@ -69,7 +69,7 @@ func sameAs(name string) check {
 	}
 }
 
-// differsFrom wants another output than the one that was kept under the name.
+// differsFrom returns a check that passes if the output differs from the one saved under the name.
 func differsFrom(name string) check {
 	return func(r *runner, out output) error {
 		if kept, ok := r.saved[name]; !ok || kept == out.text {
@@ -79,15 +79,15 @@ func differsFrom(name string) check {
 	}
 }
 
-// onTime wants the line to have come when {soon} did: not before, and within the tolerance after it.
+// onTime returns a check that passes if the line arrived at the time of {soon} or later, and at most the tolerance later.
 func onTime(tolerance time.Duration) check {
 	return func(r *runner, out output) error {
 		late := out.at.Sub(r.soon)
 		if late < 0 || late > tolerance {
-			return fmt.Errorf("expected it at %s, or at most %s later: it came %+.1f s off",
+			return fmt.Errorf("expected it at %s or at most %s later: it came %+.1f s after that time",
 				r.soon.Format(time.TimeOnly), tolerance, late.Seconds())
 		}
-		r.printf("\n  Declared for %s; it flipped at %s.\n", r.soon.Format(time.TimeOnly), out.at.UTC().Format("15:04:05.0"))
+		r.printf("\n  The expiration was set to %s; the status changed at %s.\n", r.soon.Format(time.TimeOnly), out.at.UTC().Format("15:04:05.0"))
 		return nil
 	}
 }

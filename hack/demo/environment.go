@@ -17,17 +17,18 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/mailbox"
 )
 
-// environment is what runs while the story is told.
+// environment holds what runs during the demo: a control plane, the manager, a mail server and a gateway.
 type environment struct {
 	plane   *controlplane.ControlPlane
 	manager *controlplane.Manager
-	log     string // the manager's; it outlives a failure
+	log     string // the manager's log file, which is kept if the demo fails
 	mailbox *mailbox.Server
-	mails   string // the folder that the mailbox keeps mails in
+	mails   string // the folder in which the mail server stores mails
 	gateway gateway
 }
 
-// start builds the manager, unless there is one, and starts it on a control plane. What it returns is to be stopped, also after an error.
+// start starts a control plane and the manager, which it builds unless binary names one. The caller must stop the returned
+// environment, also after an error.
 func start(ctx context.Context, out io.Writer, binary string) (*environment, error) {
 	env := &environment{}
 	webhooks, err := controlplane.FreePort()
@@ -43,7 +44,7 @@ func start(ctx context.Context, out io.Writer, binary string) (*environment, err
 			return env, err
 		}
 	}
-	err = timed(out, "Starting a control plane, with what config/default installs", func() (err error) {
+	err = timed(out, "Starting a control plane and installing config/default", func() (err error) {
 		env.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: webhooks})
 		return err
 	})
@@ -75,7 +76,7 @@ func (env *environment) startManager(ctx context.Context, binary string, webhook
 	return err
 }
 
-// startMailbox starts a mail server that keeps what it gets.
+// startMailbox starts a mail server that stores the mails it receives.
 func (env *environment) startMailbox() (err error) {
 	env.mails = filepath.Join(env.plane.Dir(), "mail")
 	if err := os.Mkdir(env.mails, 0o700); err != nil {
@@ -85,7 +86,7 @@ func (env *environment) startMailbox() (err error) {
 	return err
 }
 
-// stop stops everything. The manager's log goes too, unless there is a problem that somebody will want to look into.
+// stop stops everything and removes the manager's log, which is kept if there is a problem to investigate.
 func (env *environment) stop(problem error) error {
 	var err error
 	if env.mailbox != nil {
@@ -101,13 +102,14 @@ func (env *environment) stop(problem error) error {
 	case problem == nil:
 		return errors.Join(err, os.Remove(env.log))
 	case strings.Contains(problem.Error(), env.log):
-		return err // it has said so
+		return err // the error names the log already
 	default:
 		return errors.Join(err, fmt.Errorf("the manager's log: %s", env.log))
 	}
 }
 
-// variables is what kubectl needs: itself, the kubeconfig, and a cache of its own.
+// variables returns the environment variables of the commands: the path of kubectl, a kubeconfig, a cache of their own, and
+// the addresses and folders that the commands use.
 func (env *environment) variables() []string {
 	return append(os.Environ(),
 		"PATH="+filepath.Dir(env.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
@@ -118,18 +120,19 @@ func (env *environment) variables() []string {
 	)
 }
 
-// waitForInterrupt waits for the end of ctx, which is an error only if the manager's end brought it.
+// waitForInterrupt prints how to reach the environment and waits until ctx ends. It returns an error only if ctx ended
+// because the manager did.
 func (env *environment) waitForInterrupt(ctx context.Context, out io.Writer) error {
 	_, err := fmt.Fprintf(out, `
-It is up. In another terminal, in this folder:
+Everything is running. In another terminal, in this folder:
 
   export KUBECONFIG=%s
   export PATH=%s:$PATH
-  export SHOP=http://%s   # an application behind a gateway that asks the verifier
+  export SHOP=http://%s   # an application behind a gateway that verifies keys
   kubectl apply -f config/samples/account.yaml -f config/samples/apikey.yaml
   kubectl get apikeys,accounts -A
 
-The manager's log is %s. Ctrl-C stops everything.
+The manager's log is %s. Press Ctrl-C to stop everything.
 `, env.plane.Kubeconfig(), filepath.Dir(env.plane.Kubectl()), env.gateway.address, env.log)
 	if err != nil {
 		return err

@@ -20,17 +20,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// gateway is a real one, Caddy, with the sample configuration of config/samples/gateways, in front of an application.
+// gateway is a Caddy process with the configuration of config/samples/gateways, in front of an application.
 type gateway struct {
 	address     string
 	process     *controlplane.Process
 	application *http.Server
 }
 
-// openGateway starts a verifier, an application, and Caddy between clients and both.
+// openGateway starts a verifier, an application, and Caddy in front of both.
 func (env *environment) openGateway(ctx context.Context) error {
 	if _, err := exec.LookPath("curl"); err != nil {
-		return errors.New("the last step needs curl: install it and try again")
+		return errors.New("the demo needs curl: install it and try again")
 	}
 	binary, err := controlplane.BuildVerifier(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func (env *environment) openGateway(ctx context.Context) error {
 	if env.gateway.address, err = freeAddress(); err != nil {
 		return err
 	}
-	// The sample, with the addresses of this machine put in.
+	// Use the sample with the addresses of this machine.
 	return env.startCaddy(ctx, strings.NewReplacer("127.0.0.1:8080", verifier.HTTP, "127.0.0.1:8090", application, "http://:8000", "http://"+env.gateway.address))
 }
 
@@ -57,7 +57,7 @@ func (env *environment) startCaddy(ctx context.Context, local *strings.Replacer)
 		return err
 	}
 	file := filepath.Join(env.plane.Dir(), "Caddyfile")
-	// Neither its administration nor what it remembers is to be in anybody's way.
+	// Disable the admin endpoint and the saved configuration, which could disturb another Caddy on this machine.
 	text := strings.Replace(local.Replace(string(sample)), "{\n", "{\n\tadmin off\n\tpersist_config off\n", 1)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
@@ -70,7 +70,8 @@ func (env *environment) startCaddy(ctx context.Context, local *strings.Replacer)
 	return env.gateway.await(ctx)
 }
 
-// startApplication starts what the gateway protects: it greets whoever comes through by what the gateway says of them.
+// startApplication starts the application behind the gateway. It answers with the account and key ID that the gateway passes
+// in headers.
 func (env *environment) startApplication() (address string, err error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -78,19 +79,19 @@ func (env *environment) startApplication() (address string, err error) {
 		return "", err
 	}
 	env.gateway.application = &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodOptions { // it lets pages of any origin ask
+		if r.Method == http.MethodOptions { // it allows requests from pages of any origin
 			out.Header().Set("Access-Control-Allow-Origin", "*")
 			out.Header().Set("Access-Control-Allow-Headers", "X-API-Key")
 			out.WriteHeader(http.StatusNoContent)
 			return
 		}
-		_, _ = fmt.Fprintf(out, "Welcome, %s: your key %s came in, and I was not shown it.\n", r.Header.Get("X-Apikey-Account"), r.Header.Get("X-Apikey-Id"))
+		_, _ = fmt.Fprintf(out, "Welcome, %s: your request was sent with key ID %s. The application did not receive the key itself.\n", r.Header.Get("X-Apikey-Account"), r.Header.Get("X-Apikey-Id"))
 	})}
-	go func() { _ = env.gateway.application.Serve(listener) }() // it ends when it is closed
+	go func() { _ = env.gateway.application.Serve(listener) }() // Serve returns when stop closes the server
 	return listener.Addr().String(), nil
 }
 
-// await waits until the gateway takes connections.
+// await waits until the gateway accepts connections.
 func (g *gateway) await(ctx context.Context) error {
 	var dialer net.Dialer
 	for {

@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows apikey-manager at work on a real control plane of this machine: it starts one, installs what a cluster
-// would get, runs the manager from the binary that users deploy, and goes through the story with kubectl. It exits 0 only if
-// each outcome was what it should be, and stops everything it started. With --stay it tells no story and stays until Ctrl-C.
+// Command demo demonstrates apikey-manager on a real control plane on this machine. It starts a control plane, installs the
+// manifests of a cluster, runs the manager from the binary that users deploy, and goes through a scenario with kubectl. It
+// exits 0 only if each command had the expected outcome, and stops everything it started. With --stay it skips the scenario and
+// keeps everything running until Ctrl-C.
 package main
 
 import (
@@ -21,11 +22,11 @@ import (
 )
 
 func main() {
-	binary := flag.String("manager", "", "run this manager; left out, bin/manager is built and run")
-	stay := flag.Bool("stay", false, "tell no story: start everything, print how to reach it, and stay until Ctrl-C")
+	binary := flag.String("manager", "", "path of the manager binary; defaults to bin/manager, which is built first")
+	stay := flag.Bool("stay", false, "skip the scenario: start everything, print how to reach it, and keep it running until Ctrl-C")
 	flag.Parse()
-	ctrl.SetLogger(logr.Discard()) // what goes wrong comes back as an error
-	// A closed pipe or terminal too must not leave servers behind.
+	ctrl.SetLogger(logr.Discard()) // errors are returned
+	// A closed pipe or terminal must not leave servers running either.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	err := run(ctx, os.Stdout, *binary, *stay)
 	cancel()
@@ -37,7 +38,7 @@ func main() {
 
 var errInterrupted = errors.New("interrupted: everything was stopped")
 
-// run starts the world, tells the story or stays, and stops the world whatever happened.
+// run starts the environment, runs the scenario or keeps everything running, and always stops the environment.
 func run(ctx context.Context, out io.Writer, binary string, stay bool) error {
 	env, err := start(ctx, out, binary)
 	if err == nil {
@@ -49,7 +50,7 @@ func run(ctx context.Context, out io.Writer, binary string, stay bool) error {
 	return errors.Join(err, env.stop(err))
 }
 
-// runUntilDone is what happens between start and stop. It ends early if the manager does.
+// runUntilDone runs the scenario, or waits for an interrupt if stay is set. It ends early if the manager does.
 func runUntilDone(ctx context.Context, out io.Writer, env *environment, stay bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -67,7 +68,7 @@ func runUntilDone(ctx context.Context, out io.Writer, env *environment, stay boo
 	if err := r.runSteps(ctx, scenario); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nAll %d steps did what they should.\n", len(scenario))
+	_, err := fmt.Fprintf(out, "\nAll %d steps succeeded.\n", len(scenario))
 	return err
 }
 

@@ -16,33 +16,33 @@ import (
 )
 
 const (
-	commandTimeout = 30 * time.Second       // for one command, with all its tries
-	retryInterval  = 200 * time.Millisecond // between two tries
+	commandTimeout = 30 * time.Second       // limits one command, retries included
+	retryInterval  = 200 * time.Millisecond // is the time between two attempts
 )
 
-// step is one thing worth seeing.
+// step is one step of the scenario: a title and the commands that are run.
 type step struct {
 	title    string
 	commands []command
 }
 
-// command is a line as a person would type it, and what must come of it.
+// command is a shell command as a user would type it, and the outcome it must have.
 type command struct {
-	line  string // {soon}, {later} and {now} in it become instants
-	fails bool   // it is to be refused
-	retry bool   // what it shows follows a little later: try until the check is content
-	until string // it watches: it is ended when a line has this
+	line  string // the placeholders {soon}, {later} and {now} are replaced by timestamps
+	fails bool   // the command must fail
+	retry bool   // run the command again until its check passes
+	until string // the command is a watch: stop it at the first line that contains this text
 	check check
-	note  string // said when it did what it should
+	note  string // printed after the command has succeeded
 }
 
-// output is what a command printed, and when the last line came.
+// output holds what a command printed and when its last line arrived.
 type output struct {
 	text string
 	at   time.Time
 }
 
-// runner runs the lines of a story, prints them with their output, and remembers what the checks need.
+// runner runs the commands of a scenario, prints them with their output, and saves outputs that later checks compare with.
 type runner struct {
 	out         io.Writer
 	dir         string
@@ -62,7 +62,7 @@ func (r *runner) runSteps(ctx context.Context, steps []step) error {
 		r.printf("\n%s\n", title)
 		for _, c := range s.commands {
 			if err := r.runCommand(ctx, c); err != nil {
-				return fmt.Errorf("step %d of %d, %q, did not do what it should: %w", i+1, len(steps), s.title, err)
+				return fmt.Errorf("step %d of %d, %q, failed: %w", i+1, len(steps), s.title, err)
 			}
 		}
 	}
@@ -70,7 +70,7 @@ func (r *runner) runSteps(ctx context.Context, steps []step) error {
 }
 
 func (r *runner) runCommand(ctx context.Context, c command) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("it took longer than %s", commandTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("timed out after %s", commandTimeout))
 	defer cancel()
 	line := r.fill(c.line)
 	r.printf("\n  $ %s\n", line)
@@ -90,14 +90,14 @@ func (r *runner) runCommand(ctx context.Context, c command) error {
 	return nil
 }
 
-// once runs a line, shows what it printed and checks it.
+// once runs a command, prints its output and checks it.
 func (r *runner) once(ctx context.Context, c command, line string) error {
 	out, err := r.try(ctx, c, line)
 	r.show(out)
 	return err
 }
 
-// repeat runs a line until its check is content, and shows the last try that ran to its end.
+// repeat runs a command until its check passes, and prints the output of the last attempt that was not cut off.
 func (r *runner) repeat(ctx context.Context, c command, line string) error {
 	var last output
 	var problem error
@@ -128,12 +128,12 @@ func (r *runner) try(ctx context.Context, c command, line string) (output, error
 	case err != nil && !c.fails:
 		return out, fmt.Errorf("expected the command to succeed: %w", err)
 	case err == nil && c.fails:
-		return out, errors.New("expected the command to be refused: it succeeded")
+		return out, errors.New("expected the command to fail: it succeeded")
 	}
 	return out, r.verify(c, out)
 }
 
-// watch shows the lines of a command as they come, each with the time, and ends it at the one that is waited for.
+// watch prints the lines of a command as they arrive, each with the time, and stops it at the first that contains c.until.
 func (r *runner) watch(ctx context.Context, c command, line string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -146,7 +146,7 @@ func (r *runner) watch(ctx context.Context, c command, line string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	defer func() { cancel(); _ = cmd.Wait() }() // it was killed: of course it failed
+	defer func() { cancel(); _ = cmd.Wait() }() // Wait returns an error because the process was killed
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
 		out := output{text: lines.Text(), at: time.Now()}
 		r.printf("  %s  %s\n", out.at.UTC().Format("15:04:05.0"), out.text)
@@ -164,7 +164,7 @@ func (r *runner) verify(c command, out output) error {
 	return c.check(r, out)
 }
 
-// shell runs a line in a process group of its own, all of which is killed when ctx ends.
+// shell returns a shell command that runs in a process group of its own. The whole group is killed when ctx ends.
 func (r *runner) shell(ctx context.Context, line string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir, cmd.Env = r.dir, r.environment
@@ -174,7 +174,8 @@ func (r *runner) shell(ctx context.Context, line string) *exec.Cmd {
 	return cmd
 }
 
-// fill puts instants into a line: {soon} is ten seconds ahead and remembered, {later} a month, {now} none.
+// fill replaces the placeholders in a command: {soon} by the time in ten seconds, which is saved, {later} by the time in a
+// month, and {now} by the current time.
 func (r *runner) fill(line string) string {
 	now := time.Now().UTC().Truncate(time.Second)
 	if strings.Contains(line, "{soon}") {
@@ -193,5 +194,5 @@ func (r *runner) show(out output) {
 	}
 }
 
-// printf prints; nobody is left to tell if that fails.
+// printf prints to the output. A failure is ignored: there is nowhere else to report it.
 func (r *runner) printf(format string, args ...any) { _, _ = fmt.Fprintf(r.out, format, args...) }

@@ -25,55 +25,55 @@ func TestRunSteps(t *testing.T) {
 		want     string // in what is printed
 		wantErr  string // in the error; empty: none
 	}{
-		"a line is shown with its output": {
-			commands: []command{{line: "echo one; echo two >&2", check: contains("one", "two"), note: "So it is."}},
-			want:     "\n  $ echo one; echo two >&2\n  one\n  two\n\n  So it is.\n",
+		"prints a command and its output": {
+			commands: []command{{line: "echo one; echo two >&2", check: contains("one", "two"), note: "A note."}},
+			want:     "\n  $ echo one; echo two >&2\n  one\n  two\n\n  A note.\n",
 		},
-		"other words end the story": {
+		"fails if the output lacks a word": {
 			commands: []command{{line: "echo one", check: contains("two")}},
 			want:     "  one\n",
-			wantErr:  `step 1 of 1, "A step", did not do what it should: expected to read "two"`,
+			wantErr:  `step 1 of 1, "A step", failed: expected the output to contain "two"`,
 		},
-		"a command that fails ends the story": {
+		"fails if the command fails": {
 			commands: []command{{line: "echo why; false"}},
 			want:     "  why\n",
 			wantErr:  "expected the command to succeed: exit status 1",
 		},
-		"a refusal may be what is wanted": {
+		"accepts a command that must fail": {
 			commands: []command{{line: "echo denied; false", fails: true, check: contains("denied")}},
 		},
-		"a refusal that does not come ends the story": {
+		"fails if a command that must fail succeeds": {
 			commands: []command{{line: "echo created", fails: true}},
-			wantErr:  "expected the command to be refused: it succeeded",
+			wantErr:  "expected the command to fail: it succeeded",
 		},
-		"what follows later is tried again and shown once": {
+		"retries and prints the last output only": {
 			commands: []command{{line: "echo x >> tries; wc -l < tries", retry: true, check: matches(` *3`)}},
 			want:     "  $ echo x >> tries; wc -l < tries\n  3\n",
 		},
-		"a watch shows lines as they come and ends at the one": {
+		"prints the lines of a watch and stops at the expected one": {
 			commands: []command{{line: "echo NAME; echo Active; echo Expired; sleep 60", until: "Expired"}},
 			want:     "  Expired\n",
 		},
-		"a watch that ends too early ends the story": {
+		"fails if a watch ends without the expected line": {
 			commands: []command{{line: "echo Active", until: "Expired"}},
 			wantErr:  `expected to see "Expired"`,
 		},
-		"the same output is the same": {
+		"sameAs accepts equal output": {
 			commands: []command{{line: "printf key", check: save("key")}, {line: "printf key", check: sameAs("key")}},
 		},
-		"another output is not the same": {
+		"sameAs rejects different output": {
 			commands: []command{{line: "printf key", check: save("key")}, {line: "printf kez", check: sameAs("key")}},
 			wantErr:  `expected the same output as for "key"`,
 		},
-		"the same output does not differ": {
+		"differsFrom rejects equal output": {
 			commands: []command{{line: "printf key", check: save("key")}, {line: "printf key", check: differsFrom("key")}},
 			wantErr:  `expected another output than for "key"`,
 		},
-		"nothing remembered is neither same nor other": {
+		"differsFrom rejects an output that was not saved": {
 			commands: []command{{line: "printf key", check: differsFrom("key")}},
 			wantErr:  "expected another output",
 		},
-		"what comes at once is ten seconds early": {
+		"onTime rejects a line that comes too early": {
 			commands: []command{{line: "echo {soon}", until: "T", check: onTime(time.Second)}},
 			wantErr:  "expected it at",
 		},
@@ -131,7 +131,7 @@ func TestOnTime(t *testing.T) {
 	}
 }
 
-// Every file that the story applies is there, and says nothing that the types do not know.
+// TestScenario_AppliesValidFiles checks that each file that the scenario applies exists and has no unknown fields.
 func TestScenario_AppliesValidFiles(t *testing.T) {
 	t.Parallel()
 	named := regexp.MustCompile(`apply -[fk] (\S+)`)

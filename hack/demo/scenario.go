@@ -23,10 +23,10 @@ const (
 	keyPattern = `ak_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}`
 )
 
-// scenario is what a person would try first, in that order.
+// scenario lists the steps of the demo in the order in which a new user would try them.
 var scenario = []step{
 	{
-		title: "Accounts and their keys are declared",
+		title: "Create accounts and keys",
 		commands: []command{
 			{line: "kubectl apply -f config/samples", check: contains("account.apikey-manager.io/acme created", "apikey.apikey-manager.io/shop-key created")},
 			{line: "kubectl wait --for=condition=Ready apikeys --all --timeout=20s", check: contains("shop-key condition met")},
@@ -34,16 +34,16 @@ var scenario = []step{
 		},
 	},
 	{
-		title: "The key is in a Secret, next to the app that uses it",
+		title: "Read the key from its Secret, in the namespace of the application that uses it",
 		commands: []command{
 			{
 				line: printKey, check: all(matches(keyPattern), save(theKey)),
-				note: "(Printed only here: this key ends with the demo. Status, events and logs hold its digest and its id, never the key.)",
+				note: "The demo prints this key because it is deleted at the end. Status, events and logs contain its digest and ID, never the key.",
 			},
 		},
 	},
 	{
-		title: "Five keys an account, and not one more",
+		title: "Reach the limit of an account: the sixth key is denied",
 		commands: []command{
 			{line: "kubectl apply -f hack/demo/five-keys.yaml", check: contains("globex-five created")},
 			{line: "kubectl get account globex", retry: true, check: contains("5/5")},
@@ -51,22 +51,22 @@ var scenario = []step{
 		},
 	},
 	{
-		title: "A key is switched off",
+		title: "Disable a key",
 		commands: []command{
 			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Inactive"}}'`, check: contains("patched")},
 			{line: conditions, retry: true, check: contains("Ready=True Inactive", "Valid=False Inactive")},
 		},
 	},
 	{
-		title: "It is switched on retry: the same key",
+		title: "Enable the key again: the Secret still holds the same key",
 		commands: []command{
 			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Active"}}'`, check: contains("patched")},
 			{line: conditions, retry: true, check: contains("Ready=True Active", "Valid=True Active")},
-			{line: printKey, check: sameAs(theKey), note: "The same, byte for byte."},
+			{line: printKey, check: sameAs(theKey), note: "The key has not changed."},
 		},
 	},
 	{
-		title: "It expires ten seconds from now",
+		title: "Let the key expire ten seconds from now",
 		commands: []command{
 			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"expiration":"{soon}"}}'`, check: contains("patched")},
 			{line: "kubectl get apikey shop-key --watch", until: "Expired", check: onTime(3 * time.Second)},
@@ -74,26 +74,26 @@ var scenario = []step{
 		},
 	},
 	{
-		title: "The end is moved to next month: it lives again, the same key",
+		title: "Extend the expiration by a month: the same key is valid again",
 		commands: []command{
 			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"expiration":"{later}"}}'`, check: contains("patched")},
 			{line: conditions, retry: true, check: contains("Ready=True Active", "Valid=True Active")},
-			{line: printKey, check: sameAs(theKey), note: "Still the same."},
+			{line: printKey, check: sameAs(theKey), note: "The key has not changed."},
 		},
 	},
 	{
-		title: "It is rotated: one change of the Secret, and the key before is accepted for an hour more",
+		title: "Rotate the key: the Secret is updated once, and the previous key stays valid for an hour",
 		commands: []command{
 			{line: "timeout 60 kubectl get secret shop-key --watch -o name > $CHANGES 2>&1 &"},
-			{line: countChanges, retry: true, check: matches(` *1`), note: "The watch has begun: from now on, each change of the Secret is one more line."},
+			{line: countChanges, retry: true, check: matches(` *1`), note: "A watch is running. It prints one line for each change of the Secret."},
 			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"rotation":{"requestedAt":"{now}","overlap":"1h"}}}'`, check: contains("patched")},
 			{line: credentials, retry: true, check: contains("Current ak_", "Previous ak_")},
 			{line: printKey, check: all(matches(keyPattern), differsFrom(theKey), save(theKey))},
-			{line: countChanges, check: matches(` *2`), note: "What restarts Pods on a changed Secret restarts them once."},
+			{line: countChanges, check: matches(` *2`), note: "The Secret changed once, so a controller that restarts Pods on a changed Secret restarts them once."},
 		},
 	},
 	{
-		title: "People are told by mail before it expires, in their language",
+		title: "Send an e-mail before the key expires, in the recipient's language",
 		commands: []command{
 			{
 				line:  `kubectl patch apikey shop-key --type=merge -p '{"spec":{"notification":{"emails":["tienda@example.com"],"daysBefore":[60],"locale":"es"}}}'`,
@@ -107,7 +107,7 @@ var scenario = []step{
 		},
 	},
 	{
-		title: "Where keys must be kept, deletion is refused",
+		title: "Try to delete a key and an account that must be kept: both are denied",
 		commands: []command{
 			{line: "kubectl apply -f hack/demo/kept-key.yaml", check: contains("created")},
 			{line: "kubectl wait --for=condition=Ready apikey kept-key --timeout=20s", check: contains("condition met")},
@@ -116,16 +116,16 @@ var scenario = []step{
 		},
 	},
 	{
-		title: "A Secret is deleted: a new key is issued, and the old one lives on for the overlap",
+		title: "Delete the Secret: a new key is issued, and the previous one stays valid during the overlap",
 		commands: []command{
 			{line: "kubectl delete secret shop-key", check: contains("deleted")},
 			{line: "kubectl wait --for=create secret/shop-key --timeout=20s", check: contains("condition met")},
-			{line: printKey, check: all(matches(keyPattern), differsFrom(theKey)), note: "Another key."},
+			{line: printKey, check: all(matches(keyPattern), differsFrom(theKey)), note: "This is another key."},
 			{line: credentials, retry: true, check: contains("Current ak_", "Previous ak_")},
 		},
 	},
 	{
-		title: "What happened to the key, as events",
+		title: "List the events of the key",
 		commands: []command{
 			{
 				line:  "kubectl get events --field-selector involvedObject.name=shop-key",
@@ -134,7 +134,7 @@ var scenario = []step{
 		},
 	},
 	{
-		title: "A real gateway, Caddy, asks the verifier about each request: no key, a good one, one that is switched off",
+		title: "Send requests through a gateway (Caddy) that asks the verifier: without a key, with a valid key, with a disabled key",
 		commands: []command{
 			{line: `curl -sS -w '\n%{http_code}\n' $SHOP/`, check: contains(`"code":"MISSING"`, "401")},
 			{line: throughGateway, retry: true, check: contains("Welcome, acme", "200")},
@@ -143,7 +143,7 @@ var scenario = []step{
 		},
 	},
 	{
-		title: "A browser asks first whether a page may send a key (CORS): it needs none for that, where the route says so",
+		title: "Send a CORS preflight request: it needs no key on a route that allows preflights (/orders)",
 		commands: []command{
 			{line: strings.Replace(preflight, "PATH", "/orders", 1), check: contains("204")},
 			{line: strings.Replace(preflight, "PATH", "/stock", 1), check: contains("401")},

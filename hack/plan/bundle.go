@@ -20,7 +20,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// bundle is the world as far as it is given.
+// bundle holds the objects of the given manifests.
 type bundle struct {
 	keys       []*v1alpha1.APIKey
 	accounts   []*v1alpha1.Account
@@ -28,7 +28,7 @@ type bundle struct {
 	namespaces map[string]map[string]string
 }
 
-// defaults are the manager's when it runs without flags.
+// defaults are the settings of a manager that runs without flags.
 var defaults = keys.Settings{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow, ReservedDomains: []string{"argocd.argoproj.io"}}
 
 func parse(data []byte) (*bundle, error) {
@@ -50,7 +50,7 @@ func parse(data []byte) (*bundle, error) {
 	}
 }
 
-// add takes one document into the bundle. Kinds that say nothing about keys are passed over.
+// add adds the objects of one document to the bundle. Kinds that have no effect on keys are ignored.
 func (b *bundle) add(document []byte) error {
 	var head struct {
 		Kind  string `json:"kind"`
@@ -83,7 +83,7 @@ func (b *bundle) add(document []byte) error {
 	return nil
 }
 
-// strictKey and strictAccount are decoded whole or not at all.
+// strictKey and strictAccount are types without the custom decoding of APIKey and Account, so that unknown fields are errors.
 type (
 	strictKey     v1alpha1.APIKey
 	strictAccount v1alpha1.Account
@@ -98,7 +98,7 @@ func decode[T any](document []byte, keep func(*T)) error {
 	return nil
 }
 
-// complete fills in what the API server would, so that a manifest that was never applied can be planned for.
+// complete fills in what the API server would set, so that a manifest that was never applied can be planned for.
 func complete(k *v1alpha1.APIKey) *v1alpha1.APIKey {
 	if k.Namespace == "" {
 		k.Namespace = "default"
@@ -115,7 +115,7 @@ func complete(k *v1alpha1.APIKey) *v1alpha1.APIKey {
 	return k
 }
 
-// explanation is what is printed.
+// explanation is the printed result for one account or key.
 type explanation struct {
 	Account string                  `json:"account,omitempty"`
 	APIKey  string                  `json:"apikey,omitempty"`
@@ -127,7 +127,7 @@ type explanation struct {
 	Record  *v1alpha1.AccountStatus `json:"record,omitempty"`
 }
 
-// explain prints what Admit and DescribeAccount say of each account, then what Decide and Describe say of each key.
+// explain prints the status that the manager would give each account, then the plan and the status for each key.
 func (b *bundle) explain(out io.Writer, now time.Time) error {
 	accounts := map[string]*v1alpha1.Account{}
 	for _, a := range b.accounts {
@@ -155,7 +155,7 @@ func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Ti
 		Repairs: keys.ResumeRepairs(k, now),
 	}
 	facts.Duplicates = b.duplicates(facts)
-	if next := keys.LastStaged(&k.Status); next != nil { // as the manager sees it that staged the credential
+	if next := keys.LastStaged(&k.Status); next != nil { // as in the manager that staged the credential
 		facts.Staged = keys.ObservedCredential{SHA256: next.SHA256, PublicPart: credential.PublicPart{ID: next.ID, Hint: next.Hint}}
 	}
 	plan, status := keys.Decide(facts), keys.Describe(facts)

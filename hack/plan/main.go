@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command plan prints what the manager would do about a bundle of manifests, and what it would say of it: the accounts'
-// slots, and for each key the steps, when to look again, why, and the status after the steps that need no API server. It
-// is the first thing to reach for when a key does not do what it should:
+// Command plan prints what the manager would do with a bundle of manifests: the slots of each account, and for each key the
+// steps, the reason for them, the time of the next reconciliation, and the status after the steps that need no API server.
+// Use it to find out why a key is not in the state that you expect:
 //
 //	kubectl get apikeys,accounts,secrets,namespaces -A -o yaml > bundle.yaml
 //	make plan FILE=bundle.yaml NOW=2027-02-28T12:00:00Z
@@ -20,8 +20,8 @@ import (
 )
 
 func main() {
-	file := flag.String("file", "", "the bundle: YAML documents or Lists of APIKeys, Accounts, Secrets and Namespaces; - for standard input")
-	now := flag.String("now", "", "the time to plan for, such as 2027-02-28T12:00:00Z; the current time unless said")
+	file := flag.String("file", "", "the bundle: YAML documents or Lists of APIKeys, Accounts, Secrets and Namespaces; - reads standard input")
+	now := flag.String("now", "", "the time to plan for, such as 2027-02-28T12:00:00Z; defaults to the current time")
 	flag.Parse()
 	if err := run(os.Stdout, *file, *now); err != nil {
 		fmt.Fprintln(os.Stderr, "plan:", err)

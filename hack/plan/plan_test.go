@@ -16,10 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestExplain_GoldenBundles plans for each testdata/*.in.yaml at the time in its first line, # now: TIME, and compares
-// with its *.out.yaml.
+// TestExplain_GoldenBundles plans for each testdata/*.in.yaml at the time in its first line, # now: TIME, and compares the
+// result with the corresponding *.out.yaml.
 func TestExplain_GoldenBundles(t *testing.T) {
 	t.Parallel()
 	bundles, err := filepath.Glob("testdata/*.in.yaml")
@@ -41,10 +41,10 @@ func TestExplain_GoldenBundles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("the plan changed (-want +got); make golden writes it anew:\n%s", diff)
+				t.Errorf("the plan changed (-want +got); make golden rewrites it:\n%s", diff)
 			}
 			if key := regexp.MustCompile(`_[0-9A-Za-z]{43,}`).Find(got); key != nil {
-				t.Errorf("the plan holds what looks like a key: %s", key)
+				t.Errorf("the plan contains what looks like a key: %s", key)
 			}
 		})
 	}
