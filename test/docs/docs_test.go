@@ -297,6 +297,49 @@ func commands(doc document) []string {
 	return lines
 }
 
+// identifier is an exported identifier of an internal package or a reconciler as documentation names it.
+var identifier = regexp.MustCompile(`^(?:(credential|keys|usage|verifier)\.)?([A-Z]\w+)$`)
+
+func TestIdentifiers_AreDeclared(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	for name, doc := range repo.documents {
+		for _, text := range doc.code {
+			match := identifier.FindStringSubmatch(text)
+			if match == nil || match[1] == "" && !strings.HasSuffix(text, "Reconciler") {
+				continue
+			}
+			folder := filepath.Join(repo.root, "internal", match[1])
+			if match[1] == "" {
+				folder = filepath.Join(repo.root, "controllers")
+			}
+			if !declares(t, folder, match[2]) {
+				t.Errorf("%s names %s, which is not declared", name, text)
+			}
+		}
+	}
+}
+
+// declares reports whether a package declares an identifier.
+func declares(t *testing.T, folder, name string) bool {
+	t.Helper()
+	declaration := regexp.MustCompile(`(?m)^(?:(?:func|type|var|const) |\t)` + name + `\b`)
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if declaration.Match(text) {
+			return true
+		}
+	}
+	return false
+}
+
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
 func TestLinks_LeadSomewhere(t *testing.T) {
