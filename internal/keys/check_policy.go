@@ -73,7 +73,7 @@ func checkSpec(f Facts) *Violation {
 		return violationf(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
 	}
 	if _, err := f.expiration(); err != nil {
-		return violationf(v1alpha1.ReasonInvalidSpec, "spec.expiration is a date, and spec.timeZone of account %s is not known here: correct the zone, or give an RFC 3339 instant", f.Account.Name)
+		return violationf(v1alpha1.ReasonInvalidSpec, "spec.expiration is a date, but spec.timeZone of account %s is unknown to the manager: correct the time zone, or use an RFC 3339 instant", f.Account.Name)
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func checkAccount(f Facts) *Violation {
 	case f.Account == nil && f.Settings.RequireAccount:
 		return violationf(v1alpha1.ReasonAccountNotFound, "Account %s does not exist: create it, or correct spec.account", f.Key.Spec.Account)
 	case f.Account != nil && f.Account.Spec.State == v1alpha1.AccountSuspended:
-		return violationf(v1alpha1.ReasonAccountSuspended, "Account %s is suspended: its keys come back when spec.state of the account is Active", f.Account.Name)
+		return violationf(v1alpha1.ReasonAccountSuspended, "Account %s is suspended: its keys are valid again once spec.state of the account is Active", f.Account.Name)
 	}
 	return nil
 }
@@ -196,13 +196,13 @@ func checkExpiration(f Facts) *Violation {
 	case policy.Mode == v1alpha1.ExpirationRequired && expiration == nil:
 		return violationf(v1alpha1.ReasonExpirationRequired, "Account %s requires keys to expire: set spec.expiration", account)
 	case policy.Mode == v1alpha1.ExpirationForbidden && expiration != nil:
-		return violationf(v1alpha1.ReasonExpirationForbidden, "Account %s does not let keys expire: remove spec.expiration", account)
+		return violationf(v1alpha1.ReasonExpirationForbidden, "Account %s does not allow keys to expire: remove spec.expiration", account)
 	case policy.MaxLifetime == "" || expiration == nil:
 		return nil
 	}
 	longest, err := time.ParseDuration(string(policy.MaxLifetime))
 	if err != nil || expiration.After(f.created().Add(longest)) {
-		return violationf(v1alpha1.ReasonLifetimeTooLong, "Account %s lets keys live for %s from their creation: set spec.expiration to an earlier time", account, policy.MaxLifetime)
+		return violationf(v1alpha1.ReasonLifetimeTooLong, "Account %s limits the lifetime of keys to %s from their creation: set an earlier spec.expiration", account, policy.MaxLifetime)
 	}
 	return nil
 }
@@ -214,7 +214,7 @@ func checkWhitelist(f Facts) *Violation {
 	if f.accepted() && f.Key.Status.IPRestriction == v1alpha1.IPUnrestricted {
 		return nil // issued under an earlier policy, and unchanged since
 	}
-	return violationf(v1alpha1.ReasonIPWhitelistRequired, "Account %s requires keys to be bound to addresses: set spec.ipWhitelist", f.Account.Name)
+	return violationf(v1alpha1.ReasonIPWhitelistRequired, "Account %s requires keys to have an IP whitelist: set spec.ipWhitelist", f.Account.Name)
 }
 
 // accepted is whether the key was accepted before, so that its status records what it was accepted with.

@@ -14,13 +14,13 @@ import (
 func DenyDeletion(k *v1alpha1.APIKey, policy v1alpha1.DeletionPolicy) string {
 	switch policy {
 	case v1alpha1.DeletionForbid:
-		return fmt.Sprintf("account %s forbids the deletion of keys; switch the key off instead: "+
+		return fmt.Sprintf("account %s forbids the deletion of keys; deactivate the key instead: "+
 			`kubectl patch apikey %s -n %s --type=merge -p '{"spec":{"state":"Inactive"}}'`, k.Spec.Account, k.Name, k.Namespace)
 	case v1alpha1.DeletionRequireConfirmation:
 		if k.Annotations[v1alpha1.ConfirmDeletionAnnotation] == k.Name {
 			return ""
 		}
-		return fmt.Sprintf("account %s wants the deletion of a key to be confirmed: it can't be undone. Confirm it first: kubectl annotate apikey %s -n %s %s=%s",
+		return fmt.Sprintf("account %s requires confirmation for the deletion of a key, which cannot be undone; confirm it first: kubectl annotate apikey %s -n %s %s=%s",
 			k.Spec.Account, k.Name, k.Namespace, v1alpha1.ConfirmDeletionAnnotation, k.Name)
 	case v1alpha1.DeletionAllow:
 	}

@@ -107,7 +107,7 @@ func MidnightWarning(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 	if _, offset := t.In(zone).Zone(); offset == 0 {
 		return ""
 	}
-	return fmt.Sprintf(`spec.expiration is midnight in UTC, and account %s is in %s: if a date is meant, write it in quotes, "%s"`, a.Name, a.Spec.TimeZone, t.Format(time.DateOnly))
+	return fmt.Sprintf(`spec.expiration is midnight in UTC, but the time zone of account %s is %s: to set a date, write it in quotes: "%s"`, a.Name, a.Spec.TimeZone, t.Format(time.DateOnly))
 }
 
 // startOfDay is the first instant of a day in a zone. Where a change of the clocks takes midnight away that is the

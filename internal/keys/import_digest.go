@@ -28,10 +28,10 @@ func validateImport(i *v1alpha1.Import, path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	if !importDigest.MatchString(i.SHA256) {
-		errs = append(errs, field.Invalid(path.Child("sha256"), "[redacted]", "must be a SHA-256 as 64 lower-case hexadecimal digits, such as sha256sum prints"))
+		errs = append(errs, field.Invalid(path.Child("sha256"), "[redacted]", "must be a SHA-256 digest of 64 lower-case hexadecimal digits, as printed by sha256sum"))
 	}
 	if !importHint.MatchString(i.Hint) {
-		errs = append(errs, field.Invalid(path.Child("hint"), "[redacted]", "must be how the key begins, in at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"))
+		errs = append(errs, field.Invalid(path.Child("hint"), "[redacted]", "must be the first characters of the key: at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"))
 	}
 	return errs
 }

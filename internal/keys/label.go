@@ -61,11 +61,11 @@ func labelProblem(label string) string {
 	case label == "":
 		return ""
 	case !utf8.ValidString(label) || strings.ContainsFunc(label, breaksLine):
-		return "must not have control characters, line breaks or characters that turn the direction of writing"
+		return "must not contain control characters, line breaks or bidirectional formatting characters"
 	case utf8.RuneCountInString(label) > maxLabel:
 		return "must be at most 128 characters"
 	case LabelForm(label) == "":
-		return "must have a visible character"
+		return "must contain a visible character"
 	}
 	return ""
 }

@@ -14,10 +14,10 @@ import (
 // ways out that the account leaves. It has numbers, so it is not for a condition.
 func LimitMessage(f AccountFacts) string {
 	limit, _ := f.Settings.Limit(f.Account)
-	message := fmt.Sprintf("account %s has no free slot of its %d", f.Account.Name, limit)
+	message := fmt.Sprintf("account %s has reached its key limit of %d", f.Account.Name, limit)
 	ended := f.endedHolders()
 	if ended > 0 {
-		message += fmt.Sprintf(", and expired or revoked keys hold %d of them", ended)
+		message += fmt.Sprintf(", and expired or revoked keys hold %d of its slots", ended)
 	}
 	var ways []string
 	if f.Settings.Deletion(f.Account) != v1alpha1.DeletionForbid {

@@ -62,7 +62,7 @@ func (d MailDomains) CheckRecipients(was, is *v1alpha1.Notification, path *field
 	for i, address := range is.Emails {
 		if known := was != nil && slices.Contains(was.Emails, address); !known && !d.Allow(address) {
 			errs = append(errs, field.Invalid(path.Child("emails").Index(i), address,
-				"must be in a domain of the manager's --smtp-allowed-domains: give another address, or have its domain allowed"))
+				"must be in a domain of the manager's --smtp-allowed-domains: use another address, or have its domain allowed"))
 		}
 	}
 	return errs

@@ -48,7 +48,7 @@ func validateSecretType(secretType string, domains []string, path *field.Path) f
 		return nil
 	}
 	return field.ErrorList{field.Forbidden(path,
-		"must not be one that Kubernetes or its tools act upon: leave it out for Opaque, or use one of a domain of your own, "+
+		"must not be a type that Kubernetes or its tools act upon: omit it for Opaque, or use a type in a domain of your own, "+
 			"such as example.com/api-key")}
 }
 
@@ -62,7 +62,7 @@ func validateNames(metadata map[string]string, domains []string, path *field.Pat
 	for _, name := range slices.Sorted(maps.Keys(metadata)) {
 		if domain := reservedBy(name, domains); domain != "" && strings.Contains(name, "/") {
 			errs = append(errs, field.Forbidden(path.Key(name),
-				"must not be of "+domain+", which controllers act upon: use a domain of your own, such as example.com/team"))
+				"must not use the reserved domain "+domain+": use a domain of your own, such as example.com/team"))
 		}
 	}
 	return errs

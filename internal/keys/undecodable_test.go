@@ -63,8 +63,8 @@ func TestRefuse_Undecodable(t *testing.T) {
 		f    keys.Facts
 		want string
 	}{
-		"a key":      {keys.Facts{Key: keystest.Key("a", undecodable("spec.rotation", "spec.label"))}, "spec.rotation, spec.label can't be read: correct it"},
-		"an account": {keys.Facts{Key: keystest.Key("a"), Account: lost}, "spec.limits of account acme can't be read: correct it"},
+		"a key":      {keys.Facts{Key: keystest.Key("a", undecodable("spec.rotation", "spec.label"))}, "spec.rotation, spec.label cannot be decoded: correct it"},
+		"an account": {keys.Facts{Key: keystest.Key("a"), Account: lost}, "spec.limits of account acme cannot be decoded: correct it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -29,7 +29,7 @@ func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 		errs = append(errs, field.Invalid(spec.Child("state"), k.Spec.State, "must be Active, Inactive or Revoked"))
 	}
 	if k.Spec.Format != nil && k.Spec.Format.Prefix != "" && !credential.IsPrefix(k.Spec.Format.Prefix) {
-		errs = append(errs, field.Invalid(spec.Child("format", "prefix"), k.Spec.Format.Prefix, "must be a lower-case letter and up to 15 lower-case letters and digits, such as live"))
+		errs = append(errs, field.Invalid(spec.Child("format", "prefix"), k.Spec.Format.Prefix, "must be a lower-case letter followed by at most 15 lower-case letters and digits, such as live"))
 	}
 	if _, err := ResolveExpiration(k.Spec.Expiration, "UTC"); err != nil {
 		errs = append(errs, field.Invalid(spec.Child("expiration"), k.Spec.Expiration, err.Error()))
@@ -44,11 +44,11 @@ func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 func validateWhitelist(list []string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if list != nil && len(list) == 0 {
-		errs = append(errs, field.Invalid(path, list, "must not be empty: leave it out to allow any address"))
+		errs = append(errs, field.Invalid(path, list, "must not be empty: omit the field to allow any address"))
 	}
 	for i, entry := range list {
 		if _, err := ParseNetwork(entry); err != nil {
-			errs = append(errs, field.Invalid(path.Index(i), entry, "must be an address, such as 192.0.2.7, or a network without host bits, such as 10.0.0.0/8"))
+			errs = append(errs, field.Invalid(path.Index(i), entry, "must be an IP address, such as 192.0.2.7, or a CIDR without host bits, such as 10.0.0.0/8"))
 		}
 	}
 	return errs

@@ -28,7 +28,7 @@ func TestValidateAPIKey(t *testing.T) {
 		"a date":                     {keystest.Expiration("2027-02-28"), nil},
 		"a day that does not exist":  {keystest.Expiration("2027-02-30"), []string{"spec.expiration 2027-02-28"}},
 		"no whitelist":               {keystest.Whitelist(), nil},
-		"an empty whitelist":         {func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{} }, []string{"spec.ipWhitelist leave it out"}},
+		"an empty whitelist":         {func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{} }, []string{"spec.ipWhitelist omit the field"}},
 		"addresses and networks":     {keystest.Whitelist("192.0.2.7", "10.0.0.0/8", "2001:db8::/32", "::1"), nil},
 		"a network with host bits":   {keystest.Whitelist("192.0.2.7", "10.0.0.1/8"), []string{"spec.ipWhitelist[1] 10.0.0.0/8"}},
 		"each bad entry is told":     {keystest.Whitelist("a", "::1", "b"), []string{"spec.ipWhitelist[0] address", "spec.ipWhitelist[2] address"}},

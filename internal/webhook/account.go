@@ -17,19 +17,20 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// AccountValidator answers the API server about Accounts.
+// AccountValidator validates the creation, the update and the deletion of Accounts.
 type AccountValidator struct {
-	// Cache reads accounts by the indexes of internal/keys.
+	// Cache lists Accounts by the indexes of internal/keys.
 	Cache client.Reader
-	// Live reads from the API server itself: whether an account is in use is no question for a cache.
+	// Live lists keys directly from the API server. An Account must not be deleted because the cache has not observed
+	// its first key yet.
 	Live client.Reader
-	// Settings are what the manager's flags say.
+	// Settings holds the settings from the manager's flags.
 	Settings keys.Settings
 }
 
 var _ admission.Validator[*v1alpha1.Account] = &AccountValidator{}
 
-// ValidateCreate denies an account whose spec can't be carried out.
+// ValidateCreate rejects an Account whose spec is invalid.
 func (v *AccountValidator) ValidateCreate(ctx context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
 	if err := undecodableError(keys.NewlyUndecodable(nil, account.Undecodable)); err != nil {
 		return nil, err
@@ -40,15 +41,15 @@ func (v *AccountValidator) ValidateCreate(ctx context.Context, account *v1alpha1
 	return nil, v.validateExternalID(ctx, account)
 }
 
-// undecodableError denies fields that can't be decoded; nil: there are none.
+// undecodableError returns an error that names the fields that cannot be decoded, or nil if there are none.
 func undecodableError(fields []string) error {
 	if len(fields) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s can't be read: correct it, as the schema of this version has it", strings.Join(fields, ", "))
+	return fmt.Errorf("%s cannot be decoded: correct it to match the schema of this version", strings.Join(fields, ", "))
 }
 
-// ValidateUpdate denies a change to a spec that can't be carried out.
+// ValidateUpdate rejects an update to an invalid spec. It accepts updates that do not change the spec.
 func (v *AccountValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.Account) (admission.Warnings, error) {
 	if err := undecodableError(keys.NewlyUndecodable(was.Undecodable, is.Undecodable)); err != nil {
 		return nil, err
@@ -62,8 +63,8 @@ func (v *AccountValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1
 	return nil, v.validateExternalID(ctx, is)
 }
 
-// validateExternalID denies an external ID that another account has, older or not: one that is given later would take it
-// over from a younger account in use.
+// validateExternalID rejects an external ID that another Account has, even if that Account is younger: the external ID
+// would move to the older Account while the younger one uses it.
 func (v *AccountValidator) validateExternalID(ctx context.Context, account *v1alpha1.Account) error {
 	if account.Spec.ExternalID == "" {
 		return nil
@@ -74,13 +75,14 @@ func (v *AccountValidator) validateExternalID(ctx context.Context, account *v1al
 	}
 	for i := range list.Items {
 		if name := list.Items[i].Name; name != account.Name {
-			return fmt.Errorf("spec.externalID is already that of account %s: give each account one of its own", name)
+			return fmt.Errorf("spec.externalID is already used by account %s: it must be unique", name)
 		}
 	}
 	return nil
 }
 
-// checkRecipients finds addresses to which the manager may send no mail, other than those that were there before.
+// checkRecipients returns an error for each address to which the manager may not send mail, except for addresses that
+// are already in was.
 func (v *AccountValidator) checkRecipients(was *v1alpha1.Notification, account *v1alpha1.Account) field.ErrorList {
 	return v.Settings.MailDomains.CheckRecipients(was, defaultNotification(account), field.NewPath("spec", "keyDefaults", "notification"))
 }
@@ -92,8 +94,8 @@ func defaultNotification(a *v1alpha1.Account) *v1alpha1.Notification {
 	return a.Spec.KeyDefaults.Notification
 }
 
-// ValidateDelete denies the deletion of an account that a key names. It does not say which: not everyone who may delete
-// accounts may see the keys of all namespaces.
+// ValidateDelete rejects the deletion of an Account that is named by a key. The error does not name the key, because a
+// user who can delete Accounts may not be allowed to read the keys of all namespaces.
 func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
 	var list v1alpha1.APIKeyList
 	if err := v.Live.List(ctx, &list, client.MatchingFields{keys.IndexAccount: account.Name}, client.Limit(1)); err != nil {
@@ -102,6 +104,6 @@ func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("account %s is in use: delete its keys first (kubectl get apikeys -A --field-selector spec.account=%s lists them) and repeat the command, which works if it deletes both; or set spec.state of the account to Suspended",
+	return nil, fmt.Errorf("account %s is in use: delete its keys first (list them with kubectl get apikeys -A --field-selector spec.account=%s) and repeat the command, or set spec.state of the account to Suspended",
 		account.Name, account.Name)
 }

@@ -38,7 +38,7 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 		"an address that gets none":          {account: keystest.NewAccount("acme", tells("b@evil.net")), want: verdict{denied: []string{"spec.keyDefaults.notification.emails[0]", "--smtp-allowed-domains"}}},
 		"a selector":                         {account: keystest.NewAccount("acme", selects(metav1.LabelSelectorOpIn))},
 		"an external ID of its own":          {account: withExternalID("acme", "4712")},
-		"another one's external ID":          {account: withExternalID("acme", "4711"), want: verdict{denied: []string{"spec.externalID is already that of account zeta"}}},
+		"another one's external ID":          {account: withExternalID("acme", "4711"), want: verdict{denied: []string{"spec.externalID is already used by account zeta"}}},
 		"no selector":                        {account: keystest.NewAccount("acme", selects("Within")), want: verdict{denied: []string{"spec.allowedNamespaces", "Within"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +60,7 @@ func withExternalID(name, id string) *v1alpha1.Account {
 	return keystest.NewAccount(name, policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
 }
 
-// An account whose external ID is taken can be changed otherwise, so that it can be mended in steps.
+// An Account whose external ID is taken can be updated in other respects, so that it can be corrected in steps.
 func TestAccount_Update_OfOneWhoseExternalIDIsTaken(t *testing.T) {
 	t.Parallel()
 	world := reader(t, interceptor.Funcs{}, withExternalID("zeta", "4711"))
@@ -72,7 +72,7 @@ func TestAccount_Update_OfOneWhoseExternalIDIsTaken(t *testing.T) {
 	}
 }
 
-// tells are the addresses of an account's keys.
+// tells returns an option that sets the addresses in the account's default notification.
 func tells(emails ...string) keystest.AccountOption {
 	return keystest.Policy(func(a *v1alpha1.AccountSpec) {
 		a.KeyDefaults = &v1alpha1.KeyDefaults{Notification: &v1alpha1.Notification{Emails: emails}}

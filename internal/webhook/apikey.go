@@ -23,15 +23,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// APIKeyValidator answers the API server about APIKeys.
+// APIKeyValidator validates the creation, the update and the deletion of APIKeys.
 type APIKeyValidator struct {
-	// Cache reads accounts, namespaces and, by the indexes of internal/keys, other keys.
+	// Cache reads Accounts and Namespaces, and lists keys by the indexes of internal/keys.
 	Cache client.Reader
-	// APIReader reads from the API server itself.
+	// APIReader reads directly from the API server.
 	APIReader client.Reader
-	// Clock tells the time.
+	// Clock returns the current time.
 	Clock clock.PassiveClock
-	// Settings are what the manager's flags say.
+	// Settings holds the settings from the manager's flags.
 	Settings keys.Settings
 }
 
@@ -52,8 +52,8 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Settings) err
 	return nil
 }
 
-// ValidateCreate denies a key that its account's policy is against, and one that would have to wait for a slot unless
-// the account lets keys queue.
+// ValidateCreate rejects a key that violates the policy of its account, and a key above the limit unless the account
+// allows queueing.
 func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIKey) (admission.Warnings, error) {
 	facts, err := v.facts(ctx, key)
 	if err != nil {
@@ -69,8 +69,8 @@ func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIK
 	return append(warnings, midnightWarnings(facts)...), err
 }
 
-// ValidateUpdate denies a change that makes a key break its account's policy. A key that breaks it already may change
-// otherwise: switching it off must always be possible.
+// ValidateUpdate rejects an update that introduces a violation of the account's policy. If the key violated the policy
+// before the update, other changes are allowed, so that a user can always deactivate the key.
 func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.APIKey) (admission.Warnings, error) {
 	unchanged := equality.Semantic.DeepEqual(was.Spec, is.Spec) && slices.Equal(was.Undecodable, is.Undecodable)
 	if !is.DeletionTimestamp.IsZero() || unchanged {
@@ -101,7 +101,7 @@ func (v *APIKeyValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1.
 	return append(warnings, refusals[0].Message), nil
 }
 
-// midnightWarnings warns of an expiration that looks like a date whose quotes were lost on the way.
+// midnightWarnings returns a warning if the expiration is an instant that was probably meant as a date.
 func midnightWarnings(f keys.Facts) admission.Warnings {
 	if warning := keys.MidnightWarning(f.Key, f.Account); warning != "" {
 		return admission.Warnings{warning}
@@ -109,7 +109,8 @@ func midnightWarnings(f keys.Facts) admission.Warnings {
 	return nil
 }
 
-// checkRecipients denies addresses to which the manager may send no mail, unless they were there before.
+// checkRecipients returns an error if the key has addresses to which the manager may not send mail, except for
+// addresses that are already in was.
 func checkRecipients(defaults keys.Settings, was *v1alpha1.Notification, key *v1alpha1.APIKey) error {
 	errs := defaults.MailDomains.CheckRecipients(was, key.Spec.Notification, field.NewPath("spec", "notification"))
 	if len(errs) == 0 {
@@ -118,7 +119,8 @@ func checkRecipients(defaults keys.Settings, was *v1alpha1.Notification, key *v1
 	return fmt.Errorf("%s: %w", v1alpha1.ReasonRecipientNotAllowed, errs[0])
 }
 
-// verdict denies, or only warns of what may change without the key: an account that comes, or comes back.
+// verdict converts a violation to an error. It returns a warning instead if the violation can end without a change of
+// the key: a missing or suspended account.
 func verdict(r *keys.Violation) (admission.Warnings, error) {
 	switch r.Reason {
 	case v1alpha1.ReasonAccountNotFound, v1alpha1.ReasonAccountSuspended:
@@ -151,7 +153,7 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	case !keys.WouldExceedLimit(account):
 		return nil, nil
 	case keys.AllowsQueueing(facts.Account):
-		return admission.Warnings{fmt.Sprintf("account %s has no free slot of its %d: the key waits until one comes free", facts.Account.Name, limit)}, nil
+		return admission.Warnings{fmt.Sprintf("account %s has reached its key limit of %d: the key waits for a free slot", facts.Account.Name, limit)}, nil
 	}
 	return nil, fmt.Errorf("%s: %s", v1alpha1.ReasonLimitReached, keys.LimitMessage(account))
 }
@@ -208,7 +210,8 @@ func readNamespace(ctx context.Context, reader client.Reader, name string) (*met
 	return namespace, nil
 }
 
-// accountOf returns the name of a key's account, also of a key whose spec can't be decoded; empty: it can't be told.
+// accountOf returns the name of the key's account, even if the spec of the key cannot be decoded, or "" if it is
+// unknown.
 func (v *APIKeyValidator) accountOf(ctx context.Context, key *v1alpha1.APIKey) (string, error) {
 	if len(key.Undecodable) == 0 {
 		return key.Spec.Account, nil
@@ -220,8 +223,9 @@ func (v *APIKeyValidator) accountOf(ctx context.Context, key *v1alpha1.APIKey) (
 	return keys.HolderOf(key, list.Items), nil
 }
 
-// ValidateDelete denies deletion where the account's policy does. A key that never got a credential, or whose namespace
-// is going away, can always be deleted. One whose retention is over needs no confirmation: the account has asked for it.
+// ValidateDelete rejects the deletion of a key if the account's policy forbids it or requires confirmation. A key that
+// never got a credential, and a key in a terminating namespace, can always be deleted. A key whose retention is over
+// needs no confirmation.
 func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIKey) (admission.Warnings, error) {
 	if !keys.MayBeIssued(key) {
 		return nil, nil
@@ -238,7 +242,7 @@ func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIK
 	if denial == "" || keys.RetentionOver(keys.Facts{Key: key, Account: &account, Settings: v.Settings, Now: v.now()}) {
 		return nil, nil
 	}
-	namespace, err := readNamespace(ctx, v.APIReader, key.Namespace) // the cache may not have heard of its end yet
+	namespace, err := readNamespace(ctx, v.APIReader, key.Namespace) // the cache may not have observed its deletion yet
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func byTeam(team string) keystest.AccountOption {
 	})
 }
 
-// full is an account with holders in all its slots, and the holders.
+// full returns an account with a limit of n, and n keys that hold all of its slots.
 func full(n int, options ...keystest.AccountOption) []client.Object {
 	var holders []*v1alpha1.APIKey
 	for i := range n {
@@ -45,7 +45,7 @@ func full(n int, options ...keystest.AccountOption) []client.Object {
 	return objects
 }
 
-// ended makes the first two keys of a world one that has expired and one that is revoked.
+// ended returns the objects with the first key expired and the second key revoked.
 func ended(world []client.Object) []client.Object {
 	for i, state := range []v1alpha1.ObservedState{v1alpha1.StateExpired, v1alpha1.StateRevoked} {
 		keystest.Observed(state)(world[i+1].(*v1alpha1.APIKey))
@@ -64,20 +64,20 @@ func TestAPIKey_Create(t *testing.T) {
 		"into an account that does not exist, and will be made": {},
 		"into a full account": {
 			world: full(5),
-			want:  verdict{denied: []string{"LimitReached", "no free slot of its 5", "delete a key, or raise spec.limits.maxKeys"}},
+			want:  verdict{denied: []string{"LimitReached", "has reached its key limit of 5", "delete a key, or raise spec.limits.maxKeys"}},
 		},
 		"into an account that is full of keys that have ended": {
 			world: ended(full(3)),
-			want:  verdict{denied: []string{"no free slot of its 3, and expired or revoked keys hold 2 of them: delete a key, or set spec.limits.counting of the account to Usable, or raise"}},
+			want:  verdict{denied: []string{"has reached its key limit of 3, and expired or revoked keys hold 2 of its slots: delete a key, or set spec.limits.counting of the account to Usable, or raise"}},
 		},
 		"into a full account that forbids deletion": {
 			world: full(2, policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })),
-			want:  verdict{denied: []string{"no free slot of its 2: raise spec.limits.maxKeys of the account"}},
+			want:  verdict{denied: []string{"has reached its key limit of 2: raise spec.limits.maxKeys of the account"}},
 		},
 		"with a date that lost its quotes": {
 			world: []client.Object{keystest.NewAccount("acme", keystest.Zone("Europe/Madrid"))},
 			key:   []keystest.KeyOption{keystest.Expiration("2026-03-28T00:00:00Z")},
-			want:  verdict{warned: []string{`spec.expiration is midnight in UTC, and account acme is in Europe/Madrid: if a date is meant, write it in quotes, "2026-03-28"`}},
+			want:  verdict{warned: []string{`spec.expiration is midnight in UTC, but the time zone of account acme is Europe/Madrid: to set a date, write it in quotes: "2026-03-28"`}},
 		},
 		"with midnight in UTC, which is the account's zone": {
 			world: []client.Object{keystest.NewAccount("acme", keystest.Zone("UTC"))},
@@ -93,7 +93,7 @@ func TestAPIKey_Create(t *testing.T) {
 		},
 		"into a full account that lets keys queue": {
 			world: full(1, queues),
-			want:  verdict{warned: []string{"no free slot of its 1", "the key waits until one comes free"}},
+			want:  verdict{warned: []string{"has reached its key limit of 1", "the key waits for a free slot"}},
 		},
 		"into a full account where only usable keys count": {
 			world: full(1, keystest.Counting(v1alpha1.CountUsable)),
@@ -354,7 +354,7 @@ func TestAPIKey_Delete(t *testing.T) {
 	}
 }
 
-// A key whose retention is over needs no confirmation; what is forbidden stays forbidden.
+// A key whose retention is over can be deleted without confirmation, unless deletion is forbidden.
 func TestAPIKey_Delete_RetentionIsOver(t *testing.T) {
 	t.Parallel()
 	confirm, forbidden := []string{"kubectl annotate apikey web"}, []string{"forbids the deletion of keys"}
@@ -384,7 +384,7 @@ func TestAPIKey_Delete_RetentionIsOver(t *testing.T) {
 	}
 }
 
-// Whether a namespace is ending is asked of the API server: a cache may not have heard of it.
+// The validator reads the namespace from the API server, because the cache may not have observed its deletion yet.
 func TestAPIKey_Delete_AsksTheAPIServer(t *testing.T) {
 	t.Parallel()
 	account := keystest.NewAccount("acme", policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
@@ -396,7 +396,7 @@ func TestAPIKey_Delete_AsksTheAPIServer(t *testing.T) {
 	}
 }
 
-// A failure denies: for deletion that is what must be, and for the others the API server does not hold it against them.
+// A request is denied if an object that the decision depends on cannot be read.
 func TestAPIKey_WhatCannotBeReadIsDenied(t *testing.T) {
 	t.Parallel()
 	down := interceptor.Funcs{

@@ -16,21 +16,21 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// definitionPath is where the API server asks about CustomResourceDefinitions.
+// definitionPath is the path at which the API server requests the validation of CustomResourceDefinitions.
 const definitionPath = "/validate-customresourcedefinition"
 
-// DefinitionValidator answers the API server about the deletion of this project's CustomResourceDefinitions. Deleting one
-// deletes all of its objects without asking about any of them.
+// DefinitionValidator validates the deletion of this project's CustomResourceDefinitions, because deleting one deletes
+// all of its objects without calling the webhook for each of them.
 type DefinitionValidator struct {
-	// Cache reads keys and accounts.
+	// Cache lists keys and Accounts.
 	Cache client.Reader
-	// Defaults are what the manager's flags say.
+	// Defaults holds the settings from the manager's flags.
 	Defaults keys.Settings
 }
 
 var _ admission.Handler = &DefinitionValidator{}
 
-// Handle denies the deletion while there is an issued key whose account forbids the deletion of keys.
+// Handle rejects the deletion while there is an issued key whose account forbids the deletion of keys.
 func (v *DefinitionValidator) Handle(ctx context.Context, request admission.Request) admission.Response {
 	if request.Operation != admissionv1.Delete || !isOwnDefinition(request.Name) {
 		return admission.Allowed("")
@@ -42,16 +42,17 @@ func (v *DefinitionValidator) Handle(ctx context.Context, request admission.Requ
 	case account == "":
 		return admission.Allowed("")
 	}
-	return admission.Denied(fmt.Sprintf("this would delete all keys, and account %s forbids the deletion of keys: "+
-		"set spec.deletionPolicy of such accounts to Allow, or delete ValidatingWebhookConfiguration apikey-manager first to remove them all the same", account))
+	return admission.Denied(fmt.Sprintf("deleting this CustomResourceDefinition would delete all keys, but account %s forbids the deletion of keys: "+
+		"set spec.deletionPolicy of such accounts to Allow, or delete ValidatingWebhookConfiguration apikey-manager first to delete the keys anyway", account))
 }
 
-// isOwnDefinition reports whether a CustomResourceDefinition is one of those that keys depend on.
+// isOwnDefinition reports whether the named CustomResourceDefinition is that of APIKeys or Accounts.
 func isOwnDefinition(name string) bool {
 	return name == "apikeys."+v1alpha1.GroupVersion.Group || name == "accounts."+v1alpha1.GroupVersion.Group
 }
 
-// forbidding returns the name of an account that has an issued key and forbids the deletion of keys; empty: none does.
+// forbidding returns the name of an account that has an issued key and forbids the deletion of keys, or "" if there is
+// none.
 func (v *DefinitionValidator) forbidding(ctx context.Context) (string, error) {
 	var accounts v1alpha1.AccountList
 	var list v1alpha1.APIKeyList

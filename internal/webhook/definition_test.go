@@ -28,7 +28,7 @@ func TestDefinition_Delete(t *testing.T) {
 		operation  admissionv1.Operation
 		world      []client.Object
 		fallback   v1alpha1.DeletionPolicy
-		want       string // empty: it is allowed
+		want       string // the expected denial, or "" if the deletion is allowed
 	}{
 		"no key":                          {definition: own},
 		"a key that may be deleted":       {definition: own, world: []client.Object{keystest.NewAccount("acme"), issued}},

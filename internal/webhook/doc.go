@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webhook is the guard of apikey-manager: typed validators, thin, over the rules in internal/keys.
+// Package webhook contains the validating admission webhooks for APIKeys and Accounts. The rules themselves are in
+// internal/keys.
 //
-// It guards what the schema can't see, because it takes another object to tell: whether a key may be deleted, and
-// whether an account's policy lets it in. The reconcilers say the same of a key that came in while the guard was away;
-// only deletion waits for it.
+// The webhooks validate what the CRD schema cannot, because it depends on other objects: whether a key may be deleted,
+// and whether it complies with the policy of its account. If a webhook cannot be called, keys are created nevertheless,
+// and the reconcilers report violations in conditions; only deletions are rejected until a webhook is available again.
 package webhook

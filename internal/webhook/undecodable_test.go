@@ -21,15 +21,15 @@ func TestAPIKey_Undecodable(t *testing.T) {
 	t.Parallel()
 	v := keyValidator(t, keystest.NewAccount("acme"))
 	good, bad := keystest.Key("web"), keystest.Key("web", undecodable("spec.rotation"))
-	denied := verdict{denied: []string{"InvalidSpec", "spec.rotation can't be read"}}
+	denied := verdict{denied: []string{"InvalidSpec", "spec.rotation cannot be decoded"}}
 
 	warnings, err := v.ValidateCreate(t.Context(), bad)
 	denied.check(t, warnings, err)
 	warnings, err = v.ValidateUpdate(t.Context(), good, bad)
 	denied.check(t, warnings, err)
-	warnings, err = v.ValidateUpdate(t.Context(), bad, good) // it is mended
+	warnings, err = v.ValidateUpdate(t.Context(), bad, good) // corrects the spec
 	verdict{}.check(t, warnings, err)
-	warnings, err = v.ValidateUpdate(t.Context(), bad, bad) // its labels change
+	warnings, err = v.ValidateUpdate(t.Context(), bad, bad) // changes labels only
 	verdict{}.check(t, warnings, err)
 	off := keystest.Key("web", undecodable("spec.rotation"), keystest.State(v1alpha1.KeyStateRevoked))
 	if _, err = v.ValidateUpdate(t.Context(), bad, off); err != nil {
@@ -70,7 +70,7 @@ func TestAccount_Undecodable(t *testing.T) {
 	bad := keystest.NewAccount("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
 	suspended := bad.DeepCopy()
 	suspended.Spec.State = v1alpha1.AccountSuspended
-	denied := verdict{denied: []string{"spec.limits can't be read"}}
+	denied := verdict{denied: []string{"spec.limits cannot be decoded"}}
 
 	warnings, err := v.ValidateCreate(t.Context(), bad)
 	denied.check(t, warnings, err)

@@ -25,7 +25,7 @@ import (
 
 var errDown = errors.New("connection refused")
 
-// reader is a world in which there are these objects and nothing else.
+// reader returns an in-memory client that holds the given objects only.
 func reader(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) client.Client {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -53,7 +53,7 @@ func keyValidator(t *testing.T, objects ...client.Object) *webhook.APIKeyValidat
 	return &webhook.APIKeyValidator{Cache: r, APIReader: r, Clock: testingclock.NewFakePassiveClock(keystest.Epoch), Settings: defaults}
 }
 
-// space is a namespace.
+// space returns a namespace, which is terminating if ending is true.
 func space(name string, labels map[string]string, ending bool) *corev1.Namespace {
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 	if ending {
@@ -63,11 +63,11 @@ func space(name string, labels map[string]string, ending bool) *corev1.Namespace
 	return n
 }
 
-// verdict is what a validator must say.
+// verdict describes the expected response of a validator.
 type verdict struct {
-	// denied are the words that the denial must have; none: it must not deny.
+	// denied holds substrings of the expected error. If it is empty, the request must be allowed.
 	denied []string
-	// warned are the words that a warning must have; none: there must be no warning.
+	// warned holds substrings of the expected warnings. If it is empty, there must be no warnings.
 	warned []string
 }
 

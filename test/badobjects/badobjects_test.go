@@ -406,8 +406,8 @@ func (s *suite) testAdmission(t *testing.T) {
 	restore := s.loosen(t)
 	defer restore()
 	for _, o := range []struct{ kind, name, patch, want string }{
-		{"APIKey", good, `{"spec":{"rotation":"daily"}}`, "spec.rotation can't be read"},
-		{"Account", "acme", `{"spec":{"limits":"many"}}`, "spec.limits can't be read"},
+		{"APIKey", good, `{"spec":{"rotation":"daily"}}`, "spec.rotation cannot be decoded"},
+		{"Account", "acme", `{"spec":{"limits":"many"}}`, "spec.limits cannot be decoded"},
 	} {
 		controlplanetest.Eventually(t, "the webhook refuses "+o.patch, func() error {
 			err := s.tryPatch(t.Context(), o.kind, o.name, o.patch, false)

@@ -193,6 +193,6 @@ var _ = Describe("An external ID that two accounts have", func() {
 		create(ctx, older)
 		younger := newAccount(fresh("bob"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
 		Eventually(func() error { return admin.Create(ctx, younger.DeepCopy(), client.DryRunAll) }).WithContext(ctx).
-			Should(MatchError(ContainSubstring("spec.externalID is already that of account " + older.Name)))
+			Should(MatchError(ContainSubstring("spec.externalID is already used by account " + older.Name)))
 	})
 })

@@ -46,7 +46,7 @@ var _ = Describe("Admission", func() {
 		sixth := newKey(namespace, "sixth", account.Name)
 		err := tryCreate(ctx, sixth)
 		Expect(apierrors.IsForbidden(err)).To(BeTrue(), "%v", err)
-		Expect(err).To(MatchError(And(ContainSubstring("LimitReached"), ContainSubstring("no free slot of its 5"),
+		Expect(err).To(MatchError(And(ContainSubstring("LimitReached"), ContainSubstring("has reached its key limit of 5"),
 			ContainSubstring("delete a key, or raise spec.limits.maxKeys"))))
 		Expect(admin.Delete(ctx, newKey(namespace, "key-0", ""))).To(Succeed())
 		Eventually(func() error { return tryCreate(ctx, sixth) }).WithContext(ctx).Should(Succeed())
@@ -57,7 +57,7 @@ var _ = Describe("Admission", func() {
 		fill(ctx, account, 1)
 		user, warnings := warned()
 		Expect(user.Create(ctx, newKey(namespace, "second", account.Name))).To(Succeed())
-		Expect(warnings()).To(ContainElement(ContainSubstring("no free slot of its 1: the key waits until one comes free")))
+		Expect(warnings()).To(ContainElement(ContainSubstring("has reached its key limit of 1: the key waits for a free slot")))
 		beRefused(ctx, v1alpha1.ReasonLimitReached, newKey(namespace, "second", account.Name))
 	})
 

@@ -45,7 +45,7 @@ var _ = Describe("Retention", func() {
 		account := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionRequireConfirmation })
 		create(ctx, account)
 		active, expired, revoked := endedKeys(ctx, account.Name)
-		Expect(admin.Delete(ctx, revoked)).To(MatchError(ContainSubstring("wants the deletion of a key to be confirmed")))
+		Expect(admin.Delete(ctx, revoked)).To(MatchError(ContainSubstring("requires confirmation for the deletion of a key")))
 		retain(ctx, clock, account)
 		for _, k := range []*v1alpha1.APIKey{expired, revoked} {
 			Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(k), k.DeepCopy())) }).WithContext(ctx).Should(BeTrue())
@@ -53,7 +53,7 @@ var _ = Describe("Retention", func() {
 		}
 		settleAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Slots).To(HaveLen(1)) })
 		become(ctx, v1alpha1.StateActive, active)
-		Expect(admin.Delete(ctx, active)).To(MatchError(ContainSubstring("wants the deletion of a key to be confirmed")))
+		Expect(admin.Delete(ctx, active)).To(MatchError(ContainSubstring("requires confirmation for the deletion of a key")))
 	})
 
 	It("deletes nothing under Forbid", func(ctx SpecContext) {
