@@ -297,6 +297,22 @@ func commands(doc document) []string {
 	return lines
 }
 
+func TestDiagram_IsTheSameOnBothPages(t *testing.T) {
+	t.Parallel()
+	repo := open(t)
+	var diagrams []string
+	for _, name := range []string{"README.md", "docs/develop.md"} {
+		for _, block := range repo.documents[name].blocks {
+			if block.language == "mermaid" {
+				diagrams = append(diagrams, block.text)
+			}
+		}
+	}
+	if len(diagrams) != 2 || diagrams[0] != diagrams[1] {
+		t.Errorf("README.md and docs/develop.md must begin with the same mermaid diagram, and have no other: %q", diagrams)
+	}
+}
+
 // identifier is an exported identifier of an internal package or a reconciler as documentation names it.
 var identifier = regexp.MustCompile(`^(?:(credential|keys|usage|verifier)\.)?([A-Z]\w+)$`)
 
