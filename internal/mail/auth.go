@@ -16,11 +16,11 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 )
 
-// The ways to authenticate, best first: SCRAM does not show the server the password, and -PLUS shows whether somebody
-// sits in between.
+// mechanisms lists the supported SASL mechanisms in order of preference. SCRAM does not reveal the password to the
+// server, and the -PLUS variants detect a man in the middle.
 var mechanisms = []struct {
 	name    string
-	overTLS bool // works over TLS only
+	overTLS bool // requires TLS
 	auth    func(user, password, host string, state *tls.ConnectionState) smtp.Auth
 }{
 	{"SCRAM-SHA-256-PLUS", true, func(user, password, _ string, state *tls.ConnectionState) smtp.Auth {
@@ -43,16 +43,16 @@ var mechanisms = []struct {
 	}},
 }
 
-// authenticate uses the best way that the server offers. What it reports is never more than a reply code, so that no
-// server can make the sender log what it was told.
+// authenticate uses the preferred mechanism among those the server offers. Its result contains no text of the server
+// except a reply code, so that a server cannot make the sender log the password.
 func (l *session) authenticate(ctx, within context.Context) *DeliveryStatus {
 	password, err := l.sender.password()
 	if err != nil {
-		return failed(ReasonPasswordUnreadable, "password file", err)
+		return failed(ReasonPasswordUnreadable, "read the password file", err)
 	}
 	state, err := l.client.GetTLSConnectionState()
 	if err != nil && !l.isLocal() {
-		return failed(ReasonAuthFailed, "AUTH", errors.New("a password must not travel in clear text"))
+		return failed(ReasonAuthFailed, "AUTH", errors.New("refusing to send the password without TLS"))
 	}
 	_, offered := l.client.Extension("AUTH")
 	for _, mechanism := range mechanisms {
@@ -65,10 +65,10 @@ func (l *session) authenticate(ctx, within context.Context) *DeliveryStatus {
 		}
 		return nil
 	}
-	return failed(ReasonAuthFailed, "AUTH", errors.New("the server offers no way that is known here"))
+	return failed(ReasonAuthFailed, "AUTH", errors.New("the server offers no supported mechanism"))
 }
 
-// password is the file's content without the line end that most editors leave.
+// password returns the content of the password file without trailing line breaks, which most editors add.
 func (s *Sender) password() (string, error) {
 	data, err := os.ReadFile(s.options.PasswordFile)
 	if err != nil {
@@ -76,18 +76,19 @@ func (s *Sender) password() (string, error) {
 	}
 	password := strings.TrimRight(string(data), "\r\n")
 	if password == "" {
-		return "", errors.New("it is empty")
+		return "", errors.New("the file is empty")
 	}
 	return password, nil
 }
 
-// isLocal is whether the connection really ends on this machine, whatever the host's name resolved to.
+// isLocal reports whether the connection uses a loopback address without TLS. It checks the address of the connection,
+// not the name of the host.
 func (l *session) isLocal() bool {
 	address, ok := l.conn.RemoteAddr().(*net.TCPAddr)
 	return ok && l.sender.options.TLS == TLSNone && address.IP.IsLoopback()
 }
 
-// silent keeps a reply code and the kind of an error, and drops all text.
+// silent returns an error that retains the reply code and the kind of err, but none of its text.
 func silent(err error) error {
 	var reply *textproto.Error
 	var network net.Error
@@ -97,5 +98,5 @@ func silent(err error) error {
 	case errors.As(err, &network):
 		return network
 	}
-	return errors.New("no valid answer")
+	return errors.New("invalid response")
 }

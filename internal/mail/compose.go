@@ -19,22 +19,22 @@ var (
 	htmlPart = template.Must(template.ParseFS(templates, "templates/expiry.html.tmpl"))
 )
 
-// Message is a mail's words.
+// Message holds the content of a mail.
 type Message struct {
-	// Locale is the language it is really written in.
+	// Locale is the language of the message.
 	Locale string
-	// Fallback is true if that is not the one asked for, which is unknown here.
+	// Fallback is true if the requested locale is not available, so that Locale differs from it.
 	Fallback bool
-	// Subject is one line.
+	// Subject is a single line.
 	Subject string
-	// Text and HTML say the same, in the two forms that readers of mail expect.
+	// Text and HTML hold the same content as plain text and as HTML.
 	Text, HTML string
 }
 
-// fact is a line of the list that tells one key from another.
+// fact is an entry in the list that identifies the key.
 type fact struct{ Title, Value string }
 
-// page is what the templates show. All of it is in one language, and none of it is escaped yet.
+// page holds the values that the templates use. They are localized but not escaped.
 type page struct {
 	Locale, Subject              string
 	Greeting, Intro, Colon       string
@@ -43,8 +43,8 @@ type page struct {
 	Replace, Footer              string
 }
 
-// Compose puts a notice into words of a locale, two letters. A locale without texts falls back to English, and the
-// message says so.
+// Compose returns the message for a notice in a locale of two letters. If the locale is not available, the message is
+// in English and its Fallback is true.
 func Compose(notice Notice, locale string) (Message, error) {
 	if err := notice.check(); err != nil {
 		return Message{}, err
@@ -52,14 +52,14 @@ func Compose(notice Notice, locale string) (Message, error) {
 	v, fallback := newLocalizer(locale)
 	p := v.page(notice.tidy())
 	if v.err != nil {
-		return Message{}, fmt.Errorf("say it in %q: %w", v.locale, v.err)
+		return Message{}, fmt.Errorf("localize to %q: %w", v.locale, v.err)
 	}
 	var text, html strings.Builder
 	if err := textPart.Execute(&text, p); err != nil {
-		return Message{}, fmt.Errorf("write the text: %w", err)
+		return Message{}, fmt.Errorf("render the text: %w", err)
 	}
 	if err := htmlPart.Execute(&html, p); err != nil {
-		return Message{}, fmt.Errorf("write the HTML: %w", err)
+		return Message{}, fmt.Errorf("render the HTML: %w", err)
 	}
 	return Message{Locale: v.locale, Fallback: fallback, Subject: p.Subject, Text: text.String(), HTML: html.String()}, nil
 }

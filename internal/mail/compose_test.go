@@ -36,7 +36,7 @@ func location(t *testing.T, name string) *time.Location {
 	return zone
 }
 
-// dayNotice is a key that expires with a day, as most do.
+// dayNotice returns a notice about a key whose expiration is a date.
 func dayNotice(t *testing.T) mail.Notice {
 	t.Helper()
 	zone := location(t, "Europe/Madrid")
@@ -47,7 +47,8 @@ func dayNotice(t *testing.T) mail.Notice {
 	}
 }
 
-// instantNotice is a key with neither label nor display name that expires at an instant, very soon.
+// instantNotice returns a notice about a key without label and display name whose expiration is an instant less than a
+// day ahead.
 func instantNotice(t *testing.T) mail.Notice {
 	t.Helper()
 	n := dayNotice(t)
@@ -178,7 +179,7 @@ func TestCompose_PluralsOfDays(t *testing.T) {
 	}
 }
 
-// Whatever the date and the number of days, each language has words for it and no template shows its bones.
+// For every date and number of days, each language has the words, and no template syntax is left in the message.
 func TestCompose_NeverLacksAWord(t *testing.T) {
 	t.Parallel()
 	for _, locale := range allLocales {
@@ -245,8 +246,8 @@ func TestCompose_WordsOfUsersAreOnlyWords(t *testing.T) {
 	}
 }
 
-// TestCompose_SubjectsAreNotForUsersToWrite: whoever writes a label, a display name or the name of an APIKey does not write
-// the subject of a mail to others.
+// The subject of a mail contains no text from a label, a display name or the name of an APIKey, so that a user cannot
+// determine the subject of mails to others.
 func TestCompose_SubjectsAreNotForUsersToWrite(t *testing.T) {
 	t.Parallel()
 	for _, locale := range allLocales {
@@ -292,8 +293,7 @@ func TestCompose_ByManyAtOnce(t *testing.T) {
 	group.Wait()
 }
 
-// Catalogues must not drift apart: each has the same messages, each with the plural forms of its language, and with the
-// same words of the notice in it.
+// All catalogues have the same messages, each with the plural forms of its language and the same template values.
 func TestCatalogues(t *testing.T) {
 	t.Parallel()
 	forms := map[string][]string{

@@ -16,7 +16,7 @@ import (
 //go:embed locales
 var locales embed.FS
 
-// defaultLocale is what is spoken where nothing else was asked for, or nothing else is known.
+// defaultLocale is used if no locale was requested, or if the requested locale is not available.
 const defaultLocale = "en"
 
 var languages, catalogue = mustLoad()
@@ -42,17 +42,19 @@ func mustLoad() ([]string, *i18n.Bundle) {
 	return names, bundle
 }
 
-// Locales are the languages that Compose knows, sorted.
+// Locales returns the locales that Compose supports, sorted.
 func Locales() []string { return slices.Clone(languages) }
 
-// localizer speaks one language. It keeps its first error, so that a page can be said in one breath.
+// localizer localizes messages into one language. It retains its first error, so that callers need to check for an
+// error only once.
 type localizer struct {
 	locale    string
 	localizer *i18n.Localizer
 	err       error
 }
 
-// newLocalizer says too whether it had to fall back to another language than the one asked for.
+// newLocalizer returns a localizer for the locale. fallback reports whether the locale is not available and the
+// localizer uses defaultLocale instead.
 func newLocalizer(locale string) (v *localizer, fallback bool) {
 	if locale == "" {
 		locale = defaultLocale
@@ -63,8 +65,9 @@ func newLocalizer(locale string) (v *localizer, fallback bool) {
 	return &localizer{locale: locale, localizer: i18n.NewLocalizer(catalogue, locale)}, fallback
 }
 
-// templateData are what the catalogues may put into their messages. None is free text of a user: a label in a subject would let
-// its author say anything to recipients, in the name of whoever runs the manager.
+// templateData holds the values that the catalogues may use in their messages. It contains no free text of a user: with
+// a label in the subject, its author could send arbitrary text to the recipients in the name of the operator of the
+// manager.
 type templateData struct {
 	Account, KeyID            string
 	Days, Day, Year           int
@@ -76,7 +79,7 @@ func (v *localizer) text(id string, w templateData) string {
 	return v.localize(&i18n.LocalizeConfig{MessageID: id, TemplateData: w})
 }
 
-// plural is say for a message that depends on a number of days.
+// plural is like text, but for messages with plural forms that depend on the number of days.
 func (v *localizer) plural(id string, w templateData) string {
 	return v.localize(&i18n.LocalizeConfig{MessageID: id, TemplateData: w, PluralCount: w.Days})
 }
@@ -133,7 +136,7 @@ func (v *localizer) expiration(n Notice, w templateData) string {
 	return v.text("expires_instant", w)
 }
 
-// templateData are the notice's, with its date as this language writes it.
+// templateData returns the values of the notice, with its date in the format of the language.
 func (v *localizer) templateData(n Notice) templateData {
 	t := n.Expiration.In(n.Zone)
 	w := templateData{
@@ -146,7 +149,7 @@ func (v *localizer) templateData(n Notice) templateData {
 	return w
 }
 
-// timeOfDay is the time of day, with its seconds only where there are any.
+// timeOfDay returns the time of day, with seconds only if they are not zero.
 func timeOfDay(t time.Time) string {
 	if t.Second() == 0 {
 		return t.Format("15:04")
@@ -154,7 +157,7 @@ func timeOfDay(t time.Time) string {
 	return t.Format(time.TimeOnly)
 }
 
-// zoneName is a zone's name and how far it is from UTC then, because few readers know that by heart.
+// zoneName returns the name of the time zone and its offset from UTC at that time, because few readers know the offset.
 func zoneName(t time.Time) string {
 	name := t.Location().String()
 	switch offset := t.Format("UTC-07:00"); name {

@@ -13,28 +13,29 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
-// Envelope is a message on its way to its recipients. Each gets a mail of their own, and sees no other's address.
+// Envelope holds a message and its recipients. Each recipient gets a separate mail and does not see the other
+// addresses.
 type Envelope struct {
-	// UID is the APIKey's, Day the day on which the message was due, and Expiration when the key expires. With the
-	// recipient they make up the Message-ID, so that the same mail sent twice is the same mail.
+	// UID is the UID of the APIKey, Day the day on which the message was due, and Expiration when the key expires.
+	// Together with the recipient they determine the Message-ID, so that sending a mail twice uses the same Message-ID.
 	UID, Day   string
 	Expiration time.Time
-	// To are plain addresses.
+	// To lists plain addresses.
 	To []string
-	// Message is what it says.
+	// Message is the content of the mail.
 	Message Message
-	// Date is when it was written.
+	// Date is when the message was written.
 	Date time.Time
 }
 
-// MessageID is the Message-ID, in its angle brackets, of the mail to a recipient about the expiration of a key.
+// MessageID returns the Message-ID, including angle brackets, of the mail to a recipient about the expiration of a key.
 func (s *Sender) MessageID(uid, day, recipient string, expiration time.Time) string {
 	parts := []string{uid, day, recipient, expiration.UTC().Format(time.RFC3339)}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return "<" + hex.EncodeToString(sum[:16]) + s.from.Address[strings.LastIndex(s.from.Address, "@"):] + ">"
 }
 
-// mail writes the mail to one recipient. The same envelope gives the same bytes.
+// mail returns the mail to one recipient. The result is the same for the same envelope, byte for byte.
 func (s *Sender) mail(envelope Envelope, to, id string) (*gomail.Msg, error) {
 	id = strings.Trim(id, "<>")
 	boundary, _, _ := strings.Cut(id, "@")
@@ -46,7 +47,7 @@ func (s *Sender) mail(envelope Envelope, to, id string) (*gomail.Msg, error) {
 	m.Subject(oneLine(envelope.Message.Subject))
 	m.SetMessageIDWithValue(id)
 	m.SetDateWithValue(envelope.Date)
-	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: nobody's holiday notice answers it
+	m.SetGenHeader("Auto-Submitted", "auto-generated") // suppresses automatic replies (RFC 3834)
 	m.SetGenHeader(gomail.HeaderXAutoResponseSuppress, "All")
 	m.SetGenHeader(gomail.HeaderContentLang, envelope.Message.Locale)
 	m.SetBodyString(gomail.TypeTextPlain, envelope.Message.Text)

@@ -3,50 +3,53 @@
 
 package mail
 
-// State is how a try to send a mail to a recipient ended.
+// State is the outcome of an attempt to send a mail to a recipient.
 type State string
 
-// How a try ended.
+// The outcomes of an attempt.
 const (
-	// Sent means the mail server took the mail.
+	// Sent means that the mail server accepted the mail.
 	Sent State = "Sent"
-	// Temporary means it may work another time. The mail may even have arrived, if the server's answer got lost: it is
-	// sent again with the same Message-ID, by which receivers can tell.
+	// Temporary means that a later attempt may succeed. If only the response of the server was lost, the mail may have
+	// been delivered; the next attempt uses the same Message-ID, by which receivers can detect the duplicate.
 	Temporary State = "Temporary"
-	// Permanent means the mail server refused this mail to this recipient for good.
+	// Permanent means that the mail server rejected this mail to this recipient permanently.
 	Permanent State = "Permanent"
 )
 
-// Reason is why a mail was not sent, in one word that may be shown in a status: it is the same for the same cause.
+// Reason is the cause of a failure as a CamelCase word that can be published in a status. The same cause always has the
+// same reason.
 type Reason string
 
-// Why a mail was not sent.
+// The causes of a failure.
 const (
-	// ReasonRejected means the server refused the mail for good (5xx).
+	// ReasonRejected means that the server rejected the mail permanently (5xx).
 	ReasonRejected Reason = "Rejected"
-	// ReasonInvalidAddress means the recipient is no mail address, or none that this server can take.
+	// ReasonInvalidAddress means that the recipient is not a valid address, or that the server does not support the
+	// address.
 	ReasonInvalidAddress Reason = "InvalidAddress"
-	// ReasonDeferred means the server refused the mail for now (4xx).
+	// ReasonDeferred means that the server rejected the mail temporarily (4xx).
 	ReasonDeferred Reason = "Deferred"
-	// ReasonUnavailable means the server refused to talk, before it heard of any mail.
+	// ReasonUnavailable means that the server rejected the session before a mail was sent.
 	ReasonUnavailable Reason = "Unavailable"
-	// ReasonUnreachable means that no connection came about.
+	// ReasonUnreachable means that the connection could not be established.
 	ReasonUnreachable Reason = "Unreachable"
-	// ReasonTimedOut means that the server took too long.
+	// ReasonTimedOut means that the server did not respond in time.
 	ReasonTimedOut Reason = "TimedOut"
-	// ReasonConnectionLost means that the connection ended before the server took the mail, or before it said so.
+	// ReasonConnectionLost means that the connection ended before the server accepted the mail, or before its response
+	// arrived.
 	ReasonConnectionLost Reason = "ConnectionLost"
-	// ReasonTLSFailed means that the connection could not be protected as the options ask.
+	// ReasonTLSFailed means that the connection could not be protected as required by the options.
 	ReasonTLSFailed Reason = "TLSFailed"
-	// ReasonAuthFailed means that the server did not accept the sender's username and password, or asks for some.
+	// ReasonAuthFailed means that the server rejected the username and password, or requires authentication.
 	ReasonAuthFailed Reason = "AuthFailed"
-	// ReasonPasswordUnreadable means that the password file could not be read, or is empty.
+	// ReasonPasswordUnreadable means that the password file could not be read or is empty.
 	ReasonPasswordUnreadable Reason = "PasswordUnreadable"
-	// ReasonCancelled means that the caller did not want to wait any longer.
+	// ReasonCancelled means that the caller cancelled the context.
 	ReasonCancelled Reason = "Cancelled"
 )
 
-// Unreached reports whether the server was not asked to take the mail at all.
+// Unreached reports whether the attempt failed before a mail was offered to the server.
 func (r Reason) Unreached() bool {
 	switch r {
 	case ReasonUnreachable, ReasonUnavailable, ReasonTLSFailed, ReasonAuthFailed, ReasonPasswordUnreadable:
@@ -56,29 +59,29 @@ func (r Reason) Unreached() bool {
 	return false
 }
 
-// DeliveryStatus is what became of a mail to one recipient.
+// DeliveryStatus describes the outcome of an attempt to send a mail to one recipient.
 type DeliveryStatus struct {
 	State State
-	// Reason is why it was not sent, empty if it was.
+	// Reason is the cause of the failure. It is empty if the mail was sent.
 	Reason Reason
-	// Code is the server's reply code that decided it, 0 if none did.
+	// Code is the reply code of the server that caused the outcome, or 0 if there is none.
 	Code int
-	// Err is for logs: one line, which may quote what the server said of the mail. The sender puts neither the password
-	// nor the mail into it, and quotes nothing that was said about a password.
+	// Err is for logs. It is one line and may quote what the server said about the mail. It contains neither the
+	// password nor the mail, and never quotes the server's response to a password.
 	Err error
 }
 
-// Result is a Verdict with the recipient it speaks of.
+// Result is the DeliveryStatus of one recipient.
 type Result struct {
 	To        string
 	MessageID string
 	DeliveryStatus
 }
 
-// Results has one receipt for each recipient, in the order of the envelope.
+// Results holds one Result for each recipient, in the order of the envelope.
 type Results []Result
 
-// To lists the recipients for whom sending ended that way.
+// To returns the recipients whose state is the given one.
 func (o Results) To(state State) []string {
 	var recipients []string
 	for _, result := range o {
@@ -89,8 +92,8 @@ func (o Results) To(state State) []string {
 	return recipients
 }
 
-// Worst is the verdict that matters most for what comes next: the first Temporary one, which asks for another try, or
-// else the first Permanent one, or else Sent.
+// Worst returns the status that determines what happens next: the first Temporary status, which requires another
+// attempt, or else the first Permanent status, or else Sent.
 func (o Results) Worst() DeliveryStatus {
 	worst := DeliveryStatus{State: Sent}
 	for _, result := range o {

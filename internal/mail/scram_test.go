@@ -15,7 +15,8 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// scramServer is the server's side of SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677, 9266), which go-sasl lacks.
+// scramServer implements the server side of SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677, 9266), which go-sasl
+// does not provide.
 type scramServer struct {
 	conn        net.Conn
 	plus        bool

@@ -8,11 +8,12 @@ import (
 	"fmt"
 )
 
-// patience is how many connections may break within one Send before the recipients that are left wait for another time.
+// patience is the number of connections that may break within one Send before the remaining recipients are deferred.
 const patience = 2
 
-// Send brings the message to each recipient in a transaction of their own, all in one connection as long as that holds.
-// Cancelling the context ends it promptly. A server that hangs costs a handful of timeouts, however many the recipients.
+// Send sends the message to each recipient in a separate transaction, using one connection unless it breaks. It returns
+// promptly when the context is cancelled. If the server hangs, Send takes a few timeouts, regardless of the number of
+// recipients.
 func (s *Sender) Send(ctx context.Context, envelope Envelope) Results {
 	r := &delivery{sender: s}
 	defer r.end(ctx)
@@ -24,12 +25,13 @@ func (s *Sender) Send(ctx context.Context, envelope Envelope) Results {
 	return results
 }
 
-// delivery is one Send: a connection, if there is one, and what was learned about the server.
+// delivery holds the state of one call of Send: the connection, if any, and the failure that applies to all remaining
+// recipients.
 type delivery struct {
 	sender *Sender
 	line   *session
 	broken int
-	over   *DeliveryStatus // what everybody gets from here on
+	over   *DeliveryStatus // if set, the status of all remaining recipients
 }
 
 func (r *delivery) deliver(ctx context.Context, envelope Envelope, to, id string) DeliveryStatus {
@@ -41,7 +43,7 @@ func (r *delivery) deliver(ctx context.Context, envelope Envelope, to, id string
 		return *r.over
 	}
 	if failure := r.ready(ctx); failure != nil {
-		r.over = failure // no other recipient would fare better
+		r.over = failure // the failure does not depend on the recipient
 		return *failure
 	}
 	verdict := r.line.transact(ctx, m)
@@ -51,7 +53,7 @@ func (r *delivery) deliver(ctx context.Context, envelope Envelope, to, id string
 	return verdict
 }
 
-// ready makes sure that there is a connection with no transaction open in it.
+// ready ensures that there is a connection without an open transaction.
 func (r *delivery) ready(ctx context.Context) *DeliveryStatus {
 	if r.line != nil && !r.line.reset(ctx) {
 		r.line.close()
@@ -65,7 +67,8 @@ func (r *delivery) ready(ctx context.Context) *DeliveryStatus {
 	return failure
 }
 
-// drop gives up a connection that broke within a transaction, and the whole round when that happens too often.
+// drop closes a connection that broke during a transaction. If this happens too often, verdict applies to all remaining
+// recipients.
 func (r *delivery) drop(ctx context.Context, verdict DeliveryStatus) {
 	r.line.close()
 	r.line = nil
@@ -81,7 +84,8 @@ func (r *delivery) end(ctx context.Context) {
 	}
 }
 
-// failed is a verdict on a try that never got as far as a mail, or on a connection that broke: never for good.
+// failed returns a Temporary status for an attempt that failed before a mail was offered to the server, or because the
+// connection broke.
 func failed(reason Reason, what string, err error) *DeliveryStatus {
 	return &DeliveryStatus{State: Temporary, Reason: reason, Err: fmt.Errorf("%s: %w", what, err)}
 }

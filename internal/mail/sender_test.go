@@ -38,7 +38,7 @@ func envelope(t *testing.T, to ...string) mail.Envelope {
 	}
 }
 
-// verdict is what a test expects of a receipt.
+// verdict is the expected Result of one recipient.
 type verdict struct {
 	To     string
 	State  mail.State
@@ -61,7 +61,7 @@ func wantOutcome(t *testing.T, got mail.Results, want ...verdict) {
 	}
 }
 
-// wantNoSecrets looks into everything that a receipt would print.
+// wantNoSecrets checks that no formatting of a result contains a secret.
 func wantNoSecrets(t *testing.T, result mail.Result) {
 	t.Helper()
 	printed := fmt.Sprintf("%+v %#v", result, result.Err)
@@ -77,7 +77,7 @@ func wantNoSecrets(t *testing.T, result mail.Result) {
 
 func sent(to string) verdict { return verdict{To: to, State: mail.Sent} }
 
-// within fails a test that waits longer than a person would.
+// within fails the test if do takes longer than limit.
 func within(t *testing.T, limit time.Duration, do func()) {
 	t.Helper()
 	start := time.Now()
@@ -87,7 +87,7 @@ func within(t *testing.T, limit time.Duration, do func()) {
 	}
 }
 
-// letter is a received mail, parsed.
+// letter is a parsed mail.
 type letter struct {
 	header     netmail.Header
 	text, html string
@@ -212,7 +212,7 @@ func TestSend_ClearTextWhereAsked(t *testing.T) {
 	}
 }
 
-// The same mail again is the same, byte for byte, so that whoever gets it twice can tell.
+// Sending the same envelope again sends the same bytes, so that the receiver can detect the duplicate.
 func TestSend_AgainIsTheSameMail(t *testing.T) {
 	t.Parallel()
 	s := (&server{}).start(t)
@@ -319,7 +319,7 @@ func TestSend_SenderRefused(t *testing.T) {
 	}
 }
 
-// A server that answers DATA itself with a refusal leaves a transaction open, which must not harm the next one.
+// A server that rejects the DATA command leaves a transaction open, which must not affect the next mail.
 func TestSend_DataCommandRefused(t *testing.T) {
 	t.Parallel()
 	at, heard := script(t, "220 hello", map[string]string{"DATA": "451 not now", "QUIT": "221 bye"})
@@ -380,7 +380,7 @@ func TestSend_ServerHangs(t *testing.T) {
 			hang(s)
 			s.start(t)
 			wantTimeout(t, mail.Options{Port: s.port, TLS: mail.TLSNone})
-			if s.connections() > 2 { // not one for each of the four recipients
+			if s.connections() > 2 { // one for each of the four recipients would be too many
 				t.Errorf("%d connections to a server that hangs", s.connections())
 			}
 		})
@@ -388,7 +388,7 @@ func TestSend_ServerHangs(t *testing.T) {
 	for _, protection := range []mail.TLS{mail.TLSNone, mail.TLSStart, mail.TLSImplicit} {
 		t.Run("at connect, TLS "+string(protection), func(t *testing.T) {
 			t.Parallel()
-			wantTimeout(t, mail.Options{Port: port(listen(t)), TLS: protection}) // the kernel connects, nobody answers
+			wantTimeout(t, mail.Options{Port: port(listen(t)), TLS: protection}) // the kernel accepts the connection, but no server responds
 		})
 	}
 	t.Run("within STARTTLS", func(t *testing.T) {
@@ -427,7 +427,7 @@ func TestSend_OneRecipientHangsTheServer(t *testing.T) {
 		verdict{"slow@example.com", mail.Temporary, mail.ReasonTimedOut, 0}, sent("carla@example.org"))
 }
 
-// The server may have taken the mail: it is sent again, under the same Message-ID.
+// The server may have accepted the mail: it is sent again with the same Message-ID.
 func TestSend_ConnectionLostAfterData(t *testing.T) {
 	t.Parallel()
 	for _, config := range []mail.TLS{mail.TLSNone, mail.TLSStart, mail.TLSImplicit} {
@@ -442,7 +442,7 @@ func TestSend_ConnectionLostAfterData(t *testing.T) {
 				if cut.CompareAndSwap(false, true) {
 					_ = conn.Close()
 				}
-				return nil // it keeps the mail
+				return nil // the server keeps the mail
 			}
 			s.start(t)
 			sender := newSender(t, mail.Options{Port: s.port, TLS: config, CAFile: caFile(t)})
@@ -459,7 +459,7 @@ func TestSend_ConnectionLostAfterData(t *testing.T) {
 	}
 }
 
-// A server that took the mail and ends the connection has not failed anybody.
+// A server that closes the connection after it accepted a mail causes no failure.
 func TestSend_ServerHangsUpAfterEachMail(t *testing.T) {
 	t.Parallel()
 	s := &server{onReset: func(conn net.Conn) { _ = conn.Close() }}
@@ -564,7 +564,7 @@ func TestSend_Auth(t *testing.T) {
 			wantOutcome(t, sender.Send(t.Context(), e),
 				verdict{"ana@example.com", mail.Temporary, mail.ReasonAuthFailed, 535},
 				verdict{"bea@example.com", mail.Temporary, mail.ReasonAuthFailed, 535})
-			// A rotated password counts from the next connection on, without a restart.
+			// A rotated password is used from the next connection on, without a restart.
 			if err := os.WriteFile(options.PasswordFile, []byte(password+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -601,7 +601,7 @@ func TestSend_AuthImpossible(t *testing.T) {
 	}
 }
 
-// A server cannot make the sender log what it was told.
+// A server cannot make the sender log the password by repeating it in a response.
 func TestSend_ServerThatRepeatsThePassword(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{"535 not " + password, "334 " + password, password} {
@@ -631,7 +631,7 @@ func TestSend_PasswordInClearTextOnThisMachineOnly(t *testing.T) {
 	}
 }
 
-// SMTPUTF8 is asked for where an address needs it, and nowhere else.
+// SMTPUTF8 is requested only for addresses that need it.
 func TestSend_UTF8Address(t *testing.T) {
 	t.Parallel()
 	s := (&server{utf8: true}).start(t)

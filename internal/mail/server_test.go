@@ -37,14 +37,14 @@ const (
 	password = "pass-word-that-nobody-else-says"
 )
 
-// received is a mail as the server got it.
+// received is a mail that the server accepted.
 type received struct {
 	From, To, Raw string
 	UTF8, TLS     bool
-	Mechanism     string // by which its sender had authenticated
+	Mechanism     string // SASL mechanism that the client used
 }
 
-// server is a real SMTP server on a socket. Its hooks, if set, may fail, block or break what the server does.
+// server is an SMTP server on a local port. Its hooks, if set, can fail, block or break its operations.
 type server struct {
 	onSession func(net.Conn) error
 	onMail    func(net.Conn) error
@@ -60,11 +60,11 @@ type server struct {
 	mu       sync.Mutex
 	mails    []received
 	sessions int
-	release  chan struct{} // closed when the test ends, for hooks that hang
+	release  chan struct{} // closed when the test ends, to unblock hooks
 	port     int
 }
 
-// start listens, and stops when the test ends.
+// start starts the server. It is stopped when the test ends.
 func (s *server) start(t *testing.T) *server {
 	t.Helper()
 	s.release = make(chan struct{})
@@ -87,19 +87,20 @@ func (s *server) start(t *testing.T) *server {
 	t.Cleanup(func() {
 		close(s.release)
 		_ = backend.Close()
-		_ = listener.Close() // the backend may not have had the time to hear of it
+		_ = listener.Close() // the backend may not have closed it yet
 		<-done
 	})
 	return s
 }
 
-// hang never answers, as long as the test lasts.
+// hang blocks until the test ends.
 func (s *server) hang() error {
 	<-s.release
 	return errors.New("the test has ended")
 }
 
-// awaitMails waits until n mails to a recipient were kept: a server whose connection is cut keeps the mail on its own time.
+// awaitMails waits until the server has stored n mails to a recipient. A server whose connection is closed may store
+// the mail with a delay.
 func (s *server) awaitMails(to string, n int) []received {
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		list := slices.DeleteFunc(s.inbox(), func(m received) bool { return m.To != to })
@@ -208,7 +209,7 @@ func (v *visit) Data(r io.Reader) error {
 	return nil
 }
 
-// loginServer is AUTH LOGIN, which go-sasl has for clients only.
+// loginServer implements AUTH LOGIN, for which go-sasl provides the client side only.
 type loginServer struct {
 	check func(user, pass string) error
 	user  string
@@ -228,9 +229,9 @@ func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 	}
 }
 
-// script is a server that is no SMTP server but a list of answers, for what a good one never says. It greets, and then
-// answers each command by its verb. An empty answer hangs up, none at all is "250 fine", and after one that ends in "..."
-// it says nothing any more.
+// script starts a server that sends fixed responses, to test responses that a correct server does not send. It sends
+// the greeting, and then the response for the verb of each command. An empty response closes the connection, a missing
+// one is "250 fine", and after a response that ends in "..." the server sends nothing more.
 func script(t *testing.T, greeting string, answers map[string]string) (at int, heard func() []string) {
 	t.Helper()
 	listener := listen(t)
@@ -289,7 +290,8 @@ func listen(t *testing.T) net.Listener {
 
 func port(listener net.Listener) int { return listener.Addr().(*net.TCPAddr).Port }
 
-// authority makes a certificate for localhost, and a file that vouches for it.
+// authority returns a TLS configuration with a certificate for localhost, and the PEM of the CA certificate that signed
+// it.
 var authority = sync.OnceValues(func() (*tls.Config, []byte) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -18,14 +18,14 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 )
 
-// session is a connection to a mail server that is ready to take mail.
+// session holds a connection to a mail server that is ready to accept mail.
 type session struct {
 	sender *Sender
-	conn   net.Conn // beneath TLS: closing it ends whatever waits for the server
+	conn   net.Conn // below TLS; closing it unblocks pending reads and writes
 	client *smtp.Client
 }
 
-// connect goes the whole way to a server that takes mail: connection, TLS, greeting, authentication.
+// connect returns a session that is ready to accept mail, after connecting, TLS, greeting and authentication.
 func (s *Sender) connect(ctx context.Context) (*session, *DeliveryStatus) {
 	within, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
@@ -36,7 +36,7 @@ func (s *Sender) connect(ctx context.Context) (*session, *DeliveryStatus) {
 	c := &session{sender: s, conn: conn}
 	stop := context.AfterFunc(within, c.close)
 	failure := c.open(ctx, within)
-	if !stop() && failure == nil { // closed behind our back at the last moment
+	if !stop() && failure == nil { // the timeout closed the connection in the meantime
 		failure = classify(ctx, within, ReasonConnectionLost, "connect", within.Err())
 	}
 	if failure != nil {
@@ -61,7 +61,7 @@ func (l *session) open(ctx, within context.Context) *DeliveryStatus {
 	return nil
 }
 
-// greet hears the server's greeting and says EHLO, under TLS from the start if that is asked for.
+// greet reads the greeting of the server and sends EHLO. With TLSImplicit it starts TLS first.
 func (l *session) greet(ctx, within context.Context) *DeliveryStatus {
 	conn := l.conn
 	if l.sender.options.TLS == TLSImplicit {
@@ -86,14 +86,15 @@ func (l *session) greet(ctx, within context.Context) *DeliveryStatus {
 	return nil
 }
 
-// startTLS never goes on in clear text: a server that offers no TLS may be somebody in between who hides it.
+// startTLS upgrades the connection to TLS. It never continues without TLS: a man in the middle could hide that the
+// server offers it.
 func (l *session) startTLS(ctx, within context.Context) *DeliveryStatus {
 	config, err := l.sender.tlsConfig()
 	if err != nil {
 		return failed(ReasonTLSFailed, "read the CA file", err)
 	}
 	if offered, _ := l.client.Extension("STARTTLS"); !offered {
-		return failed(ReasonTLSFailed, "STARTTLS", errors.New("the server does not offer it"))
+		return failed(ReasonTLSFailed, "STARTTLS", errors.New("not offered by the server"))
 	}
 	if err := l.client.StartTLS(config); err != nil {
 		return classify(ctx, within, ReasonTLSFailed, "STARTTLS", err)
@@ -115,12 +116,13 @@ func (s *Sender) tlsConfig() (*tls.Config, error) {
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(data) {
-		return nil, errors.New("it holds no certificate")
+		return nil, errors.New("the file contains no certificate")
 	}
 	return config, nil
 }
 
-// localName is an address literal unless the options know better: where this runs, the host's name means nothing outside.
+// localName returns the name for EHLO. It defaults to an address literal, because the host name of a Pod cannot be
+// resolved by the server.
 func (l *session) localName() string {
 	if l.sender.options.LocalName != "" {
 		return l.sender.options.LocalName
@@ -139,10 +141,11 @@ func (l *session) transact(ctx context.Context, m *gomail.Msg) DeliveryStatus {
 	defer cancel()
 	stop := context.AfterFunc(within, l.close)
 	defer stop()
-	// SMTPUTF8 (RFC 6531) is for addresses that need it: asked for in vain, it makes some servers bounce the mail later.
+	// SMTPUTF8 (RFC 6531) is requested only for addresses that need it, because some servers would otherwise bounce the
+	// mail later.
 	ascii := onlyASCII(m)
 	if able, _ := l.client.Extension("SMTPUTF8"); !able && !ascii {
-		return DeliveryStatus{State: Permanent, Reason: ReasonInvalidAddress, Err: errors.New("the server takes ASCII addresses only")}
+		return DeliveryStatus{State: Permanent, Reason: ReasonInvalidAddress, Err: errors.New("the server supports ASCII addresses only")}
 	}
 	l.client.SkipSMTPUTF8(ascii)
 	err := l.sender.mailer.SendWithSMTPClient(l.client, m)
@@ -156,10 +159,10 @@ func (l *session) transact(ctx context.Context, m *gomail.Msg) DeliveryStatus {
 	return *classify(ctx, within, ReasonConnectionLost, "send", plain(err))
 }
 
-// refused is the verdict on a mail that the server did not want.
+// refused returns the status of a mail that the server rejected.
 func refused(code int, err error) DeliveryStatus {
 	switch {
-	case code == 530 || code == 534 || code == 535 || code == 538: // RFC 4954: it is the sender it does not want
+	case code == 530 || code == 534 || code == 535 || code == 538: // RFC 4954: the server rejects the sender, not the mail
 		return DeliveryStatus{State: Temporary, Reason: ReasonAuthFailed, Code: code, Err: err}
 	case code >= 500:
 		return DeliveryStatus{State: Permanent, Reason: ReasonRejected, Code: code, Err: err}
@@ -168,7 +171,7 @@ func refused(code int, err error) DeliveryStatus {
 	}
 }
 
-// reset ends what the last transaction may have left, and says whether the connection still holds.
+// reset aborts a transaction that the last mail may have left open. It reports whether the connection is still usable.
 func (l *session) reset(ctx context.Context) bool {
 	within, cancel := context.WithTimeout(ctx, l.sender.options.Timeout)
 	defer cancel()
@@ -177,7 +180,7 @@ func (l *session) reset(ctx context.Context) bool {
 	return stop() && err == nil
 }
 
-// quit takes leave, but waits for no answer longer than politeness asks.
+// quit ends the session. It waits at most quitTimeout for the response of the server.
 func (l *session) quit(ctx context.Context) {
 	within, cancel := context.WithTimeout(ctx, min(l.sender.options.Timeout, quitTimeout))
 	defer cancel()
@@ -187,10 +190,11 @@ func (l *session) quit(ctx context.Context) {
 	l.close()
 }
 
-// close ends the connection, from wherever it is called. Whatever waits for the server gets an error.
+// close closes the connection. It may be called from any goroutine; pending reads and writes then return an error.
 func (l *session) close() { _ = l.conn.Close() }
 
-// classify says why the way to the server ended. The server's own word counts most, then the caller's, then the clock's.
+// classify returns the status of a failed attempt to connect. A reply of the server takes precedence over a cancelled
+// context, and that over a timeout.
 func classify(ctx, within context.Context, reason Reason, what string, err error) *DeliveryStatus {
 	verdict := failed(reason, what, plain(err))
 	var reply *textproto.Error
@@ -209,7 +213,8 @@ func classify(ctx, within context.Context, reason Reason, what string, err error
 	return verdict
 }
 
-// plain is an error's text on one line and of some length only, without what else the error holds, such as the mail.
+// plain returns an error with the text of err on one line and of limited length. It does not retain what else err
+// holds, such as the mail.
 func plain(err error) error {
 	const enough = 300
 	text := []rune(oneLine(err.Error()))
