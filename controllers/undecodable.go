@@ -31,7 +31,8 @@ func (l *undecodableLog) setAside(ctx context.Context, object client.Object) boo
 		return false
 	}
 	if before, _ := l.versions.Swap(object.GetUID(), object.GetResourceVersion()); before != object.GetResourceVersion() {
-		log.FromContext(ctx).Info("Set aside an object that can't be decoded: correct these fields, as the schema of this version has them",
+		log.FromContext(ctx).Info(
+			"Ignored an object that cannot be decoded completely: correct the fields so that they match the schema of this version",
 			"fields", fields, "resourceVersion", object.GetResourceVersion())
 	}
 	return true

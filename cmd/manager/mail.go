@@ -16,10 +16,11 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/mail"
 )
 
-// mailTimeout bounds all conversations about one mail; it is shorter than the life of a claim in internal/keys.
+// mailTimeout limits the time for sending one mail to all recipients. It is shorter than the lifetime of a claim in
+// internal/keys.
 const mailTimeout = 90 * time.Second
 
-// mailer puts mails into words and sends them.
+// mailer composes and sends mails.
 type mailer struct {
 	sender *mail.Sender
 }
@@ -31,11 +32,11 @@ func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
 	logger := log.FromContext(ctx)
 	message, err := mail.Compose(newNotice(reminder), reminder.Locale)
 	if err != nil {
-		logger.Error(err, "Could not compose a mail")
+		logger.Error(err, "Failed to compose a mail")
 		return forEachRecipient(reminder.To, keys.Delivery{Reason: "NotComposed", Unreached: true})
 	}
 	if message.Fallback {
-		logger.Info("Wrote a mail in English", "localeAskedFor", reminder.Locale)
+		logger.Info("No template for the requested locale, sent the mail in English", "requestedLocale", reminder.Locale)
 	}
 	results := m.sender.Send(ctx, mail.Envelope{
 		UID: string(reminder.Key.UID), Day: reminder.Date, Expiration: reminder.Expiration, To: reminder.To, Message: message, Date: reminder.Now,
@@ -43,7 +44,7 @@ func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
 	var list []keys.Delivery
 	for _, result := range results {
 		if result.Err != nil {
-			logger.Info("Mail was not sent", "reason", result.Reason, "code", result.Code, "cause", result.Err.Error())
+			logger.Info("Failed to send a mail", "reason", result.Reason, "code", result.Code, "cause", result.Err.Error())
 		}
 		list = append(list, keys.Delivery{
 			To: result.To, Sent: result.State == mail.Sent, Temporary: result.State == mail.Temporary, Reason: string(result.Reason),
@@ -53,6 +54,7 @@ func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
 	return list
 }
 
+// forEachRecipient returns a copy of d for each recipient.
 func forEachRecipient(to []string, d keys.Delivery) []keys.Delivery {
 	list := make([]keys.Delivery, len(to))
 	for i := range to {
@@ -62,6 +64,7 @@ func forEachRecipient(to []string, d keys.Delivery) []keys.Delivery {
 	return list
 }
 
+// newNotice returns the content of a reminder.
 func newNotice(reminder keys.Mail) mail.Notice {
 	const day = 24 * time.Hour
 	n := mail.Notice{
@@ -75,15 +78,16 @@ func newNotice(reminder keys.Mail) mail.Notice {
 	return n
 }
 
-// parseMailDomains reads --smtp-allowed-domains: example.com, or *.example.com for any domain below it. International names
-// are returned in both of their forms, since an address may have either.
+// parseMailDomains parses --smtp-allowed-domains: example.com, or *.example.com for its subdomains. It returns
+// international names in both forms, because an address may use either.
 func parseMailDomains(list []string) (keys.MailDomains, error) {
 	var domains keys.MailDomains
 	for _, text := range list {
 		name, below := strings.CutPrefix(strings.TrimSuffix(text, "."), "*.")
 		ascii, err := idna.Lookup.ToASCII(name)
 		if err != nil || ascii == "" || strings.ContainsAny(ascii, "*@/: ") {
-			return nil, fmt.Errorf("--smtp-allowed-domains has %q: give domains, such as example.com, or *.example.com for those below it", text)
+			return nil, fmt.Errorf("invalid --smtp-allowed-domains %q: must be a domain such as example.com, or *.example.com for its subdomains",
+				text)
 		}
 		prefix := ""
 		if below {

@@ -34,15 +34,21 @@ func TestOptions_Mail(t *testing.T) {
 		max       int32
 		refused   string
 	}{
-		"nothing said":           {max: 100},
-		"domains":                {arguments: []string{"--smtp-allowed-domains=Example.com,*.example.org.", "--smtp-max-per-account=7"}, domains: keys.MailDomains{"example.com", "*.example.org"}, max: 7},
-		"an international one":   {arguments: []string{"--smtp-allowed-domains=*.Bücher.example"}, domains: keys.MailDomains{"*.xn--bcher-kva.example", "*.bücher.example"}, max: 100},
-		"an address":             {arguments: []string{"--smtp-allowed-domains=a@example.com"}, refused: "--smtp-allowed-domains"},
-		"a star in the middle":   {arguments: []string{"--smtp-allowed-domains=mail.*.example.com"}, refused: "--smtp-allowed-domains"},
-		"a star alone":           {arguments: []string{"--smtp-allowed-domains=*"}, refused: "--smtp-allowed-domains"},
-		"none, but a comma":      {arguments: []string{"--smtp-allowed-domains=example.com,"}, refused: "--smtp-allowed-domains"},
-		"no mail at all":         {arguments: []string{"--smtp-max-per-account=0"}, refused: "--smtp-max-per-account"},
-		"more than can be meant": {arguments: []string{"--smtp-max-per-account=1000001"}, refused: "--smtp-max-per-account"},
+		"nothing said": {max: 100},
+		"domains": {
+			arguments: []string{"--smtp-allowed-domains=Example.com,*.example.org.", "--smtp-max-per-account=7"},
+			domains:   keys.MailDomains{"example.com", "*.example.org"}, max: 7,
+		},
+		"an international one": {
+			arguments: []string{"--smtp-allowed-domains=*.Bücher.example"},
+			domains:   keys.MailDomains{"*.xn--bcher-kva.example", "*.bücher.example"}, max: 100,
+		},
+		"an address":             {arguments: []string{"--smtp-allowed-domains=a@example.com"}, refused: "invalid --smtp-allowed-domains"},
+		"a star in the middle":   {arguments: []string{"--smtp-allowed-domains=mail.*.example.com"}, refused: "invalid --smtp-allowed-domains"},
+		"a star alone":           {arguments: []string{"--smtp-allowed-domains=*"}, refused: "invalid --smtp-allowed-domains"},
+		"none, but a comma":      {arguments: []string{"--smtp-allowed-domains=example.com,"}, refused: "invalid --smtp-allowed-domains"},
+		"no mail at all":         {arguments: []string{"--smtp-max-per-account=0"}, refused: "invalid --smtp-max-per-account"},
+		"more than can be meant": {arguments: []string{"--smtp-max-per-account=1000001"}, refused: "invalid --smtp-max-per-account"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +81,8 @@ func newPost(t *testing.T, defaults keys.Settings, port int, objects ...client.O
 		t.Fatal(err)
 	}
 	p := &post{clock: clocktesting.NewFakeClock(time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC))}
-	p.api = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{}).WithObjects(objects...).Build()
+	p.api = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.APIKey{},
+		&v1alpha1.Account{}).WithObjects(objects...).Build()
 	if p.box, err = mailbox.Start(""); err != nil {
 		t.Fatal(err)
 	}

@@ -32,11 +32,15 @@ func TestOptions_VerifierService(t *testing.T) {
 		want      string // the namespace/name, or what the error names
 		refused   bool
 	}{
-		"namespace and name": {[]string{"--verifier-service=apikey-manager-system/apikey-verifier"}, "apikey-manager-system/apikey-verifier", false},
-		"no namespace":       {[]string{"--verifier-service=apikey-verifier"}, "--verifier-service", true},
-		"no name":            {[]string{"--verifier-service=apikey-manager-system/"}, "--verifier-service", true},
-		"too much":           {[]string{"--verifier-service=a/b/c"}, "--verifier-service", true},
-		"no port":            {[]string{"--verifier-service=a/b", "--verifier-port-name="}, "--verifier-port-name", true},
+		"namespace and name": {
+			[]string{"--verifier-service=apikey-manager-system/apikey-verifier"},
+			"apikey-manager-system/apikey-verifier",
+			false,
+		},
+		"no namespace": {[]string{"--verifier-service=apikey-verifier"}, "invalid --verifier-service", true},
+		"no name":      {[]string{"--verifier-service=apikey-manager-system/"}, "invalid --verifier-service", true},
+		"too much":     {[]string{"--verifier-service=a/b/c"}, "invalid --verifier-service", true},
+		"no port":      {[]string{"--verifier-service=a/b", "--verifier-port-name="}, "invalid --verifier-port-name", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,13 +57,17 @@ func TestOptions_VerifierService(t *testing.T) {
 
 func TestOptions_AccountCreationDelay(t *testing.T) {
 	t.Parallel()
-	for argument, want := range map[string]time.Duration{"": 5 * time.Second, "--account-creation-delay=0s": 0, "--account-creation-delay=1m": time.Minute} {
+	for argument, want := range map[string]time.Duration{
+		"": 5 * time.Second, "--account-creation-delay=0s": 0,
+		"--account-creation-delay=1m": time.Minute,
+	} {
 		o, err := parsed(t, slices.DeleteFunc([]string{argument}, func(a string) bool { return a == "" })...)
 		if err != nil || o.settings().AccountCreationDelay != want {
 			t.Errorf("%q: waits %s, %v", argument, o.settings().AccountCreationDelay, err)
 		}
 	}
-	if _, err := parsed(t, "--account-creation-delay=-1s"); err == nil || !strings.HasPrefix(err.Error(), "--account-creation-delay is -1s: give 0s or longer") {
+	if _, err := parsed(t, "--account-creation-delay=-1s"); err == nil ||
+		!strings.HasPrefix(err.Error(), "invalid --account-creation-delay -1s: must not be negative") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -97,7 +105,7 @@ func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
 			t.Parallel()
 			o, err := parsed(t, tc.arguments...)
 			if tc.want == nil {
-				if err == nil || !strings.HasPrefix(err.Error(), "--reserved-metadata-prefixes has ") {
+				if err == nil || !strings.HasPrefix(err.Error(), "invalid --reserved-metadata-prefixes ") {
 					t.Errorf("got %v, want a refusal that names the flag", err)
 				}
 				return

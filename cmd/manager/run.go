@@ -36,7 +36,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
 )
 
-// run runs the manager until the context ends.
+// run runs the manager until ctx is done.
 func run(ctx context.Context, cfg *rest.Config, o options) error {
 	rotator, err := newRotator(cfg, o)
 	if err != nil {
@@ -108,7 +108,7 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 	return mgr, nil
 }
 
-// cacheOptions narrows what is watched down to what is the manager's, or of use to it.
+// cacheOptions restricts the cache to the Secrets of the manager and the EndpointSlices of the verifier.
 func cacheOptions(o options) map[client.Object]cache.ByObject {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
@@ -146,7 +146,7 @@ func webhookOptions(o options, rotator *certs.Rotator) webhook.Options {
 func newRotator(cfg *rest.Config, o options) (*certs.Rotator, error) {
 	webhookClient, err := client.NewWithWatch(cfg, client.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("create the client of the webhook's certificate: %w", err)
+		return nil, fmt.Errorf("create the client for the webhook certificate: %w", err)
 	}
 	return certs.New(certs.Options{
 		Client: webhookClient, Clock: clock.RealClock{}, Rand: rand.Reader,
@@ -156,7 +156,7 @@ func newRotator(cfg *rest.Config, o options) (*certs.Rotator, error) {
 	})
 }
 
-// addWebhooks serves the validators, and holds readiness back until they can be reached.
+// addWebhooks serves the validating webhooks, and makes readiness depend on them.
 func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 	if !o.webhooks {
 		return nil
@@ -165,7 +165,7 @@ func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 		return err
 	}
 	if err := mgr.Add(rotator); err != nil {
-		return fmt.Errorf("add the webhook's certificate: %w", err)
+		return fmt.Errorf("add the webhook certificate: %w", err)
 	}
 	return errors.Join(
 		mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker()),
@@ -184,7 +184,7 @@ func addProbes(ctx context.Context, mgr ctrl.Manager) error {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
-			return errors.New("the caches are not synced yet")
+			return errors.New("the caches are not synced")
 		}
 		return nil
 	}

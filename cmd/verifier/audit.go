@@ -12,12 +12,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
-// newAuditLogger returns a logger that writes every line it is given: at its usual level it would drop those that come
-// in numbers. Lines are written together a few times a second, since a flood of requests without a key must not cost a
-// write each; flush writes what is left. Only a process that is killed loses the last of them.
+// newAuditLogger returns a logger that writes every line. Its level disables the sampling that the usual level implies.
+// Lines are buffered and written several times a second, because a flood of requests without a key must not cause a
+// write each. flush writes the remaining lines. Only a process that is killed loses lines.
 func newAuditLogger(o options) (logger logr.Logger, flush func()) {
 	const allLevels, flushInterval, bufferSize = -2, 100 * time.Millisecond, 256 << 10
 	writer := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(os.Stderr), FlushInterval: flushInterval, Size: bufferSize}
 	logger = zap.New(zap.UseFlagOptions(&o.log), zap.Level(zapcore.Level(allLevels)), zap.WriteTo(writer)).WithName("audit")
-	return logger, func() { _ = writer.Stop() } // there is nowhere to tell that stderr takes nothing
+	return logger, func() { _ = writer.Stop() } // an error of stderr cannot be reported
 }

@@ -122,7 +122,8 @@ func newTalker(f testing.TB) *talker {
 	if err != nil {
 		f.Fatal(err)
 	}
-	authorizer, err := newAuthorizer(o, index, recorder, funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
+	authorizer, err := newAuthorizer(o, index, recorder,
+		funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -247,7 +248,8 @@ var places = []func(*call, string){
 	func(c *call, text string) { c.header["Authorization"] = "Basic " + text },
 	func(c *call, text string) { c.header["X-Api-Key"] = "Bearer " + text },
 	func(c *call, text string) { c.header["Cookie"] = "session=" + text + "; a=b" },
-	sets("X-Api-Key"), sets("Authorization"), sets("Cookie"), sets("Baggage"), sets("User-Agent"), sets("X-Forwarded-For"), sets("X-Ff-Company"),
+	sets("X-Api-Key"), sets("Authorization"), sets("Cookie"), sets("Baggage"), sets("User-Agent"), sets("X-Forwarded-For"),
+	sets("X-Ff-Company"),
 	sets("Referer"), sets("X-Request-Id"), sets("Content-Type"),
 	asks("key", false), asks("ip", false), asks("account", false), asks("scopes", true), asks("scopes", false),
 	func(c *call, text string) { c.body[text] = text },
@@ -256,14 +258,16 @@ var places = []func(*call, string){
 // encodings are how a key may be written.
 var encodings = []func(string) string{
 	func(key string) string { return key },
-	each("%%%02x"), each("%%%02X"), each("%%25%02x"), each("%%2525%02X"), each("%%u%04x"), each(`\u%04x`), each("&#%d;"), each("&#x%x;"), each("=%02X"), each("%02x "),
+	each("%%%02x"), each("%%%02X"), each("%%25%02x"), each("%%2525%02X"), each("%%u%04x"), each(`\u%04x`), each("&#%d;"), each("&#x%x;"),
+	each("=%02X"), each("%02x "),
 	func(key string) string { return key[:3] + each("%%%02x")(key[3:9]) + key[9:] },
 	func(key string) string { return base64.StdEncoding.EncodeToString([]byte(key)) },
 	func(key string) string { return base64.StdEncoding.EncodeToString([]byte("user:" + key)) },
 	func(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(":" + key)) },
 	func(key string) string { return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(key + ":"))) },
 	func(key string) string { return hex.EncodeToString([]byte(key)) },
-	func(key string) string { return "Bearer+" + key }, func(key string) string { return "Bearer%20" + key }, func(key string) string { return `"` + key + `"` },
+	func(key string) string { return "Bearer+" + key }, func(key string) string { return "Bearer%20" + key },
+	func(key string) string { return `"` + key + `"` },
 	strings.ToUpper, strings.ToLower,
 	func(key string) string { return key[len(key)-22:] },
 }
@@ -283,7 +287,8 @@ func (v *talker) try(t *testing.T, choices []byte, before, after string) {
 	d := dice(choices)
 	key := v.key(t, &d)
 	c := call{
-		method: "GET", path: "/orders", host: "api.example.com", ownMethod: "GET", ownPath: "/authz", header: map[string]string{}, body: map[string]any{},
+		method: "GET", path: "/orders", host: "api.example.com", ownMethod: "GET", ownPath: "/authz", header: map[string]string{},
+		body:       map[string]any{},
 		extensions: map[string]string{}, metadata: map[string]string{}, rpc: authv3.Authorization_Check_FullMethodName,
 	}
 	for range 1 + d.roll(3) {
@@ -306,7 +311,10 @@ func (v *talker) try(t *testing.T, choices []byte, before, after string) {
 	}
 	for i, text := range said {
 		if found := findKey(text, key); found != "" {
-			t.Errorf("%s is in %s: %q", found, [...]string{"an answer of /authz", "an answer of /v1/verify", "an answer of /v1/explain", "an answer to Envoy", "the log", "the traces", "the metrics"}[i], text)
+			t.Errorf("%s is in %s: %q", found, [...]string{
+				"an answer of /authz", "an answer of /v1/verify", "an answer of /v1/explain",
+				"an answer to Envoy", "the log", "the traces", "the metrics",
+			}[i], text)
 		}
 	}
 }

@@ -1,14 +1,14 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command verifier is the door of apikey-manager: gateways and applications ask it whether a request's key is good.
+// Command verifier verifies API keys: gateways and applications ask it whether the key in a request is valid.
 package main
 
 import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	// Accounts name IANA time zones; the image has no zone files.
+	// Accounts use IANA time zones, and the container image has no zone files.
 	_ "time/tzdata"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -17,8 +17,9 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// gcPercent is how much garbage may come together before it is collected, in percent of what lives: the index lives long,
-// and a request leaves a few KiB. GOMEMLIMIT keeps that within the container, GOGC says otherwise.
+// gcPercent is the growth of the heap, in percent, after which garbage is collected, unless GOGC is set. It is high
+// because the index is long-lived and a request allocates only a few KiB. GOMEMLIMIT keeps the heap within the limit of
+// the container.
 const gcPercent = 400
 
 func main() {

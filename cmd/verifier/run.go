@@ -28,7 +28,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// run answers until the context ends. What the API server tells is heard until the last answer is given.
+// run serves until ctx is done. It keeps the index in sync until the last request has been answered.
 func run(ctx context.Context, config *rest.Config, o options) error {
 	index := verifier.NewIndex()
 	index.ReportUndecodable(logUndecodable)
@@ -69,16 +69,17 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	return srv.Run(ctx)
 }
 
-// logUndecodable names an object that is set aside.
+// logUndecodable logs an object that cannot be decoded completely.
 func logUndecodable(o verifier.Undecodable) {
-	ctrl.Log.WithName("index").Info("Set aside an object that can't be decoded: correct these fields, as the schema of this version has them",
+	ctrl.Log.WithName("index").Info(
+		"Ignored an object that cannot be decoded completely: correct the fields so that they match the schema of this version",
 		"kind", o.Kind, "namespace", o.Name.Namespace, "name", o.Name.Name, "fields", o.Fields, "resourceVersion", o.ResourceVersion)
 }
 
 func newSyncer(config *rest.Config, o options, index *verifier.Index) (*verifier.Syncer, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("register the API: %w", err)
+		return nil, fmt.Errorf("register the API types: %w", err)
 	}
 	metav1.AddToGroupVersion(scheme, metav1.SchemeGroupVersion)
 	source, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
@@ -86,7 +87,7 @@ func newSyncer(config *rest.Config, o options, index *verifier.Index) (*verifier
 		return nil, fmt.Errorf("create the client: %w", err)
 	}
 	return verifier.NewSyncer(verifier.SyncerOptions{
-		Source: source, Clock: clock.RealClock{}, Index: index, MaxStaleness: o.maxStaleness, Logger: ctrl.Log.WithName("feed"),
+		Source: source, Clock: clock.RealClock{}, Index: index, MaxStaleness: o.maxStaleness, Logger: ctrl.Log.WithName("syncer"),
 	}), nil
 }
 
@@ -108,7 +109,8 @@ func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRe
 		return nil, fmt.Errorf("--account-header: %w", err)
 	}
 	authorizer, err := server.NewAuthorizer(server.AuthorizerOptions{
-		Extractor: extractor, ClientIP: resolver, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{}, AccountHeader: accountHeader, Realm: o.realm,
+		Extractor: extractor, ClientIP: resolver, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{},
+		AccountHeader: accountHeader, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Audit: server.NewAudit(audit, o.auditSample),
 		Observers: []server.Observer{func(protocol server.Protocol, v verifier.Verdict, took time.Duration) {
@@ -149,7 +151,8 @@ func names[T fmt.Stringer](list []T) []string {
 	return texts
 }
 
-// newUsage tells the manager how keys are used. The name of a replica is new with each start, as its counts are.
+// newUsage returns the handler that reports the usage of keys to the manager. The name of the replica changes with each
+// start, because counters start at zero.
 func newUsage(config *rest.Config, o options, index *verifier.Index, syncer *verifier.Syncer) (http.Handler, error) {
 	const suffixLength = 6
 	return server.Usage(server.UsageOptions{

@@ -108,12 +108,15 @@ func (w *suite) usage(t *testing.T) {
 
 func (w *suite) metrics(t *testing.T) {
 	answer := w.expect(t, http.StatusOK, w.to(t, "metrics-bind-address", "/metrics"))
-	for _, line := range []string{"apikey_verifier_synced 1", "apikey_verifier_keys 1", "apikey_verifier_credentials 1", "apikey_verifier_accounts 1"} {
+	for _, line := range []string{
+		"apikey_verifier_synced 1", "apikey_verifier_keys 1", "apikey_verifier_credentials 1",
+		"apikey_verifier_accounts 1",
+	} {
 		if !strings.Contains(answer, "\n"+line+"\n") {
 			t.Errorf("the metrics lack %q", line)
 		}
 	}
-	if !strings.Contains(answer, `apikey_verifier_checks_total{code="VALID",face="forward_auth"}`) || strings.Contains(answer, secret) {
+	if !strings.Contains(answer, `apikey_verifier_checks_total{code="VALID",protocol="forward_auth"}`) || strings.Contains(answer, secret) {
 		t.Errorf("the metrics are %s", answer)
 	}
 }
@@ -176,7 +179,10 @@ func (w *suite) start(t *testing.T) {
 	t.Helper()
 	w.addresses = map[string]string{}
 	args := []string{"--drain-delay=0s", "--kubeconfig=" + w.plane.Kubeconfig()}
-	for _, flag := range []string{"grpc-bind-address", "http-bind-address", "usage-bind-address", "metrics-bind-address", "health-probe-bind-address"} {
+	for _, flag := range []string{
+		"grpc-bind-address", "http-bind-address", "usage-bind-address", "metrics-bind-address",
+		"health-probe-bind-address",
+	} {
 		port, err := controlplane.FreePort()
 		if err != nil {
 			t.Fatal(err)

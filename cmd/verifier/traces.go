@@ -22,17 +22,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// newTraces sends spans to where the environment says (OTEL_EXPORTER_OTLP_...), of the share that it says
-// (OTEL_TRACES_SAMPLER). It is the caller's to shut down.
+// newTraces returns a provider that exports spans as the environment configures (OTEL_EXPORTER_OTLP_...,
+// OTEL_TRACES_SAMPLER). The caller must shut it down.
 func newTraces(ctx context.Context) (*sdktrace.TracerProvider, error) {
 	exporter, err := otlptracegrpc.New(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("send traces: %w", err)
+		return nil, fmt.Errorf("create the trace exporter: %w", err)
 	}
 	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter)), nil
 }
 
-// shutDownTraces sends the last spans, for as long as that may take when the process is to end. Others are lost.
+// shutDownTraces exports the remaining spans. Spans that cannot be exported within the timeout are lost.
 func shutDownTraces(ctx context.Context, provider *sdktrace.TracerProvider) {
 	const timeout = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -40,11 +40,11 @@ func shutDownTraces(ctx context.Context, provider *sdktrace.TracerProvider) {
 	_ = provider.Shutdown(ctx)
 }
 
-// parentPropagator says which trace a request belongs to.
+// parentPropagator extracts the trace that a request belongs to.
 var parentPropagator = parentOnly{}
 
-// parentOnly reads traceparent, which has room for numbers alone. The text that may come with it in tracestate would be
-// sent on with each span.
+// parentOnly extracts traceparent, which holds only IDs and flags. It ignores tracestate, whose free text would be
+// exported with each span.
 type parentOnly struct{ propagation.TraceContext }
 
 // Extract implements propagation.TextMapPropagator.
@@ -56,18 +56,18 @@ func (p parentOnly) Extract(ctx context.Context, carrier propagation.TextMapCarr
 	return trace.ContextWithRemoteSpanContext(ctx, parent.WithTraceState(trace.TraceState{}))
 }
 
-// addTraces lets each question have a span.
+// addTraces creates a span for each request.
 func addTraces(o *server.Options, provider trace.TracerProvider) {
 	o.GRPC = append(o.GRPC, grpc.StatsHandler(otelgrpc.NewServerHandler(
 		otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(parentPropagator),
-		// Spans are named by methods, and whoever asks may name any.
+		// Spans are named after methods, and a client may send any method name.
 		otelgrpc.WithFilter(func(i *stats.RPCTagInfo) bool { return i.FullMethodName == authv3.Authorization_Check_FullMethodName }),
 	)))
 	tracer := provider.Tracer("github.com/apikey-manager/apikey-manager/cmd/verifier")
 	o.WrapHTTP = func(next http.Handler) http.Handler { return withSpans(tracer, next) }
 }
 
-// withSpans is what otelhttp does, without what could be told of a request: its URL, and its headers.
+// withSpans creates spans like otelhttp, but without attributes that clients control, such as the URL and headers.
 func withSpans(tracer trace.Tracer, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := parentPropagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
@@ -79,7 +79,7 @@ func withSpans(tracer trace.Tracer, next http.Handler) http.Handler {
 	})
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter records the status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 

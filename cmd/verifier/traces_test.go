@@ -46,7 +46,10 @@ func TestTraces_HTTP(t *testing.T) {
 			addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
 			face := o.WrapHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tc.status) }))
 			r := httptest.NewRequestWithContext(t.Context(), secret, tc.target, strings.NewReader(secret))
-			r.Header = http.Header{"Traceparent": {parent}, "X-Api-Key": {secret}, "User-Agent": {secret}, "X-Forwarded-For": {secret}, "Baggage": {"key=" + secret}, "Tracestate": {"key=" + secret}}
+			r.Header = http.Header{
+				"Traceparent": {parent}, "X-Api-Key": {secret}, "User-Agent": {secret}, "X-Forwarded-For": {secret},
+				"Baggage": {"key=" + secret}, "Tracestate": {"key=" + secret},
+			}
 			r.Host = secret
 			face.ServeHTTP(httptest.NewRecorder(), r)
 			checkSpan(t, spans, tc.span)
@@ -72,13 +75,17 @@ func TestTraces_GRPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	go srv.Run(t.Context()) //nolint:errcheck // it ends with the test
-	connection, err := grpc.NewClient(srv.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent(secret))
+	connection, err := grpc.NewClient(srv.Address("grpc-bind-address").String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithUserAgent(secret))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer connection.Close()
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent, "tracestate", "key="+secret, "x-api-key", secret)
-	asked := &authv3.AttributeContext_HttpRequest{Method: secret, Host: secret, Path: "/" + secret + "?" + secret, Headers: map[string]string{"x-api-key": secret}}
+	asked := &authv3.AttributeContext_HttpRequest{
+		Method: secret, Host: secret, Path: "/" + secret + "?" + secret,
+		Headers: map[string]string{"x-api-key": secret},
+	}
 	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: asked}}}
 	if _, err := authv3.NewAuthorizationClient(connection).Check(ctx, request); err != nil {
 		t.Fatal(err)
@@ -109,7 +116,8 @@ func checkSpan(t *testing.T, spans *tracetest.SpanRecorder, name string) {
 
 // toldAttributes are all that spans may have: none is of the client's making.
 var toldAttributes = []string{
-	"http.response.status_code", "rpc.system", "rpc.system.name", "rpc.service", "rpc.method", "rpc.grpc.status_code", "rpc.response.status_code",
+	"http.response.status_code", "rpc.system", "rpc.system.name", "rpc.service", "rpc.method", "rpc.grpc.status_code",
+	"rpc.response.status_code",
 	"network.peer.address", "network.peer.port", "server.address", "server.port", "client.address", "client.port",
 }
 

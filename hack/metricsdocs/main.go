@@ -14,12 +14,12 @@ import (
 
 func main() {
 	var b strings.Builder
-	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/metrics`. The manager serves its own on `--metrics-bind-address` over TLS, to\n" +
-		"callers that the API server authenticates and that may `get` the path `/metrics`. Each replica of the verifier serves those\n" +
-		"that begin with `apikey_verifier_` on its own `--metrics-bind-address`, to anybody who reaches it. Beside them are those of\n" +
+	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/metrics`. The manager serves its metrics on `--metrics-bind-address` over TLS, to\n" +
+		"clients that the API server authenticates and that may `get` the path `/metrics`. Each replica of the verifier serves the metrics\n" +
+		"that begin with `apikey_verifier_` on its own `--metrics-bind-address`, without authentication. Both also serve the metrics of\n" +
 		"controller-runtime, client-go and Go.\n\n" +
-		"Figures of single keys and accounts are computed when they are scraped, so none outlives its object. What the verifier counts\n" +
-		"by account goes on until it restarts. Alerts built on them: `config/prometheus/rules.yaml`.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+		"Metrics of individual keys and accounts are computed when they are scraped, so no series outlives its object. The verifier keeps\n" +
+		"its counters by account until it restarts. `config/prometheus/rules.yaml` contains alerts that use these metrics.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
 	for _, d := range metrics.Definitions {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, d.Kind, strings.Join(d.Labels, ", "), d.Help)
 	}

@@ -15,7 +15,7 @@ const (
 	Histogram Kind = "histogram"
 )
 
-// Definition is a metric of apikey-manager.
+// Definition describes a metric of apikey-manager.
 type Definition struct {
 	Name   string
 	Kind   Kind
@@ -26,44 +26,46 @@ type Definition struct {
 var (
 	keyExpiration = Definition{
 		"apikey_manager_key_expiration_timestamp_seconds", Gauge,
-		"When an accepted key expires, in seconds since the Unix epoch; absent for keys that never expire.",
+		"Expiration time of an accepted key, in seconds since the Unix epoch. Absent for keys that never expire.",
 		[]string{"namespace", "name", "account"},
 	}
 	keyRotation = Definition{
 		"apikey_manager_key_next_rotation_timestamp_seconds", Gauge,
-		"When a key's next credential is due, in seconds since the Unix epoch; absent for keys that are not rotated.",
+		"Time of the next rotation of a key, in seconds since the Unix epoch. Absent for keys that are not rotated.",
 		[]string{"namespace", "name", "account"},
 	}
 	keyNotified = Definition{
 		"apikey_manager_key_notified_status", Gauge,
-		"Whether people were told of the expiration that a key has now: 1 if a mail was sent, else 0; absent for keys that never expire.",
+		"1 if a mail about the current expiration of a key was sent, 0 otherwise. Absent for keys that never expire.",
 		[]string{"namespace", "name", "account"},
 	}
 	keyReady = Definition{
 		"apikey_manager_key_ready_status", Gauge,
-		"Whether a key is Ready: 1 for the one of True, False and Unknown that holds, else 0.",
+		"Status of the Ready condition of a key: 1 for the current one of True, False and Unknown, 0 for the others.",
 		[]string{"namespace", "name", "account", "condition"},
 	}
 	accountKeys = Definition{
 		"apikey_manager_account_keys", Gauge,
-		"How many keys an account has, by state.",
+		"Number of keys of an account, by state.",
 		[]string{"account", "state"},
 	}
 	undecodableObjects = Definition{
 		"apikey_manager_undecodable_objects", Gauge,
-		"How many objects of a kind the manager sets aside because it can't decode all of them: a log line names the fields.",
+		"Number of objects of a kind that the manager ignores because it cannot decode them completely. A log line names the fields.",
 		[]string{"kind"},
 	}
 	events = Definition{
 		"apikey_manager_events_total", Counter,
-		"What happened to keys, by the reason of the event: Issued, Rotated, Reissued, Expired, NotificationSent and so on.",
+		"Number of events of keys, by reason, such as Issued, Rotated, Reissued, Expired or NotificationSent.",
 		[]string{"reason"},
 	}
 )
 
-// Definitions are all metrics of apikey-manager, beside those of controller-runtime, in the order of the docs.
+// Definitions lists all metrics of apikey-manager, except those of controller-runtime, in the order of the
+// documentation.
 var Definitions = append([]Definition{
-	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects, events, propagationDuration, verifierReplicas, verifierFailures,
+	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects, events, propagationDuration, verifierReplicas,
+	verifierFailures,
 }, verifierDefinitions...)
 
 func (d Definition) desc() *prometheus.Desc {

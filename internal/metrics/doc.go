@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics is the meters of apikey-manager: the definitions of its metrics, and collectors that compute
-// per-object figures when they are scraped.
+// Package metrics defines the metrics of apikey-manager, records those of the manager and the verifier, and collects
+// figures of individual objects when they are scraped.
 package metrics

@@ -9,18 +9,18 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// EventCounter counts what happens to keys.
+// EventCounter counts the events of keys.
 type EventCounter struct {
 	count *prometheus.CounterVec
 }
 
-// NewEventCounter registers the counter.
+// NewEventCounter returns an EventCounter and registers its metric.
 func NewEventCounter(registerer prometheus.Registerer) (*EventCounter, error) {
 	count := prometheus.NewCounterVec(prometheus.CounterOpts{Name: events.Name, Help: events.Help}, events.Labels)
 	return &EventCounter{count: count}, registerer.Register(count)
 }
 
-// Count adds what a round changed of a key. Reasons come from a closed set.
+// Count adds events. Their reasons come from a fixed set, so the number of series is bounded.
 func (c *EventCounter) Count(list []keys.Event) {
 	for _, e := range list {
 		c.count.WithLabelValues(e.Reason).Inc()

@@ -19,10 +19,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// scrapeTimeout bounds how long a scrape waits for the cache, which answers from memory.
+// scrapeTimeout limits how long a scrape waits for the cache, which answers from memory.
 const scrapeTimeout = 10 * time.Second
 
-// ObjectCollector computes the figures of every key and account from a cache at the time of a scrape, so that no series
+// ObjectCollector computes the metrics of each key and account from a cache when they are scraped, so that no series
 // outlives its object.
 type ObjectCollector struct {
 	ctx    func() (context.Context, context.CancelFunc)
@@ -30,7 +30,7 @@ type ObjectCollector struct {
 	log    logr.Logger
 }
 
-// NewObjectCollector returns a collector that reads from a cache for as long as ctx lives.
+// NewObjectCollector returns a collector that reads from a cache until ctx is done.
 func NewObjectCollector(ctx context.Context, reader client.Reader, log logr.Logger) *ObjectCollector {
 	return &ObjectCollector{
 		ctx:    func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, scrapeTimeout) },
@@ -53,12 +53,12 @@ func (o *ObjectCollector) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	var list v1alpha1.APIKeyList
 	if err := o.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		o.log.Error(err, "Could not list keys for a scrape")
+		o.log.Error(err, "Failed to list keys for a scrape")
 		return
 	}
 	accounts, err := o.accounts(ctx)
 	if err != nil {
-		o.log.Error(err, "Could not list accounts for a scrape")
+		o.log.Error(err, "Failed to list accounts for a scrape")
 		return
 	}
 	collectUndecodable(out, list.Items, accounts)
@@ -72,13 +72,17 @@ func (o *ObjectCollector) Collect(out chan<- prometheus.Metric) {
 		states[k.Spec.Account][cmp.Or(k.Status.State, v1alpha1.StatePending)]++
 	}
 	for account, counts := range states {
-		for _, state := range []v1alpha1.ObservedState{v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateInactive, v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked} {
+		for _, state := range observedStates {
 			out <- accountKeys.gauge(float64(counts[state]), account, string(state))
 		}
 	}
 }
 
-// collectUndecodable counts the objects that are set aside because not all of them could be decoded.
+var observedStates = []v1alpha1.ObservedState{
+	v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateInactive, v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked,
+}
+
+// collectUndecodable counts the objects that cannot be decoded completely.
 func collectUndecodable(out chan<- prometheus.Metric, list []v1alpha1.APIKey, accounts map[string]*v1alpha1.Account) {
 	counts := map[string]int{"APIKey": 0, "Account": 0}
 	for i := range list {
@@ -126,8 +130,8 @@ func collectKey(out chan<- prometheus.Metric, k *v1alpha1.APIKey, account *v1alp
 	}
 }
 
-// isNotified is whether a mail was sent for the expiration that the key has now. Its status remembers those for one that has
-// moved since as well.
+// isNotified reports whether a mail was sent about the current expiration of a key. The status also holds mails about
+// earlier expirations.
 func isNotified(k *v1alpha1.APIKey, account *v1alpha1.Account) bool {
 	var sent []string
 	for _, n := range k.Status.Notifications {
@@ -139,7 +143,7 @@ func isNotified(k *v1alpha1.APIKey, account *v1alpha1.Account) bool {
 		return false
 	}
 	withoutNotifications := *k
-	withoutNotifications.Status.Notifications = nil // of a key without a past the rules name the mails of this expiration alone
+	withoutNotifications.Status.Notifications = nil // without them, DecideMail plans the mails of the current expiration only
 	plan := keys.DecideMail(keys.Facts{Key: &withoutNotifications, Account: account}, true)
 	return slices.ContainsFunc(plan.Notifications, func(n v1alpha1.NotificationStatus) bool { return slices.Contains(sent, n.Date) })
 }

@@ -55,13 +55,15 @@ func ready(status metav1.ConditionStatus) keystest.KeyOption {
 func TestObjectCollector(t *testing.T) {
 	t.Parallel()
 	objects := []client.Object{
-		keystest.Key("web", keystest.Issued(keystest.Epoch), keystest.Expiring(keystest.Epoch.Add(time.Hour)), keystest.Issued(keystest.Epoch), ready(metav1.ConditionTrue)),
+		keystest.Key("web", keystest.Issued(keystest.Epoch), keystest.Expiring(keystest.Epoch.Add(time.Hour)), keystest.Issued(keystest.Epoch),
+			ready(metav1.ConditionTrue)),
 		keystest.Key("new"),
-		keystest.Key("off", keystest.Namespace("shop"), keystest.Account("zeta"), keystest.Observed(v1alpha1.StateInactive), ready(metav1.ConditionTrue)),
+		keystest.Key("off", keystest.Namespace("shop"), keystest.Account("zeta"), keystest.Observed(v1alpha1.StateInactive),
+			ready(metav1.ConditionTrue)),
 		keystest.Key("waits", keystest.Observed(v1alpha1.StatePending), ready(metav1.ConditionFalse)),
 	}
 	want := `
-# HELP apikey_manager_account_keys How many keys an account has, by state.
+# HELP apikey_manager_account_keys Number of keys of an account, by state.
 # TYPE apikey_manager_account_keys gauge
 apikey_manager_account_keys{account="acme",state="Active"} 1
 apikey_manager_account_keys{account="acme",state="Expired"} 0
@@ -75,13 +77,13 @@ apikey_manager_account_keys{account="zeta",state="Inactive"} 1
 apikey_manager_account_keys{account="zeta",state="Pending"} 0
 apikey_manager_account_keys{account="zeta",state="Revoked"} 0
 apikey_manager_account_keys{account="zeta",state="Suspended"} 0
-# HELP apikey_manager_key_expiration_timestamp_seconds When an accepted key expires, in seconds since the Unix epoch; absent for keys that never expire.
+# HELP apikey_manager_key_expiration_timestamp_seconds Expiration time of an accepted key, in seconds since the Unix epoch. Absent for keys that never expire.
 # TYPE apikey_manager_key_expiration_timestamp_seconds gauge
 apikey_manager_key_expiration_timestamp_seconds{account="acme",name="web",namespace="default"} 1.7680392e+09
-# HELP apikey_manager_key_notified_status Whether people were told of the expiration that a key has now: 1 if a mail was sent, else 0; absent for keys that never expire.
+# HELP apikey_manager_key_notified_status 1 if a mail about the current expiration of a key was sent, 0 otherwise. Absent for keys that never expire.
 # TYPE apikey_manager_key_notified_status gauge
 apikey_manager_key_notified_status{account="acme",name="web",namespace="default"} 0
-# HELP apikey_manager_key_ready_status Whether a key is Ready: 1 for the one of True, False and Unknown that holds, else 0.
+# HELP apikey_manager_key_ready_status Status of the Ready condition of a key: 1 for the current one of True, False and Unknown, 0 for the others.
 # TYPE apikey_manager_key_ready_status gauge
 apikey_manager_key_ready_status{account="acme",condition="False",name="new",namespace="default"} 0
 apikey_manager_key_ready_status{account="acme",condition="False",name="waits",namespace="default"} 1
@@ -95,7 +97,7 @@ apikey_manager_key_ready_status{account="acme",condition="Unknown",name="web",na
 apikey_manager_key_ready_status{account="zeta",condition="False",name="off",namespace="shop"} 0
 apikey_manager_key_ready_status{account="zeta",condition="True",name="off",namespace="shop"} 1
 apikey_manager_key_ready_status{account="zeta",condition="Unknown",name="off",namespace="shop"} 0
-# HELP apikey_manager_undecodable_objects How many objects of a kind the manager sets aside because it can't decode all of them: a log line names the fields.
+# HELP apikey_manager_undecodable_objects Number of objects of a kind that the manager ignores because it cannot decode them completely. A log line names the fields.
 # TYPE apikey_manager_undecodable_objects gauge
 apikey_manager_undecodable_objects{kind="APIKey"} 1
 apikey_manager_undecodable_objects{kind="Account"} 0
@@ -148,14 +150,26 @@ func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 		list        []v1alpha1.NotificationStatus
 		want        int
 	}{
-		"no mail yet":                   {list: []v1alpha1.NotificationStatus{on("2026-10-01", pending), on("2026-10-24", pending)}},
-		"one of two":                    {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", pending)}, want: 1},
-		"all":                           {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", sent)}, want: 1},
-		"as the account wants":          {accountsOwn: true, list: []v1alpha1.NotificationStatus{on("2026-10-24", sent)}, want: 1},
-		"not skipped and not failed":    {list: []v1alpha1.NotificationStatus{on("2026-10-01", v1alpha1.NotificationSkipped), on("2026-10-24", v1alpha1.NotificationFailed)}},
-		"of an earlier expiration":      {list: []v1alpha1.NotificationStatus{on("2026-07-01", sent), on("2026-10-01", pending), on("2026-10-24", pending)}},
-		"of a later expiration":         {list: []v1alpha1.NotificationStatus{on("2026-10-01", pending), on("2026-10-24", pending), on("2027-07-01", sent)}},
-		"of an earlier one and of this": {list: []v1alpha1.NotificationStatus{on("2026-07-01", sent), on("2026-10-01", sent), on("2026-10-24", pending)}, want: 1},
+		"no mail yet":          {list: []v1alpha1.NotificationStatus{on("2026-10-01", pending), on("2026-10-24", pending)}},
+		"one of two":           {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", pending)}, want: 1},
+		"all":                  {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", sent)}, want: 1},
+		"as the account wants": {accountsOwn: true, list: []v1alpha1.NotificationStatus{on("2026-10-24", sent)}, want: 1},
+		"not skipped and not failed": {list: []v1alpha1.NotificationStatus{
+			on("2026-10-01", v1alpha1.NotificationSkipped),
+			on("2026-10-24", v1alpha1.NotificationFailed),
+		}},
+		"of an earlier expiration": {list: []v1alpha1.NotificationStatus{
+			on("2026-07-01", sent), on("2026-10-01", pending),
+			on("2026-10-24", pending),
+		}},
+		"of a later expiration": {list: []v1alpha1.NotificationStatus{
+			on("2026-10-01", pending), on("2026-10-24", pending),
+			on("2027-07-01", sent),
+		}},
+		"of an earlier one and of this": {list: []v1alpha1.NotificationStatus{
+			on("2026-07-01", sent), on("2026-10-01", sent),
+			on("2026-10-24", pending),
+		}, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -172,7 +186,7 @@ func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 			}
 			const metric = "apikey_manager_key_notified_status"
 			want := fmt.Sprintf(`
-# HELP %[1]s Whether people were told of the expiration that a key has now: 1 if a mail was sent, else 0; absent for keys that never expire.
+# HELP %[1]s 1 if a mail about the current expiration of a key was sent, 0 otherwise. Absent for keys that never expire.
 # TYPE %[1]s gauge
 %[1]s{account="acme",name="web",namespace="default"} %[2]d
 `, metric, tc.want)
@@ -187,7 +201,8 @@ func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 func TestObjectCollector_IsConsistent(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry() // checks what is collected against what is described
-	registry.MustRegister(metrics.NewObjectCollector(t.Context(), reader(t, interceptor.Funcs{}, keystest.Key("web"), keystest.Key("web", keystest.Namespace("shop"))), testr.New(t)))
+	registry.MustRegister(metrics.NewObjectCollector(t.Context(),
+		reader(t, interceptor.Funcs{}, keystest.Key("web"), keystest.Key("web", keystest.Namespace("shop"))), testr.New(t)))
 	if _, err := registry.Gather(); err != nil {
 		t.Error(err)
 	}

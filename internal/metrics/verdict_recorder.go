@@ -14,72 +14,74 @@ import (
 var (
 	verifierChecks = Definition{
 		"apikey_verifier_checks_total", Counter,
-		"Verdicts that the verifier gave, by the face that was asked and the verdict's code.",
-		[]string{"face", "code"},
+		"Number of verdicts of the verifier, by protocol and code.",
+		[]string{"protocol", "code"},
 	}
 	verifierDuration = Definition{
 		"apikey_verifier_check_duration_seconds", Histogram,
-		"How long the verifier took for a verdict, without what the network took.",
-		[]string{"face"},
+		"Duration of a check by the verifier, without the time on the network.",
+		[]string{"protocol"},
 	}
 	verifierAccountChecks = Definition{
 		"apikey_verifier_account_checks_total", Counter,
-		"Verdicts on keys that are known, by account, with --account-metrics. The account with an empty name stands for all beyond --account-metrics-limit.",
+		"Number of verdicts on known keys, by account. " +
+			"Requires --account-metrics. Accounts beyond --account-metrics-limit are counted under an empty name.",
 		[]string{"account", "code"},
 	}
 	verifierCacheAge = Definition{
 		"apikey_verifier_cache_age_seconds", Gauge,
-		"For how long the verifier has not heard of changes; 0 while the API server is telling it of them.", nil,
+		"Time in seconds for which the verifier may have missed changes because its watch does not work. 0 while it works.", nil,
 	}
 	verifierSynced = Definition{
 		"apikey_verifier_synced", Gauge,
-		"Whether the verifier knows all keys and gives verdicts: 1, else 0.", nil,
+		"1 if the verifier has synced all keys and gives verdicts, 0 otherwise.", nil,
 	}
 	verifierRollbacks = Definition{
 		"apikey_verifier_store_rollbacks_total", Counter,
-		"How often the verifier found that the API server's store was rolled back, as by restoring a backup of etcd, and read all keys again.", nil,
+		"Number of rollbacks of the API server's store that the verifier detected, for example after restoring an etcd backup. " +
+			"It lists all keys again after each.", nil,
 	}
-	verifierKeys        = Definition{"apikey_verifier_keys", Gauge, "How many APIKeys the verifier knows.", nil}
-	verifierCredentials = Definition{"apikey_verifier_credentials", Gauge, "How many credentials the verifier knows.", nil}
+	verifierKeys        = Definition{"apikey_verifier_keys", Gauge, "Number of APIKeys that the verifier holds.", nil}
+	verifierCredentials = Definition{"apikey_verifier_credentials", Gauge, "Number of credentials that the verifier holds.", nil}
 	verifierUndecodable = Definition{
 		"apikey_verifier_undecodable_objects", Gauge,
-		"How many objects of a kind the verifier can't decode all of: it refuses such a key, and all keys of such an account.",
+		"Number of objects of a kind that the verifier cannot decode completely. It refuses such a key, and all keys of such an account.",
 		[]string{"kind"},
 	}
-	verifierAccounts = Definition{"apikey_verifier_accounts", Gauge, "How many accounts the verifier knows, or has keys of.", nil}
+	verifierAccounts = Definition{"apikey_verifier_accounts", Gauge, "Number of accounts that the verifier holds or has keys of.", nil}
 )
 
-// verifierDefinitions are the metrics of the verifier, in the order of the docs.
+// verifierDefinitions lists the metrics of the verifier in the order of the documentation.
 var verifierDefinitions = []Definition{
 	verifierChecks, verifierDuration, verifierAccountChecks, verifierCacheAge, verifierSynced, verifierRollbacks,
 	verifierKeys, verifierCredentials, verifierAccounts, verifierUndecodable,
 }
 
-// VerdictRecorderOptions say what there is to measure of a verifier.
+// VerdictRecorderOptions configures a VerdictRecorder.
 type VerdictRecorderOptions struct {
-	// Protocols and Codes are the names of all faces and codes, in the order of their numbers.
+	// Protocols and Codes hold the names of all protocols and codes, in the order of their numbers.
 	Protocols, Codes []string
-	// Size is how many keys, credentials and accounts are known.
+	// Size returns the numbers of keys, credentials and accounts that the verifier holds.
 	Size func() (keys, credentials, accounts int)
-	// Undecodable is how many keys and accounts can't be decoded.
+	// Undecodable returns the numbers of keys and accounts that cannot be decoded completely.
 	Undecodable func() (keys, accounts int)
-	// CacheAge is how long no changes were heard of, and Synced whether verdicts are given.
+	// CacheAge returns for how long changes may have been missed. Synced reports whether verdicts are given.
 	CacheAge func() time.Duration
 	Synced   func() bool
-	// Rollbacks returns how often the API server's store was found to be rolled back.
+	// Rollbacks returns how many rollbacks of the API server's store were detected.
 	Rollbacks func() uint64
-	// AccountLimit is how many accounts are counted one by one; 0: none.
+	// AccountLimit is the number of accounts that are counted individually. Zero disables counting by account.
 	AccountLimit int
 }
 
-// VerdictRecorder counts verdicts.
+// VerdictRecorder records verdicts.
 type VerdictRecorder struct {
 	checks    [][]prometheus.Counter
 	durations []prometheus.Observer
 	accounts  *accountChecks
 }
 
-// NewVerdictRecorder registers the metrics of a verifier.
+// NewVerdictRecorder returns a VerdictRecorder and registers the metrics of the verifier.
 func NewVerdictRecorder(registerer prometheus.Registerer, o VerdictRecorderOptions) (*VerdictRecorder, error) {
 	checks := prometheus.NewCounterVec(prometheus.CounterOpts{Name: verifierChecks.Name, Help: verifierChecks.Help}, verifierChecks.Labels)
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -140,7 +142,8 @@ func (o VerdictRecorderOptions) gauges() []prometheus.Collector {
 	}
 }
 
-// Observe counts a verdict: the numbers of its face and code, and the account whose key it was; empty: nobody's.
+// Observe records a verdict. protocol and code are indexes into the options, account is the account of the key, or ""
+// if no key matched.
 func (r *VerdictRecorder) Observe(protocol, code int, account string, took time.Duration) {
 	r.checks[protocol][code].Inc()
 	r.durations[protocol].Observe(took.Seconds())
@@ -149,7 +152,7 @@ func (r *VerdictRecorder) Observe(protocol, code int, account string, took time.
 	}
 }
 
-// accountChecks counts verdicts by account, up to a limit: accounts may be any number.
+// accountChecks counts verdicts by account, up to a limit, because the number of accounts is unbounded.
 type accountChecks struct {
 	count *prometheus.CounterVec
 	codes []string
@@ -161,7 +164,8 @@ type accountChecks struct {
 func newAccountChecks(o VerdictRecorderOptions) *accountChecks {
 	d := verifierAccountChecks
 	return &accountChecks{
-		count: prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels), codes: o.Codes, limit: int64(o.AccountLimit),
+		count: prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels), codes: o.Codes,
+		limit: int64(o.AccountLimit),
 	}
 }
 
@@ -172,7 +176,7 @@ func (a *accountChecks) observe(account string, code int) {
 	a.count.WithLabelValues(account, a.codes[code]).Inc()
 }
 
-// isTracked is whether an account is one of those that are counted one by one: the first that there was a verdict on.
+// isTracked reports whether an account is counted individually. The first accounts with a verdict are, up to the limit.
 func (a *accountChecks) isTracked(account string) bool {
 	if _, known := a.known.Load(account); known {
 		return true

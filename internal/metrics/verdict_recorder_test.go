@@ -36,31 +36,31 @@ func TestVerdictRecorder_CountsByProtocolAndCode(t *testing.T) {
 	r.Observe(1, 0, "", time.Microsecond)
 	r.Observe(1, 0, "", time.Hour)
 	compare(t, registry, `
-# HELP apikey_verifier_checks_total Verdicts that the verifier gave, by the face that was asked and the verdict's code.
+# HELP apikey_verifier_checks_total Number of verdicts of the verifier, by protocol and code.
 # TYPE apikey_verifier_checks_total counter
-apikey_verifier_checks_total{code="UNKNOWN",face="one"} 0
-apikey_verifier_checks_total{code="UNKNOWN",face="two"} 2
-apikey_verifier_checks_total{code="VALID",face="one"} 0
-apikey_verifier_checks_total{code="VALID",face="two"} 1
-# HELP apikey_verifier_cache_age_seconds For how long the verifier has not heard of changes; 0 while the API server is telling it of them.
+apikey_verifier_checks_total{code="UNKNOWN",protocol="one"} 0
+apikey_verifier_checks_total{code="UNKNOWN",protocol="two"} 2
+apikey_verifier_checks_total{code="VALID",protocol="one"} 0
+apikey_verifier_checks_total{code="VALID",protocol="two"} 1
+# HELP apikey_verifier_cache_age_seconds Time in seconds for which the verifier may have missed changes because its watch does not work. 0 while it works.
 # TYPE apikey_verifier_cache_age_seconds gauge
 apikey_verifier_cache_age_seconds 1.5
-# HELP apikey_verifier_synced Whether the verifier knows all keys and gives verdicts: 1, else 0.
+# HELP apikey_verifier_synced 1 if the verifier has synced all keys and gives verdicts, 0 otherwise.
 # TYPE apikey_verifier_synced gauge
 apikey_verifier_synced 1
-# HELP apikey_verifier_store_rollbacks_total How often the verifier found that the API server's store was rolled back, as by restoring a backup of etcd, and read all keys again.
+# HELP apikey_verifier_store_rollbacks_total Number of rollbacks of the API server's store that the verifier detected, for example after restoring an etcd backup. It lists all keys again after each.
 # TYPE apikey_verifier_store_rollbacks_total counter
 apikey_verifier_store_rollbacks_total 1
-# HELP apikey_verifier_keys How many APIKeys the verifier knows.
+# HELP apikey_verifier_keys Number of APIKeys that the verifier holds.
 # TYPE apikey_verifier_keys gauge
 apikey_verifier_keys 3
-# HELP apikey_verifier_credentials How many credentials the verifier knows.
+# HELP apikey_verifier_credentials Number of credentials that the verifier holds.
 # TYPE apikey_verifier_credentials gauge
 apikey_verifier_credentials 4
-# HELP apikey_verifier_accounts How many accounts the verifier knows, or has keys of.
+# HELP apikey_verifier_accounts Number of accounts that the verifier holds or has keys of.
 # TYPE apikey_verifier_accounts gauge
 apikey_verifier_accounts 2
-# HELP apikey_verifier_undecodable_objects How many objects of a kind the verifier can't decode all of: it refuses such a key, and all keys of such an account.
+# HELP apikey_verifier_undecodable_objects Number of objects of a kind that the verifier cannot decode completely. It refuses such a key, and all keys of such an account.
 # TYPE apikey_verifier_undecodable_objects gauge
 apikey_verifier_undecodable_objects{kind="APIKey"} 1
 apikey_verifier_undecodable_objects{kind="Account"} 0
@@ -83,7 +83,7 @@ func TestVerdictRecorder_LimitsAccounts(t *testing.T) {
 	}
 	r.Observe(0, 0, "bare", 0)
 	compare(t, registry, `
-# HELP apikey_verifier_account_checks_total Verdicts on keys that are known, by account, with --account-metrics. The account with an empty name stands for all beyond --account-metrics-limit.
+# HELP apikey_verifier_account_checks_total Number of verdicts on known keys, by account. Requires --account-metrics. Accounts beyond --account-metrics-limit are counted under an empty name.
 # TYPE apikey_verifier_account_checks_total counter
 apikey_verifier_account_checks_total{account="",code="VALID"} 2
 apikey_verifier_account_checks_total{account="acme",code="VALID"} 2

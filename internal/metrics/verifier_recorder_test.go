@@ -26,7 +26,7 @@ func TestVerifierRecorder(t *testing.T) {
 	r.Enforced(70 * time.Millisecond)
 	r.Enforced(2 * time.Minute)
 	want := `
-# HELP apikey_manager_enforcement_seconds How long it took from the moment in which the manager saw that a key was switched off until every verifier refused it.
+# HELP apikey_manager_enforcement_seconds Time from when the manager observed that a key was disabled until all verifiers refused it.
 # TYPE apikey_manager_enforcement_seconds histogram
 apikey_manager_enforcement_seconds_bucket{le="0.01"} 0
 apikey_manager_enforcement_seconds_bucket{le="0.025"} 0
@@ -44,10 +44,10 @@ apikey_manager_enforcement_seconds_bucket{le="300"} 2
 apikey_manager_enforcement_seconds_bucket{le="+Inf"} 2
 apikey_manager_enforcement_seconds_sum 120.07
 apikey_manager_enforcement_seconds_count 2
-# HELP apikey_manager_verifier_polls_failed_total How often a replica of the verifier did not answer the manager.
+# HELP apikey_manager_verifier_polls_failed_total Number of polls that a verifier replica did not answer.
 # TYPE apikey_manager_verifier_polls_failed_total counter
 apikey_manager_verifier_polls_failed_total 3
-# HELP apikey_manager_verifier_replicas How many replicas of the verifier there are, when last looked at: those that answered the manager, and those that did not.
+# HELP apikey_manager_verifier_replicas Number of verifier replicas at the last poll, by whether they answered the manager.
 # TYPE apikey_manager_verifier_replicas gauge
 apikey_manager_verifier_replicas{reached="false"} 1
 apikey_manager_verifier_replicas{reached="true"} 1

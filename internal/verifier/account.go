@@ -15,32 +15,32 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// account is what all keys of an account share, so that one store reaches all of them.
+// account holds the state that all keys of an account share, so that one atomic store updates all of them.
 type account struct {
 	name string
-	// keyCount counts the keys that name it.
+	// keyCount counts the keys that name the account.
 	keyCount int
-	// policy is nil while the account is not known. It is never changed, only replaced.
+	// policy is nil if the Account is not known. It is replaced, never modified.
 	policy atomic.Pointer[policy]
 }
 
-// policy is what an Account has to say about every use of its keys.
+// policy holds the settings of an Account that apply to all its keys.
 type policy struct {
 	suspended bool
-	// externalID is the external ID that the account holds; declaredID is the one in its spec, which an older account may
-	// hold already.
+	// externalID holds the external ID that the account owns. declaredID holds the one in its spec, which an older
+	// account may own.
 	externalID, declaredID string
 	// createdAt and uid order accounts by age.
 	createdAt int64
 	uid       string
 	zone      *time.Location
-	// scopes are what keys that name none may do, joined by commas.
+	// scopes holds the scopes of keys that name none, separated by commas.
 	scopes string
-	// allowedScopes bounds what keys may do; nil: it does not.
+	// allowedScopes limits the scopes of keys. A nil value allows all scopes.
 	allowedScopes []string
-	// whitelistRequired refuses keys without a whitelist that were not accepted so.
+	// whitelistRequired refuses keys without a whitelist, except those that the manager accepted without one.
 	whitelistRequired bool
-	// selector picks the namespaces whose keys may be used; nil: all.
+	// selector selects the namespaces whose keys may be used. A nil value selects all.
 	selector labels.Selector
 }
 
@@ -67,7 +67,7 @@ func newPolicy(a *v1alpha1.Account) *policy {
 	return p
 }
 
-// allowsKey is whether the account's policy lets a key be used at all.
+// allowsKey reports whether the policy of the account allows a key to be used.
 func (p *policy) allowsKey(k *key) bool {
 	switch {
 	case p.selector != nil && !k.namespace.isIn(p.selector):
@@ -78,7 +78,7 @@ func (p *policy) allowsKey(k *key) bool {
 	return p.allowedScopes == nil || p.allowsScopes(p.scopesOf(k))
 }
 
-// scopesOf are what a key may do, joined by commas: its own scopes, or else the account's default ones.
+// scopesOf returns the scopes of a key, separated by commas: its own, or the default scopes of the account.
 func (p *policy) scopesOf(k *key) string {
 	if k.scopes == "" {
 		return p.scopes
@@ -86,7 +86,8 @@ func (p *policy) scopesOf(k *key) string {
 	return k.scopes
 }
 
-// allowsScopes is whether every scope of a list, joined by commas, is covered by one that the account allows.
+// allowsScopes reports whether the allowed scopes of the account cover every scope in a list that is separated by
+// commas.
 func (p *policy) allowsScopes(scopes string) bool {
 	for wanted := range strings.SplitSeq(scopes, ",") {
 		if wanted != "" && !p.allowsScope(wanted) {

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// AddressHeader is the header in which trusted proxies say whom they forward for. Only one is read: a client that sends
-// another has no say.
+// AddressHeader selects the header in which trusted proxies pass on the address of the client. Other headers are
+// ignored, so that a client cannot choose its address by sending one of them.
 type AddressHeader uint8
 
-// The headers.
+// The supported headers.
 const (
-	// XForwardedFor is a list of hops, to which each proxy appends its peer.
+	// XForwardedFor holds a list of hops, to which each proxy appends its peer.
 	XForwardedFor AddressHeader = iota
-	// XRealIP is one address, which a proxy overwrites.
+	// XRealIP holds one address, which a proxy overwrites.
 	XRealIP
-	// Forwarded is a list of hops in the form of RFC 7239.
+	// Forwarded holds a list of hops in the syntax of RFC 7239.
 	Forwarded
 )
 
-// ParseAddressHeader reads the name of a header; an empty one is that of X-Forwarded-For.
+// ParseAddressHeader parses the name of a header. An empty name selects X-Forwarded-For.
 func ParseAddressHeader(name string) (AddressHeader, error) {
 	if name == "" {
 		return XForwardedFor, nil
@@ -35,10 +35,10 @@ func ParseAddressHeader(name string) (AddressHeader, error) {
 	return 0, fmt.Errorf("invalid header %q: must be X-Forwarded-For, X-Real-IP or Forwarded", name)
 }
 
-// invalidHop is a hop that no address can be read from.
+// invalidHop stands for a hop that holds no valid address.
 const invalidHop = "?"
 
-// Hops returns the hops that a request names, in lines as Clients.Find reads them.
+// Hops returns the hops of a request, in the form that ClientIPResolver.Resolve expects.
 func (h AddressHeader) Hops(r Request) []string {
 	switch h {
 	case XForwardedFor:
@@ -55,11 +55,11 @@ func (h AddressHeader) Hops(r Request) []string {
 		}
 		return hops
 	}
-	return []string{invalidHop} // no such header: fail closed
+	return []string{invalidHop} // unknown header: fail closed
 }
 
-// appendForwarded appends the hop of each element of a line of Forwarded (RFC 7239, section 4). An element whose hop can't
-// be told is unreadable, and so is what stands before a line's malformed rest.
+// appendForwarded appends the hop of each element in a line of the Forwarded header (RFC 7239, section 4). It appends
+// invalidHop for an element without a valid hop, and for the malformed rest of a line.
 func appendForwarded(hops []string, line string) []string {
 	for {
 		hop, rest, more := cutElement(line)
@@ -71,7 +71,7 @@ func appendForwarded(hops []string, line string) []string {
 	}
 }
 
-// cutElement reads one element of Forwarded: pairs that are separated by semicolons, up to a comma.
+// cutElement cuts one element of the Forwarded header: pairs that are separated by semicolons, up to a comma.
 func cutElement(line string) (hop, rest string, more bool) {
 	hop = invalidHop
 	seen := false
@@ -100,7 +100,7 @@ func cutElement(line string) (hop, rest string, more bool) {
 	}
 }
 
-// cutPair reads a name, which is a token, and its value.
+// cutPair cuts a name, which must be a token, and its value.
 func cutPair(text string) (name, value, rest string, ok bool) {
 	name, rest, ok = strings.Cut(text, "=")
 	if !ok || !isToken(name) {
@@ -110,7 +110,7 @@ func cutPair(text string) (name, value, rest string, ok bool) {
 	return name, value, rest, ok
 }
 
-// cutValue reads a token or a quoted string (RFC 9110, section 5.6).
+// cutValue cuts a token or a quoted string (RFC 9110, section 5.6).
 func cutValue(text string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(text, `"`) {
 		end := strings.IndexAny(text, ",; \t")

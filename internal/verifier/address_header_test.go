@@ -20,28 +20,62 @@ func TestAddressHeader_Hops(t *testing.T) {
 		request request
 		want    string // empty: it can't be told
 	}{
-		"X-Forwarded-For":                {request: requestWith("X-Forwarded-For", "203.0.113.7"), want: "203.0.113.7"},
-		"only the one that is asked for": {request: requestWith("X-Forwarded-For", "203.0.113.7", "X-Real-IP", "203.0.113.8", "Forwarded", "for=203.0.113.9"), want: "203.0.113.7"},
+		"X-Forwarded-For": {request: requestWith("X-Forwarded-For", "203.0.113.7"), want: "203.0.113.7"},
+		"only the one that is asked for": {request: requestWith("X-Forwarded-For", "203.0.113.7", "X-Real-IP", "203.0.113.8", "Forwarded",
+			"for=203.0.113.9"), want: "203.0.113.7"},
 
-		"X-Real-IP":               {header: verifier.XRealIP, request: requestWith("X-Real-IP", "203.0.113.8", "X-Forwarded-For", "203.0.113.7"), want: "203.0.113.8"},
-		"X-Real-IP of IPv6":       {header: verifier.XRealIP, request: requestWith("X-Real-IP", "2001:db8::1"), want: "2001:db8::1"},
-		"X-Real-IP twice":         {header: verifier.XRealIP, request: requestWith("X-Real-IP", "203.0.113.8", "X-Real-IP", "203.0.113.8")},
-		"X-Real-IP of nothing":    {header: verifier.XRealIP, request: requestWith("X-Real-IP", "")},
-		"no X-Real-IP":            {header: verifier.XRealIP, request: requestWith(), want: proxy},
-		"X-Real-IP of a stranger": {header: verifier.XRealIP, peer: "198.51.100.9", request: requestWith("X-Real-IP", "203.0.113.8"), want: "198.51.100.9"},
+		"X-Real-IP": {
+			header:  verifier.XRealIP,
+			request: requestWith("X-Real-IP", "203.0.113.8", "X-Forwarded-For", "203.0.113.7"), want: "203.0.113.8",
+		},
+		"X-Real-IP of IPv6":    {header: verifier.XRealIP, request: requestWith("X-Real-IP", "2001:db8::1"), want: "2001:db8::1"},
+		"X-Real-IP twice":      {header: verifier.XRealIP, request: requestWith("X-Real-IP", "203.0.113.8", "X-Real-IP", "203.0.113.8")},
+		"X-Real-IP of nothing": {header: verifier.XRealIP, request: requestWith("X-Real-IP", "")},
+		"no X-Real-IP":         {header: verifier.XRealIP, request: requestWith(), want: proxy},
+		"X-Real-IP of a stranger": {
+			header: verifier.XRealIP, peer: "198.51.100.9", request: requestWith("X-Real-IP", "203.0.113.8"),
+			want: "198.51.100.9",
+		},
 
-		"Forwarded":                      {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9"), want: "203.0.113.9"},
-		"with a port":                    {header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.9:4711"`), want: "203.0.113.9"},
-		"IPv6":                           {header: verifier.Forwarded, request: requestWith("Forwarded", `For="[2001:db8::1]"`), want: "2001:db8::1"},
-		"IPv6 with a port":               {header: verifier.Forwarded, request: requestWith("Forwarded", `for="[2001:db8::1]:4711";proto=https`), want: "2001:db8::1"},
-		"an escaped character":           {header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.\9"`), want: "203.0.113.9"},
-		"among other pairs":              {header: verifier.Forwarded, request: requestWith("Forwarded", `proto=https; FOR=203.0.113.9 ;host="a,b;c"`), want: "203.0.113.9"},
-		"of several hops the last":       {header: verifier.Forwarded, request: requestWith("Forwarded", `for=192.0.2.1, for=203.0.113.9, for=10.0.0.1`), want: "203.0.113.9"},
-		"in several lines":               {header: verifier.Forwarded, request: requestWith("Forwarded", "for=192.0.2.1", "Forwarded", "for=203.0.113.9", "Forwarded", "for=10.0.0.1"), want: "203.0.113.9"},
-		"a pair that is empty":           {header: verifier.Forwarded, request: requestWith("Forwarded", "for=192.0.2.1;, ;for=203.0.113.9;"), want: "203.0.113.9"},
-		"unknown":                        {header: verifier.Forwarded, request: requestWith("Forwarded", "for=unknown")},
-		"obfuscated":                     {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9, for=_hidden")},
-		"obfuscated before":              {header: verifier.Forwarded, request: requestWith("Forwarded", "for=_hidden, for=203.0.113.9"), want: "203.0.113.9"},
+		"Forwarded": {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9"), want: "203.0.113.9"},
+		"with a port": {
+			header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.9:4711"`),
+			want: "203.0.113.9",
+		},
+		"IPv6": {
+			header: verifier.Forwarded, request: requestWith("Forwarded", `For="[2001:db8::1]"`),
+			want: "2001:db8::1",
+		},
+		"IPv6 with a port": {
+			header:  verifier.Forwarded,
+			request: requestWith("Forwarded", `for="[2001:db8::1]:4711";proto=https`), want: "2001:db8::1",
+		},
+		"an escaped character": {
+			header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.\9"`),
+			want: "203.0.113.9",
+		},
+		"among other pairs": {
+			header:  verifier.Forwarded,
+			request: requestWith("Forwarded", `proto=https; FOR=203.0.113.9 ;host="a,b;c"`), want: "203.0.113.9",
+		},
+		"of several hops the last": {
+			header:  verifier.Forwarded,
+			request: requestWith("Forwarded", `for=192.0.2.1, for=203.0.113.9, for=10.0.0.1`), want: "203.0.113.9",
+		},
+		"in several lines": {
+			header:  verifier.Forwarded,
+			request: requestWith("Forwarded", "for=192.0.2.1", "Forwarded", "for=203.0.113.9", "Forwarded", "for=10.0.0.1"), want: "203.0.113.9",
+		},
+		"a pair that is empty": {
+			header: verifier.Forwarded, request: requestWith("Forwarded", "for=192.0.2.1;, ;for=203.0.113.9;"),
+			want: "203.0.113.9",
+		},
+		"unknown":    {header: verifier.Forwarded, request: requestWith("Forwarded", "for=unknown")},
+		"obfuscated": {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9, for=_hidden")},
+		"obfuscated before": {
+			header: verifier.Forwarded, request: requestWith("Forwarded", "for=_hidden, for=203.0.113.9"),
+			want: "203.0.113.9",
+		},
 		"without for":                    {header: verifier.Forwarded, request: requestWith("Forwarded", "proto=https")},
 		"for twice":                      {header: verifier.Forwarded, request: requestWith("Forwarded", "for=203.0.113.9;for=203.0.113.8")},
 		"an open quote":                  {header: verifier.Forwarded, request: requestWith("Forwarded", `for="203.0.113.9`)},
@@ -50,8 +84,14 @@ func TestAddressHeader_Hops(t *testing.T) {
 		"nothing":                        {header: verifier.Forwarded, request: requestWith("Forwarded", "")},
 		"nonsense":                       {header: verifier.Forwarded, request: requestWith("Forwarded", "=;=,,")},
 		"no Forwarded":                   {header: verifier.Forwarded, request: requestWith("X-Forwarded-For", "203.0.113.7"), want: proxy},
-		"Forwarded of a stranger":        {header: verifier.Forwarded, peer: "198.51.100.9", request: requestWith("Forwarded", "for=203.0.113.9"), want: "198.51.100.9"},
-		"very many hops":                 {header: verifier.Forwarded, request: requestWith("Forwarded", strings.Repeat("for=10.0.0.1,", 100)+"for=10.0.0.1")},
+		"Forwarded of a stranger": {
+			header: verifier.Forwarded, peer: "198.51.100.9",
+			request: requestWith("Forwarded", "for=203.0.113.9"), want: "198.51.100.9",
+		},
+		"very many hops": {
+			header:  verifier.Forwarded,
+			request: requestWith("Forwarded", strings.Repeat("for=10.0.0.1,", 100)+"for=10.0.0.1"),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +122,8 @@ func TestParseAddressHeader(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	if _, err := verifier.ParseAddressHeader("CF-Connecting-IP"); err == nil || !strings.Contains(err.Error(), "must be X-Forwarded-For, X-Real-IP or Forwarded") {
+	if _, err := verifier.ParseAddressHeader("CF-Connecting-IP"); err == nil ||
+		!strings.Contains(err.Error(), "must be X-Forwarded-For, X-Real-IP or Forwarded") {
 		t.Errorf("%v", err)
 	}
 }
@@ -104,7 +145,8 @@ func FuzzForwarded(f *testing.F) {
 		if joined != outside && joined.IsValid() {
 			t.Fatalf("%q makes the client %s", forged, joined)
 		}
-		if got := clients.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged, "Forwarded", "for=203.0.113.9"))); got != outside {
+		if got := clients.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged, "Forwarded",
+			"for=203.0.113.9"))); got != outside {
 			t.Fatalf("%q on a line of its own makes the client %s", forged, got)
 		}
 	})

@@ -30,7 +30,8 @@ func newIndexWithKeys(n int) *verifier.Index {
 
 // newMember is a key as people have them: with a label, a scope, and a UID as long as the API server's.
 func newMember(i int) *v1alpha1.APIKey {
-	return keystest.Key(fmt.Sprintf("key-%d", i), keystest.Account(fmt.Sprintf("account-%d", i/5)), keystest.UID(fmt.Sprintf("6ba7b810-9dad-11d1-80b4-%012d", i)),
+	return keystest.Key(fmt.Sprintf("key-%d", i), keystest.Account(fmt.Sprintf("account-%d", i/5)),
+		keystest.UID(fmt.Sprintf("6ba7b810-9dad-11d1-80b4-%012d", i)),
 		keystest.Label(fmt.Sprintf("Clave para la tienda %d", i)), keystest.Scopes("conversions:write"), keystest.Issued(epoch))
 }
 
@@ -80,8 +81,12 @@ func TestIndexCheck_AllocatesNothing(t *testing.T) {
 		"plain":   {key: issued()},
 		"unknown": {key: issued(), ask: verifier.Input{Key: "ak_nobody"}},
 		"with all restrictions": {
-			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7"), keystest.Scopes("a", "b:*"), keystest.Expiration("2099-01-01"), keystest.RevokedBefore(epoch)),
-			ask: verifier.Input{Scopes: "a, b:c", Account: "acme", ExternalID: "4711", Claim: verifier.Claim{Kind: verifier.ClaimExternalID, Value: "4711"}},
+			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7"), keystest.Scopes("a", "b:*"), keystest.Expiration("2099-01-01"),
+				keystest.RevokedBefore(epoch)),
+			ask: verifier.Input{
+				Scopes: "a, b:c", Account: "acme", ExternalID: "4711",
+				Claim: verifier.Claim{Kind: verifier.ClaimExternalID, Value: "4711"},
+			},
 			policy: func(s *v1alpha1.AccountSpec) {
 				external(s)
 				allowTeam(s)

@@ -11,19 +11,19 @@ import (
 	"strings"
 )
 
-// ClientIPResolver finds out who sent a request.
+// ClientIPResolver determines the address of the client that sent a request.
 type ClientIPResolver struct {
 	trusted *networks
 }
 
-// NewClientIPResolver reads which proxies are trusted to say whom they forward for: addresses and CIDRs. IPv4-mapped IPv6 is
-// unmapped.
+// NewClientIPResolver returns a resolver that trusts the given proxies, which are addresses or CIDRs. IPv4-mapped IPv6
+// addresses are converted to IPv4.
 func NewClientIPResolver(trusted []string) (*ClientIPResolver, error) {
 	list := make([]netip.Prefix, 0, len(trusted))
 	for _, text := range trusted {
 		network, err := parseProxy(text)
 		if err != nil {
-			return nil, fmt.Errorf("%q is no proxy: give an address, such as 192.0.2.7, or a network, such as 10.0.0.0/8", text)
+			return nil, fmt.Errorf("invalid proxy %q: must be an address such as 192.0.2.7 or a network such as 10.0.0.0/8", text)
 		}
 		list = append(list, network)
 	}
@@ -37,20 +37,21 @@ func parseProxy(text string) (netip.Prefix, error) {
 	}
 	network, err := netip.ParsePrefix(text)
 	if err == nil && network.Addr().Is4In6() {
-		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96) // no valid one if it has more than IPv4 in it
+		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96) // invalid if the prefix covers more than IPv4
 		if !network.IsValid() {
-			err = errors.New("it mixes IPv4 and IPv6")
+			err = errors.New("the network covers both IPv4 and IPv6")
 		}
 	}
 	return network.Masked(), err
 }
 
-// maxHops is how many entries of X-Forwarded-For are looked at. A client may send any number.
+// maxHops limits the entries of X-Forwarded-For that are read, since a client may send any number.
 const maxHops = 64
 
-// Resolve is the address of the client: the peer that the gateway, or this process, saw; if that is a trusted proxy, the
-// last hop of X-Forwarded-For that is not one. The zero address means that it can't be told: an entry that had to be read
-// is malformed, or there are too many. Lines of the header come in the order in which they were received.
+// Resolve returns the address of the client. It is the peer that the gateway or this process observed, or, if that peer
+// is a trusted proxy, the last hop in forwarded that is not a trusted proxy. Resolve returns the zero address if the
+// client cannot be determined because an entry is malformed or there are too many. The lines in forwarded are in the
+// order in which they were received.
 func (r *ClientIPResolver) Resolve(peer netip.Addr, forwarded []string) netip.Addr {
 	client := normalize(peer)
 	hops := 0
@@ -73,8 +74,8 @@ func (r *ClientIPResolver) Resolve(peer netip.Addr, forwarded []string) netip.Ad
 	return client
 }
 
-// ParseClient reads an address as proxies write them: with or without a port, IPv6 in brackets or not. The zero address
-// means that it can't be read.
+// ParseClient parses an address in the forms that proxies write: with or without a port, IPv6 with or without brackets.
+// It returns the zero address if text is invalid.
 func ParseClient(text string) netip.Addr {
 	bare := text
 	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
@@ -89,5 +90,5 @@ func ParseClient(text string) netip.Addr {
 	return netip.Addr{}
 }
 
-// normalize is an address as whitelists have it: without a zone, and IPv4 as IPv4.
+// normalize returns an address in the form of whitelists: without a zone, and IPv4 as IPv4.
 func normalize(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

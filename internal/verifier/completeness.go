@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// completeness says whether everything that exists is in an index, so that verdicts are given.
+// completeness records whether an index holds all existing objects, which verdicts require.
 type completeness struct {
 	complete atomic.Bool
 
@@ -19,10 +19,10 @@ type completeness struct {
 
 func newCompleteness() completeness { return completeness{changed: make(chan struct{})} }
 
-// SetComplete lets verdicts begin: everything that exists is in the index.
+// SetComplete enables verdicts: the index holds all existing objects.
 func (c *completeness) SetComplete() { c.set(true) }
 
-// SetIncomplete ends verdicts: what is in the index can't be relied on.
+// SetIncomplete disables verdicts: the index may be missing objects or changes.
 func (c *completeness) SetIncomplete() { c.set(false) }
 
 func (c *completeness) set(complete bool) {
@@ -34,10 +34,10 @@ func (c *completeness) set(complete bool) {
 	}
 }
 
-// Complete reports whether verdicts are given.
+// Complete reports whether verdicts are enabled.
 func (c *completeness) Complete() bool { return c.complete.Load() }
 
-// Completeness reports whether verdicts are given, and returns a channel that is closed when that changes.
+// Completeness reports whether verdicts are enabled, and returns a channel that is closed when that changes.
 func (c *completeness) Completeness() (complete bool, changed <-chan struct{}) {
 	c.changeMu.Lock()
 	defer c.changeMu.Unlock()

@@ -16,34 +16,35 @@ import (
 )
 
 const (
-	// probeInterval and probeJitter have the API server asked for its resourceVersion every 10 to 15 seconds.
+	// probeInterval and probeJitter make the syncer ask for the current resourceVersion every 10 to 15 seconds.
 	probeInterval = 10 * time.Second
 	probeJitter   = 0.5
-	// probeRetry is the interval while probes fail: the API server has to be asked as soon as it is back, before its
-	// store comes past the resourceVersion at which it was put back.
+	// probeRetry is the interval while probes fail. It is short, so that a rollback is detected before the store
+	// passes the resourceVersion from before the rollback.
 	probeRetry   = time.Second
 	probeTimeout = 5 * time.Second
 )
 
-// connection is what is known of the watch of one kind. It works while the watch is open and probes succeed: a watch alone
-// may hang without an error.
+// connection tracks the watch of one kind. The watch works while it is open and probes succeed: an open watch may hang
+// without an error.
 type connection struct {
 	mu sync.Mutex
-	// isOpen reports whether there is a watch, probeFailed whether the last probe failed.
+	// isOpen reports whether a watch is open, probeFailed whether the last probe failed.
 	isOpen, probeFailed bool
-	// unreachable reports whether the API server could not be reached since the last list.
+	// unreachable reports whether the API server was unreachable at any time since the last list.
 	unreachable bool
-	// disconnectedSince is since when the connection does not work; nil: it does, or never did.
+	// disconnectedSince holds the time since which the watch has not worked. It is nil while the watch works, and
+	// before it first worked.
 	disconnectedSince *time.Time
 }
 
-// markOpen takes note of a watch that was started.
+// markOpen records that a watch was opened.
 func (c *connection) markOpen(now time.Time) { c.update(now, func() { c.isOpen = true }) }
 
-// markClosed takes note of a watch that ended.
+// markClosed records that a watch ended.
 func (c *connection) markClosed(now time.Time) { c.update(now, func() { c.isOpen = false }) }
 
-// markFailed takes note of a list or a watch that could not be started.
+// markFailed records that a list or watch request failed.
 func (c *connection) markFailed(now time.Time, err error) {
 	c.update(now, func() {
 		c.isOpen = false
@@ -51,7 +52,7 @@ func (c *connection) markFailed(now time.Time, err error) {
 	})
 }
 
-// recordProbe takes note of a probe.
+// recordProbe records the result of a probe.
 func (c *connection) recordProbe(now time.Time, err error) {
 	c.update(now, func() { c.probeFailed = err != nil })
 }
@@ -68,7 +69,7 @@ func (c *connection) update(now time.Time, change func()) {
 	}
 }
 
-// recordList takes note of a list: what was not reported until now is in it.
+// recordList records a list, which contains all changes up to now.
 func (c *connection) recordList(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,7 +103,7 @@ func (c *connection) age(now time.Time) time.Duration {
 	return now.Sub(*c.disconnectedSince)
 }
 
-// probeRegularly asks the API server for its resourceVersion until the context ends.
+// probeRegularly probes the API server until ctx is done.
 func (k *kindSyncer) probeRegularly(ctx context.Context) {
 	for {
 		interval := probeInterval
@@ -120,13 +121,13 @@ func (k *kindSyncer) probeRegularly(ctx context.Context) {
 	}
 }
 
-// probe asks the API server for its resourceVersion, by a read that its store answers. One below what it named before
-// means that the store was put back to an earlier state.
+// probe asks the API server for its current resourceVersion with a read that its store answers. A resourceVersion below
+// one that was observed before means that the store was rolled back.
 //
-// An error that a resourceVersion is too large means nothing of the kind: an API server that has just started, beside
-// others, may be behind for a moment.
+// An error that a resourceVersion is too large does not mean that: one of several API servers may have just started and
+// be behind for a moment.
 func (k *kindSyncer) probe(ctx context.Context) {
-	before := k.newest.load() // what is observed while the probe is under way may be newer than its answer
+	before := k.newest.load() // versions that are observed during the probe may be newer than its response
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(k.listKind)
 	limited, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -147,7 +148,7 @@ func (k *kindSyncer) probe(ctx context.Context) {
 	k.checkSentinel(ctx)
 }
 
-// newestVersion is the newest resourceVersion that was observed.
+// newestVersion holds the newest resourceVersion that was observed.
 type newestVersion struct {
 	mu      sync.Mutex
 	version *string
@@ -161,7 +162,7 @@ func (n *newestVersion) observe(version string) {
 	}
 }
 
-// load returns the newest resourceVersion; nil: none was observed.
+// load returns the newest resourceVersion, or nil if none was observed.
 func (n *newestVersion) load() *string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -174,7 +175,8 @@ func (n *newestVersion) reset() {
 	n.version = nil
 }
 
-// isEarlier reports whether one resourceVersion is below another one. Those that are not numbers can't be compared.
+// isEarlier reports whether a resourceVersion is lower than another one. Versions that are not numbers cannot be
+// compared.
 func isEarlier(version, than string) bool {
 	order, err := resourceversion.CompareResourceVersion(version, than)
 	return err == nil && order < 0

@@ -5,12 +5,13 @@ package verifier
 
 import "slices"
 
-// externalIDs records which account holds each external ID: of several that declare the same one, the oldest. The others
-// are treated as if they declared none, so that nobody takes over the identity of an account by copying its external ID.
-// The policies of accounts change with it, under the lock of the index's writer; verdicts read nothing but the policy.
+// externalIDs records which account owns each external ID: if several accounts declare the same one, the oldest owns
+// it. The others are treated as if they declared none, so that an account cannot impersonate another one by copying its
+// external ID. The policies of accounts change together with this record, under the writer lock of the index. Verdicts
+// read only the policy.
 type externalIDs struct {
 	holders map[string]*account
-	// waiting are the younger accounts that declare an ID which another account holds.
+	// waiting holds the younger accounts that declare an external ID which another account owns.
 	waiting map[string][]*account
 }
 
@@ -18,8 +19,8 @@ func newExternalIDs() externalIDs {
 	return externalIDs{holders: map[string]*account{}, waiting: map[string][]*account{}}
 }
 
-// setPolicy gives an account its next policy, with the external ID if the account holds it; nil: the account is gone. At no
-// time do two accounts hold the same ID.
+// setPolicy sets the policy of an account, including the external ID if the account owns it. A nil policy means that
+// the account was removed. Two accounts never own the same external ID at the same time.
 func (e *externalIDs) setPolicy(a *account, next *policy) {
 	before := a.policy.Load()
 	if before != nil && next != nil && before.hasSameDeclaration(next) {
@@ -36,6 +37,7 @@ func (e *externalIDs) setPolicy(a *account, next *policy) {
 	a.policy.Store(next)
 }
 
+// add registers the external ID that next declares, and takes it over from a younger account.
 func (e *externalIDs) add(a *account, next *policy) {
 	id := next.declaredID
 	holder := e.holders[id]
@@ -52,6 +54,8 @@ func (e *externalIDs) add(a *account, next *policy) {
 	next.externalID = id
 }
 
+// remove removes the external ID that an account declared. If the account owned it, the oldest other account that
+// declares it becomes the owner.
 func (e *externalIDs) remove(a *account, before *policy) {
 	id := before.declaredID
 	if e.holders[id] != a {
@@ -84,19 +88,19 @@ func (e *externalIDs) removeWaiting(id string, a *account) {
 	e.waiting[id] = others
 }
 
-// withExternalID returns the same policy with another external ID in force.
+// withExternalID returns a copy of the policy with another owned external ID.
 func (p *policy) withExternalID(id string) *policy {
 	next := *p
 	next.externalID = id
 	return &next
 }
 
-// hasSameDeclaration reports whether two policies of an account declare the same external ID with the same age.
+// hasSameDeclaration reports whether two policies of an account declare the same external ID and have the same age.
 func (p *policy) hasSameDeclaration(other *policy) bool {
 	return p.declaredID == other.declaredID && p.createdAt == other.createdAt && p.uid == other.uid
 }
 
-// isOlderThan reports whether the Account of a policy was created before that of another one: by creation time, then UID.
+// isOlderThan reports whether the Account of p was created before the Account of than: by creation time, then by UID.
 func (p *policy) isOlderThan(than *policy) bool {
 	if p.createdAt != than.createdAt {
 		return p.createdAt < than.createdAt

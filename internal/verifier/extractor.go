@@ -15,26 +15,28 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Request is what a face knows of a request: Envoy's CheckRequest, or an HTTP request that a gateway asks about.
+// Request provides what a protocol knows of a request: the CheckRequest of Envoy, or the HTTP request of a gateway.
 type Request interface {
-	// Header returns the values of a header, by its canonical and by its lower-case name. A face that gets repeated
-	// headers joined returns them so: no key has a comma.
+	// Header returns the values of a header, given its canonical and its lower-case name. A protocol that receives
+	// repeated headers joined by commas returns them joined: no key contains a comma.
 	Header(canonical, lower string) []string
-	// Queries are the queries of the URLs that the request is told to have, without the question mark.
+	// Queries returns the query strings of the URLs that the gateway passed on, without the question mark.
 	Queries() []string
 }
 
-// KeyExtractor finds the key in a request.
+// KeyExtractor extracts candidate keys from a request.
 type KeyExtractor struct {
 	sources []source
 }
 
-// source is a place where keys may be.
+// source is a part of a request that may hold a key.
 type source struct {
 	kind sourceKind
-	// name is the header's canonical name, the query parameter's or the cookie's; lower is the header's in lower case.
+	// name holds the canonical name of the header, or the name of the query parameter or cookie. lower holds the name
+	// of the header in lower case.
 	name, lower string
-	// scheme is the authentication scheme that precedes the key in a header (RFC 9110, section 11); empty: none does.
+	// scheme holds the authentication scheme that precedes the key in a header (RFC 9110, section 11). It may be
+	// empty.
 	scheme string
 }
 
@@ -47,11 +49,11 @@ const (
 	fromBasic
 )
 
-// DefaultSources are where keys are looked for unless flags say otherwise. A query is not among them: URLs end in logs.
+// DefaultSources lists the default key sources. It contains no query parameter, because URLs are written to logs.
 var DefaultSources = []string{"header:X-API-Key", "header:Authorization:Bearer"}
 
-// NewKeyExtractor reads where keys are looked for, in order: header:X-API-Key, header:Authorization:Bearer, query:api_key,
-// cookie:NAME or basic.
+// NewKeyExtractor returns an extractor for the given sources, in order: header:X-API-Key, header:Authorization:Bearer,
+// query:api_key, cookie:NAME or basic.
 func NewKeyExtractor(sources []string) (*KeyExtractor, error) {
 	e := &KeyExtractor{}
 	for _, text := range sources {
@@ -64,7 +66,7 @@ func NewKeyExtractor(sources []string) (*KeyExtractor, error) {
 		}
 	}
 	if len(e.sources) > maxSources {
-		return nil, fmt.Errorf("there are %d places for a key: give at most %d", len(e.sources), maxSources)
+		return nil, fmt.Errorf("too many key sources: %d, must be at most %d", len(e.sources), maxSources)
 	}
 	return e, nil
 }
@@ -82,36 +84,36 @@ func parseSource(text string) (source, error) {
 	case text == "basic":
 		return source{kind: fromBasic, name: "Authorization", lower: "authorization", scheme: "Basic"}, nil
 	}
-	return source{}, fmt.Errorf("%q is no place for a key: give header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic", text)
+	return source{}, fmt.Errorf("invalid key source %q: must be header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic", text)
 }
 
-// isToken is whether a text may be a header's name or a scheme (RFC 9110), or a cookie's name (RFC 6265).
+// isToken reports whether text is a valid name of a header or a scheme (RFC 9110), or of a cookie (RFC 6265).
 func isToken(text string) bool { return httpguts.ValidHeaderFieldName(text) }
 
-// Places are places of a Finder that hold something, one bit each.
+// Places is a set of the sources of a KeyExtractor, one bit each.
 type Places uint64
 
-// maxSources is how many places for keys there may be: as many as Places has bits.
+// maxSources limits the number of sources to the number of bits in Places.
 const maxSources = 64
 
-// maxCandidates is how many different texts of one request are looked up. More are Ambiguous: no client sends so many.
+// maxCandidates limits how many different candidates of one request are looked up. A request with more is Ambiguous.
 const maxCandidates = 16
 
-// Candidates are the texts of a request that may be keys. The zero value holds none.
+// Candidates holds the strings in a request that may be keys. The zero value holds none.
 type Candidates struct {
 	list  [maxCandidates]candidate
 	count int
-	// ambiguous means that one place holds two texts, or that there are more than maxCandidates.
+	// ambiguous reports whether one source holds two strings, or there are more than maxCandidates.
 	ambiguous bool
 }
 
-// candidate is a text that may be a key, and where it is.
+// candidate holds a string that may be a key, and the sources that hold it.
 type candidate struct {
 	key    string
 	places Places
 }
 
-// add adds a text that is at a place.
+// add adds a candidate that a source holds.
 func (c *Candidates) add(key string, place Places) {
 	if key == "" {
 		return
@@ -130,16 +132,17 @@ func (c *Candidates) add(key string, place Places) {
 	c.count++
 }
 
-// Keys returns the texts, in the order of the places, and whether a place holds two.
-func (c *Candidates) Keys() (list []string, twice bool) {
+// Keys returns the candidates in the order of the sources. ambiguous reports whether one source holds two strings, or
+// there are too many.
+func (c *Candidates) Keys() (list []string, ambiguous bool) {
 	for i := range c.count {
 		list = append(list, c.list[i].key)
 	}
 	return list, c.ambiguous
 }
 
-// Extract returns what may be a key in a request. Which of it is one, the Index knows: an application has headers and cookies
-// of its own in the same places.
+// Extract returns the candidate keys of a request. Only the Index can tell which of them is a key, because an
+// application may use the same headers and cookies for its own credentials.
 func (e *KeyExtractor) Extract(r Request) Candidates {
 	var found Candidates
 	for i := range e.sources {
@@ -163,7 +166,8 @@ func (s *source) extract(r Request, into *Candidates, place Places) {
 	}
 }
 
-// extractFromHeader reads a header. Sent twice, or joined from two, it is ambiguous, whatever its values.
+// extractFromHeader reads the values of a header. A header that was sent twice, or joined from two, is ambiguous
+// regardless of its values.
 func (s *source) extractFromHeader(values []string, into *Candidates, place Places) {
 	for _, value := range values {
 		key := s.credentialsIn(strings.TrimSpace(value))
@@ -183,11 +187,12 @@ func (s *source) extractFromHeader(values []string, into *Candidates, place Plac
 	}
 }
 
-// apiKeyScheme is a scheme that clients use for API keys, although it is not registered.
+// apiKeyScheme is an authentication scheme that clients use for API keys, although it is not registered.
 const apiKeyScheme = "ApiKey"
 
-// credentialsIn returns what follows the authentication scheme of a header; empty: it has another scheme. A header without
-// one may have Bearer or ApiKey all the same, and Authorization may have ApiKey in place of Bearer.
+// credentialsIn returns what follows the authentication scheme in the value of a header, or "" if the header has
+// another scheme. If the source has no scheme, Bearer and ApiKey are accepted but not required. If the source is
+// Authorization with the scheme Bearer, ApiKey is accepted as well.
 func (s *source) credentialsIn(value string) string {
 	switch {
 	case s.scheme == "":
@@ -198,7 +203,8 @@ func (s *source) credentialsIn(value string) string {
 	return trimScheme(value, s.scheme)
 }
 
-// trimScheme is what follows an authentication scheme, whose case does not matter; empty: it is another scheme.
+// trimScheme returns what follows an authentication scheme, which is case-insensitive, or "" if value has another
+// scheme.
 func trimScheme(value, scheme string) string {
 	if len(value) <= len(scheme) || value[len(scheme)] != ' ' || !strings.EqualFold(value[:len(scheme)], scheme) {
 		return ""
@@ -206,9 +212,9 @@ func trimScheme(value, scheme string) string {
 	return strings.TrimLeft(value[len(scheme):], " ")
 }
 
-// parseBasic reads the credentials of HTTP Basic authentication (RFC 7617), in either alphabet of base64, with or without
-// padding. Clients put a key into the user's name, with any password, or into the password. What can't be read is a key
-// that nobody has.
+// parseBasic parses the credentials of HTTP Basic authentication (RFC 7617), in either base64 alphabet, with or without
+// padding. Clients send a key as the user name, with any password, or as the password. If the credentials are invalid,
+// parseBasic returns a string that is not a key.
 func parseBasic(credentials string) (user, password string) {
 	plain := base64Alphabet.Replace(strings.TrimRight(credentials, "="))
 	decoded, err := base64.RawStdEncoding.DecodeString(plain)
@@ -219,14 +225,14 @@ func parseBasic(credentials string) (user, password string) {
 	return user, password
 }
 
-// base64Alphabet makes base64url (RFC 4648, section 5) base64.
+// base64Alphabet converts base64url (RFC 4648, section 5) to base64.
 var base64Alphabet = strings.NewReplacer("-", "+", "_", "/")
 
-// cookieSeparators come between cookies. A comma does where two lines were joined into one, as Envoy does it: no name and
-// no value of a cookie has one (RFC 6265, section 4.1.1).
+// cookieSeparators separate cookies. A comma does so where Envoy joined two lines into one: names and values of cookies
+// do not contain commas (RFC 6265, section 4.1.1).
 const cookieSeparators = ";,"
 
-// extractFromPairs reads name=value pairs. A name that comes twice is ambiguous.
+// extractFromPairs reads name=value pairs. A name that occurs twice is ambiguous.
 func (s *source) extractFromPairs(text, separators string, into *Candidates, place Places, read func(string) string) {
 	seen := false
 	for pair := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
@@ -246,7 +252,7 @@ func (s *source) extractFromPairs(text, separators string, into *Candidates, pla
 	}
 }
 
-// UnescapeQuery reads a value in a query. One that can't be read stays as it is, and is nobody's.
+// UnescapeQuery decodes a value in a query string. It returns an invalid value unchanged.
 func UnescapeQuery(value string) string {
 	if decoded, err := url.QueryUnescape(value); err == nil {
 		return decoded
@@ -254,7 +260,7 @@ func UnescapeQuery(value string) string {
 	return value
 }
 
-// cookieValue reads a cookie's value (RFC 6265, section 4.1.1). Frameworks percent-encode it.
+// cookieValue returns the value of a cookie (RFC 6265, section 4.1.1), which frameworks percent-encode.
 func cookieValue(value string) string {
 	value = strings.TrimRight(value, " ")
 	if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
@@ -266,17 +272,19 @@ func cookieValue(value string) string {
 	return value
 }
 
-// Place is a header, a query parameter or a cookie that holds a key. An upstream must not see it then.
+// Place identifies a header, a query parameter or a cookie that may hold a key. It must be removed before a request
+// reaches the upstream.
 type Place struct {
-	// Header, Parameter and Cookie are its name; two are empty. That of a header is in lower case.
+	// Header, Parameter and Cookie hold the name of the place; two of them are empty. The name of a header is in lower
+	// case.
 	Header, Parameter, Cookie string
-	// Canonical is a header's canonical name.
+	// Canonical holds the canonical name of a header.
 	Canonical string
-	// Bits are those of Places that stand for it: a header may hold keys of several schemes.
+	// Bits holds the sources at this place: a header may hold keys of several schemes.
 	Bits Places
 }
 
-// Places returns the places where the Finder looks, each once.
+// Places returns the places that the extractor reads, each once.
 func (e *KeyExtractor) Places() []Place {
 	var list []Place
 	for i, s := range e.sources {

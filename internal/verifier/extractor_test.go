@@ -47,61 +47,76 @@ func TestKeyExtractor_Extract(t *testing.T) {
 		want    string // what may be a key, separated by spaces
 		twice   bool
 	}{
-		"nothing":                           {request: requestWith()},
-		"in its header":                     {request: requestWith("X-API-Key", "k"), want: "k"},
-		"with spaces around it":             {request: requestWith("X-API-Key", " k\t"), want: "k"},
-		"an empty header":                   {request: requestWith("X-API-Key", "")},
-		"a header of spaces":                {request: requestWith("X-API-Key", "   ")},
-		"as a bearer token":                 {request: requestWith("Authorization", "Bearer k"), want: "k"},
-		"as a bearer, in any case":          {request: requestWith("Authorization", "bEARER  k"), want: "k"},
-		"a bearer of nothing":               {request: requestWith("Authorization", "Bearer ")},
-		"Bearer alone":                      {request: requestWith("Authorization", "Bearer")},
-		"another scheme":                    {request: requestWith("Authorization", "Basic azo=")},
-		"a scheme that begins so":           {request: requestWith("Authorization", "BearerX k")},
-		"the same twice, in two places":     {request: requestWith("X-API-Key", "k", "Authorization", "Bearer k"), want: "k"},
-		"two keys, in two places":           {request: requestWith("X-API-Key", "k", "Authorization", "Bearer l"), want: "k l"},
-		"two headers":                       {request: requestWith("X-API-Key", "k", "X-API-Key", "l"), twice: true},
-		"the same header twice":             {request: requestWith("X-API-Key", "k", "X-API-Key", "k"), twice: true},
-		"two headers, one of them empty":    {request: requestWith("X-API-Key", "", "X-API-Key", "k"), twice: true},
-		"a header joined from two":          {request: requestWith("X-API-Key", "k,l"), twice: true},
-		"joined from two, the same":         {request: requestWith("X-API-Key", "k, k"), twice: true},
-		"joined, and a good one elsewhere":  {request: requestWith("X-API-Key", "k,l", "Authorization", "Bearer k"), twice: true},
-		"a good one, and joined elsewhere":  {sources: []string{"header:A", "header:B", "header:C"}, request: requestWith("A", "k", "B", "k,k", "C", "k"), twice: true},
-		"bearer and joined with basic":      {request: requestWith("Authorization", "Bearer k, Basic azo="), twice: true},
-		"a header asked for by other case":  {sources: []string{"header:x-FF-api-key"}, request: requestWith("X-Ff-Api-Key", "k"), want: "k"},
-		"in the query, which is not asked":  {request: requestWith().query("api_key=k")},
-		"in the query":                      {sources: all, request: requestWith().query("a=b&api_key=k&c"), want: "k"},
-		"in the query, alone":               {sources: all, request: requestWith().query("api_key=k"), want: "k"},
-		"in the query, escaped":             {sources: all, request: requestWith().query("api_key=%6b%2B"), want: "k+"},
-		"in the query, badly escaped":       {sources: all, request: requestWith().query("api_key=%zz"), want: "%zz"},
-		"in the query, empty":               {sources: all, request: requestWith().query("api_key=&api_key")},
-		"in the query, under another case":  {sources: all, request: requestWith().query("API_KEY=k")},
-		"in the query, an escaped name":     {sources: all, request: requestWith().query("api%5Fkey=k")},
-		"in the query, as part of a name":   {sources: all, request: requestWith().query("xapi_key=k&api_keys=k")},
-		"in the query twice":                {sources: all, request: requestWith().query("api_key=k&api_key=k"), twice: true},
-		"in two queries, the same":          {sources: all, request: requestWith().query("api_key=k", "api_key=k"), want: "k"},
-		"in two queries, different":         {sources: all, request: requestWith().query("api_key=k", "api_key=l"), want: "k l"},
-		"in the query and a header":         {sources: all, request: requestWith("X-API-Key", "l").query("api_key=k"), want: "k l"},
-		"in a cookie":                       {sources: all, request: requestWith("Cookie", "a=b; key=k; c=d"), want: "k"},
-		"in a cookie, quoted":               {sources: all, request: requestWith("Cookie", `key="k"`), want: "k"},
-		"in a cookie of two lines":          {sources: all, request: requestWith("Cookie", "a=b", "Cookie", "key=k"), want: "k"},
-		"in cookies of two lines, joined":   {sources: all, request: requestWith("Cookie", "a=b,key=k; c=d"), want: "k"},
-		"in cookies joined, two keys":       {sources: all, request: requestWith("Cookie", "key=k,key=l"), twice: true},
-		"in the query, after a space":       {sources: all, request: requestWith().query("a& api_key=k")},
-		"in two cookies":                    {sources: all, request: requestWith("Cookie", "key=k; key=k"), twice: true},
-		"in cookies of two lines":           {sources: all, request: requestWith("Cookie", "key=k", "Cookie", "key=l"), want: "k l"},
-		"a cookie of another name":          {sources: all, request: requestWith("Cookie", "keys=k; Key=k")},
-		"basic, the key alone":              {sources: []string{"basic"}, request: requestWith("Authorization", "Basic aw=="), want: "k"},
-		"basic, as the user":                {sources: []string{"basic"}, request: requestWith("Authorization", "Basic azo="), want: "k"},
-		"basic, as the password":            {sources: []string{"basic"}, request: requestWith("Authorization", "Basic Oms="), want: "k"},
-		"basic, user and password":          {sources: []string{"basic"}, request: requestWith("Authorization", "Basic YXBpOms="), want: "api k"},
-		"basic, a password with colons":     {sources: []string{"basic"}, request: requestWith("Authorization", "Basic YXBpOms6bA=="), want: "api k:l"},
-		"basic, of nothing":                 {sources: []string{"basic"}, request: requestWith("Authorization", "Basic Og==")},
-		"basic, not base64":                 {sources: []string{"basic"}, request: requestWith("Authorization", "Basic %%%"), want: "not base64"},
-		"basic, the key as it is":           {sources: []string{"basic"}, request: requestWith("Authorization", "Basic ak_0123_4567."), want: "not base64"},
-		"basic, the key and x-oauth-basic":  {sources: []string{"basic"}, request: requestWith("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("k:x-oauth-basic"))), want: "k x-oauth-basic"},
-		"basic, without padding":            {sources: []string{"basic"}, request: requestWith("Authorization", "Basic aw"), want: "k"},
-		"basic, in the other alphabet":      {sources: []string{"basic"}, request: requestWith("Authorization", "Basic "+base64.RawURLEncoding.EncodeToString([]byte("k?>k:"))), want: "k?>k"},
+		"nothing":                          {request: requestWith()},
+		"in its header":                    {request: requestWith("X-API-Key", "k"), want: "k"},
+		"with spaces around it":            {request: requestWith("X-API-Key", " k\t"), want: "k"},
+		"an empty header":                  {request: requestWith("X-API-Key", "")},
+		"a header of spaces":               {request: requestWith("X-API-Key", "   ")},
+		"as a bearer token":                {request: requestWith("Authorization", "Bearer k"), want: "k"},
+		"as a bearer, in any case":         {request: requestWith("Authorization", "bEARER  k"), want: "k"},
+		"a bearer of nothing":              {request: requestWith("Authorization", "Bearer ")},
+		"Bearer alone":                     {request: requestWith("Authorization", "Bearer")},
+		"another scheme":                   {request: requestWith("Authorization", "Basic azo=")},
+		"a scheme that begins so":          {request: requestWith("Authorization", "BearerX k")},
+		"the same twice, in two places":    {request: requestWith("X-API-Key", "k", "Authorization", "Bearer k"), want: "k"},
+		"two keys, in two places":          {request: requestWith("X-API-Key", "k", "Authorization", "Bearer l"), want: "k l"},
+		"two headers":                      {request: requestWith("X-API-Key", "k", "X-API-Key", "l"), twice: true},
+		"the same header twice":            {request: requestWith("X-API-Key", "k", "X-API-Key", "k"), twice: true},
+		"two headers, one of them empty":   {request: requestWith("X-API-Key", "", "X-API-Key", "k"), twice: true},
+		"a header joined from two":         {request: requestWith("X-API-Key", "k,l"), twice: true},
+		"joined from two, the same":        {request: requestWith("X-API-Key", "k, k"), twice: true},
+		"joined, and a good one elsewhere": {request: requestWith("X-API-Key", "k,l", "Authorization", "Bearer k"), twice: true},
+		"a good one, and joined elsewhere": {
+			sources: []string{"header:A", "header:B", "header:C"},
+			request: requestWith("A", "k", "B", "k,k", "C", "k"), twice: true,
+		},
+		"bearer and joined with basic":     {request: requestWith("Authorization", "Bearer k, Basic azo="), twice: true},
+		"a header asked for by other case": {sources: []string{"header:x-FF-api-key"}, request: requestWith("X-Ff-Api-Key", "k"), want: "k"},
+		"in the query, which is not asked": {request: requestWith().query("api_key=k")},
+		"in the query":                     {sources: all, request: requestWith().query("a=b&api_key=k&c"), want: "k"},
+		"in the query, alone":              {sources: all, request: requestWith().query("api_key=k"), want: "k"},
+		"in the query, escaped":            {sources: all, request: requestWith().query("api_key=%6b%2B"), want: "k+"},
+		"in the query, badly escaped":      {sources: all, request: requestWith().query("api_key=%zz"), want: "%zz"},
+		"in the query, empty":              {sources: all, request: requestWith().query("api_key=&api_key")},
+		"in the query, under another case": {sources: all, request: requestWith().query("API_KEY=k")},
+		"in the query, an escaped name":    {sources: all, request: requestWith().query("api%5Fkey=k")},
+		"in the query, as part of a name":  {sources: all, request: requestWith().query("xapi_key=k&api_keys=k")},
+		"in the query twice":               {sources: all, request: requestWith().query("api_key=k&api_key=k"), twice: true},
+		"in two queries, the same":         {sources: all, request: requestWith().query("api_key=k", "api_key=k"), want: "k"},
+		"in two queries, different":        {sources: all, request: requestWith().query("api_key=k", "api_key=l"), want: "k l"},
+		"in the query and a header":        {sources: all, request: requestWith("X-API-Key", "l").query("api_key=k"), want: "k l"},
+		"in a cookie":                      {sources: all, request: requestWith("Cookie", "a=b; key=k; c=d"), want: "k"},
+		"in a cookie, quoted":              {sources: all, request: requestWith("Cookie", `key="k"`), want: "k"},
+		"in a cookie of two lines":         {sources: all, request: requestWith("Cookie", "a=b", "Cookie", "key=k"), want: "k"},
+		"in cookies of two lines, joined":  {sources: all, request: requestWith("Cookie", "a=b,key=k; c=d"), want: "k"},
+		"in cookies joined, two keys":      {sources: all, request: requestWith("Cookie", "key=k,key=l"), twice: true},
+		"in the query, after a space":      {sources: all, request: requestWith().query("a& api_key=k")},
+		"in two cookies":                   {sources: all, request: requestWith("Cookie", "key=k; key=k"), twice: true},
+		"in cookies of two lines":          {sources: all, request: requestWith("Cookie", "key=k", "Cookie", "key=l"), want: "k l"},
+		"a cookie of another name":         {sources: all, request: requestWith("Cookie", "keys=k; Key=k")},
+		"basic, the key alone":             {sources: []string{"basic"}, request: requestWith("Authorization", "Basic aw=="), want: "k"},
+		"basic, as the user":               {sources: []string{"basic"}, request: requestWith("Authorization", "Basic azo="), want: "k"},
+		"basic, as the password":           {sources: []string{"basic"}, request: requestWith("Authorization", "Basic Oms="), want: "k"},
+		"basic, user and password":         {sources: []string{"basic"}, request: requestWith("Authorization", "Basic YXBpOms="), want: "api k"},
+		"basic, a password with colons": {
+			sources: []string{"basic"}, request: requestWith("Authorization", "Basic YXBpOms6bA=="),
+			want: "api k:l",
+		},
+		"basic, of nothing": {sources: []string{"basic"}, request: requestWith("Authorization", "Basic Og==")},
+		"basic, not base64": {sources: []string{"basic"}, request: requestWith("Authorization", "Basic %%%"), want: "not base64"},
+		"basic, the key as it is": {
+			sources: []string{"basic"}, request: requestWith("Authorization", "Basic ak_0123_4567."),
+			want: "not base64",
+		},
+		"basic, the key and x-oauth-basic": {
+			sources: []string{"basic"},
+			request: requestWith("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("k:x-oauth-basic"))), want: "k x-oauth-basic",
+		},
+		"basic, without padding": {sources: []string{"basic"}, request: requestWith("Authorization", "Basic aw"), want: "k"},
+		"basic, in the other alphabet": {
+			sources: []string{"basic"},
+			request: requestWith("Authorization", "Basic "+base64.RawURLEncoding.EncodeToString([]byte("k?>k:"))), want: "k?>k",
+		},
 		"a bearer in the key's own header":  {request: requestWith("X-API-Key", "Bearer k"), want: "k"},
 		"ApiKey in the key's own header":    {request: requestWith("X-API-Key", "apikey k"), want: "k"},
 		"ApiKey in place of Bearer":         {request: requestWith("Authorization", "ApiKey k"), want: "k"},
@@ -135,8 +150,9 @@ func TestNewKeyExtractor_RejectsInvalidSources(t *testing.T) {
 	t.Parallel()
 	for text, good := range map[string]bool{
 		"header:X-API-Key": true, "header:Authorization:Bearer": true, "query:api_key": true, "cookie:session": true, "basic": true,
-		"": false, "header": false, "header:": false, "header:a b": false, "header:A:b c": false, "query:": false, "query:a=b": false, "query:a b": false,
-		"cookie:": false, "cookie:a=b": false, "basic:x": false, "Basic": false, "body:key": false, "header:X-API-Key:Bearer:x": false,
+		"": false, "header": false, "header:": false, "header:a b": false, "header:A:b c": false, "query:": false, "query:a=b": false,
+		"query:a b": false,
+		"cookie:":   false, "cookie:a=b": false, "basic:x": false, "Basic": false, "body:key": false, "header:X-API-Key:Bearer:x": false,
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
@@ -144,8 +160,8 @@ func TestNewKeyExtractor_RejectsInvalidSources(t *testing.T) {
 			if (err == nil) != good {
 				t.Errorf("got %v", err)
 			}
-			if err != nil && !strings.Contains(err.Error(), "give header:NAME") {
-				t.Errorf("%v: does not say what to do", err)
+			if err != nil && !strings.Contains(err.Error(), "must be header:NAME") {
+				t.Errorf("%v: does not name the valid sources", err)
 			}
 		})
 	}
@@ -153,7 +169,10 @@ func TestNewKeyExtractor_RejectsInvalidSources(t *testing.T) {
 
 func TestKeyExtractor_Places(t *testing.T) {
 	t.Parallel()
-	finder, err := verifier.NewKeyExtractor([]string{"basic", "header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "query:key", "cookie:session", "header:x-api-key"})
+	finder, err := verifier.NewKeyExtractor([]string{
+		"basic", "header:X-API-Key", "header:Authorization:Bearer", "query:api_key",
+		"query:key", "cookie:session", "header:x-api-key",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

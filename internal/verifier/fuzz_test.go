@@ -53,7 +53,8 @@ func FuzzResolve(f *testing.F) {
 		if got.Zone() != "" || got.Is4In6() {
 			t.Fatalf("%s is not plain", got)
 		}
-		if got := clients.Resolve(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) && got != outside {
+		if got := clients.Resolve(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) &&
+			got != outside {
 			t.Fatalf("got %s from behind what %q made up", got, forged)
 		}
 		if got := clients.Resolve(outside, []string{forged}); got != outside {

@@ -13,8 +13,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Index knows all keys by digest. Verdicts read it without a lock, while one writer at a time changes it in place: a
-// change of one key costs the same however many there are, and a change of an account reaches all of its keys at once.
+// Index holds all keys by digest. Verdicts read it without a lock while one writer at a time updates it in place. The
+// cost of updating one key does not depend on the number of keys, and an update of an account applies to all its keys
+// at once.
 type Index struct {
 	table *table
 	completeness
@@ -23,14 +24,14 @@ type Index struct {
 	accounts    map[string]*account
 	externalIDs externalIDs
 	namespaces  map[string]*namespace
-	// shadowed are credentials whose digest was issued to another key first, as happens when objects are copied with their
-	// status.
+	// shadowed holds the credentials whose digest was issued to another key first. This happens when objects are
+	// copied together with their status.
 	shadowed map[digest][]*credential
-	// undecodableKeys and undecodableAccounts are the objects that are set aside.
+	// undecodableKeys and undecodableAccounts hold the objects that cannot be decoded completely.
 	undecodableKeys, undecodableAccounts undecodableObjects
 }
 
-// NewIndex returns an index that knows nobody and lets nobody in.
+// NewIndex returns an empty index, which refuses all requests until SetComplete is called.
 func NewIndex() *Index {
 	return &Index{
 		table: newTable(), accounts: map[string]*account{}, externalIDs: newExternalIDs(),
@@ -38,7 +39,7 @@ func NewIndex() *Index {
 	}
 }
 
-// PutKey enters an APIKey, or what became of it. One that is being deleted is no more.
+// PutKey adds or updates an APIKey. It removes an APIKey that is being deleted.
 func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(NewEntry(k)) }
 
 func (x *Index) put(e Entry) {
@@ -52,7 +53,7 @@ func (x *Index) put(e Entry) {
 	k := e.key
 	k.account, k.namespace = x.account(e.accountName), x.namespace(e.namespaceName)
 	old := k.namespace.keys[e.name]
-	delete(k.namespace.keys, e.name) // its name, too, is the old record's
+	delete(k.namespace.keys, e.name) // release the name string of the old record
 	k.namespace.keys[e.name] = k
 	k.account.keyCount++
 	for i := range k.credentials {
@@ -63,7 +64,7 @@ func (x *Index) put(e Entry) {
 	x.removeReplaced(old, k)
 }
 
-// DropKey takes out an APIKey.
+// DropKey removes an APIKey.
 func (x *Index) DropKey(name types.NamespacedName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -79,7 +80,7 @@ func (x *Index) dropKey(in, name string) {
 	}
 }
 
-// removeReplaced takes out what an old record of a key had and the new one has not.
+// removeReplaced removes the credentials of the old record of a key that the new record does not have.
 func (x *Index) removeReplaced(old, next *key) {
 	if old == nil {
 		return
@@ -103,7 +104,7 @@ func (k *key) credentialByDigest(d *digest) *credential {
 	return nil
 }
 
-// previousUsage is the usage that an earlier record of the same credential began.
+// previousUsage returns the usage of the same credential in the previous record of its key, or an empty one.
 func previousUsage(old *key, d *digest) *usageCounters {
 	if old != nil {
 		if c := old.credentialByDigest(d); c != nil {
@@ -113,8 +114,8 @@ func previousUsage(old *key, d *digest) *usageCounters {
 	return &usageCounters{}
 }
 
-// addCredential makes a credential known, in place of what its key had with the same digest. Of two keys with the same digest the
-// one has it to which it was issued first.
+// addCredential adds a credential, and replaces the one of the same key with the same digest. If two keys have the same
+// digest, it belongs to the key to which it was issued first.
 func (x *Index) addCredential(c *credential) {
 	holder := x.table.find(&c.digest)
 	if alone := len(x.shadowed[c.digest]) == 0; alone && (holder == nil || holder.key.isSameKey(c.key)) {
@@ -124,7 +125,7 @@ func (x *Index) addCredential(c *credential) {
 	x.resolveShared(append(x.othersWithDigest(c), c))
 }
 
-// removeCredential makes a credential unknown. Another key with the same digest has it then.
+// removeCredential removes a credential. If another key has the same digest, its credential takes the place.
 func (x *Index) removeCredential(c *credential) {
 	others := x.othersWithDigest(c)
 	if len(others) == 0 {
@@ -134,7 +135,7 @@ func (x *Index) removeCredential(c *credential) {
 	x.resolveShared(others)
 }
 
-// othersWithDigest returns the credentials of other keys with the digest of this one.
+// othersWithDigest returns the credentials of other keys with the same digest.
 func (x *Index) othersWithDigest(c *credential) []*credential {
 	all := slices.Clone(x.shadowed[c.digest])
 	if holder := x.table.find(&c.digest); holder != nil {
@@ -143,7 +144,7 @@ func (x *Index) othersWithDigest(c *credential) []*credential {
 	return slices.DeleteFunc(all, func(other *credential) bool { return other.key.isSameKey(c.key) })
 }
 
-// resolveShared puts the first of all credentials with the same digest into the table, and the others into its shadow.
+// resolveShared puts the credential that was issued first into the table, and the others into shadowed.
 func (x *Index) resolveShared(all []*credential) {
 	slices.SortFunc(all, func(a, b *credential) int {
 		if a.precedes(b) {
@@ -159,7 +160,7 @@ func (x *Index) resolveShared(all []*credential) {
 	x.shadowed[all[0].digest] = all[1:]
 }
 
-// ReplaceKeys makes the index know exactly these APIKeys.
+// ReplaceKeys makes the index hold exactly the APIKeys in list.
 func (x *Index) ReplaceKeys(list []Entry) {
 	exist := make(map[types.NamespacedName]bool, len(list))
 	for _, e := range list {
@@ -177,19 +178,19 @@ func (x *Index) ReplaceKeys(list []Entry) {
 	}
 }
 
-// PutAccount enters an Account, or what became of it.
+// PutAccount adds or updates an Account.
 func (x *Index) PutAccount(a *v1alpha1.Account) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.undecodableAccounts.put(types.NamespacedName{Name: a.Name}, undecodableAccount(a))
-	if len(a.Undecodable) > 0 { // what is left out may be what its keys must not be used for
+	if len(a.Undecodable) > 0 { // the fields that were not decoded may restrict the keys
 		x.removePolicy(a.Name)
 		return
 	}
 	x.externalIDs.setPolicy(x.account(a.Name), newPolicy(a))
 }
 
-// DropAccount takes out an Account: no key of it is accepted until it is back.
+// DropAccount removes an Account. Its keys are refused until the Account exists again.
 func (x *Index) DropAccount(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -201,7 +202,7 @@ func (x *Index) dropAccount(name string) {
 	x.removePolicy(name)
 }
 
-// removePolicy has every key of an account refused.
+// removePolicy removes the policy of an account, so that all its keys are refused.
 func (x *Index) removePolicy(name string) {
 	if a := x.accounts[name]; a != nil {
 		x.externalIDs.setPolicy(a, nil)
@@ -209,7 +210,7 @@ func (x *Index) removePolicy(name string) {
 	}
 }
 
-// ReplaceAccounts makes the index know exactly these Accounts.
+// ReplaceAccounts makes the index hold exactly the Accounts in list.
 func (x *Index) ReplaceAccounts(list []*v1alpha1.Account) {
 	exist := make(map[string]bool, len(list))
 	for _, a := range list {
@@ -230,7 +231,7 @@ func (x *Index) ReplaceAccounts(list []*v1alpha1.Account) {
 	}
 }
 
-// account is what the keys of an account share, also while the account itself is not known.
+// account returns the state that the keys of an account share. It creates the state if the Account is not known yet.
 func (x *Index) account(name string) *account {
 	a := x.accounts[name]
 	if a == nil {
@@ -240,20 +241,21 @@ func (x *Index) account(name string) *account {
 	return a
 }
 
+// deleteUnusedAccount removes the state of an account that has neither keys nor a policy.
 func (x *Index) deleteUnusedAccount(a *account) {
 	if a.keyCount == 0 && a.policy.Load() == nil {
 		delete(x.accounts, a.name)
 	}
 }
 
-// PutNamespace enters a namespace's labels, by which accounts pick namespaces.
+// PutNamespace sets the labels of a namespace, which the selectors of accounts match.
 func (x *Index) PutNamespace(name string, set labels.Set) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.namespace(name).labels.Store(&set)
 }
 
-// DropNamespace takes out a namespace: no account picks it until it is back.
+// DropNamespace removes a namespace. No selector matches it until it exists again.
 func (x *Index) DropNamespace(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -267,7 +269,7 @@ func (x *Index) dropNamespace(name string) {
 	}
 }
 
-// ReplaceNamespaces makes the index know exactly these namespaces.
+// ReplaceNamespaces makes the index hold exactly the given namespaces.
 func (x *Index) ReplaceNamespaces(sets map[string]labels.Set) {
 	for name, set := range sets {
 		x.PutNamespace(name, set)
@@ -281,7 +283,8 @@ func (x *Index) ReplaceNamespaces(sets map[string]labels.Set) {
 	}
 }
 
-// namespace is what the keys of a namespace share, also while the namespace itself is not known.
+// namespace returns the state that the keys of a namespace share. It creates the state if the Namespace is not known
+// yet.
 func (x *Index) namespace(name string) *namespace {
 	n := x.namespaces[name]
 	if n == nil {
@@ -291,18 +294,19 @@ func (x *Index) namespace(name string) *namespace {
 	return n
 }
 
+// deleteUnusedNamespace removes the state of a namespace that has neither keys nor labels.
 func (x *Index) deleteUnusedNamespace(n *namespace) {
 	if len(n.keys) == 0 && n.labels.Load() == nil {
 		delete(x.namespaces, n.name)
 	}
 }
 
-// Size is how many keys, credentials and accounts the index knows.
+// Size holds the numbers of keys, credentials and accounts in an Index.
 type Size struct {
 	Keys, Credentials, Accounts int
 }
 
-// Size counts what the index knows.
+// Size returns the numbers of keys, credentials and accounts in the index.
 func (x *Index) Size() Size {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -110,7 +110,8 @@ func TestIndex_NamespaceAppliesToItsKeys(t *testing.T) {
 // After a gap in the watch, everything is listed again.
 func TestIndex_ReplaceDropsMissingObjects(t *testing.T) {
 	t.Parallel()
-	x := complete(policy(allowTeam), keystest.NewAccount("globex"), issued(), keystest.Key("blog", keystest.Account("globex"), keystest.Issued(epoch)))
+	x := complete(policy(allowTeam), keystest.NewAccount("globex"), issued(),
+		keystest.Key("blog", keystest.Account("globex"), keystest.Issued(epoch)))
 	x.PutNamespace("default", labels.Set{"team": "shop"})
 	expect(t, x, "default/shop", verifier.Valid)
 	expect(t, x, "default/blog", verifier.Valid)
@@ -133,7 +134,8 @@ func TestIndex_ReplaceDropsMissingObjects(t *testing.T) {
 func TestIndex_OldestKeyOwnsSharedDigest(t *testing.T) {
 	t.Parallel()
 	copied := func(name string, age time.Duration) *v1alpha1.APIKey {
-		return keystest.Key(name, keystest.Created(epoch.Add(-age)), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
+		return keystest.Key(name, keystest.Created(epoch.Add(-age)), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch),
+			keystest.Observed(v1alpha1.StateActive))
 	}
 	young, middle, old := copied("young", 0), copied("middle", time.Hour), copied("old", 2*time.Hour)
 	drop := func(x *verifier.Index, k *v1alpha1.APIKey) {
@@ -178,12 +180,16 @@ func TestIndex_OldestKeyOwnsSharedDigest(t *testing.T) {
 // key into a Secret that is adopted gets it later than the one it was stolen from.
 func TestIndex_FirstIssuedOwnsSharedDigest(t *testing.T) {
 	t.Parallel()
-	alice := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateActive))
+	alice := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch),
+		keystest.Observed(v1alpha1.StateActive))
 	bob := func(issued time.Duration) *v1alpha1.APIKey {
-		return keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch.Add(issued)), keystest.Observed(v1alpha1.StateActive))
+		return keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)),
+			keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch.Add(issued)), keystest.Observed(v1alpha1.StateActive))
 	}
-	off := keystest.Key("alice", keystest.Created(epoch), keystest.State(v1alpha1.KeyStateRevoked), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateRevoked))
-	killed := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("fresh", v1alpha1.RoleCurrent, epoch.Add(time.Hour)), keystest.Revoked("shared", epoch), keystest.Observed(v1alpha1.StateActive))
+	off := keystest.Key("alice", keystest.Created(epoch), keystest.State(v1alpha1.KeyStateRevoked),
+		keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch), keystest.Observed(v1alpha1.StateRevoked))
+	killed := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("fresh", v1alpha1.RoleCurrent, epoch.Add(time.Hour)),
+		keystest.Revoked("shared", epoch), keystest.Observed(v1alpha1.StateActive))
 	hers := keystest.Key("bob", keystest.Created(epoch.Add(-time.Hour)), keystest.Revoked("shared", epoch.Add(time.Minute)))
 	for name, tc := range map[string]struct {
 		list   []*v1alpha1.APIKey
@@ -196,8 +202,16 @@ func TestIndex_FirstIssuedOwnsSharedDigest(t *testing.T) {
 		"revoked after the theft":               {[]*v1alpha1.APIKey{alice, bob(time.Minute), off}, verifier.Revoked, "default/alice"},
 		"revoked by revokeBefore":               {[]*v1alpha1.APIKey{bob(time.Minute), killed}, verifier.Revoked, "default/alice"},
 		"the thief revokes his":                 {[]*v1alpha1.APIKey{alice, hers}, verifier.Valid, "default/alice"},
-		"issued again to the thief, seen late":  {[]*v1alpha1.APIKey{bob(-time.Minute), alice, bob(time.Minute)}, verifier.Valid, "default/alice"},
-		"the first one gives it up":             {[]*v1alpha1.APIKey{alice, bob(time.Minute), keystest.Key("alice")}, verifier.Valid, "default/bob"},
+		"issued again to the thief, seen late": {
+			[]*v1alpha1.APIKey{bob(-time.Minute), alice, bob(time.Minute)},
+			verifier.Valid,
+			"default/alice",
+		},
+		"the first one gives it up": {
+			[]*v1alpha1.APIKey{alice, bob(time.Minute), keystest.Key("alice")},
+			verifier.Valid,
+			"default/bob",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -221,7 +235,8 @@ func TestIndex_FirstIssuedOwnsSharedDigest(t *testing.T) {
 // A credential that was revoked is refused as long as its APIKey exists, also if the status still lists it.
 func TestIndex_RefusesRevokedCredentials(t *testing.T) {
 	t.Parallel()
-	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("leaked", epoch), keystest.Revoked("more", epoch)))
+	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("leaked", epoch),
+		keystest.Revoked("more", epoch)))
 	expect(t, x, "default/shop", verifier.Valid)
 	expect(t, x, "leaked", verifier.Revoked)
 	expect(t, x, "more", verifier.Revoked)
@@ -238,7 +253,8 @@ func TestIndex_RefusesRevokedCredentials(t *testing.T) {
 func TestIndex_IgnoresInvalidDigests(t *testing.T) {
 	t.Parallel()
 	k := issued()
-	k.Status.Credentials = append(k.Status.Credentials, v1alpha1.Credential{ID: "short", SHA256: "abcd"}, v1alpha1.Credential{ID: "odd", SHA256: "nonsense"})
+	k.Status.Credentials = append(k.Status.Credentials, v1alpha1.Credential{ID: "short", SHA256: "abcd"},
+		v1alpha1.Credential{ID: "odd", SHA256: "nonsense"})
 	x := complete(keystest.NewAccount("acme"), k)
 	expect(t, x, "default/shop", verifier.Valid)
 	if got := x.Size().Credentials; got != 1 {
@@ -250,7 +266,8 @@ func TestIndex_IgnoresInvalidDigests(t *testing.T) {
 func TestIndex_UsageSurvivesKeyUpdates(t *testing.T) {
 	t.Parallel()
 	minute := epoch.Add(30 * time.Minute)
-	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", previous(minute), keystest.Issued(epoch)), keystest.Key("unused", keystest.Issued(epoch)))
+	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", previous(minute), keystest.Issued(epoch)),
+		keystest.Key("unused", keystest.Issued(epoch)))
 	use := func(name string, at time.Time) {
 		in := verifier.Input{Key: material(name), ExtractResult: verifier.Valid, Client: home}
 		x.Check(&in, at)
@@ -266,7 +283,10 @@ func TestIndex_UsageSurvivesKeyUpdates(t *testing.T) {
 	}
 	credential := func(name string) string { return keystest.CredentialOf(name).ID }
 	want := []usage.KeyUsage{{Namespace: "default", Name: "shop", UID: "uid-shop", Credentials: []usage.CredentialUsage{
-		{ID: credential("before"), LastUsed: at(2 * time.Minute), LastRefused: at(30 * time.Minute), Counts: map[string]uint64{"VALID": 1, "EXPIRED": 1}},
+		{
+			ID: credential("before"), LastUsed: at(2 * time.Minute), LastRefused: at(30 * time.Minute),
+			Counts: map[string]uint64{"VALID": 1, "EXPIRED": 1},
+		},
 		{ID: credential("default/shop"), LastUsed: at(3 * time.Minute), Counts: map[string]uint64{"VALID": 2}},
 	}}}
 	if diff := cmp.Diff(want, x.Usage(time.Time{}, hour)); diff != "" {
@@ -280,12 +300,14 @@ func TestIndex_UsageSurvivesKeyUpdates(t *testing.T) {
 		t.Errorf("since an hour: %v", got)
 	}
 	x.PutKey(keystest.Key("shop", keystest.Issued(epoch)))
-	if got := x.Usage(time.Time{}, hour); len(got) != 1 || len(got[0].Credentials) != 1 || got[0].Credentials[0].ID != credential("default/shop") {
+	if got := x.Usage(time.Time{}, hour); len(got) != 1 || len(got[0].Credentials) != 1 ||
+		got[0].Credentials[0].ID != credential("default/shop") {
 		t.Errorf("after the overlap: %v", got)
 	}
-	x.PutKey(keystest.Key("shop", keystest.UID("another"), keystest.WithCredential("fresh", v1alpha1.RoleCurrent, epoch), keystest.Status(func(s *v1alpha1.APIKeyStatus) {
-		s.Credentials[0].IssuedAt = metav1.NewTime(epoch)
-	})))
+	x.PutKey(keystest.Key("shop", keystest.UID("another"), keystest.WithCredential("fresh", v1alpha1.RoleCurrent, epoch),
+		keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+			s.Credentials[0].IssuedAt = metav1.NewTime(epoch)
+		})))
 	if got := x.Usage(time.Time{}, hour); got != nil {
 		t.Errorf("of a new key of that name: %v", got)
 	}
@@ -312,15 +334,21 @@ func TestIndex_UsageAfterClockIsSetBack(t *testing.T) {
 // TestIndex_Known: a credential is known once the index has the version of its key that lists it, whatever the key's state.
 func TestIndex_Known(t *testing.T) {
 	t.Parallel()
-	next := usage.CredentialReference{KeyReference: usage.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}, ID: keystest.CredentialOf("next").ID}
+	next := usage.CredentialReference{
+		KeyReference: usage.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID},
+		ID:           keystest.CredentialOf("next").ID,
+	}
 	staged := keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)
 	for name, tc := range map[string]struct {
 		index *verifier.Index
 		want  bool
 	}{
-		"a staged one":                     {complete(keystest.NewAccount("acme"), issued(staged)), true},
-		"a version of the key without it":  {complete(keystest.NewAccount("acme"), issued()), false},
-		"a key that is switched off":       {complete(keystest.NewAccount("acme"), issued(staged, keystest.State(v1alpha1.KeyStateInactive))), true},
+		"a staged one":                    {complete(keystest.NewAccount("acme"), issued(staged)), true},
+		"a version of the key without it": {complete(keystest.NewAccount("acme"), issued()), false},
+		"a key that is switched off": {
+			complete(keystest.NewAccount("acme"), issued(staged, keystest.State(v1alpha1.KeyStateInactive))),
+			true,
+		},
 		"a key that is not known":          {complete(keystest.NewAccount("acme")), false},
 		"another key of the same name":     {complete(keystest.NewAccount("acme"), issued(staged, keystest.UID("uid-again"))), false},
 		"a key that became another's name": {complete(keystest.NewAccount("acme"), keystest.Key("other", staged)), false},
@@ -343,13 +371,14 @@ func TestIndex_Refused(t *testing.T) {
 		ask   usage.KeyReference
 		want  bool
 	}{
-		"a good key":                    {complete(keystest.NewAccount("acme"), issued()), shop, false},
-		"one that is switched off":      {complete(keystest.NewAccount("acme"), issued(keystest.State(v1alpha1.KeyStateInactive))), shop, true},
-		"one without an account":        {complete(issued()), shop, true},
-		"one that has not been issued":  {complete(keystest.NewAccount("acme"), keystest.Key("shop")), shop, true},
-		"one that is not known":         {complete(keystest.NewAccount("acme")), shop, true},
-		"another one of the same name":  {complete(keystest.NewAccount("acme"), issued(keystest.UID("uid-again"))), shop, true},
-		"one with a whitelist":          {complete(keystest.NewAccount("acme"), modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
+		"a good key":                   {complete(keystest.NewAccount("acme"), issued()), shop, false},
+		"one that is switched off":     {complete(keystest.NewAccount("acme"), issued(keystest.State(v1alpha1.KeyStateInactive))), shop, true},
+		"one without an account":       {complete(issued()), shop, true},
+		"one that has not been issued": {complete(keystest.NewAccount("acme"), keystest.Key("shop")), shop, true},
+		"one that is not known":        {complete(keystest.NewAccount("acme")), shop, true},
+		"another one of the same name": {complete(keystest.NewAccount("acme"), issued(keystest.UID("uid-again"))), shop, true},
+		"one with a whitelist": {complete(keystest.NewAccount("acme"),
+			modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
 		"one with a good and a bad one": {complete(keystest.NewAccount("acme"), issued(previous(epoch))), shop, false},
 	} {
 		t.Run(name, func(t *testing.T) {

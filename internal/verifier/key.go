@@ -16,66 +16,69 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// key is what a verdict needs to know of an APIKey. It is not changed once it is in an index: a changed APIKey gets another
-// one.
+// key holds what verdicts need of an APIKey. It is immutable once it is in an index: an update of the APIKey replaces
+// it.
 type key struct {
 	name, uid, label string
 	// account and namespace are set by the index.
 	account   *account
 	namespace *namespace
-	// scopes are the key's own, joined by commas; empty: the account's default scopes apply.
+	// scopes holds the scopes of the key, separated by commas. If empty, the default scopes of the account apply.
 	scopes string
-	// networks are where the key may be used from; nil: from anywhere.
+	// networks holds the whitelist. A nil value allows any address.
 	networks *networks
 	// createdAt orders keys by age.
 	createdAt int64
-	// expiresAt is when the key expires, in seconds since the Unix epoch.
+	// expiresAt holds the time at which the key expires, in seconds since the Unix epoch.
 	expiresAt int64
-	// expirationDay is on which day the key expires, in its account's zone; 0: the spec names no day.
+	// expirationDay holds the day on which the key expires, in the time zone of its account. Zero means that the spec
+	// names no day.
 	expirationDay day
-	// specCode is Valid if the spec wants the key to be used, or else why not.
+	// specCode is Valid if the spec enables the key, and the reason for refusing it otherwise.
 	specCode Code
-	// statusCode is Valid if the manager lets the key be used, or else why not.
+	// statusCode is Valid if the status reports the key as active, and the reason for refusing it otherwise.
 	statusCode Code
-	// acceptedUnrestricted is whether the manager accepted the key without a whitelist.
+	// acceptedUnrestricted reports whether the manager accepted the key without a whitelist.
 	acceptedUnrestricted bool
 
 	credentials []credential
 }
 
-// credential is one of the keys, by digest, that an APIKey had generated.
+// credential holds the digest of one credential that was issued for an APIKey.
 type credential struct {
 	digest digest
 	id     string
 	key    *key
-	// notAfter is when it stops being accepted, and revoked when it dies of a compromise: seconds since the Unix epoch.
+	// notAfter holds the end of the validity, revokedAt the time of the revocation, both in seconds since the Unix
+	// epoch.
 	notAfter, revokedAt int64
-	// issuedAt is when it was issued, which decides between two keys with the same digest.
+	// issuedAt holds the time of issue, which decides between two keys with the same digest.
 	issuedAt int64
-	// usage goes over to the next record of the same credential.
+	// usage is shared with the next record of the same credential.
 	usage *usageCounters
 }
 
-// never is later than any time.
+// never is later than any other time.
 const never = math.MaxInt64
 
-// Entry is an APIKey as far as verdicts need it. It is a small part of the object: a list of all keys is one of these.
+// Entry holds the part of an APIKey that verdicts need. A list of all keys holds one Entry per key, which is much
+// smaller than the object.
 type Entry struct {
 	*key
 
-	// deleting is whether the APIKey is being deleted.
+	// deleting reports whether the APIKey has a deletionTimestamp.
 	deleting                   bool
 	namespaceName, accountName string
-	// undecodable is set for an APIKey that can't be decoded.
+	// undecodable is set if the APIKey cannot be decoded completely.
 	undecodable *Undecodable
 }
 
-// NewEntry reads an APIKey. What the spec tightens holds at once; what it loosens holds when the status says that the manager
-// accepted it.
+// NewEntry returns the Entry of an APIKey. Restrictions in the spec apply immediately. Relaxations apply when the
+// status shows that the manager accepted them.
 func NewEntry(k *v1alpha1.APIKey) Entry {
 	var allocated struct {
 		key
-		single [1]credential // most keys have one: a piece of memory less to look through for garbage
+		single [1]credential // most keys have one credential: this saves the garbage collector one allocation to scan
 	}
 	entry := &allocated.key
 	*entry, entry.credentials = newKey(k), allocated.single[:0]
@@ -92,11 +95,12 @@ func NewEntry(k *v1alpha1.APIKey) Entry {
 	}
 	entry.packStrings()
 	return Entry{
-		key: entry, deleting: !k.DeletionTimestamp.IsZero(), namespaceName: k.Namespace, accountName: k.Spec.Account, undecodable: undecodableKey(k),
+		key: entry, deleting: !k.DeletionTimestamp.IsZero(), namespaceName: k.Namespace, accountName: k.Spec.Account,
+		undecodable: undecodableKey(k),
 	}
 }
 
-// addRevoked adds the credentials that were revoked. They are refused whatever else the status says of them.
+// addRevoked adds the revoked credentials. They are refused regardless of the rest of the status.
 func (k *key) addRevoked(list []v1alpha1.RevokedCredential) {
 	for i := range list {
 		parsed := credential{id: list[i].ID, key: k, notAfter: never, revokedAt: math.MinInt64, issuedAt: list[i].IssuedAt.Unix()}
@@ -111,7 +115,8 @@ func (k *key) addRevoked(list []v1alpha1.RevokedCredential) {
 	}
 }
 
-// packStrings puts the texts that live as long as the key into one piece of memory, for the same reason.
+// packStrings copies the strings that live as long as the key into one allocation, which leaves the garbage collector
+// less to scan.
 func (k *key) packStrings() {
 	texts := []*string{&k.name, &k.uid, &k.label}
 	for i := range k.credentials {
@@ -143,8 +148,8 @@ func newKey(k *v1alpha1.APIKey) key {
 	return entry
 }
 
-// applySpecExpiration takes the spec's expiration into account where it is earlier than the accepted one. A key with one that can't
-// be read is refused, as the manager will: whoever wrote it wanted the key to end.
+// applySpecExpiration applies the expiration in the spec if it is earlier than the accepted one. A key with an invalid
+// expiration is refused, as the manager refuses it too.
 func (k *key) applySpecExpiration(expiration string) {
 	if expiration == "" {
 		return
@@ -158,15 +163,15 @@ func (k *key) applySpecExpiration(expiration string) {
 	}
 }
 
-// deactivate makes a key that would be used Inactive, since its object can't be read.
+// deactivate makes the key Inactive because its object is invalid, unless the spec already disables or revokes the key.
 func (k *key) deactivate() {
 	if k.specCode == Valid {
 		k.specCode = Inactive
 	}
 }
 
-// revokeBefore returns when credentials that were issued before that instant die. A key whose instant can't be read is refused,
-// as the manager will refuse it.
+// revokeBefore returns spec.rotation.revokeBefore: credentials that were issued before that time are revoked. A key
+// with an invalid time is refused, as the manager refuses it too.
 func (k *key) revokeBefore(r *v1alpha1.Rotation) *metav1.Time {
 	if r == nil || r.RevokeBefore == "" {
 		return nil
@@ -205,7 +210,7 @@ func statusCodeOf(k *v1alpha1.APIKey) Code {
 	return Inactive
 }
 
-// newCredential reads a credential of an APIKey, unless its digest can't be read.
+// newCredential converts a credential of an APIKey. ok is false if the digest is invalid.
 func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (parsed credential, ok bool) {
 	parsed = credential{id: c.ID, notAfter: unixSeconds(c.NotAfter), revokedAt: never, issuedAt: c.IssuedAt.Unix()}
 	if !parsed.parseDigest(c.SHA256) {
@@ -217,15 +222,16 @@ func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (parsed cr
 	return parsed, true
 }
 
-// parseDigest takes a digest over, and reports whether it can be read.
+// parseDigest decodes a digest and reports whether it is valid.
 func (c *credential) parseDigest(sha256 string) bool {
 	n, err := hex.Decode(c.digest[:], []byte(sha256))
 	return err == nil && n == len(c.digest)
 }
 
-// precedes reports whether a digest was issued to the key of one credential before it was to that of another: by the time of
-// issue, then by the keys' creation and UID. Of a credential that one key had revoked and another key got later, the revoked
-// one counts, so it stays refused; one that a key got and revoked later does nothing to the key that had it first.
+// precedes reports whether the digest was issued to the key of c before it was issued to the key of other: by time of
+// issue, then by creation and UID of the keys. If one key revoked a credential that another key received later, the
+// revoked one takes precedence and the credential stays refused. If a key received and revoked the credential of
+// another key later, the first key is not affected.
 func (c *credential) precedes(other *credential) bool {
 	switch {
 	case c.issuedAt != other.issuedAt:
@@ -236,17 +242,18 @@ func (c *credential) precedes(other *credential) bool {
 	return c.key.uid < other.key.uid
 }
 
-// isSameKey whether two records are of the same key, at two times.
+// isSameKey reports whether two records describe the same APIKey at two points in time.
 func (k *key) isSameKey(other *key) bool {
 	return k.namespace == other.namespace && k.name == other.name
 }
 
-// earliest and latest are the first and the last second that answers can tell, whose years have four digits.
+// earliest and latest bound the times that responses can express: years with four digits.
 const (
 	earliest = -62135596800 // 0001-01-01T00:00:00Z
 	latest   = 253402300799 // 9999-12-31T23:59:59Z
 )
 
+// unixSeconds returns t in seconds since the Unix epoch, or never if t is nil or later than latest.
 func unixSeconds(t *metav1.Time) int64 {
 	if t == nil || t.Unix() > latest {
 		return never
@@ -254,7 +261,7 @@ func unixSeconds(t *metav1.Time) int64 {
 	return max(t.Unix(), earliest)
 }
 
-// day is a day of the calendar, as the number 20270228. The zero day is none.
+// day is a calendar day as a number, such as 20270228. Zero means no day.
 type day int32
 
 func dayOf(t time.Time) day {

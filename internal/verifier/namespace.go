@@ -9,15 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// namespace has the keys of a namespace, and what they share, so that one store reaches all of them.
+// namespace holds the keys of a namespace and the labels that they share, so that one atomic store updates all of them.
 type namespace struct {
 	name string
 	keys map[string]*key
-	// labels are nil while the namespace is not known. They are never changed, only replaced.
+	// labels is nil if the Namespace is not known. It is replaced, never modified.
 	labels atomic.Pointer[labels.Set]
 }
 
-// isIn is whether a selector picks the namespace.
+// isIn reports whether a selector matches the namespace.
 func (n *namespace) isIn(selector labels.Selector) bool {
 	set := n.labels.Load()
 	return set != nil && selector.Matches(*set)

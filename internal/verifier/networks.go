@@ -12,16 +12,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// networks are addresses and networks that a client may be in.
+// networks is a set of addresses and networks.
 type networks struct {
 	list []netip.Prefix
 	trie *bart.Lite
 }
 
-// trieThreshold is from how many entries on a trie is faster than going through them.
+// trieThreshold is the number of entries from which a trie is faster than a linear search.
 const trieThreshold = 16
 
-// parseNetworks reads a whitelist; nil: there is none. Entries that can't be read match nobody: the manager refuses them.
+// parseNetworks parses a whitelist. It returns nil if there is none. Invalid entries, which the manager refuses, match
+// no address.
 func parseNetworks(entries []string) *networks {
 	if entries == nil {
 		return nil
@@ -35,6 +36,7 @@ func parseNetworks(entries []string) *networks {
 	return newNetworks(list)
 }
 
+// newNetworks returns the set of the given networks.
 func newNetworks(list []netip.Prefix) *networks {
 	if len(list) < trieThreshold {
 		return &networks{list: slices.Clip(list)}
@@ -46,7 +48,7 @@ func newNetworks(list []netip.Prefix) *networks {
 	return n
 }
 
-// contains is whether an address, unmapped and without zone, is in one of the networks.
+// contains reports whether one of the networks contains an address, which must be unmapped and without a zone.
 func (n *networks) contains(client netip.Addr) bool {
 	if n.trie != nil {
 		return client.IsValid() && n.trie.Lookup(client)

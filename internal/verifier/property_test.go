@@ -46,12 +46,14 @@ func (s suite) isValid(in verifier.Input, credential v1alpha1.Credential, now ti
 		selector, err := metav1.LabelSelectorAsSelector(allowed)
 		selected = err == nil && selector.Matches(s.labels)
 	}
-	killed = killed || slices.ContainsFunc(k.Status.RevokedCredentials, func(r v1alpha1.RevokedCredential) bool { return r.SHA256 == credential.SHA256 })
+	killed = killed || slices.ContainsFunc(k.Status.RevokedCredentials,
+		func(r v1alpha1.RevokedCredential) bool { return r.SHA256 == credential.SHA256 })
 	return k.Spec.State == v1alpha1.KeyStateActive && k.Status.State == v1alpha1.StateActive && k.DeletionTimestamp == nil && !killed &&
 		a.Spec.State != v1alpha1.AccountSuspended && selected &&
 		!past(credential.NotAfter) && !past(k.Status.ExpirationTime) && err == nil && (spec == nil || now.Before(*spec)) &&
 		(k.Spec.IPWhitelist == nil || slices.ContainsFunc(k.Spec.IPWhitelist, inside)) &&
-		(k.Spec.IPWhitelist != nil || a.Spec.IPWhitelistPolicy != v1alpha1.IPWhitelistRequired || k.Status.IPRestriction == v1alpha1.IPUnrestricted) &&
+		(k.Spec.IPWhitelist != nil || a.Spec.IPWhitelistPolicy != v1alpha1.IPWhitelistRequired ||
+			k.Status.IPRestriction == v1alpha1.IPUnrestricted) &&
 		(a.Spec.AllowedScopes == nil || !slices.ContainsFunc(scopes, func(s string) bool { return !covered(a.Spec.AllowedScopes, s) })) &&
 		(in.Scopes == "" || !slices.ContainsFunc(strings.Split(in.Scopes, ","), func(s string) bool { return !covered(scopes, s) })) &&
 		(in.Account == "" || in.Account == a.Name) && (in.ExternalID == "" || in.ExternalID == a.Spec.ExternalID) &&
@@ -117,15 +119,18 @@ func drawMostly[T any](t *rapid.T, what string, values ...T) T {
 }
 
 func drawSuite(t *rapid.T) suite {
-	k := keystest.Key("shop", keystest.State(drawMostly(t, "state", v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked)),
+	k := keystest.Key("shop", keystest.State(drawMostly(t, "state", v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive,
+		v1alpha1.KeyStateRevoked)),
 		keystest.Expiration(drawMostly(t, "expiration", "", hour.Format(time.RFC3339), "2026-01-10", "2026-01-11", "2026-01-12", "nonsense")))
 	k.Spec.Account = drawMostly(t, "account", "acme", "globex")
-	k.Spec.IPWhitelist = drawMostly(t, "whitelist", nil, []string{"192.0.2.0/24", "2001:db8::/32"}, []string{"198.51.100.1"}, []string{"nonsense"})
+	k.Spec.IPWhitelist = drawMostly(t, "whitelist", nil, []string{"192.0.2.0/24", "2001:db8::/32"}, []string{"198.51.100.1"},
+		[]string{"nonsense"})
 	k.Spec.Scopes = drawMostly(t, "scopes", []string{"a", "reports:*"}, nil, []string{"b"}, []string{"*"})
 	if at := drawMostly(t, "revoke before", time.Time{}, epoch, epoch.Add(time.Second), hour, hour.Add(24*time.Hour)); !at.IsZero() {
 		keystest.RevokedBefore(at)(k)
 	}
-	k.Status.State = drawMostly(t, "status", v1alpha1.StateActive, "", v1alpha1.StatePending, v1alpha1.StateInactive, v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked)
+	k.Status.State = drawMostly(t, "status", v1alpha1.StateActive, "", v1alpha1.StatePending, v1alpha1.StateInactive,
+		v1alpha1.StateSuspended, v1alpha1.StateExpired, v1alpha1.StateRevoked)
 	k.Status.IPRestriction = drawMostly(t, "restriction", v1alpha1.IPUnrestricted, "", v1alpha1.IPRestricted)
 	k.Status.ExpirationTime = drawTime(t, "expires")
 	for _, name := range []string{"current", "previous"} {

@@ -13,7 +13,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// Usage are the keys that were used, or tried, since a time, as they are told of now.
+// Usage returns the usage of all credentials that were accepted or refused at or after since.
 func (x *Index) Usage(since, now time.Time) []usage.KeyUsage {
 	var list []usage.KeyUsage
 	for _, k := range x.snapshot() {
@@ -35,7 +35,7 @@ func (x *Index) Usage(since, now time.Time) []usage.KeyUsage {
 	return list
 }
 
-// snapshot holds writers up only for as long as it takes to copy pointers.
+// snapshot returns all keys. It blocks writers only while it copies pointers.
 func (x *Index) snapshot() []*key {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -46,8 +46,8 @@ func (x *Index) snapshot() []*key {
 	return list
 }
 
-// Refused returns the UIDs of those keys of which every credential is refused now, whatever a request looks like. Keys that
-// are not in the index are among them.
+// Refused returns the UIDs of the keys whose credentials are all refused at the given time, regardless of the request.
+// This includes keys that are not in the index.
 func (x *Index) Refused(list []usage.KeyReference, now time.Time) []types.UID {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -60,7 +60,7 @@ func (x *Index) Refused(list []usage.KeyReference, now time.Time) []types.UID {
 	return refused
 }
 
-// Known returns those of some credentials that are in the index.
+// Known returns the credentials in list that the index holds.
 func (x *Index) Known(list []usage.CredentialReference) []usage.CredentialReference {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -73,7 +73,7 @@ func (x *Index) Known(list []usage.CredentialReference) []usage.CredentialRefere
 	return known
 }
 
-// keyOf returns the key that a reference names; nil: it is not in the index.
+// keyOf returns the key that a reference names, or nil if the index does not hold it.
 func (x *Index) keyOf(r usage.KeyReference) *key {
 	n := x.namespaces[r.Namespace]
 	if n == nil || n.keys[r.Name] == nil || n.keys[r.Name].uid != string(r.UID) {
@@ -82,8 +82,8 @@ func (x *Index) keyOf(r usage.KeyReference) *key {
 	return n.keys[r.Name]
 }
 
-// accepts reports whether some credential of a key is accepted from somewhere. Of a credential that another key has, too,
-// the record counts by which verdicts are given.
+// accepts reports whether a key has a credential that some request could be accepted with. If another key has the same
+// digest, the record that verdicts use decides.
 func (x *Index) accepts(r usage.KeyReference, now time.Time) bool {
 	k := x.keyOf(r)
 	return k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool {

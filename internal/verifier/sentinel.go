@@ -17,18 +17,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// sentinel is the object of a kind that changed last, as far as was reported. If the store has an earlier state of it, the
-// store was rolled back. That tells more than resourceVersions of lists: an API server that was left running while its
-// store was put back goes on serving lists and watches from memory, but reads of one object come from the store.
+// sentinel holds the most recently changed object of a kind, as observed by the watch. If the store of the API server
+// holds an earlier version of that object, the store was rolled back. The resourceVersions of lists do not always show
+// that: an API server that keeps running during the rollback serves lists and watches from memory, but reads of a
+// single object come from the store.
 type sentinel struct {
 	mu      sync.Mutex
 	name    types.NamespacedName
 	version string
-	// missing is the version at which the store did not have the object when it was asked last.
+	// missing holds the version of the object that was not found in the store at the last check.
 	missing string
 }
 
-// observe takes note of an object that was reported.
+// observe records an object that the API server reported.
 func (s *sentinel) observe(o any) {
 	object, ok := o.(client.Object)
 	if !ok {
@@ -41,7 +42,7 @@ func (s *sentinel) observe(o any) {
 	}
 }
 
-// forget takes note of an object that was deleted.
+// forget resets the sentinel if the named object was deleted.
 func (s *sentinel) forget(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,8 +63,8 @@ func (s *sentinel) load() (name types.NamespacedName, version string) {
 	return s.name, s.version
 }
 
-// wasMissing takes note that the store does not have the object, and reports whether it had not the last time either. Once
-// may be a deletion that is about to be reported.
+// wasMissing records that the store does not hold the object, and reports whether the object was already missing at the
+// previous check. A single miss may be a deletion whose event has not arrived yet.
 func (s *sentinel) wasMissing(version string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +73,7 @@ func (s *sentinel) wasMissing(version string) bool {
 	return before == version && s.version == version
 }
 
-// checkSentinel asks the store for the object that changed last.
+// checkSentinel compares the sentinel with the object in the store, and reports a rollback.
 func (k *kindSyncer) checkSentinel(ctx context.Context) {
 	name, version := k.sentinel.load()
 	if version == "" {
@@ -96,13 +97,13 @@ func (k *kindSyncer) storedVersion(ctx context.Context, name types.NamespacedNam
 	object := &metav1.PartialObjectMetadata{}
 	object.SetGroupVersionKind(k.objectKind())
 	if err := k.source.Get(limited, name, object); err != nil {
-		return "", err //nolint:wrapcheck // the caller tells errors apart
+		return "", err //nolint:wrapcheck // callers inspect the type of the error
 	}
 	return object.ResourceVersion, nil
 }
 
-// confirmSentinel returns an error if a list has what the store has not, so that the list is not used, and asked for again
-// soon. An object that was deleted since is not in the next one.
+// confirmSentinel returns an error if a list contains an object version that the store does not hold. The reflector
+// then discards the list and lists again soon. An object that was deleted meanwhile is not in the next list.
 func (k *kindSyncer) confirmSentinel(ctx context.Context) error {
 	name, version := k.sentinel.load()
 	if version == "" {
@@ -116,14 +117,15 @@ func (k *kindSyncer) confirmSentinel(ctx context.Context) error {
 		k.onStaleList(k)
 		return errStaleList
 	case err != nil:
-		return fmt.Errorf("ask for %s: %w", k.name, err)
+		return fmt.Errorf("get %s: %w", k.name, err)
 	}
 	return nil
 }
 
-// objectKind is that of one object.
+// objectKind returns the kind of a single object.
 func (k *kindSyncer) objectKind() schema.GroupVersionKind {
 	return k.listKind.GroupVersion().WithKind(strings.TrimSuffix(k.listKind.Kind, "List"))
 }
 
-var errStaleList = errors.New("the API server lists what is not in its store: it was left running while the store was rolled back, and has to be started again")
+var errStaleList = errors.New("the API server lists objects that are not in its store: restart the API server, " +
+	"which kept running while the store was rolled back")

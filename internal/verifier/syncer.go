@@ -26,30 +26,31 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// SyncerOptions say what a feed reads, and into which index.
+// SyncerOptions configures a Syncer.
 type SyncerOptions struct {
-	// Source needs to get, list and watch APIKeys, Accounts and Namespaces.
+	// Source gets, lists and watches APIKeys, Accounts and Namespaces.
 	Source client.WithWatch
 	Clock  clock.WithTicker
 	Index  *Index
-	// MaxStaleness is how long verdicts are given without a working watch; 0: for as long as it takes.
+	// MaxStaleness limits how long verdicts are given without a working watch. Zero means no limit.
 	MaxStaleness time.Duration
-	// Logger receives what an operator has to know; the zero value discards it.
+	// Logger receives messages for operators. The zero value discards them.
 	Logger logr.Logger
 }
 
-// Syncer keeps an index up to date with what the API server tells. It uses reflectors without informers: the index is
-// their store, so that no object is kept beside it.
+// Syncer keeps an Index in sync with the API server. It runs reflectors without informers: the Index is their store, so
+// no second copy of an object is kept.
 //
-// What was read is dropped, and read anew, when the API server's store was rolled back, and when there was no working
-// watch for longer than MaxStaleness. No verdict is given from then on until everything was listed again.
+// Syncer discards what it has read, and lists everything again, when the store of the API server (etcd) was rolled back
+// and when no watch worked for longer than MaxStaleness. The Index gives no verdicts until everything has been listed
+// again.
 type Syncer struct {
 	SyncerOptions
 	kinds     [kindCount]*kindSyncer
 	rollbacks atomic.Uint64
 
 	mu sync.Mutex
-	// cancel ends the session under way; nil: it is ending.
+	// cancel ends the current session. It is nil while the session is ending.
 	cancel context.CancelFunc
 }
 
@@ -61,7 +62,7 @@ const (
 	kindCount
 )
 
-// NewSyncer returns a feed of an index.
+// NewSyncer returns a Syncer that keeps o.Index in sync.
 func NewSyncer(o SyncerOptions) *Syncer {
 	namespaces := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
 	namespaceList := func() client.ObjectList {
@@ -88,14 +89,14 @@ func NewSyncer(o SyncerOptions) *Syncer {
 	return s
 }
 
-// Run feeds the index until the context ends.
+// Run keeps the index in sync until ctx is done.
 func (s *Syncer) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.runSession(ctx)
 	}
 }
 
-// runSession lists everything and follows its changes, until the context ends or what was read is dropped.
+// runSession lists and watches everything until ctx is done or the session is invalidated.
 func (s *Syncer) runSession(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -111,6 +112,7 @@ func (s *Syncer) runSession(ctx context.Context) {
 	wg.Wait()
 }
 
+// startSession resets all kinds and stores the function that cancels the session.
 func (s *Syncer) startSession(cancel context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +122,7 @@ func (s *Syncer) startSession(cancel context.CancelFunc) {
 	}
 }
 
-// invalidate ends verdicts and the session. It reports whether the session had not been ended before.
+// invalidate marks the index as incomplete and cancels the session. It reports whether the session was still running.
 func (s *Syncer) invalidate() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +135,7 @@ func (s *Syncer) invalidate() bool {
 	return true
 }
 
-// completeIfListed lets verdicts begin once everything was listed.
+// completeIfListed marks the index as complete once all kinds have been listed.
 func (s *Syncer) completeIfListed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,15 +149,16 @@ func (s *Syncer) completeIfListed() {
 	}
 }
 
-// onRollback drops what was read, because the API server's store went back to an earlier state.
+// handleRollback invalidates the session because the store of the API server returned to an earlier state.
 func (s *Syncer) handleRollback(k *kindSyncer, newest, now string) {
 	if s.invalidate() {
 		s.rollbacks.Add(1)
-		s.Logger.Error(errRolledBack, "Refusing every request until all keys are listed again", "resource", k.name, "newestSeen", newest, "now", now)
+		s.Logger.Error(errRolledBack, "Refusing all requests until all keys have been listed again", "resource", k.name, "newestSeen", newest,
+			"now", now)
 	}
 }
 
-// onStaleList ends verdicts until a kind can be listed from the store.
+// handleStaleList marks the index as incomplete until k can be listed from the current store.
 func (s *Syncer) handleStaleList(k *kindSyncer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,15 +167,15 @@ func (s *Syncer) handleStaleList(k *kindSyncer) {
 	}
 	s.Index.SetIncomplete()
 	k.reset()
-	s.Logger.Error(errStaleList, "Refusing every request until all keys are listed again", "resource", k.name)
+	s.Logger.Error(errStaleList, "Refusing all requests until all keys have been listed again", "resource", k.name)
 }
 
-var errRolledBack = errors.New("the API server's store was rolled back, as by restoring a backup of etcd")
+var errRolledBack = errors.New("the store of the API server was rolled back, for example by restoring an etcd backup")
 
-// Rollbacks returns how often the API server's store was found to be rolled back.
+// Rollbacks returns how many rollbacks of the store were detected.
 func (s *Syncer) Rollbacks() uint64 { return s.rollbacks.Load() }
 
-// limitStaleness drops what was read once there was no working watch for longer than MaxStaleness.
+// limitStaleness invalidates the session when no watch has worked for longer than MaxStaleness.
 func (s *Syncer) limitStaleness(ctx context.Context) {
 	const accuracy = 250 * time.Millisecond
 	ticker := s.Clock.NewTicker(accuracy)
@@ -184,15 +187,15 @@ func (s *Syncer) limitStaleness(ctx context.Context) {
 		case <-ticker.C():
 		}
 		if age := s.Age(s.Clock.Now()); age > s.MaxStaleness && s.Index.Complete() && s.invalidate() {
-			s.Logger.Error(errStale, "Refusing every request until all keys are listed again", "maxStaleness", s.MaxStaleness.String())
+			s.Logger.Error(errStale, "Refusing all requests until all keys have been listed again", "maxStaleness", s.MaxStaleness.String())
 		}
 	}
 }
 
-var errStale = errors.New("there was no working watch for longer than --max-staleness")
+var errStale = errors.New("no watch worked for longer than --max-staleness")
 
-// Age is how long the index has been without word from the API server: zero while it is being told of changes, and
-// while it has never been told of anything.
+// Age returns for how long the index may have missed changes: the longest time for which a watch has not worked. It
+// returns zero while all watches work, and before they first worked.
 func (s *Syncer) Age(now time.Time) time.Duration {
 	oldest := time.Duration(0)
 	for _, k := range s.kinds {
@@ -201,40 +204,40 @@ func (s *Syncer) Age(now time.Time) time.Duration {
 	return oldest
 }
 
-// KeysVersion is the newest resourceVersion of APIKeys that the index enforces; empty: none yet.
+// KeysVersion returns the newest resourceVersion of APIKeys that the index has applied, or "" before the first list.
 func (s *Syncer) KeysVersion() string { return s.kinds[kindKeys].currentVersion() }
 
-// kindSyncer feeds the objects of one kind.
+// kindSyncer syncs the objects of one kind.
 type kindSyncer struct {
 	name     string
 	object   client.Object
 	list     func() client.ObjectList
 	listKind schema.GroupVersionKind
-	// transform keeps of an object that is listed only what its store reads.
+	// transform reduces a listed object to what its store reads.
 	transform func(any) any
 	store
 	source client.WithWatch
 	clock  clock.WithTicker
-	// onListed is called when everything was listed.
+	// onListed is called when the list has replaced the objects in the store.
 	onListed func()
-	// onRollback is called when the API server says that it is at an earlier resourceVersion than before.
+	// onRollback is called when the API server reports a resourceVersion earlier than one reported before.
 	onRollback func(k *kindSyncer, newest, now string)
-	// version is the newest that the store has; nil: nothing was listed yet.
+	// version holds the newest resourceVersion in the store. It is nil before the first list.
 	version atomic.Pointer[string]
-	// newest is the newest resourceVersion that the API server named; floor is what newest was when the list under way
-	// was asked for.
+	// newest holds the newest resourceVersion that the API server reported, floor the value of newest when the current
+	// list was requested.
 	newest newestVersion
 	floor  atomic.Pointer[string]
-	// connection is what is known of the watch.
+	// connection tracks whether the watch works.
 	connection connection
-	// sentinel is the object that changed last, and confirm asks the store for it.
+	// sentinel holds the most recently changed object. confirm reads that object from the store of the API server.
 	sentinel sentinel
 	confirm  func() error
-	// onStaleList is called when the API server lists what is not in its store.
+	// onStaleList is called when the API server lists objects that its store does not hold.
 	onStaleList func(k *kindSyncer)
 }
 
-// store is what a stream feeds.
+// store receives the objects of a kindSyncer.
 type store interface {
 	put(o any)
 	drop(o types.NamespacedName)
@@ -248,7 +251,7 @@ func (k *kindSyncer) run(ctx context.Context) {
 	reflector.RunWithContext(ctx)
 }
 
-// reset forgets what was read, and of which state of the API server's store it was.
+// reset discards all resourceVersions and the sentinel.
 func (k *kindSyncer) reset() {
 	k.version.Store(nil)
 	k.floor.Store(nil)
@@ -258,7 +261,7 @@ func (k *kindSyncer) reset() {
 
 func (k *kindSyncer) listAll(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	if o.ResourceVersion == "0" {
-		o.ResourceVersion = "" // as it is, not as some API server remembers it: a key may have been switched off since
+		o.ResourceVersion = "" // a consistent read: the watch cache of an API server may not yet know that a key was disabled
 	}
 	if o.Continue == "" {
 		k.floor.Store(k.newest.load())
@@ -280,24 +283,25 @@ func (k *kindSyncer) watch(ctx context.Context, o metav1.ListOptions) (watch.Int
 	w, err := k.source.Watch(ctx, k.list(), &client.ListOptions{Raw: &o})
 	if err != nil {
 		k.connection.markFailed(k.clock.Now(), err)
-		return nil, err //nolint:wrapcheck // the reflector tells errors apart
+		return nil, err //nolint:wrapcheck // the reflector inspects the type of the error
 	}
 	k.connection.markOpen(k.clock.Now())
 	return &monitoredWatch{Interface: w, events: k.forward(w)}, nil
 }
 
-// checkResume returns an error that has the reflector list anew if changes could be missed by going on from where the last
-// watch ended. While the API server was away, its store may have been put back, and may have come past the old
-// resourceVersion again since. A store that was put back and is still behind leaves a watch hanging: no error tells.
+// checkResume returns an error, which makes the reflector list again, if resuming the watch could miss changes. While
+// the API server was unreachable, its store may have been rolled back and may have passed the old resourceVersion again
+// since. A store that is still behind that resourceVersion does not return an error: the watch just delivers no events.
+// A probe detects that.
 func (k *kindSyncer) checkResume(ctx context.Context) error {
 	if k.connection.wasUnreachable() {
-		return apierrors.NewResourceExpired("the API server was away: list " + k.name + " anew")
+		return apierrors.NewResourceExpired("the API server was unreachable: list " + k.name + " again")
 	}
 	k.probe(ctx)
 	return ctx.Err()
 }
 
-// monitoredWatch is a watch that knows when it ends.
+// monitoredWatch wraps a watch so that the kindSyncer observes its end.
 type monitoredWatch struct {
 	watch.Interface
 	events chan watch.Event
@@ -309,10 +313,11 @@ func (w *monitoredWatch) ResultChan() <-chan watch.Event { return w.events }
 // Stop implements watch.Interface.
 func (w *monitoredWatch) Stop() {
 	w.Interface.Stop()
-	for range w.events { // what nobody reads any more would keep the relay waiting
+	for range w.events { // drain the channel, so that forward can return
 	}
 }
 
+// forward copies the events of a watch to the returned channel, and records the end of the watch.
 func (k *kindSyncer) forward(w watch.Interface) chan watch.Event {
 	events := make(chan watch.Event)
 	go func() {
@@ -325,6 +330,7 @@ func (k *kindSyncer) forward(w watch.Interface) chan watch.Event {
 	return events
 }
 
+// currentVersion returns the newest resourceVersion in the store, or "" before the first list.
 func (k *kindSyncer) currentVersion() string {
 	if v := k.version.Load(); v != nil {
 		return *v
@@ -353,7 +359,7 @@ func (k *kindSyncer) Delete(o any) error {
 	return nil
 }
 
-var errNotAnObject = errors.New("the API server sent something that is not an object")
+var errNotAnObject = errors.New("the API server sent a value that is not a Kubernetes object")
 
 // Replace implements cache.ReflectorStore.
 func (k *kindSyncer) Replace(list []any, version string) error {
@@ -375,13 +381,13 @@ func (k *kindSyncer) Replace(list []any, version string) error {
 
 // UpdateResourceVersion implements cache.ResourceVersionUpdater.
 func (k *kindSyncer) UpdateResourceVersion(version string) {
-	if before := k.currentVersion(); isEarlier(version, before) { // a bookmark, of an API server that was left running
+	if before := k.currentVersion(); isEarlier(version, before) { // a bookmark from an API server that kept running during the rollback
 		k.onRollback(k, before, version)
 	}
 	k.setVersion(version)
 }
 
-// setVersion takes note of the resourceVersion that the store has now.
+// setVersion records the resourceVersion of the objects in the store.
 func (k *kindSyncer) setVersion(version string) {
 	k.version.Store(&version)
 	k.newest.observe(version)
@@ -398,7 +404,7 @@ func (k *kindSyncer) Transformer() cache.TransformFunc {
 	}
 }
 
-// keyStore feeds APIKeys.
+// keyStore applies APIKeys to the index.
 type keyStore struct{ *Index }
 
 func (x keyStore) put(o any)                   { x.PutKey(o.(*v1alpha1.APIKey)) } //nolint:forcetypeassert // checked by the reflector
@@ -406,14 +412,14 @@ func (x keyStore) drop(o types.NamespacedName) { x.DropKey(o) }
 func (x keyStore) replace(list []any) {
 	records := make([]Entry, 0, len(list))
 	for _, o := range list {
-		if e, ok := transformKey(o).(Entry); ok { // a list that was not streamed has the objects themselves
+		if e, ok := transformKey(o).(Entry); ok { // a list that was not streamed holds untransformed objects
 			records = append(records, e)
 		}
 	}
 	x.ReplaceKeys(records)
 }
 
-// transformKey drops what no verdict needs, so that a list of all keys is short.
+// transformKey reduces an APIKey to an Entry, so that a list of all keys takes little memory.
 func transformKey(o any) any {
 	if k, ok := o.(*v1alpha1.APIKey); ok {
 		return NewEntry(k)
@@ -421,13 +427,14 @@ func transformKey(o any) any {
 	return o
 }
 
-// accountStore feeds Accounts.
+// accountStore applies Accounts to the index.
 type accountStore struct{ *Index }
 
 func (x accountStore) put(o any)                   { x.PutAccount(o.(*v1alpha1.Account)) } //nolint:forcetypeassert // checked by the reflector
 func (x accountStore) drop(o types.NamespacedName) { x.DropAccount(o.Name) }
 func (x accountStore) replace(list []any)          { x.ReplaceAccounts(castAll[*v1alpha1.Account](list)) }
 
+// transformAccount removes the parts of an Account that verdicts do not use.
 func transformAccount(o any) any {
 	if a, ok := o.(*v1alpha1.Account); ok {
 		a.ManagedFields, a.Annotations, a.Status = nil, nil, v1alpha1.AccountStatus{}
@@ -435,7 +442,7 @@ func transformAccount(o any) any {
 	return o
 }
 
-// namespaceStore feeds the labels of Namespaces.
+// namespaceStore applies the labels of Namespaces to the index.
 type namespaceStore struct{ *Index }
 
 func (x namespaceStore) put(o any) {
@@ -451,6 +458,7 @@ func (x namespaceStore) replace(list []any) {
 	x.ReplaceNamespaces(sets)
 }
 
+// transformNamespace removes the metadata that verdicts do not use.
 func transformNamespace(o any) any {
 	if n, ok := o.(*metav1.PartialObjectMetadata); ok {
 		n.ManagedFields, n.Annotations = nil, nil

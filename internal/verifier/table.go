@@ -9,19 +9,19 @@ import (
 	"sync/atomic"
 )
 
-// digest is the SHA-256 of a whole key.
+// digest is the SHA-256 digest of a complete key.
 type digest [sha256.Size]byte
 
-// table finds a credential by its digest. Readers take no lock and allocate nothing; there is one writer at a time. It is
-// a hash table with open addressing: a digest is evenly spread already, so its first bytes are its place, and nobody can
-// find keys that collide any faster than by trying.
+// table maps digests to credentials. Readers take no lock and allocate nothing. There is one writer at a time. It is a
+// hash table with open addressing. Digests are uniformly distributed, so the first bytes serve as the hash, and finding
+// keys that collide takes brute force.
 type table struct {
 	slots atomic.Pointer[[]atomic.Pointer[credential]]
-	// used counts the slots that are not empty, gone ones included.
+	// used counts the slots that are not empty, including tombstones. live counts the credentials.
 	used, live int
 }
 
-// tombstone marks the slot of a credential that was removed, so that those behind it are still found.
+// tombstone marks the slot of a removed credential, so that searches continue past it.
 var tombstone = &credential{}
 
 const minTableSize = 1 << 8
@@ -32,8 +32,8 @@ func newTable() *table {
 	return t
 }
 
-// find returns the credential with a digest; nil: there is none. Two digests are compared in constant time or not, all
-// the same: they are of keys of 122 bits or more, and nobody can choose one that shares a beginning with another.
+// find returns the credential with a digest, or nil. The comparison need not be constant-time: keys have 122 bits of
+// entropy or more, and a client cannot choose a key whose digest shares a prefix with another digest.
 func (t *table) find(d *digest) *credential {
 	slots := *t.slots.Load()
 	mask := maskOf(slots)
@@ -45,14 +45,15 @@ func (t *table) find(d *digest) *credential {
 	}
 }
 
-// maskOf keeps places within so many slots, which are a power of two.
+// maskOf returns the mask that reduces a hash to an index of slots, whose number is a power of two.
 func maskOf(slots []atomic.Pointer[credential]) uint64 {
-	return uint64(len(slots) - 1) //nolint:gosec // there are slots
+	return uint64(len(slots) - 1) //nolint:gosec // there is at least one slot
 }
 
+// hashOf returns the hash of a digest.
 func hashOf(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
 
-// put enters a credential, in place of the one with the same digest if there is one.
+// put adds a credential, or replaces the one with the same digest.
 func (t *table) put(c *credential) {
 	if slots := *t.slots.Load(); (t.used+1)*2 > len(slots) {
 		t.resize(max(minTableSize, t.live*3))
@@ -65,7 +66,7 @@ func (t *table) put(c *credential) {
 	slot.Store(c)
 }
 
-// remove takes out the credential with a digest.
+// remove removes the credential with a digest.
 func (t *table) remove(d *digest) {
 	if slot, found := t.findSlot(d); found {
 		slot.Store(tombstone)
@@ -73,7 +74,7 @@ func (t *table) remove(d *digest) {
 	}
 }
 
-// findSlot is where a digest is, or where it would go.
+// findSlot returns the slot of a digest, or the empty slot that it would be stored in.
 func (t *table) findSlot(d *digest) (slot *atomic.Pointer[credential], found bool) {
 	slots := *t.slots.Load()
 	mask := maskOf(slots)
@@ -87,7 +88,8 @@ func (t *table) findSlot(d *digest) (slot *atomic.Pointer[credential], found boo
 	}
 }
 
-// resize moves the credentials to a new table of the next power of two. Readers use the old one until it is ready.
+// resize copies the credentials to a new array whose size is a power of two. Readers use the old array until the new
+// one is complete.
 func (t *table) resize(atLeast int) {
 	size := minTableSize
 	for size < atLeast {
@@ -106,7 +108,7 @@ func (t *table) resize(atLeast int) {
 	t.slots.Store(&next)
 }
 
-// forEach visits each credential.
+// forEach calls visit with each credential.
 func (t *table) forEach(visit func(*credential)) {
 	slots := t.slots.Load()
 	if slots == nil {

@@ -9,28 +9,28 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Undecodable names an object that is set aside because not all of it could be decoded: a key is refused, and so are all keys
-// of an account.
+// Undecodable describes an object that cannot be decoded completely. Such a key is refused, and so are all keys of such
+// an account.
 type Undecodable struct {
 	// Kind is APIKey or Account.
 	Kind string
-	// Name is the object's.
+	// Name identifies the object.
 	Name types.NamespacedName
-	// ResourceVersion is the object's.
+	// ResourceVersion identifies the version of the object.
 	ResourceVersion string
-	// Fields are the paths of those that could not be decoded.
+	// Fields lists the paths of the fields that cannot be decoded.
 	Fields []string
 }
 
-// undecodableObjects are those that are set aside, of one kind.
+// undecodableObjects holds the undecodable objects of one kind.
 type undecodableObjects struct {
-	// versions are their resourceVersions.
+	// versions holds the resourceVersion of each object.
 	versions map[types.NamespacedName]string
-	// report is called once for each version; nil: no report is wanted.
+	// report is called once for each version of an object. It may be nil.
 	report func(Undecodable)
 }
 
-// put enters an object, or takes it out: o is nil for one that was decoded whole.
+// put adds an object, or removes it if o is nil because it was decoded completely.
 func (u *undecodableObjects) put(name types.NamespacedName, o *Undecodable) {
 	if o == nil {
 		delete(u.versions, name)
@@ -46,15 +46,15 @@ func (u *undecodableObjects) put(name types.NamespacedName, o *Undecodable) {
 	}
 }
 
-// ReportUndecodable has a function called once for each version of an object that can't be decoded. It is called before the
-// index is fed.
+// ReportUndecodable sets the function that is called once for each version of an undecodable object. It must be called
+// before objects are added.
 func (x *Index) ReportUndecodable(report func(Undecodable)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.undecodableKeys.report, x.undecodableAccounts.report = report, report
 }
 
-// Undecodable returns how many keys and accounts are set aside.
+// Undecodable returns the numbers of undecodable keys and accounts.
 func (x *Index) Undecodable() (keys, accounts int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

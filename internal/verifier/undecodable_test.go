@@ -52,7 +52,10 @@ func TestIndex_RefusesUndecodableObjects(t *testing.T) {
 	x.ReplaceAccounts(nil)
 	counts(0, 0)
 	want := []verifier.Undecodable{
-		{Kind: "APIKey", Name: types.NamespacedName{Namespace: "default", Name: "shop"}, ResourceVersion: "8", Fields: []string{"spec.ipWhitelist"}},
+		{
+			Kind: "APIKey", Name: types.NamespacedName{Namespace: "default", Name: "shop"}, ResourceVersion: "8",
+			Fields: []string{"spec.ipWhitelist"},
+		},
 		{Kind: "Account", Name: types.NamespacedName{Name: "acme"}, ResourceVersion: "7", Fields: []string{"spec.state"}},
 	}
 	if diff := cmp.Diff(append(want, want...), reported); diff != "" {

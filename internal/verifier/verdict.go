@@ -12,30 +12,32 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Input is what a verdict is asked about a request.
+// Input holds what a verdict on a request depends on.
 type Input struct {
-	// Key is the key in the request, and Found what the search for it came to: Valid, Missing or Ambiguous.
+	// Key holds the key in the request. ExtractResult is Valid, Missing or Ambiguous.
 	Key           string
 	ExtractResult Code
-	// Client is who sent the request, unmapped and without zone; the zero address: that can't be told.
+	// Client holds the address of the client, unmapped and without a zone. The zero address means that it cannot be
+	// determined.
 	Client netip.Addr
-	// Scopes are those that the route requires, separated by commas; empty: none.
+	// Scopes holds the scopes that the route requires, separated by commas.
 	Scopes string
-	// Account is the name of the only account that the route is for, ExternalID its external ID; empty: any account. Names
-	// and external IDs are two spaces: a name is chosen by the author of a key, an external ID by the author of the Account.
+	// Account holds the name, and ExternalID the external ID, of the only account that the route accepts. If empty,
+	// the route accepts any account. Names and external IDs are separate namespaces: the author of a key chooses the
+	// name, the author of the Account chooses the external ID.
 	Account, ExternalID string
-	// Claim is what the request itself says of its account in the header that --account-header asks for.
+	// Claim holds the account that the request names in the header configured with --account-header.
 	Claim Claim
 }
 
-// Claim is what a request says about the account it comes from.
+// Claim holds the account that a request names.
 type Claim struct {
 	Kind ClaimKind
-	// Value is the account's name or external ID; empty: the request has none, or more than one.
+	// Value holds the name or external ID of the account. It is empty if the request names none or more than one.
 	Value string
 }
 
-// ClaimKind says what a Claim holds.
+// ClaimKind determines what a Claim holds.
 type ClaimKind uint8
 
 // The kinds of claims.
@@ -48,38 +50,38 @@ const (
 	ClaimExternalID
 )
 
-// Verdict is the answer to a question. It says more than its code only about a key that matched.
+// Verdict holds the result of checking a request. It describes a key only if one matched.
 type Verdict struct {
 	Code Code
-	// Check is the check that decided.
+	// Check is the check that determined the code.
 	Check Check
 
 	credential *credential
 	policy     *policy
 }
 
-// Check is one of the checks that lead to a verdict, in this order.
+// Check identifies one of the checks that lead to a verdict, in their order.
 type Check uint8
 
-// The steps.
+// The checks.
 const (
-	// CheckSynced: the index is complete.
+	// CheckSynced passes if the index is complete.
 	CheckSynced Check = iota
-	// CheckKey: the request has one key, and it is known.
+	// CheckKey passes if the request has exactly one key, and the index holds it.
 	CheckKey
-	// CheckState: the key is neither switched off nor revoked.
+	// CheckState passes if the key is neither disabled nor revoked.
 	CheckState
-	// CheckAccount: the account is known, active, and lets the key be used.
+	// CheckAccount passes if the account is known, active, and allows the key to be used.
 	CheckAccount
-	// CheckExpiry: neither the credential nor the key has come to its end.
+	// CheckExpiry passes if neither the credential nor the key has expired.
 	CheckExpiry
-	// CheckAdmitted: the manager lets the key be used.
+	// CheckAdmitted passes if the status that the manager wrote reports the key as active.
 	CheckAdmitted
-	// CheckAddress: the client is in the key's whitelist.
+	// CheckAddress passes if the whitelist of the key contains the address of the client.
 	CheckAddress
-	// CheckScopes: the key has the scopes that the route requires.
+	// CheckScopes passes if the key has the scopes that the route requires.
 	CheckScopes
-	// CheckClaim: the key belongs to the account that the route and the request name.
+	// CheckClaim passes if the key belongs to the account that the route and the request name.
 	CheckClaim
 
 	checkCount
@@ -89,10 +91,10 @@ var checkNames = [checkCount]string{
 	"synced", "key", "state", "account", "expiry", "admitted", "address", "scopes", "claim",
 }
 
-// String is the step's name, such as expiry.
+// String returns the name of the check, such as expiry.
 func (c Check) String() string { return checkNames[c] }
 
-// Checks are all steps, in order.
+// Checks returns all checks in order.
 func Checks() []Check {
 	list := make([]Check, checkCount)
 	for i := range list {
@@ -101,11 +103,11 @@ func Checks() []Check {
 	return list
 }
 
-// maxKeyLength is well beyond the longest key that can be generated.
+// maxKeyLength is longer than any key that can be generated.
 const maxKeyLength = 512
 
-// Choose returns the key among the candidates of a request, and the places that hold it. Only what some APIKey has counts:
-// exactly one such key decides, two are Ambiguous. If there is none, the first candidate stands for all.
+// Choose returns the key among the candidates of a request, and the places that hold it. Only candidates that the index
+// holds count: exactly one is the key, two are Ambiguous. If the index holds none, Choose returns the first candidate.
 func (x *Index) Choose(c *Candidates) (key string, places Places, found Code) {
 	switch {
 	case c.ambiguous:
@@ -126,12 +128,12 @@ func (x *Index) Choose(c *Candidates) (key string, places Places, found Code) {
 		}
 	}
 	if chosen < 0 {
-		return c.list[0].key, 0, Valid // which Decide does not know
+		return c.list[0].key, 0, Valid // Check returns Unknown for it
 	}
 	return c.list[chosen].key, c.list[chosen].places, Valid
 }
 
-// lookUp returns the credential that a key is; nil: there is none.
+// lookUp returns the credential of a key, or nil.
 func (x *Index) lookUp(key string) *credential {
 	if len(key) > maxKeyLength {
 		return nil
@@ -141,7 +143,7 @@ func (x *Index) lookUp(key string) *credential {
 	return x.table.find(&d)
 }
 
-// Check gives the verdict on a request at a time, and remembers the use of the key. It allocates nothing.
+// Check returns the verdict on a request at a given time, and records the use of the key. It allocates nothing.
 func (x *Index) Check(in *Input, now time.Time) Verdict {
 	switch {
 	case !x.Complete():
@@ -164,7 +166,7 @@ func (x *Index) Check(in *Input, now time.Time) Verdict {
 	return v
 }
 
-// check is Valid if a credential passes a step, or else what stands against it.
+// check returns Valid if a credential passes a check, and the reason for refusing it otherwise.
 func (c *credential) check(check Check, p *policy, in *Input, now time.Time) Code {
 	switch check {
 	case CheckState:
@@ -183,9 +185,10 @@ func (c *credential) check(check Check, p *policy, in *Input, now time.Time) Cod
 		return codeUnless(c.key.account.matchesAccount(p, in), AccountMismatch)
 	case CheckSynced, CheckKey, checkCount:
 	}
-	return NotSynced // no such check: let nobody in
+	return NotSynced // unknown check: fail closed
 }
 
+// codeUnless returns Valid if good, and code otherwise.
 func codeUnless(good bool, code Code) Code {
 	if good {
 		return Valid
@@ -210,7 +213,8 @@ func (p *policy) checkKey(k *key) Code {
 	return codeUnless(p.allowsKey(k), Inactive)
 }
 
-// checkExpiry is Expired from the very second on, and on the first instant of the day that the spec names.
+// checkExpiry returns Expired from the exact second of the expiration on, or from the first instant of the day that the
+// spec names.
 func (c *credential) checkExpiry(p *policy, now time.Time) Code {
 	second := now.Unix()
 	switch {
@@ -222,7 +226,7 @@ func (c *credential) checkExpiry(p *policy, now time.Time) Code {
 	return Valid
 }
 
-// covers is whether each of the wanted scopes is covered by a granted one. Both are separated by commas.
+// covers reports whether the granted scopes cover each of the wanted scopes. Both are separated by commas.
 func covers(granted, wanted string) bool {
 	for wanted != "" {
 		var scope string
@@ -245,8 +249,8 @@ func coversOne(granted, wanted string) bool {
 	return false
 }
 
-// matchesAccount reports whether an account is the one that the route is for, and the one that the request claims if it
-// has to claim one. An account that holds no external ID matches none.
+// matchesAccount reports whether the account is the one that the route requires, and the one that the request names if
+// it has to name one. An account that owns no external ID does not match any.
 func (a *account) matchesAccount(p *policy, in *Input) bool {
 	if (in.Account != "" && in.Account != a.name) || (in.ExternalID != "" && in.ExternalID != p.externalID) {
 		return false
@@ -259,16 +263,19 @@ func (a *account) matchesAccount(p *policy, in *Input) bool {
 	case ClaimExternalID:
 		return in.Claim.Value != "" && in.Claim.Value == p.externalID
 	}
-	return false // no such kind: fail closed
+	return false // unknown kind: fail closed
 }
 
-// Key describes the key of a verdict, for those whom the answer concerns; nil: none matched.
+// Key returns the identity of the key that matched, or nil if none did.
 func (v *Verdict) Key() *Identity {
 	if v.credential == nil {
 		return nil
 	}
 	k := v.credential.key
-	id := &Identity{KeyID: v.credential.id, Namespace: k.namespace.name, Name: k.name, Account: k.account.name, Label: k.label, Scopes: k.scopes}
+	id := &Identity{
+		KeyID: v.credential.id, Namespace: k.namespace.name, Name: k.name, Account: k.account.name, Label: k.label,
+		Scopes: k.scopes,
+	}
 	if v.policy != nil {
 		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
 	}
@@ -278,7 +285,7 @@ func (v *Verdict) Key() *Identity {
 	return id
 }
 
-// KeyID is the public ID of the credential that matched; empty: none did.
+// KeyID returns the public ID of the credential that matched, or "" if none did.
 func (v *Verdict) KeyID() string {
 	if v.credential == nil {
 		return ""
@@ -286,7 +293,7 @@ func (v *Verdict) KeyID() string {
 	return v.credential.id
 }
 
-// Account is the name of the account whose key matched; empty: none did.
+// Account returns the name of the account whose key matched, or "" if none did.
 func (v *Verdict) Account() string {
 	if v.credential == nil {
 		return ""
@@ -294,18 +301,18 @@ func (v *Verdict) Account() string {
 	return v.credential.key.account.name
 }
 
-// Identity is whom a key stands for.
+// Identity describes the key of a request and its account.
 type Identity struct {
-	// KeyID is the public ID of the credential.
+	// KeyID holds the public ID of the credential.
 	KeyID string
-	// Namespace and Name are those of the APIKey.
+	// Namespace and Name identify the APIKey.
 	Namespace, Name string
-	// Account is the Account's name, ExternalID its ID in the provider's own system.
+	// Account holds the name of the Account, ExternalID its ID in the system of the provider.
 	Account, ExternalID string
-	// Label is what a person calls the key.
+	// Label holds the display name of the key.
 	Label string
-	// Scopes are what the key may do, separated by commas.
+	// Scopes holds the scopes of the key, separated by commas.
 	Scopes string
-	// ExpiresAt is when the credential stops being accepted; the zero time: as far as is known, never.
+	// ExpiresAt holds the time at which the credential expires. The zero time means that no expiration is known.
 	ExpiresAt time.Time
 }

@@ -311,7 +311,7 @@ func (s *suite) testNames(t *testing.T) {
 				t.Errorf("%s does not name %s", log, field)
 			}
 		}
-		if n := bytes.Count(text, []byte("Set aside")); n != len(broken)+3 { // kept, never and the account
+		if n := bytes.Count(text, []byte("Ignored an object")); n != len(broken)+3 { // kept, never and the account
 			t.Errorf("%s sets an object aside in %d lines:\n%s", log, n, text)
 		}
 	}

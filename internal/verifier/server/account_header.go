@@ -13,15 +13,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// AccountHeader is the request header that must identify the key's account. The zero value requires none.
+// AccountHeader configures the request header that must identify the account of the key. The zero value requires no
+// header.
 type AccountHeader struct {
-	// kind says what the header holds.
+	// kind determines what the header holds.
 	kind verifier.ClaimKind
-	// canonical and lower are the header's name in the two forms that gateways send.
+	// canonical and lower hold the name of the header in the two forms that gateways send.
 	canonical, lower string
 }
 
-// ParseAccountHeader reads NAME, NAME:name or NAME:externalID; empty text requires no header.
+// ParseAccountHeader parses NAME, NAME:name or NAME:externalID. An empty text requires no header.
 func ParseAccountHeader(text string) (AccountHeader, error) {
 	if text == "" {
 		return AccountHeader{}, nil
@@ -31,16 +32,17 @@ func ParseAccountHeader(text string) (AccountHeader, error) {
 	kind, isKnown := kinds[holds]
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
-		return AccountHeader{}, fmt.Errorf("invalid account header %q: must be a header's name, such as X-FF-Company, optionally followed by :name or :externalID", text)
+		return AccountHeader{}, fmt.Errorf("invalid account header %q: must be the name of a header, such as X-FF-Company, "+
+			"optionally followed by :name or :externalID", text)
 	case !hasKind:
 		kind = verifier.ClaimName
 	case !isKnown:
-		return AccountHeader{}, fmt.Errorf("invalid account header %q: what it holds must be name or externalID, such as %s:externalID", text, name)
+		return AccountHeader{}, fmt.Errorf("invalid account header %q: must end with :name or :externalID, such as %s:externalID", text, name)
 	}
 	return AccountHeader{kind: kind, canonical: textproto.CanonicalMIMEHeaderKey(name), lower: strings.ToLower(name)}, nil
 }
 
-// claim returns what a request says about the account it comes from.
+// claim returns the account that a request names in the header.
 func (h AccountHeader) claim(r verifier.Request) verifier.Claim {
 	if h.kind == verifier.ClaimNone {
 		return verifier.Claim{}
@@ -48,7 +50,7 @@ func (h AccountHeader) claim(r verifier.Request) verifier.Claim {
 	return verifier.Claim{Kind: h.kind, Value: singleValue(r.Header(h.canonical, h.lower))}
 }
 
-// singleValue is the value of a header that was sent once; empty otherwise.
+// singleValue returns the value of a header that was sent exactly once, and "" otherwise.
 func singleValue(values []string) string {
 	if len(values) != 1 || strings.Contains(values[0], ",") {
 		return ""

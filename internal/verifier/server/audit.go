@@ -12,20 +12,20 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// Audit writes a line about each denial, and about some of those who were let in.
+// Audit writes a log line about each denied request, and about a sample of the allowed requests.
 type Audit struct {
 	logger       logr.Logger
 	sample       float64
 	allowedCount atomic.Uint64
 }
 
-// NewAudit returns an audit that writes about a share of those who were let in, from 0 to 1. It counts and throws no dice:
-// of ten with a share of 0.1 it is the tenth.
+// NewAudit returns an Audit that logs a fraction (0 to 1) of the allowed requests. The sample is deterministic: a
+// fraction of 0.1 logs every tenth allowed request.
 func NewAudit(logger logr.Logger, sample float64) *Audit {
 	return &Audit{logger: logger, sample: sample}
 }
 
-// record writes about a verdict, or not.
+// record logs a verdict if it is a denial or part of the sample. A nil Audit logs nothing.
 func (a *Audit) record(r *request, in *verifier.Input, verdict *verifier.Verdict) {
 	switch {
 	case a == nil:
@@ -44,7 +44,7 @@ func (a *Audit) isSampled() bool {
 	return math.Floor(n*a.sample) > math.Floor((n-1)*a.sample)
 }
 
-// What a client sent is cut here.
+// The maximum lengths of client-supplied values in audit lines.
 const (
 	maxMethodLength = 32
 	maxHostLength   = 255
@@ -58,9 +58,10 @@ func (a *Audit) write(message string, r *request, in *verifier.Input, verdict *v
 	}
 	path := redact(r.path, in.Key, maxPathLength)
 	if verdict.Code == verifier.Ambiguous && path != "" {
-		path = redacted // which of the keys was sent is not known here, and one may be in it
+		path = redacted // the path may contain one of the keys, and redact knows none of them
 	}
-	a.logger.Info(message, "face", r.protocol.String(), "code", verdict.Code.String(), "keyID", verdict.KeyID(), "account", verdict.Account(),
+	a.logger.Info(message, "protocol", r.protocol.String(), "code", verdict.Code.String(), "keyID", verdict.KeyID(), "account",
+		verdict.Account(),
 		"client", client, "method", redact(r.method, in.Key, maxMethodLength), "host", redact(r.host, in.Key, maxHostLength),
 		"path", path)
 }

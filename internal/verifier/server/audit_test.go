@@ -37,8 +37,9 @@ func (l *lines) all() []string {
 
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	line := func(message, face, code, id, account, client, method, host, path string) string {
-		return `{"logger":"","level":0,"msg":"` + message + `","face":"` + face + `","code":"` + code + `","keyID":"` + id + `","account":"` + account +
+	line := func(message, protocol, code, id, account, client, method, host, path string) string {
+		return `{"logger":"","level":0,"msg":"` + message + `","protocol":"` + protocol + `","code":"` + code +
+			`","keyID":"` + id + `","account":"` + account +
 			`","client":"` + client + `","method":"` + method + `","host":"` + host + `","path":"` + path + `"}`
 	}
 	long := strings.Repeat("xy.", 700)
@@ -48,13 +49,15 @@ func TestAudit(t *testing.T) {
 	}{
 		"a denial over HTTP": {
 			ask: func(t *testing.T, at *endpoints) {
-				send(t, at.http, "GET", "/authz?scopes=admin", header("X-Api-Key", goodKey, "X-Forwarded-Method", "PUT", "X-Forwarded-Host", "api.example.com", "X-Forwarded-Uri", "/orders?api_key=other"), "")
+				send(t, at.http, "GET", "/authz?scopes=admin", header("X-Api-Key", goodKey, "X-Forwarded-Method", "PUT", "X-Forwarded-Host",
+					"api.example.com", "X-Forwarded-Uri", "/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "SCOPE_MISSING", "idgood", "acme", "127.0.0.1", "PUT", "api.example.com", "/orders")},
 		},
 		"a URL in place of a path": {
 			ask: func(t *testing.T, at *endpoints) {
-				send(t, at.http, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url", "https://api.example.com/orders?api_key=other"), "")
+				send(t, at.http, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url",
+					"https://api.example.com/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "GET", "", "/orders")},
 		},
@@ -66,7 +69,8 @@ func TestAudit(t *testing.T) {
 		},
 		"the key in odd places is not told": {
 			ask: func(t *testing.T, at *endpoints) {
-				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey, "X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey,
+					"X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "[redacted]", "[redacted]", "/[redacted]/x")},
 		},
@@ -78,7 +82,8 @@ func TestAudit(t *testing.T) {
 		},
 		"a path that may have one of two keys in it is not told": {
 			ask: func(t *testing.T, at *endpoints) {
-				send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey, "X-Forwarded-Uri",
+					"/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "AMBIGUOUS", "", "", "127.0.0.1", "", "", "[redacted]")},
 		},
@@ -102,7 +107,8 @@ func TestAudit(t *testing.T) {
 		},
 		"a key that is percent-encoded is not told": {
 			ask: func(t *testing.T, at *endpoints) {
-				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Uri", "/orders/"+percent(revokedKey, "%%%02x"), "X-Forwarded-Host", percent(goodKey, "%%25%02X")), "")
+				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Uri", "/orders/"+percent(revokedKey, "%%%02x"),
+					"X-Forwarded-Host", percent(goodKey, "%%25%02X")), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "", "[redacted]", "/orders/[redacted]")},
 		},
@@ -140,15 +146,20 @@ func TestAudit(t *testing.T) {
 func TestAudit_ExtAuthz(t *testing.T) {
 	t.Parallel()
 	var log lines
-	srv := setup{sources: []string{"query:api_key"}, options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 1)}}.authorizer(t).ExtAuthz()
+	srv := setup{
+		sources: []string{"query:api_key"},
+		options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 1)},
+	}.authorizer(t).ExtAuthz()
 	for _, path := range []string{"/orders?api_key=" + goodKey, "/orders/" + expiredKey + "?api_key=" + expiredKey} {
 		if _, err := srv.Check(t.Context(), envoyRequest(path, nil, nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := []string{
-		`{"logger":"","level":0,"msg":"Allowed","face":"ext_authz","code":"VALID","keyID":"idgood","account":"acme","client":"198.51.100.9","method":"GET","host":"api.example.com","path":"/orders"}`,
-		`{"logger":"","level":0,"msg":"Denied","face":"ext_authz","code":"EXPIRED","keyID":"idexpired","account":"acme","client":"198.51.100.9","method":"GET","host":"api.example.com","path":"/orders/[redacted]"}`,
+		`{"logger":"","level":0,"msg":"Allowed","protocol":"ext_authz","code":"VALID","keyID":"idgood","account":"acme",` +
+			`"client":"198.51.100.9","method":"GET","host":"api.example.com","path":"/orders"}`,
+		`{"logger":"","level":0,"msg":"Denied","protocol":"ext_authz","code":"EXPIRED","keyID":"idexpired","account":"acme",` +
+			`"client":"198.51.100.9","method":"GET","host":"api.example.com","path":"/orders/[redacted]"}`,
 	}
 	if diff := cmp.Diff(want, log.all()); diff != "" {
 		t.Errorf("the audit (-want +got):\n%s", diff)

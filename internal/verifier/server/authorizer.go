@@ -16,10 +16,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// Protocol is where a question was asked.
+// Protocol identifies the protocol of a request to the verifier.
 type Protocol uint8
 
-// The faces.
+// The supported protocols.
 const (
 	ExtAuthz Protocol = iota
 	ForwardAuth
@@ -31,72 +31,75 @@ const (
 
 var protocolNames = [protocolCount]string{"ext_authz", "forward_auth", "verify", "explain"}
 
-// String is the face's name in metrics and audit lines.
+// String returns the name of the protocol in metrics and audit lines.
 func (p Protocol) String() string { return protocolNames[p] }
 
-// Protocols are all faces.
+// Protocols returns all protocols.
 func Protocols() []Protocol { return []Protocol{ExtAuthz, ForwardAuth, Verify, Explain} }
 
-// Observer is told of each verdict. It must not wait for anything.
+// Observer is called with each verdict. It must not block.
 type Observer func(protocol Protocol, verdict verifier.Verdict, took time.Duration)
 
-// AuthorizerOptions say how a door decides and answers.
+// AuthorizerOptions configures an Authorizer.
 type AuthorizerOptions struct {
 	Extractor *verifier.KeyExtractor
 	ClientIP  *verifier.ClientIPResolver
-	// AddressHeader is where trusted proxies say whom they forward for; the zero value is X-Forwarded-For.
+	// AddressHeader selects the header in which trusted proxies pass on the address of the client. It defaults to
+	// X-Forwarded-For.
 	AddressHeader verifier.AddressHeader
 	Index         *verifier.Index
 	Clock         clock.PassiveClock
-	// AccountHeader is the request header that must identify the key's account.
+	// AccountHeader configures the request header that must identify the account of the key.
 	AccountHeader AccountHeader
-	// Realm is what a 401 says the key is for.
+	// Realm is the protection space in the WWW-Authenticate header of a 401 response.
 	Realm string
-	// DenyStatusOnly answers with 401 and 403 alone.
+	// DenyStatusOnly limits the status codes of refusals to 401 and 403.
 	DenyStatusOnly bool
-	// IgnoreExtensions are the names of Envoy's context extensions that are not the verifier's.
+	// IgnoreExtensions lists the context extensions of Envoy that the verifier ignores.
 	IgnoreExtensions []string
-	// Logger receives what an operator has to know about the configuration of gateways.
+	// Logger receives messages about misconfigured gateways.
 	Logger logr.Logger
-	// Audit writes lines about verdicts; nil: nobody does.
+	// Audit logs verdicts. A nil Audit logs nothing.
 	Audit *Audit
-	// Observers are told of each verdict.
+	// Observers are called with each verdict.
 	Observers []Observer
 }
 
-// Authorizer is what all faces ask.
+// Authorizer checks requests on behalf of all protocols.
 type Authorizer struct {
 	AuthorizerOptions
 	denials denials
 	places  []verifier.Place
 }
 
-// NewAuthorizer returns a door.
+// NewAuthorizer returns an Authorizer. It returns an error if a key source is one of the identity headers.
 func NewAuthorizer(o AuthorizerOptions) (*Authorizer, error) {
 	places := o.Extractor.Places()
 	for _, p := range places {
 		if slices.Contains(lowerIdentityHeaders[:], p.Header) {
-			return nil, fmt.Errorf("header:%s says who came in: give another header for the key", p.Header)
+			return nil, fmt.Errorf("invalid key source header:%s: must not be an identity header, which the verifier sets", p.Header)
 		}
 	}
 	return &Authorizer{AuthorizerOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly), places: places}, nil
 }
 
-// request is a request at the door.
+// request holds a request to be checked.
 type request struct {
 	protocol Protocol
 	request  verifier.Request
-	// peer is who the face's own peer says that the request came from, or that peer itself.
+	// peer holds the address that the gateway reports as its peer, or the address of the gateway itself if it reports
+	// none.
 	peer netip.Addr
-	// requirements are what the route requires.
+	// requirements holds what the route requires of the key.
 	requirements Requirements
-	// confirmedMethod is the method of the client's request, if nothing that the gateway says contradicts it.
+	// confirmedMethod holds the method of the client's request. It is empty if the gateway's statements about it
+	// contradict each other.
 	confirmedMethod string
-	// method, host and path are for the audit.
+	// method, host and path are used in audit lines only.
 	method, host, path string
 }
 
-// check gives the verdict on a request, and says which places hold its key.
+// check returns the verdict on a request, and the places that hold its key.
 func (a *Authorizer) check(r *request) (verifier.Verdict, verifier.Places) {
 	start := a.Clock.Now()
 	if r.requirements.preflight && isPreflight(r.confirmedMethod, r.request) {
@@ -113,17 +116,18 @@ func (a *Authorizer) check(r *request) (verifier.Verdict, verifier.Places) {
 	return a.decide(r, &in, start), places
 }
 
-// allPlaces are all places where a key may be: nothing in them reaches an application without a verdict on it.
+// allPlaces contains every place that may hold a key. After a preflight all of them are removed, so that no unchecked
+// credential reaches the application.
 const allPlaces = ^verifier.Places(0)
 
-// decide answers a question that came at a time, and tells those who watch.
+// decide returns the verdict on an input received at start, and reports the verdict to the observers and the audit.
 func (a *Authorizer) decide(r *request, in *verifier.Input, start time.Time) verifier.Verdict {
 	verdict := a.Index.Check(in, start)
 	a.observe(r, in, &verdict, start)
 	return verdict
 }
 
-// observe tells those who watch of a verdict.
+// observe reports a verdict to the observers and the audit.
 func (a *Authorizer) observe(r *request, in *verifier.Input, verdict *verifier.Verdict, start time.Time) {
 	took := a.Clock.Since(start)
 	for _, observe := range a.Observers {
@@ -132,7 +136,7 @@ func (a *Authorizer) observe(r *request, in *verifier.Input, verdict *verifier.V
 	a.Audit.record(r, in, verdict)
 }
 
-// beforeQuery and query are what comes before and after a URL's question mark. A fragment is no part of a request.
+// beforeQuery returns the part of a URL before the question mark, query the part after it. Both ignore a fragment.
 func beforeQuery(url string) string {
 	url, _, _ = strings.Cut(url, "#")
 	path, _, _ := strings.Cut(url, "?")

@@ -14,8 +14,8 @@ import (
 func TestNewAuthorizer_RejectsIdentityHeaders(t *testing.T) {
 	t.Parallel()
 	for want, sources := range map[string][]string{
-		"give another header for the key":         {"header:X-API-Key", "header:x-apikey-id"},
-		"header:x-apikey-scopes says who came in": {"header:X-Apikey-Scopes:Bearer"},
+		"invalid key source header:x-apikey-id: must not be an identity header": {"header:X-API-Key", "header:x-apikey-id"},
+		"invalid key source header:x-apikey-scopes":                             {"header:X-Apikey-Scopes:Bearer"},
 	} {
 		finder, err := verifier.NewKeyExtractor(sources)
 		if err != nil {

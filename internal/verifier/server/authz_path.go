@@ -12,13 +12,14 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// authzRequirements reads what a gateway requires from the URL with which it asks /authz, and returns what is wrong with
-// it; empty: nothing.
+// authzRequirements parses the requirements of a route from the URL of a request to /authz. detail describes what is
+// wrong with them; it is empty if they are valid.
 //
-// Requirements are in the query (/authz?scopes=a), or behind a semicolon (/authz;scopes=a), which also serves gateways
-// that put the client's path and query behind it (/authz;scopes=a/orders?page=2). Where a path follows, the query is the
-// client's. Without semicolons a requirement in it counts, and what looks like a misspelt one is refused: the gateway may
-// have written it. All else in it is ignored.
+// Requirements are in the query (/authz?scopes=a) or in path parameters (/authz;scopes=a). The latter also works for
+// gateways that append the path and query of the client (/authz;scopes=a/orders?page=2). If a path follows, the query
+// belongs to the client. If there are no path parameters either, requirements in the query still apply, and parameters
+// that resemble a misspelt requirement are refused, because the gateway may have written them. All other parameters are
+// ignored.
 func authzRequirements(u *url.URL) (r Requirements, detail string) {
 	parameters, hasClientPath, isMatrix := cutAuthzPath(u.EscapedPath())
 	query := u.RawQuery
@@ -30,20 +31,21 @@ func authzRequirements(u *url.URL) (r Requirements, detail string) {
 		return r, r.problem()
 	}
 	if r.preflight {
-		r.unknown = append(r.unknown, preflightName) // the client may have written it
+		r.unknown = append(r.unknown, preflightName) // the client may have added it
 	}
 	r.unknown = slices.DeleteFunc(r.unknown, func(name string) bool { return !resemblesRequirement(name) })
 	return r, r.unknownProblem()
 }
 
-// cutAuthzPath returns the parameters between /authz; and the next slash, and whether a path follows.
+// cutAuthzPath returns the path parameters between /authz; and the next slash. hasClientPath reports whether a path
+// follows, isMatrix whether there are path parameters.
 func cutAuthzPath(path string) (parameters string, hasClientPath, isMatrix bool) {
 	first, _, hasClientPath := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	_, parameters, isMatrix = strings.Cut(first, ";")
 	return parameters, hasClientPath, isMatrix
 }
 
-// matrixPairs yields the names and values of parameters that are separated by semicolons.
+// matrixPairs yields the names and values of path parameters, which are separated by semicolons.
 func matrixPairs(parameters string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for pair := range strings.SplitSeq(parameters, ";") {
@@ -55,6 +57,7 @@ func matrixPairs(parameters string) iter.Seq2[string, string] {
 	}
 }
 
+// concat yields the pairs of all lists in order.
 func concat(lists ...iter.Seq2[string, string]) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, list := range lists {
@@ -67,7 +70,8 @@ func concat(lists ...iter.Seq2[string, string]) iter.Seq2[string, string] {
 	}
 }
 
-// resemblesRequirement reports whether a name is a requirement's but for its case, its punctuation or its number.
+// resemblesRequirement reports whether a name equals the name of a requirement except for case, punctuation or a plural
+// s.
 func resemblesRequirement(name string) bool {
 	letters := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' {
@@ -82,20 +86,21 @@ func resemblesRequirement(name string) bool {
 	return false
 }
 
-const knownRequirements = "give scopes, account and externalID, none of them empty, and preflight=allow only, before a path as /authz;scopes=a/"
+const knownRequirements = "must be scopes, account, externalID (none of them empty) or preflight=allow; " +
+	"if a path follows, write them as /authz;scopes=a/"
 
-// problem returns what is wrong with requirements, and what to do about it; empty: nothing.
+// problem describes what is wrong with the requirements and how to correct them. It returns "" if they are valid.
 func (r *Requirements) problem() string {
 	if r.malformed {
-		return "a requirement of the route is empty: " + knownRequirements
+		return "invalid requirement of the route: " + knownRequirements
 	}
 	return r.unknownProblem()
 }
 
-// unknownProblem leaves empty requirements to the verdict: no key meets them.
+// unknownProblem describes unknown requirements only. Empty requirements are left to the verdict: no key meets them.
 func (r *Requirements) unknownProblem() string {
 	if len(r.unknown) > 0 {
-		return "the route requires something that is not known: " + knownRequirements
+		return "unknown requirement of the route: " + knownRequirements
 	}
 	return ""
 }

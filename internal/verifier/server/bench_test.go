@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/go-logr/logr/funcr"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
@@ -72,7 +71,7 @@ func BenchmarkExtAuthz_InProcess(b *testing.B) {
 
 func benchRequest() *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: "192.0.2.7"}}}},
+		Source: peer("192.0.2.7", 0),
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 			Method: "GET", Path: "/orders?page=2", Host: "api.example.com", Protocol: "HTTP/1.1",
 			Headers: map[string]string{
@@ -134,7 +133,10 @@ func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 // BenchmarkExtAuthz_Denied is what a flood of requests without a valid key costs, with a line in the audit for each.
 func BenchmarkExtAuthz_Denied(b *testing.B) {
 	audit := server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
-	for name, path := range map[string]string{"usual path": "/v1/customers/4711/orders?page=2", "key in the path": "/orders/" + unknownKey, "128 KiB": strings.Repeat("/"+unknownKey, 4000)} {
+	for name, path := range map[string]string{
+		"usual path": "/v1/customers/4711/orders?page=2", "key in the path": "/orders/" + unknownKey,
+		"128 KiB": strings.Repeat("/"+unknownKey, 4000),
+	} {
 		b.Run(name, func(b *testing.B) {
 			srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit}}.authorizer(b).ExtAuthz()
 			request := envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil)

@@ -26,13 +26,25 @@ func TestAuthz_ReturnsOtherCredentials(t *testing.T) {
 		// what is handed back
 		key, authorization, cookie string
 	}{
-		"a JWT":                        {header: header("X-Api-Key", goodKey, "Authorization", "Bearer ey.J.h"), authorization: "Bearer ey.J.h"},
-		"Basic":                        {header: header("X-Api-Key", goodKey, "Authorization", basic("olga:secret")), authorization: basic("olga:secret")},
-		"another scheme":               {header: header("X-Api-Key", goodKey, "Authorization", `Digest username="a", realm="b"`), authorization: `Digest username="a", realm="b"`},
-		"a session":                    {header: header("X-Api-Key", goodKey, "Cookie", "session=s3ss10n; a=b"), cookie: "session=s3ss10n; a=b"},
-		"all of them":                  {header: header("X-Api-Key", goodKey, "Authorization", "Bearer ey.J.h", "Cookie", "session=x"), authorization: "Bearer ey.J.h", cookie: "session=x"},
-		"the key as a bearer":          {header: header("Authorization", "Bearer "+goodKey, "X-Api-Key", "none"), key: "none"},
-		"the key in a cookie":          {header: header("Authorization", "Bearer ey.J.h", "Cookie", "a=b; session="+goodKey), authorization: "Bearer ey.J.h", cookie: "a=b"},
+		"a JWT": {header: header("X-Api-Key", goodKey, "Authorization", "Bearer ey.J.h"), authorization: "Bearer ey.J.h"},
+		"Basic": {
+			header:        header("X-Api-Key", goodKey, "Authorization", basic("olga:secret")),
+			authorization: basic("olga:secret"),
+		},
+		"another scheme": {
+			header:        header("X-Api-Key", goodKey, "Authorization", `Digest username="a", realm="b"`),
+			authorization: `Digest username="a", realm="b"`,
+		},
+		"a session": {header: header("X-Api-Key", goodKey, "Cookie", "session=s3ss10n; a=b"), cookie: "session=s3ss10n; a=b"},
+		"all of them": {
+			header:        header("X-Api-Key", goodKey, "Authorization", "Bearer ey.J.h", "Cookie", "session=x"),
+			authorization: "Bearer ey.J.h", cookie: "session=x",
+		},
+		"the key as a bearer": {header: header("Authorization", "Bearer "+goodKey, "X-Api-Key", "none"), key: "none"},
+		"the key in a cookie": {
+			header:        header("Authorization", "Bearer ey.J.h", "Cookie", "a=b; session="+goodKey),
+			authorization: "Bearer ey.J.h", cookie: "a=b",
+		},
 		"the key as Basic's user":      {header: header("Authorization", basic(goodKey+":x-oauth-basic"))},
 		"the key as Basic's password":  {header: header("Authorization", basic("api:"+goodKey))},
 		"the same key twice":           {header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+goodKey)},

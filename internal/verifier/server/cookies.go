@@ -10,13 +10,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// cookies are what is left of a request's cookies once those that hold its key were cut out, if there were any.
+// cookies holds the cookies of a request without those that hold its key. cut reports whether any cookie was removed.
 type cookies struct {
 	cut  bool
 	rest string
 }
 
-// cutCookies cuts the cookies that hold a key out of the lines of header Cookie.
+// cutCookies removes the cookies that hold a key from the lines of the Cookie header.
 func cutCookies(lines []string, places []verifier.Place, keys verifier.Places) cookies {
 	holdsKey := func(cookie string) bool {
 		name, _, _ := strings.Cut(cookie, "=")
@@ -37,11 +37,11 @@ func cutCookies(lines []string, places []verifier.Place, keys verifier.Places) c
 			}
 		}
 	}
-	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(remaining, "; "), "!")} // as Envoy has it
+	return cookies{cut: cut, rest: strings.ToValidUTF8(strings.Join(remaining, "; "), "!")} // like Envoy
 }
 
-// cutCookie cuts keys out of what stands between two semicolons: one cookie, or the end of a line and the beginning of the
-// next one, which were joined by a comma.
+// cutCookie removes keys from the text between two semicolons: a single cookie, or the last cookie of one line and the
+// first of the next, which Envoy joined with a comma.
 func cutCookie(pair string, holdsKey func(string) bool) string {
 	if !strings.Contains(pair, ",") {
 		if holdsKey(pair) {

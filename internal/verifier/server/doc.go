@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package server puts the door on the network: Envoy's ext_authz over gRPC, forward-auth over HTTP for other gateways, and
-// JSON for applications that ask themselves. All of them ask one Door, so that they can't differ. What replicas tell the
-// manager of the use of keys is here as well.
+// Package server serves verdicts on API keys over the network: the ext_authz protocol of Envoy over gRPC, forward-auth
+// over HTTP for other gateways, and JSON over HTTP for applications. All protocols use one Authorizer and therefore
+// return the same verdicts. The package also serves the usage of keys to the manager.
 //
-// A key is in no answer, log line or metric: what a request says is handed on by name only.
+// No response, log line or metric contains a key. Log lines name the headers and fields of a request, and redact their
+// values.
 package server

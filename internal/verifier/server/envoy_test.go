@@ -92,7 +92,10 @@ func goodAllowed(change func(*authv3.OkHttpResponse)) *authv3.CheckResponse {
 		},
 	}
 	change(ok)
-	return allowed(ok, map[string]any{"keyID": "idgood", "account": "acme", "externalID": "ext-1", "scopes": []any{"orders:read", "orders:write"}})
+	return allowed(ok, map[string]any{
+		"keyID": "idgood", "account": "acme", "externalID": "ext-1",
+		"scopes": []any{"orders:read", "orders:write"},
+	})
 }
 
 func TestExtAuthz_Allows(t *testing.T) {
@@ -101,7 +104,10 @@ func TestExtAuthz_Allows(t *testing.T) {
 	withoutHeader := func(names ...string) *authv3.CheckResponse {
 		return goodAllowed(func(ok *authv3.OkHttpResponse) { ok.HeadersToRemove = names })
 	}
-	everywhere := setup{sources: []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "query:key", "cookie:session", "basic"}}
+	everywhere := setup{sources: []string{
+		"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "query:key", "cookie:session",
+		"basic",
+	}}
 	bare := map[string]any{"keyID": "idplain", "account": "bare", "scopes": []any{}}
 	for name, tc := range map[string]struct {
 		setup   setup
@@ -114,11 +120,13 @@ func TestExtAuthz_Allows(t *testing.T) {
 		},
 		"raw headers are read": {request: raw(envoyRequest("/orders", key, nil)), want: withoutHeader("x-api-key")},
 		"the application's own Authorization stays": {
-			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer ey.J.h"}, nil), want: withoutHeader("x-api-key"),
+			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer ey.J.h"}, nil),
+			want:    withoutHeader("x-api-key"),
 		},
 		"the key is in both": {
-			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer " + goodKey}, nil), want: withoutHeader("authorization", "x-api-key"),
-			setup: setup{sources: []string{"header:Authorization:Bearer", "header:X-API-Key"}},
+			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer " + goodKey}, nil),
+			want:    withoutHeader("authorization", "x-api-key"),
+			setup:   setup{sources: []string{"header:Authorization:Bearer", "header:X-API-Key"}},
 		},
 		"a parameter is taken out": {
 			setup: everywhere, request: envoyRequest("/orders?page=2&api_key="+goodKey, nil, nil),
@@ -135,7 +143,8 @@ func TestExtAuthz_Allows(t *testing.T) {
 			}),
 		},
 		"a lonely cookie is removed": {
-			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": `session="` + goodKey + `"`}, nil), want: withoutHeader("cookie"),
+			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": `session="` + goodKey + `"`}, nil),
+			want: withoutHeader("cookie"),
 		},
 		"cookies of two lines, which Envoy joins": {
 			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": "a=1,session=" + goodKey + "; b=2,3"}, nil),
@@ -156,12 +165,16 @@ func TestExtAuthz_Allows(t *testing.T) {
 			}),
 		},
 		"other cookies stay": {
-			setup: everywhere, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "cookie": "a=1; sessions=2"}, nil), want: withoutHeader("x-api-key"),
+			setup: everywhere, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "cookie": "a=1; sessions=2"}, nil),
+			want: withoutHeader("x-api-key"),
 		},
 		"what an identity lacks is removed": {
 			request: envoyRequest("/", map[string]string{"x-api-key": plainKey, "x-apikey-external-id": "root", "x-apikey-scopes": "all"}, nil),
 			want: allowed(&authv3.OkHttpResponse{
-				Headers:         []*corev3.HeaderValueOption{set("x-apikey-id", "idplain"), set("x-apikey-account", "bare"), set("x-apikey-name", "shops/plain")},
+				Headers: []*corev3.HeaderValueOption{
+					set("x-apikey-id", "idplain"), set("x-apikey-account", "bare"),
+					set("x-apikey-name", "shops/plain"),
+				},
 				HeadersToRemove: []string{"x-apikey-external-id", "x-apikey-scopes", "x-api-key"},
 			}, bare),
 		},
@@ -176,7 +189,10 @@ func TestExtAuthz_Allows(t *testing.T) {
 			}, map[string]any{"keyID": "idodd", "account": "odd", "externalID": oddID, "scopes": []any{}}),
 		},
 		"the route's scopes and account are met": {
-			request: envoyRequest("/orders", key, map[string]string{"scopes": "orders:read, orders:write", "account": "acme", "externalID": "ext-1"}), want: withoutHeader("x-api-key"),
+			request: envoyRequest("/orders", key, map[string]string{
+				"scopes": "orders:read, orders:write", "account": "acme",
+				"externalID": "ext-1",
+			}), want: withoutHeader("x-api-key"),
 		},
 		"a query asks for nothing": {request: envoyRequest("/orders?scopes=admin&account=bare", key, nil), want: withoutHeader("x-api-key")},
 		"the peer is in the whitelist": {
@@ -187,7 +203,8 @@ func TestExtAuthz_Allows(t *testing.T) {
 		},
 		"the client behind a trusted peer is": {
 			setup:   setup{trusted: []string{"198.51.100.0/24"}},
-			request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "203.0.113.1, 192.0.2.7, 198.51.100.3"}, nil), want: listedAllowed(),
+			request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "203.0.113.1, 192.0.2.7, 198.51.100.3"}, nil),
+			want:    listedAllowed(),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +226,8 @@ func TestExtAuthz_Allows(t *testing.T) {
 func listedAllowed() *authv3.CheckResponse {
 	return allowed(&authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{
-			set("x-apikey-id", "idlisted"), set("x-apikey-account", "acme"), set("x-apikey-external-id", "ext-1"), set("x-apikey-name", "shops/listed"),
+			set("x-apikey-id", "idlisted"), set("x-apikey-account", "acme"), set("x-apikey-external-id", "ext-1"),
+			set("x-apikey-name", "shops/listed"),
 		},
 		HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
 	}, map[string]any{"keyID": "idlisted", "account": "acme", "externalID": "ext-1", "scopes": []any{}})
@@ -230,33 +248,65 @@ func TestExtAuthz_Denies(t *testing.T) {
 		status  int
 		rpc     codes.Code
 	}{
-		"an empty request":            {request: &authv3.CheckRequest{}, code: "MISSING", status: 401, rpc: codes.Unauthenticated},
-		"no key":                      {request: envoyRequest("/", nil, nil), code: "MISSING", status: 401, rpc: codes.Unauthenticated},
-		"two keys":                    {request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer " + plainKey}, nil), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
-		"a joined header":             {request: with(goodKey + "," + goodKey), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
-		"a raw header twice":          {request: raw(with(goodKey), "X-API-Key", goodKey), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
-		"a header and a raw one":      {request: both(with(goodKey)), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
-		"an unknown key":              {request: with(unknownKey), code: "UNKNOWN", status: 401, rpc: codes.Unauthenticated},
-		"a key in a query not asked":  {request: envoyRequest("/?api_key="+goodKey, nil, nil), code: "MISSING", status: 401, rpc: codes.Unauthenticated},
-		"a revoked key":               {request: with(revokedKey), code: "REVOKED", status: 401, rpc: codes.Unauthenticated},
-		"an inactive key":             {request: with(inactiveKey), code: "INACTIVE", status: 401, rpc: codes.Unauthenticated},
-		"a suspended account":         {request: with(suspendedKey), code: "ACCOUNT_SUSPENDED", status: 401, rpc: codes.Unauthenticated},
-		"an expired key":              {request: with(expiredKey), code: "EXPIRED", status: 401, rpc: codes.Unauthenticated},
-		"a strange peer":              {request: with(listedKey), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
-		"a forged client":             {request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "192.0.2.7"}, nil), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
-		"a malformed hop":             {setup: setup{trusted: []string{"198.51.100.0/24"}}, request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "192.0.2.7, x"}, nil), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
-		"a peer that is a pipe":       {request: from("/run/envoy.sock", with(listedKey)), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
-		"a scope that it lacks":       {request: route("scopes", "orders:read,admin"), code: "SCOPE_MISSING", status: 403, rpc: codes.PermissionDenied},
-		"another account":             {request: route("account", "bare"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"an external ID as a name":    {request: route("account", "ext-1"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"a name as an external ID":    {request: route("externalID", "acme"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"an empty account":            {request: route("account", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"an empty external ID":        {request: route("externalID", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"scopes without a scope":      {request: route("scopes", ","), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"a header of another account": {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "bare"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"a header of two accounts":    {setup: claim, request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "x-ff-company": "ext-1,ext-1"}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"keys that are not known yet": {setup: setup{unsynced: true}, request: with(goodKey), code: "NOT_SYNCED", status: 503, rpc: codes.Unavailable},
-		"503 folded to 403":           {setup: setup{unsynced: true, options: server.AuthorizerOptions{DenyStatusOnly: true}}, request: with(goodKey), code: "NOT_SYNCED", status: 403, rpc: codes.Unavailable},
+		"an empty request": {request: &authv3.CheckRequest{}, code: "MISSING", status: 401, rpc: codes.Unauthenticated},
+		"no key":           {request: envoyRequest("/", nil, nil), code: "MISSING", status: 401, rpc: codes.Unauthenticated},
+		"two keys": {request: envoyRequest("/", map[string]string{
+			"x-api-key":     goodKey,
+			"authorization": "Bearer " + plainKey,
+		}, nil), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"a joined header": {request: with(goodKey + "," + goodKey), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"a raw header twice": {
+			request: raw(with(goodKey), "X-API-Key", goodKey), code: "AMBIGUOUS", status: 401,
+			rpc: codes.Unauthenticated,
+		},
+		"a header and a raw one": {request: both(with(goodKey)), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"an unknown key":         {request: with(unknownKey), code: "UNKNOWN", status: 401, rpc: codes.Unauthenticated},
+		"a key in a query not asked": {
+			request: envoyRequest("/?api_key="+goodKey, nil, nil), code: "MISSING", status: 401,
+			rpc: codes.Unauthenticated,
+		},
+		"a revoked key":       {request: with(revokedKey), code: "REVOKED", status: 401, rpc: codes.Unauthenticated},
+		"an inactive key":     {request: with(inactiveKey), code: "INACTIVE", status: 401, rpc: codes.Unauthenticated},
+		"a suspended account": {request: with(suspendedKey), code: "ACCOUNT_SUSPENDED", status: 401, rpc: codes.Unauthenticated},
+		"an expired key":      {request: with(expiredKey), code: "EXPIRED", status: 401, rpc: codes.Unauthenticated},
+		"a strange peer":      {request: with(listedKey), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
+		"a forged client": {request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "192.0.2.7"},
+			nil), code: "IP_NOT_ALLOWED", status: 403, rpc: codes.PermissionDenied},
+		"a malformed hop": {
+			setup:   setup{trusted: []string{"198.51.100.0/24"}},
+			request: envoyRequest("/", map[string]string{"x-api-key": listedKey, "x-forwarded-for": "192.0.2.7, x"}, nil), code: "IP_NOT_ALLOWED",
+			status: 403, rpc: codes.PermissionDenied,
+		},
+		"a peer that is a pipe": {
+			request: from("/run/envoy.sock", with(listedKey)), code: "IP_NOT_ALLOWED", status: 403,
+			rpc: codes.PermissionDenied,
+		},
+		"a scope that it lacks": {
+			request: route("scopes", "orders:read,admin"), code: "SCOPE_MISSING", status: 403,
+			rpc: codes.PermissionDenied,
+		},
+		"another account":          {request: route("account", "bare"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an external ID as a name": {request: route("account", "ext-1"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a name as an external ID": {request: route("externalID", "acme"), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an empty account":         {request: route("account", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"an empty external ID":     {request: route("externalID", ""), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"scopes without a scope":   {request: route("scopes", ","), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a header of another account": {setup: claim, request: envoyRequest("/", map[string]string{
+			"x-api-key":    goodKey,
+			"x-ff-company": "bare",
+		}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"a header of two accounts": {setup: claim, request: envoyRequest("/", map[string]string{
+			"x-api-key":    goodKey,
+			"x-ff-company": "ext-1,ext-1",
+		}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
+		"keys that are not known yet": {
+			setup: setup{unsynced: true}, request: with(goodKey), code: "NOT_SYNCED", status: 503,
+			rpc: codes.Unavailable,
+		},
+		"503 folded to 403": {
+			setup:   setup{unsynced: true, options: server.AuthorizerOptions{DenyStatusOnly: true}},
+			request: with(goodKey), code: "NOT_SYNCED", status: 403, rpc: codes.Unavailable,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -421,7 +471,8 @@ func TestExtAuthz_RefusesUnknownExtensions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			connection := dial(t, serve(t, tc.setup, server.Options{}).grpc)
-			answer, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, tc.extensions))
+			answer, err := authv3.NewAuthorizationClient(connection).Check(t.Context(),
+				envoyRequest("/", map[string]string{"x-api-key": goodKey}, tc.extensions))
 			if err != nil {
 				t.Fatal(err)
 			}

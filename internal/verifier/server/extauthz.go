@@ -19,7 +19,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// extAuthz is the face for Envoy: ext_authz v3 over gRPC.
+// extAuthz implements the ext_authz v3 protocol of Envoy over gRPC.
 type extAuthz struct {
 	authv3.UnimplementedAuthorizationServer
 
@@ -27,8 +27,8 @@ type extAuthz struct {
 	responses  *extAuthzResponses
 }
 
-// ExtAuthz is the face for Envoy. Metadata of the call itself is Envoy's own, and is never read. All but the status of an
-// answer may be there in encoded form only.
+// ExtAuthz returns the service for Envoy. It ignores the metadata of the gRPC call, which describes Envoy and not the
+// client. All fields of a response except the status may be present in encoded form only.
 func (a *Authorizer) ExtAuthz() authv3.AuthorizationServer {
 	return &extAuthz{authorizer: a, responses: newExtAuthzResponses(a)}
 }
@@ -45,7 +45,8 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	req := &request{
 		protocol: ExtAuthz, request: envoy, requirements: requirements,
 		peer:            verifier.ParseClient(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()),
-		confirmedMethod: httpRequest.GetMethod(), method: httpRequest.GetMethod(), host: httpRequest.GetHost(), path: pathOf(httpRequest.GetPath()),
+		confirmedMethod: httpRequest.GetMethod(), method: httpRequest.GetMethod(), host: httpRequest.GetHost(),
+		path: pathOf(httpRequest.GetPath()),
 	}
 	verdict, places := s.authorizer.check(req)
 	if !verdict.Code.Passes() {
@@ -54,20 +55,22 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	return s.responses.allowed(&verdict, envoy, places), nil
 }
 
-// routeRequirements reads what a route requires from its context extensions, but for those of others
-// (--ignore-extensions). An unknown one may be a misspelt requirement, and must not let everybody in.
+// routeRequirements parses the requirements of a route from its context extensions, except those in
+// --ignore-extensions. An unknown extension may be a misspelt requirement, and is recorded so that the request is
+// refused.
 func (a *Authorizer) routeRequirements(extensions map[string]string) Requirements {
 	r := parseRequirements(maps.All(extensions))
 	r.unknown = slices.DeleteFunc(r.unknown, func(name string) bool { return slices.Contains(a.IgnoreExtensions, name) })
 	return r
 }
 
-// misconfigured refuses a request whose route says what it requires in a way that can't be understood. The log names the
-// extensions, which are the operator's; the answer, which reaches the client, does not.
+// misconfigured refuses a request whose route has invalid requirements. The log names the extensions, which the
+// operator chose. The response, which reaches the client, does not.
 func (s *extAuthz) misconfigured(r *Requirements, detail string) *authv3.CheckResponse {
 	slices.Sort(r.unknown)
-	s.authorizer.Logger.Info("Refused a request: correct the route's context_extensions, or name those of others in --ignore-extensions",
-		"face", ExtAuthz.String(), "unknown", r.unknown)
+	s.authorizer.Logger.Info("Refused a request with unknown context_extensions: correct the route, "+
+		"or add the extensions of other services to --ignore-extensions",
+		"protocol", ExtAuthz.String(), "unknown", r.unknown)
 	body := problem{Type: blank, Title: http.StatusText(http.StatusForbidden), Status: http.StatusForbidden, Detail: detail}.body()
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied), Message: detail},
@@ -77,19 +80,19 @@ func (s *extAuthz) misconfigured(r *Requirements, detail string) *authv3.CheckRe
 	}
 }
 
-// envoyRequest is a request that Envoy asks about.
+// envoyRequest adapts a CheckRequest to verifier.Request.
 type envoyRequest struct {
-	// headers are joined by commas if they were sent twice.
+	// headers holds the headers by lower-case name. Repeated headers are joined by commas.
 	headers map[string]string
-	// raw are the headers one by one, in place of the others if Envoy was told to send them so (encode_raw_headers).
+	// raw holds the headers one by one. Envoy sends it instead of headers if encode_raw_headers is set.
 	raw []*corev3.HeaderValue
-	// path has the query.
+	// path includes the query.
 	path string
-	// one is where a single value is put.
+	// one is the backing array of a single value, which saves an allocation.
 	one [1]string
 }
 
-// Header implements verifier.Request. What it returns is good until it is called again.
+// Header implements verifier.Request. The result is valid until the next call.
 func (e *envoyRequest) Header(_, lower string) []string {
 	values := e.one[:0]
 	if value, sent := e.headers[lower]; sent {

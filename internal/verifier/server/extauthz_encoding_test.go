@@ -17,7 +17,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-var encodedIdentity = verifier.Identity{KeyID: "v1ReF6fIcrOF", Account: "acme", ExternalID: "7f9c24e8-3b0a-4d56", Scopes: "orders:read,stock:read"}
+var encodedIdentity = verifier.Identity{
+	KeyID: "v1ReF6fIcrOF", Account: "acme", ExternalID: "7f9c24e8-3b0a-4d56",
+	Scopes: "orders:read,stock:read",
+}
 
 // handWritten returns a function that builds a response whose encoding is written by hand.
 func handWritten() func() *authv3.CheckResponse {

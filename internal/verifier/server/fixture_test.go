@@ -70,8 +70,11 @@ func newIndex() *verifier.Index {
 func newKey(name, key string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
 	digest := sha256.Sum256([]byte(key))
 	return &v1alpha1.APIKey{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shops", Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(now.Add(-24 * time.Hour))},
-		Spec:       spec,
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shops", Name: name, UID: types.UID(name),
+			CreationTimestamp: metav1.NewTime(now.Add(-24 * time.Hour)),
+		},
+		Spec: spec,
 		Status: v1alpha1.APIKeyStatus{State: v1alpha1.StateActive, Credentials: []v1alpha1.Credential{{
 			ID: "id" + name, SHA256: hex.EncodeToString(digest[:]), IssuedAt: metav1.NewTime(now.Add(-24 * time.Hour)),
 		}}},

@@ -11,22 +11,25 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// authzPath is where gateways ask. Gateways that put the client's path behind it may do so.
+// authzPath is the path of forward-auth requests. Gateways may append the path of the client.
 const authzPath = "/authz"
 
-// originalURLs are the headers in which gateways hand on what the client asked for: a URL, or its path and query.
+// originalURLs lists the headers in which gateways pass on the URL of the client's request, or its path and query.
 var originalURLs = [...]string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"}
 
-// Authz is the face for gateways that ask over HTTP: nginx auth_request, Traefik forwardAuth, Caddy forward_auth, HAProxy
-// and Gateway API's ExternalAuth. Nothing but 200 lets a request pass.
+// Authz returns the handler for gateways that use HTTP: nginx auth_request, Traefik forwardAuth, Caddy forward_auth,
+// HAProxy, and ExternalAuth of Gateway API. Only status 200 allows a request.
 func (a *Authorizer) Authz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requirements, detail := authzRequirements(r.URL)
 		switch isExact := !strings.Contains(r.URL.Path[1:], "/"); {
 		case isExact && !isHandledMethod(r.Method):
 			w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
-			problem{Status: foldStatus(http.StatusMethodNotAllowed, a.DenyStatusOnly), Detail: "ask " + authzPath + " with GET, HEAD, POST or OPTIONS"}.write(w)
-		case detail != "": // a misspelt requirement must not let everybody in
+			problem{
+				Status: foldStatus(http.StatusMethodNotAllowed, a.DenyStatusOnly),
+				Detail: "the method must be GET, HEAD, POST or OPTIONS",
+			}.write(w)
+		case detail != "": // a misspelt requirement must not be ignored
 			problem{Status: foldStatus(http.StatusBadRequest, a.DenyStatusOnly), Detail: detail}.write(w)
 		default:
 			a.authorize(w, r, requirements)
@@ -68,7 +71,7 @@ func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, requireme
 		h["Www-Authenticate"] = []string{denial.challenge}
 	}
 	w.WriteHeader(denial.Status)
-	_, _ = w.Write(body) // whoever hung up needs no answer
+	_, _ = w.Write(body) // the client may have disconnected
 }
 
 func setIdentity(h http.Header, id *verifier.Identity) {
@@ -80,9 +83,9 @@ func setIdentity(h http.Header, id *verifier.Identity) {
 	}
 }
 
-// returnOtherCredentials puts into the answer what a request has in places for keys and is none: the application's own Authorization, or
-// the rest of its cookies. The gateway removes the headers that may hold a key from the request, and takes them from the
-// answer.
+// returnOtherCredentials sets response headers to the values that the request has at key places but that are not its
+// key: the Authorization header of the application, or the rest of its cookies. The gateway removes the headers that
+// may hold a key from the request, and copies them from the response.
 func (a *Authorizer) returnOtherCredentials(h http.Header, f forwardedRequest, keys verifier.Places) {
 	hasCookies := false
 	for _, p := range a.places {
@@ -99,19 +102,19 @@ func (a *Authorizer) returnOtherCredentials(h http.Header, f forwardedRequest, k
 	}
 }
 
-// Values that net/http only reads.
+// Header values that net/http does not modify.
 var (
 	noStore     = []string{"no-store"}
 	problemJSON = []string{problemType}
 )
 
-// forwardedRequest is a request that a gateway asks about, as its headers tell.
+// forwardedRequest provides the client's request as described by the headers of the gateway's request.
 type forwardedRequest struct{ header http.Header }
 
 // Header implements verifier.Request.
 func (f forwardedRequest) Header(canonical, _ string) []string { return f.header[canonical] }
 
-// Queries implements verifier.Request. The query of the question itself is the gateway's, and holds no key.
+// Queries implements verifier.Request. It ignores the query of the gateway's own request, which holds no key.
 func (f forwardedRequest) Queries() []string {
 	var list []string
 	for _, name := range originalURLs {
@@ -124,7 +127,7 @@ func (f forwardedRequest) Queries() []string {
 	return list
 }
 
-// first is the first value of the first of these headers that is there.
+// first returns the first value of the first header in names that is present, or "".
 func (f forwardedRequest) first(names ...string) string {
 	for _, name := range names {
 		if values := f.header[name]; len(values) > 0 {
@@ -134,7 +137,7 @@ func (f forwardedRequest) first(names ...string) string {
 	return ""
 }
 
-// pathOf is the path of a URL, or of what follows its host.
+// pathOf returns the path of a URL, which may lack the scheme and host.
 func pathOf(uri string) string {
 	path := beforeQuery(uri)
 	if scheme, rest, whole := strings.Cut(path, "://"); whole && !strings.Contains(scheme, "/") {
@@ -144,7 +147,7 @@ func pathOf(uri string) string {
 	return path
 }
 
-// peerOf is the address of a connection's other end; the zero address: it has none.
+// peerOf returns the address of the remote end of a connection, or the zero address if remote is invalid.
 func peerOf(remote string) netip.Addr {
 	addrPort, err := netip.ParseAddrPort(remote)
 	if err != nil {

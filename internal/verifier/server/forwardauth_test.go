@@ -18,7 +18,10 @@ import (
 type identity struct{ id, account, externalID, name, scopes string }
 
 func identityOf(h http.Header) identity {
-	return identity{h.Get("X-Apikey-Id"), h.Get("X-Apikey-Account"), h.Get("X-Apikey-External-Id"), h.Get("X-Apikey-Name"), h.Get("X-Apikey-Scopes")}
+	return identity{
+		h.Get("X-Apikey-Id"), h.Get("X-Apikey-Account"), h.Get("X-Apikey-External-Id"), h.Get("X-Apikey-Name"),
+		h.Get("X-Apikey-Scopes"),
+	}
 }
 
 var goodIdentity = identity{"idgood", "acme", "ext-1", "shops/good", "orders:read,orders:write"}
@@ -38,18 +41,31 @@ func TestAuthz(t *testing.T) {
 		code     string
 		identity identity
 	}{
-		"a good key passes":               {ask: ask{header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"HEAD is answered":                {ask: ask{method: "HEAD", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"POST is answered":                {ask: ask{method: "POST", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"DELETE is not":                   {ask: ask{method: "DELETE", header: header("X-Api-Key", goodKey)}, status: 405},
-		"a client's path may follow":      {ask: ask{method: "DELETE", target: "/authz/orders//7?api_key=x", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"a path that only begins so":      {ask: ask{target: "/authzz", header: header("X-Api-Key", goodKey)}, status: 404},
-		"what is not there is not sent":   {ask: ask{header: header("X-Api-Key", plainKey)}, status: 200, identity: identity{"idplain", "bare", "", "shops/plain", ""}},
-		"an odd external ID is encoded":   {ask: ask{header: header("X-Api-Key", oddKey)}, status: 200, identity: identity{"idodd", "odd", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9", "shops/odd", ""}},
-		"a forged identity is not echoed": {ask: ask{header: header("X-Api-Key", plainKey, "X-Apikey-External-Id", "root", "X-Apikey-Scopes", "all")}, status: 200, identity: identity{"idplain", "bare", "", "shops/plain", ""}},
+		"a good key passes": {ask: ask{header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"HEAD is answered":  {ask: ask{method: "HEAD", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"POST is answered":  {ask: ask{method: "POST", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"DELETE is not":     {ask: ask{method: "DELETE", header: header("X-Api-Key", goodKey)}, status: 405},
+		"a client's path may follow": {ask: ask{
+			method: "DELETE", target: "/authz/orders//7?api_key=x",
+			header: header("X-Api-Key", goodKey),
+		}, status: 200, identity: goodIdentity},
+		"a path that only begins so": {ask: ask{target: "/authzz", header: header("X-Api-Key", goodKey)}, status: 404},
+		"what is not there is not sent": {
+			ask: ask{header: header("X-Api-Key", plainKey)}, status: 200,
+			identity: identity{"idplain", "bare", "", "shops/plain", ""},
+		},
+		"an odd external ID is encoded": {
+			ask: ask{header: header("X-Api-Key", oddKey)}, status: 200,
+			identity: identity{"idodd", "odd", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9", "shops/odd", ""},
+		},
+		"a forged identity is not echoed": {ask: ask{header: header("X-Api-Key", plainKey, "X-Apikey-External-Id", "root", "X-Apikey-Scopes",
+			"all")}, status: 200, identity: identity{"idplain", "bare", "", "shops/plain", ""}},
 
-		"no key":              {ask: ask{}, status: 401, code: "MISSING"},
-		"two keys":            {ask: ask{header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey)}, status: 401, code: "AMBIGUOUS"},
+		"no key": {ask: ask{}, status: 401, code: "MISSING"},
+		"two keys": {
+			ask: ask{header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey)}, status: 401,
+			code: "AMBIGUOUS",
+		},
 		"one header twice":    {ask: ask{header: header("X-Api-Key", goodKey, "X-Api-Key", goodKey)}, status: 401, code: "AMBIGUOUS"},
 		"an unknown key":      {ask: ask{header: header("X-Api-Key", unknownKey)}, status: 401, code: "UNKNOWN"},
 		"a revoked key":       {ask: ask{header: header("X-Api-Key", revokedKey)}, status: 401, code: "REVOKED"},
@@ -57,55 +73,140 @@ func TestAuthz(t *testing.T) {
 		"a suspended account": {ask: ask{header: header("X-Api-Key", suspendedKey)}, status: 401, code: "ACCOUNT_SUSPENDED"},
 		"an expired key":      {ask: ask{header: header("X-Api-Key", expiredKey)}, status: 401, code: "EXPIRED"},
 		"a strange address":   {ask: ask{header: header("X-Api-Key", listedKey)}, status: 403, code: "IP_NOT_ALLOWED"},
-		"a scope that it has": {ask: ask{target: "/authz?scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"an encoded one":      {ask: ask{target: "/authz?scopes=orders%3Aread%2Corders%3Awrite", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"a scope that it has": {
+			ask: ask{target: "/authz?scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 200,
+			identity: goodIdentity,
+		},
+		"an encoded one": {
+			ask:    ask{target: "/authz?scopes=orders%3Aread%2Corders%3Awrite", header: header("X-Api-Key", goodKey)},
+			status: 200, identity: goodIdentity,
+		},
 		"a scope that it lacks": {
 			ask: ask{target: "/authz?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING",
 		},
-		"one of two scopes":     {ask: ask{target: "/authz?scopes=orders:read,admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
-		"scopes add up":         {ask: ask{target: "/authz?scopes=admin&scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
-		"an unreadable scope":   {ask: ask{target: "/authz?scopes=%zz", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
-		"its account":           {ask: ask{target: "/authz?account=acme", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"its external ID":       {ask: ask{target: "/authz?externalID=ext-1", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"both":                  {ask: ask{target: "/authz?externalID=ext-1&account=acme", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"its ID as a name":      {ask: ask{target: "/authz?account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"its name as an ID":     {ask: ask{target: "/authz?externalID=acme", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"two external IDs":      {ask: ask{target: "/authz?externalID=ext-1&externalID=ext-2", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"an ID of two accounts": {ask: ask{target: "/authz?externalID=ext-1&account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"an empty ID":           {ask: ask{target: "/authz?externalID=", header: header("X-Api-Key", plainKey)}, status: 400},
-		"another account":       {ask: ask{target: "/authz?account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"two accounts":          {ask: ask{target: "/authz?account=acme&account=bare", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"a name and its ID":     {ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"keys not known yet":    {ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503, code: "NOT_SYNCED"},
-		"503 becomes 403":       {ask: ask{setup: setup{unsynced: true, options: server.AuthorizerOptions{DenyStatusOnly: true}}, header: header("X-Api-Key", goodKey)}, status: 403, code: "NOT_SYNCED"},
-		"405 becomes 403":       {ask: ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
-		"401 stays":             {ask: ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}}, status: 401, code: "MISSING"},
-		"Traefik's URI":         {ask: ask{setup: query, header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey+"&page=2")}, status: 200, identity: goodIdentity},
-		"nginx's URI":           {ask: ask{setup: query, header: header("X-Original-Uri", "/orders?page=2&api_key="+goodKey)}, status: 200, identity: goodIdentity},
-		"ingress-nginx's URL":   {ask: ask{setup: query, header: header("X-Original-Url", "https://a.example/orders?api_key="+goodKey)}, status: 200, identity: goodIdentity},
-		"a fragment is no key":  {ask: ask{setup: query, header: header("X-Original-Url", "/orders#?api_key="+goodKey)}, status: 401, code: "MISSING"},
-		"two URIs that differ":  {ask: ask{setup: query, header: header("X-Original-Uri", "/?api_key="+goodKey, "X-Forwarded-Uri", "/?api_key="+plainKey)}, status: 401, code: "AMBIGUOUS"},
-		"its own query":         {ask: ask{setup: query, target: "/authz/?api_key=" + goodKey}, status: 401, code: "MISSING"},
-		"a misspelt need":       {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one beside a need":     {ask: ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one behind a slash":    {ask: ask{target: "/authz/?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one behind a path":     {ask: ask{target: "/authz/orders?page=2&Account=acme", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one that is encoded":   {ask: ask{target: "/authz/orders?%73cope=a", header: header("X-Api-Key", goodKey)}, status: 400},
-		"an external ID's":      {ask: ask{target: "/authz/orders?external_id=a", header: header("X-Api-Key", goodKey)}, status: 400},
-		"empty scopes, a path":  {ask: ask{target: "/authz/?scopes=,", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"a need in the path":    {ask: ask{target: "/authz;scopes=orders:read;account=acme", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"one that it lacks":     {ask: ask{target: "/authz;scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
-		"one before a path":     {ask: ask{target: "/authz;scopes=admin/orders?page=2", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
-		"the client's query":    {ask: ask{method: "DELETE", target: "/authz;scopes=orders:read/orders?scope=x&account=bare", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"one and a query":       {ask: ask{target: "/authz;account=acme?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING"},
-		"misspelt in the path":  {ask: ask{target: "/authz;scope=a/orders", header: header("X-Api-Key", goodKey)}, status: 400},
-		"empty in the path":     {ask: ask{target: "/authz;scopes=/orders", header: header("X-Api-Key", goodKey)}, status: 400},
-		"no name in the path":   {ask: ask{target: "/authz;=a", header: header("X-Api-Key", goodKey)}, status: 400},
-		"400 becomes 403":       {ask: ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"}, status: 403},
-		"an empty account":      {ask: ask{target: "/authz?account=", header: header("X-Api-Key", goodKey)}, status: 400},
-		"an account, bare":      {ask: ask{target: "/authz?account", header: header("X-Api-Key", goodKey)}, status: 400},
-		"empty scopes":          {ask: ask{target: "/authz?scopes=,", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one that is empty":     {ask: ask{target: "/authz/orders?account=acme&account=", header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"one of two scopes": {
+			ask: ask{target: "/authz?scopes=orders:read,admin", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "SCOPE_MISSING",
+		},
+		"scopes add up": {
+			ask: ask{target: "/authz?scopes=admin&scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "SCOPE_MISSING",
+		},
+		"an unreadable scope": {
+			ask: ask{target: "/authz?scopes=%zz", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "SCOPE_MISSING",
+		},
+		"its account": {
+			ask: ask{target: "/authz?account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
+			identity: goodIdentity,
+		},
+		"its external ID": {
+			ask: ask{target: "/authz?externalID=ext-1", header: header("X-Api-Key", goodKey)}, status: 200,
+			identity: goodIdentity,
+		},
+		"both": {
+			ask: ask{target: "/authz?externalID=ext-1&account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
+			identity: goodIdentity,
+		},
+		"its ID as a name": {
+			ask: ask{target: "/authz?account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
+		"its name as an ID": {
+			ask: ask{target: "/authz?externalID=acme", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
+		"two external IDs": {
+			ask:    ask{target: "/authz?externalID=ext-1&externalID=ext-2", header: header("X-Api-Key", goodKey)},
+			status: 403, code: "ACCOUNT_MISMATCH",
+		},
+		"an ID of two accounts": {
+			ask: ask{target: "/authz?externalID=ext-1&account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
+		"an empty ID": {ask: ask{target: "/authz?externalID=", header: header("X-Api-Key", plainKey)}, status: 400},
+		"another account": {
+			ask: ask{target: "/authz?account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
+		"two accounts": {
+			ask: ask{target: "/authz?account=acme&account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
+		"a name and its ID": {
+			ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
+		"keys not known yet": {ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503, code: "NOT_SYNCED"},
+		"503 becomes 403": {ask: ask{
+			setup:  setup{unsynced: true, options: server.AuthorizerOptions{DenyStatusOnly: true}},
+			header: header("X-Api-Key", goodKey),
+		}, status: 403, code: "NOT_SYNCED"},
+		"405 becomes 403": {ask: ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
+		"401 stays":       {ask: ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}}, status: 401, code: "MISSING"},
+		"Traefik's URI": {
+			ask: ask{setup: query, header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey+"&page=2")}, status: 200,
+			identity: goodIdentity,
+		},
+		"nginx's URI": {
+			ask: ask{setup: query, header: header("X-Original-Uri", "/orders?page=2&api_key="+goodKey)}, status: 200,
+			identity: goodIdentity,
+		},
+		"ingress-nginx's URL": {
+			ask:    ask{setup: query, header: header("X-Original-Url", "https://a.example/orders?api_key="+goodKey)},
+			status: 200, identity: goodIdentity,
+		},
+		"a fragment is no key": {
+			ask: ask{setup: query, header: header("X-Original-Url", "/orders#?api_key="+goodKey)}, status: 401,
+			code: "MISSING",
+		},
+		"two URIs that differ": {ask: ask{setup: query, header: header("X-Original-Uri", "/?api_key="+goodKey, "X-Forwarded-Uri",
+			"/?api_key="+plainKey)}, status: 401, code: "AMBIGUOUS"},
+		"its own query":       {ask: ask{setup: query, target: "/authz/?api_key=" + goodKey}, status: 401, code: "MISSING"},
+		"a misspelt need":     {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one beside a need":   {ask: ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one behind a slash":  {ask: ask{target: "/authz/?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one behind a path":   {ask: ask{target: "/authz/orders?page=2&Account=acme", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one that is encoded": {ask: ask{target: "/authz/orders?%73cope=a", header: header("X-Api-Key", goodKey)}, status: 400},
+		"an external ID's":    {ask: ask{target: "/authz/orders?external_id=a", header: header("X-Api-Key", goodKey)}, status: 400},
+		"empty scopes, a path": {
+			ask: ask{target: "/authz/?scopes=,", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
+		"a need in the path": {
+			ask: ask{target: "/authz;scopes=orders:read;account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
+			identity: goodIdentity,
+		},
+		"one that it lacks": {
+			ask: ask{target: "/authz;scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "SCOPE_MISSING",
+		},
+		"one before a path": {
+			ask: ask{target: "/authz;scopes=admin/orders?page=2", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "SCOPE_MISSING",
+		},
+		"the client's query": {ask: ask{
+			method: "DELETE", target: "/authz;scopes=orders:read/orders?scope=x&account=bare",
+			header: header("X-Api-Key", goodKey),
+		}, status: 200, identity: goodIdentity},
+		"one and a query": {
+			ask: ask{target: "/authz;account=acme?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "SCOPE_MISSING",
+		},
+		"misspelt in the path": {ask: ask{target: "/authz;scope=a/orders", header: header("X-Api-Key", goodKey)}, status: 400},
+		"empty in the path":    {ask: ask{target: "/authz;scopes=/orders", header: header("X-Api-Key", goodKey)}, status: 400},
+		"no name in the path":  {ask: ask{target: "/authz;=a", header: header("X-Api-Key", goodKey)}, status: 400},
+		"400 becomes 403": {
+			ask:    ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"},
+			status: 403,
+		},
+		"an empty account": {ask: ask{target: "/authz?account=", header: header("X-Api-Key", goodKey)}, status: 400},
+		"an account, bare": {ask: ask{target: "/authz?account", header: header("X-Api-Key", goodKey)}, status: 400},
+		"empty scopes":     {ask: ask{target: "/authz?scopes=,", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one that is empty": {
+			ask: ask{target: "/authz/orders?account=acme&account=", header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
 		"nothing at all":        {ask: ask{target: "/authz?&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
 		"a query nobody wanted": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"a client behind a trusted proxy": {
@@ -119,12 +220,30 @@ func TestAuthz(t *testing.T) {
 			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
 			status: 200, identity: goodIdentity,
 		},
-		"a header with a name for an ID":      {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"a header with an ID for a name":      {ask: ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"a header with the name":              {ask: ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")}, status: 200, identity: goodIdentity},
-		"a header that names another account": {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "bare")}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"a header that names two":             {ask: ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1", "X-Ff-Company", "ext-1")}, status: 403, code: "ACCOUNT_MISMATCH"},
-		"a header that is not there":          {ask: ask{setup: claim, header: header("X-Api-Key", goodKey)}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a header with a name for an ID": {
+			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")},
+			status: 403, code: "ACCOUNT_MISMATCH",
+		},
+		"a header with an ID for a name": {
+			ask:    ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
+			status: 403, code: "ACCOUNT_MISMATCH",
+		},
+		"a header with the name": {
+			ask:    ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")},
+			status: 200, identity: goodIdentity,
+		},
+		"a header that names another account": {
+			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "bare")},
+			status: 403, code: "ACCOUNT_MISMATCH",
+		},
+		"a header that names two": {ask: ask{
+			setup:  claim,
+			header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1", "X-Ff-Company", "ext-1"),
+		}, status: 403, code: "ACCOUNT_MISMATCH"},
+		"a header that is not there": {
+			ask: ask{setup: claim, header: header("X-Api-Key", goodKey)}, status: 403,
+			code: "ACCOUNT_MISMATCH",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

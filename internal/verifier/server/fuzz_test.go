@@ -20,7 +20,8 @@ import (
 func FuzzCheck(f *testing.F) {
 	for _, r := range []*authv3.CheckRequest{
 		{},
-		envoyRequest("/?api_key="+unknownKey, map[string]string{"x-api-key": revokedKey, "cookie": "session=" + expiredKey}, map[string]string{"scopes": "a"}),
+		envoyRequest("/?api_key="+unknownKey, map[string]string{"x-api-key": revokedKey, "cookie": "session=" + expiredKey},
+			map[string]string{"scopes": "a"}),
 		raw(envoyRequest("/", map[string]string{"authorization": "Basic eDp5"}, nil), "x-api-key", "a,b"),
 	} {
 		seed, err := proto.Marshal(r)
@@ -51,7 +52,8 @@ func FuzzAuthz(f *testing.F) {
 			return
 		}
 		r := &http.Request{
-			Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: header(name, value, other, second), Body: http.NoBody, RemoteAddr: "192.0.2.7:1",
+			Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: header(name, value, other, second), Body: http.NoBody,
+			RemoteAddr: "192.0.2.7:1",
 		}
 		if problem := checkHTTPAnswer(handler, r); problem != "" {
 			t.Error(problem)
@@ -69,7 +71,10 @@ func FuzzVerify(f *testing.F) {
 			return
 		}
 		for _, handler := range []http.Handler{verify, explain} {
-			r := &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "/v1/verify"}, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}
+			r := &http.Request{
+				Method: http.MethodPost, URL: &url.URL{Path: "/v1/verify"}, Header: http.Header{},
+				Body: io.NopCloser(bytes.NewReader(body)),
+			}
 			if problem := checkHTTPAnswer(handler, r); problem != "" {
 				t.Error(problem)
 			}

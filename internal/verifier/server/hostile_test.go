@@ -29,7 +29,10 @@ import (
 var permissive = setup{
 	sources: []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
 	trusted: []string{"127.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24"},
-	options: server.AuthorizerOptions{AccountHeader: accountHeader("X-FF-Company:externalID"), Audit: server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 1)},
+	options: server.AuthorizerOptions{
+		AccountHeader: accountHeader("X-FF-Company:externalID"),
+		Audit:         server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 1),
+	},
 }
 
 // TestProtocols_WithstandHostileRequests asks each face what somebody without a key may ask: none lets anybody in, tells a key, or keeps
@@ -131,8 +134,10 @@ func (h *hostile) key() string {
 	good := h.one(goodKey, plainKey, oddKey)
 	at := 3 + h.IntN(len(good)-6)
 	return h.one(
-		unknownKey, inactiveKey, expiredKey, revokedKey, suspendedKey, strings.ToUpper(good), good[:at]+"!"+good[at+1:], good[:at]+"\x00"+good[at:],
-		good[at:]+good[:at], good+good, good+"\n"+good, good+","+good, good+", "+unknownKey, "Bearer "+"Bearer "+good, good+"\u200b", good+".", "'"+good+"' or 1=1",
+		unknownKey, inactiveKey, expiredKey, revokedKey, suspendedKey, strings.ToUpper(good), good[:at]+"!"+good[at+1:],
+		good[:at]+"\x00"+good[at:],
+		good[at:]+good[:at], good+good, good+"\n"+good, good+","+good, good+", "+unknownKey, "Bearer "+"Bearer "+good, good+"\u200b", good+".",
+		"'"+good+"' or 1=1",
 		"%00"+good, url.QueryEscape("\r\n"+good), good[:8], "*", "%", "null", "[redacted]",
 	)
 }
@@ -143,7 +148,8 @@ func (h *hostile) text() string {
 	case 0:
 		return ""
 	case 1:
-		return strings.Repeat(h.one("a", ",", ";", "&", "=", "%", " ", "\"", "\xff", "/..", "api_key=&", "session=;", "é", "\x00", "[", ":"), h.IntN(300))
+		return strings.Repeat(h.one("a", ",", ";", "&", "=", "%", " ", "\"", "\xff", "/..", "api_key=&", "session=;", "é", "\x00", "[", ":"),
+			h.IntN(300))
 	case 2:
 		b := make([]byte, h.IntN(64))
 		for i := range b {
@@ -151,7 +157,8 @@ func (h *hostile) text() string {
 		}
 		return string(b)
 	}
-	return h.one("acme", "ext-1", "*", "orders:read", "admin", "192.0.2.7", "::1", "[::1]:80", "192.0.2.7:x", "fe80::1%eth0", "/orders?page=2", "https://x/?y#z", "Basic", "a=b") + h.one("", ",", " ", "\t", "%zz")
+	return h.one("acme", "ext-1", "*", "orders:read", "admin", "192.0.2.7", "::1", "[::1]:80", "192.0.2.7:x", "fe80::1%eth0",
+		"/orders?page=2", "https://x/?y#z", "Basic", "a=b") + h.one("", ",", " ", "\t", "%zz")
 }
 
 // value is what a header, a parameter or a cookie may be.
@@ -174,7 +181,8 @@ func (h *hostile) value() string {
 
 var hostileNames = []string{
 	"X-Api-Key", "Authorization", "Cookie", "X-Forwarded-For", "X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Forwarded-Method",
-	"X-Forwarded-Host", "X-Ff-Company", "X-Apikey-Id", "X-Apikey-Account", "X-Apikey-Scopes", "X-Real-Ip", "Forwarded", "X-Envoy-External-Address",
+	"X-Forwarded-Host", "X-Ff-Company", "X-Apikey-Id", "X-Apikey-Account", "X-Apikey-Scopes", "X-Real-Ip", "Forwarded",
+	"X-Envoy-External-Address",
 }
 
 func (h *hostile) header() http.Header {
@@ -188,8 +196,12 @@ func (h *hostile) header() http.Header {
 
 func (h *hostile) authzRequest() *http.Request {
 	r := &http.Request{
-		Method: h.one("GET", "HEAD", "POST", "PUT", h.text()), Header: h.header(), Body: http.NoBody, RemoteAddr: h.one("192.0.2.7:1", "[::1]:2", "@", ""),
-		URL: &url.URL{Path: h.one("/authz", "/authz/", "/authz/"+h.text()), RawQuery: h.one("", "scopes="+h.text(), "account="+h.text(), "api_key="+h.key(), h.value())},
+		Method: h.one("GET", "HEAD", "POST", "PUT", h.text()), Header: h.header(), Body: http.NoBody,
+		RemoteAddr: h.one("192.0.2.7:1", "[::1]:2", "@", ""),
+		URL: &url.URL{
+			Path:     h.one("/authz", "/authz/", "/authz/"+h.text()),
+			RawQuery: h.one("", "scopes="+h.text(), "account="+h.text(), "api_key="+h.key(), h.value()),
+		},
 	}
 	return r
 }
@@ -197,12 +209,16 @@ func (h *hostile) authzRequest() *http.Request {
 func (h *hostile) verifyRequest(path string) *http.Request {
 	field := h.one("key", "Key", "ip", "scopes", "account", "externalID", "x", goodKey)
 	body := h.one(
-		fmt.Sprintf(`{"key":%q}`, h.value()), fmt.Sprintf(`{"key":%q,"ip":%q,"scopes":[%q],"account":%q,"externalID":%q}`, h.key(), h.text(), h.text(), h.text(), h.text()),
-		fmt.Sprintf(`{%q:%q}`, field, h.key()), `{"key":`+strings.Repeat("[", h.IntN(2000)), h.value(), fmt.Sprintf(`[%q]`, goodKey), fmt.Sprintf(`{"key":{"key":%q}}`, goodKey),
-		fmt.Sprintf(`{"key":"x","key":%q}`, goodKey), fmt.Sprintf(`{"key":%q,"scopes":%q}`, goodKey, h.text()), fmt.Sprintf(`{"key":%q} x`, goodKey),
+		fmt.Sprintf(`{"key":%q}`, h.value()), fmt.Sprintf(`{"key":%q,"ip":%q,"scopes":[%q],"account":%q,"externalID":%q}`, h.key(), h.text(),
+			h.text(), h.text(), h.text()),
+		fmt.Sprintf(`{%q:%q}`, field, h.key()), `{"key":`+strings.Repeat("[", h.IntN(2000)), h.value(), fmt.Sprintf(`[%q]`, goodKey),
+		fmt.Sprintf(`{"key":{"key":%q}}`, goodKey),
+		fmt.Sprintf(`{"key":"x","key":%q}`, goodKey), fmt.Sprintf(`{"key":%q,"scopes":%q}`, goodKey, h.text()),
+		fmt.Sprintf(`{"key":%q} x`, goodKey),
 	)
 	return &http.Request{
-		Method: h.one("POST", "POST", "POST", "GET"), Header: h.header(), Body: io.NopCloser(strings.NewReader(body)), RemoteAddr: "192.0.2.7:1", URL: &url.URL{Path: path},
+		Method: h.one("POST", "POST", "POST", "GET"), Header: h.header(), Body: io.NopCloser(strings.NewReader(body)),
+		RemoteAddr: "192.0.2.7:1", URL: &url.URL{Path: path},
 	}
 }
 
@@ -219,7 +235,8 @@ func (h *hostile) checkRequest() *authv3.CheckRequest {
 		}
 	}
 	r := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Source: peer(h.text(), 1), Request: &authv3.AttributeContext_Request{Http: asked}, ContextExtensions: map[string]string{"scopes": h.text(), "account": h.text(), "externalID": h.text()},
+		Source: peer(h.text(), 1), Request: &authv3.AttributeContext_Request{Http: asked},
+		ContextExtensions: map[string]string{"scopes": h.text(), "account": h.text(), "externalID": h.text()},
 	}}
 	switch h.IntN(20) {
 	case 0:

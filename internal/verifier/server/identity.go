@@ -9,7 +9,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// The identity headers, in the order of their names in this list. Upstreams get them from the door alone.
+// The indexes of the identity headers in identityHeaders. Upstreams receive these headers only from the verifier.
 const (
 	headerID = iota
 	headerAccount
@@ -22,7 +22,7 @@ const (
 
 var identityHeaders = [headerCount]string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
 
-// lowerIdentityHeaders are their names as Envoy has them.
+// lowerIdentityHeaders holds the names in lower case, as Envoy uses them.
 var lowerIdentityHeaders = func() (lower [headerCount]string) {
 	for i, name := range identityHeaders {
 		lower[i] = strings.ToLower(name)
@@ -30,7 +30,7 @@ var lowerIdentityHeaders = func() (lower [headerCount]string) {
 	return lower
 }()
 
-// identityValues are the values of the identity headers; empty: the header must not be there.
+// identityValues returns the values of the identity headers. A header with an empty value must be absent.
 func identityValues(id *verifier.Identity) [headerCount]string {
 	return [headerCount]string{
 		headerID: encodeHeaderValue(id.KeyID), headerAccount: encodeHeaderValue(id.Account), headerExternalID: encodeHeaderValue(id.ExternalID),
@@ -38,8 +38,9 @@ func identityValues(id *verifier.Identity) [headerCount]string {
 	}
 }
 
-// encodeHeaderValue makes a header's value of any text: what must not be in one (RFC 9110, section 5.5), what is not ASCII, and the
-// percent sign, are percent-encoded, so that the text can be had back. An external ID may be anything.
+// encodeHeaderValue returns text as a valid header value. It percent-encodes characters that are invalid in a header
+// (RFC 9110, section 5.5), non-ASCII characters and the percent sign, so that the text can be decoded. An external ID
+// may contain any character.
 func encodeHeaderValue(text string) string {
 	for i := range len(text) {
 		if !isPlainByte(text, i) {
@@ -49,7 +50,8 @@ func encodeHeaderValue(text string) string {
 	return text
 }
 
-// isPlainByte is whether a byte may stay as it is. Spaces at the ends would be lost.
+// isPlainByte reports whether the byte at i need not be encoded. Leading and trailing spaces are encoded, because they
+// would be lost.
 func isPlainByte(text string, i int) bool {
 	c := text[i]
 	if c == ' ' {

@@ -29,23 +29,36 @@ func TestAuthz_Preflight(t *testing.T) {
 		"in the other header":            {header: preflightHeaders("X-Original-Method", options), passes: true},
 		"in both":                        {header: preflightHeaders("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
 		"asked with the client's method": {method: options, header: preflightHeaders(), passes: true},
-		"in the path's parameters":       {target: "/authz;preflight=allow", header: preflightHeaders("X-Forwarded-Method", options), passes: true},
-		"before the client's path":       {method: options, target: "/authz;preflight=allow/orders?page=2", header: preflightHeaders(), passes: true},
-		"with scopes for other requests": {target: "/authz?preflight=allow&scopes=admin", header: preflightHeaders("X-Forwarded-Method", options), passes: true},
-		"with a key that is not good":    {header: preflightHeaders("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
-		"where it is not allowed":        {target: "/authz", header: preflightHeaders("X-Forwarded-Method", options)},
-		"another method":                 {header: preflightHeaders("X-Forwarded-Method", get)},
-		"in lower case":                  {header: preflightHeaders("X-Forwarded-Method", "options")},
-		"two methods":                    {header: preflightHeaders("X-Forwarded-Method", options, "X-Forwarded-Method", get)},
-		"two headers that differ":        {header: preflightHeaders("X-Forwarded-Method", options, "X-Original-Method", get)},
-		"no method":                      {header: preflightHeaders()},
-		"a method against the header":    {method: options, header: preflightHeaders("X-Forwarded-Method", get)},
-		"a forged header before a path":  {method: get, target: "/authz;preflight=allow/orders", header: preflightHeaders("X-Forwarded-Method", options)},
-		"without an origin":              {header: header("X-Forwarded-Method", options, "Access-Control-Request-Method", get)},
-		"without a method to ask for":    {header: header("X-Forwarded-Method", options, "Origin", "https://shop.example")},
-		"two methods to ask for":         {header: preflightHeaders("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
-		"an odd method to ask for":       {header: header("X-Forwarded-Method", options, "Origin", "null", "Access-Control-Request-Method", "G E T")},
-		"two origins":                    {header: preflightHeaders("X-Forwarded-Method", options, "Origin", "https://evil.example")},
+		"in the path's parameters": {
+			target: "/authz;preflight=allow", header: preflightHeaders("X-Forwarded-Method", options),
+			passes: true,
+		},
+		"before the client's path": {
+			method: options, target: "/authz;preflight=allow/orders?page=2", header: preflightHeaders(),
+			passes: true,
+		},
+		"with scopes for other requests": {
+			target: "/authz?preflight=allow&scopes=admin",
+			header: preflightHeaders("X-Forwarded-Method", options), passes: true,
+		},
+		"with a key that is not good": {header: preflightHeaders("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
+		"where it is not allowed":     {target: "/authz", header: preflightHeaders("X-Forwarded-Method", options)},
+		"another method":              {header: preflightHeaders("X-Forwarded-Method", get)},
+		"in lower case":               {header: preflightHeaders("X-Forwarded-Method", "options")},
+		"two methods":                 {header: preflightHeaders("X-Forwarded-Method", options, "X-Forwarded-Method", get)},
+		"two headers that differ":     {header: preflightHeaders("X-Forwarded-Method", options, "X-Original-Method", get)},
+		"no method":                   {header: preflightHeaders()},
+		"a method against the header": {method: options, header: preflightHeaders("X-Forwarded-Method", get)},
+		"a forged header before a path": {
+			method: get, target: "/authz;preflight=allow/orders",
+			header: preflightHeaders("X-Forwarded-Method", options),
+		},
+		"without an origin":           {header: header("X-Forwarded-Method", options, "Access-Control-Request-Method", get)},
+		"without a method to ask for": {header: header("X-Forwarded-Method", options, "Origin", "https://shop.example")},
+		"two methods to ask for":      {header: preflightHeaders("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
+		"an odd method to ask for": {header: header("X-Forwarded-Method", options, "Origin", "null", "Access-Control-Request-Method",
+			"G E T")},
+		"two origins": {header: preflightHeaders("X-Forwarded-Method", options, "Origin", "https://evil.example")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,12 +134,30 @@ func TestExtAuthz_Preflight(t *testing.T) {
 		headers   map[string]string
 		want      codes.Code
 	}{
-		"a preflight":             {"OPTIONS", "allow", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"}, codes.OK},
-		"where it is not allowed": {"OPTIONS", "", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"}, codes.Unauthenticated},
-		"another value":           {"OPTIONS", "true", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"}, codes.Unauthenticated},
-		"a forged method":         {"GET", "allow", map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET", "x-forwarded-method": "OPTIONS", "x-http-method-override": "OPTIONS"}, codes.Unauthenticated},
-		"without an origin":       {"OPTIONS", "allow", map[string]string{"access-control-request-method": "GET"}, codes.Unauthenticated},
-		"origins joined":          {"OPTIONS", "allow", map[string]string{"origin": "a,b", "access-control-request-method": "GET"}, codes.Unauthenticated},
+		"a preflight": {
+			"OPTIONS", "allow",
+			map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"},
+			codes.OK,
+		},
+		"where it is not allowed": {
+			"OPTIONS", "",
+			map[string]string{"origin": "https://shop.example", "access-control-request-method": "GET"},
+			codes.Unauthenticated,
+		},
+		"another value": {"OPTIONS", "true", map[string]string{
+			"origin":                        "https://shop.example",
+			"access-control-request-method": "GET",
+		}, codes.Unauthenticated},
+		"a forged method": {"GET", "allow", map[string]string{
+			"origin": "https://shop.example", "access-control-request-method": "GET",
+			"x-forwarded-method": "OPTIONS", "x-http-method-override": "OPTIONS",
+		}, codes.Unauthenticated},
+		"without an origin": {"OPTIONS", "allow", map[string]string{"access-control-request-method": "GET"}, codes.Unauthenticated},
+		"origins joined": {
+			"OPTIONS", "allow",
+			map[string]string{"origin": "a,b", "access-control-request-method": "GET"},
+			codes.Unauthenticated,
+		},
 	} {
 		extensions := map[string]string{}
 		if tc.extension != "" {

@@ -11,33 +11,33 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// problem is an answer that says what is wrong (RFC 9457).
+// problem holds the body of an error response (RFC 9457).
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
-	// Detail names what to change, and how.
+	// Detail describes what to change, and how.
 	Detail string `json:"detail,omitempty"`
-	// Code and KeyID are those of a verdict.
+	// Code and KeyID describe the verdict, if the problem is one.
 	Code  string `json:"code,omitempty"`
 	KeyID string `json:"keyID,omitempty"`
 }
 
 const (
 	problemType = "application/problem+json"
-	// blank is the type of problems that their title tells enough about.
+	// blank is the type of problems that their title describes sufficiently.
 	blank = "about:blank"
 )
 
 func (p problem) body() []byte {
 	body, err := json.Marshal(p)
 	if err != nil {
-		return nil // there is nothing in a problem that can't be marshalled
+		return nil // cannot happen: every field of a problem can be marshalled
 	}
 	return append(body, '\n')
 }
 
-// write answers with a problem that is no verdict.
+// write sends a problem that is not a verdict.
 func (p problem) write(w http.ResponseWriter) {
 	p.Type = blank
 	if p.Title == "" {
@@ -46,19 +46,21 @@ func (p problem) write(w http.ResponseWriter) {
 	h := w.Header()
 	h["Content-Type"], h["Cache-Control"] = []string{problemType}, []string{"no-store"}
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(p.body()) // whoever hung up needs no answer
+	_, _ = w.Write(p.body()) // the client may have disconnected
 }
 
-// denials are the answers to those who are not let in, by code. Those without a key's ID are ready to be sent.
+// denials holds the refusals by code. Those without a key ID are encoded in advance.
 type denials struct {
 	list []denial
 }
 
+// denial holds the refusal for one code.
 type denial struct {
 	problem
 
 	static []byte
-	// challenge says how to be let in (RFC 9110, section 11.6.1); empty: there is no way.
+	// challenge holds the WWW-Authenticate header (RFC 9110, section 11.6.1). It is empty if authenticating does not
+	// help.
 	challenge string
 }
 
@@ -75,7 +77,8 @@ func newDenials(realm string, statusOnly bool) denials {
 	return d
 }
 
-// foldStatus makes 403 of what gateways such as nginx would make 500 of.
+// foldStatus replaces every status but 200 and 401 by 403 if statusOnly is set, for gateways such as nginx that turn
+// other codes into 500.
 func foldStatus(status int, statusOnly bool) int {
 	if statusOnly && status != http.StatusUnauthorized && status != http.StatusOK {
 		return http.StatusForbidden
@@ -83,7 +86,7 @@ func foldStatus(status int, statusOnly bool) int {
 	return status
 }
 
-// forVerdict is the denial of a verdict, and its body.
+// forVerdict returns the refusal for a verdict, and its body.
 func (d *denials) forVerdict(v *verifier.Verdict) (*denial, []byte) {
 	entry := &d.list[v.Code]
 	id := v.KeyID()

@@ -1,6 +1,15 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// This file writes responses of ext_authz in the wire format of Protocol Buffers by hand. Building the generated types and
+// encoding them takes about three times as long: 9.1 µs and 45 allocations instead of 3.2 µs and 5 allocations per response
+// (docs/design/ext-authz-encoding.md). Repeat the measurement with
+//
+//	go test ./internal/verifier/server -run '^$' -bench ExtAuthz_Encoding
+//
+// TestExtAuthz_EncodingEqualsGeneratedTypes guards the encoding: it decodes a response that was written by hand, and
+// compares it with the same response built from the generated types.
+
 package server
 
 import (
@@ -11,13 +20,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// protoWriter is a message in the encoding of Protocol Buffers, being written. Building the generated types, and encoding those, takes several times as long.
+// protoWriter writes a message in the wire format of Protocol Buffers.
 type protoWriter []byte
 
-// typicalLength is how long the parts of most answers are.
+// typicalLength is the initial capacity of a message. It suffices for most messages.
 const typicalLength = 512
 
-// The fields that are written, by message.
+// The numbers of the fields that are written, by message.
 const (
 	checkOkResponse      protowire.Number = 3 // envoy.service.auth.v3.CheckResponse
 	checkDynamicMetadata protowire.Number = 4
@@ -29,7 +38,7 @@ const (
 	optionHeader       protowire.Number = 1 // envoy.config.core.v3.HeaderValueOption
 	optionAppendAction protowire.Number = 3
 
-	entryKey   protowire.Number = 1 // of a map, and envoy.config.core.v3.HeaderValue
+	entryKey   protowire.Number = 1 // map entries and envoy.config.core.v3.HeaderValue
 	entryValue protowire.Number = 2
 
 	structFields protowire.Number = 1 // google.protobuf.Struct, Value and ListValue
@@ -46,17 +55,17 @@ func (w *protoWriter) appendMessage(field protowire.Number, content protoWriter)
 	*w = protowire.AppendBytes(protowire.AppendTag(*w, field, protowire.BytesType), content)
 }
 
-// beginMessage opens a message of a size, which has to be written next.
+// beginMessage writes the header of a nested message. The caller must then write exactly size bytes.
 func (w *protoWriter) beginMessage(field protowire.Number, size int) {
-	*w = protowire.AppendVarint(protowire.AppendTag(*w, field, protowire.BytesType), uint64(size)) //nolint:gosec // sizes are not negative
+	*w = protowire.AppendVarint(protowire.AppendTag(*w, field, protowire.BytesType), uint64(size)) //nolint:gosec // sizes are never negative
 }
 
-// fieldSize is how long a field is with so many bytes in it.
+// fieldSize returns the encoded size of a field with a content of the given length.
 func fieldSize(field protowire.Number, bytes int) int {
 	return protowire.SizeTag(field) + protowire.SizeBytes(bytes)
 }
 
-// appendOverwrite sets a header, whatever the client sent under its name.
+// appendOverwrite writes an option that sets a header and replaces any value from the client.
 func (w *protoWriter) appendOverwrite(name, value string) {
 	const action = uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
 	header := fieldSize(entryKey, len(name)) + fieldSize(entryValue, len(value))
@@ -67,7 +76,7 @@ func (w *protoWriter) appendOverwrite(name, value string) {
 	*w = protowire.AppendVarint(protowire.AppendTag(*w, optionAppendAction, protowire.VarintType), action)
 }
 
-// appendStructString is a text in a google.protobuf.Struct.
+// appendStructString writes a string field of a google.protobuf.Struct.
 func (w *protoWriter) appendStructString(name, text string) {
 	value := fieldSize(valueString, len(text))
 	w.beginMessage(structFields, fieldSize(entryKey, len(name))+fieldSize(entryValue, value))
@@ -76,7 +85,8 @@ func (w *protoWriter) appendStructString(name, text string) {
 	w.appendString(valueString, text)
 }
 
-// appendStructList is a list of texts, which come separated by commas, in a google.protobuf.Struct.
+// appendStructList writes a field of a google.protobuf.Struct that holds a list of strings. texts separates them by
+// commas.
 func (w *protoWriter) appendStructList(name, texts string) {
 	values := 0
 	for text := range splitNonEmpty(texts) {
@@ -92,7 +102,7 @@ func (w *protoWriter) appendStructList(name, texts string) {
 	}
 }
 
-// splitNonEmpty are the texts of a list that are not empty.
+// splitNonEmpty yields the strings in a list that is separated by commas, except empty ones.
 func splitNonEmpty(texts string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for texts != "" {

@@ -12,26 +12,28 @@ import (
 
 const (
 	redacted = "[redacted]"
-	// minKeyLength is the length of the shortest key that any format allows. No shorter run of characters is a key in any
+	// minKeyLength is the length of the shortest key in any format. A shorter run of characters is not a key in any
 	// encoding, since encodings only make text longer.
 	minKeyLength = 22
-	// maxKeyLength is how much is read of what a client sent for its key: a scheme and the longest key, of 256 characters.
+	// maxKeyLength limits how much of the presented key is read: an authentication scheme and the longest key, which
+	// has 256 characters.
 	maxKeyLength = 512
-	// redactionWindow is how much of a text redact reads, as a multiple of what it may return: percent-encoding makes three
-	// bytes of one.
+	// redactionWindow limits how much of a text redact reads, as a multiple of what it may return: percent-encoding
+	// triples the length of a text.
 	redactionWindow = 4
-	// maxEncodingDepth is how often a text may be percent-encoded over and over. What is still encoded then is struck out.
+	// maxEncodingDepth limits how often a text may be percent-encoded repeatedly. Text that is still encoded after
+	// that is redacted.
 	maxEncodingDepth = 4
-	// maxMixedPieces is how many pieces of letters and digits, such as v1beta1, plain text may have, and maxMixedLength how long each
-	// may be.
+	// maxMixedPieces limits how many pieces of letters and digits, such as v1beta1, plain text may contain,
+	// maxMixedLength the length of each.
 	maxMixedPieces, maxMixedLength = 3, 8
 	// groupLength is the length of the middle groups of a UUID.
 	groupLength = 4
 )
 
-// redact returns what may be logged of a text that a client sent: at most longest bytes, without anything that has the
-// shape of a key in whatever encoding, and without key, which is what the client sent for its key. The text is cut after
-// redaction, since half of a key has no shape.
+// redact returns the part of a client-supplied text that may be logged: at most limit bytes, without anything that
+// looks like a key in any encoding, and without key, which is the key that the client presented. The text is truncated
+// after redaction, because half a key cannot be recognized.
 func redact(text, key string, limit int) string {
 	if len(text) >= minKeyLength {
 		text = redactKey(text, key, redactionWindow*limit)
@@ -42,8 +44,8 @@ func redact(text, key string, limit int) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// redactKey strikes out key, and then what has the shape of one. A key that is left in encoded form takes the whole text
-// with it.
+// redactKey redacts key, and then everything that looks like a key. If the text still contains the key in an encoded
+// form, all of it is redacted.
 func redactKey(text, key string, window int) string {
 	parts := keyParts(key)
 	for _, part := range parts {
@@ -60,8 +62,8 @@ func redactKey(text, key string, window int) string {
 	return text
 }
 
-// keyParts returns what a client sent for its key, and each part of it that could be one: after a scheme that was not asked
-// for, for example.
+// keyParts returns the key that a client presented, and each part of it that could be a key, for example after an
+// unexpected authentication scheme.
 func keyParts(key string) []string {
 	key = key[:min(len(key), maxKeyLength)]
 	if len(key) < minKeyLength {
@@ -73,14 +75,14 @@ func keyParts(key string) []string {
 	return slices.DeleteFunc(append(strings.Fields(key), key), func(part string) bool { return len(part) < minKeyLength })
 }
 
-// isEncodedIn reports whether a text has a key, percent-encoded or in another case.
+// isEncodedIn reports whether text contains key percent-encoded or in another case.
 func isEncodedIn(key, text string) bool {
 	decoded, _ := decode(text)
 	return strings.Contains(strings.ToLower(decoded), strings.ToLower(key))
 }
 
-// redactKeyShapes strikes out the runs of a text, between slashes and dots, that may be keys. Of a text beyond the window
-// it returns what comes before the run that the window cuts.
+// redactKeyShapes redacts the runs of a text, between slashes and dots, that may be keys. If the text is longer than
+// window, it returns the text before the run that crosses the window.
 func redactKeyShapes(text string, window int) string {
 	var b strings.Builder
 	copied := 0
@@ -102,7 +104,7 @@ func redactKeyShapes(text string, window int) string {
 	return b.String() + text[copied:]
 }
 
-// findRunEnd returns where the run of a text that begins at start ends.
+// findRunEnd returns the end of the run that begins at start.
 func findRunEnd(text string, start int) int {
 	for i := start; i < len(text); i++ {
 		if text[i] == '/' || text[i] == '.' {
@@ -112,8 +114,8 @@ func findRunEnd(text string, start int) int {
 	return len(text)
 }
 
-// mayBeKey reports whether a run of at least minKeyLength bytes is anything but plain words and numbers: as it was sent,
-// since what decodes may be part of a key by chance, and as it reads when decoded.
+// mayBeKey reports whether a run of at least minKeyLength bytes contains anything but plain words and numbers. It
+// examines the run as sent, because part of a key may look percent-encoded by chance, and the decoded run.
 func mayBeKey(run string) bool {
 	for range maxEncodingDepth {
 		if hasLongPiece(run) {
@@ -128,7 +130,8 @@ func mayBeKey(run string) bool {
 	return !isPlain(run)
 }
 
-// decode returns a text without its percent-encoding, and whether it is still encoded after maxEncodingDepth rounds.
+// decode returns a text without percent-encoding, and reports whether it is still encoded after maxEncodingDepth
+// rounds.
 func decode(text string) (decoded string, encoded bool) {
 	for range maxEncodingDepth {
 		if text, encoded = decodeOnce(text); !encoded {
@@ -138,7 +141,7 @@ func decode(text string) (decoded string, encoded bool) {
 	return text, true
 }
 
-// decodeOnce decodes what is percent-encoded, leaves the rest as it is, and reports whether there was anything.
+// decodeOnce decodes percent-encoded bytes, keeps everything else, and reports whether it decoded any.
 func decodeOnce(text string) (decoded string, encoded bool) {
 	if !strings.Contains(text, "%") {
 		return text, false
@@ -167,7 +170,7 @@ func unhex(c byte) byte {
 	return c | 0x20 - 'a' + 10
 }
 
-// hasLongPiece reports whether a run has as many letters and digits in a row as the shortest key.
+// hasLongPiece reports whether a run contains as many consecutive letters and digits as the shortest key.
 func hasLongPiece(run string) bool {
 	length := 0
 	for i := range len(run) {
@@ -180,8 +183,8 @@ func hasLongPiece(run string) bool {
 	return false
 }
 
-// isPlain reports whether a run consists of what paths and hosts are made of: words in one case, and few enough digits not
-// to be a key that was written in numbers. A UUID is not plain, whatever its digits.
+// isPlain reports whether a run looks like part of a path or host name: words in one case, and fewer digits than a key
+// written in digits. A UUID is never plain.
 func isPlain(run string) bool {
 	digits, mixed, groups, afterHex := 0, 0, 0, false
 	for piece := range strings.FieldsFuncSeq(run, isSeparator) {
@@ -206,7 +209,7 @@ func isPlain(run string) bool {
 	return true
 }
 
-// isSeparator reports whether a character comes between words.
+// isSeparator reports whether a character separates words.
 func isSeparator(r rune) bool {
 	switch r {
 	case '-', '_', '~', '+', ',', ':', ';', '=', '@', '(', ')', '!', ' ', '/', '.':
@@ -215,15 +218,17 @@ func isSeparator(r rune) bool {
 	return false
 }
 
-// piece is what a piece of a run, between separators, consists of.
+// piece describes the characters of a part of a run between separators.
 type piece struct {
 	length, digits, lower, upper int
-	// capital is whether it begins with an upper-case letter, number whether it begins with a digit.
+	// capital reports whether the piece begins with an upper-case letter, number whether it begins with a digit.
 	capital, number bool
-	// hex is whether all of it are hexadecimal digits, odd whether any of it is neither a letter nor a digit.
+	// hex reports whether the piece consists of hexadecimal digits, odd whether it contains a character that is
+	// neither a letter nor a digit.
 	hex, odd bool
 }
 
+// inspect returns the description of a piece.
 func inspect(text string) piece {
 	p := piece{hex: true}
 	for _, r := range text {
@@ -245,8 +250,8 @@ func inspect(text string) piece {
 	return p
 }
 
-// isLetter reports whether a character is a letter of a script in use. Letters that stand for others, such as those of full
-// width, are none: a key can be written in them.
+// isLetter reports whether a character is a letter of a script in use. It excludes letters that represent others, such
+// as full-width letters, because a key can be written in them.
 func isLetter(r rune) bool {
 	switch {
 	case r < utf8.RuneSelf:

@@ -59,7 +59,10 @@ func TestRedact_RemovesKeys(t *testing.T) {
 			"cut to 22":            key[len(key)-22:],
 			"its first 22":         key[:min(len(key), 31)],
 		} {
-			for place, around := range map[string]string{"alone": "%s", "in a path": "/orders/%s/x", "before an ending": "/files/%s.json", "in a host": "%s.example.com"} {
+			for place, around := range map[string]string{
+				"alone": "%s", "in a path": "/orders/%s/x", "before an ending": "/files/%s.json",
+				"in a host": "%s.example.com",
+			} {
 				got := server.Redact(strings.ReplaceAll(around, "%s", text), "", 512)
 				if want := strings.ReplaceAll(around, "%s", "[redacted]"); got != want {
 					t.Errorf("%s, %s, %s: got %q, want %q", name, encoding, place, got, want)
@@ -95,10 +98,13 @@ func TestRedact_KeepsPlainText(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"", "/", "GET", "api.example.com", "api.example.com:8443", "/orders/4711", "/v1/customers/123456789012345678901/orders/2026-11-25",
-		"/catalogue/how-to-rotate-your-api-keys-in-2026", "/blog/2026-11-25-some_title_with_underscores", "/apis/apikey-manager.io/v1alpha1/namespaces/team-a/apikeys",
+		"/catalogue/how-to-rotate-your-api-keys-in-2026", "/blog/2026-11-25-some_title_with_underscores",
+		"/apis/apikey-manager.io/v1alpha1/namespaces/team-a/apikeys",
 		"/envoy.service.auth.v3.Authorization/Check", "/reports/20261125T120000Z", "ec2-198-51-100-9.eu-west-1.compute.amazonaws.com",
-		"/produits/caf%C3%A9-au-lait-et-croissants", "/produits/café-au-lait-et-croissants", "/продукты/ключи-и-замки-для-дома", "/files/docs%2Freports%2Fsummary%20of%202026.pdf",
-		"/search/a+few+words+with+plus+signs+between", "/orders;page=2;sort=name;direction=down", "/a/very/long/path/of/short/words/with/a/number/7/in/it/and/v1beta1/too",
+		"/produits/caf%C3%A9-au-lait-et-croissants", "/produits/café-au-lait-et-croissants", "/продукты/ключи-и-замки-для-дома",
+		"/files/docs%2Freports%2Fsummary%20of%202026.pdf",
+		"/search/a+few+words+with+plus+signs+between", "/orders;page=2;sort=name;direction=down",
+		"/a/very/long/path/of/short/words/with/a/number/7/in/it/and/v1beta1/too",
 	} {
 		for _, key := range []string{"", tokenKey, "/orders", "4711"} {
 			if got := server.Redact(text, key, 512); got != text {
@@ -112,13 +118,16 @@ func TestRedact_RemovesPresentedKey(t *testing.T) {
 	t.Parallel()
 	const phrase = "some/words-that/are-a/key.of-their-own"
 	for name, tc := range map[string]struct{ text, key, want string }{
-		"words and slashes":               {"/x/" + phrase + "/y", phrase, "/x/[redacted]/y"},
-		"behind a scheme":                 {"/x/" + phrase, "Bearer " + phrase, "/x/[redacted]"},
-		"percent-encoded":                 {"/x/" + url.PathEscape(phrase) + "/y", phrase, "[redacted]"},
-		"in another case":                 {"/x/" + strings.ToUpper(phrase), phrase, "[redacted]"},
-		"where the window ends":           {"/" + strings.Repeat("word/", 25) + phrase, phrase, "/" + strings.Repeat("word/", 6) + "w"},
-		"too short to be one":             {"/orders/7", "/orders", "/orders/7"},
-		"a key where the window ends":     {"/" + strings.Repeat(tokenKey+"/", 1) + strings.Repeat("word/", 11) + uuidKey, "", "/[redacted]/word/word/word/word/"},
+		"words and slashes":     {"/x/" + phrase + "/y", phrase, "/x/[redacted]/y"},
+		"behind a scheme":       {"/x/" + phrase, "Bearer " + phrase, "/x/[redacted]"},
+		"percent-encoded":       {"/x/" + url.PathEscape(phrase) + "/y", phrase, "[redacted]"},
+		"in another case":       {"/x/" + strings.ToUpper(phrase), phrase, "[redacted]"},
+		"where the window ends": {"/" + strings.Repeat("word/", 25) + phrase, phrase, "/" + strings.Repeat("word/", 6) + "w"},
+		"too short to be one":   {"/orders/7", "/orders", "/orders/7"},
+		"a key where the window ends": {
+			"/" + strings.Repeat(tokenKey+"/", 1) + strings.Repeat("word/", 11) + uuidKey, "",
+			"/[redacted]/word/word/word/word/",
+		},
 		"many keys, and one that is cut":  {strings.Repeat("/"+alphanumericKey, 40), "", "/[redacted]/[redacted]/[redacted]"[:32]},
 		"more than may be logged":         {strings.Repeat("word/", 100), "", strings.Repeat("word/", 6) + "wo"},
 		"a key across the end of the cut": {strings.Repeat("word/", 4) + hexKey, "", "word/word/word/word/[redacted]"},
@@ -161,7 +170,10 @@ func FuzzRedact(f *testing.F) {
 	f.Add(strings.Repeat("/words", 84), "", "", uint8(3))
 	f.Fuzz(func(t *testing.T, before, after, sent string, which uint8) {
 		key := []string{tokenKey, uuidKey, alphanumericKey, hexKey}[which%4]
-		for _, text := range []string{key, percent(key, "%%%02x"), percent(key, "%%25%02X"), base64.StdEncoding.EncodeToString([]byte(key)), percent(key, "=%02x")} {
+		for _, text := range []string{
+			key, percent(key, "%%%02x"), percent(key, "%%25%02X"), base64.StdEncoding.EncodeToString([]byte(key)),
+			percent(key, "=%02x"),
+		} {
 			got := server.Redact(before+text+after, sent, 512)
 			if len(got) > 3*512 {
 				t.Errorf("%d bytes are left", len(got))

@@ -10,26 +10,27 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// Requirements are what a route requires of a key. They add up: a client that manages to add a requirement can only lose
-// by it, but for preflight, which is read where a client has no say.
+// Requirements holds what a route requires of a key. Requirements are cumulative: a client that manages to add one only
+// restricts its own request. The exception is preflight, which is read only from places that the client cannot write.
 type Requirements struct {
-	// scopes are separated by commas; the key must have all of them.
+	// scopes holds the scopes that the key must have, separated by commas.
 	scopes string
-	// account is the only account by name, and externalID the only one by external ID; empty: any account.
+	// account holds the name, and externalID the external ID, of the only account that is accepted. If empty, any
+	// account is accepted.
 	account, externalID string
-	// preflight reports whether a CORS preflight passes without a key.
+	// preflight reports whether a CORS preflight is allowed without a key.
 	preflight bool
-	// malformed reports whether a requirement has an empty value, such as account= or scopes=, (a variable of the gateway
-	// that was not set, most likely). account is unmatchable then, so that no key meets the requirements.
+	// malformed reports whether a requirement has an empty value, such as account= or scopes=, most likely because a
+	// variable of the gateway was not set. account is then unmatchable, so that no key meets the requirements.
 	malformed bool
-	// unknown are the names that are no requirement.
+	// unknown holds the names that are not requirements.
 	unknown []string
 }
 
-// unmatchableAccount is neither the name nor the external ID of any account: both are shorter.
+// unmatchableAccount is longer than any name or external ID of an account.
 var unmatchableAccount = strings.Repeat("-", 1024)
 
-// parseRequirements reads the names and values with which a gateway says what a route requires.
+// parseRequirements parses the requirements of a route from pairs of names and values.
 func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
 	var r Requirements
 	const typicalCount = 4
@@ -57,13 +58,14 @@ func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
 	return r
 }
 
-// preflightName and preflightAllow let CORS preflights pass without a key.
+// preflightName and preflightAllow allow CORS preflights without a key.
 const (
 	preflightName  = "preflight"
 	preflightAllow = "allow"
 )
 
-// only returns the value that an account must have after one more was required: two that differ match no account.
+// only returns the account that is required after one more requirement. Two different accounts make the requirements
+// unmatchable.
 func (r *Requirements) only(before, value string) string {
 	switch {
 	case value == "":
@@ -75,10 +77,10 @@ func (r *Requirements) only(before, value string) string {
 	return unmatchableAccount
 }
 
-// namesScope reports whether a list of scopes, separated by commas, has any.
+// namesScope reports whether a list of scopes, separated by commas, contains any scope.
 func namesScope(list string) bool { return strings.Trim(list, ", \t") != "" }
 
-// queryPairs yields the names and values of a query. A name is taken as it stands, so that an encoded one is unknown.
+// queryPairs yields the names and values of a query. Names are not decoded, so an encoded name is unknown.
 func queryPairs(query string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for pair := range strings.SplitSeq(query, "&") {

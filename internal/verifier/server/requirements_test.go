@@ -20,14 +20,18 @@ func TestRequirements_NameIsNotExternalID(t *testing.T) {
 	for name, key := range map[string]string{"named like the ID": borrowedKey, "without an ID": plainKey} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, target := range []string{"/authz?externalID=ext-1", "/authz?externalID=ext-1&scopes=x", "/authz/orders?externalID=", "/authz/orders?account="} {
+			for _, target := range []string{
+				"/authz?externalID=ext-1", "/authz?externalID=ext-1&scopes=x", "/authz/orders?externalID=",
+				"/authz/orders?account=",
+			} {
 				expectMismatch(t, target, send(t, plain.http, http.MethodGet, target, header("X-Api-Key", key), ""))
 			}
 			for _, value := range []string{"ext-1", "", " ", "ext-1,ext-1"} {
 				about := "header with " + value
 				expectMismatch(t, about, send(t, byID.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", value), ""))
 			}
-			expectMismatch(t, "empty name in header", send(t, byName.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", ""), ""))
+			expectMismatch(t, "empty name in header",
+				send(t, byName.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", ""), ""))
 			asked := `{"key":"` + key + `","externalID":"ext-1"}`
 			if got := postJSON(t, plain, "/v1/verify", asked); got["code"] != "ACCOUNT_MISMATCH" {
 				t.Errorf("verify says %v", got["code"])
@@ -45,7 +49,8 @@ func TestRequirements_NameIsNotExternalID(t *testing.T) {
 
 func expectMismatch(t *testing.T, about string, a answer) {
 	t.Helper()
-	if scopes := strings.Contains(about, "scopes"); a.status != http.StatusForbidden || !scopes && !strings.Contains(a.body, "ACCOUNT_MISMATCH") {
+	if scopes := strings.Contains(about, "scopes"); a.status != http.StatusForbidden || !scopes &&
+		!strings.Contains(a.body, "ACCOUNT_MISMATCH") {
 		t.Errorf("%s: got %d %s", about, a.status, a.body)
 	}
 }

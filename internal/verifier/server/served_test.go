@@ -38,7 +38,8 @@ func serveAuthorizer(t testing.TB, authorizer *server.Authorizer, o server.Optio
 		t.Fatal(err)
 	}
 	at := &endpoints{done: make(chan error, 1)}
-	at.grpc, at.http, at.probe = srv.Address("grpc-bind-address").String(), srv.Address("http-bind-address").String(), srv.Address("health-probe-bind-address").String()
+	at.grpc, at.http, at.probe = srv.Address("grpc-bind-address").String(), srv.Address("http-bind-address").String(),
+		srv.Address("health-probe-bind-address").String()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	at.stop = stop
 	ended := make(chan struct{})

@@ -29,33 +29,35 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 )
 
-// Options say where and how the faces are served.
+// Options configures a Server.
 type Options struct {
-	// GRPCAddress, HTTPAddress and ProbeAddress are where to listen for Envoy, for other gateways and applications, and for
-	// the kubelet; UsageAddress and MetricsAddress for the manager, and for those who scrape metrics. "0" turns one off.
+	// GRPCAddress, HTTPAddress and ProbeAddress are the addresses for Envoy, for other gateways and applications, and
+	// for the kubelet. UsageAddress is the address for the manager, MetricsAddress the address for scraping metrics.
+	// "0" disables an address.
 	GRPCAddress, HTTPAddress, ProbeAddress, UsageAddress, MetricsAddress string
 	TLS                                                                  TLSFiles
-	// ErrorLog is told of connections that came to nothing over HTTP; nil: the standard log.
+	// ErrorLog receives errors of HTTP connections. It defaults to the standard logger.
 	ErrorLog *log.Logger
-	// Usage and Metrics are what is served on UsageAddress, over TLS, and on MetricsAddress; nil: nothing.
+	// Usage is served on UsageAddress over TLS, Metrics on MetricsAddress. A nil handler disables the address.
 	Usage, Metrics http.Handler
-	// DrainDelay is how long to go on serving after the process was told to end: gateways have to hear of it first.
+	// DrainDelay is how long the server keeps serving after ctx is done, so that gateways have time to stop sending
+	// requests.
 	DrainDelay time.Duration
-	// ShutdownTimeout bounds the wait for answers under way after that.
+	// ShutdownTimeout limits how long the server then waits for requests in flight.
 	ShutdownTimeout time.Duration
-	// WrapHTTP puts something around the HTTP faces, and GRPC are further options of the gRPC server: traces. Nil: none.
+	// WrapHTTP wraps the HTTP handlers, and GRPC adds options to the gRPC server. Both add tracing, and may be nil.
 	WrapHTTP func(http.Handler) http.Handler
 	GRPC     []grpc.ServerOption
-	// Reflection serves gRPC reflection, for tools such as grpcurl.
+	// Reflection enables gRPC reflection, for tools such as grpcurl.
 	Reflection bool
-	// MaxConnections is how many connections each of GRPCAddress and HTTPAddress accepts at once. Further ones wait until
-	// one of them ends. 0: any number.
+	// MaxConnections limits the concurrent connections to each of GRPCAddress and HTTPAddress. Further connections
+	// wait until one is closed. Zero means no limit.
 	MaxConnections int
-	// IdleTimeout is how long a connection without requests is kept; 0: two minutes.
+	// IdleTimeout closes connections without requests. It defaults to two minutes.
 	IdleTimeout time.Duration
 }
 
-// Server serves the faces.
+// Server serves all protocols.
 type Server struct {
 	options      Options
 	authorizer   *Authorizer
@@ -66,18 +68,19 @@ type Server struct {
 	draining     atomic.Bool
 }
 
-// listener is an address and who serves it.
+// listener holds an address and the server that uses it.
 type listener struct {
 	flag, address string
 	net.Listener
 	serve func(net.Listener) error
 	// limited reports whether MaxConnections applies.
 	limited bool
-	// stop ends serving when answers under way were given, or the context ended.
+	// stop shuts the server down gracefully. It returns when requests in flight are complete or ctx is done.
 	stop func(context.Context) error
 }
 
-// New returns a server that listens already, so that its addresses are known; nobody is answered before Run.
+// New returns a Server that is already listening, so that its addresses are known. It answers requests once Run is
+// called.
 func New(ctx context.Context, authorizer *Authorizer, o Options) (*Server, error) {
 	certs, err := newCertificates(o.TLS)
 	if err != nil {
@@ -106,7 +109,7 @@ func New(ctx context.Context, authorizer *Authorizer, o Options) (*Server, error
 func (s *Server) close() {
 	for _, l := range s.listeners {
 		if l.Listener != nil {
-			_ = l.Close() // nobody was answered on it
+			_ = l.Close() // no request was served on it
 		}
 	}
 }
@@ -131,16 +134,17 @@ func (s *Server) addListeners() error {
 
 const disabled = "0"
 
-// What one client may take of the server.
+// The limits for a single client.
 const (
-	maxMessage      = 256 << 10 // of gRPC: the headers of a request, and what else Envoy is told to send
+	maxMessage      = 256 << 10 // of a gRPC message: the headers of a request, and whatever else Envoy is configured to send
 	maxHeader       = 128 << 10
 	maxStreams      = 1000
 	headerTimeout   = 5 * time.Second
 	requestTimeout  = 10 * time.Second
 	idleTimeout     = 2 * time.Minute
 	minPingInterval = 10 * time.Second
-	// maxConnectionAge has Envoy connect anew from time to time, so that replicas that were added get their share.
+	// maxConnectionAge makes Envoy reconnect from time to time, so that new replicas receive their share of the
+	// requests.
 	maxConnectionAge = 5 * time.Minute
 )
 
@@ -148,7 +152,7 @@ func (s *Server) addGRPC() {
 	if s.options.GRPCAddress == disabled {
 		return
 	}
-	workers := uint32(runtime.GOMAXPROCS(0)) //nolint:gosec // as many as there are cores
+	workers := uint32(runtime.GOMAXPROCS(0)) //nolint:gosec // the number of cores fits
 	options := append([]grpc.ServerOption{
 		grpc.NumStreamWorkers(workers), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.UnknownServiceHandler(unknownMethod),
@@ -173,9 +177,10 @@ func (s *Server) addGRPC() {
 	})
 }
 
-// unknownMethod answers a call of a method that does not exist. The library's own answer would repeat its name.
+// unknownMethod refuses a call of an unknown method. The default response of the library would repeat the name of the
+// method.
 func unknownMethod(any, grpc.ServerStream) error {
-	return grpcstatus.Error(codes.Unimplemented, "there is no such method")
+	return grpcstatus.Error(codes.Unimplemented, "unknown method")
 }
 
 func (s *Server) stopGRPC(ctx context.Context) error {
@@ -211,7 +216,7 @@ func (s *Server) addHTTP(flag, address string, handler http.Handler, config *tls
 	s.listeners = append(s.listeners, l)
 }
 
-// withNoStore keeps caches from storing an answer, whatever it is: a verdict is good for one request.
+// withNoStore prevents caches from storing responses: a verdict applies to one request only.
 func withNoStore(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Cache-Control"] = noStore
@@ -219,7 +224,8 @@ func withNoStore(handler http.Handler) http.Handler {
 	})
 }
 
-// routes are those over HTTP. What looks like an odd path is a client's, and is not tidied up.
+// routes returns the handler for HTTPAddress. It does not clean up paths, because they may contain the path of a
+// client.
 func (s *Server) routes() http.Handler {
 	routes := map[string]http.Handler{authzPath: s.authorizer.Authz(), verifyPath: s.authorizer.Verify(), explainPath: s.authorizer.Explain()}
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -227,7 +233,7 @@ func (s *Server) routes() http.Handler {
 			handler.ServeHTTP(w, r)
 			return
 		}
-		problem{Status: http.StatusNotFound, Detail: "there is " + authzPath + ", " + verifyPath + " and " + explainPath}.write(w)
+		problem{Status: http.StatusNotFound, Detail: "the path must be " + authzPath + ", " + verifyPath + " or " + explainPath}.write(w)
 	}))
 	if s.options.WrapHTTP != nil {
 		return s.options.WrapHTTP(handler)
@@ -235,8 +241,8 @@ func (s *Server) routes() http.Handler {
 	return handler
 }
 
-// Route is which of the faces over HTTP a path leads to, by its own path; "other": none. What follows /authz/ is the path
-// that a client asked its gateway for, and what follows /authz; are requirements.
+// Route returns the registered path of the handler for a request path, or "other" if there is none. The part after
+// /authz/ is the path of the client, the part after /authz; holds requirements.
 func Route(path string) string {
 	switch {
 	case path == authzPath, strings.HasPrefix(path, authzPath+"/"), strings.HasPrefix(path, authzPath+";"):
@@ -255,7 +261,7 @@ func (s *Server) probes() http.Handler {
 		case s.draining.Load():
 			http.Error(w, "draining", http.StatusServiceUnavailable)
 		case !s.authorizer.Index.Complete():
-			http.Error(w, "the keys are not known, or not known to be up to date", http.StatusServiceUnavailable)
+			http.Error(w, "the API keys are not synced", http.StatusServiceUnavailable)
 		default:
 			_, _ = w.Write([]byte("ok\n"))
 		}
@@ -263,7 +269,7 @@ func (s *Server) probes() http.Handler {
 	return mux
 }
 
-// setHealth is what gRPC health says of the server as a whole, and of each service.
+// setHealth sets the gRPC health status of the server and of each service.
 func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
 	s.health.SetServingStatus("", status)
 	for name := range s.grpc.GetServiceInfo() {
@@ -271,7 +277,7 @@ func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
 	}
 }
 
-// Run serves until the context ends, and then for as long as gateways need to hear of it.
+// Run serves until ctx is done, and then drains.
 func (s *Server) Run(ctx context.Context) error {
 	serveCtx, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -293,7 +299,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// updateHealth tells over gRPC health whether verdicts are given, and returns when the server is to end.
+// updateHealth reports over gRPC health whether verdicts are given. It returns when the server should shut down.
 func (s *Server) updateHealth(ctx, serveCtx context.Context) {
 	for {
 		complete, changed := s.authorizer.Index.Completeness()
@@ -317,7 +323,7 @@ func servingStatus(serving bool) healthv1.HealthCheckResponse_ServingStatus {
 	return healthv1.HealthCheckResponse_NOT_SERVING
 }
 
-// drain says that the server is to end, goes on serving for a while, and ends.
+// drain reports the server as unready, keeps serving for DrainDelay, and then shuts down.
 func (s *Server) drain(serveCtx context.Context) error {
 	s.draining.Store(true)
 	s.health.Shutdown()
@@ -342,7 +348,7 @@ func pause(ctx context.Context, d time.Duration) {
 	<-ctx.Done()
 }
 
-// Address is where a face can be reached, by its flag's name; nil: it is off.
+// Address returns the address of the listener that a flag configures, or nil if it is disabled.
 func (s *Server) Address(flag string) net.Addr {
 	for _, l := range s.listeners {
 		if l.flag == flag {

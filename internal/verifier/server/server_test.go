@@ -153,11 +153,13 @@ func TestServer_ReflectionIsOffByDefault(t *testing.T) {
 
 func TestServer_Reflection(t *testing.T) {
 	t.Parallel()
-	stream, err := reflectionv1.NewServerReflectionClient(dial(t, serve(t, setup{}, server.Options{Reflection: true}).grpc)).ServerReflectionInfo(t.Context())
+	stream, err := reflectionv1.NewServerReflectionClient(dial(t,
+		serve(t, setup{}, server.Options{Reflection: true}).grpc)).ServerReflectionInfo(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}); err != nil {
+	list := &reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}
+	if err := stream.Send(list); err != nil {
 		t.Fatal(err)
 	}
 	answer, err := stream.Recv()
@@ -176,11 +178,13 @@ func TestServer_DrainsBeforeExit(t *testing.T) {
 	eventually(t, "the server is not healthy", func() bool { return healthOf(t, connection, "") == healthv1.HealthCheckResponse_SERVING })
 	at.stop()
 	eventually(t, "the server is not unready", func() bool { return probe(t, at, "/readyz") == http.StatusServiceUnavailable })
-	eventually(t, "health does not say NOT_SERVING", func() bool { return healthOf(t, connection, authService) == healthv1.HealthCheckResponse_NOT_SERVING })
+	eventually(t, "health does not say NOT_SERVING",
+		func() bool { return healthOf(t, connection, authService) == healthv1.HealthCheckResponse_NOT_SERVING })
 	if got := send(t, at.http, http.MethodGet, "/authz", header("X-Api-Key", goodKey), ""); got.status != http.StatusOK {
 		t.Errorf("while it drains, a good key gets %+v", got)
 	}
-	checked, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil))
+	checked, err := authv3.NewAuthorizationClient(connection).Check(t.Context(),
+		envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil))
 	if err != nil || checked.GetOkResponse() == nil {
 		t.Errorf("while it drains, a good key gets %v, %v", checked, err)
 	}
@@ -273,7 +277,8 @@ func TestServer_ReportsAddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	_, err = server.New(t.Context(), setup{}.authorizer(t), server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: taken.Addr().String(), ProbeAddress: "0"})
+	_, err = server.New(t.Context(), setup{}.authorizer(t),
+		server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: taken.Addr().String(), ProbeAddress: "0"})
 	if err == nil || !strings.Contains(err.Error(), "--http-bind-address: ") {
 		t.Errorf("got %v", err)
 	}

@@ -15,15 +15,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// TLSFiles are those of the certificates, in PEM. Those that change are read again.
+// TLSFiles holds the paths of PEM files. Files that change are reloaded.
 type TLSFiles struct {
-	// Cert and Key are the server's own; empty: the faces speak without TLS, and /v1/usage with a certificate of its own.
+	// Cert and Key hold the certificate of the server. If empty, the server does not use TLS, except for /v1/usage,
+	// which uses a self-signed certificate.
 	Cert, Key string
-	// ClientCA has the certificates that must vouch for whoever asks the faces; empty: anybody may ask.
+	// ClientCA holds the certificates of the authorities that must have signed client certificates. If empty, no
+	// client certificate is required.
 	ClientCA string
 }
 
-// certificates is the server's certificate, kept fresh.
+// certificates provides TLS configurations with the current certificates.
 type certificates struct {
 	clientCA string
 	watcher  *certwatcher.CertWatcher
@@ -53,7 +55,7 @@ func (c *certificates) run(ctx context.Context) error {
 	return c.watcher.Start(ctx)
 }
 
-// serverConfig is how the faces speak TLS; nil: they don't.
+// serverConfig returns the TLS configuration for gateways and applications, or nil if TLS is disabled.
 func (c *certificates) serverConfig(protocols ...string) *tls.Config {
 	if c.watcher == nil {
 		return nil
@@ -76,7 +78,7 @@ func (c *certificates) serverConfig(protocols ...string) *tls.Config {
 	return reloading
 }
 
-// usageConfig is how /v1/usage speaks TLS: whoever asks there shows a token, which must not travel in the clear.
+// usageConfig returns the TLS configuration for /v1/usage. TLS is mandatory there, because clients send a token.
 func (c *certificates) usageConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.watcher != nil {
@@ -85,24 +87,24 @@ func (c *certificates) usageConfig() (*tls.Config, error) {
 	}
 	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("apikey-verifier", nil, nil)
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate: %w", err)
+		return nil, fmt.Errorf("generate a self-signed certificate: %w", err)
 	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate: %w", err)
+		return nil, fmt.Errorf("generate a self-signed certificate: %w", err)
 	}
 	config.Certificates = []tls.Certificate{pair}
 	return config, nil
 }
 
 func readCertPool(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file) //nolint:gosec // the file is a flag's
+	pem, err := os.ReadFile(file) //nolint:gosec // the path comes from a flag
 	if err != nil {
 		return nil, fmt.Errorf("--tls-client-ca-file: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("--tls-client-ca-file has no certificate: give one or more in PEM")
+		return nil, errors.New("invalid --tls-client-ca-file: must contain at least one PEM certificate")
 	}
 	return pool, nil
 }

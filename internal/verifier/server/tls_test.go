@@ -38,8 +38,9 @@ func newAuthority(t *testing.T, name string) *authority {
 	t.Helper()
 	a := &authority{key: newPrivateKey(t)}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.certificate, a.pem = a.sign(t, template, template, &a.key.PublicKey)
 	return a
@@ -72,7 +73,8 @@ func (a *authority) issue(t *testing.T, serial int64) (certificate, key []byte) 
 	t.Helper()
 	private := newPrivateKey(t)
 	_, certificate = a.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a.certificate, &private.PublicKey)
 	der, err := x509.MarshalECPrivateKey(private)
@@ -197,14 +199,18 @@ func TestTLS_ReportsInvalidFiles(t *testing.T) {
 		files server.TLSFiles
 		want  string
 	}{
-		"no such file":           {server.TLSFiles{Cert: filepath.Join(dir, "none"), Key: keyFile}, "--tls-cert-file, --tls-key-file: "},
-		"no certificate":         {server.TLSFiles{Cert: empty, Key: keyFile}, "--tls-cert-file, --tls-key-file: "},
-		"no such authority":      {server.TLSFiles{Cert: crt, Key: keyFile, ClientCA: filepath.Join(dir, "none")}, "--tls-client-ca-file: "},
-		"an authority of nobody": {server.TLSFiles{Cert: crt, Key: keyFile, ClientCA: empty}, "--tls-client-ca-file has no certificate: give one"},
+		"no such file":      {server.TLSFiles{Cert: filepath.Join(dir, "none"), Key: keyFile}, "--tls-cert-file, --tls-key-file: "},
+		"no certificate":    {server.TLSFiles{Cert: empty, Key: keyFile}, "--tls-cert-file, --tls-key-file: "},
+		"no such authority": {server.TLSFiles{Cert: crt, Key: keyFile, ClientCA: filepath.Join(dir, "none")}, "--tls-client-ca-file: "},
+		"an authority of nobody": {
+			server.TLSFiles{Cert: crt, Key: keyFile, ClientCA: empty},
+			"invalid --tls-client-ca-file: must contain",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := server.New(t.Context(), setup{}.authorizer(t), server.Options{GRPCAddress: "0", HTTPAddress: "0", ProbeAddress: "0", TLS: tc.files})
+			_, err := server.New(t.Context(), setup{}.authorizer(t),
+				server.Options{GRPCAddress: "0", HTTPAddress: "0", ProbeAddress: "0", TLS: tc.files})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %s", err, tc.want)
 			}

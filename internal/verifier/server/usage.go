@@ -26,24 +26,25 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// usageAudience is what a token must be for that opens /v1/usage, so that no token that was meant for the API server is
-// sent around among replicas.
+// usageAudience is the required audience of tokens for /v1/usage. Tokens for the API server are not accepted, so that
+// they are not sent to verifiers.
 const usageAudience = "apikey-verifier"
 
-// UsageOptions say what is told of the use of keys, and to whom.
+// UsageOptions configures the handler for /v1/usage.
 type UsageOptions struct {
-	// API is how to reach the API server, which knows who may ask.
+	// API configures access to the API server, which authenticates and authorizes clients.
 	API *rest.Config
-	// Replica names this process, anew with each start.
+	// Replica identifies this process. It must change with each start.
 	Replica string
 	Index   *verifier.Index
-	// KeysVersion is the newest that the index enforces.
+	// KeysVersion returns the newest resourceVersion that the index has applied.
 	KeysVersion func() string
 	Clock       clock.PassiveClock
 	Logger      logr.Logger
 }
 
-// Usage answers GET /v1/usage to those who may get that path by the API server's RBAC.
+// Usage returns a handler for GET /v1/usage. It serves clients that the RBAC rules of the API server allow to get that
+// path.
 func Usage(o UsageOptions) (http.Handler, error) {
 	a, err := newAuth(o.API, o.Logger)
 	if err != nil {
@@ -59,7 +60,7 @@ func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
 	if text := parameters.Get("since"); text != "" {
 		var err error
 		if since, err = time.Parse(time.RFC3339, text); err != nil {
-			problem{Status: http.StatusBadRequest, Detail: "since is no time: give one such as 2027-02-28T12:00:00Z, or leave it out"}.write(w)
+			problem{Status: http.StatusBadRequest, Detail: "invalid since: must be a time such as 2027-02-28T12:00:00Z"}.write(w)
 			return
 		}
 	}
@@ -81,41 +82,41 @@ func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Cache-Control"], h["Content-Type"] = noStore, applicationJSON
 	if err := json.NewEncoder(w).Encode(report); err != nil {
-		o.Logger.V(1).Info("Could not send the use of keys", "cause", err.Error())
+		o.Logger.V(1).Info("Failed to send the usage of keys", "cause", err.Error())
 	}
 }
 
-// parseKeyReferences reads which keys the manager asks about, or says what is wrong with that.
+// parseKeyReferences parses the values of the parameter refused. detail describes what is wrong with them.
 func parseKeyReferences(texts []string) (list []usage.KeyReference, detail string) {
 	if len(texts) > usage.MaxReferences {
-		return nil, fmt.Sprintf("refused is there %d times: ask about at most %d keys at once", len(texts), usage.MaxReferences)
+		return nil, fmt.Sprintf("too many values of refused: %d, must be at most %d", len(texts), usage.MaxReferences)
 	}
 	for _, text := range texts {
 		reference, ok := usage.ParseKeyReference(text)
 		if !ok {
-			return nil, "refused names no key: give NAMESPACE/NAME/UID"
+			return nil, "invalid refused: must be NAMESPACE/NAME/UID"
 		}
 		list = append(list, reference)
 	}
 	return list, ""
 }
 
-// parseCredentialReferences reads which credentials the manager asks about, or says what is wrong with that.
+// parseCredentialReferences parses the values of the parameter known. detail describes what is wrong with them.
 func parseCredentialReferences(texts []string) (list []usage.CredentialReference, detail string) {
 	if len(texts) > usage.MaxReferences {
-		return nil, fmt.Sprintf("known is there %d times: ask about at most %d credentials at once", len(texts), usage.MaxReferences)
+		return nil, fmt.Sprintf("too many values of known: %d, must be at most %d", len(texts), usage.MaxReferences)
 	}
 	for _, text := range texts {
 		var reference usage.CredentialReference
 		if err := reference.UnmarshalText([]byte(text)); err != nil {
-			return nil, "known names no credential: give NAMESPACE/NAME/UID/ID"
+			return nil, "invalid known: must be NAMESPACE/NAME/UID/ID"
 		}
 		list = append(list, reference)
 	}
 	return list, ""
 }
 
-// auth asks the API server who somebody is, and what they may get.
+// auth authenticates and authorizes clients with the API server.
 type auth struct {
 	authenticator authenticator.Request
 	authorizer    authorizer.Authorizer
@@ -125,11 +126,11 @@ type auth struct {
 func newAuth(api *rest.Config, logger logr.Logger) (*auth, error) {
 	reviews, err := authenticationv1.NewForConfig(api)
 	if err != nil {
-		return nil, fmt.Errorf("create the client of token reviews: %w", err)
+		return nil, fmt.Errorf("create the client for token reviews: %w", err)
 	}
 	access, err := authorizationv1.NewForConfig(api)
 	if err != nil {
-		return nil, fmt.Errorf("create the client of access reviews: %w", err)
+		return nil, fmt.Errorf("create the client for access reviews: %w", err)
 	}
 	const cacheTTL, timeout, initialDelay, factor, attempts = 30 * time.Second, 5 * time.Second, 200 * time.Millisecond, 2, 3
 	retry := &wait.Backoff{Duration: initialDelay, Factor: factor, Steps: attempts}
@@ -138,36 +139,40 @@ func newAuth(api *rest.Config, logger logr.Logger) (*auth, error) {
 		TokenAccessReviewClient: reviews, TokenAccessReviewTimeout: timeout, WebhookRetryBackoff: retry,
 	}.New()
 	if err != nil {
-		return nil, fmt.Errorf("review tokens: %w", err)
+		return nil, fmt.Errorf("create the authenticator: %w", err)
 	}
 	authz, err := authorizerfactory.DelegatingAuthorizerConfig{
 		SubjectAccessReviewClient: access, AllowCacheTTL: cacheTTL, DenyCacheTTL: cacheTTL, WebhookRetryBackoff: retry,
 	}.New()
 	if err != nil {
-		return nil, fmt.Errorf("review access: %w", err)
+		return nil, fmt.Errorf("create the authorizer: %w", err)
 	}
 	return &auth{authenticator: authn, authorizer: authz, logger: logger}, nil
 }
 
-// require lets those through whose token is for the verifier, and who may get the path.
+// require passes on requests whose token has the audience of the verifier, from clients that may get the path.
 func (a *auth) require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := authenticator.WithAudiences(r.Context(), authenticator.Audiences{usageAudience})
 		caller, ok, err := a.authenticator.AuthenticateRequest(r.WithContext(ctx))
 		if err != nil {
-			a.logger.V(1).Info("Could not authenticate a caller", "path", r.URL.Path, "cause", err.Error())
+			a.logger.V(1).Info("Failed to authenticate a client", "path", r.URL.Path, "cause", err.Error())
 		}
 		if err != nil || !ok {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			problem{Status: http.StatusUnauthorized, Detail: "send a token with the audience " + usageAudience + ", as Authorization: Bearer"}.write(w)
+			problem{
+				Status: http.StatusUnauthorized,
+				Detail: "the request must have an Authorization: Bearer header with a token for the audience " + usageAudience,
+			}.write(w)
 			return
 		}
-		decision, _, err := a.authorizer.Authorize(ctx, authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
+		decision, _, err := a.authorizer.Authorize(ctx,
+			authorizer.AttributesRecord{User: caller.User, Verb: strings.ToLower(r.Method), Path: r.URL.Path})
 		if err != nil {
-			a.logger.V(1).Info("Could not authorize a caller", "path", r.URL.Path, "user", caller.User.GetName(), "cause", err.Error())
+			a.logger.V(1).Info("Failed to authorize a client", "path", r.URL.Path, "user", caller.User.GetName(), "cause", err.Error())
 		}
 		if err != nil || decision != authorizer.DecisionAllow {
-			problem{Status: http.StatusForbidden, Detail: "allow the caller to get the nonResourceURL " + r.URL.Path}.write(w)
+			problem{Status: http.StatusForbidden, Detail: "RBAC must allow the client to get the nonResourceURL " + r.URL.Path}.write(w)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -23,23 +23,24 @@ import (
 const (
 	verifyPath  = "/v1/verify"
 	explainPath = "/v1/explain"
-	// maxBody bounds a question.
+	// maxBody limits the size of a request.
 	maxBody = 64 << 10
 )
 
-// verifyRequest is what an application asks.
+// verifyRequest is the body of a request to /v1/verify and /v1/explain.
 type verifyRequest struct {
 	Key string `json:"key"`
-	// IP is the client's address. Left out, a key with a whitelist is not accepted.
+	// IP holds the address of the client. Without it, a key with a whitelist is refused.
 	IP string `json:"ip"`
-	// Scopes are all required.
+	// Scopes lists the scopes that the key must have.
 	Scopes []string `json:"scopes"`
-	// Account is the name of the only account that will do, ExternalID its external ID; left out: any account.
+	// Account holds the name of the only account that is accepted, ExternalID its external ID. If omitted, any account
+	// is accepted.
 	Account    *string `json:"account"`
 	ExternalID *string `json:"externalID"`
 }
 
-// verifyResponse is the answer to an application.
+// verifyResponse is the body of a response from /v1/verify.
 type verifyResponse struct {
 	Valid      bool       `json:"valid"`
 	Code       string     `json:"code"`
@@ -51,21 +52,21 @@ type verifyResponse struct {
 	ExpiresAt  *time.Time `json:"expiresAt,omitempty"`
 }
 
-// explainResponse is a finding with the way to it.
+// explainResponse is the body of a response from /v1/explain: a verifyResponse with the checks that led to it.
 type explainResponse struct {
 	verifyResponse
 
-	// Step is the check that decided, and Passed are those that were passed.
+	// Step names the check that determined the code, Passed the checks before it.
 	Step   string   `json:"step"`
 	Passed []string `json:"passed"`
 }
 
-// Verify is the face for applications that ask themselves: what the verdict is, is in the answer, which is always 200.
+// Verify returns the handler for applications. The status of a response is 200 whatever the verdict in its body is.
 func (a *Authorizer) Verify() http.Handler {
 	return a.handleJSON(Verify, func(v *verifier.Verdict) any { return newVerifyResponse(v) })
 }
 
-// Explain asks the same, and says which check decided.
+// Explain returns a handler like Verify whose responses also name the check that determined the code.
 func (a *Authorizer) Explain() http.Handler {
 	return a.handleJSON(Explain, func(v *verifier.Verdict) any {
 		e := explainResponse{verifyResponse: newVerifyResponse(v), Step: v.Check.String(), Passed: []string{}}
@@ -82,7 +83,7 @@ func (a *Authorizer) handleJSON(protocol Protocol, newResponse func(*verifier.Ve
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
-			problem{Status: http.StatusMethodNotAllowed, Detail: "ask with POST"}.write(w)
+			problem{Status: http.StatusMethodNotAllowed, Detail: "the method must be POST"}.write(w)
 			return
 		}
 		request, client, invalid := readVerifyRequest(w, r)
@@ -98,7 +99,7 @@ func (a *Authorizer) handleJSON(protocol Protocol, newResponse func(*verifier.Ve
 		}
 		h := w.Header()
 		h["Cache-Control"], h["Content-Type"] = noStore, applicationJSON
-		_, _ = w.Write(append(body, '\n')) // whoever hung up needs no answer
+		_, _ = w.Write(append(body, '\n')) // the client may have disconnected
 	})
 }
 
@@ -115,14 +116,14 @@ func (a *Authorizer) verify(protocol Protocol, r *verifyRequest, client netip.Ad
 	return a.decide(&request{protocol: protocol}, &in, a.Clock.Now())
 }
 
-// readVerifyRequest reads a question, or says what is wrong with it.
+// readVerifyRequest parses and validates a request. It returns a problem if the request is invalid.
 func readVerifyRequest(w http.ResponseWriter, r *http.Request) (*verifyRequest, netip.Addr, *problem) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, netip.Addr{}, &problem{Status: http.StatusRequestEntityTooLarge, Detail: "the question is larger than 64 KiB: ask about one key with the scopes of one route"}
+		return nil, netip.Addr{}, &problem{Status: http.StatusRequestEntityTooLarge, Detail: "invalid body: must be at most 64 KiB"}
 	}
 	if err != nil {
-		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: "the question could not be read to its end: send it again"}
+		return nil, netip.Addr{}, &problem{Status: http.StatusBadRequest, Detail: "failed to read the body: send the request again"}
 	}
 	var request verifyRequest
 	strict, err := kjson.UnmarshalStrict(body, &request, kjson.DisallowDuplicateFields, kjson.DisallowUnknownFields)
@@ -137,52 +138,57 @@ func readVerifyRequest(w http.ResponseWriter, r *http.Request) (*verifyRequest, 
 	}
 	client := verifier.ParseClient(request.IP)
 	if !client.IsValid() {
-		return nil, client, &problem{Status: http.StatusBadRequest, Detail: "ip is no address: give one such as 192.0.2.7, or leave it out"}
+		return nil, client, &problem{Status: http.StatusBadRequest, Detail: "invalid ip: must be an address such as 192.0.2.7"}
 	}
 	return &request, client, nil
 }
 
-// emptyRequirement names a requirement that is present but empty, and would let any key in: the application has most likely
-// lost its value. Empty: there is none.
+// emptyRequirement describes a requirement that is present but empty, or returns "". It would accept any key; most
+// likely the application lost its value.
 func (r *verifyRequest) emptyRequirement() string {
 	switch {
 	case r.Account != nil && *r.Account == "":
-		return "account is empty: give an account's name, or leave it out"
+		return "invalid account: must not be empty if present"
 	case r.ExternalID != nil && *r.ExternalID == "":
-		return "externalID is empty: give an account's external ID, or leave it out"
+		return "invalid externalID: must not be empty if present"
 	case slices.ContainsFunc(r.Scopes, func(scope string) bool { return !namesScope(scope) }):
-		return "scopes has an empty scope: give scopes such as orders:read only"
+		return "invalid scopes: must not contain an empty scope"
 	}
 	return ""
 }
 
-// describeJSONError says what is wrong with a question in words of ours: the decoder's own may repeat what was sent, and with it a
-// key that came in the wrong place.
+// describeJSONError describes what is wrong with the body of a request. It does not use the messages of the decoder,
+// which may repeat parts of the body, such as a key in an unexpected place.
 func describeJSONError(strict []error, err error) string {
 	if typeError, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if want, known := fieldTypes[typeError.Field]; known {
-			return typeError.Field + " must be " + want
+			return "invalid " + typeError.Field + ": must be " + want
 		}
 	}
 	switch {
 	case err != nil:
-		return `the question is no JSON object: send one such as {"key":"...","ip":"192.0.2.7","scopes":["orders:read"],"account":"acme"}`
+		return `invalid body: must be a JSON object such as {"key":"...","ip":"192.0.2.7","scopes":["orders:read"],"account":"acme"}`
 	case len(strict) == 0:
 		return ""
 	}
 	name := fieldName.FindStringSubmatch(strict[0].Error())
 	switch {
 	case name == nil:
-		return "a field is not known: give key, ip, scopes, account and externalID only"
+		return "unknown field: " + knownFields
 	case name[1] == "duplicate":
-		return "the field " + name[2] + " is there twice: give it once"
+		return "duplicate field " + name[2]
 	}
-	return "the field " + name[2] + " is not known: give key, ip, scopes, account and externalID only"
+	return "unknown field " + name[2] + ": " + knownFields
 }
 
-var fieldTypes = map[string]string{"key": "a string", "ip": "a string", "scopes": "a list of strings", "account": "a string", "externalID": "a string"}
+const knownFields = "must be key, ip, scopes, account or externalID"
 
-// fieldName finds a field's name that is too short, and too plain, to be a key.
+var fieldTypes = map[string]string{
+	"key": "a string", "ip": "a string", "scopes": "a list of strings", "account": "a string",
+	"externalID": "a string",
+}
+
+// fieldName matches the name of a field that is too short and too simple to be a key.
 var fieldName = regexp.MustCompile(`^(unknown|duplicate) field "([A-Za-z_]{1,16})"$`)
 
 func newVerifyResponse(v *verifier.Verdict) verifyResponse {

@@ -53,24 +53,46 @@ func TestVerify(t *testing.T) {
 		// step decided.
 		step string
 	}{
-		"a good key":                   {asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
-		"all that can be asked":        {asked: `{"key":"` + goodKey + `","ip":"203.0.113.9:443","scopes":["orders:read","orders:write"],"account":"acme"}`, want: good, step: "claim"},
-		"its external ID":              {asked: `{"key":"` + goodKey + `","externalID":"ext-1","account":"acme"}`, want: good, step: "claim"},
-		"its external ID as a name":    {asked: `{"key":"` + goodKey + `","account":"ext-1"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
-		"its name as an external ID":   {asked: `{"key":"` + goodKey + `","externalID":"acme"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
-		"no key":                       {asked: `{}`, want: refused("MISSING"), step: "key"},
-		"an unknown key":               {asked: `{"key":"` + unknownKey + `"}`, want: refused("UNKNOWN"), step: "key"},
-		"a key that is too long":       {asked: `{"key":"` + strings.Repeat("k", 60000) + `"}`, want: refused("UNKNOWN"), step: "key"},
-		"a revoked key":                {asked: `{"key":"` + revokedKey + `"}`, want: known("REVOKED", "revoked", "acme", "ext-1"), step: "state"},
-		"an inactive key":              {asked: `{"key":"` + inactiveKey + `"}`, want: known("INACTIVE", "inactive", "acme", "ext-1"), step: "state"},
-		"a suspended account":          {asked: `{"key":"` + suspendedKey + `"}`, want: known("ACCOUNT_SUSPENDED", "suspended", "late", "ext-2"), step: "account"},
-		"an expired key":               {asked: `{"key":"` + expiredKey + `"}`, want: expired, step: "expiry"},
-		"a whitelist and no address":   {asked: `{"key":"` + listedKey + `"}`, want: known("IP_NOT_ALLOWED", "listed", "acme", "ext-1"), step: "address"},
-		"a whitelist and its address":  {asked: `{"key":"` + listedKey + `","ip":"::ffff:192.0.2.7"}`, want: listed, step: "claim"},
-		"a scope that it lacks":        {asked: `{"key":"` + goodKey + `","scopes":["orders:read","admin"]}`, want: but("SCOPE_MISSING"), step: "scopes"},
-		"another account":              {asked: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
-		"keys that are not known yet":  {setup: setup{unsynced: true}, asked: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"), step: "synced"},
-		"a status is no answer's here": {setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true, AccountHeader: accountHeader("X-FF-Company")}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		"a good key": {asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		"all that can be asked": {asked: `{"key":"` + goodKey +
+			`","ip":"203.0.113.9:443","scopes":["orders:read","orders:write"],"account":"acme"}`, want: good, step: "claim"},
+		"its external ID":            {asked: `{"key":"` + goodKey + `","externalID":"ext-1","account":"acme"}`, want: good, step: "claim"},
+		"its external ID as a name":  {asked: `{"key":"` + goodKey + `","account":"ext-1"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"its name as an external ID": {asked: `{"key":"` + goodKey + `","externalID":"acme"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"no key":                     {asked: `{}`, want: refused("MISSING"), step: "key"},
+		"an unknown key":             {asked: `{"key":"` + unknownKey + `"}`, want: refused("UNKNOWN"), step: "key"},
+		"a key that is too long":     {asked: `{"key":"` + strings.Repeat("k", 60000) + `"}`, want: refused("UNKNOWN"), step: "key"},
+		"a revoked key": {
+			asked: `{"key":"` + revokedKey + `"}`, want: known("REVOKED", "revoked", "acme", "ext-1"),
+			step: "state",
+		},
+		"an inactive key": {
+			asked: `{"key":"` + inactiveKey + `"}`, want: known("INACTIVE", "inactive", "acme", "ext-1"),
+			step: "state",
+		},
+		"a suspended account": {
+			asked: `{"key":"` + suspendedKey + `"}`,
+			want:  known("ACCOUNT_SUSPENDED", "suspended", "late", "ext-2"), step: "account",
+		},
+		"an expired key": {asked: `{"key":"` + expiredKey + `"}`, want: expired, step: "expiry"},
+		"a whitelist and no address": {
+			asked: `{"key":"` + listedKey + `"}`, want: known("IP_NOT_ALLOWED", "listed", "acme", "ext-1"),
+			step: "address",
+		},
+		"a whitelist and its address": {asked: `{"key":"` + listedKey + `","ip":"::ffff:192.0.2.7"}`, want: listed, step: "claim"},
+		"a scope that it lacks": {
+			asked: `{"key":"` + goodKey + `","scopes":["orders:read","admin"]}`, want: but("SCOPE_MISSING"),
+			step: "scopes",
+		},
+		"another account": {asked: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"keys that are not known yet": {
+			setup: setup{unsynced: true}, asked: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"),
+			step: "synced",
+		},
+		"a status is no answer's here": {setup: setup{options: server.AuthorizerOptions{
+			DenyStatusOnly: true,
+			AccountHeader:  accountHeader("X-FF-Company"),
+		}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -119,25 +141,40 @@ func TestVerify_ReportsInvalidRequests(t *testing.T) {
 		status        int
 		detail        string
 	}{
-		"no JSON":                {asked: goodKey, status: 400, detail: "no JSON object"},
-		"nothing":                {asked: "", status: 400, detail: "no JSON object"},
-		"half of it":             {asked: `{"key":"` + goodKey, status: 400, detail: "no JSON object"},
-		"two of it":              {asked: `{"key":"` + goodKey + `"}{"key":"x"}`, status: 400, detail: "no JSON object"},
-		"a list":                 {asked: `["` + goodKey + `"]`, status: 400, detail: "no JSON object"},
-		"a number as key":        {asked: `{"key":12345}`, status: 400, detail: "key must be a string"},
-		"a scope alone":          {asked: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400, detail: "scopes must be a list of strings"},
-		"an unknown field":       {asked: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400, detail: "the field scope is not known: give key, ip, scopes, account and externalID only"},
-		"an empty account":       {asked: `{"key":"` + goodKey + `","account":""}`, status: 400, detail: "account is empty: give an account's name, or leave it out"},
-		"an empty external ID":   {asked: `{"key":"` + goodKey + `","externalID":""}`, status: 400, detail: "externalID is empty: give an account's external ID, or leave it out"},
-		"an empty scope":         {asked: `{"key":"` + goodKey + `","scopes":["orders:read",""]}`, status: 400, detail: "scopes has an empty scope"},
-		"a number as ID":         {asked: `{"key":"` + goodKey + `","externalID":7}`, status: 400, detail: "externalID must be a string"},
-		"another case":           {asked: `{"Key":"` + goodKey + `"}`, status: 400, detail: "the field Key is not known"},
-		"a field twice":          {asked: `{"key":"x","key":"` + goodKey + `"}`, status: 400, detail: "the field key is there twice"},
-		"a key as a field":       {asked: `{"` + goodKey + `":1}`, status: 400, detail: "a field is not known: give key"},
-		"no address":             {asked: `{"key":"` + goodKey + `","ip":"localhost"}`, status: 400, detail: "ip is no address: give one such as 192.0.2.7"},
-		"more than 64 KiB":       {asked: `{"key":"` + strings.Repeat("k", 64<<10) + `"}`, status: 413, detail: "larger than 64 KiB"},
-		"a question with GET":    {method: http.MethodGet, status: 405, detail: "ask with POST"},
-		"a question with DELETE": {method: http.MethodDelete, status: 405, detail: "ask with POST"},
+		"no JSON":         {asked: goodKey, status: 400, detail: "invalid body: must be a JSON object"},
+		"nothing":         {asked: "", status: 400, detail: "invalid body: must be a JSON object"},
+		"half of it":      {asked: `{"key":"` + goodKey, status: 400, detail: "invalid body: must be a JSON object"},
+		"two of it":       {asked: `{"key":"` + goodKey + `"}{"key":"x"}`, status: 400, detail: "invalid body: must be a JSON object"},
+		"a list":          {asked: `["` + goodKey + `"]`, status: 400, detail: "invalid body: must be a JSON object"},
+		"a number as key": {asked: `{"key":12345}`, status: 400, detail: "invalid key: must be a string"},
+		"a scope alone":   {asked: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400, detail: "invalid scopes: must be a list of strings"},
+		"an unknown field": {
+			asked: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400,
+			detail: "unknown field scope: must be key, ip, scopes, account or externalID",
+		},
+		"an empty account": {
+			asked: `{"key":"` + goodKey + `","account":""}`, status: 400,
+			detail: "invalid account: must not be empty",
+		},
+		"an empty external ID": {
+			asked: `{"key":"` + goodKey + `","externalID":""}`, status: 400,
+			detail: "invalid externalID: must not be empty",
+		},
+		"an empty scope": {
+			asked: `{"key":"` + goodKey + `","scopes":["orders:read",""]}`, status: 400,
+			detail: "invalid scopes: must not contain an empty scope",
+		},
+		"a number as ID":   {asked: `{"key":"` + goodKey + `","externalID":7}`, status: 400, detail: "invalid externalID: must be a string"},
+		"another case":     {asked: `{"Key":"` + goodKey + `"}`, status: 400, detail: "unknown field Key"},
+		"a field twice":    {asked: `{"key":"x","key":"` + goodKey + `"}`, status: 400, detail: "duplicate field key"},
+		"a key as a field": {asked: `{"` + goodKey + `":1}`, status: 400, detail: "unknown field: must be key"},
+		"no address": {
+			asked: `{"key":"` + goodKey + `","ip":"localhost"}`, status: 400,
+			detail: "invalid ip: must be an address such as 192.0.2.7",
+		},
+		"more than 64 KiB":       {asked: `{"key":"` + strings.Repeat("k", 64<<10) + `"}`, status: 413, detail: "at most 64 KiB"},
+		"a question with GET":    {method: http.MethodGet, status: 405, detail: "the method must be POST"},
+		"a question with DELETE": {method: http.MethodDelete, status: 405, detail: "the method must be POST"},
 	} {
 		for _, path := range []string{"/v1/verify", "/v1/explain"} {
 			t.Run(fmt.Sprint(name, " at ", path), func(t *testing.T) {
