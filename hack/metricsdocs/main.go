@@ -14,7 +14,7 @@ import (
 
 func main() {
 	var b strings.Builder
-	b.WriteString("# Metrics\n\nWritten by `make docs` from `internal/metrics`. The manager serves its metrics on `--metrics-bind-address` over TLS, to\n" +
+	b.WriteString("# Metrics\n\nUse this page to look up the meaning and the labels of a metric. `make docs` generates it from `internal/metrics`.\n\nThe manager serves its metrics on `--metrics-bind-address` over TLS, to\n" +
 		"clients that the API server authenticates and that may `get` the path `/metrics`. Each replica of the verifier serves the metrics\n" +
 		"that begin with `apikey_verifier_` on its own `--metrics-bind-address`, without authentication. Both also serve the metrics of\n" +
 		"controller-runtime, client-go and Go.\n\n" +
