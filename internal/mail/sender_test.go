@@ -540,7 +540,7 @@ func TestSend_NeverFallsBackToClearText(t *testing.T) {
 		}
 	}
 	if len(other.inbox()) > 0 {
-		t.Error("mail went to a server that nobody vouches for")
+		t.Error("mail was sent to a server without a trusted certificate")
 	}
 }
 

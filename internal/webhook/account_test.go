@@ -51,7 +51,7 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 			warnings, err = v.ValidateUpdate(t.Context(), was, tc.account)
 			tc.want.check(t, warnings, err)
 			warnings, err = v.ValidateUpdate(t.Context(), tc.account, tc.account)
-			verdict{}.check(t, warnings, err) // a label or a finalizer may change, whatever the spec
+			verdict{}.check(t, warnings, err) // a label or a finalizer may change, even if the spec is invalid
 		})
 	}
 }
@@ -85,7 +85,7 @@ func TestAccount_Delete(t *testing.T) {
 		world []client.Object
 		want  verdict
 	}{
-		"nobody names it":  {},
+		"no key names it":  {},
 		"another is named": {world: []client.Object{keystest.Key("web", keystest.Account("zeta"))}},
 		"a key names it": {
 			world: []client.Object{keystest.Key("web", keystest.Namespace("shop"))},

@@ -240,7 +240,7 @@ func TestAPIKey_Update(t *testing.T) {
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read")}, is: []keystest.KeyOption{keystest.Scopes("admin")},
 			want: verdict{denied: []string{"ScopeNotAllowed", "admin"}},
 		},
-		"mending one breach of two": {
+		"correcting one of two violations": {
 			world: []client.Object{keystest.NewAccount("acme", scoped, policy(func(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }))},
 			was:   []keystest.KeyOption{keystest.Scopes("reports:read")}, is: []keystest.KeyOption{keystest.Scopes("orders:read")},
 			want: verdict{warned: []string{"spec.ipWhitelist"}},
@@ -328,7 +328,7 @@ func TestAPIKey_Delete(t *testing.T) {
 		"forbidden by the manager's default for an account that is not there": {
 			defaults: keys.Settings{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued}, want: verdict{denied: forbidden},
 		},
-		"allowed by the account, whatever the manager's default": {
+		"allowed by the account, regardless of the default": {
 			account: deletion(v1alpha1.DeletionAllow), defaults: keys.Settings{DeletionPolicy: v1alpha1.DeletionForbid}, key: []keystest.KeyOption{issued},
 		},
 		"forbidden, and never issued":                  {account: deletion(v1alpha1.DeletionForbid)},

@@ -33,7 +33,7 @@ func TestAPIKey_Undecodable(t *testing.T) {
 	verdict{}.check(t, warnings, err)
 	off := keystest.Key("web", undecodable("spec.rotation"), keystest.State(v1alpha1.KeyStateRevoked))
 	if _, err = v.ValidateUpdate(t.Context(), bad, off); err != nil {
-		t.Errorf("a key that can't be decoded can't be revoked: %v", err)
+		t.Errorf("a key that cannot be decoded cannot be revoked: %v", err)
 	}
 }
 
@@ -52,7 +52,7 @@ func TestAPIKey_DeleteUndecodable(t *testing.T) {
 		"forbidden, and never issued":          {keystest.NewAccount("acme", forbids), []keystest.KeyOption{undecodable("spec.rotation")}, verdict{}},
 		"forbidden, and perhaps issued":        {keystest.NewAccount("acme", forbids), []keystest.KeyOption{undecodable("status")}, verdict{denied: []string{"account acme forbids"}}},
 		"forbidden by the account of its slot": {keystest.NewAccount("acme", forbids, keystest.Slots(holder)), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec")}, verdict{denied: []string{"account acme forbids"}}},
-		"of an account that can't be told":     {keystest.NewAccount("acme", forbids), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec.account")}, verdict{}},
+		"of an unknown account":                {keystest.NewAccount("acme", forbids), []keystest.KeyOption{issued, keystest.Account(""), undecodable("spec.account")}, verdict{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

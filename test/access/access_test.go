@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	home    = "shop"    // where people have a role by RoleBinding
+	home    = "shop"    // where users have a role by RoleBinding
 	foreign = "kitchen" // where they have none
 
 	ownerRole  = "apikey-manager-owner"
@@ -38,19 +38,19 @@ func TestAccess(t *testing.T) {
 	t.Run("an owner manages accounts and keys", w.owner)
 	t.Run("an editor manages the keys of a namespace", w.editor)
 	t.Run("a viewer reads keys and accounts", w.viewer)
-	t.Run("who has no role does nothing", w.stranger)
-	t.Run("built-in roles have ours", w.aggregation)
-	t.Run("naming an account takes the right to use it", w.accountUse)
-	t.Run("a template takes the right to create Secrets", w.secretTemplate)
+	t.Run("a user without a role can do nothing", w.stranger)
+	t.Run("built-in roles include the project roles", w.aggregation)
+	t.Run("naming an account requires the right to use it", w.accountUse)
+	t.Run("a template requires the right to create Secrets", w.secretTemplate)
 }
 
-// suite is what the tests share. They run one after the other.
+// suite holds what the tests share. The tests do not run in parallel.
 type suite struct {
 	plane *controlplane.ControlPlane
 	admin client.Client
 }
 
-// furnish puts two namespaces, an account, and a key with its Secret in each on the control plane.
+// furnish creates an account, and two namespaces with a key and its Secret in each.
 func (w *suite) furnish(t *testing.T) {
 	t.Helper()
 	w.create(t, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}})
@@ -61,8 +61,8 @@ func (w *suite) furnish(t *testing.T) {
 	}
 }
 
-// everything is each thing a person may try, by what it is called. Nothing of it is carried out: the API server is asked
-// for a dry run, which it authorizes like any other.
+// everything holds the operations that a user may attempt, by name. They are dry runs, which the API server authorizes
+// like other requests but does not carry out.
 var everything = map[string]func(context.Context, client.Client) error{
 	"read accounts": func(ctx context.Context, c client.Client) error {
 		return errors.Join(c.List(ctx, &v1alpha1.AccountList{}), c.Get(ctx, client.ObjectKey{Name: "acme"}, &v1alpha1.Account{}))
@@ -142,17 +142,17 @@ func (w *suite) editor(t *testing.T) {
 func (w *suite) viewer(t *testing.T) {
 	w.bindEverywhere(t, "victor", viewerRole)
 	w.may(t, "victor", "read accounts", "read all keys", "read keys at home", "read keys elsewhere")
-	w.bindAtHome(t, "vera", viewerRole) // accounts are in no namespace
+	w.bindAtHome(t, "vera", viewerRole) // Accounts are cluster-scoped
 	w.may(t, "vera", "read keys at home")
 }
 
 func (w *suite) stranger(t *testing.T) { w.may(t, "sam") }
 
-// aggregation tests that whoever edits a namespace edits its keys, and whoever views it views them. The Secrets that an
-// editor reads are those that edit itself lets them read.
+// aggregation tests that a user with the role edit in a namespace can edit its keys, and a user with the role view can
+// view them. The Secrets that an editor can read are those that the role edit itself grants.
 func (w *suite) aggregation(t *testing.T) {
 	if !w.plane.HasControllers() {
-		t.Skip("no kube-controller-manager among the binaries: nobody aggregates roles")
+		t.Skip("there is no kube-controller-manager to aggregate roles")
 	}
 	keys := []string{"read keys at home", "delete keys at home"}
 	for user, c := range map[string]struct {
@@ -180,13 +180,13 @@ func (w *suite) aggregation(t *testing.T) {
 	})
 }
 
-// may tests that a user may do what is listed and nothing else of everything.
+// may tests that a user may perform the listed operations and no others of everything.
 func (w *suite) may(t *testing.T, user string, listed ...string) {
 	t.Helper()
 	c, allowed := w.as(t, user), map[string]bool{}
 	for _, what := range listed {
 		if everything[what] == nil {
-			t.Fatalf("%q is nothing that can be tried", what)
+			t.Fatalf("%q is not an operation of everything", what)
 		}
 		allowed[what] = true
 	}
@@ -201,7 +201,7 @@ func (w *suite) may(t *testing.T, user string, listed ...string) {
 	}
 }
 
-// forbidden is whether each of the errors joined in err is a refusal.
+// forbidden reports whether each of the errors joined in err is a denial by the API server.
 func forbidden(err error) bool {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -215,7 +215,7 @@ func forbidden(err error) bool {
 	return true
 }
 
-// awaitPolicies waits until the API server, which watches policies, decides by those of config/default.
+// awaitPolicies waits until the API server, which watches policies, applies those of config/default.
 func (w *suite) awaitPolicies(t *testing.T) {
 	t.Helper()
 	w.bindAtHome(t, "early", editorRole)
@@ -236,7 +236,7 @@ func (w *suite) awaitRefusal(t *testing.T, c client.Client, key *v1alpha1.APIKey
 	})
 }
 
-// letUse gives a user the right to use an account, as docs/access.md does, and waits until it is in force.
+// letUse grants a user the right to use an account, as described in docs/access.md, and waits until it is effective.
 func (w *suite) letUse(t *testing.T, user, account string) {
 	t.Helper()
 	role := "use-" + account
@@ -269,21 +269,21 @@ func (w *suite) accountUse(t *testing.T) {
 	if err := eva.Create(t.Context(), newKey(home, "hers", "acme")); err != nil {
 		t.Errorf("with the right: %v", err)
 	}
-	t.Run("an account that does not exist yet takes the right too", func(t *testing.T) {
+	t.Run("an account that does not exist yet requires the right, too", func(t *testing.T) {
 		err := eva.Create(t.Context(), newKey(home, "ahead", "yet-to-come"), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "named yet-to-come") {
 			t.Errorf("without the right: got %v, want forbidden, because of yet-to-come", err)
 		}
 		w.letUse(t, "eva", "yet-to-come")
 	})
-	t.Run("a RoleBinding gives no right to an account", func(t *testing.T) {
+	t.Run("a RoleBinding does not grant the right to an account", func(t *testing.T) {
 		w.bindAtHome(t, "nora", editorRole)
 		w.bindAtHome(t, "nora", ownerRole)
 		if err := w.as(t, "nora").Create(t.Context(), newKey(home, "hers", "acme"), client.DryRunAll); !apierrors.IsForbidden(err) {
 			t.Errorf("got %v, want forbidden", err)
 		}
 	})
-	t.Run("another account is refused", func(t *testing.T) {
+	t.Run("another account is rejected", func(t *testing.T) {
 		err := eva.Create(t.Context(), newKey(home, "another", "globex"), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "named globex") {
 			t.Errorf("got %v, want forbidden, because of globex", err)
@@ -308,13 +308,13 @@ func (w *suite) accountUse(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("who owns accounts may use them all", func(t *testing.T) {
+	t.Run("an owner may use all accounts", func(t *testing.T) {
 		w.bindEverywhere(t, "olga", ownerRole)
 		if err := w.as(t, "olga").Create(t.Context(), newKey(home, "of-owner", "globex"), client.DryRunAll); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Run("the manager writes status, and does not patch it", func(t *testing.T) {
+	t.Run("the manager may update but not patch status", func(t *testing.T) {
 		manager := controlplanetest.Connect(t, w.plane.ManagerConfig())
 		k := before.DeepCopy()
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
@@ -325,7 +325,7 @@ func (w *suite) accountUse(t *testing.T) {
 			t.Error(err)
 		}
 		if err := manager.Status().Patch(t.Context(), k, merge(`{"status":{"state":"Active"}}`)); !apierrors.IsForbidden(err) {
-			t.Errorf("it may patch a status, which it never does: %v", err)
+			t.Errorf("got %v, want forbidden", err)
 		}
 	})
 }
@@ -366,7 +366,7 @@ func (w *suite) secretTemplate(t *testing.T) {
 	for what, do := range try {
 		controlplanetest.Eventually(t, "with the right, a template may be "+what, do)
 	}
-	t.Run("the right in another namespace is none", func(t *testing.T) {
+	t.Run("the right in another namespace does not count", func(t *testing.T) {
 		w.create(t, &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: foreign, Name: "tess"}, RoleRef: clusterRole(editorRole), Subjects: subjects("tess"),
 		})
@@ -400,7 +400,7 @@ func (w *suite) bindAtHome(t *testing.T, user, role string) {
 	w.awaitBinding(t, user, role)
 }
 
-// awaitBinding gives the API server's authorizer, which watches bindings, the moment it takes to hear of one.
+// awaitBinding waits until the API server's authorizer, which watches bindings, has observed a binding.
 func (w *suite) awaitBinding(t *testing.T, user, role string) {
 	t.Helper()
 	if !strings.HasPrefix(role, "apikey-manager-") {
@@ -418,7 +418,7 @@ func subjects(user string) []rbacv1.Subject {
 	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
 }
 
-// as connects as a user.
+// as returns a client that impersonates a user.
 func (w *suite) as(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := w.plane.Config()

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package access has tests that people may do what config/access, config/account-use and config/secret-template
-// say, and no more, on a real control plane and as impersonated users.
+// Package access tests, on a real control plane with impersonated users, that users may do exactly what config/access,
+// config/account-use and config/secret-template grant.
 package access

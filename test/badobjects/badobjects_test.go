@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package badobjects_test proves, with the manager's and the verifier's own binaries on a real API server, that an object
-// which can't be decoded hurts no other. Such objects are written while a CustomResourceDefinition without rules is installed.
+// Package badobjects_test checks, with the binaries of the manager and the verifier on a real API server, that an
+// object that cannot be decoded does not affect other objects. Such objects are written while CustomResourceDefinitions
+// without rules are installed.
 package badobjects_test
 
 import (
@@ -33,7 +34,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// suite is a control plane with a manager and verifiers.
+// suite holds a control plane with a manager and verifiers.
 type suite struct {
 	plane       *controlplane.ControlPlane
 	admin       client.Client
@@ -45,8 +46,8 @@ type suite struct {
 	material    map[string]string
 }
 
-// broken are what is written of a key that is in use, by the key's name, and who writes it: a merge patch of the spec or of the
-// status.
+// broken holds the merge patches that make a key undecodable, and those that repair it, by the name of the key. A patch
+// is applied to the status if status is true.
 var broken = map[string]struct {
 	patch, mend string
 	status      bool
@@ -60,35 +61,35 @@ var broken = map[string]struct {
 }
 
 const (
-	// good is a key of an account that has nothing to do with any of it.
+	// good is a key of an account that has only valid keys.
 	good = "good"
-	// kept is a key that can't be decoded, of an account that forbids deletion.
+	// kept is a key that cannot be decoded, of an account that forbids deletion.
 	kept = "kept"
-	// poor is a key of an account that can't be decoded.
+	// poor is a key of an account that cannot be decoded.
 	poor = "poor"
 )
 
-// gone are those that are deleted: one that could be mended, and one whose account is immutable. The record of the account's
-// slots tells whose policy there is to ask.
+// gone lists the keys that are deleted: one that could be repaired, and one whose account is immutable. The slots in
+// the status of the account determine the policy that applies to them.
 var gone = []string{"label", "account"}
 
-// TestBadObjects tells one story, in order.
+// TestBadObjects runs its subtests in order. Each depends on the previous ones.
 func TestBadObjects(t *testing.T) {
 	s := start(t)
 	s.issueAll(t)
 	must(t, s.manager.Stop(controlplanetest.Patience))
 	s.breakAll(t)
-	t.Run("verifiers that watch refuse them, and nobody else", s.testVerdicts)
+	t.Run("running verifiers reject only these keys", s.testVerdicts)
 	s.startManager(t)
-	s.verifiers = append(s.verifiers, s.startVerifier(t)) // ready, although its list has them
-	t.Run("so do new replicas", s.testVerdicts)
-	t.Run("a key of another account is switched off", s.testSwitchOff)
-	t.Run("a manager that starts issues keys of others", s.testIssue)
-	t.Run("they are named in logs and metrics", s.testNames)
-	t.Run("slots are kept", s.testSlots)
-	t.Run("deletion is as the account's policy has it", s.testDeletion)
-	t.Run("they can be mended", s.testMending)
-	t.Run("the webhook refuses new ones with a sentence", s.testAdmission)
+	s.verifiers = append(s.verifiers, s.startVerifier(t)) // becomes ready although it lists them
+	t.Run("new verifiers reject only these keys", s.testVerdicts)
+	t.Run("a key of another account can be deactivated", s.testSwitchOff)
+	t.Run("a restarted manager issues other keys", s.testIssue)
+	t.Run("logs and metrics name these keys", s.testNames)
+	t.Run("these keys keep their slots", s.testSlots)
+	t.Run("the deletion policy of the account applies", s.testDeletion)
+	t.Run("these keys can be repaired", s.testMending)
+	t.Run("the webhook rejects new ones and names the field", s.testAdmission)
 }
 
 func start(t *testing.T) *suite {
@@ -139,7 +140,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// issueAll issues the keys while all is well.
+// issueAll issues the keys before any object is broken.
 func (s *suite) issueAll(t *testing.T) {
 	t.Helper()
 	policy := v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{MaxKeys: new(int32(10))}}
@@ -162,7 +163,7 @@ func (s *suite) create(t *testing.T, o client.Object) {
 	controlplanetest.Eventually(t, o.GetName()+" is created", func() error { return s.admin.Create(t.Context(), o) })
 }
 
-// issue declares a key, and waits until the manager has issued it.
+// issue creates a key and waits until the manager has issued it.
 func (s *suite) issue(t *testing.T, name, account string) {
 	t.Helper()
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
@@ -178,7 +179,7 @@ func (s *suite) issue(t *testing.T, name, account string) {
 	s.material[name] = string(secret.Data[keys.EntryCurrent])
 }
 
-// breakAll writes objects that can't be decoded, under definitions without rules.
+// breakAll writes objects that cannot be decoded, under CustomResourceDefinitions without rules.
 func (s *suite) breakAll(t *testing.T) {
 	t.Helper()
 	s.removePolicies(t)
@@ -195,7 +196,8 @@ func (s *suite) breakAll(t *testing.T) {
 	restore()
 }
 
-// removePolicies removes the policies on keys, which a release before them did not have: they refuse what they can't read.
+// removePolicies removes the policies on keys, because they reject objects that they cannot read. Earlier releases did
+// not have them.
 func (s *suite) removePolicies(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"apikey-manager-account-use", "apikey-manager-secret-template"} {
@@ -206,7 +208,7 @@ func (s *suite) removePolicies(t *testing.T) {
 	}
 }
 
-// loosen installs definitions that let everything in, and returns how to put back those that we ship.
+// loosen installs CustomResourceDefinitions that accept every object. restore installs the released ones again.
 func (s *suite) loosen(t *testing.T) (restore func()) {
 	t.Helper()
 	shipped := map[string]apiextensionsv1.CustomResourceDefinitionVersion{}
@@ -234,26 +236,26 @@ func (s *suite) define(t *testing.T, name string, change func(*apiextensionsv1.C
 	must(t, s.definitions.Update(t.Context(), definition))
 }
 
-// awaitRules waits until the API server goes by the definitions.
+// awaitRules waits until the API server uses the installed CustomResourceDefinitions.
 func (s *suite) awaitRules(t *testing.T, strict bool) {
 	t.Helper()
 	for _, kind := range []string{"APIKey", "Account"} {
 		controlplanetest.Eventually(t, "the definition of "+kind+" is in force", func() error {
-			empty := map[string]any{"account": "probe", "label": "", "displayName": ""} // the webhook has nothing against it
+			empty := map[string]any{"account": "probe", "label": "", "displayName": ""} // accepted by the webhook
 			probe := &unstructured.Unstructured{Object: map[string]any{"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind, "spec": empty}}
 			probe.SetName("probe")
 			if kind == "APIKey" {
 				probe.SetNamespace("default")
 			}
 			if err := s.admin.Create(t.Context(), probe, client.DryRunAll); (err != nil) != strict {
-				return fmt.Errorf("a dry run gives %w", err)
+				return fmt.Errorf("dry run: %w", err)
 			}
 			return nil
 		})
 	}
 }
 
-// patch writes past our own types, as kubectl does.
+// patch writes without the Go types, as kubectl does.
 func (s *suite) patch(t *testing.T, kind, name, patch string, status bool) {
 	t.Helper()
 	must(t, s.tryPatch(t.Context(), kind, name, patch, status))
@@ -293,11 +295,11 @@ func (s *suite) testSwitchOff(t *testing.T) {
 func (s *suite) testIssue(t *testing.T) {
 	s.issue(t, "fresh", "initech")
 	s.comesToSay(t, "fresh", "VALID")
-	s.issue(t, "neighbour", "acme") // of the same account
+	s.issue(t, "neighbour", "acme") // in the same account
 	s.comesToSay(t, "neighbour", "VALID")
 }
 
-// testNames wants every object in a line of its own, once, and counted.
+// testNames checks that every undecodable object is logged once, on a line of its own, and counted in the metrics.
 func (s *suite) testNames(t *testing.T) {
 	wanted := []string{"spec.notification", `"spec.limits"`}
 	for _, b := range broken {
@@ -346,7 +348,7 @@ func (s *suite) counts(t *testing.T, address, line string) {
 		defer func() { _ = response.Body.Close() }()
 		text, err := io.ReadAll(response.Body)
 		if err == nil && !bytes.Contains(text, []byte(line)) {
-			err = fmt.Errorf("it is not among %d bytes", len(text))
+			err = fmt.Errorf("not found in %d bytes", len(text))
 		}
 		return err
 	})
@@ -365,7 +367,7 @@ func (s *suite) testSlots(t *testing.T) {
 		}
 	}
 	if held["never"] {
-		t.Error("a key that can't be decoded was granted a slot")
+		t.Error("a key that cannot be decoded was granted a slot")
 	}
 }
 
@@ -374,7 +376,7 @@ func (s *suite) testDeletion(t *testing.T) {
 		return s.admin.Delete(t.Context(), &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}})
 	}
 	if err := remove(kept); err == nil || !strings.Contains(err.Error(), "account strict forbids the deletion of keys") {
-		t.Errorf("deleting a key of an account that forbids it gives %v", err)
+		t.Errorf("delete a key of an account that forbids it: got %v", err)
 	}
 	must(t, remove("never"))
 	for _, name := range gone {
@@ -401,7 +403,7 @@ func (s *suite) testMending(t *testing.T) {
 	}
 }
 
-// testAdmission asks the webhook, where no rule of a definition speaks first.
+// testAdmission checks the webhook with CustomResourceDefinitions that have no rules of their own.
 func (s *suite) testAdmission(t *testing.T) {
 	restore := s.loosen(t)
 	defer restore()
@@ -412,14 +414,14 @@ func (s *suite) testAdmission(t *testing.T) {
 		controlplanetest.Eventually(t, "the webhook refuses "+o.patch, func() error {
 			err := s.tryPatch(t.Context(), o.kind, o.name, o.patch, false)
 			if err == nil || !strings.Contains(err.Error(), o.want) {
-				return fmt.Errorf("it says %w", err)
+				return fmt.Errorf("got %w", err)
 			}
 			return nil
 		})
 	}
 }
 
-// comesToSay waits until every verifier gives a verdict on the key of a name.
+// comesToSay waits until every verifier returns the wanted verdict for the named key.
 func (s *suite) comesToSay(t *testing.T, name, want string) {
 	t.Helper()
 	for _, v := range s.verifiers {
@@ -432,7 +434,7 @@ func (s *suite) comesToSay(t *testing.T, name, want string) {
 
 func differs(got, want string) error {
 	if got != want {
-		return fmt.Errorf("it is %q, want %q", got, want)
+		return fmt.Errorf("got %q, want %q", got, want)
 	}
 	return nil
 }

@@ -16,20 +16,20 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 )
 
-// notOurMetrics are what the alerts look at beside metrics.Definitions: of Prometheus itself, client-go and
+// notOurMetrics lists the metrics in the alerts that are not in metrics.Definitions: those of Prometheus, client-go and
 // controller-runtime.
 var notOurMetrics = []string{"up", "leader_election_master_status", "workqueue_depth", "controller_runtime_reconcile_total"}
 
-// promQL are the words of PromQL in the alerts. Whatever else looks like a name has to be a metric.
+// promQL lists the PromQL keywords and functions in the alerts. Every other identifier must be a metric.
 var promQL = []string{"absent", "and", "increase", "max", "or", "rate", "sum", "time"}
 
 var (
-	notNames   = regexp.MustCompile(`\{[^}]*\}|\[[^\]]*\]|\b(?:by|on) *\([^)]*\)`) // matchers, ranges and lists of labels
+	notNames   = regexp.MustCompile(`\{[^}]*\}|\[[^\]]*\]|\b(?:by|on) *\([^)]*\)`) // label matchers, ranges and label lists
 	promQLName = regexp.MustCompile(`\b[a-zA-Z_:][\w:]*`)
 	job        = regexp.MustCompile(`\bjob="([^"]*)"`)
 )
 
-// alerts are the expressions of config/prometheus/rules.yaml, by the name of the alert.
+// alerts returns the expressions of config/prometheus/rules.yaml by the name of the alert.
 func alerts(t *testing.T, root string) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(root, "config", "prometheus", "rules.yaml"))
@@ -53,13 +53,13 @@ func alerts(t *testing.T, root string) map[string]string {
 		}
 	}
 	if len(expressions) == 0 {
-		t.Fatal("config/prometheus/rules.yaml has no alert: this test looks in the wrong place")
+		t.Fatal("config/prometheus/rules.yaml contains no alert")
 	}
 	return expressions
 }
 
-// An alert on a metric that nobody exports never fires.
-func TestAlerts_LookAtMetricsThatAreThere(t *testing.T) {
+// An alert on a metric that is not exported never fires.
+func TestAlerts_UseExistingMetrics(t *testing.T) {
 	t.Parallel()
 	known := slices.Concat(notOurMetrics, promQL)
 	for _, d := range metrics.Definitions {
@@ -74,8 +74,8 @@ func TestAlerts_LookAtMetricsThatAreThere(t *testing.T) {
 	}
 }
 
-// The Prometheus operator calls a job by its Service.
-func TestAlerts_LookAtJobsThatAreThere(t *testing.T) {
+// The Prometheus operator names a job after its Service.
+func TestAlerts_UseExistingJobs(t *testing.T) {
 	t.Parallel()
 	root := open(t).root
 	var services []string

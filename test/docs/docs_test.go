@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package docs_test checks that the documentation says what the code does: its YAML is accepted, every reason and field
-// is explained, and every file, link and make target it names is there.
+// Package docs_test checks that the documentation agrees with the code: its YAML is valid, every reason and field is
+// documented, and every file, link, heading, identifier and make target that it names exists.
 package docs_test
 
 import (
@@ -26,15 +26,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
-// document is a Markdown file, taken apart.
+// document is a parsed Markdown file.
 type document struct {
-	// name is its path from the root of the repository.
+	// name is the path of the file, relative to the root of the repository.
 	name string
-	// text is what is outside of fenced blocks.
+	// text is the text outside of fenced blocks.
 	text string
-	// code are the texts in backticks outside of fenced blocks.
+	// code lists the texts in backticks outside of fenced blocks.
 	code []string
-	// blocks are the fenced blocks.
+	// blocks lists the fenced blocks.
 	blocks []block
 }
 
@@ -43,7 +43,7 @@ type block struct {
 	language, text string
 }
 
-// repository is what the tests look at, read once.
+// repository holds the files that the tests check. It is read once.
 type repository struct {
 	root      string
 	kinds     crd.Kinds
@@ -120,7 +120,7 @@ func takeApart(name, text string) document {
 	return doc
 }
 
-func TestSpec_EveryConditionAndReasonIsExplained(t *testing.T) {
+func TestSpec_DocumentsEveryConditionAndReason(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	explained := map[string]bool{}
@@ -143,11 +143,11 @@ func TestSpec_EveryConditionAndReasonIsExplained(t *testing.T) {
 		}
 	}
 	if found == 0 {
-		t.Error("api/v1alpha1/conditions.go has no Reason and no Condition: this test looks in the wrong place")
+		t.Error("api/v1alpha1/conditions.go declares no Reason and no Condition")
 	}
 }
 
-// stringConstants are the constants of a Go file whose value is written as a string, by name.
+// stringConstants returns the constants of a Go file whose value is a string literal, by name.
 func stringConstants(t *testing.T, file string) map[string]string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
@@ -174,7 +174,7 @@ func stringConstants(t *testing.T, file string) map[string]string {
 	return constants
 }
 
-func TestSpec_EveryFieldIsExplained(t *testing.T) {
+func TestSpec_DocumentsEveryField(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	pages := map[string]string{"APIKey": "docs/spec/apikey.md", "Account": "docs/spec/account.md"}
@@ -198,10 +198,10 @@ func TestSpec_EveryFieldIsExplained(t *testing.T) {
 	}
 }
 
-// notOurs are fields of Kubernetes' own types, which its documentation explains.
+// notOurs lists fields with types of Kubernetes, which are documented by Kubernetes.
 var notOurs = []string{"conditions", "allowedNamespaces"}
 
-// fields are the names of all fields below a schema, with dots between parent and child.
+// fields returns the names of all fields below a schema, with dots between parent and child.
 func fields(path string, schema *apiextensionsv1.JSONSchemaProps) []string {
 	if schema.Items != nil {
 		return fields(path, schema.Items.Schema)
@@ -220,7 +220,7 @@ func fields(path string, schema *apiextensionsv1.JSONSchemaProps) []string {
 
 var separator = regexp.MustCompile(`(?m)^---\s*$`)
 
-func TestYAML_IsAccepted(t *testing.T) {
+func TestYAML_IsValid(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	for name, doc := range repo.documents {
@@ -259,10 +259,10 @@ func checkYAML(t *testing.T, kinds crd.Kinds, text string) {
 	}
 }
 
-// path is a file or folder of this repository as documentation names it: from the root, perhaps with a line number.
+// path matches a file or folder of this repository, relative to its root, optionally followed by a line number.
 var path = regexp.MustCompile(`^((?:api|charts|cmd|config|controllers|docs|hack|internal|test)/[\w./*-]*)(?::\d+)?$`)
 
-func TestPaths_AreThere(t *testing.T) {
+func TestPaths_Exist(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	for name, doc := range repo.documents {
@@ -277,13 +277,13 @@ func TestPaths_AreThere(t *testing.T) {
 			}
 			found, err := filepath.Glob(filepath.Join(repo.root, filepath.FromSlash(match[1])))
 			if err != nil || len(found) == 0 {
-				t.Errorf("%s names %s, which is not there", name, match[1])
+				t.Errorf("%s names %s, which does not exist", name, match[1])
 			}
 		}
 	}
 }
 
-// commands are the lines of the shell blocks that a person types.
+// commands returns the lines of the shell blocks that a user types.
 func commands(doc document) []string {
 	var lines []string
 	for _, block := range doc.blocks {
@@ -313,7 +313,7 @@ func TestDiagram_IsTheSameOnBothPages(t *testing.T) {
 	}
 }
 
-// identifier is an exported identifier of an internal package or a reconciler as documentation names it.
+// identifier matches an exported identifier of an internal package or of a reconciler.
 var identifier = regexp.MustCompile(`^(?:(credential|keys|usage|verifier)\.)?([A-Z]\w+)$`)
 
 func TestIdentifiers_AreDeclared(t *testing.T) {
@@ -358,7 +358,7 @@ func declares(t *testing.T, folder, name string) bool {
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-func TestLinks_LeadSomewhere(t *testing.T) {
+func TestLinks_Resolve(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	for name, doc := range repo.documents {
@@ -372,7 +372,7 @@ func TestLinks_LeadSomewhere(t *testing.T) {
 				file = filepath.ToSlash(filepath.Join(filepath.Dir(name), filepath.FromSlash(target)))
 			}
 			if _, err := os.Stat(filepath.Join(repo.root, filepath.FromSlash(file))); err != nil {
-				t.Errorf("%s links to %s, which is not there", name, match[1])
+				t.Errorf("%s links to %s, which does not exist", name, match[1])
 			}
 			if page, ok := repo.documents[file]; ok && anchor != "" && !slices.Contains(anchors(page), anchor) {
 				t.Errorf("%s links to %s, which is not a heading of %s", name, match[1], file)
@@ -401,7 +401,7 @@ var (
 	makeRule    = regexp.MustCompile(`(?m)^([a-z][\w-]*)\s*:(?:[^=]|$)`)
 )
 
-func TestMakeTargets_AreThere(t *testing.T) {
+func TestMakeTargets_Exist(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	targets := map[string]bool{}

@@ -11,11 +11,12 @@ import (
 	"testing"
 )
 
-// proof is how SECURITY.md names a test: the folder of its package, and the name of the function or the text of the spec.
+// proof matches a reference to a test in SECURITY.md: the folder of its package, and the name of the function or the
+// text of the spec.
 var proof = regexp.MustCompile("`([a-z0-9/]+): ([^`]+)`")
 
-// TestThreatModel_EveryLineIsProved holds SECURITY.md to its word: each line of its tables names tests that exist.
-func TestThreatModel_EveryLineIsProved(t *testing.T) {
+// TestThreatModel_NamesExistingTests checks that each line of the tables in SECURITY.md names tests that exist.
+func TestThreatModel_NamesExistingTests(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	lines := threats(t, filepath.Join(repo.root, "SECURITY.md"))
@@ -44,7 +45,7 @@ func TestDesign_EveryNamedTestExists(t *testing.T) {
 		}
 	}
 	if pages == 0 {
-		t.Error("docs/design has no pages: this test looks in the wrong place")
+		t.Error("docs/design contains no pages")
 	}
 }
 
@@ -86,7 +87,7 @@ func threats(t *testing.T, path string) []string {
 	return rows
 }
 
-// testSource returns the text of all test files of a package.
+// testSource returns the content of all test files of a package.
 func testSource(t *testing.T, folder string) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
@@ -104,7 +105,7 @@ func testSource(t *testing.T, folder string) string {
 	return all.String()
 }
 
-// names reports whether a source has the test function, or a spec or subtest whose text begins so.
+// names reports whether the source has the test function, or a spec or subtest whose text starts with the name.
 func names(source, name string) bool {
 	function, subtest, _ := strings.Cut(name, "/")
 	if strings.HasPrefix(function, "Test") || strings.HasPrefix(function, "Fuzz") {

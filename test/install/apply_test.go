@@ -12,8 +12,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// TestApply_ServerSideAfterClientSide moves an installation from one way of applying to the other and back. Fields that the
-// manifests leave to defaults, inside lists, would be conflicts.
+// TestApply_ServerSideAfterClientSide switches an installation from client-side to server-side apply and back. If the
+// manifests relied on defaults for fields inside lists, there would be conflicts.
 func TestApply_ServerSideAfterClientSide(t *testing.T) {
 	t.Parallel()
 	plane := controlplanetest.Start(t, controlplane.Options{WithoutControllers: true})
@@ -24,7 +24,8 @@ func TestApply_ServerSideAfterClientSide(t *testing.T) {
 			t.Fatalf("kubectl %v: %v\n%s", args, err, out)
 		}
 	}
-	// The control plane has installed all but the Deployments by server-side apply. Here everything is to begin client-side.
+	// The control plane has installed everything but the Deployments by server-side apply. This test starts with
+	// client-side apply.
 	kubectl("delete", "--namespace", plane.Namespace(), "services,networkpolicies,poddisruptionbudgets", "--all")
 	manifests := filepath.Join(plane.Root(), "config", "default")
 	kubectl("apply", "--kustomize", manifests)

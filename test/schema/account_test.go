@@ -149,7 +149,7 @@ func accountLimits() testCases {
 	}
 }
 
-// durationCases are the same for each field that holds a duration of at least a minute.
+// durationCases returns the cases for a field that holds a duration of at least one minute.
 func durationCases(path, message string) testCases {
 	remedy := path + ": " + message + " must be at least 1m, such as "
 	bound := path + ": must be a duration in hours, minutes and seconds, such as 720h (thirty days)"

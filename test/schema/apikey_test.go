@@ -87,8 +87,8 @@ func keyLabel() testCases {
 func keyState() testCases {
 	stays := []string{"spec.state: state must not change once it is Revoked: create another APIKey"}
 	return testCases{
-		"it is Active unless said":                 {want: change{"spec.state": "Active"}},
-		"a null means unless said":                 {change: change{"spec.state": nil}, want: change{"spec.state": "Active"}},
+		"it defaults to Active":                    {want: change{"spec.state": "Active"}},
+		"null means the default":                   {change: change{"spec.state": nil}, want: change{"spec.state": "Active"}},
 		"a key may begin Inactive":                 {change: change{"spec.state": "Inactive"}},
 		"a key may begin Revoked":                  {change: change{"spec.state": "Revoked"}},
 		"another word is refused with the choices": {change: change{"spec.state": "Paused"}, wantErrors: []string{`spec.state: Unsupported value: "Paused": supported values: "Active", "Inactive", "Revoked"`}},
@@ -248,7 +248,7 @@ func keyIPWhitelist() testCases {
 	return cases
 }
 
-// scopeCases are the same for each field that holds scopes.
+// scopeCases returns the cases for a field that holds scopes.
 func scopeCases(path, message string, maximum int) testCases {
 	remedy := message + " entries must consist of letters, digits and . _ : / -, with at most one trailing *, such as conversions:write or reports:*"
 	cases := testCases{
@@ -326,7 +326,7 @@ func keySecretName() testCases {
 	}
 }
 
-// tokenCases are the same for a key's format and an account's default of it.
+// tokenCases returns the cases for the format Token, in a key or in an account's defaults.
 func tokenCases(path string) testCases {
 	kind, prefix, length := path+".type", path+".prefix", path+".length"
 	return testCases{

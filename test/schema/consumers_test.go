@@ -26,7 +26,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
-// A consumer reads a Secret the way a product does, and says which keys it would let in, by what it calls them.
+// consumer reads a Secret as a product does, and returns the keys that the product would accept, by client name.
 type consumer func(t *testing.T, key *v1alpha1.APIKey, secret keys.SecretContent) map[string]string
 
 var consumers = map[string]consumer{
@@ -37,9 +37,9 @@ var consumers = map[string]consumer{
 	"two-headers.yaml":   twoHeaders,
 }
 
-// TestConsumers_ReadWhatTheirSampleRenders renders each sample as it is in its whole life, and reads it as its consumer
-// does: issued, and with the previous one still accepted.
-func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
+// TestConsumers_ReadKeysFromRenderedSamples renders each sample for an issued key and for a key in an overlap, and
+// checks that its consumer reads the key from the Secret.
+func TestConsumers_ReadKeysFromRenderedSamples(t *testing.T) {
 	t.Parallel()
 	account := &v1alpha1.Account{}
 	if err := yaml.UnmarshalStrict(samples(t)["account.yaml"], account); err != nil {
@@ -74,7 +74,7 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 				checkFound(t, about, key, account, secret, current)
 			}
 			if left := render(t, key, account, keys.SecretCredentials{Revoked: true}).Data; len(left) > 0 {
-				t.Errorf("revoked: the consumer could take entries %v for keys", slices.Sorted(maps.Keys(left)))
+				t.Errorf("revoked: the consumer would accept entries %v as keys", slices.Sorted(maps.Keys(left)))
 			}
 		})
 	}
@@ -83,7 +83,7 @@ func TestConsumers_ReadWhatTheirSampleRenders(t *testing.T) {
 	}
 }
 
-// checkFound shows that the manager finds the key in the Secret again, and would leave the Secret as it is.
+// checkFound checks that the manager finds the key in the rendered Secret and would not write the Secret again.
 func checkFound(t *testing.T, about string, key *v1alpha1.APIKey, account *v1alpha1.Account, secret keys.SecretContent, current credential.Credential) {
 	t.Helper()
 	key = key.DeepCopy()
@@ -92,7 +92,7 @@ func checkFound(t *testing.T, about string, key *v1alpha1.APIKey, account *v1alp
 	}}
 	observed, _ := keys.InspectSecret(key, account, secret, "1")
 	if observed.Current.SHA256 != current.Material.SHA256() || observed.Current.PublicPart != current.PublicPart {
-		t.Errorf("%s: the manager does not find the key in its Secret again", about)
+		t.Errorf("%s: the manager does not find the key in its Secret", about)
 	}
 	if about == "issued" && observed.Drifted {
 		t.Errorf("%s: the manager would write the Secret again", about)
@@ -132,8 +132,8 @@ func render(t *testing.T, key *v1alpha1.APIKey, account *v1alpha1.Account, c key
 	return secret
 }
 
-// kong takes a Secret by its labels, and the key from entry key. It turns all entries into fields of the credential, and
-// looks at those that a key-auth credential has.
+// kong selects Secrets by their labels and reads the key from the entry key. Kong converts all entries to fields of the
+// credential and uses those that a key-auth credential has.
 func kong(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	watched := labels.SelectorFromSet(labels.Set{"konghq.com/credential": "key-auth", "konghq.com/secret": "true"})
@@ -142,13 +142,14 @@ func kong(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[strin
 	}
 	for _, field := range []string{"ttl", "tags", "kongCredType"} {
 		if _, there := secret.Data[field]; there {
-			t.Errorf("entry %s would mean something else to Kong", field)
+			t.Errorf("Kong would interpret entry %s differently", field)
 		}
 	}
 	return map[string]string{"key": string(secret.Data["key"])}
 }
 
-// authorino takes Secrets that both its own selector and the AuthConfig's match, and the key from entry api_key.
+// authorino selects Secrets by its own selector and by that of the AuthConfig, and reads the key from the entry
+// api_key.
 func authorino(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	for _, selector := range []labels.Set{{"authorino.kuadrant.io/managed-by": "authorino"}, {"group": "friends"}} {
@@ -159,7 +160,7 @@ func authorino(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[
 	return map[string]string{"api_key": string(secret.Data["api_key"])}
 }
 
-// envoyGateway takes every entry as a client, and no two with the same key, nor one without.
+// envoyGateway reads every entry as a client. Each client must have a key, and no two clients the same key.
 func envoyGateway(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	if secret.Type != "Opaque" {
@@ -178,7 +179,7 @@ func envoyGateway(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) m
 	return clients
 }
 
-// jsonFile decodes the one file, and wants every field in it.
+// jsonFile decodes the JSON file and checks each of its fields.
 func jsonFile(t *testing.T, key *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	type file struct {
@@ -193,7 +194,7 @@ func jsonFile(t *testing.T, key *v1alpha1.APIKey, secret keys.SecretContent) map
 	decoder := json.NewDecoder(bytes.NewReader(secret.Data["credentials.json"]))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&got); err != nil {
-		t.Fatalf("credentials.json is no JSON: %v", err)
+		t.Fatalf("credentials.json is not valid JSON: %v", err)
 	}
 	identity, err := keys.EffectiveFormat(key, nil).Parse(credential.Material(got.Key))
 	if err != nil {
@@ -216,7 +217,7 @@ var (
 	uuid         = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 )
 
-// twoHeaders copies each entry into a header of its name.
+// twoHeaders copies each entry to the header of the same name.
 func twoHeaders(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map[string]string {
 	t.Helper()
 	company, key := string(secret.Data["X-FF-Company"]), string(secret.Data["X-FF-API-Key"])
@@ -229,8 +230,8 @@ func twoHeaders(t *testing.T, _ *v1alpha1.APIKey, secret keys.SecretContent) map
 	return map[string]string{"X-FF-API-Key": key}
 }
 
-// TestConsumers_JSONSurvivesEveryLabel shows that a person's text does not break out of the JSON.
-func TestConsumers_JSONSurvivesEveryLabel(t *testing.T) {
+// TestConsumers_JSONIsValidForEveryLabel checks that the text of a label cannot break the JSON.
+func TestConsumers_JSONIsValidForEveryLabel(t *testing.T) {
 	t.Parallel()
 	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}
 	for _, label := range []string{`"}`, `\`, "<b>&", "Campaña 🛒", "a\u2028b", "a\tb", strings.Repeat("ñ", 128)} {

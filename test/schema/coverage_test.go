@@ -16,9 +16,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
-// TestEveryRuleIsTestedBothWays walks the schemas: for each limit and each CEL rule there is a case that is refused for
-// it, and one that has a value there and is accepted. A rule added without a test fails here.
-func TestEveryRuleIsTestedBothWays(t *testing.T) {
+// TestCoverage_EveryRuleAcceptsAndRejects walks the schemas. For each limit and each CEL rule there must be a case that
+// is rejected by it, and an accepted case with a value in that place. It fails if a rule is added without a test.
+func TestCoverage_EveryRuleAcceptsAndRejects(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		base func() crd.Object
@@ -39,11 +39,11 @@ func TestEveryRuleIsTestedBothWays(t *testing.T) {
 	}
 }
 
-// sightings are what the cases met.
+// sightings records the constraints and values of the cases.
 type sightings struct {
 	refused  map[string]map[string]bool // path -> constraint or message
 	accepted map[string]bool            // path with a value in an accepted object
-	updated  map[string]bool            // the same, where the stored object had a value too
+	updated  map[string]bool            // as accepted, if the stored object had a value, too
 }
 
 func observe(t *testing.T, kind *crd.Kind, base func() crd.Object, all tables) *sightings {
@@ -67,7 +67,7 @@ func observe(t *testing.T, kind *crd.Kind, base func() crd.Object, all tables) *
 	return seen
 }
 
-// values notes the path of each value in an object.
+// values records the path of each value in an object.
 func values(value any, path string, into map[string]bool) {
 	into[path] = true
 	switch value := value.(type) {
@@ -84,7 +84,7 @@ func values(value any, path string, into map[string]bool) {
 
 var index = regexp.MustCompile(`\[\d+\]`)
 
-// constraints are the errors of the OpenAPI schema, by keyword.
+// constraints lists the errors of the OpenAPI schema by keyword.
 var constraints = []struct {
 	keyword string
 	kind    field.ErrorType
@@ -136,7 +136,7 @@ func (s *sightings) walk(t *testing.T, path string, schema *apiextensionsv1.JSON
 	}
 }
 
-// declared are the limits of one value.
+// declared returns the limits of one value.
 func declared(schema *apiextensionsv1.JSONSchemaProps) []string {
 	has := map[string]bool{
 		"enum":      len(schema.Enum) > 0,
@@ -147,7 +147,7 @@ func declared(schema *apiextensionsv1.JSONSchemaProps) []string {
 		"minItems":  schema.MinItems != nil,
 		"minimum":   schema.Minimum != nil,
 		"maximum":   schema.Maximum != nil,
-		// An object that has a default in it is never empty by the time that it is checked.
+		// An object with a default for one of its fields is never empty when it is validated.
 		"minProperties": schema.MinProperties != nil && *schema.MinProperties > 0 && !hasDefault(schema),
 	}
 	maps.DeleteFunc(has, func(_ string, there bool) bool { return !there })
@@ -170,7 +170,7 @@ func (s *sightings) compare(t *testing.T, path string, rules apiextensionsv1.Val
 			t.Errorf("no case is refused for %s of %s", keyword, path)
 		}
 		if !s.accepted[path] {
-			t.Errorf("no accepted case has %s, so nothing shows what %s lets in", path, keyword)
+			t.Errorf("no accepted case has %s, so the values that %s accepts are not tested", path, keyword)
 		}
 	}
 	for _, rule := range rules {
@@ -185,12 +185,13 @@ func (s *sightings) compare(t *testing.T, path string, rules apiextensionsv1.Val
 			accepted = s.updated
 		}
 		if !accepted[path] {
-			t.Errorf("no accepted case shows what %q of %s lets in", rule.Message, path)
+			t.Errorf("no accepted case tests %q of %s", rule.Message, path)
 		}
 	}
 }
 
-// refuses says whether a case was refused with the message. One of a rule that could not be evaluated ends with it.
+// refuses reports whether a case was rejected with the message. If a rule could not be evaluated, the error ends with
+// the message.
 func (s *sightings) refuses(path, message string) bool {
 	for detail := range s.refused[strings.TrimPrefix(path, ".")] {
 		if strings.HasSuffix(detail, message) {

@@ -13,7 +13,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
-// definition is what other people's manifests and scripts rely on besides the fields.
+// definition holds the parts of a CustomResourceDefinition, other than the fields, that users rely on.
 type definition struct {
 	Group, Version  string
 	Scope           apiextensionsv1.ResourceScope
@@ -23,7 +23,7 @@ type definition struct {
 	Status          bool
 }
 
-func TestDefinition_IsWhatPeopleRelyOn(t *testing.T) {
+func TestDefinition_KeepsNamesAndColumns(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ want definition }{
 		"APIKey": {want: definition{
@@ -82,9 +82,9 @@ func summarize(d *apiextensionsv1.CustomResourceDefinition) definition {
 	return out
 }
 
-// TestDefinition_IsAcceptedByAnAPIServer runs an API server's own validation of a CustomResourceDefinition, with its
-// limits on the estimated cost of each rule and of all of them.
-func TestDefinition_IsAcceptedByAnAPIServer(t *testing.T) {
+// TestDefinition_IsValid runs the API server's validation of a CustomResourceDefinition, including its limits on the
+// estimated cost of each rule and of all rules.
+func TestDefinition_IsValid(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"APIKey", "Account"} {
 		t.Run(name, func(t *testing.T) {
@@ -96,9 +96,9 @@ func TestDefinition_IsAcceptedByAnAPIServer(t *testing.T) {
 	}
 }
 
-// TestDefinition_RulesOfItemsAreOnItems keeps the rules of list items where they are: a marker on the list would
-// otherwise see the list.
-func TestDefinition_RulesOfItemsAreOnItems(t *testing.T) {
+// TestDefinition_ItemRulesAreOnItems checks that the rules for the items of a list are on the items. With a marker on
+// the list, a rule would be evaluated on the list.
+func TestDefinition_ItemRulesAreOnItems(t *testing.T) {
 	t.Parallel()
 	for path, kindName := range map[string]string{
 		"ipWhitelist":                     "APIKey",
@@ -121,8 +121,8 @@ func TestDefinition_RulesOfItemsAreOnItems(t *testing.T) {
 	}
 }
 
-// TestStatus_AsTheManagerWritesIt shows that a status with every field in it is let in.
-func TestStatus_AsTheManagerWritesIt(t *testing.T) {
+// TestStatus_AcceptsEveryField checks that a status with every field is accepted.
+func TestStatus_AcceptsEveryField(t *testing.T) {
 	t.Parallel()
 	condition := crd.Object{
 		"type": "Ready", "status": "True", "reason": "Active", "message": "The key is in use",

@@ -10,9 +10,9 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// TestExplain_EveryFieldAndValue walks what kubectl explain shows: each field is described, and where it takes one of
-// several values the description names each of them.
-func TestExplain_EveryFieldAndValue(t *testing.T) {
+// TestExplain_DescribesEveryFieldAndValue walks the descriptions that kubectl explain shows. Each field must have a
+// description, and the description of a field with enumerated values must name each of them.
+func TestExplain_DescribesEveryFieldAndValue(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"APIKey", "Account"} {
 		schema := kindOf(t, name).Schema()

@@ -38,7 +38,8 @@ var (
 	only    = flag.Int("object", -1, "the number of the one object to make; -1: all")
 )
 
-// defaultObjects returns fewer objects for the race detector, which makes each take thirty times as long.
+// defaultObjects returns a lower number of objects with the race detector, which makes each object take thirty times as
+// long.
 func defaultObjects() int {
 	if raceEnabled {
 		return 5_000
@@ -46,11 +47,11 @@ func defaultObjects() int {
 	return 100_000
 }
 
-// generatedNow is when the random objects are looked at.
+// generatedNow is the current time for all random objects.
 var generatedNow = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
-// TestGenerated makes random objects from the schemas. Each that the schema and its rules admit decodes, is decided upon and
-// described, and has a verdict, without an error or a panic.
+// TestGenerated generates random objects from the schemas. Each object that the schema and its rules admit must be
+// decoded, reconciled, described and verified without an error or a panic.
 func TestGenerated(t *testing.T) {
 	t.Parallel()
 	total, from := *objects, *seed
@@ -76,22 +77,23 @@ func TestGenerated(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	t.Logf("%d objects, %d admitted, %d of them with a status that can't be decoded, in %s: -seed=%d", total, found.admitted, found.setAside, time.Since(started), from)
+	t.Logf("%d objects, %d admitted, %d of them with a status that cannot be decoded, in %s: -seed=%d", total, found.admitted, found.setAside, time.Since(started), from)
 	if *only < 0 {
 		found.check(t, total)
 	}
 }
 
-// population is what was made.
+// population holds the generated objects.
 type population struct {
 	mu                 sync.Mutex
 	admitted, setAside int
 	present            map[string]int
-	// accounts are those of the keys.
+	// accounts holds the accounts of the keys.
 	accounts []*v1alpha1.Account
 }
 
-// makeAccounts makes the accounts of the keys. Many keys share one, since each takes as long as a key.
+// makeAccounts generates the accounts of the keys. Many keys share an account, because generating an account takes as
+// long as generating a key.
 func (p *population) makeAccounts(t *testing.T, from uint64) {
 	t.Helper()
 	const total = 200
@@ -101,8 +103,8 @@ func (p *population) makeAccounts(t *testing.T, from uint64) {
 	}
 }
 
-// check makes sure that the test tests something: enough objects were admitted, and each field was in one of them. The rarest
-// field is in one object of 4,500, so it is looked for only where there are many.
+// check checks that the test is meaningful: enough objects were admitted, and each field occurred in at least one of
+// them. The rarest field occurs in one of 4,500 objects, so this is checked only for large numbers of objects.
 func (p *population) check(t *testing.T, total int) {
 	t.Helper()
 	const share, many = 0.3, 100_000
@@ -127,7 +129,7 @@ func (p *population) check(t *testing.T, total int) {
 	}
 }
 
-// worker makes objects and looks at them.
+// worker generates and checks objects.
 type worker struct {
 	found   *population
 	kinds   crd.Kinds
@@ -162,7 +164,7 @@ func newWorker(t *testing.T, found *population) *worker {
 	return w
 }
 
-// one makes the object of a number, and looks at it.
+// one generates and checks the object with the given number.
 func (w *worker) one(t *testing.T, from uint64, number int) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(from, uint64(number)))
@@ -195,7 +197,7 @@ func (w *worker) one(t *testing.T, from uint64, number int) {
 	w.lookAtKey(t, key, stored)
 }
 
-// admitted makes an object, and says what the API server has against it.
+// admitted generates an object, and returns it with the errors of the API server.
 func (w *worker) admitted(t *testing.T, random *rand.Rand, name string) (crd.Object, []error) {
 	t.Helper()
 	g := &crd.Generator{Random: random, Misses: []float64{0, 0.01, 0.02, 0.15}[random.IntN(4)]}
@@ -218,7 +220,7 @@ func (w *worker) admitted(t *testing.T, random *rand.Rand, name string) (crd.Obj
 	return stored, errs
 }
 
-// accountFor makes the account of a key; it is one that the API server admits.
+// accountFor generates an account that the API server admits.
 func (w *worker) accountFor(t *testing.T, random *rand.Rand) *v1alpha1.Account {
 	t.Helper()
 	stored, errs := w.admitted(t, random, "Account")
@@ -230,14 +232,14 @@ func (w *worker) accountFor(t *testing.T, random *rand.Rand) *v1alpha1.Account {
 	return account
 }
 
-// decode decodes an object. Only a status, which no user writes, may have what can't be decoded.
+// decode decodes an object. Only a status may have fields that cannot be decoded, because users do not write it.
 func (w *worker) decode(t *testing.T, text []byte, into any, undecodable *[]string) {
 	t.Helper()
 	if err := json.Unmarshal(text, into); err != nil {
-		t.Errorf("it does not decode: %v", err)
+		t.Errorf("decode: %v", err)
 	}
 	if len(keys.NewlyUndecodable(nil, *undecodable)) > 0 {
-		t.Errorf("%q can't be decoded", *undecodable)
+		t.Errorf("%q cannot be decoded", *undecodable)
 	}
 	if len(*undecodable) > 0 {
 		w.found.mu.Lock()
@@ -249,8 +251,8 @@ func (w *worker) decode(t *testing.T, text []byte, into any, undecodable *[]stri
 func (w *worker) lookAtAccount(t *testing.T, account *v1alpha1.Account) {
 	t.Helper()
 	for _, err := range keys.ValidateAccount(account) {
-		if !strings.HasPrefix(err.Field, "spec.allowedNamespaces") { // a schema can't hold selectors to their operators
-			t.Errorf("the schema admits what is not read: %v", err)
+		if !strings.HasPrefix(err.Field, "spec.allowedNamespaces") { // a schema cannot validate the operators of selectors
+			t.Errorf("the schema admits a value that the code rejects: %v", err)
 		}
 	}
 	w.account = account
@@ -273,8 +275,8 @@ func (w *worker) lookAtAccountOf(list ...*v1alpha1.APIKey) {
 func (w *worker) lookAtKey(t *testing.T, key *v1alpha1.APIKey, stored crd.Object) {
 	t.Helper()
 	for _, err := range keys.ValidateAPIKey(key) {
-		if !strings.HasPrefix(err.Field, "spec.secret.template") { // templates are judged by the code
-			t.Errorf("the schema admits what is not read: %v", err)
+		if !strings.HasPrefix(err.Field, "spec.secret.template") { // templates are validated by the code
+			t.Errorf("the schema admits a value that the code rejects: %v", err)
 		}
 	}
 	w.account.Name = key.Spec.Account
@@ -293,13 +295,13 @@ func (w *worker) lookAtKey(t *testing.T, key *v1alpha1.APIKey, stored crd.Object
 	keys.DecideMail(facts, true)
 	after := keys.Describe(facts)
 	keys.Events(facts, after)
-	if stored["status"] == nil && w.facts.IntN(5) == 0 { // one that is there is none that the manager wrote
+	if stored["status"] == nil && w.facts.IntN(5) == 0 { // a generated status was not written by the manager
 		w.checkStatus(t, stored, after)
 	}
 	w.verdict(t, key)
 }
 
-// checkStatus makes sure that the API server takes the status which the manager would write.
+// checkStatus checks that the API server accepts the status that the manager would write.
 func (w *worker) checkStatus(t *testing.T, stored crd.Object, after v1alpha1.APIKeyStatus) {
 	t.Helper()
 	text, err := json.Marshal(after)
@@ -314,11 +316,11 @@ func (w *worker) checkStatus(t *testing.T, stored crd.Object, after v1alpha1.API
 	obj := maps.Clone(stored)
 	obj["status"] = normal(status)
 	if _, errs := w.kinds["APIKey"].Create(t.Context(), obj); len(errs) > 0 {
-		t.Errorf("the API server refuses the status %s: %v", text, errs)
+		t.Errorf("the API server rejects the status %s: %v", text, errs)
 	}
 }
 
-// normal makes whole numbers of an object whole, as the API server decodes them.
+// normal converts whole numbers in an object to integers, as the API server decodes them.
 func normal(value any) any {
 	switch value := value.(type) {
 	case crd.Object:
@@ -335,7 +337,7 @@ func normal(value any) any {
 	return value
 }
 
-// verdict asks about a credential of the key over HTTP.
+// verdict verifies a credential of the key over HTTP.
 func (w *worker) verdict(t *testing.T, key *v1alpha1.APIKey) {
 	t.Helper()
 	material := credential.Material("material")
@@ -355,14 +357,14 @@ func (w *worker) verdict(t *testing.T, key *v1alpha1.APIKey) {
 			t.Errorf("the verifier answers %d %s (%v)", answer.Code, answer.Body, err)
 		}
 		if len(key.Undecodable) > 0 && said.Code == verifier.Valid.String() {
-			t.Error("a key that can't be decoded is accepted")
+			t.Error("a key that cannot be decoded is accepted")
 		}
 	}
 	w.index.DropKey(types.NamespacedName{Namespace: key.Namespace, Name: key.Name})
 	w.index.DropAccount(w.account.Name)
 }
 
-// note remembers which fields there were in an admitted object.
+// note records the fields of an admitted object.
 func (w *worker) note(kind string, stored crd.Object) {
 	paths := map[string]bool{}
 	values(stored, kind, paths)
@@ -374,8 +376,8 @@ func (w *worker) note(kind string, stored crd.Object) {
 	}
 }
 
-// TestInstants_AreReadExactlyAsAdmitted holds the rules against the code, both ways.
-func TestInstants_AreReadExactlyAsAdmitted(t *testing.T) {
+// TestInstants_SchemaAndCodeAgree checks that the code parses exactly the instants that the schema admits.
+func TestInstants_SchemaAndCodeAgree(t *testing.T) {
 	t.Parallel()
 	from := *seed
 	if from == 0 {
@@ -393,7 +395,7 @@ func TestInstants_AreReadExactlyAsAdmitted(t *testing.T) {
 		for path, reads := range map[string]bool{"rotation.requestedAt": instant, "rotation.revokeBefore": instant, "notification.date": date, "expiration": instant || date} {
 			_, errs := kind.Create(t.Context(), change{"spec." + path: text}.to(baseKey()))
 			if outcomes[reads]++; (len(errs) == 0) != reads {
-				t.Fatalf("%s %q: the code reads it: %t, the schema says %v", path, text, reads, errs)
+				t.Fatalf("%s %q: the code parses it: %t, errors of the schema: %v", path, text, reads, errs)
 			}
 		}
 	}
@@ -404,7 +406,7 @@ func TestInstants_AreReadExactlyAsAdmitted(t *testing.T) {
 
 func readable(_ time.Time, err error) bool { return err == nil }
 
-// fieldsOf collects the paths of all fields below a schema, as values notes them.
+// fieldsOf collects the paths of all fields below a schema, in the notation of values.
 func fieldsOf(s *apiextensionsv1.JSONSchemaProps, path string, into map[string]bool) {
 	into[path] = true
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {

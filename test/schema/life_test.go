@@ -10,9 +10,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
-// This file holds the cases about what happens to a key after it was issued: rotation, notification, formats, templates.
+// This file contains the cases about rotation, notification, formats and templates.
 
-// rotationCases are the same for a key's rotation and an account's default of it.
+// rotationCases returns the cases for the rotation of a key or of an account's defaults.
 func rotationCases(path, message string) testCases {
 	order := []string{path + ": " + message + ".overlap must not be longer than " + message + ".interval"}
 	cases := durationCases(path+".interval", message+".interval")
@@ -28,7 +28,7 @@ func rotationCases(path, message string) testCases {
 	return cases
 }
 
-// notificationCases are the same for a key's notification and an account's default of it.
+// notificationCases returns the cases for the notification of a key or of an account's defaults.
 func notificationCases(path string) testCases {
 	emails, days, date, locale := path+".emails", path+".daysBefore", path+".date", path+".locale"
 	mail := emails + "[0]: notification.emails entries must be plain addresses, such as ops@example.com"
@@ -69,7 +69,7 @@ func notificationCases(path string) testCases {
 	return cases
 }
 
-// formatCases are the formats other than Token.
+// formatCases returns the cases for the formats other than Token.
 func formatCases(path string) testCases {
 	kind, prefix, length := path+".type", path+".prefix", path+".length"
 	wantPrefix := path + ": format.prefix may only be set when type is Token"
@@ -154,7 +154,8 @@ func keySecretTemplate() testCases {
 	return cases
 }
 
-// templateTypes are the types that Kubernetes or its tools act upon, and those that look like them and are not.
+// templateTypes returns cases with types that Kubernetes or its tools act upon, and with similar types that are
+// allowed.
 func templateTypes(path string) testCases {
 	remedy := []string{path + ": secret.template.type must not be a type that Kubernetes or its tools act upon: omit it for Opaque, or use kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson or a type in a domain of your own, such as example.com/api-key"}
 	cases := testCases{}
@@ -171,16 +172,16 @@ func templateTypes(path string) testCases {
 	return cases
 }
 
-// reservedNames are names of labels and annotations that controllers act upon.
+// reservedNames lists names of labels and annotations that are reserved because controllers act upon them.
 var reservedNames = []string{
 	"kubernetes.io/service-account.name", "app.kubernetes.io/part-of", "k8s.io/a", "a.b.k8s.io/c", "cluster.x-k8s.io/cluster-name",
 	"apikey-manager.io/account", "a.apikey-manager.io/b",
 }
 
-// lookReserved are names that are not reserved, much as they look like it.
+// lookReserved lists names that resemble reserved names but are allowed.
 var lookReserved = []string{"kubernetes.io", "notk8s.io/a", "k8s.io.example.com/a", "authorino.kuadrant.io/managed-by"}
 
-// reservedNameCases refuse reserved names among others, and take those that only look like them.
+// reservedNameCases returns cases in which reserved names are rejected and similar names are accepted.
 func reservedNameCases(path, field, example string) testCases {
 	remedy := []string{path + ": secret.template." + field + " must not use the reserved domains kubernetes.io, k8s.io, x-k8s.io and apikey-manager.io: use a domain of your own, such as " + example}
 	cases := testCases{}
@@ -193,7 +194,7 @@ func reservedNameCases(path, field, example string) testCases {
 	return cases
 }
 
-// badNames are no names of labels and annotations.
+// badNames lists invalid names of labels and annotations.
 var badNames = []string{"", "a b", "example.com/", "/team", "Example.com/team", "a/b/c", "-team", "a" + strings.Repeat("b", 63), strings.Repeat("a", 254) + "/b"}
 
 func templateLabels(template string) testCases {

@@ -15,7 +15,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
-// samples are the files that `kubectl apply -f config/samples` applies.
+// samples returns the files that `kubectl apply -f config/samples` applies.
 func samples(t *testing.T) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
@@ -79,16 +79,17 @@ func TestSamples_AreAccepted(t *testing.T) {
 	}
 	for name, account := range wanted {
 		if !accounts[account] {
-			t.Errorf("%s names account %s, which is no sample", name, account)
+			t.Errorf("%s names account %s, which is not a sample", name, account)
 		}
 	}
 	if len(accounts) < 2 || len(wanted) < 3 {
-		t.Errorf("there are %d accounts and %d keys, fewer than there were", len(accounts), len(wanted))
+		t.Errorf("there are %d accounts and %d keys, fewer than expected", len(accounts), len(wanted))
 	}
 }
 
-// TestSamples_DeploymentMountsTheSecretOfTheSampleKey keeps the one file that no schema of ours checks in step.
-func TestSamples_DeploymentMountsTheSecretOfTheSampleKey(t *testing.T) {
+// TestSamples_DeploymentMountsSecretOfSampleKey checks that the sample Deployment, which is not validated by the
+// schemas, matches the sample key.
+func TestSamples_DeploymentMountsSecretOfSampleKey(t *testing.T) {
 	t.Parallel()
 	deployment := &appsv1.Deployment{}
 	if err := yaml.UnmarshalStrict(contents(t, glob(t, "config/samples/workload/deployment.yaml")[0]), deployment); err != nil {

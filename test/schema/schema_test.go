@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package schema_test checks every rule of the CustomResourceDefinitions without a control plane.
+// Package schema_test tests every rule of the CustomResourceDefinitions without a control plane.
 package schema_test
 
 import (
@@ -38,11 +38,11 @@ func kindOf(t *testing.T, name string) *crd.Kind {
 	return kind
 }
 
-// A change is what a test does to the base object: each path, with dots between the fields, gets the value, and an
-// absent value removes the field.
+// change describes changes of the base object: each path, with dots between the fields, is set to the value, or removed
+// if the value is absent.
 type change map[string]any
 
-// absent removes a field.
+// absent is the value that removes a field.
 type absent struct{}
 
 func (c change) to(base crd.Object) crd.Object {
@@ -69,21 +69,22 @@ func set(obj crd.Object, path []string, value any) {
 	obj[last] = decoded(value)
 }
 
-// Tables hold the cases of one kind, by what they are about.
+// tables holds the cases of one kind by topic.
 type tables map[string]testCases
 
-// testCases are named by a sentence.
+// testCases holds cases by their description.
 type testCases map[string]testCase
 
-// A testCase changes the base object, and says what the API server answers.
+// testCase describes a change of the base object and the expected response of the API server.
 type testCase struct {
-	// from, if there is one, is what the stored object was; then the test is an update.
+	// from is the change that produces the stored object. If it is set, the test is an update.
 	from change
-	// change is what is sent.
+	// change is the change that produces the object in the request.
 	change change
-	// wantErrors are all errors, as "field: text": that field is named, and the message holds that text.
+	// wantErrors lists all expected errors as "field: text": the error names the field, and its message contains the
+	// text.
 	wantErrors []string
-	// want are fields of the object as it is stored.
+	// want holds expected fields of the stored object.
 	want change
 }
 
@@ -130,7 +131,7 @@ func get(obj crd.Object, path []string) any {
 	return value
 }
 
-// compareErrors pairs each error with one wanted, and reports what is left on either side.
+// compareErrors matches each error with an expected one, and reports errors and expectations without a match.
 func compareErrors(t *testing.T, errs field.ErrorList, wantErrors []string) {
 	t.Helper()
 	missing := slices.Clone(wantErrors)
@@ -150,7 +151,7 @@ func compareErrors(t *testing.T, errs field.ErrorList, wantErrors []string) {
 	}
 }
 
-// list makes a list as decoded from JSON.
+// list returns a list as decoded from JSON.
 func list(values ...any) []any {
 	for i, value := range values {
 		values[i] = decoded(value)
@@ -161,7 +162,7 @@ func list(values ...any) []any {
 	return values
 }
 
-// decoded makes a number what it is when decoded from JSON.
+// decoded returns a number as decoded from JSON.
 func decoded(value any) any {
 	if number, ok := value.(int); ok {
 		return int64(number)
@@ -169,7 +170,7 @@ func decoded(value any) any {
 	return value
 }
 
-// many makes a list of n different texts.
+// many returns a list of n different strings.
 func many(n int, format string) []any {
 	texts := make([]any, 0, n)
 	for i := range n {

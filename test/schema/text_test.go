@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// expressionsOf returns the regular expressions of a field's CEL rules: each must match, or must not.
+// expressionsOf returns the regular expressions of a field's CEL rules: those that must match, and those that must not.
 func expressionsOf(t *testing.T, s apiextensionsv1.JSONSchemaProps) (must, mustNot []*regexp.Regexp) {
 	t.Helper()
 	rule := regexp.MustCompile(`^(!?)self\.matches\(r'(.*)'\)$`)
@@ -34,12 +34,13 @@ func expressionsOf(t *testing.T, s apiextensionsv1.JSONSchemaProps) (must, mustN
 	return must, mustNot
 }
 
-// TestLabel_EveryCharacter holds the schema's and the code's rule for each character there is against each other.
-func TestLabel_EveryCharacter(t *testing.T) {
+// TestLabel_SchemaAndCodeAgree checks for every character that the schema and the code both accept or both reject it in
+// a label.
+func TestLabel_SchemaAndCodeAgree(t *testing.T) {
 	t.Parallel()
 	must, mustNot := expressionsOf(t, kindOf(t, "APIKey").Schema().Properties["spec"].Properties["label"])
 	if len(must) != 1 || len(mustNot) != 1 {
-		t.Fatalf("the rules of spec.label are not read: %v, %v", must, mustNot)
+		t.Fatalf("cannot read the rules of spec.label: %v, %v", must, mustNot)
 	}
 	account := keystest.NewAccount("acme")
 	for r := rune(0); r <= utf8.MaxRune; r++ {
@@ -58,17 +59,18 @@ func TestLabel_EveryCharacter(t *testing.T) {
 	}
 }
 
-// TestEmails_AreThoseThatTheMailLibraryTakes generates addresses that the schema admits.
-func TestEmails_AreThoseThatTheMailLibraryTakes(t *testing.T) {
+// TestEmails_AreAcceptedByMailLibrary generates addresses that the schema admits and checks that the mail library
+// accepts them.
+func TestEmails_AreAcceptedByMailLibrary(t *testing.T) {
 	t.Parallel()
 	must, _ := expressionsOf(t, *kindOf(t, "APIKey").Schema().Properties["spec"].Properties["notification"].Properties["emails"].Items.Schema)
 	if len(must) != 1 {
-		t.Fatalf("the rule of spec.notification.emails is not read: %v", must)
+		t.Fatalf("cannot read the rule of spec.notification.emails: %v", must)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		address := rapid.StringMatching(must[0].String()).Draw(t, "address")
 		if err := mail.NewMsg().To(address); err != nil {
-			t.Fatalf("%q is admitted, and the mail library refuses it: %v", address, err)
+			t.Fatalf("%q is admitted, but the mail library rejects it: %v", address, err)
 		}
 	})
 }

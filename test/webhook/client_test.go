@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webhook_test proves that the manager's webhook can ask a real API server for a client certificate.
+// Package webhook_test checks that the manager's webhook can require a client certificate from a real API server.
 package webhook_test
 
 import (
@@ -40,10 +40,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// files are what the API server shows its certificate with.
+// files holds the paths of the API server's client certificate, its key and the configuration that refers to them.
 type files struct{ certificate, key, configuration string }
 
-// newFiles writes a self-signed certificate for a name, and the configuration by which the API server shows it to webhooks.
+// newFiles writes a self-signed certificate for a name, and the configuration with which the API server presents it to
+// webhooks.
 func newFiles(t *testing.T, name string) files {
 	t.Helper()
 	dir := t.TempDir()
@@ -77,7 +78,7 @@ plugins:
 	return f
 }
 
-func TestWebhook_AsksForAClientCertificate(t *testing.T) {
+func TestWebhook_RequiresClientCertificate(t *testing.T) {
 	server := newFiles(t, clientName)
 	port, err := controlplane.FreePort()
 	must(t, err)
@@ -101,19 +102,19 @@ func TestWebhook_AsksForAClientCertificate(t *testing.T) {
 		return nil
 	})
 	if err := admin.Delete(t.Context(), key); err == nil || !strings.Contains(err.Error(), "forbids the deletion") {
-		t.Errorf("the API server does not reach the webhook with its certificate: %v", err)
+		t.Errorf("the API server cannot call the webhook with its certificate: %v", err)
 	}
 
 	stranger := newFiles(t, "stranger")
 	for name, shows := range map[string]*files{"none": nil, "a stranger's": &stranger} {
 		if err := ask(t, port, shows); err == nil {
-			t.Errorf("a client with certificate %s is answered", name)
+			t.Errorf("a client with certificate %s gets a response", name)
 		}
 	}
 	must(t, ask(t, port, &server))
 }
 
-// ask asks the webhook, as somebody who is not the API server would.
+// ask sends a request to the webhook with the given client certificate, or without one.
 func ask(t *testing.T, port int, shows *files) error {
 	t.Helper()
 	config := &tls.Config{InsecureSkipVerify: true}

@@ -1,10 +1,11 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package crd validates objects of this project's kinds as an API server does, without one: it reads the generated
-// CustomResourceDefinitions, applies their defaults, and checks schema, sets and CEL rules in the API server's order.
+// Package crd validates objects of this project's kinds as an API server does, but without a server: it reads the
+// generated CustomResourceDefinitions, applies their defaults, and checks schema, sets and CEL rules in the order of
+// the API server.
 //
-// It is for tests. Nothing but tests may import it.
+// Only tests may import the package.
 package crd
 
 import (
@@ -14,7 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	_ "time/tzdata" // kube-apiserver carries the time zones too: the rule of timeZone must not depend on the machine
+	_ "time/tzdata" // kube-apiserver embeds it, too: the rule of timeZone must not depend on the machine
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
@@ -40,12 +41,12 @@ import (
 // Object is an object as decoded from YAML or JSON.
 type Object = map[string]any
 
-// Kinds are the project's kinds, by name.
+// Kinds holds the kinds of the project by name.
 type Kinds map[string]*Kind
 
 // Kind validates the objects of one kind.
 type Kind struct {
-	// Definition is the CustomResourceDefinition as it was read, without the API server's own defaults.
+	// Definition is the CustomResourceDefinition as read from the file, without the defaults of the API server.
 	Definition *apiextensionsv1.CustomResourceDefinition
 
 	internal   *apiextensions.CustomResourceDefinition
@@ -54,7 +55,7 @@ type Kind struct {
 	rules      *cel.Validator
 }
 
-// Root returns the root of the repository that holds the working directory.
+// Root returns the root of the repository that contains the working directory.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -138,19 +139,20 @@ func newKind(definition *apiextensionsv1.CustomResourceDefinition, internal *api
 	}, nil
 }
 
-// ValidateDefinition says what an API server would refuse in the CustomResourceDefinition itself: the shape of the
-// schema, defaults, columns, selectable fields, rules that do not compile or whose estimated cost is over its limits.
+// ValidateDefinition returns the errors for which an API server would reject the CustomResourceDefinition itself: the
+// structure of the schema, defaults, columns, selectable fields, and rules that cannot be compiled or whose estimated
+// cost exceeds the limits.
 func (k *Kind) ValidateDefinition(ctx context.Context) field.ErrorList {
 	return crdvalidation.ValidateCustomResourceDefinition(ctx, k.internal)
 }
 
-// Schema returns the schema of the kind, for tests that walk it.
+// Schema returns the schema of the kind.
 func (k *Kind) Schema() *apiextensionsv1.JSONSchemaProps {
 	return k.Definition.Spec.Versions[0].Schema.OpenAPIV3Schema
 }
 
-// Create says what an API server would store for the object, and what it would refuse in it. Unlike a create, it
-// checks a status too, as an update of status would. The object given is not changed.
+// Create returns the object that an API server would store for obj, and the errors for which it would reject obj.
+// Unlike a create, it also validates the status, as an update of the status would. It does not modify obj.
 func (k *Kind) Create(ctx context.Context, obj Object) (Object, field.ErrorList) {
 	obj, errs := k.admit(obj)
 	errs = append(errs, k.checkName(obj)...)
@@ -159,8 +161,8 @@ func (k *Kind) Create(ctx context.Context, obj Object) (Object, field.ErrorList)
 	return obj, append(errs, k.checkRules(ctx, errs, obj, nil)...)
 }
 
-// Update says what an API server would store for the object in place of the old one, and what it would refuse in it.
-// The objects given are not changed.
+// Update returns the object that an API server would store for obj in place of old, and the errors for which it would
+// reject obj. It does not modify obj and old.
 func (k *Kind) Update(ctx context.Context, obj, old Object) (Object, field.ErrorList) {
 	obj, errs := k.admit(obj)
 	old, _ = k.admit(old)
@@ -172,8 +174,8 @@ func (k *Kind) Update(ctx context.Context, obj, old Object) (Object, field.Error
 	return obj, append(errs, k.checkRules(ctx, errs, obj, old, cel.WithRatcheting(correlated))...)
 }
 
-// admit does what happens before validation: unknown fields are refused (kubectl asks for strict field validation)
-// and defaults applied.
+// admit performs the steps before validation: it rejects unknown fields (kubectl requests strict field validation) and
+// applies defaults.
 func (k *Kind) admit(given Object) (Object, field.ErrorList) {
 	obj := runtime.DeepCopyJSON(given)
 	var errs field.ErrorList
@@ -195,12 +197,12 @@ func (k *Kind) checkName(obj Object) field.ErrorList {
 	}
 	namespaced := k.Definition.Spec.Scope == apiextensionsv1.NamespaceScoped
 	if namespaced && object.Namespace == "" {
-		object.Namespace = metav1.NamespaceDefault // kubectl fills it in
+		object.Namespace = metav1.NamespaceDefault // the default of kubectl
 	}
 	return metavalidation.ValidateObjectMeta(object, namespaced, metavalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
 }
 
-// blocking are the errors after which an API server does not look at CEL rules any more.
+// blocking lists the errors after which an API server does not evaluate CEL rules.
 var blocking = []field.ErrorType{
 	field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid,
 }
@@ -209,7 +211,7 @@ func (k *Kind) checkRules(ctx context.Context, before field.ErrorList, obj, old 
 	if slices.ContainsFunc(before, func(err *field.Error) bool { return slices.Contains(blocking, err.Type) }) {
 		return nil
 	}
-	var former any // an untyped nil means that there is no old object
+	var former any // an untyped nil means: no old object
 	if old != nil {
 		former = old
 	}
@@ -217,7 +219,8 @@ func (k *Kind) checkRules(ctx context.Context, before field.ErrorList, obj, old 
 	return errs
 }
 
-// Decode reads one object from YAML as an API server does: whole numbers stay whole, and no field is there twice.
+// Decode reads one object from YAML as an API server does: whole numbers are decoded as integers, and duplicate fields
+// are rejected.
 func Decode(data []byte) (Object, error) {
 	converted, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {

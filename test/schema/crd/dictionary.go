@@ -5,7 +5,7 @@ package crd
 
 import "strings"
 
-// This file is what a Generator draws from where no rule says how a text is made.
+// This file contains the values that a Generator uses for fields without rules about their text.
 
 var labels = []string{"acme", "acme-shop", "a", "0", "shop-key", strings.Repeat("a", 63)}
 
@@ -30,7 +30,7 @@ var networks = []string{
 	"1:2:3:4:5:6:7:8", "::1.2.3.4", "128.0.0.0/1", "8000::/1", "::/128",
 }
 
-// odd are texts that one rule or another has something against.
+// odd lists strings that at least one rule rejects.
 var odd = []string{
 	"", " ", "a b", "\x00", "\u202e", "\u00a0", "é", "漢字", "null", "true", "5", "-", ".", "/", "%", "{{", "{{ .Nothing }}", "a\nb", "..", "../../etc/passwd", "Local", "local", "utc", "UTC ",
 	"Europe/madrid", "europe/Madrid", "Mars/Base", "posixrules", "+01:00", "EST", "Factory", "99999999h", "1h1m1s", "1d", "1.5h",
@@ -40,7 +40,7 @@ var odd = []string{
 	strings.Repeat("é", 130), strings.Repeat("x", 5000), "<script>", "'; DROP TABLE", "$(id)", "\\u0000", "\"", "In", "Exists",
 }
 
-// oddTimes are times that one rule or another has something against.
+// oddTimes lists times that at least one rule rejects.
 var oddTimes = []string{
 	"2026-12-01t09:00:00z", "2026-12-01T09:00:00.5Z", "2026-12-01T09:00:00,5Z", "2026-12-01T9:00:00Z",
 	"2026-12-01 09:00:00Z", "2026-02-30", "2027-02-29", "2028-02-29", "9999-12-31", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00", "9998-12-31T23:59:59-01:00",

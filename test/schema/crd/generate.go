@@ -14,14 +14,15 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// Generator makes random objects from a schema. Most values are what the rules of their field want, and some are near misses.
+// Generator generates random objects from a schema. Most values comply with the rules of their field, and some narrowly
+// violate them.
 type Generator struct {
 	Random *rand.Rand
-	// Misses is the share of values, from 0 to 1, that are drawn without regard to the rules of their field.
+	// Misses is the fraction of values, from 0 to 1, that are generated regardless of the rules of their field.
 	Misses float64
 }
 
-// Value makes a value of a schema.
+// Value generates a value of a schema.
 func (g *Generator) Value(s *apiextensionsv1.JSONSchemaProps) any {
 	switch {
 	case len(s.Enum) > 0 && !g.misses():
@@ -40,7 +41,7 @@ func (g *Generator) Value(s *apiextensionsv1.JSONSchemaProps) any {
 	return g.text(s)
 }
 
-// Text makes a string that a regular expression matches.
+// Text generates a string that matches a regular expression.
 func (g *Generator) Text(pattern string) string {
 	tree, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -73,7 +74,7 @@ func (g *Generator) object(s *apiextensionsv1.JSONSchemaProps) any {
 	return object
 }
 
-// entries makes a map. Its rule says what its names and values are.
+// entries generates a map whose names and values comply with its rule.
 func (g *Generator) entries(s *apiextensionsv1.JSONSchemaProps) any {
 	object, rules := Object{}, rulesOf(s)
 	for range 1 + g.Random.IntN(3) {
@@ -145,7 +146,7 @@ func (g *Generator) text(s *apiextensionsv1.JSONSchemaProps) string {
 	return text
 }
 
-// wanted makes a text as the rules of its field have it.
+// wanted generates a string that complies with the rules of its field.
 func (g *Generator) wanted(s *apiextensionsv1.JSONSchemaProps) string {
 	rules := rulesOf(s)
 	switch {
@@ -173,14 +174,14 @@ func (g *Generator) wanted(s *apiextensionsv1.JSONSchemaProps) string {
 	return g.pick(values)
 }
 
-// instant makes an instant of any year, and often one at an edge.
+// instant generates an instant of any year, often one at a boundary.
 func (g *Generator) instant() string {
 	first, last := time.Date(1000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9998, 12, 31, 23, 59, 59, 0, time.UTC)
 	t := time.Unix(first.Unix()+g.Random.Int64N(last.Unix()-first.Unix()), 0).UTC()
 	switch g.Random.IntN(10) {
 	case 0:
 		t = []time.Time{first, last, first.AddDate(0, 0, 1), last.AddDate(0, 0, -1)}[g.Random.IntN(4)]
-	case 1, 2, 3, 4, 5: // about the time at which tests are
+	case 1, 2, 3, 4, 5: // close to the current time of the tests
 		t = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).Add(time.Duration(g.Random.Int64N(int64(8760*time.Hour))) - 4380*time.Hour)
 	}
 	if g.Random.IntN(3) > 0 {
@@ -193,7 +194,7 @@ func (g *Generator) instant() string {
 
 func (*Generator) digits(n int) string { return string([]byte{byte('0' + n/10), byte('0' + n%10)}) } //nolint:mnd // two decimal digits
 
-// bend changes one character of a text.
+// bend changes one character of a string.
 func (g *Generator) bend(text string) string {
 	runes := []rune(text)
 	if len(runes) == 0 {
@@ -213,7 +214,7 @@ func (g *Generator) bend(text string) string {
 
 func (g *Generator) pick(list []string) string { return list[g.Random.IntN(len(list))] }
 
-// write writes what a node of a regular expression matches.
+// write writes a string that matches a node of a regular expression.
 func (g *Generator) write(out *strings.Builder, node *syntax.Regexp) {
 	const several = 8
 	repeat := func(least, most int) {
@@ -245,7 +246,7 @@ func (g *Generator) write(out *strings.Builder, node *syntax.Regexp) {
 	}
 }
 
-// rulesOf returns the CEL rules of a value, as one text.
+// rulesOf returns the CEL rules of a value as one string.
 func rulesOf(s *apiextensionsv1.JSONSchemaProps) string {
 	var all strings.Builder
 	for _, rule := range s.XValidations {
@@ -254,10 +255,11 @@ func rulesOf(s *apiextensionsv1.JSONSchemaProps) string {
 	return all.String()
 }
 
-// expression finds the regular expressions for the whole of a text: in a string, or in a raw string.
+// expression matches the regular expressions in CEL rules that apply to a whole string, in a string literal or a raw
+// string literal.
 var expression = regexp.MustCompile(`\.matches\((?:r'(\^[^']*)'|'(\^(?:[^'\\]|\\.)*)')\)`)
 
-// embedded returns the first regular expression for the whole of a text in CEL rules; empty: there is none.
+// embedded returns the first regular expression in CEL rules that applies to a whole string, or "" if there is none.
 func embedded(rules string) string {
 	found := expression.FindStringSubmatch(rules)
 	switch {
