@@ -52,7 +52,7 @@ func TestOptions_Mail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o, err := parsed(t, tc.arguments...)
+			o, err := parseOptions(t, tc.arguments...)
 			if tc.refused != "" {
 				if err == nil || !strings.HasPrefix(err.Error(), tc.refused) {
 					t.Errorf("got %v", err)
@@ -66,21 +66,21 @@ func TestOptions_Mail(t *testing.T) {
 	}
 }
 
-// post is a real mail server on a socket, and two managers that send through it at once.
-type post struct {
+// mailFixture is a real mail server on a socket, and two managers that send through it at once.
+type mailFixture struct {
 	box      *mailbox.Server
 	api      client.Client
 	clock    *clocktesting.FakeClock
 	managers []*controllers.MailReconciler
 }
 
-func newPost(t *testing.T, defaults keys.Settings, port int, objects ...client.Object) *post {
+func newMailFixture(t *testing.T, defaults keys.Settings, port int, objects ...client.Object) *mailFixture {
 	t.Helper()
 	scheme, err := controllers.NewScheme()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &post{clock: clocktesting.NewFakeClock(time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC))}
+	p := &mailFixture{clock: clocktesting.NewFakeClock(time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC))}
 	p.api = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.APIKey{},
 		&v1alpha1.Account{}).WithObjects(objects...).Build()
 	if p.box, err = mailbox.Start(""); err != nil {
@@ -105,7 +105,7 @@ func newPost(t *testing.T, defaults keys.Settings, port int, objects ...client.O
 }
 
 // run lets both managers look at all keys at once, again and again until none has anything to do that day.
-func (p *post) run(t *testing.T) {
+func (p *mailFixture) run(t *testing.T) {
 	t.Helper()
 	const rounds = 30
 	for range rounds {
@@ -124,7 +124,7 @@ func (p *post) run(t *testing.T) {
 	}
 }
 
-func (p *post) keys(t *testing.T) []v1alpha1.APIKey {
+func (p *mailFixture) keys(t *testing.T) []v1alpha1.APIKey {
 	t.Helper()
 	var list v1alpha1.APIKeyList
 	if err := p.api.List(t.Context(), &list); err != nil {
@@ -133,7 +133,7 @@ func (p *post) keys(t *testing.T) []v1alpha1.APIKey {
 	return list.Items
 }
 
-func (p *post) count(t *testing.T) *v1alpha1.MailStatus {
+func (p *mailFixture) count(t *testing.T) *v1alpha1.MailStatus {
 	t.Helper()
 	var account v1alpha1.Account
 	if err := p.api.Get(t.Context(), client.ObjectKey{Name: "acme"}, &account); err != nil {
@@ -159,7 +159,7 @@ func TestMail_LimitsMailsPerAccount(t *testing.T) {
 		}
 		objects = append(objects, expiring(fmt.Sprint("key-", i), to...))
 	}
-	p := newPost(t, keys.Settings{MaxMails: most}, 0, append(objects, keystest.NewAccount("acme"))...)
+	p := newMailFixture(t, keys.Settings{MaxMails: most}, 0, append(objects, keystest.NewAccount("acme"))...)
 	p.run(t)
 	if got := len(p.box.Mails()); got != most {
 		t.Errorf("%d mails were sent on the first day, want %d", got, most)
@@ -204,7 +204,7 @@ func TestMail_LimitsMailsPerAccount(t *testing.T) {
 
 func TestMail_RejectsOtherDomains(t *testing.T) {
 	t.Parallel()
-	p := newPost(t, keys.Settings{MailDomains: keys.MailDomains{"example.com"}, MaxMails: 100}, 0,
+	p := newMailFixture(t, keys.Settings{MailDomains: keys.MailDomains{"example.com"}, MaxMails: 100}, 0,
 		expiring("some", "a@example.com", "b@evil.net"), expiring("none", "c@evil.net"), keystest.NewAccount("acme"))
 	p.run(t)
 	if mails := p.box.Mails(); len(mails) != 1 || mails[0].To != "a@example.com" {
@@ -221,7 +221,7 @@ func TestMail_RejectsOtherDomains(t *testing.T) {
 func TestMail_UnreachableServerUsesNoQuota(t *testing.T) {
 	t.Parallel()
 	const closed = 1 // nothing listens there
-	p := newPost(t, keys.Settings{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"), keystest.NewAccount("acme"))
+	p := newMailFixture(t, keys.Settings{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"), keystest.NewAccount("acme"))
 	p.run(t)
 	if m := p.count(t); m == nil || *m.Sent != 0 {
 		t.Errorf("the account says %+v", m)
@@ -231,7 +231,7 @@ func TestMail_UnreachableServerUsesNoQuota(t *testing.T) {
 // TestMail_HidesOtherRecipients: each gets a mail of their own.
 func TestMail_HidesOtherRecipients(t *testing.T) {
 	t.Parallel()
-	p := newPost(t, keys.Settings{MaxMails: 100}, 0, expiring("shop", "a@example.com", "b@example.net"), keystest.NewAccount("acme"))
+	p := newMailFixture(t, keys.Settings{MaxMails: 100}, 0, expiring("shop", "a@example.com", "b@example.net"), keystest.NewAccount("acme"))
 	p.run(t)
 	mails := p.box.Mails()
 	if len(mails) != 2 {

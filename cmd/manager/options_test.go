@@ -13,8 +13,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// parsed are options as a command line gives them.
-func parsed(t *testing.T, arguments ...string) (*options, error) {
+// parseOptions are options as a command line gives them.
+func parseOptions(t *testing.T, arguments ...string) (*options, error) {
 	t.Helper()
 	o := &options{}
 	flags := pflag.NewFlagSet(t.Name(), pflag.ContinueOnError)
@@ -44,7 +44,7 @@ func TestOptions_VerifierService(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o, err := parsed(t, tc.arguments...)
+			o, err := parseOptions(t, tc.arguments...)
 			if (err != nil) != tc.refused || err != nil && !strings.HasPrefix(err.Error(), tc.want) {
 				t.Fatalf("got %v", err)
 			}
@@ -61,12 +61,12 @@ func TestOptions_AccountCreationDelay(t *testing.T) {
 		"": 5 * time.Second, "--account-creation-delay=0s": 0,
 		"--account-creation-delay=1m": time.Minute,
 	} {
-		o, err := parsed(t, slices.DeleteFunc([]string{argument}, func(a string) bool { return a == "" })...)
+		o, err := parseOptions(t, slices.DeleteFunc([]string{argument}, func(a string) bool { return a == "" })...)
 		if err != nil || o.settings().AccountCreationDelay != want {
 			t.Errorf("%q: waits %s, %v", argument, o.settings().AccountCreationDelay, err)
 		}
 	}
-	if _, err := parsed(t, "--account-creation-delay=-1s"); err == nil ||
+	if _, err := parseOptions(t, "--account-creation-delay=-1s"); err == nil ||
 		!strings.HasPrefix(err.Error(), "invalid --account-creation-delay -1s: must not be negative") {
 		t.Errorf("got %v", err)
 	}
@@ -74,7 +74,7 @@ func TestOptions_AccountCreationDelay(t *testing.T) {
 
 func TestOptions_NoVerifierMeansNoPolling(t *testing.T) {
 	t.Parallel()
-	o, err := parsed(t)
+	o, err := parseOptions(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o, err := parsed(t, tc.arguments...)
+			o, err := parseOptions(t, tc.arguments...)
 			if tc.want == nil {
 				if err == nil || !strings.HasPrefix(err.Error(), "invalid --reserved-metadata-prefixes ") {
 					t.Errorf("got %v, want a refusal that names the flag", err)
@@ -119,10 +119,10 @@ func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
 
 func TestOptions_WebhookClient(t *testing.T) {
 	t.Parallel()
-	if _, err := parsed(t, "--webhook-client-name=kube-apiserver"); err == nil || !strings.Contains(err.Error(), "--webhook-client-ca-file") {
+	if _, err := parseOptions(t, "--webhook-client-name=kube-apiserver"); err == nil || !strings.Contains(err.Error(), "--webhook-client-ca-file") {
 		t.Errorf("a name without an authority: got %v", err)
 	}
-	if _, err := parsed(t, "--webhook-client-name=kube-apiserver", "--webhook-client-ca-file=ca.crt"); err != nil {
+	if _, err := parseOptions(t, "--webhook-client-name=kube-apiserver", "--webhook-client-ca-file=ca.crt"); err != nil {
 		t.Error(err)
 	}
 }

@@ -47,29 +47,29 @@ import (
 // FuzzNothingLeaks puts keys that exist, and keys that nobody has, anywhere into requests, in many encodings, and looks for
 // them in all that the verifier says: audit lines, logs, metrics, traces and answers.
 func FuzzNothingLeaks(f *testing.F) {
-	v := newTalker(f)
-	for i := range places {
+	v := newLeakFixture(f)
+	for i := range keyPlacements {
 		f.Add([]byte{byte(i), 0, byte(i), byte(i)}, "", "")
 	}
 	f.Add([]byte{3, 1, 2, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}, "/orders/%2", "%")
-	f.Fuzz(func(t *testing.T, choices []byte, before, after string) { v.try(t, choices, before, after) })
+	f.Fuzz(func(t *testing.T, choices []byte, before, after string) { v.checkForLeaks(t, choices, before, after) })
 }
 
 // TestNothingLeaks tries each place with each encoding, and each of the keys in turn.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
-	v := newTalker(t)
-	for place := range places {
+	v := newLeakFixture(t)
+	for place := range keyPlacements {
 		for encoding := range encodings {
-			v.try(t, []byte{byte(place*len(encodings) + encoding), 0, byte(place), byte(encoding)}, "", "")
+			v.checkForLeaks(t, []byte{byte(place*len(encodings) + encoding), 0, byte(place), byte(encoding)}, "", "")
 		}
 	}
 }
 
-// dice makes choices by the bytes of a fuzzer; when they are used up, always the first.
-type dice []byte
+// byteChooser makes choices by the bytes of a fuzzer; when they are used up, always the first.
+type byteChooser []byte
 
-func (d *dice) roll(sides int) int {
+func (d *byteChooser) choose(sides int) int {
 	if len(*d) == 0 {
 		return 0
 	}
@@ -78,13 +78,13 @@ func (d *dice) roll(sides int) int {
 	return n
 }
 
-// talker is a verifier with all that it says.
-type talker struct {
+// leakFixture is a verifier with all that it says.
+type leakFixture struct {
 	grpc     authv3.AuthorizationClient
 	conn     *grpc.ClientConn
 	http     string
 	client   *http.Client
-	live     []string
+	keys     []string
 	spans    *tracetest.InMemoryExporter
 	registry *prometheus.Registry
 
@@ -92,23 +92,23 @@ type talker struct {
 	log bytes.Buffer
 }
 
-func (v *talker) Write(p []byte) (int, error) {
+func (v *leakFixture) Write(p []byte) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.log.Write(p)
 }
 
-// said is what was logged since the last time.
-func (v *talker) said() string {
+// takeLog is what was logged since the last time.
+func (v *leakFixture) takeLog() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	defer v.log.Reset()
 	return v.log.String()
 }
 
-func newTalker(f testing.TB) *talker {
+func newLeakFixture(f testing.TB) *leakFixture {
 	f.Helper()
-	v := &talker{spans: tracetest.NewInMemoryExporter(), registry: prometheus.NewRegistry(), client: &http.Client{}}
+	v := &leakFixture{spans: tracetest.NewInMemoryExporter(), registry: prometheus.NewRegistry(), client: &http.Client{}}
 	index := v.index(f)
 	o := options{
 		sources:       []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
@@ -128,7 +128,7 @@ func newTalker(f testing.TB) *talker {
 		f.Fatal(err)
 	}
 	const local = "127.0.0.1:0"
-	so := server.Options{GRPCAddress: local, HTTPAddress: local, ProbeAddress: "0", ShutdownTimeout: patience, ErrorLog: log.New(v, "", 0)}
+	so := server.Options{GRPCAddress: local, HTTPAddress: local, ProbeAddress: "0", ShutdownTimeout: timeout, ErrorLog: log.New(v, "", 0)}
 	addTraces(&so, sdktrace.NewTracerProvider(sdktrace.WithSyncer(v.spans)))
 	srv, err := server.New(f.Context(), authorizer, so)
 	if err != nil {
@@ -166,7 +166,7 @@ var formats = []credential.Format{
 }
 
 // index knows a key of each format in each state.
-func (v *talker) index(f testing.TB) *verifier.Index {
+func (v *leakFixture) index(f testing.TB) *verifier.Index {
 	x := verifier.NewIndex()
 	x.PutNamespace("shops", nil)
 	x.PutAccount(&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}, Spec: v1alpha1.AccountSpec{ExternalID: "ext-1"}})
@@ -185,29 +185,29 @@ func (v *talker) index(f testing.TB) *verifier.Index {
 					ID: issued.ID, SHA256: issued.Material.SHA256(), IssuedAt: metav1.Now(),
 				}}},
 			})
-			v.live = append(v.live, string(issued.Material))
+			v.keys = append(v.keys, string(issued.Material))
 		}
 	}
 	x.SetComplete()
 	return x
 }
 
-// call is a request to all faces at once, as far as each can have it.
-type call struct {
+// testCall is a request to all faces at once, as far as each can have it.
+type testCall struct {
 	method, path, query, host string
-	ownMethod, ownPath, own   string
+	gatewayMethod, gatewayPath, gatewayQuery   string
 	header                    map[string]string
 	body                      map[string]any
 	extensions, metadata      map[string]string
 	rpc                       string
 }
 
-func sets(name string) func(*call, string) {
-	return func(c *call, text string) { c.header[name] = text }
+func setHeader(name string) func(*testCall, string) {
+	return func(c *testCall, text string) { c.header[name] = text }
 }
 
-func asks(name string, list bool) func(*call, string) {
-	return func(c *call, text string) {
+func setField(name string, list bool) func(*testCall, string) {
+	return func(c *testCall, text string) {
 		if list {
 			c.body[name] = []string{text}
 		} else {
@@ -216,51 +216,51 @@ func asks(name string, list bool) func(*call, string) {
 	}
 }
 
-// places are where a key may be.
-var places = []func(*call, string){
-	func(c *call, text string) { c.path = "/orders/" + text },
-	func(c *call, text string) { c.path = "/orders/" + text + "/lines;v=1" },
-	func(c *call, text string) { c.path = text },
-	func(c *call, text string) { c.path = "https://" + text + "/orders" },
-	func(c *call, text string) { c.path = "/orders#" + text },
-	func(c *call, text string) { c.query = "api_key=" + text },
-	func(c *call, text string) { c.query = "a=b&token=" + text },
-	func(c *call, text string) { c.host = text },
-	func(c *call, text string) { c.host = text + ".example.com:8443" },
-	func(c *call, text string) { c.method = text },
-	func(c *call, text string) { c.ownPath = "/authz/" + text },
-	func(c *call, text string) { c.ownPath = "/" + text },
-	func(c *call, text string) { c.own = "scopes=" + text },
-	func(c *call, text string) { c.own = "account=acme&" + text + "=x" },
-	func(c *call, text string) { c.ownMethod = text },
-	func(c *call, text string) { c.header[text] = "x" },
-	func(c *call, text string) { c.rpc = "/envoy.service.auth.v3.Authorization/" + text },
-	func(c *call, text string) { c.rpc = "/" + text + "/Check" },
-	func(c *call, text string) { c.extensions["scopes"] = text },
-	func(c *call, text string) { c.extensions[text] = text },
-	func(c *call, text string) { c.metadata["x-api-key"] = text },
-	func(c *call, text string) { c.metadata["traceparent"] = text },
-	func(c *call, text string) {
+// keyPlacements are where a key may be.
+var keyPlacements = []func(*testCall, string){
+	func(c *testCall, text string) { c.path = "/orders/" + text },
+	func(c *testCall, text string) { c.path = "/orders/" + text + "/lines;v=1" },
+	func(c *testCall, text string) { c.path = text },
+	func(c *testCall, text string) { c.path = "https://" + text + "/orders" },
+	func(c *testCall, text string) { c.path = "/orders#" + text },
+	func(c *testCall, text string) { c.query = "api_key=" + text },
+	func(c *testCall, text string) { c.query = "a=b&token=" + text },
+	func(c *testCall, text string) { c.host = text },
+	func(c *testCall, text string) { c.host = text + ".example.com:8443" },
+	func(c *testCall, text string) { c.method = text },
+	func(c *testCall, text string) { c.gatewayPath = "/authz/" + text },
+	func(c *testCall, text string) { c.gatewayPath = "/" + text },
+	func(c *testCall, text string) { c.gatewayQuery = "scopes=" + text },
+	func(c *testCall, text string) { c.gatewayQuery = "account=acme&" + text + "=x" },
+	func(c *testCall, text string) { c.gatewayMethod = text },
+	func(c *testCall, text string) { c.header[text] = "x" },
+	func(c *testCall, text string) { c.rpc = "/envoy.service.auth.v3.Authorization/" + text },
+	func(c *testCall, text string) { c.rpc = "/" + text + "/Check" },
+	func(c *testCall, text string) { c.extensions["scopes"] = text },
+	func(c *testCall, text string) { c.extensions[text] = text },
+	func(c *testCall, text string) { c.metadata["x-api-key"] = text },
+	func(c *testCall, text string) { c.metadata["traceparent"] = text },
+	func(c *testCall, text string) {
 		c.metadata["traceparent"], c.metadata["tracestate"] = parent, "k="+text
 	},
-	func(c *call, text string) { c.header["Traceparent"], c.header["Tracestate"] = parent, "k="+text },
-	func(c *call, text string) { c.header["Authorization"] = "Bearer " + text },
-	func(c *call, text string) { c.header["Authorization"] = "Basic " + text },
-	func(c *call, text string) { c.header["X-Api-Key"] = "Bearer " + text },
-	func(c *call, text string) { c.header["Cookie"] = "session=" + text + "; a=b" },
-	sets("X-Api-Key"), sets("Authorization"), sets("Cookie"), sets("Baggage"), sets("User-Agent"), sets("X-Forwarded-For"),
-	sets("X-Ff-Company"),
-	sets("Referer"), sets("X-Request-Id"), sets("Content-Type"),
-	asks("key", false), asks("ip", false), asks("account", false), asks("scopes", true), asks("scopes", false),
-	func(c *call, text string) { c.body[text] = text },
+	func(c *testCall, text string) { c.header["Traceparent"], c.header["Tracestate"] = parent, "k="+text },
+	func(c *testCall, text string) { c.header["Authorization"] = "Bearer " + text },
+	func(c *testCall, text string) { c.header["Authorization"] = "Basic " + text },
+	func(c *testCall, text string) { c.header["X-Api-Key"] = "Bearer " + text },
+	func(c *testCall, text string) { c.header["Cookie"] = "session=" + text + "; a=b" },
+	setHeader("X-Api-Key"), setHeader("Authorization"), setHeader("Cookie"), setHeader("Baggage"), setHeader("User-Agent"), setHeader("X-Forwarded-For"),
+	setHeader("X-Ff-Company"),
+	setHeader("Referer"), setHeader("X-Request-Id"), setHeader("Content-Type"),
+	setField("key", false), setField("ip", false), setField("account", false), setField("scopes", true), setField("scopes", false),
+	func(c *testCall, text string) { c.body[text] = text },
 }
 
 // encodings are how a key may be written.
 var encodings = []func(string) string{
 	func(key string) string { return key },
-	each("%%%02x"), each("%%%02X"), each("%%25%02x"), each("%%2525%02X"), each("%%u%04x"), each(`\u%04x`), each("&#%d;"), each("&#x%x;"),
-	each("=%02X"), each("%02x "),
-	func(key string) string { return key[:3] + each("%%%02x")(key[3:9]) + key[9:] },
+	encodeEach("%%%02x"), encodeEach("%%%02X"), encodeEach("%%25%02x"), encodeEach("%%2525%02X"), encodeEach("%%u%04x"), encodeEach(`\u%04x`), encodeEach("&#%d;"), encodeEach("&#x%x;"),
+	encodeEach("=%02X"), encodeEach("%02x "),
+	func(key string) string { return key[:3] + encodeEach("%%%02x")(key[3:9]) + key[9:] },
 	func(key string) string { return base64.StdEncoding.EncodeToString([]byte(key)) },
 	func(key string) string { return base64.StdEncoding.EncodeToString([]byte("user:" + key)) },
 	func(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(":" + key)) },
@@ -272,7 +272,7 @@ var encodings = []func(string) string{
 	func(key string) string { return key[len(key)-22:] },
 }
 
-func each(format string) func(string) string {
+func encodeEach(format string) func(string) string {
 	return func(key string) string {
 		var b strings.Builder
 		for _, c := range []byte(key) {
@@ -282,18 +282,18 @@ func each(format string) func(string) string {
 	}
 }
 
-// try asks each face with a key in some places, and looks for the key in all that was said.
-func (v *talker) try(t *testing.T, choices []byte, before, after string) {
-	d := dice(choices)
+// checkForLeaks asks each face with a key in some places, and looks for the key in all that was outputs.
+func (v *leakFixture) checkForLeaks(t *testing.T, choices []byte, before, after string) {
+	d := byteChooser(choices)
 	key := v.key(t, &d)
-	c := call{
-		method: "GET", path: "/orders", host: "api.example.com", ownMethod: "GET", ownPath: "/authz", header: map[string]string{},
+	c := testCall{
+		method: "GET", path: "/orders", host: "api.example.com", gatewayMethod: "GET", gatewayPath: "/authz", header: map[string]string{},
 		body:       map[string]any{},
 		extensions: map[string]string{}, metadata: map[string]string{}, rpc: authv3.Authorization_Check_FullMethodName,
 	}
-	for range 1 + d.roll(3) {
-		place, text := places[d.roll(len(places))], encodings[d.roll(len(encodings))](key)
-		switch d.roll(4) {
+	for range 1 + d.choose(3) {
+		place, text := keyPlacements[d.choose(len(keyPlacements))], encodings[d.choose(len(encodings))](key)
+		switch d.choose(4) {
 		case 1:
 			text = before + text
 		case 2:
@@ -304,12 +304,12 @@ func (v *talker) try(t *testing.T, choices []byte, before, after string) {
 		place(&c, text)
 	}
 	v.spans.Reset()
-	said := []string{v.authz(t, &c), v.ask(t, &c, "/v1/verify"), v.ask(t, &c, "/v1/explain"), v.check(t, &c)}
-	said = append(said, v.said(), fmt.Sprintf("%+v", v.spans.GetSpans()))
-	if d.roll(8) == 0 {
-		said = append(said, v.metrics(t))
+	outputs := []string{v.authz(t, &c), v.postJSON(t, &c, "/v1/verify"), v.postJSON(t, &c, "/v1/explain"), v.check(t, &c)}
+	outputs = append(said, v.takeLog(), fmt.Sprintf("%+v", v.spans.GetSpans()))
+	if d.choose(8) == 0 {
+		outputs = append(said, v.metrics(t))
 	}
-	for i, text := range said {
+	for i, text := range outputs {
 		if found := findKey(text, key); found != "" {
 			t.Errorf("%s is in %s: %q", found, [...]string{
 				"an answer of /authz", "an answer of /v1/verify", "an answer of /v1/explain",
@@ -320,25 +320,25 @@ func (v *talker) try(t *testing.T, choices []byte, before, after string) {
 }
 
 // key is one that is known, or one that was just made.
-func (v *talker) key(t *testing.T, d *dice) string {
-	which := d.roll(2 * len(v.live))
-	if which < len(v.live) {
-		return v.live[which]
+func (v *leakFixture) key(t *testing.T, d *byteChooser) string {
+	which := d.choose(2 * len(v.keys))
+	if which < len(v.keys) {
+		return v.keys[which]
 	}
-	issued, err := formats[which%len(formats)].Generate(rand.NewChaCha8([32]byte{byte(d.roll(256)), byte(d.roll(256)), byte(d.roll(256))}))
+	issued, err := formats[which%len(formats)].Generate(rand.NewChaCha8([32]byte{byte(d.choose(256)), byte(d.choose(256)), byte(d.choose(256))}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(issued.Material)
 }
 
-func (v *talker) authz(t *testing.T, c *call) string {
-	u, err := url.Parse(v.http + c.ownPath)
+func (v *leakFixture) authz(t *testing.T, c *testCall) string {
+	u, err := url.Parse(v.http + c.gatewayPath)
 	if err != nil {
 		return ""
 	}
-	u.RawQuery = c.own
-	r, err := http.NewRequestWithContext(t.Context(), c.ownMethod, u.String(), http.NoBody)
+	u.RawQuery = c.gatewayQuery
+	r, err := http.NewRequestWithContext(t.Context(), c.gatewayMethod, u.String(), http.NoBody)
 	if err != nil {
 		return ""
 	}
@@ -351,14 +351,14 @@ func (v *talker) authz(t *testing.T, c *call) string {
 	return v.send(r)
 }
 
-func (c *call) uri() string {
+func (c *testCall) uri() string {
 	if c.query == "" {
 		return c.path
 	}
 	return c.path + "?" + c.query
 }
 
-func (v *talker) ask(t *testing.T, c *call, path string) string {
+func (v *leakFixture) postJSON(t *testing.T, c *testCall, path string) string {
 	body, err := json.Marshal(c.body)
 	if err != nil {
 		return ""
@@ -374,7 +374,7 @@ func (v *talker) ask(t *testing.T, c *call, path string) string {
 }
 
 // send returns an answer with its headers; empty: the request can't be made.
-func (v *talker) send(r *http.Request) string {
+func (v *leakFixture) send(r *http.Request) string {
 	response, err := v.client.Do(r)
 	if err != nil {
 		return ""
@@ -390,7 +390,7 @@ func (v *talker) send(r *http.Request) string {
 	return fmt.Sprint(response.Status, response.Header) + string(body)
 }
 
-func (v *talker) check(t *testing.T, c *call) string {
+func (v *leakFixture) check(t *testing.T, c *testCall) string {
 	asked := &authv3.AttributeContext_HttpRequest{Method: c.method, Host: c.host, Path: c.uri(), Headers: map[string]string{}}
 	for name, value := range c.header {
 		asked.Headers[strings.ToLower(name)] = value
@@ -416,7 +416,7 @@ func (v *talker) check(t *testing.T, c *call) string {
 	return fmt.Sprint(string(wire), err, marshalling)
 }
 
-func (v *talker) metrics(t *testing.T) string {
+func (v *leakFixture) metrics(t *testing.T) string {
 	families, err := v.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -439,12 +439,12 @@ func findKey(text, key string) string {
 		key = parts[2]
 	}
 	parts := map[string]bool{}
-	for _, form := range forms(key) {
+	for _, form := range encodedForms(key) {
 		for i := 0; i+partLength <= len(form); i++ {
 			parts[form[i:i+partLength]] = true
 		}
 	}
-	for _, reading := range readings(text) {
+	for _, reading := range decodings(text) {
 		for i := 0; i+partLength <= len(reading); i++ {
 			if part := reading[i : i+partLength]; parts[part] {
 				return part
@@ -454,8 +454,8 @@ func findKey(text, key string) string {
 	return ""
 }
 
-// forms are a key, and the characters of its base64 that do not depend on what is around it.
-func forms(key string) []string {
+// encodedForms are a key, and the characters of its base64 that do not depend on what is around it.
+func encodedForms(key string) []string {
 	list := []string{strings.ToLower(key), hex.EncodeToString([]byte(key))}
 	for shift := range 3 {
 		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + key))
@@ -466,8 +466,8 @@ func forms(key string) []string {
 
 var escapes = regexp.MustCompile(`(?i)%u00([0-9a-f]{2})|\\+u00([0-9a-f]{2})|%([0-9a-f]{2})|=([0-9a-f]{2})|&#x([0-9a-f]{2});|&#([0-9]{2,3});`)
 
-// readings are a text in lower case, as it is and with more and more of its encoding undone.
-func readings(text string) []string {
+// decodings are a text in lower case, as it is and with more and more of its encoding undone.
+func decodings(text string) []string {
 	const rounds = 5
 	list := []string{strings.ToLower(text)}
 	for range rounds {

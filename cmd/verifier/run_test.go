@@ -29,8 +29,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// patience bounds what hangs.
-const patience = time.Minute
+// timeout bounds what hangs.
+const timeout = time.Minute
 
 // secret is the key of these tests.
 const secret = "sk_test_0123456789abcdefghijklmnop"
@@ -38,15 +38,15 @@ const secret = "sk_test_0123456789abcdefghijklmnop"
 // TestVerifier runs the command as main does, on a real API server.
 func TestVerifier(t *testing.T) {
 	plane := controlplanetest.Start(t, controlplane.Options{WithoutControllers: true})
-	w := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
-	w.issue(t)
-	w.start(t)
-	t.Run("a good key passes", func(t *testing.T) { w.expect(t, http.StatusOK, w.ask(t)) })
-	t.Run("who may, is told of its use", w.usage)
-	t.Run("its metrics can be scraped", w.metrics)
+	s := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
+	s.issue(t)
+	s.start(t)
+	t.Run("a good key passes", func(t *testing.T) { s.expect(t, http.StatusOK, s.newAuthzRequest(t)) })
+	t.Run("who may, is told of its use", s.usage)
+	t.Run("its metrics can be scraped", s.metrics)
 	t.Run("a revoked key does not", func(t *testing.T) {
-		w.revoke(t)
-		w.expect(t, http.StatusUnauthorized, w.ask(t))
+		s.revoke(t)
+		s.expect(t, http.StatusUnauthorized, s.newAuthzRequest(t))
 	})
 }
 
@@ -58,7 +58,7 @@ type suite struct {
 }
 
 // issue does what a manager would: it makes an account and a key, and writes what it accepted to the status.
-func (w *suite) issue(t *testing.T) {
+func (s *suite) issue(t *testing.T) {
 	t.Helper()
 	digest := sha256.Sum256([]byte(secret))
 	k := &v1alpha1.APIKey{
@@ -66,7 +66,7 @@ func (w *suite) issue(t *testing.T) {
 		Spec:       v1alpha1.APIKeySpec{Account: "acme", Scopes: []string{"orders:read"}},
 	}
 	for _, o := range []client.Object{&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}, k} {
-		if err := w.admin.Create(t.Context(), o); err != nil {
+		if err := s.admin.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,24 +74,24 @@ func (w *suite) issue(t *testing.T) {
 	k.Status.Credentials = []v1alpha1.Credential{{
 		ID: "0123456789ab", SHA256: hex.EncodeToString(digest[:]), Hint: "mnop", Role: v1alpha1.RoleCurrent, IssuedAt: metav1.Now(),
 	}}
-	if err := w.admin.Status().Update(t.Context(), k); err != nil {
+	if err := s.admin.Status().Update(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (w *suite) usage(t *testing.T) {
-	w.allow(t, "manager", "/v1/usage")
+func (s *suite) usage(t *testing.T) {
+	s.allow(t, "manager", "/v1/usage")
 	ask := func(account string, audiences ...string) *http.Request {
-		return w.asking(t, "/v1/usage?since=2027-01-01T00:00:00Z", w.token(t, account, audiences...))
+		return s.newUsageRequest(t, "/v1/usage?since=2027-01-01T00:00:00Z", s.token(t, account, audiences...))
 	}
-	w.expect(t, http.StatusUnauthorized, w.asking(t, "/v1/usage", ""))
-	w.expect(t, http.StatusUnauthorized, w.asking(t, "/v1/usage", "no-token"))
-	w.expect(t, http.StatusUnauthorized, ask("manager"))
-	w.expect(t, http.StatusForbidden, ask("stranger", "apikey-verifier"))
-	w.expect(t, http.StatusBadRequest, w.asking(t, "/v1/usage?since=yesterday", w.token(t, "manager", "apikey-verifier")))
+	s.expect(t, http.StatusUnauthorized, s.newUsageRequest(t, "/v1/usage", ""))
+	s.expect(t, http.StatusUnauthorized, s.newUsageRequest(t, "/v1/usage", "no-token"))
+	s.expect(t, http.StatusUnauthorized, ask("manager"))
+	s.expect(t, http.StatusForbidden, ask("stranger", "apikey-verifier"))
+	s.expect(t, http.StatusBadRequest, s.newUsageRequest(t, "/v1/usage?since=yesterday", s.token(t, "manager", "apikey-verifier")))
 	var report usage.Report
-	r := w.asking(t, "/v1/usage", w.token(t, "manager", "apikey-verifier"))
-	if err := json.Unmarshal([]byte(w.expect(t, http.StatusOK, r)), &report); err != nil {
+	r := s.newUsageRequest(t, "/v1/usage", s.token(t, "manager", "apikey-verifier"))
+	if err := json.Unmarshal([]byte(s.expect(t, http.StatusOK, r)), &report); err != nil {
 		t.Fatal(err)
 	}
 	if !report.Synced || report.KeysVersion == "" || report.Replica == "" {
@@ -100,14 +100,14 @@ func (w *suite) usage(t *testing.T) {
 	if len(report.Keys) != 1 || report.Keys[0].Name != "shop" || report.Keys[0].Credentials[0].Counts["VALID"] == 0 {
 		t.Errorf("the keys in use are %+v, want default/shop with some VALID", report.Keys)
 	}
-	r = w.asking(t, "/v1/usage?keys=none", w.token(t, "manager", "apikey-verifier"))
-	if answer := w.expect(t, http.StatusOK, r); strings.Contains(answer, "keys\"") || !strings.Contains(answer, report.Replica) {
+	r = s.newUsageRequest(t, "/v1/usage?keys=none", s.token(t, "manager", "apikey-verifier"))
+	if answer := s.expect(t, http.StatusOK, r); strings.Contains(answer, "keys\"") || !strings.Contains(answer, report.Replica) {
 		t.Errorf("asked for no keys, it says %s", answer)
 	}
 }
 
-func (w *suite) metrics(t *testing.T) {
-	answer := w.expect(t, http.StatusOK, w.to(t, "metrics-bind-address", "/metrics"))
+func (s *suite) metrics(t *testing.T) {
+	answer := s.expect(t, http.StatusOK, s.to(t, "metrics-bind-address", "/metrics"))
 	for _, line := range []string{
 		"apikey_verifier_synced 1", "apikey_verifier_keys 1", "apikey_verifier_credentials 1",
 		"apikey_verifier_accounts 1",
@@ -122,7 +122,7 @@ func (w *suite) metrics(t *testing.T) {
 }
 
 // allow lets a ServiceAccount get a path of the verifier.
-func (w *suite) allow(t *testing.T, account, path string) {
+func (s *suite) allow(t *testing.T, account, path string) {
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: "test-" + account}
 	for _, o := range []client.Object{
@@ -132,29 +132,29 @@ func (w *suite) allow(t *testing.T, account, path string) {
 			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: corev1.NamespaceDefault, Name: account}},
 		},
 	} {
-		if err := w.admin.Create(t.Context(), o); err != nil {
+		if err := s.admin.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 // token is one of a ServiceAccount, which is made if there is none.
-func (w *suite) token(t *testing.T, account string, audiences ...string) string {
+func (s *suite) token(t *testing.T, account string, audiences ...string) string {
 	t.Helper()
 	o := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceDefault, Name: account}}
-	if err := client.IgnoreAlreadyExists(w.admin.Create(t.Context(), o)); err != nil {
+	if err := client.IgnoreAlreadyExists(s.admin.Create(t.Context(), o)); err != nil {
 		t.Fatal(err)
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}
-	if err := w.admin.SubResource("token").Create(t.Context(), o, request); err != nil {
+	if err := s.admin.SubResource("token").Create(t.Context(), o, request); err != nil {
 		t.Fatal(err)
 	}
 	return request.Status.Token
 }
 
-func (w *suite) asking(t *testing.T, path, token string) *http.Request {
+func (s *suite) newUsageRequest(t *testing.T, path, token string) *http.Request {
 	t.Helper()
-	r := w.to(t, "usage-bind-address", path)
+	r := s.to(t, "usage-bind-address", path)
 	r.URL.Scheme = "https"
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
@@ -162,23 +162,23 @@ func (w *suite) asking(t *testing.T, path, token string) *http.Request {
 	return r
 }
 
-func (w *suite) revoke(t *testing.T) {
+func (s *suite) revoke(t *testing.T) {
 	t.Helper()
 	k := &v1alpha1.APIKey{}
-	if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: corev1.NamespaceDefault, Name: "shop"}, k); err != nil {
+	if err := s.admin.Get(t.Context(), client.ObjectKey{Namespace: corev1.NamespaceDefault, Name: "shop"}, k); err != nil {
 		t.Fatal(err)
 	}
 	k.Spec.State = v1alpha1.KeyStateRevoked
-	if err := w.admin.Update(t.Context(), k); err != nil {
+	if err := s.admin.Update(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // start runs the verifier until the test ends, and waits until it is ready.
-func (w *suite) start(t *testing.T) {
+func (s *suite) start(t *testing.T) {
 	t.Helper()
-	w.addresses = map[string]string{}
-	args := []string{"--drain-delay=0s", "--kubeconfig=" + w.plane.Kubeconfig()}
+	s.addresses = map[string]string{}
+	args := []string{"--drain-delay=0s", "--kubeconfig=" + s.plane.Kubeconfig()}
 	for _, flag := range []string{
 		"grpc-bind-address", "http-bind-address", "usage-bind-address", "metrics-bind-address",
 		"health-probe-bind-address",
@@ -187,8 +187,8 @@ func (w *suite) start(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.addresses[flag] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		args = append(args, "--"+flag+"="+w.addresses[flag])
+		s.addresses[flag] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		args = append(args, "--"+flag+"="+s.addresses[flag])
 	}
 	cmd := newCommand()
 	cmd.SetArgs(args)
@@ -201,30 +201,30 @@ func (w *suite) start(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w.expect(t, http.StatusOK, w.to(t, "health-probe-bind-address", "/readyz"))
+	s.expect(t, http.StatusOK, s.to(t, "health-probe-bind-address", "/readyz"))
 }
 
-func (w *suite) to(t *testing.T, flag, path string) *http.Request {
+func (s *suite) to(t *testing.T, flag, path string) *http.Request {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.addresses[flag]+path, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.addresses[flag]+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func (w *suite) ask(t *testing.T) *http.Request {
+func (s *suite) newAuthzRequest(t *testing.T) *http.Request {
 	t.Helper()
-	r := w.to(t, "http-bind-address", "/authz")
+	r := s.to(t, "http-bind-address", "/authz")
 	r.Header.Set("X-Api-Key", secret)
 	return r
 }
 
 // expect sends a request until it gets an answer with a status, and returns what it says.
-func (w *suite) expect(t *testing.T, status int, r *http.Request) string {
+func (s *suite) expect(t *testing.T, status int, r *http.Request) string {
 	t.Helper()
 	last := ""
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		response, err := unverified.Do(r)
 		if err != nil {
 			last = err.Error()

@@ -63,7 +63,7 @@ func TestTraces_HTTP(t *testing.T) {
 func TestTraces_GRPC(t *testing.T) {
 	t.Parallel()
 	spans := tracetest.NewSpanRecorder()
-	o := server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: patience}
+	o := server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: timeout}
 	addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
 	authorizer, err := newAuthorizer(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil, logr.Discard())
 	if err != nil {
@@ -108,14 +108,14 @@ func checkSpan(t *testing.T, spans *tracetest.SpanRecorder, name string) {
 		t.Errorf("the span tells the key: %s", told)
 	}
 	for _, a := range list[0].Attributes() {
-		if !slices.Contains(toldAttributes, string(a.Key)) {
+		if !slices.Contains(allowedAttributes, string(a.Key)) {
 			t.Errorf("the span tells %s", a.Key)
 		}
 	}
 }
 
-// toldAttributes are all that spans may have: none is of the client's making.
-var toldAttributes = []string{
+// allowedAttributes are all that spans may have: none is of the client's making.
+var allowedAttributes = []string{
 	"http.response.status_code", "rpc.system", "rpc.system.name", "rpc.service", "rpc.method", "rpc.grpc.status_code",
 	"rpc.response.status_code",
 	"network.peer.address", "network.peer.port", "server.address", "server.port", "client.address", "client.port",
@@ -123,7 +123,7 @@ var toldAttributes = []string{
 
 func eventuallyOne(t *testing.T, spans *tracetest.SpanRecorder) {
 	t.Helper()
-	for end := time.Now().Add(patience); len(spans.Ended()) == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(timeout); len(spans.Ended()) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("there is no span")
 		}

@@ -95,7 +95,7 @@ func TestAddressHeader_Hops(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			clients, err := verifier.NewClientIPResolver([]string{"10.0.0.0/8"})
+			resolver, err := verifier.NewClientIPResolver([]string{"10.0.0.0/8"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestAddressHeader_Hops(t *testing.T) {
 			if tc.want != "" {
 				want = netip.MustParseAddr(tc.want)
 			}
-			if got := clients.Resolve(netip.MustParseAddr(tc.peer), tc.header.Hops(tc.request)); got != want {
+			if got := resolver.Resolve(netip.MustParseAddr(tc.peer), tc.header.Hops(tc.request)); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		})
@@ -135,17 +135,17 @@ func FuzzForwarded(f *testing.F) {
 	f.Add(`for="[::1]:80";by=_x, for=unknown`)
 	f.Add(`a="\`)
 	f.Add(`for="[::]";`)
-	clients, err := verifier.NewClientIPResolver([]string{"10.0.0.0/8"})
+	resolver, err := verifier.NewClientIPResolver([]string{"10.0.0.0/8"})
 	if err != nil {
 		f.Fatal(err)
 	}
 	peer, outside := netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("203.0.113.9")
 	f.Fuzz(func(t *testing.T, forged string) {
-		joined := clients.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged+", for=203.0.113.9")))
+		joined := resolver.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged+", for=203.0.113.9")))
 		if joined != outside && joined.IsValid() {
 			t.Fatalf("%q makes the client %s", forged, joined)
 		}
-		if got := clients.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged, "Forwarded",
+		if got := resolver.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged, "Forwarded",
 			"for=203.0.113.9"))); got != outside {
 			t.Fatalf("%q on a line of its own makes the client %s", forged, got)
 		}

@@ -72,13 +72,13 @@ func TestClientIPResolver_Resolve(t *testing.T) {
 			if peer == "" {
 				peer = "10.0.0.1"
 			}
-			clients, err := verifier.NewClientIPResolver(trusted)
+			resolver, err := verifier.NewClientIPResolver(trusted)
 			if err != nil {
 				t.Fatal(err)
 			}
 			from, _ := netip.ParseAddr(peer)
 			want, _ := netip.ParseAddr(tc.want)
-			if got := clients.Resolve(from, tc.forwarded); got != want {
+			if got := resolver.Resolve(from, tc.forwarded); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		})

@@ -45,7 +45,7 @@ func TestKeyExtractor_Extract(t *testing.T) {
 		sources []string // the default ones unless said
 		request request
 		want    string // what may be a key, separated by spaces
-		twice   bool
+		ambiguous   bool
 	}{
 		"nothing":                          {request: requestWith()},
 		"in its header":                    {request: requestWith("X-API-Key", "k"), want: "k"},
@@ -58,19 +58,19 @@ func TestKeyExtractor_Extract(t *testing.T) {
 		"Bearer alone":                     {request: requestWith("Authorization", "Bearer")},
 		"another scheme":                   {request: requestWith("Authorization", "Basic azo=")},
 		"a scheme that begins so":          {request: requestWith("Authorization", "BearerX k")},
-		"the same twice, in two places":    {request: requestWith("X-API-Key", "k", "Authorization", "Bearer k"), want: "k"},
+		"the same ambiguous, in two places":    {request: requestWith("X-API-Key", "k", "Authorization", "Bearer k"), want: "k"},
 		"two keys, in two places":          {request: requestWith("X-API-Key", "k", "Authorization", "Bearer l"), want: "k l"},
-		"two headers":                      {request: requestWith("X-API-Key", "k", "X-API-Key", "l"), twice: true},
-		"the same header twice":            {request: requestWith("X-API-Key", "k", "X-API-Key", "k"), twice: true},
-		"two headers, one of them empty":   {request: requestWith("X-API-Key", "", "X-API-Key", "k"), twice: true},
-		"a header joined from two":         {request: requestWith("X-API-Key", "k,l"), twice: true},
-		"joined from two, the same":        {request: requestWith("X-API-Key", "k, k"), twice: true},
-		"joined, and a good one elsewhere": {request: requestWith("X-API-Key", "k,l", "Authorization", "Bearer k"), twice: true},
+		"two headers":                      {request: requestWith("X-API-Key", "k", "X-API-Key", "l"), ambiguous: true},
+		"the same header ambiguous":            {request: requestWith("X-API-Key", "k", "X-API-Key", "k"), ambiguous: true},
+		"two headers, one of them empty":   {request: requestWith("X-API-Key", "", "X-API-Key", "k"), ambiguous: true},
+		"a header joined from two":         {request: requestWith("X-API-Key", "k,l"), ambiguous: true},
+		"joined from two, the same":        {request: requestWith("X-API-Key", "k, k"), ambiguous: true},
+		"joined, and a good one elsewhere": {request: requestWith("X-API-Key", "k,l", "Authorization", "Bearer k"), ambiguous: true},
 		"a good one, and joined elsewhere": {
 			sources: []string{"header:A", "header:B", "header:C"},
-			request: requestWith("A", "k", "B", "k,k", "C", "k"), twice: true,
+			request: requestWith("A", "k", "B", "k,k", "C", "k"), ambiguous: true,
 		},
-		"bearer and joined with basic":     {request: requestWith("Authorization", "Bearer k, Basic azo="), twice: true},
+		"bearer and joined with basic":     {request: requestWith("Authorization", "Bearer k, Basic azo="), ambiguous: true},
 		"a header asked for by other case": {sources: []string{"header:x-FF-api-key"}, request: requestWith("X-Ff-Api-Key", "k"), want: "k"},
 		"in the query, which is not asked": {request: requestWith().query("api_key=k")},
 		"in the query":                     {sources: all, request: requestWith().query("a=b&api_key=k&c"), want: "k"},
@@ -81,7 +81,7 @@ func TestKeyExtractor_Extract(t *testing.T) {
 		"in the query, under another case": {sources: all, request: requestWith().query("API_KEY=k")},
 		"in the query, an escaped name":    {sources: all, request: requestWith().query("api%5Fkey=k")},
 		"in the query, as part of a name":  {sources: all, request: requestWith().query("xapi_key=k&api_keys=k")},
-		"in the query twice":               {sources: all, request: requestWith().query("api_key=k&api_key=k"), twice: true},
+		"in the query ambiguous":               {sources: all, request: requestWith().query("api_key=k&api_key=k"), ambiguous: true},
 		"in two queries, the same":         {sources: all, request: requestWith().query("api_key=k", "api_key=k"), want: "k"},
 		"in two queries, different":        {sources: all, request: requestWith().query("api_key=k", "api_key=l"), want: "k l"},
 		"in the query and a header":        {sources: all, request: requestWith("X-API-Key", "l").query("api_key=k"), want: "k l"},
@@ -89,9 +89,9 @@ func TestKeyExtractor_Extract(t *testing.T) {
 		"in a cookie, quoted":              {sources: all, request: requestWith("Cookie", `key="k"`), want: "k"},
 		"in a cookie of two lines":         {sources: all, request: requestWith("Cookie", "a=b", "Cookie", "key=k"), want: "k"},
 		"in cookies of two lines, joined":  {sources: all, request: requestWith("Cookie", "a=b,key=k; c=d"), want: "k"},
-		"in cookies joined, two keys":      {sources: all, request: requestWith("Cookie", "key=k,key=l"), twice: true},
+		"in cookies joined, two keys":      {sources: all, request: requestWith("Cookie", "key=k,key=l"), ambiguous: true},
 		"in the query, after a space":      {sources: all, request: requestWith().query("a& api_key=k")},
-		"in two cookies":                   {sources: all, request: requestWith("Cookie", "key=k; key=k"), twice: true},
+		"in two cookies":                   {sources: all, request: requestWith("Cookie", "key=k; key=k"), ambiguous: true},
 		"in cookies of two lines":          {sources: all, request: requestWith("Cookie", "key=k", "Cookie", "key=l"), want: "k l"},
 		"a cookie of another name":         {sources: all, request: requestWith("Cookie", "keys=k; Key=k")},
 		"basic, the key alone":             {sources: []string{"basic"}, request: requestWith("Authorization", "Basic aw=="), want: "k"},
@@ -133,14 +133,14 @@ func TestKeyExtractor_Extract(t *testing.T) {
 			if sources == nil {
 				sources = verifier.DefaultSources
 			}
-			finder, err := verifier.NewKeyExtractor(sources)
+			extractor, err := verifier.NewKeyExtractor(sources)
 			if err != nil {
 				t.Fatal(err)
 			}
-			candidates := finder.Extract(tc.request)
-			list, twice := candidates.Keys()
-			if got := strings.Join(list, " "); !twice && got != tc.want || twice != tc.twice {
-				t.Errorf("got %q, twice: %t; want %q, %t", got, twice, tc.want, tc.twice)
+			candidates := extractor.Extract(tc.request)
+			list, ambiguous := candidates.Keys()
+			if got := strings.Join(list, " "); !ambiguous && got != tc.want || ambiguous != tc.ambiguous {
+				t.Errorf("got %q, ambiguous: %t; want %q, %t", got, ambiguous, tc.want, tc.ambiguous)
 			}
 		})
 	}
@@ -169,7 +169,7 @@ func TestNewKeyExtractor_RejectsInvalidSources(t *testing.T) {
 
 func TestKeyExtractor_Places(t *testing.T) {
 	t.Parallel()
-	finder, err := verifier.NewKeyExtractor([]string{
+	extractor, err := verifier.NewKeyExtractor([]string{
 		"basic", "header:X-API-Key", "header:Authorization:Bearer", "query:api_key",
 		"query:key", "cookie:session", "header:x-api-key",
 	})
@@ -183,7 +183,7 @@ func TestKeyExtractor_Places(t *testing.T) {
 		{Parameter: "key", Bits: 1 << 4},
 		{Cookie: "session", Bits: 1 << 5},
 	}
-	if diff := cmp.Diff(want, finder.Places()); diff != "" {
+	if diff := cmp.Diff(want, extractor.Places()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -195,14 +195,14 @@ func TestKeyExtractor_LimitsCandidates(t *testing.T) {
 		name := fmt.Sprintf("X-%d", i)
 		sources, headers = append(sources, "header:"+name), append(headers, name, name)
 	}
-	finder, err := verifier.NewKeyExtractor(sources)
+	extractor, err := verifier.NewKeyExtractor(sources)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n, want := range map[int]bool{16: false, 17: true} {
-		candidates := finder.Extract(requestWith(headers[:2*n]...))
-		if list, twice := candidates.Keys(); twice != want || len(list) != 16 {
-			t.Errorf("of %d: %d, too many: %t", n, len(list), twice)
+		candidates := extractor.Extract(requestWith(headers[:2*n]...))
+		if list, ambiguous := candidates.Keys(); ambiguous != want || len(list) != 16 {
+			t.Errorf("of %d: %d, too many: %t", n, len(list), ambiguous)
 		}
 	}
 	var many []string

@@ -17,12 +17,12 @@ func FuzzExtract(f *testing.F) {
 	f.Add("k", "Bearer k", "api_key=k", "key=k")
 	f.Add("k,l", "Basic azo=", "api_key=%6b&api_key", `key="k"; key=`)
 	f.Add("", "Basic "+strings.Repeat("A", 1<<12), "&&=&", ";;=")
-	finder, err := verifier.NewKeyExtractor(append([]string{"query:api_key", "cookie:key", "basic"}, verifier.DefaultSources...))
+	extractor, err := verifier.NewKeyExtractor(append([]string{"query:api_key", "cookie:key", "basic"}, verifier.DefaultSources...))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, header, authorization, query, cookie string) {
-		candidates := finder.Extract(requestWith("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
+		candidates := extractor.Extract(requestWith("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
 		list, twice := candidates.Keys()
 		if slices.Contains(list, "") {
 			t.Fatalf("nothing counts as a key: %q", list)
@@ -42,22 +42,22 @@ func FuzzResolve(f *testing.F) {
 	f.Add("192.0.2.7", "10.0.0.1")
 	f.Add("nonsense,,[::1]:80", "::ffff:10.0.0.1")
 	f.Add(strings.Repeat("10.0.0.1,", 100), "fe80::1%eth0")
-	clients, err := verifier.NewClientIPResolver([]string{"10.0.0.0/8"})
+	resolver, err := verifier.NewClientIPResolver([]string{"10.0.0.0/8"})
 	if err != nil {
 		f.Fatal(err)
 	}
 	outside := netip.MustParseAddr("203.0.113.9")
 	f.Fuzz(func(t *testing.T, forged, peer string) {
 		from, _ := netip.ParseAddr(peer)
-		got := clients.Resolve(from, []string{forged})
+		got := resolver.Resolve(from, []string{forged})
 		if got.Zone() != "" || got.Is4In6() {
 			t.Fatalf("%s is not plain", got)
 		}
-		if got := clients.Resolve(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) &&
+		if got := resolver.Resolve(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) &&
 			got != outside {
 			t.Fatalf("got %s from behind what %q made up", got, forged)
 		}
-		if got := clients.Resolve(outside, []string{forged}); got != outside {
+		if got := resolver.Resolve(outside, []string{forged}); got != outside {
 			t.Fatalf("a peer that is not trusted made itself %s", got)
 		}
 	})

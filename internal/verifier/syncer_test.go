@@ -39,8 +39,8 @@ type apiServer struct {
 	mu sync.Mutex
 	storeState
 	watches []*openWatch
-	// away refuses every request, lame those that are answered by the store.
-	away, lame bool
+	// unreachable refuses every request, lame those that are answered by the store.
+	unreachable, storeDown bool
 	// cached is what lists are served from, and watches with them, while it lasts, as kube-apiserver does when its store is
 	// put back under it; nil: from the store.
 	cached *storeState
@@ -89,7 +89,7 @@ func (a *apiServer) remove(name string) {
 	delete(a.keys, name)
 }
 
-func (a *apiServer) report(name string) {
+func (a *apiServer) reportDeletion(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range a.watches {
@@ -127,10 +127,10 @@ func (a *apiServer) disconnect() {
 	a.watches = nil
 }
 
-func (a *apiServer) set(away, lame bool) {
+func (a *apiServer) setAvailability(unreachable, storeDown bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.away, a.lame = away, lame
+	a.unreachable, a.storeDown = unreachable, storeDown
 }
 
 func (a *apiServer) bookmark(version int) {
@@ -143,14 +143,14 @@ func (a *apiServer) bookmark(version int) {
 	}
 }
 
-var errAway = fmt.Errorf("dial tcp: %w", syscall.ECONNREFUSED)
+var errUnreachable = fmt.Errorf("dial tcp: %w", syscall.ECONNREFUSED)
 
 // List implements client.Client.
 func (a *apiServer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.away || a.lame {
-		return errAway
+	if a.unreachable || a.storeDown {
+		return errUnreachable
 	}
 	from := &a.storeState
 	if a.cached != nil {
@@ -174,8 +174,8 @@ func (a *apiServer) Get(_ context.Context, name client.ObjectKey, o client.Objec
 	defer a.mu.Unlock()
 	k := a.keys[name.Name]
 	switch {
-	case a.away || a.lame:
-		return errAway
+	case a.unreachable || a.storeDown:
+		return errUnreachable
 	case name.Name == "acme":
 		o.SetResourceVersion(keystest.NewAccount("acme").ResourceVersion)
 		return nil
@@ -186,8 +186,8 @@ func (a *apiServer) Get(_ context.Context, name client.ObjectKey, o client.Objec
 	return nil
 }
 
-// leaveRunning has lists and watches served from memory; false: as after the API server was started again.
-func (a *apiServer) leaveRunning(running bool) {
+// serveFromCache has lists and watches served from memory; false: as after the API server was started again.
+func (a *apiServer) serveFromCache(running bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cached = nil
@@ -201,8 +201,8 @@ func (a *apiServer) Watch(_ context.Context, list client.ObjectList, o ...client
 	options := (&client.ListOptions{}).ApplyOptions(o)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.away {
-		return nil, errAway
+	if a.unreachable {
+		return nil, errUnreachable
 	}
 	if options.Raw.SendInitialEvents != nil {
 		return nil, apierrors.NewBadRequest("sendInitialEvents is not known")
@@ -260,8 +260,8 @@ func (s *syncerFixture) expect(t *testing.T, want verifier.Code) {
 	expect(t, s.index, "default/shop", want)
 }
 
-// changes are some that a backup does not have.
-func (s *syncerFixture) changes() {
+// makeChanges are some that a backup does not have.
+func (s *syncerFixture) makeChanges() {
 	for range 50 {
 		s.put(keystest.Key("other", keystest.Issued(epoch)))
 	}
@@ -276,11 +276,11 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 	t.Parallel()
 	for name, restore := range map[string]func(s *syncerFixture, backup storeState){
 		"the API server was started again": func(s *syncerFixture, backup storeState) {
-			s.set(true, false)
+			s.setAvailability(true, false)
 			s.disconnect()
 			time.Sleep(10 * time.Second)
 			s.restore(backup)
-			s.set(false, false)
+			s.setAvailability(false, false)
 		},
 		"watches were started again at once": func(s *syncerFixture, backup storeState) {
 			s.restore(backup)
@@ -288,7 +288,7 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 		},
 		"watches hang": func(s *syncerFixture, backup storeState) {
 			s.restore(backup)
-			s.hang()
+			s.hangWatches()
 		},
 		"bookmarks go back": func(s *syncerFixture, backup storeState) {
 			s.restore(backup)
@@ -299,7 +299,7 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 			t.Parallel()
 			runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
 				backup := s.backup()
-				s.changes()
+				s.makeChanges()
 				restore(s, backup)
 				s.put(issued(off))
 				time.Sleep(20 * time.Second)
@@ -314,8 +314,8 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 	}
 }
 
-// hang has watches wait for what comes after the newest that they reported, as etcd does.
-func (a *apiServer) hang() {
+// hangWatches has watches wait for what comes after the newest that they reported, as etcd does.
+func (a *apiServer) hangWatches() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range a.watches {
@@ -328,7 +328,7 @@ func (a *apiServer) hang() {
 func TestSyncer_RefusesWhileAPIServerServesStaleData(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(s *syncerFixture){
-		"an object is at an earlier state": func(s *syncerFixture) { s.changes() },
+		"an object is at an earlier state": func(s *syncerFixture) { s.makeChanges() },
 		"an object is not there":           func(s *syncerFixture) { s.put(keystest.Key("new", keystest.Issued(epoch))) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -336,7 +336,7 @@ func TestSyncer_RefusesWhileAPIServerServesStaleData(t *testing.T) {
 			runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
 				backup := s.backup()
 				change(s)
-				s.leaveRunning(true)
+				s.serveFromCache(true)
 				s.restore(backup)
 				s.put(issued(off))
 				for range 10 {
@@ -346,7 +346,7 @@ func TestSyncer_RefusesWhileAPIServerServesStaleData(t *testing.T) {
 				if s.Rollbacks() != 1 {
 					t.Errorf("noticed %d times", s.Rollbacks())
 				}
-				s.leaveRunning(false)
+				s.serveFromCache(false)
 				s.disconnect()
 				time.Sleep(2 * time.Minute)
 				s.expect(t, verifier.Inactive)
@@ -365,7 +365,7 @@ func TestSyncer_DeletionIsNotARollback(t *testing.T) {
 			s.expect(t, verifier.Valid)
 			s.remove("new")
 			time.Sleep(5 * time.Second)
-			s.report("new")
+			s.reportDeletion("new")
 			s.expect(t, verifier.Valid)
 			s.put(keystest.Key("new", keystest.Issued(epoch)))
 		}
@@ -381,15 +381,15 @@ func TestSyncer_RelistsAfterOvertakenRollback(t *testing.T) {
 	t.Parallel()
 	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
 		backup := s.backup()
-		s.changes()
-		s.set(true, false)
+		s.makeChanges()
+		s.setAvailability(true, false)
 		s.disconnect()
 		time.Sleep(10 * time.Second)
 		s.restore(backup)
 		s.put(issued(off))
-		s.changes()
-		s.changes()
-		s.set(false, false)
+		s.makeChanges()
+		s.makeChanges()
+		s.setAvailability(false, false)
 		time.Sleep(time.Minute)
 		s.expect(t, verifier.Inactive)
 	})
@@ -400,13 +400,13 @@ func TestSyncer_RefusesAfterRollbackUntilListed(t *testing.T) {
 	t.Parallel()
 	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
 		backup := s.backup()
-		s.changes()
+		s.makeChanges()
 		s.restore(backup)
 		s.bookmark(backup.version)
-		s.set(true, false)
+		s.setAvailability(true, false)
 		s.disconnect()
 		s.expect(t, verifier.NotSynced)
-		s.set(false, false)
+		s.setAvailability(false, false)
 		time.Sleep(time.Minute)
 		s.expect(t, verifier.Valid)
 	})
@@ -437,10 +437,10 @@ func TestSyncer_RefusesBeyondMaxStaleness(t *testing.T) {
 		max  time.Duration
 		want verifier.Code
 	}{
-		"the API server is away":        {func(s *syncerFixture) { s.set(true, false); s.disconnect() }, 5 * time.Minute, verifier.NotSynced},
-		"the store does not answer":     {func(s *syncerFixture) { s.set(false, true) }, 5 * time.Minute, verifier.NotSynced},
-		"it is off":                     {func(s *syncerFixture) { s.set(true, false); s.disconnect() }, 0, verifier.Valid},
-		"it is longer than what passes": {func(s *syncerFixture) { s.set(true, false); s.disconnect() }, time.Hour, verifier.Valid},
+		"the API server is away":        {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, 5 * time.Minute, verifier.NotSynced},
+		"the store does not answer":     {func(s *syncerFixture) { s.setAvailability(false, true) }, 5 * time.Minute, verifier.NotSynced},
+		"it is off":                     {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, 0, verifier.Valid},
+		"it is longer than what passes": {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, time.Hour, verifier.Valid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -453,7 +453,7 @@ func TestSyncer_RefusesBeyondMaxStaleness(t *testing.T) {
 				if age := s.Age(time.Now()); age < 5*time.Minute || age > 7*time.Minute {
 					t.Errorf("after six minutes its age is %s", age)
 				}
-				s.set(false, false)
+				s.setAvailability(false, false)
 				time.Sleep(2 * time.Minute)
 				s.expect(t, verifier.Valid)
 				if s.Age(time.Now()) != 0 || s.Rollbacks() != 0 {

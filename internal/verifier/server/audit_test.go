@@ -15,13 +15,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// lines is a log.
-type lines struct {
+// logLines is a log.
+type logLines struct {
 	mu   sync.Mutex
 	list []string
 }
 
-func (l *lines) logger() logr.Logger {
+func (l *logLines) logger() logr.Logger {
 	return funcr.NewJSON(func(line string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -29,7 +29,7 @@ func (l *lines) logger() logr.Logger {
 	}, funcr.Options{})
 }
 
-func (l *lines) all() []string {
+func (l *logLines) all() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]string{}, l.list...)
@@ -134,7 +134,7 @@ func TestAudit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var log lines
+			var log logLines
 			tc.ask(t, serve(t, setup{options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 0.2)}}, server.Options{}))
 			if diff := cmp.Diff(tc.want, log.all()); diff != "" {
 				t.Errorf("the audit (-want +got):\n%s", diff)
@@ -145,7 +145,7 @@ func TestAudit(t *testing.T) {
 
 func TestAudit_ExtAuthz(t *testing.T) {
 	t.Parallel()
-	var log lines
+	var log logLines
 	srv := setup{
 		sources: []string{"query:api_key"},
 		options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 1)},

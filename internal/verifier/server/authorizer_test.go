@@ -17,11 +17,11 @@ func TestNewAuthorizer_RejectsIdentityHeaders(t *testing.T) {
 		"invalid key source header:x-apikey-id: must not be an identity header": {"header:X-API-Key", "header:x-apikey-id"},
 		"invalid key source header:x-apikey-scopes":                             {"header:X-Apikey-Scopes:Bearer"},
 	} {
-		finder, err := verifier.NewKeyExtractor(sources)
+		extractor, err := verifier.NewKeyExtractor(sources)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := server.NewAuthorizer(server.AuthorizerOptions{Extractor: finder}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := server.NewAuthorizer(server.AuthorizerOptions{Extractor: extractor}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

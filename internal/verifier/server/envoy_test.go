@@ -46,14 +46,14 @@ func peer(address string, port uint32) *authv3.AttributeContext_Peer {
 	}}}
 }
 
-// from changes the peer of a request.
-func from(address string, r *authv3.CheckRequest) *authv3.CheckRequest {
+// withPeer changes the peer of a request.
+func withPeer(address string, r *authv3.CheckRequest) *authv3.CheckRequest {
 	r.Attributes.Source = peer(address, 40000)
 	return r
 }
 
-// raw is the same request with encode_raw_headers: one by one, as bytes, in place of the map.
-func raw(r *authv3.CheckRequest, more ...string) *authv3.CheckRequest {
+// withRawHeaders is the same request with encode_raw_headers: one by one, as bytes, in place of the map.
+func withRawHeaders(r *authv3.CheckRequest, more ...string) *authv3.CheckRequest {
 	asked := r.GetAttributes().GetRequest().GetHttp()
 	asked.HeaderMap = &corev3.HeaderMap{}
 	for name, value := range asked.GetHeaders() {
@@ -66,8 +66,8 @@ func raw(r *authv3.CheckRequest, more ...string) *authv3.CheckRequest {
 	return r
 }
 
-// set is a header that replaces what the client sent.
-func set(name, value string) *corev3.HeaderValueOption {
+// overwriteOption is a header that replaces what the client sent.
+func overwriteOption(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
@@ -87,8 +87,8 @@ func allowed(ok *authv3.OkHttpResponse, dynamic map[string]any) *authv3.CheckRes
 func goodAllowed(change func(*authv3.OkHttpResponse)) *authv3.CheckResponse {
 	ok := &authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{
-			set("x-apikey-id", "idgood"), set("x-apikey-account", "acme"), set("x-apikey-external-id", "ext-1"),
-			set("x-apikey-name", "shops/good"), set("x-apikey-scopes", "orders:read,orders:write"),
+			overwriteOption("x-apikey-id", "idgood"), overwriteOption("x-apikey-account", "acme"), overwriteOption("x-apikey-external-id", "ext-1"),
+			overwriteOption("x-apikey-name", "shops/good"), overwriteOption("x-apikey-scopes", "orders:read,orders:write"),
 		},
 	}
 	change(ok)
@@ -118,7 +118,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 		"a bearer token is taken out": {
 			request: envoyRequest("/orders", map[string]string{"authorization": "bearer " + goodKey}, nil), want: withoutHeader("authorization"),
 		},
-		"raw headers are read": {request: raw(envoyRequest("/orders", key, nil)), want: withoutHeader("x-api-key")},
+		"raw headers are read": {request: withRawHeaders(envoyRequest("/orders", key, nil)), want: withoutHeader("x-api-key")},
 		"the application's own Authorization stays": {
 			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer ey.J.h"}, nil),
 			want:    withoutHeader("x-api-key"),
@@ -139,7 +139,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 		"a cookie is cut out": {
 			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": "a=1; session=" + goodKey + "; b=2"}, nil),
 			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
-				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "a=1; b=2")}, ok.Headers...)
+				ok.Headers = append([]*corev3.HeaderValueOption{overwriteOption("cookie", "a=1; b=2")}, ok.Headers...)
 			}),
 		},
 		"a lonely cookie is removed": {
@@ -149,19 +149,19 @@ func TestExtAuthz_Allows(t *testing.T) {
 		"cookies of two lines, which Envoy joins": {
 			setup: everywhere, request: envoyRequest("/", map[string]string{"cookie": "a=1,session=" + goodKey + "; b=2,3"}, nil),
 			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
-				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "a=1; b=2,3")}, ok.Headers...)
+				ok.Headers = append([]*corev3.HeaderValueOption{overwriteOption("cookie", "a=1; b=2,3")}, ok.Headers...)
 			}),
 		},
 		"bytes that are no text make no cookie": {
-			setup: everywhere, request: raw(envoyRequest("/", nil, nil), "cookie", "session="+goodKey+"; ses\xffsion=evil"),
+			setup: everywhere, request: withRawHeaders(envoyRequest("/", nil, nil), "cookie", "session="+goodKey+"; ses\xffsion=evil"),
 			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
-				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "ses!sion=evil")}, ok.Headers...)
+				ok.Headers = append([]*corev3.HeaderValueOption{overwriteOption("cookie", "ses!sion=evil")}, ok.Headers...)
 			}),
 		},
 		"raw cookies are joined": {
-			setup: everywhere, request: raw(envoyRequest("/", nil, nil), "cookie", "a=1", "cookie", "session="+goodKey, "cookie", "b=2"),
+			setup: everywhere, request: withRawHeaders(envoyRequest("/", nil, nil), "cookie", "a=1", "cookie", "session="+goodKey, "cookie", "b=2"),
 			want: goodAllowed(func(ok *authv3.OkHttpResponse) {
-				ok.Headers = append([]*corev3.HeaderValueOption{set("cookie", "a=1; b=2")}, ok.Headers...)
+				ok.Headers = append([]*corev3.HeaderValueOption{overwriteOption("cookie", "a=1; b=2")}, ok.Headers...)
 			}),
 		},
 		"other cookies stay": {
@@ -172,8 +172,8 @@ func TestExtAuthz_Allows(t *testing.T) {
 			request: envoyRequest("/", map[string]string{"x-api-key": plainKey, "x-apikey-external-id": "root", "x-apikey-scopes": "all"}, nil),
 			want: allowed(&authv3.OkHttpResponse{
 				Headers: []*corev3.HeaderValueOption{
-					set("x-apikey-id", "idplain"), set("x-apikey-account", "bare"),
-					set("x-apikey-name", "shops/plain"),
+					overwriteOption("x-apikey-id", "idplain"), overwriteOption("x-apikey-account", "bare"),
+					overwriteOption("x-apikey-name", "shops/plain"),
 				},
 				HeadersToRemove: []string{"x-apikey-external-id", "x-apikey-scopes", "x-api-key"},
 			}, bare),
@@ -182,8 +182,8 @@ func TestExtAuthz_Allows(t *testing.T) {
 			request: envoyRequest("/", map[string]string{"x-api-key": oddKey}, nil),
 			want: allowed(&authv3.OkHttpResponse{
 				Headers: []*corev3.HeaderValueOption{
-					set("x-apikey-id", "idodd"), set("x-apikey-account", "odd"),
-					set("x-apikey-external-id", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9"), set("x-apikey-name", "shops/odd"),
+					overwriteOption("x-apikey-id", "idodd"), overwriteOption("x-apikey-account", "odd"),
+					overwriteOption("x-apikey-external-id", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9"), overwriteOption("x-apikey-name", "shops/odd"),
 				},
 				HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
 			}, map[string]any{"keyID": "idodd", "account": "odd", "externalID": oddID, "scopes": []any{}}),
@@ -196,10 +196,10 @@ func TestExtAuthz_Allows(t *testing.T) {
 		},
 		"a query asks for nothing": {request: envoyRequest("/orders?scopes=admin&account=bare", key, nil), want: withoutHeader("x-api-key")},
 		"the peer is in the whitelist": {
-			request: from("192.0.2.7", envoyRequest("/", map[string]string{"x-api-key": listedKey}, nil)), want: listedAllowed(),
+			request: withPeer("192.0.2.7", envoyRequest("/", map[string]string{"x-api-key": listedKey}, nil)), want: listedAllowed(),
 		},
 		"an IPv6 peer is in the whitelist": {
-			request: from("2001:db8::1", envoyRequest("/", map[string]string{"x-api-key": listedKey}, nil)), want: listedAllowed(),
+			request: withPeer("2001:db8::1", envoyRequest("/", map[string]string{"x-api-key": listedKey}, nil)), want: listedAllowed(),
 		},
 		"the client behind a trusted peer is": {
 			setup:   setup{trusted: []string{"198.51.100.0/24"}},
@@ -226,8 +226,8 @@ func TestExtAuthz_Allows(t *testing.T) {
 func listedAllowed() *authv3.CheckResponse {
 	return allowed(&authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{
-			set("x-apikey-id", "idlisted"), set("x-apikey-account", "acme"), set("x-apikey-external-id", "ext-1"),
-			set("x-apikey-name", "shops/listed"),
+			overwriteOption("x-apikey-id", "idlisted"), overwriteOption("x-apikey-account", "acme"), overwriteOption("x-apikey-external-id", "ext-1"),
+			overwriteOption("x-apikey-name", "shops/listed"),
 		},
 		HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
 	}, map[string]any{"keyID": "idlisted", "account": "acme", "externalID": "ext-1", "scopes": []any{}})
@@ -256,10 +256,10 @@ func TestExtAuthz_Denies(t *testing.T) {
 		}, nil), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
 		"a joined header": {request: with(goodKey + "," + goodKey), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
 		"a raw header twice": {
-			request: raw(with(goodKey), "X-API-Key", goodKey), code: "AMBIGUOUS", status: 401,
+			request: withRawHeaders(with(goodKey), "X-API-Key", goodKey), code: "AMBIGUOUS", status: 401,
 			rpc: codes.Unauthenticated,
 		},
-		"a header and a raw one": {request: both(with(goodKey)), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
+		"a header and a raw one": {request: withBothHeaders(with(goodKey)), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
 		"an unknown key":         {request: with(unknownKey), code: "UNKNOWN", status: 401, rpc: codes.Unauthenticated},
 		"a key in a query not asked": {
 			request: envoyRequest("/?api_key="+goodKey, nil, nil), code: "MISSING", status: 401,
@@ -278,7 +278,7 @@ func TestExtAuthz_Denies(t *testing.T) {
 			status: 403, rpc: codes.PermissionDenied,
 		},
 		"a peer that is a pipe": {
-			request: from("/run/envoy.sock", with(listedKey)), code: "IP_NOT_ALLOWED", status: 403,
+			request: withPeer("/run/envoy.sock", with(listedKey)), code: "IP_NOT_ALLOWED", status: 403,
 			rpc: codes.PermissionDenied,
 		},
 		"a scope that it lacks": {
@@ -321,12 +321,12 @@ func TestExtAuthz_Denies(t *testing.T) {
 				Status: &rpcstatus.Status{Code: int32(tc.rpc)},
 				HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 					Status:  &typev3.HttpStatus{Code: typev3.StatusCode(tc.status)},
-					Headers: []*corev3.HeaderValueOption{set("content-type", "application/problem+json"), set("cache-control", "no-store")},
+					Headers: []*corev3.HeaderValueOption{overwriteOption("content-type", "application/problem+json"), overwriteOption("cache-control", "no-store")},
 				}},
 			}
 			denied := want.GetDeniedResponse()
 			if tc.status == 401 {
-				denied.Headers = append(denied.Headers, set("www-authenticate", `ApiKey realm="tests"`))
+				denied.Headers = append(denied.Headers, overwriteOption("www-authenticate", `ApiKey realm="tests"`))
 			}
 			body := got.GetDeniedResponse().GetBody()
 			if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(denied, "body")); diff != "" {
@@ -337,10 +337,10 @@ func TestExtAuthz_Denies(t *testing.T) {
 	}
 }
 
-// both has the key in the map and among the raw headers, as Envoy never does.
-func both(r *authv3.CheckRequest) *authv3.CheckRequest {
+// withBothHeaders has the key in the map and among the raw headers, as Envoy never does.
+func withBothHeaders(r *authv3.CheckRequest) *authv3.CheckRequest {
 	headers := r.GetAttributes().GetRequest().GetHttp().GetHeaders()
-	raw(r)
+	withRawHeaders(r)
 	r.GetAttributes().GetRequest().GetHttp().Headers = headers
 	return r
 }

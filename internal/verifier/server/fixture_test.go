@@ -109,11 +109,11 @@ func (s setup) authorizer(t testing.TB) *server.Authorizer {
 	if s.sources == nil {
 		s.sources = verifier.DefaultSources
 	}
-	finder, err := verifier.NewKeyExtractor(s.sources)
+	extractor, err := verifier.NewKeyExtractor(s.sources)
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients, err := verifier.NewClientIPResolver(s.trusted)
+	resolver, err := verifier.NewClientIPResolver(s.trusted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func (s setup) authorizer(t testing.TB) *server.Authorizer {
 	if s.index == nil {
 		s.index = newIndex()
 	}
-	o.Extractor, o.ClientIP, o.Index = finder, clients, s.index
+	o.Extractor, o.ClientIP, o.Index = extractor, resolver, s.index
 	if o.Clock == nil {
 		o.Clock = clocktesting.NewFakePassiveClock(now)
 	}

@@ -22,7 +22,7 @@ func FuzzCheck(f *testing.F) {
 		{},
 		envoyRequest("/?api_key="+unknownKey, map[string]string{"x-api-key": revokedKey, "cookie": "session=" + expiredKey},
 			map[string]string{"scopes": "a"}),
-		raw(envoyRequest("/", map[string]string{"authorization": "Basic eDp5"}, nil), "x-api-key", "a,b"),
+		withRawHeaders(envoyRequest("/", map[string]string{"authorization": "Basic eDp5"}, nil), "x-api-key", "a,b"),
 	} {
 		seed, err := proto.Marshal(r)
 		if err != nil {

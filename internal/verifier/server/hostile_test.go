@@ -127,13 +127,13 @@ func describeLeak(answer []byte) string {
 // hostile makes requests that no key opens.
 type hostile struct{ *rand.Rand }
 
-func (h *hostile) one(of ...string) string { return of[h.IntN(len(of))] }
+func (h *hostile) pick(of ...string) string { return of[h.IntN(len(of))] }
 
 // key is one that must not pass: one of those that were ended, or nearly a good one.
 func (h *hostile) key() string {
-	good := h.one(goodKey, plainKey, oddKey)
+	good := h.pick(goodKey, plainKey, oddKey)
 	at := 3 + h.IntN(len(good)-6)
-	return h.one(
+	return h.pick(
 		unknownKey, inactiveKey, expiredKey, revokedKey, suspendedKey, strings.ToUpper(good), good[:at]+"!"+good[at+1:],
 		good[:at]+"\x00"+good[at:],
 		good[at:]+good[:at], good+good, good+"\n"+good, good+","+good, good+", "+unknownKey, "Bearer "+"Bearer "+good, good+"\u200b", good+".",
@@ -148,7 +148,7 @@ func (h *hostile) text() string {
 	case 0:
 		return ""
 	case 1:
-		return strings.Repeat(h.one("a", ",", ";", "&", "=", "%", " ", "\"", "\xff", "/..", "api_key=&", "session=;", "é", "\x00", "[", ":"),
+		return strings.Repeat(h.pick("a", ",", ";", "&", "=", "%", " ", "\"", "\xff", "/..", "api_key=&", "session=;", "é", "\x00", "[", ":"),
 			h.IntN(300))
 	case 2:
 		b := make([]byte, h.IntN(64))
@@ -157,8 +157,8 @@ func (h *hostile) text() string {
 		}
 		return string(b)
 	}
-	return h.one("acme", "ext-1", "*", "orders:read", "admin", "192.0.2.7", "::1", "[::1]:80", "192.0.2.7:x", "fe80::1%eth0",
-		"/orders?page=2", "https://x/?y#z", "Basic", "a=b") + h.one("", ",", " ", "\t", "%zz")
+	return h.pick("acme", "ext-1", "*", "orders:read", "admin", "192.0.2.7", "::1", "[::1]:80", "192.0.2.7:x", "fe80::1%eth0",
+		"/orders?page=2", "https://x/?y#z", "Basic", "a=b") + h.pick("", ",", " ", "\t", "%zz")
 }
 
 // value is what a header, a parameter or a cookie may be.
@@ -166,13 +166,13 @@ func (h *hostile) value() string {
 	key := h.key()
 	switch h.IntN(8) {
 	case 0:
-		return h.one("Bearer", "bearer", "BEARER ", "Basic", "Basic ", "Digest") + " " + key
+		return h.pick("Bearer", "bearer", "BEARER ", "Basic", "Basic ", "Digest") + " " + key
 	case 1:
-		return "Basic " + base64.StdEncoding.EncodeToString([]byte(h.one("", "user:", ":")+key))
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(h.pick("", "user:", ":")+key))
 	case 2:
-		return "session=" + key + h.one("", ";", "; session="+h.key(), "; a=b")
+		return "session=" + key + h.pick("", ";", "; session="+h.key(), "; a=b")
 	case 3:
-		return "/orders?" + h.one("api_key=", "a&api_key=", "api_key=x&api_key=", "API_KEY=") + h.one(key, url.QueryEscape(key))
+		return "/orders?" + h.pick("api_key=", "a&api_key=", "api_key=x&api_key=", "API_KEY=") + h.pick(key, url.QueryEscape(key))
 	case 4:
 		return h.text()
 	}
@@ -188,7 +188,7 @@ var hostileNames = []string{
 func (h *hostile) header() http.Header {
 	header := http.Header{}
 	for range h.IntN(6) {
-		name := h.one(hostileNames...)
+		name := h.pick(hostileNames...)
 		header[name] = append(header[name], h.value())
 	}
 	return header
@@ -196,19 +196,19 @@ func (h *hostile) header() http.Header {
 
 func (h *hostile) authzRequest() *http.Request {
 	r := &http.Request{
-		Method: h.one("GET", "HEAD", "POST", "PUT", h.text()), Header: h.header(), Body: http.NoBody,
-		RemoteAddr: h.one("192.0.2.7:1", "[::1]:2", "@", ""),
+		Method: h.pick("GET", "HEAD", "POST", "PUT", h.text()), Header: h.header(), Body: http.NoBody,
+		RemoteAddr: h.pick("192.0.2.7:1", "[::1]:2", "@", ""),
 		URL: &url.URL{
-			Path:     h.one("/authz", "/authz/", "/authz/"+h.text()),
-			RawQuery: h.one("", "scopes="+h.text(), "account="+h.text(), "api_key="+h.key(), h.value()),
+			Path:     h.pick("/authz", "/authz/", "/authz/"+h.text()),
+			RawQuery: h.pick("", "scopes="+h.text(), "account="+h.text(), "api_key="+h.key(), h.value()),
 		},
 	}
 	return r
 }
 
 func (h *hostile) verifyRequest(path string) *http.Request {
-	field := h.one("key", "Key", "ip", "scopes", "account", "externalID", "x", goodKey)
-	body := h.one(
+	field := h.pick("key", "Key", "ip", "scopes", "account", "externalID", "x", goodKey)
+	body := h.pick(
 		fmt.Sprintf(`{"key":%q}`, h.value()), fmt.Sprintf(`{"key":%q,"ip":%q,"scopes":[%q],"account":%q,"externalID":%q}`, h.key(), h.text(),
 			h.text(), h.text(), h.text()),
 		fmt.Sprintf(`{%q:%q}`, field, h.key()), `{"key":`+strings.Repeat("[", h.IntN(2000)), h.value(), fmt.Sprintf(`[%q]`, goodKey),
@@ -217,7 +217,7 @@ func (h *hostile) verifyRequest(path string) *http.Request {
 		fmt.Sprintf(`{"key":%q} x`, goodKey),
 	)
 	return &http.Request{
-		Method: h.one("POST", "POST", "POST", "GET"), Header: h.header(), Body: io.NopCloser(strings.NewReader(body)),
+		Method: h.pick("POST", "POST", "POST", "GET"), Header: h.header(), Body: io.NopCloser(strings.NewReader(body)),
 		RemoteAddr: "192.0.2.7:1", URL: &url.URL{Path: path},
 	}
 }
