@@ -34,7 +34,7 @@ func TestOptions_Mail(t *testing.T) {
 		max       int32
 		refused   string
 	}{
-		"nothing said": {max: 100},
+		"defaults": {max: 100},
 		"domains": {
 			arguments: []string{"--smtp-allowed-domains=Example.com,*.example.org.", "--smtp-max-per-account=7"},
 			domains:   keys.MailDomains{"example.com", "*.example.org"}, max: 7,
@@ -43,12 +43,15 @@ func TestOptions_Mail(t *testing.T) {
 			arguments: []string{"--smtp-allowed-domains=*.Bücher.example"},
 			domains:   keys.MailDomains{"*.xn--bcher-kva.example", "*.bücher.example"}, max: 100,
 		},
-		"an address":             {arguments: []string{"--smtp-allowed-domains=a@example.com"}, refused: "invalid --smtp-allowed-domains"},
-		"a star in the middle":   {arguments: []string{"--smtp-allowed-domains=mail.*.example.com"}, refused: "invalid --smtp-allowed-domains"},
-		"a star alone":           {arguments: []string{"--smtp-allowed-domains=*"}, refused: "invalid --smtp-allowed-domains"},
-		"none, but a comma":      {arguments: []string{"--smtp-allowed-domains=example.com,"}, refused: "invalid --smtp-allowed-domains"},
-		"no mail at all":         {arguments: []string{"--smtp-max-per-account=0"}, refused: "invalid --smtp-max-per-account"},
-		"more than can be meant": {arguments: []string{"--smtp-max-per-account=1000001"}, refused: "invalid --smtp-max-per-account"},
+		"an address": {arguments: []string{"--smtp-allowed-domains=a@example.com"}, refused: "invalid --smtp-allowed-domains"},
+		"a star in the middle": {
+			arguments: []string{"--smtp-allowed-domains=mail.*.example.com"},
+			refused:   "invalid --smtp-allowed-domains",
+		},
+		"a wildcard without a domain": {arguments: []string{"--smtp-allowed-domains=*"}, refused: "invalid --smtp-allowed-domains"},
+		"an empty domain":             {arguments: []string{"--smtp-allowed-domains=example.com,"}, refused: "invalid --smtp-allowed-domains"},
+		"no mail at all":              {arguments: []string{"--smtp-max-per-account=0"}, refused: "invalid --smtp-max-per-account"},
+		"more than can be meant":      {arguments: []string{"--smtp-max-per-account=1000001"}, refused: "invalid --smtp-max-per-account"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,7 +69,7 @@ func TestOptions_Mail(t *testing.T) {
 	}
 }
 
-// mailFixture is a real mail server on a socket, and two managers that send through it at once.
+// mailFixture holds a mail server on a socket, and two managers that send mail through it concurrently.
 type mailFixture struct {
 	box      *mailbox.Server
 	api      client.Client
@@ -104,7 +107,7 @@ func newMailFixture(t *testing.T, defaults keys.Settings, port int, objects ...c
 	return p
 }
 
-// run lets both managers look at all keys at once, again and again until none has anything to do that day.
+// run reconciles all keys with both managers concurrently and repeatedly, until no mail is due on that day.
 func (p *mailFixture) run(t *testing.T) {
 	t.Helper()
 	const rounds = 30
@@ -165,7 +168,7 @@ func TestMail_LimitsMailsPerAccount(t *testing.T) {
 		t.Errorf("%d mails were sent on the first day, want %d", got, most)
 	}
 	if m := p.count(t); m == nil || m.Date != "2026-10-24" || *m.Sent != most {
-		t.Errorf("the account says %+v", m)
+		t.Errorf("the mail status of the account is %+v", m)
 	}
 	waiting := 0
 	for _, key := range p.keys(t) {
@@ -174,9 +177,9 @@ func TestMail_LimitsMailsPerAccount(t *testing.T) {
 		}
 	}
 	if waiting == 0 {
-		t.Error("no key says that the limit was reached")
+		t.Error("no key reports that the limit was reached")
 	}
-	for _, o := range objects[:many-1] { // what is deleted and created anew gets no new mails
+	for _, o := range objects[:many-1] { // a key that is deleted and created again causes no further mails
 		if err := p.api.Delete(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +191,7 @@ func TestMail_LimitsMailsPerAccount(t *testing.T) {
 	}
 	p.run(t)
 	if got := len(p.box.Mails()); got != most {
-		t.Errorf("%d mails were sent after keys were created anew, want %d", got, most)
+		t.Errorf("%d mails were sent after keys were created again, want %d", got, most)
 	}
 	p.clock.SetTime(time.Date(2026, 10, 25, 0, 0, 0, 0, time.UTC))
 	p.run(t)
@@ -212,23 +215,24 @@ func TestMail_RejectsOtherDomains(t *testing.T) {
 	}
 	for _, key := range p.keys(t) {
 		if n := key.Status.Notifications[0]; n.Reason != v1alpha1.ReasonRecipientNotAllowed {
-			t.Errorf("%s says %+v", key.Name, n)
+			t.Errorf("the notifications of %s are %+v", key.Name, n)
 		}
 	}
 }
 
-// TestMail_UnreachableServerUsesNoQuota: what never reached a mail server is no mail.
+// A mail that never reached the mail server does not count.
 func TestMail_UnreachableServerUsesNoQuota(t *testing.T) {
 	t.Parallel()
-	const closed = 1 // nothing listens there
-	p := newMailFixture(t, keys.Settings{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"), keystest.NewAccount("acme"))
+	const closed = 1 // no server listens on this port
+	p := newMailFixture(t, keys.Settings{MaxMails: 100}, closed, expiring("shop", "a@example.com", "b@example.com"),
+		keystest.NewAccount("acme"))
 	p.run(t)
 	if m := p.count(t); m == nil || *m.Sent != 0 {
-		t.Errorf("the account says %+v", m)
+		t.Errorf("the mail status of the account is %+v", m)
 	}
 }
 
-// TestMail_HidesOtherRecipients: each gets a mail of their own.
+// Each recipient gets a separate mail.
 func TestMail_HidesOtherRecipients(t *testing.T) {
 	t.Parallel()
 	p := newMailFixture(t, keys.Settings{MaxMails: 100}, 0, expiring("shop", "a@example.com", "b@example.net"), keystest.NewAccount("acme"))
@@ -238,8 +242,8 @@ func TestMail_HidesOtherRecipients(t *testing.T) {
 		t.Fatalf("%d mails", len(mails))
 	}
 	for i, other := range []string{"b@example.net", "a@example.com"} {
-		if said := fmt.Sprintf("%+v", mails[i]); strings.Contains(said, other) {
-			t.Errorf("the mail to %s names %s: %s", mails[i].To, other, said)
+		if text := fmt.Sprintf("%+v", mails[i]); strings.Contains(text, other) {
+			t.Errorf("the mail to %s names %s: %s", mails[i].To, other, text)
 		}
 	}
 }

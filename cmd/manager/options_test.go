@@ -13,7 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// parseOptions are options as a command line gives them.
+// parseOptions returns the options for the given arguments.
 func parseOptions(t *testing.T, arguments ...string) (*options, error) {
 	t.Helper()
 	o := &options{}
@@ -29,7 +29,7 @@ func TestOptions_VerifierService(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		arguments []string
-		want      string // the namespace/name, or what the error names
+		want      string // namespace/name, or the prefix of the error
 		refused   bool
 	}{
 		"namespace and name": {
@@ -49,7 +49,7 @@ func TestOptions_VerifierService(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			if v := o.verifiers(nil); !tc.refused && (v == nil || v.Service.String() != tc.want || v.Port != "usage") {
-				t.Errorf("asks %+v", v)
+				t.Errorf("got verifiers %+v", v)
 			}
 		})
 	}
@@ -79,11 +79,11 @@ func TestOptions_NoVerifierMeansNoPolling(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v := o.verifiers(nil); v != nil {
-		t.Errorf("asks %+v", v)
+		t.Errorf("got verifiers %+v", v)
 	}
 	for object := range cacheOptions(*o) {
 		if _, ok := object.(*discoveryv1.EndpointSlice); ok {
-			t.Error("watches EndpointSlices")
+			t.Error("EndpointSlices are watched")
 		}
 	}
 }
@@ -92,21 +92,21 @@ func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		arguments []string
-		want      []string // nil: refused
+		want      []string // nil if the value is invalid
 	}{
-		"those of Argo CD unless set": {nil, []string{"argocd.argoproj.io"}},
-		"several":                     {[]string{"--reserved-metadata-prefixes=istio,cert-manager.io"}, []string{"istio", "cert-manager.io"}},
-		"none":                        {[]string{"--reserved-metadata-prefixes="}, []string{}},
-		"a slash too many":            {[]string{"--reserved-metadata-prefixes=argocd.argoproj.io/"}, nil},
-		"capitals":                    {[]string{"--reserved-metadata-prefixes=Example.com"}, nil},
-		"a wildcard":                  {[]string{"--reserved-metadata-prefixes=*.example.com"}, nil},
+		"defaults to Argo CD": {nil, []string{"argocd.argoproj.io"}},
+		"several":             {[]string{"--reserved-metadata-prefixes=istio,cert-manager.io"}, []string{"istio", "cert-manager.io"}},
+		"none":                {[]string{"--reserved-metadata-prefixes="}, []string{}},
+		"a slash too many":    {[]string{"--reserved-metadata-prefixes=argocd.argoproj.io/"}, nil},
+		"capitals":            {[]string{"--reserved-metadata-prefixes=Example.com"}, nil},
+		"a wildcard":          {[]string{"--reserved-metadata-prefixes=*.example.com"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o, err := parseOptions(t, tc.arguments...)
 			if tc.want == nil {
 				if err == nil || !strings.HasPrefix(err.Error(), "invalid --reserved-metadata-prefixes ") {
-					t.Errorf("got %v, want a refusal that names the flag", err)
+					t.Errorf("got %v, want an error that names the flag", err)
 				}
 				return
 			}
@@ -119,8 +119,9 @@ func TestOptions_ReservedMetadataPrefixes(t *testing.T) {
 
 func TestOptions_WebhookClient(t *testing.T) {
 	t.Parallel()
-	if _, err := parseOptions(t, "--webhook-client-name=kube-apiserver"); err == nil || !strings.Contains(err.Error(), "--webhook-client-ca-file") {
-		t.Errorf("a name without an authority: got %v", err)
+	if _, err := parseOptions(t, "--webhook-client-name=kube-apiserver"); err == nil ||
+		!strings.Contains(err.Error(), "--webhook-client-ca-file") {
+		t.Errorf("a client name without a CA: got %v", err)
 	}
 	if _, err := parseOptions(t, "--webhook-client-name=kube-apiserver", "--webhook-client-ca-file=ca.crt"); err != nil {
 		t.Error(err)

@@ -44,8 +44,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// FuzzNothingLeaks puts keys that exist, and keys that nobody has, anywhere into requests, in many encodings, and looks for
-// them in all that the verifier says: audit lines, logs, metrics, traces and answers.
+// FuzzNothingLeaks puts known and unknown keys anywhere into requests, in many encodings, and searches for them in all
+// output of the verifier: audit lines, logs, metrics, traces and responses.
 func FuzzNothingLeaks(f *testing.F) {
 	v := newLeakFixture(f)
 	for i := range keyPlacements {
@@ -55,7 +55,7 @@ func FuzzNothingLeaks(f *testing.F) {
 	f.Fuzz(func(t *testing.T, choices []byte, before, after string) { v.checkForLeaks(t, choices, before, after) })
 }
 
-// TestNothingLeaks tries each place with each encoding, and each of the keys in turn.
+// TestNothingLeaks combines each placement with each encoding, using each key in turn.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
 	v := newLeakFixture(t)
@@ -66,7 +66,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
-// byteChooser makes choices by the bytes of a fuzzer; when they are used up, always the first.
+// byteChooser makes choices from the bytes of a fuzzer. When they are used up, it always chooses the first alternative.
 type byteChooser []byte
 
 func (d *byteChooser) choose(sides int) int {
@@ -78,7 +78,7 @@ func (d *byteChooser) choose(sides int) int {
 	return n
 }
 
-// leakFixture is a verifier with all that it says.
+// leakFixture runs a verifier and captures all its output.
 type leakFixture struct {
 	grpc     authv3.AuthorizationClient
 	conn     *grpc.ClientConn
@@ -98,7 +98,7 @@ func (v *leakFixture) Write(p []byte) (int, error) {
 	return v.log.Write(p)
 }
 
-// takeLog is what was logged since the last time.
+// takeLog returns what was logged since the last call.
 func (v *leakFixture) takeLog() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -165,7 +165,7 @@ var formats = []credential.Format{
 	{Type: v1alpha1.FormatAlphanumeric, Length: 256},
 }
 
-// index knows a key of each format in each state.
+// index returns an index with a key of each format in each state.
 func (v *leakFixture) index(f testing.TB) *verifier.Index {
 	x := verifier.NewIndex()
 	x.PutNamespace("shops", nil)
@@ -192,14 +192,14 @@ func (v *leakFixture) index(f testing.TB) *verifier.Index {
 	return x
 }
 
-// testCall is a request to all faces at once, as far as each can have it.
+// testCall holds the values of a request that is sent over each protocol.
 type testCall struct {
-	method, path, query, host string
-	gatewayMethod, gatewayPath, gatewayQuery   string
-	header                    map[string]string
-	body                      map[string]any
-	extensions, metadata      map[string]string
-	rpc                       string
+	method, path, query, host                string
+	gatewayMethod, gatewayPath, gatewayQuery string
+	header                                   map[string]string
+	body                                     map[string]any
+	extensions, metadata                     map[string]string
+	rpc                                      string
 }
 
 func setHeader(name string) func(*testCall, string) {
@@ -216,7 +216,7 @@ func setField(name string, list bool) func(*testCall, string) {
 	}
 }
 
-// keyPlacements are where a key may be.
+// keyPlacements lists the parts of a request that may hold a key.
 var keyPlacements = []func(*testCall, string){
 	func(c *testCall, text string) { c.path = "/orders/" + text },
 	func(c *testCall, text string) { c.path = "/orders/" + text + "/lines;v=1" },
@@ -248,17 +248,19 @@ var keyPlacements = []func(*testCall, string){
 	func(c *testCall, text string) { c.header["Authorization"] = "Basic " + text },
 	func(c *testCall, text string) { c.header["X-Api-Key"] = "Bearer " + text },
 	func(c *testCall, text string) { c.header["Cookie"] = "session=" + text + "; a=b" },
-	setHeader("X-Api-Key"), setHeader("Authorization"), setHeader("Cookie"), setHeader("Baggage"), setHeader("User-Agent"), setHeader("X-Forwarded-For"),
+	setHeader("X-Api-Key"), setHeader("Authorization"), setHeader("Cookie"), setHeader("Baggage"), setHeader("User-Agent"),
+	setHeader("X-Forwarded-For"),
 	setHeader("X-Ff-Company"),
 	setHeader("Referer"), setHeader("X-Request-Id"), setHeader("Content-Type"),
 	setField("key", false), setField("ip", false), setField("account", false), setField("scopes", true), setField("scopes", false),
 	func(c *testCall, text string) { c.body[text] = text },
 }
 
-// encodings are how a key may be written.
+// encodings lists the ways to encode a key.
 var encodings = []func(string) string{
 	func(key string) string { return key },
-	encodeEach("%%%02x"), encodeEach("%%%02X"), encodeEach("%%25%02x"), encodeEach("%%2525%02X"), encodeEach("%%u%04x"), encodeEach(`\u%04x`), encodeEach("&#%d;"), encodeEach("&#x%x;"),
+	encodeEach("%%%02x"), encodeEach("%%%02X"), encodeEach("%%25%02x"), encodeEach("%%2525%02X"), encodeEach("%%u%04x"),
+	encodeEach(`\u%04x`), encodeEach("&#%d;"), encodeEach("&#x%x;"),
 	encodeEach("=%02X"), encodeEach("%02x "),
 	func(key string) string { return key[:3] + encodeEach("%%%02x")(key[3:9]) + key[9:] },
 	func(key string) string { return base64.StdEncoding.EncodeToString([]byte(key)) },
@@ -282,7 +284,8 @@ func encodeEach(format string) func(string) string {
 	}
 }
 
-// checkForLeaks asks each face with a key in some places, and looks for the key in all that was outputs.
+// checkForLeaks sends a request with a key in some placements over each protocol, and searches for the key in all
+// output.
 func (v *leakFixture) checkForLeaks(t *testing.T, choices []byte, before, after string) {
 	d := byteChooser(choices)
 	key := v.key(t, &d)
@@ -305,27 +308,30 @@ func (v *leakFixture) checkForLeaks(t *testing.T, choices []byte, before, after 
 	}
 	v.spans.Reset()
 	outputs := []string{v.authz(t, &c), v.postJSON(t, &c, "/v1/verify"), v.postJSON(t, &c, "/v1/explain"), v.check(t, &c)}
-	outputs = append(said, v.takeLog(), fmt.Sprintf("%+v", v.spans.GetSpans()))
+	outputs = append(outputs, v.takeLog(), fmt.Sprintf("%+v", v.spans.GetSpans()))
 	if d.choose(8) == 0 {
-		outputs = append(said, v.metrics(t))
+		outputs = append(outputs, v.metrics(t))
 	}
 	for i, text := range outputs {
 		if found := findKey(text, key); found != "" {
 			t.Errorf("%s is in %s: %q", found, [...]string{
-				"an answer of /authz", "an answer of /v1/verify", "an answer of /v1/explain",
-				"an answer to Envoy", "the log", "the traces", "the metrics",
+				"a response from /authz", "a response from /v1/verify", "a response from /v1/explain",
+				"a response to Envoy", "the log", "the traces", "the metrics",
 			}[i], text)
 		}
 	}
 }
 
-// key is one that is known, or one that was just made.
+// key returns a known key or a newly generated, unknown one.
 func (v *leakFixture) key(t *testing.T, d *byteChooser) string {
 	which := d.choose(2 * len(v.keys))
 	if which < len(v.keys) {
 		return v.keys[which]
 	}
-	issued, err := formats[which%len(formats)].Generate(rand.NewChaCha8([32]byte{byte(d.choose(256)), byte(d.choose(256)), byte(d.choose(256))}))
+	issued, err := formats[which%len(formats)].Generate(rand.NewChaCha8([32]byte{
+		byte(d.choose(256)), byte(d.choose(256)),
+		byte(d.choose(256)),
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +379,7 @@ func (v *leakFixture) postJSON(t *testing.T, c *testCall, path string) string {
 	return v.send(r)
 }
 
-// send returns an answer with its headers; empty: the request can't be made.
+// send returns a response with its headers, or "" if the request cannot be sent.
 func (v *leakFixture) send(r *http.Request) string {
 	response, err := v.client.Do(r)
 	if err != nil {
@@ -381,7 +387,7 @@ func (v *leakFixture) send(r *http.Request) string {
 	}
 	defer response.Body.Close()
 	body, _ := io.ReadAll(response.Body)
-	// What is handed back is the client's own message on its way: all but the place with the key, which other tests look at.
+	// The returned headers are the client's own, for its upstream. Other tests check that they do not hold the key.
 	if response.StatusCode == http.StatusOK {
 		for _, name := range []string{"Authorization", "X-Api-Key", "Cookie"} {
 			response.Header.Del(name)
@@ -407,7 +413,7 @@ func (v *leakFixture) check(t *testing.T, c *testCall) string {
 	if err != nil && strings.Contains(err.Error(), "string field contains invalid UTF-8") {
 		return ""
 	}
-	// Which cookies the upstream is to get is the client's own message on its way: all but the one with the key.
+	// The returned cookies are the client's own, for its upstream. Other tests check that they do not hold the key.
 	ok := response.GetOkResponse()
 	if ok != nil {
 		ok.Headers = slices.DeleteFunc(ok.GetHeaders(), func(h *corev3.HeaderValueOption) bool { return h.GetHeader().GetKey() == "cookie" })
@@ -430,10 +436,11 @@ func (v *leakFixture) metrics(t *testing.T) string {
 	return b.String()
 }
 
-// partLength is how much of a key in a row is too much to say. A Token's prefix and ID are shorter, and so are hints.
+// partLength is the length of a part of a key that counts as a leak. The prefix and ID of a Token are shorter, and so
+// are hints.
 const partLength = 16
 
-// findKey returns what a text has of a key, in whatever encoding; empty: nothing.
+// findKey returns a part of a key that text contains in any encoding, or "".
 func findKey(text, key string) string {
 	if parts := strings.Split(key, "_"); len(parts) == 3 {
 		key = parts[2]
@@ -454,7 +461,7 @@ func findKey(text, key string) string {
 	return ""
 }
 
-// encodedForms are a key, and the characters of its base64 that do not depend on what is around it.
+// encodedForms returns a key and the characters of its base64 encoding that do not depend on adjacent text.
 func encodedForms(key string) []string {
 	list := []string{strings.ToLower(key), hex.EncodeToString([]byte(key))}
 	for shift := range 3 {
@@ -466,7 +473,7 @@ func encodedForms(key string) []string {
 
 var escapes = regexp.MustCompile(`(?i)%u00([0-9a-f]{2})|\\+u00([0-9a-f]{2})|%([0-9a-f]{2})|=([0-9a-f]{2})|&#x([0-9a-f]{2});|&#([0-9]{2,3});`)
 
-// decodings are a text in lower case, as it is and with more and more of its encoding undone.
+// decodings returns a text in lower case, as it is and after each round of decoding.
 func decodings(text string) []string {
 	const rounds = 5
 	list := []string{strings.ToLower(text)}
@@ -495,7 +502,7 @@ func unescape(escape string) string {
 	return escape
 }
 
-// TestFindKey makes sure that the search above finds a key in each encoding.
+// TestFindKey checks that findKey finds a key in each encoding.
 func TestFindKey(t *testing.T) {
 	t.Parallel()
 	random := rand.NewChaCha8([32]byte{2})

@@ -69,11 +69,11 @@ func TestIsTracingEnabled(t *testing.T) {
 		environment []string
 		want        bool
 	}{
-		"nothing is said":     {[]string{"HOME=/", "OTEL_SERVICE_NAME=verifier"}, false},
+		"no endpoint":         {[]string{"HOME=/", "OTEL_SERVICE_NAME=verifier"}, false},
 		"where to, and empty": {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT="}, false},
 		"where to":            {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317"}, true},
 		"where to with spans": {[]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://collector:4317"}, true},
-		"switched off":        {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317", "OTEL_SDK_DISABLED=true"}, false},
+		"disabled":            {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317", "OTEL_SDK_DISABLED=true"}, false},
 		"none of them":        {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317", "OTEL_TRACES_EXPORTER=none"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,35 +29,35 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// timeout bounds what hangs.
+// timeout limits how long a test waits for a condition.
 const timeout = time.Minute
 
-// secret is the key of these tests.
+// secret is the key that the tests present.
 const secret = "sk_test_0123456789abcdefghijklmnop"
 
-// TestVerifier runs the command as main does, on a real API server.
+// TestVerifier runs the command like main does, with a real API server.
 func TestVerifier(t *testing.T) {
 	plane := controlplanetest.Start(t, controlplane.Options{WithoutControllers: true})
 	s := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
 	s.issue(t)
 	s.start(t)
-	t.Run("a good key passes", func(t *testing.T) { s.expect(t, http.StatusOK, s.newAuthzRequest(t)) })
-	t.Run("who may, is told of its use", s.usage)
-	t.Run("its metrics can be scraped", s.metrics)
-	t.Run("a revoked key does not", func(t *testing.T) {
+	t.Run("allows a valid key", func(t *testing.T) { s.expect(t, http.StatusOK, s.newAuthzRequest(t)) })
+	t.Run("reports usage to authorized clients", s.usage)
+	t.Run("serves metrics", s.metrics)
+	t.Run("refuses a revoked key", func(t *testing.T) {
 		s.revoke(t)
 		s.expect(t, http.StatusUnauthorized, s.newAuthzRequest(t))
 	})
 }
 
-// suite is what the tests of one control plane share. They run one after the other.
+// suite holds a control plane that the subtests share. They run in sequence.
 type suite struct {
 	plane     *controlplane.ControlPlane
 	admin     client.Client
 	addresses map[string]string
 }
 
-// issue does what a manager would: it makes an account and a key, and writes what it accepted to the status.
+// issue acts as the manager: it creates an account and a key, and writes the status of an accepted key.
 func (s *suite) issue(t *testing.T) {
 	t.Helper()
 	digest := sha256.Sum256([]byte(secret))
@@ -95,14 +95,14 @@ func (s *suite) usage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !report.Synced || report.KeysVersion == "" || report.Replica == "" {
-		t.Errorf("the report says %+v", report)
+		t.Errorf("the report is %+v", report)
 	}
 	if len(report.Keys) != 1 || report.Keys[0].Name != "shop" || report.Keys[0].Credentials[0].Counts["VALID"] == 0 {
 		t.Errorf("the keys in use are %+v, want default/shop with some VALID", report.Keys)
 	}
 	r = s.newUsageRequest(t, "/v1/usage?keys=none", s.token(t, "manager", "apikey-verifier"))
 	if answer := s.expect(t, http.StatusOK, r); strings.Contains(answer, "keys\"") || !strings.Contains(answer, report.Replica) {
-		t.Errorf("asked for no keys, it says %s", answer)
+		t.Errorf("with keys=none, the report is %s", answer)
 	}
 }
 
@@ -121,7 +121,7 @@ func (s *suite) metrics(t *testing.T) {
 	}
 }
 
-// allow lets a ServiceAccount get a path of the verifier.
+// allow grants a ServiceAccount the right to get a path of the verifier.
 func (s *suite) allow(t *testing.T, account, path string) {
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: "test-" + account}
@@ -138,7 +138,7 @@ func (s *suite) allow(t *testing.T, account, path string) {
 	}
 }
 
-// token is one of a ServiceAccount, which is made if there is none.
+// token returns a token of a ServiceAccount, which it creates if necessary.
 func (s *suite) token(t *testing.T, account string, audiences ...string) string {
 	t.Helper()
 	o := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceDefault, Name: account}}
@@ -220,7 +220,7 @@ func (s *suite) newAuthzRequest(t *testing.T) *http.Request {
 	return r
 }
 
-// expect sends a request until it gets an answer with a status, and returns what it says.
+// expect repeats a request until the response has the given status, and returns its body.
 func (s *suite) expect(t *testing.T, status int, r *http.Request) string {
 	t.Helper()
 	last := ""

@@ -35,23 +35,23 @@ func TestTraces_HTTP(t *testing.T) {
 		target, span string
 		status       int
 	}{
-		"a gateway's question":     {"/authz/" + secret + "?api_key=" + secret, "/authz", http.StatusForbidden},
-		"an application's":         {"/v1/verify?" + secret, "/v1/verify", http.StatusForbidden},
-		"one that leads to nobody": {"/" + secret, "other", http.StatusForbidden},
+		"a request of a gateway": {"/authz/" + secret + "?api_key=" + secret, "/authz", http.StatusForbidden},
+		"an application's":       {"/v1/verify?" + secret, "/v1/verify", http.StatusForbidden},
+		"an unknown path":        {"/" + secret, "other", http.StatusForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			spans := tracetest.NewSpanRecorder()
 			var o server.Options
 			addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
-			face := o.WrapHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tc.status) }))
+			handler := o.WrapHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tc.status) }))
 			r := httptest.NewRequestWithContext(t.Context(), secret, tc.target, strings.NewReader(secret))
 			r.Header = http.Header{
 				"Traceparent": {parent}, "X-Api-Key": {secret}, "User-Agent": {secret}, "X-Forwarded-For": {secret},
 				"Baggage": {"key=" + secret}, "Tracestate": {"key=" + secret},
 			}
 			r.Host = secret
-			face.ServeHTTP(httptest.NewRecorder(), r)
+			handler.ServeHTTP(httptest.NewRecorder(), r)
 			checkSpan(t, spans, tc.span)
 			if got := fmt.Sprint(spans.Ended()[0].Attributes()); !strings.Contains(got, "403") {
 				t.Errorf("the span's attributes are %s", got)
@@ -91,30 +91,30 @@ func TestTraces_GRPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := connection.Invoke(ctx, "/"+secret+"/"+secret, request, request); err == nil {
-		t.Error("there is a method of that name")
+		t.Error("an unknown method returned no error")
 	}
 	eventuallyOne(t, spans)
 	checkSpan(t, spans, "envoy.service.auth.v3.Authorization/Check")
 }
 
-// checkSpan checks that there is one span of a name, in its parent's trace, which tells nothing of the request.
+// checkSpan checks that there is one span with a name in the trace of its parent, without attributes of the request.
 func checkSpan(t *testing.T, spans *tracetest.SpanRecorder, name string) {
 	t.Helper()
 	list := spans.Ended()
 	if len(list) != 1 || list[0].Name() != name || list[0].SpanContext().TraceID().String() != traceID {
 		t.Fatalf("the spans are %+v, want one named %s", tracetest.SpanStubsFromReadOnlySpans(list), name)
 	}
-	if told := fmt.Sprintf("%+v", tracetest.SpanStubsFromReadOnlySpans(list)); strings.Contains(told, secret) {
-		t.Errorf("the span tells the key: %s", told)
+	if text := fmt.Sprintf("%+v", tracetest.SpanStubsFromReadOnlySpans(list)); strings.Contains(text, secret) {
+		t.Errorf("the span contains the key: %s", text)
 	}
 	for _, a := range list[0].Attributes() {
 		if !slices.Contains(allowedAttributes, string(a.Key)) {
-			t.Errorf("the span tells %s", a.Key)
+			t.Errorf("the span has the attribute %s", a.Key)
 		}
 	}
 }
 
-// allowedAttributes are all that spans may have: none is of the client's making.
+// allowedAttributes lists the attributes that spans may have. Clients control none of them.
 var allowedAttributes = []string{
 	"http.response.status_code", "rpc.system", "rpc.system.name", "rpc.service", "rpc.method", "rpc.grpc.status_code",
 	"rpc.response.status_code",

@@ -115,7 +115,7 @@ apikey_manager_undecodable_objects{kind="Account"} 0
 	}
 }
 
-// A scrape that cannot read says nothing, rather than that there are no keys, and breaks no other metric.
+// A scrape that cannot list objects returns no series instead of zeros, and does not affect other metrics.
 func TestObjectCollector_OmitsUnreadableObjects(t *testing.T) {
 	t.Parallel()
 	for name, unreadable := range map[string]client.ObjectList{"keys": &v1alpha1.APIKeyList{}, "accounts": &v1alpha1.AccountList{}} {
@@ -137,7 +137,7 @@ func TestObjectCollector_OmitsUnreadableObjects(t *testing.T) {
 	}
 }
 
-// Mails for an expiration that has moved since do not count: nobody was told of the one that the key has now.
+// Mails about an earlier expiration do not count.
 func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 	t.Parallel()
 	mails := v1alpha1.Notification{Emails: []string{"a@example.com"}, DaysBefore: []int32{30, 7}} // on 1 and 24 October
@@ -146,14 +146,14 @@ func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 	}
 	const sent, pending = v1alpha1.NotificationSent, v1alpha1.NotificationPending
 	for name, tc := range map[string]struct {
-		accountsOwn bool // the account asks for the mails, not the key
+		accountsOwn bool // the account configures the mails, not the key
 		list        []v1alpha1.NotificationStatus
 		want        int
 	}{
-		"no mail yet":          {list: []v1alpha1.NotificationStatus{on("2026-10-01", pending), on("2026-10-24", pending)}},
-		"one of two":           {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", pending)}, want: 1},
-		"all":                  {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", sent)}, want: 1},
-		"as the account wants": {accountsOwn: true, list: []v1alpha1.NotificationStatus{on("2026-10-24", sent)}, want: 1},
+		"no mail yet":               {list: []v1alpha1.NotificationStatus{on("2026-10-01", pending), on("2026-10-24", pending)}},
+		"one of two":                {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", pending)}, want: 1},
+		"all":                       {list: []v1alpha1.NotificationStatus{on("2026-10-01", sent), on("2026-10-24", sent)}, want: 1},
+		"configured by the account": {accountsOwn: true, list: []v1alpha1.NotificationStatus{on("2026-10-24", sent)}, want: 1},
 		"not skipped and not failed": {list: []v1alpha1.NotificationStatus{
 			on("2026-10-01", v1alpha1.NotificationSkipped),
 			on("2026-10-24", v1alpha1.NotificationFailed),
@@ -173,7 +173,7 @@ func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// In Madrid this is the last day of October, and in UTC the day before.
+			// This is the last day of October in Madrid, and the day before in UTC.
 			expiring := keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 				s.ExpirationTime = &metav1.Time{Time: time.Date(2026, 10, 30, 23, 0, 0, 0, time.UTC)}
 				s.Notifications = tc.list
@@ -200,7 +200,7 @@ func TestObjectCollector_NotifiedOfCurrentExpiration(t *testing.T) {
 
 func TestObjectCollector_IsConsistent(t *testing.T) {
 	t.Parallel()
-	registry := prometheus.NewPedanticRegistry() // checks what is collected against what is described
+	registry := prometheus.NewPedanticRegistry() // compares collected metrics with their descriptions
 	registry.MustRegister(metrics.NewObjectCollector(t.Context(),
 		reader(t, interceptor.Funcs{}, keystest.Key("web"), keystest.Key("web", keystest.Namespace("shop"))), testr.New(t)))
 	if _, err := registry.Gather(); err != nil {

@@ -67,11 +67,11 @@ apikey_verifier_undecodable_objects{kind="Account"} 0
 `, "apikey_verifier_checks_total", "apikey_verifier_cache_age_seconds", "apikey_verifier_synced", "apikey_verifier_store_rollbacks_total", "apikey_verifier_keys",
 		"apikey_verifier_credentials", "apikey_verifier_accounts", "apikey_verifier_undecodable_objects")
 	if n := testutil.CollectAndCount(registry, "apikey_verifier_account_checks_total"); n != 0 {
-		t.Errorf("there are %d figures of accounts that nobody asked for", n)
+		t.Errorf("%d series by account, want none by default", n)
 	}
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil || len(problems) > 0 {
-		t.Errorf("the linter says %v, %v", problems, err)
+		t.Errorf("the linter reports %v, %v", problems, err)
 	}
 }
 
@@ -100,7 +100,7 @@ func TestVerdictRecorder_RejectsDuplicateRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := metrics.NewVerdictRecorder(registry, o); err == nil {
-		t.Error("metrics were registered twice")
+		t.Error("registering the metrics twice returned no error")
 	}
 }
 

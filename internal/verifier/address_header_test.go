@@ -16,12 +16,12 @@ func TestAddressHeader_Hops(t *testing.T) {
 	const proxy = "10.0.0.9"
 	for name, tc := range map[string]struct {
 		header  verifier.AddressHeader
-		peer    string // a trusted proxy unless said
+		peer    string // defaults to a trusted proxy
 		request request
-		want    string // empty: it can't be told
+		want    string // empty if the client cannot be determined
 	}{
 		"X-Forwarded-For": {request: requestWith("X-Forwarded-For", "203.0.113.7"), want: "203.0.113.7"},
-		"only the one that is asked for": {request: requestWith("X-Forwarded-For", "203.0.113.7", "X-Real-IP", "203.0.113.8", "Forwarded",
+		"only the configured header": {request: requestWith("X-Forwarded-For", "203.0.113.7", "X-Real-IP", "203.0.113.8", "Forwarded",
 			"for=203.0.113.9"), want: "203.0.113.7"},
 
 		"X-Real-IP": {
@@ -128,8 +128,8 @@ func TestParseAddressHeader(t *testing.T) {
 	}
 }
 
-// FuzzForwarded: whatever a client puts before what a trusted proxy adds, it is either the proxy's address of the client, or
-// it can't be told.
+// FuzzForwarded checks that whatever a client sends before the element of a trusted proxy, the client resolves to the
+// address that the proxy added, or cannot be determined.
 func FuzzForwarded(f *testing.F) {
 	f.Add(`for=192.0.2.1`)
 	f.Add(`for="[::1]:80";by=_x, for=unknown`)
@@ -143,11 +143,11 @@ func FuzzForwarded(f *testing.F) {
 	f.Fuzz(func(t *testing.T, forged string) {
 		joined := resolver.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged+", for=203.0.113.9")))
 		if joined != outside && joined.IsValid() {
-			t.Fatalf("%q makes the client %s", forged, joined)
+			t.Fatalf("%q changes the client to %s", forged, joined)
 		}
 		if got := resolver.Resolve(peer, verifier.Forwarded.Hops(requestWith("Forwarded", forged, "Forwarded",
 			"for=203.0.113.9"))); got != outside {
-			t.Fatalf("%q on a line of its own makes the client %s", forged, got)
+			t.Fatalf("%q on a separate line changes the client to %s", forged, got)
 		}
 	})
 }

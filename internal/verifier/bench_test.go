@@ -14,7 +14,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// newIndexWithKeys is an index of n keys, five to an account.
+// newIndexWithKeys returns an index with n keys, five per account.
 func newIndexWithKeys(n int) *verifier.Index {
 	x := verifier.NewIndex()
 	for i := range n {
@@ -28,7 +28,7 @@ func newIndexWithKeys(n int) *verifier.Index {
 	return x
 }
 
-// newMember is a key as people have them: with a label, a scope, and a UID as long as the API server's.
+// newMember returns a realistic key with a label, a scope, and a UID as long as those of the API server.
 func newMember(i int) *v1alpha1.APIKey {
 	return keystest.Key(fmt.Sprintf("key-%d", i), keystest.Account(fmt.Sprintf("account-%d", i/5)),
 		keystest.UID(fmt.Sprintf("6ba7b810-9dad-11d1-80b4-%012d", i)),
@@ -43,7 +43,7 @@ func BenchmarkIndex_Check(b *testing.B) {
 			want verifier.Code
 		}{
 			"valid":   {material(fmt.Sprintf("default/key-%d", n/2)), verifier.Valid},
-			"unknown": {material("default/nobody"), verifier.Unknown},
+			"unknown": {material("default/unknown"), verifier.Unknown},
 		} {
 			b.Run(fmt.Sprintf("keys=%d/%s", n, name), func(b *testing.B) {
 				b.ReportAllocs()
@@ -58,7 +58,7 @@ func BenchmarkIndex_Check(b *testing.B) {
 	}
 }
 
-// BenchmarkIndex_PutKey changes one key among many.
+// BenchmarkIndex_PutKey updates one key among many.
 func BenchmarkIndex_PutKey(b *testing.B) {
 	for _, n := range []int{100, 100_000} {
 		x := newIndexWithKeys(n)
@@ -79,7 +79,7 @@ func TestIndexCheck_AllocatesNothing(t *testing.T) {
 		policy func(*v1alpha1.AccountSpec)
 	}{
 		"plain":   {key: issued()},
-		"unknown": {key: issued(), ask: verifier.Input{Key: "ak_nobody"}},
+		"unknown": {key: issued(), ask: verifier.Input{Key: "ak_unknown"}},
 		"with all restrictions": {
 			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7"), keystest.Scopes("a", "b:*"), keystest.Expiration("2099-01-01"),
 				keystest.RevokedBefore(epoch)),
@@ -131,7 +131,7 @@ func manyNetworks(n int) []string {
 	return list
 }
 
-// TestIndex_LimitsMemoryPerKey holds 100,000 keys to their share of memory.
+// TestIndex_LimitsMemoryPerKey checks the memory that 100,000 keys take.
 func TestIndex_LimitsMemoryPerKey(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it makes up 100,000 keys")

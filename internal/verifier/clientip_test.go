@@ -14,10 +14,10 @@ import (
 func TestClientIPResolver_Resolve(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		trusted   []string // 10.0.0.0/8 and fd00::/8 unless said
-		peer      string   // 10.0.0.1 unless said
+		trusted   []string // defaults to 10.0.0.0/8 and fd00::/8
+		peer      string   // defaults to 10.0.0.1
 		forwarded []string
-		want      string // empty: it can't be told
+		want      string // empty if the client cannot be determined
 	}{
 		"no header":                         {want: "10.0.0.1"},
 		"an empty header":                   {forwarded: []string{""}},
@@ -27,7 +27,7 @@ func TestClientIPResolver_Resolve(t *testing.T) {
 		"nonsense that a client made up":    {forwarded: []string{"nonsense, 192.0.2.7"}, want: "192.0.2.7"},
 		"all are trusted":                   {forwarded: []string{"10.3.3.3, 10.1.1.1"}, want: "10.3.3.3"},
 		"the peer is not trusted":           {peer: "203.0.113.9", forwarded: []string{"192.0.2.7"}, want: "203.0.113.9"},
-		"nobody is trusted":                 {trusted: []string{}, forwarded: []string{"192.0.2.7"}, want: "10.0.0.1"},
+		"no trusted proxies":                {trusted: []string{}, forwarded: []string{"192.0.2.7"}, want: "10.0.0.1"},
 		"lines are read from the last":      {forwarded: []string{"198.51.100.1", "192.0.2.7", "10.1.1.1"}, want: "192.0.2.7"},
 		"an entry that had to be read":      {forwarded: []string{"192.0.2.7, nonsense, 10.1.1.1"}},
 		"an empty entry":                    {forwarded: []string{"192.0.2.7,,10.1.1.1"}},
@@ -35,7 +35,7 @@ func TestClientIPResolver_Resolve(t *testing.T) {
 		"unknown, as some proxies write":    {forwarded: []string{"unknown"}},
 		"a name":                            {forwarded: []string{"client.example.com"}},
 		"with a port":                       {forwarded: []string{"192.0.2.7:4711"}, want: "192.0.2.7"},
-		"with a port that is none":          {forwarded: []string{"192.0.2.7:port"}},
+		"with an invalid port":              {forwarded: []string{"192.0.2.7:port"}},
 		"IPv6":                              {forwarded: []string{"2001:db8::7"}, want: "2001:db8::7"},
 		"IPv6 in brackets":                  {forwarded: []string{"[2001:db8::7]"}, want: "2001:db8::7"},
 		"half a bracket":                    {forwarded: []string{"[192.0.2.7"}},

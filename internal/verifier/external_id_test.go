@@ -17,7 +17,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// newDeclaringAccount returns an account that declares an external ID, created so many seconds after the epoch.
+// newDeclaringAccount returns an account that declares an external ID and was created the given number of seconds after
+// the epoch.
 func newDeclaringAccount(name, id string, created int) *v1alpha1.Account {
 	a := keystest.NewAccount(name)
 	a.Spec.ExternalID, a.UID = id, types.UID("uid-"+name)
@@ -25,12 +26,13 @@ func newDeclaringAccount(name, id string, created int) *v1alpha1.Account {
 	return a
 }
 
-// newKeyOf returns a key that the account's name stands for.
+// newKeyOf returns a key of an account, whose material is derived from the name of the account.
 func newKeyOf(account string) *v1alpha1.APIKey {
 	return keystest.Key(account, keystest.Account(account), keystest.Issued(epoch))
 }
 
-// checkExternalID returns whether the key of an account meets a requirement of an external ID, and which ID is handed on for it.
+// checkExternalID reports whether the key of an account meets the requirement of an external ID, and returns the
+// external ID in its identity.
 func checkExternalID(x *verifier.Index, account, id string) (met bool, handedOn string) {
 	in := verifier.Input{Key: material("default/" + account), ExtractResult: verifier.Valid, Client: home, ExternalID: id}
 	v := x.Check(&in, hour)
@@ -45,7 +47,7 @@ func expectHolder(t *testing.T, x *verifier.Index, id, want string, accounts ...
 	for _, name := range accounts {
 		met, handedOn := checkExternalID(x, name, id)
 		if met != (name == want) || (handedOn == id) != (name == want) {
-			t.Errorf("%s: meets %s: %t, is handed on as %q; the holder is %q", name, id, met, handedOn, want)
+			t.Errorf("%s: meets %s: %t, has the external ID %q; the owner is %q", name, id, met, handedOn, want)
 		}
 	}
 }
@@ -58,9 +60,9 @@ func TestIndex_OldestAccountHoldsExternalID(t *testing.T) {
 	expect("bob")
 	x.PutAccount(newDeclaringAccount("eva", "4711", 30))
 	expect("bob")
-	x.PutAccount(newDeclaringAccount("acme", "4711", 10)) // the older one is heard of last
+	x.PutAccount(newDeclaringAccount("acme", "4711", 10)) // the older account is added last
 	expect("acme")
-	x.PutAccount(newDeclaringAccount("bob", "4711", 20)) // again
+	x.PutAccount(newDeclaringAccount("bob", "4711", 20)) // a second time
 	expect("acme")
 	x.PutAccount(newDeclaringAccount("acme", "4712", 10))
 	expect("bob")
@@ -68,18 +70,18 @@ func TestIndex_OldestAccountHoldsExternalID(t *testing.T) {
 	expect("acme")
 	x.DropAccount("acme")
 	expect("bob")
-	x.PutAccount(newDeclaringAccount("acme", "4711", 40)) // created anew
+	x.PutAccount(newDeclaringAccount("acme", "4711", 40)) // created again
 	expect("bob")
 	x.DropAccount("bob")
 	expect("eva")
 	x.ReplaceAccounts([]*v1alpha1.Account{newDeclaringAccount("acme", "4711", 40), newDeclaringAccount("bob", "", 20)})
 	expect("acme")
-	x.PutAccount(newDeclaringAccount("bob", "4711", 40)) // of the same second: the UID decides
+	x.PutAccount(newDeclaringAccount("bob", "4711", 40)) // in the same second: the UID decides
 	expect("acme")
 }
 
-// TestIndex_ExternalIDHasOneHolder lets accounts come, change and go in any order, and compares with what the accounts
-// themselves say.
+// TestIndex_ExternalIDHasOneHolder adds, updates and removes accounts in any order, and compares the index with the
+// accounts themselves.
 func TestIndex_ExternalIDHasOneHolder(t *testing.T) {
 	t.Parallel()
 	names, ids := []string{"a", "b", "c", "d"}, []string{"", "x", "y"}

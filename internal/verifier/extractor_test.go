@@ -15,7 +15,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// request is what a test says of one.
+// request is a request with given headers and queries.
 type request struct {
 	header  http.Header
 	queries []string
@@ -24,7 +24,7 @@ type request struct {
 func (r request) Header(canonical, _ string) []string { return r.header[canonical] }
 func (r request) Queries() []string                   { return r.queries }
 
-// requestWith is a request with headers: name, value, name, value.
+// requestWith returns a request with headers, given as name, value, name, value.
 func requestWith(pairs ...string) request {
 	r := request{header: http.Header{}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -42,62 +42,65 @@ func TestKeyExtractor_Extract(t *testing.T) {
 	t.Parallel()
 	all := append([]string{"query:api_key", "cookie:key", "basic"}, verifier.DefaultSources...)
 	for name, tc := range map[string]struct {
-		sources []string // the default ones unless said
-		request request
-		want    string // what may be a key, separated by spaces
-		ambiguous   bool
+		sources   []string // defaults to DefaultSources
+		request   request
+		want      string // the candidates, separated by spaces
+		ambiguous bool
 	}{
-		"nothing":                          {request: requestWith()},
-		"in its header":                    {request: requestWith("X-API-Key", "k"), want: "k"},
-		"with spaces around it":            {request: requestWith("X-API-Key", " k\t"), want: "k"},
-		"an empty header":                  {request: requestWith("X-API-Key", "")},
-		"a header of spaces":               {request: requestWith("X-API-Key", "   ")},
-		"as a bearer token":                {request: requestWith("Authorization", "Bearer k"), want: "k"},
-		"as a bearer, in any case":         {request: requestWith("Authorization", "bEARER  k"), want: "k"},
-		"a bearer of nothing":              {request: requestWith("Authorization", "Bearer ")},
-		"Bearer alone":                     {request: requestWith("Authorization", "Bearer")},
-		"another scheme":                   {request: requestWith("Authorization", "Basic azo=")},
-		"a scheme that begins so":          {request: requestWith("Authorization", "BearerX k")},
-		"the same ambiguous, in two places":    {request: requestWith("X-API-Key", "k", "Authorization", "Bearer k"), want: "k"},
-		"two keys, in two places":          {request: requestWith("X-API-Key", "k", "Authorization", "Bearer l"), want: "k l"},
-		"two headers":                      {request: requestWith("X-API-Key", "k", "X-API-Key", "l"), ambiguous: true},
-		"the same header ambiguous":            {request: requestWith("X-API-Key", "k", "X-API-Key", "k"), ambiguous: true},
-		"two headers, one of them empty":   {request: requestWith("X-API-Key", "", "X-API-Key", "k"), ambiguous: true},
-		"a header joined from two":         {request: requestWith("X-API-Key", "k,l"), ambiguous: true},
-		"joined from two, the same":        {request: requestWith("X-API-Key", "k, k"), ambiguous: true},
-		"joined, and a good one elsewhere": {request: requestWith("X-API-Key", "k,l", "Authorization", "Bearer k"), ambiguous: true},
-		"a good one, and joined elsewhere": {
+		"nothing":                            {request: requestWith()},
+		"in its header":                      {request: requestWith("X-API-Key", "k"), want: "k"},
+		"with spaces around it":              {request: requestWith("X-API-Key", " k\t"), want: "k"},
+		"an empty header":                    {request: requestWith("X-API-Key", "")},
+		"a header of spaces":                 {request: requestWith("X-API-Key", "   ")},
+		"as a bearer token":                  {request: requestWith("Authorization", "Bearer k"), want: "k"},
+		"as a bearer, in any case":           {request: requestWith("Authorization", "bEARER  k"), want: "k"},
+		"a bearer of nothing":                {request: requestWith("Authorization", "Bearer ")},
+		"Bearer without a key":               {request: requestWith("Authorization", "Bearer")},
+		"another scheme":                     {request: requestWith("Authorization", "Basic azo=")},
+		"a scheme that begins so":            {request: requestWith("Authorization", "BearerX k")},
+		"the same key in two places":         {request: requestWith("X-API-Key", "k", "Authorization", "Bearer k"), want: "k"},
+		"two keys, in two places":            {request: requestWith("X-API-Key", "k", "Authorization", "Bearer l"), want: "k l"},
+		"two headers":                        {request: requestWith("X-API-Key", "k", "X-API-Key", "l"), ambiguous: true},
+		"the same header twice":              {request: requestWith("X-API-Key", "k", "X-API-Key", "k"), ambiguous: true},
+		"two headers, one of them empty":     {request: requestWith("X-API-Key", "", "X-API-Key", "k"), ambiguous: true},
+		"a header joined from two":           {request: requestWith("X-API-Key", "k,l"), ambiguous: true},
+		"joined from two, the same":          {request: requestWith("X-API-Key", "k, k"), ambiguous: true},
+		"joined, and a single one elsewhere": {request: requestWith("X-API-Key", "k,l", "Authorization", "Bearer k"), ambiguous: true},
+		"a single one, and joined elsewhere": {
 			sources: []string{"header:A", "header:B", "header:C"},
 			request: requestWith("A", "k", "B", "k,k", "C", "k"), ambiguous: true,
 		},
-		"bearer and joined with basic":     {request: requestWith("Authorization", "Bearer k, Basic azo="), ambiguous: true},
-		"a header asked for by other case": {sources: []string{"header:x-FF-api-key"}, request: requestWith("X-Ff-Api-Key", "k"), want: "k"},
-		"in the query, which is not asked": {request: requestWith().query("api_key=k")},
-		"in the query":                     {sources: all, request: requestWith().query("a=b&api_key=k&c"), want: "k"},
-		"in the query, alone":              {sources: all, request: requestWith().query("api_key=k"), want: "k"},
-		"in the query, escaped":            {sources: all, request: requestWith().query("api_key=%6b%2B"), want: "k+"},
-		"in the query, badly escaped":      {sources: all, request: requestWith().query("api_key=%zz"), want: "%zz"},
-		"in the query, empty":              {sources: all, request: requestWith().query("api_key=&api_key")},
-		"in the query, under another case": {sources: all, request: requestWith().query("API_KEY=k")},
-		"in the query, an escaped name":    {sources: all, request: requestWith().query("api%5Fkey=k")},
-		"in the query, as part of a name":  {sources: all, request: requestWith().query("xapi_key=k&api_keys=k")},
-		"in the query ambiguous":               {sources: all, request: requestWith().query("api_key=k&api_key=k"), ambiguous: true},
-		"in two queries, the same":         {sources: all, request: requestWith().query("api_key=k", "api_key=k"), want: "k"},
-		"in two queries, different":        {sources: all, request: requestWith().query("api_key=k", "api_key=l"), want: "k l"},
-		"in the query and a header":        {sources: all, request: requestWith("X-API-Key", "l").query("api_key=k"), want: "k l"},
-		"in a cookie":                      {sources: all, request: requestWith("Cookie", "a=b; key=k; c=d"), want: "k"},
-		"in a cookie, quoted":              {sources: all, request: requestWith("Cookie", `key="k"`), want: "k"},
-		"in a cookie of two lines":         {sources: all, request: requestWith("Cookie", "a=b", "Cookie", "key=k"), want: "k"},
-		"in cookies of two lines, joined":  {sources: all, request: requestWith("Cookie", "a=b,key=k; c=d"), want: "k"},
-		"in cookies joined, two keys":      {sources: all, request: requestWith("Cookie", "key=k,key=l"), ambiguous: true},
-		"in the query, after a space":      {sources: all, request: requestWith().query("a& api_key=k")},
-		"in two cookies":                   {sources: all, request: requestWith("Cookie", "key=k; key=k"), ambiguous: true},
-		"in cookies of two lines":          {sources: all, request: requestWith("Cookie", "key=k", "Cookie", "key=l"), want: "k l"},
-		"a cookie of another name":         {sources: all, request: requestWith("Cookie", "keys=k; Key=k")},
-		"basic, the key alone":             {sources: []string{"basic"}, request: requestWith("Authorization", "Basic aw=="), want: "k"},
-		"basic, as the user":               {sources: []string{"basic"}, request: requestWith("Authorization", "Basic azo="), want: "k"},
-		"basic, as the password":           {sources: []string{"basic"}, request: requestWith("Authorization", "Basic Oms="), want: "k"},
-		"basic, user and password":         {sources: []string{"basic"}, request: requestWith("Authorization", "Basic YXBpOms="), want: "api k"},
+		"bearer and joined with basic":        {request: requestWith("Authorization", "Bearer k, Basic azo="), ambiguous: true},
+		"a header configured in another case": {sources: []string{"header:x-FF-api-key"}, request: requestWith("X-Ff-Api-Key", "k"), want: "k"},
+		"in the query, which is not a source": {request: requestWith().query("api_key=k")},
+		"in the query":                        {sources: all, request: requestWith().query("a=b&api_key=k&c"), want: "k"},
+		"in the query only":                   {sources: all, request: requestWith().query("api_key=k"), want: "k"},
+		"in the query, escaped":               {sources: all, request: requestWith().query("api_key=%6b%2B"), want: "k+"},
+		"in the query, badly escaped":         {sources: all, request: requestWith().query("api_key=%zz"), want: "%zz"},
+		"in the query, empty":                 {sources: all, request: requestWith().query("api_key=&api_key")},
+		"in the query, under another case":    {sources: all, request: requestWith().query("API_KEY=k")},
+		"in the query, an escaped name":       {sources: all, request: requestWith().query("api%5Fkey=k")},
+		"in the query, as part of a name":     {sources: all, request: requestWith().query("xapi_key=k&api_keys=k")},
+		"in the query twice":                  {sources: all, request: requestWith().query("api_key=k&api_key=k"), ambiguous: true},
+		"in two queries, the same":            {sources: all, request: requestWith().query("api_key=k", "api_key=k"), want: "k"},
+		"in two queries, different":           {sources: all, request: requestWith().query("api_key=k", "api_key=l"), want: "k l"},
+		"in the query and a header":           {sources: all, request: requestWith("X-API-Key", "l").query("api_key=k"), want: "k l"},
+		"in a cookie":                         {sources: all, request: requestWith("Cookie", "a=b; key=k; c=d"), want: "k"},
+		"in a cookie, quoted":                 {sources: all, request: requestWith("Cookie", `key="k"`), want: "k"},
+		"in a cookie of two lines":            {sources: all, request: requestWith("Cookie", "a=b", "Cookie", "key=k"), want: "k"},
+		"in cookies of two lines, joined":     {sources: all, request: requestWith("Cookie", "a=b,key=k; c=d"), want: "k"},
+		"in cookies joined, two keys":         {sources: all, request: requestWith("Cookie", "key=k,key=l"), ambiguous: true},
+		"in the query, after a space":         {sources: all, request: requestWith().query("a& api_key=k")},
+		"in two cookies":                      {sources: all, request: requestWith("Cookie", "key=k; key=k"), ambiguous: true},
+		"in cookies of two lines":             {sources: all, request: requestWith("Cookie", "key=k", "Cookie", "key=l"), want: "k l"},
+		"a cookie of another name":            {sources: all, request: requestWith("Cookie", "keys=k; Key=k")},
+		"basic, the key only":                 {sources: []string{"basic"}, request: requestWith("Authorization", "Basic aw=="), want: "k"},
+		"basic, as the user":                  {sources: []string{"basic"}, request: requestWith("Authorization", "Basic azo="), want: "k"},
+		"basic, as the password":              {sources: []string{"basic"}, request: requestWith("Authorization", "Basic Oms="), want: "k"},
+		"basic, user and password": {
+			sources: []string{"basic"}, request: requestWith("Authorization", "Basic YXBpOms="),
+			want: "api k",
+		},
 		"basic, a password with colons": {
 			sources: []string{"basic"}, request: requestWith("Authorization", "Basic YXBpOms6bA=="),
 			want: "api k:l",
@@ -117,10 +120,10 @@ func TestKeyExtractor_Extract(t *testing.T) {
 			sources: []string{"basic"},
 			request: requestWith("Authorization", "Basic "+base64.RawURLEncoding.EncodeToString([]byte("k?>k:"))), want: "k?>k",
 		},
-		"a bearer in the key's own header":  {request: requestWith("X-API-Key", "Bearer k"), want: "k"},
-		"ApiKey in the key's own header":    {request: requestWith("X-API-Key", "apikey k"), want: "k"},
+		"Bearer in a header without scheme": {request: requestWith("X-API-Key", "Bearer k"), want: "k"},
+		"ApiKey in a header without scheme": {request: requestWith("X-API-Key", "apikey k"), want: "k"},
 		"ApiKey in place of Bearer":         {request: requestWith("Authorization", "ApiKey k"), want: "k"},
-		"ApiKey where Token is asked for":   {sources: []string{"header:Authorization:Token"}, request: requestWith("Authorization", "ApiKey k")},
+		"ApiKey with the scheme Token":      {sources: []string{"header:Authorization:Token"}, request: requestWith("Authorization", "ApiKey k")},
 		"beside a JWT":                      {request: requestWith("X-API-Key", "k", "Authorization", "Bearer ey.J.h"), want: "k ey.J.h"},
 		"in a cookie, percent-encoded":      {sources: all, request: requestWith("Cookie", "key=k%2Dk%5F"), want: "k-k_"},
 		"in a cookie, badly encoded":        {sources: all, request: requestWith("Cookie", "key=k%zz"), want: "k%zz"},
@@ -202,7 +205,7 @@ func TestKeyExtractor_LimitsCandidates(t *testing.T) {
 	for n, want := range map[int]bool{16: false, 17: true} {
 		candidates := extractor.Extract(requestWith(headers[:2*n]...))
 		if list, ambiguous := candidates.Keys(); ambiguous != want || len(list) != 16 {
-			t.Errorf("of %d: %d, too many: %t", n, len(list), ambiguous)
+			t.Errorf("%d keys: %d candidates, ambiguous: %t", n, len(list), ambiguous)
 		}
 	}
 	var many []string
@@ -210,6 +213,6 @@ func TestKeyExtractor_LimitsCandidates(t *testing.T) {
 		many = append(many, fmt.Sprintf("header:X-%d", i))
 	}
 	if _, err := verifier.NewKeyExtractor(many); err == nil || !strings.Contains(err.Error(), "at most 64") {
-		t.Errorf("65 places: %v", err)
+		t.Errorf("65 sources: %v", err)
 	}
 }

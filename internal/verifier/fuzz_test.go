@@ -12,7 +12,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// FuzzExtract looks for keys in what anybody may send. A key that is found was in the request, whole.
+// FuzzExtract extracts keys from arbitrary requests. Each candidate must occur in the request as a whole.
 func FuzzExtract(f *testing.F) {
 	f.Add("k", "Bearer k", "api_key=k", "key=k")
 	f.Add("k,l", "Basic azo=", "api_key=%6b&api_key", `key="k"; key=`)
@@ -25,19 +25,19 @@ func FuzzExtract(f *testing.F) {
 		candidates := extractor.Extract(requestWith("X-API-Key", header, "Authorization", authorization, "Cookie", cookie).query(query))
 		list, twice := candidates.Keys()
 		if slices.Contains(list, "") {
-			t.Fatalf("nothing counts as a key: %q", list)
+			t.Fatalf("an empty string is a candidate: %q", list)
 		}
 		if strings.Contains(header, ",") && !twice {
-			t.Fatalf("a joined header came out as %q", list)
+			t.Fatalf("a joined header has the candidates %q", list)
 		}
 		trimmed := strings.TrimSpace(header)
 		if fields := strings.Fields(trimmed); len(fields) == 1 && fields[0] == trimmed && !twice && !slices.Contains(list, trimmed) {
-			t.Fatalf("the header says %q, and %q was found", trimmed, list)
+			t.Fatalf("the header is %q, and the candidates are %q", trimmed, list)
 		}
 	})
 }
 
-// FuzzResolve walks X-Forwarded-For. Whatever a client puts before what the proxies add changes nothing.
+// FuzzResolve checks that entries of X-Forwarded-For before those of the proxies do not change the client.
 func FuzzResolve(f *testing.F) {
 	f.Add("192.0.2.7", "10.0.0.1")
 	f.Add("nonsense,,[::1]:80", "::ffff:10.0.0.1")
@@ -51,19 +51,19 @@ func FuzzResolve(f *testing.F) {
 		from, _ := netip.ParseAddr(peer)
 		got := resolver.Resolve(from, []string{forged})
 		if got.Zone() != "" || got.Is4In6() {
-			t.Fatalf("%s is not plain", got)
+			t.Fatalf("%s is not normalized", got)
 		}
 		if got := resolver.Resolve(from, []string{forged, outside.String()}); netip.MustParsePrefix("10.0.0.0/8").Contains(from.Unmap()) &&
 			got != outside {
-			t.Fatalf("got %s from behind what %q made up", got, forged)
+			t.Fatalf("got %s after the forged entries %q", got, forged)
 		}
 		if got := resolver.Resolve(outside, []string{forged}); got != outside {
-			t.Fatalf("a peer that is not trusted made itself %s", got)
+			t.Fatalf("an untrusted peer changed the client to %s", got)
 		}
 	})
 }
 
-// FuzzIndexCheck lets anybody in front of a key that is restricted in every way.
+// FuzzIndexCheck presents arbitrary keys to an index with one key that has all restrictions.
 func FuzzIndexCheck(f *testing.F) {
 	f.Add(material("default/shop"), "192.0.2.7", "a", "acme")
 	f.Add("", "", ",", "*")
@@ -73,7 +73,7 @@ func FuzzIndexCheck(f *testing.F) {
 		in := verifier.Input{Key: key, ExtractResult: verifier.Valid, Scopes: scopes, Account: account, ExternalID: account}
 		in.Client, _ = netip.ParseAddr(client)
 		if v := x.Check(&in, hour); v.Code == verifier.Valid && key != whole {
-			t.Fatalf("%q was let in", key)
+			t.Fatalf("%q was allowed", key)
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// checkKey is the verdict on the key that a name stands for, and whose key it is.
+// checkKey returns the verdict on a key, and the APIKey that it belongs to.
 func checkKey(x *verifier.Index, name string) (verifier.Code, string) {
 	in := verifier.Input{Key: material(name), ExtractResult: verifier.Valid, Client: home}
 	v := x.Check(&in, hour)
@@ -63,17 +63,17 @@ func TestIndex_UpdatesKey(t *testing.T) {
 	expect(t, x, "next", verifier.Valid)
 	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"})
 	expect(t, x, "next", verifier.Unknown)
-	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"}) // told twice
+	x.DropKey(types.NamespacedName{Namespace: "default", Name: "shop"}) // a second time
 	if diff := cmp.Diff(verifier.Size{Accounts: 1}, x.Size()); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// An account reaches its keys in one step, whether it or they came first.
+// An account applies to all its keys at once, whether it is added before or after them.
 func TestIndex_AccountAppliesToItsKeys(t *testing.T) {
 	t.Parallel()
 	x := complete(issued())
-	expect(t, x, "default/shop", verifier.Inactive) // of an account that is not known
+	expect(t, x, "default/shop", verifier.Inactive) // the account is unknown
 	x.PutAccount(keystest.NewAccount("acme"))
 	expect(t, x, "default/shop", verifier.Valid)
 	x.PutAccount(keystest.NewAccount("acme", keystest.Suspended()))
@@ -98,7 +98,7 @@ func TestIndex_NamespaceAppliesToItsKeys(t *testing.T) {
 	x.PutNamespace("default", labels.Set{"team": "shop"})
 	expect(t, x, "default/shop", verifier.Valid)
 	x.PutNamespace("other", nil)
-	x.PutAccount(policy(allowTeam)) // told of the account again
+	x.PutAccount(policy(allowTeam)) // update the account
 	expect(t, x, "default/shop", verifier.Valid)
 	x.PutNamespace("default", labels.Set{"team": "blog"})
 	expect(t, x, "default/shop", verifier.Inactive)
@@ -130,7 +130,8 @@ func TestIndex_ReplaceDropsMissingObjects(t *testing.T) {
 	}
 }
 
-// Objects that are copied with their status have the same digests: the oldest has the key, and the next one inherits it.
+// Objects that are copied with their status have the same digests. The oldest key owns the digest, and the next oldest
+// inherits it.
 func TestIndex_OldestKeyOwnsSharedDigest(t *testing.T) {
 	t.Parallel()
 	copied := func(name string, age time.Duration) *v1alpha1.APIKey {
@@ -151,12 +152,12 @@ func TestIndex_OldestKeyOwnsSharedDigest(t *testing.T) {
 			x := complete(keystest.NewAccount("acme"))
 			for _, k := range order {
 				x.PutKey(k)
-				x.PutKey(k) // told of twice
+				x.PutKey(k) // a second time
 			}
 			has := func(want string) {
 				t.Helper()
 				if _, holder := checkKey(x, "shared"); holder != want {
-					t.Errorf("%q has it, want %q", holder, want)
+					t.Errorf("%q owns the digest, want %q", holder, want)
 				}
 			}
 			has("default/old")
@@ -176,8 +177,8 @@ func TestIndex_OldestKeyOwnsSharedDigest(t *testing.T) {
 	}
 }
 
-// Of two keys with one digest that one has it to which it was issued first, however old the keys are: whoever puts a stolen
-// key into a Secret that is adopted gets it later than the one it was stolen from.
+// If two keys have the same digest, it belongs to the key to which it was issued first, regardless of the age of the
+// keys. A stolen key in a Secret that is adopted was issued to the thief later.
 func TestIndex_FirstIssuedOwnsSharedDigest(t *testing.T) {
 	t.Parallel()
 	alice := keystest.Key("alice", keystest.Created(epoch), keystest.WithCredential("shared", v1alpha1.RoleCurrent, epoch),
@@ -196,13 +197,13 @@ func TestIndex_FirstIssuedOwnsSharedDigest(t *testing.T) {
 		code   verifier.Code
 		holder string
 	}{
-		"the thief's key is older":              {[]*v1alpha1.APIKey{alice, bob(time.Minute)}, verifier.Valid, "default/alice"},
-		"the thief comes first to the verifier": {[]*v1alpha1.APIKey{bob(time.Minute), alice}, verifier.Valid, "default/alice"},
-		"revoked as a whole":                    {[]*v1alpha1.APIKey{off, bob(time.Minute)}, verifier.Revoked, "default/alice"},
-		"revoked after the theft":               {[]*v1alpha1.APIKey{alice, bob(time.Minute), off}, verifier.Revoked, "default/alice"},
-		"revoked by revokeBefore":               {[]*v1alpha1.APIKey{bob(time.Minute), killed}, verifier.Revoked, "default/alice"},
-		"the thief revokes his":                 {[]*v1alpha1.APIKey{alice, hers}, verifier.Valid, "default/alice"},
-		"issued again to the thief, seen late": {
+		"the thief's key is older":       {[]*v1alpha1.APIKey{alice, bob(time.Minute)}, verifier.Valid, "default/alice"},
+		"the thief's key is added first": {[]*v1alpha1.APIKey{bob(time.Minute), alice}, verifier.Valid, "default/alice"},
+		"revoked as a whole":             {[]*v1alpha1.APIKey{off, bob(time.Minute)}, verifier.Revoked, "default/alice"},
+		"revoked after the theft":        {[]*v1alpha1.APIKey{alice, bob(time.Minute), off}, verifier.Revoked, "default/alice"},
+		"revoked by revokeBefore":        {[]*v1alpha1.APIKey{bob(time.Minute), killed}, verifier.Revoked, "default/alice"},
+		"the thief revokes the key":      {[]*v1alpha1.APIKey{alice, hers}, verifier.Valid, "default/alice"},
+		"issued to the thief again later": {
 			[]*v1alpha1.APIKey{bob(-time.Minute), alice, bob(time.Minute)},
 			verifier.Valid,
 			"default/alice",
@@ -232,7 +233,7 @@ func TestIndex_FirstIssuedOwnsSharedDigest(t *testing.T) {
 	}
 }
 
-// A credential that was revoked is refused as long as its APIKey exists, also if the status still lists it.
+// A revoked credential is refused as long as its APIKey exists, even if the status still lists it as a credential.
 func TestIndex_RefusesRevokedCredentials(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"), keystest.Key("shop", keystest.Issued(epoch), keystest.Revoked("leaked", epoch),
@@ -262,7 +263,7 @@ func TestIndex_IgnoresInvalidDigests(t *testing.T) {
 	}
 }
 
-// What is remembered of a credential's use outlives changes of its key, and ends with the credential.
+// The usage of a credential survives updates of its key, and ends with the credential.
 func TestIndex_UsageSurvivesKeyUpdates(t *testing.T) {
 	t.Parallel()
 	minute := epoch.Add(30 * time.Minute)
@@ -276,7 +277,7 @@ func TestIndex_UsageSurvivesKeyUpdates(t *testing.T) {
 	use("before", epoch.Add(2*time.Minute))
 	x.PutKey(keystest.Key("shop", previous(minute), keystest.Issued(epoch), keystest.Label("renamed")))
 	use("default/shop", epoch.Add(3*time.Minute))
-	use("before", minute) // its overlap is over
+	use("before", minute) // the overlap has ended
 	at := func(d time.Duration) *time.Time {
 		t := epoch.Add(d)
 		return &t
@@ -309,11 +310,12 @@ func TestIndex_UsageSurvivesKeyUpdates(t *testing.T) {
 			s.Credentials[0].IssuedAt = metav1.NewTime(epoch)
 		})))
 	if got := x.Usage(time.Time{}, hour); got != nil {
-		t.Errorf("of a new key of that name: %v", got)
+		t.Errorf("after the key was replaced: %v", got)
 	}
 }
 
-// A clock that was ahead, and is set right, hides no use: the one from before is taken for one of now, and stays that.
+// If the clock was ahead and is set back, the last use is reported as of the current minute, and does not change after
+// that.
 func TestIndex_UsageAfterClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"), issued())
@@ -322,7 +324,7 @@ func TestIndex_UsageAfterClockIsSetBack(t *testing.T) {
 	x.Check(&in, epoch.Add(3*time.Hour))
 	for _, later := range []time.Duration{10 * time.Minute, 11 * time.Minute, 20 * time.Minute} {
 		if got, want := lastUsed(epoch.Add(later)), epoch.Add(10*time.Minute); !got.Equal(want) {
-			t.Errorf("set back to minute 10, asked after %s: last used at %s, want %s", later, got, want)
+			t.Errorf("set back to minute 10, read after %s: last used at %s, want %s", later, got, want)
 		}
 	}
 	x.Check(&in, epoch.Add(21*time.Minute))
@@ -331,7 +333,7 @@ func TestIndex_UsageAfterClockIsSetBack(t *testing.T) {
 	}
 }
 
-// TestIndex_Known: a credential is known once the index has the version of its key that lists it, whatever the key's state.
+// A credential is known once the index holds a version of its key that lists it, regardless of the state of the key.
 func TestIndex_Known(t *testing.T) {
 	t.Parallel()
 	next := usage.CredentialReference{
@@ -345,11 +347,11 @@ func TestIndex_Known(t *testing.T) {
 	}{
 		"a staged one":                    {complete(keystest.NewAccount("acme"), issued(staged)), true},
 		"a version of the key without it": {complete(keystest.NewAccount("acme"), issued()), false},
-		"a key that is switched off": {
+		"a disabled key": {
 			complete(keystest.NewAccount("acme"), issued(staged, keystest.State(v1alpha1.KeyStateInactive))),
 			true,
 		},
-		"a key that is not known":          {complete(keystest.NewAccount("acme")), false},
+		"an unknown key":                   {complete(keystest.NewAccount("acme")), false},
 		"another key of the same name":     {complete(keystest.NewAccount("acme"), issued(staged, keystest.UID("uid-again"))), false},
 		"a key that became another's name": {complete(keystest.NewAccount("acme"), keystest.Key("other", staged)), false},
 	} {
@@ -362,7 +364,7 @@ func TestIndex_Known(t *testing.T) {
 	}
 }
 
-// What the manager is told of keys that are switched off: refused is a key that no request gets in with.
+// A key is refused if no request can be accepted with it.
 func TestIndex_Refused(t *testing.T) {
 	t.Parallel()
 	shop := usage.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}
@@ -371,15 +373,15 @@ func TestIndex_Refused(t *testing.T) {
 		ask   usage.KeyReference
 		want  bool
 	}{
-		"a good key":                   {complete(keystest.NewAccount("acme"), issued()), shop, false},
-		"one that is switched off":     {complete(keystest.NewAccount("acme"), issued(keystest.State(v1alpha1.KeyStateInactive))), shop, true},
+		"a valid key":                  {complete(keystest.NewAccount("acme"), issued()), shop, false},
+		"a disabled key":               {complete(keystest.NewAccount("acme"), issued(keystest.State(v1alpha1.KeyStateInactive))), shop, true},
 		"one without an account":       {complete(issued()), shop, true},
 		"one that has not been issued": {complete(keystest.NewAccount("acme"), keystest.Key("shop")), shop, true},
-		"one that is not known":        {complete(keystest.NewAccount("acme")), shop, true},
+		"an unknown key":               {complete(keystest.NewAccount("acme")), shop, true},
 		"another one of the same name": {complete(keystest.NewAccount("acme"), issued(keystest.UID("uid-again"))), shop, true},
 		"one with a whitelist": {complete(keystest.NewAccount("acme"),
 			modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{"10.0.0.0/8"} })), shop, false},
-		"one with a good and a bad one": {complete(keystest.NewAccount("acme"), issued(previous(epoch))), shop, false},
+		"one valid and one expired credential": {complete(keystest.NewAccount("acme"), issued(previous(epoch))), shop, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

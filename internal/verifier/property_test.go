@@ -20,7 +20,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// isValid says, from the objects themselves, everything that must hold for a key to be let in.
+// isValid reports whether a key must be accepted, evaluating the API objects directly.
 func (s suite) isValid(in verifier.Input, credential v1alpha1.Credential, now time.Time) bool {
 	k, a := s.key, s.account
 	if a == nil || k.Spec.Account != a.Name || in.ExtractResult != verifier.Valid {
@@ -61,7 +61,8 @@ func (s suite) isValid(in verifier.Input, credential v1alpha1.Credential, now ti
 		(in.Claim.Kind != verifier.ClaimExternalID || in.Claim.Value != "" && in.Claim.Value == a.Spec.ExternalID)
 }
 
-// TestIndexCheck_ValidOnlyIfAllChecksPass makes up a key, its account and a question, and tells the index in any order.
+// TestIndexCheck_ValidOnlyIfAllChecksPass draws a key, its account and a request, and adds the objects to the index in
+// any order.
 func TestIndexCheck_ValidOnlyIfAllChecksPass(t *testing.T) {
 	t.Parallel()
 	valid := 0
@@ -92,7 +93,7 @@ func TestIndexCheck_ValidOnlyIfAllChecksPass(t *testing.T) {
 				ask.Key = material(c.Hint)
 				want, v := s.isValid(ask, c, now), x.Check(&ask, now)
 				if (v.Code == verifier.Valid) != want {
-					t.Fatalf("at %s: got %s, want good %t\nkey %+v\naccount %+v\nquestion %+v", now, v.Code, want, s.key, s.account, ask)
+					t.Fatalf("at %s: got %s, want valid %t\nkey %+v\naccount %+v\ninput %+v", now, v.Code, want, s.key, s.account, ask)
 				}
 				if want {
 					valid++
@@ -106,11 +107,11 @@ func TestIndexCheck_ValidOnlyIfAllChecksPass(t *testing.T) {
 		}
 	})
 	if valid == 0 {
-		t.Error("nothing was ever good: the property says nothing")
+		t.Error("no key was ever valid, so the test proves nothing")
 	}
 }
 
-// drawMostly is the first of some values, most of the time: if all went wrong at once, nothing would be learnt.
+// drawMostly draws the first value most of the time: if everything were invalid at once, the test would cover little.
 func drawMostly[T any](t *rapid.T, what string, values ...T) T {
 	if rapid.IntRange(0, 7).Draw(t, what+"?") > 0 {
 		return values[0]

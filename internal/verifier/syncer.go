@@ -430,7 +430,9 @@ func transformKey(o any) any {
 // accountStore applies Accounts to the index.
 type accountStore struct{ *Index }
 
-func (x accountStore) put(o any)                   { x.PutAccount(o.(*v1alpha1.Account)) } //nolint:forcetypeassert // checked by the reflector
+func (x accountStore) put(o any) {
+	x.PutAccount(o.(*v1alpha1.Account)) //nolint:forcetypeassert // checked by the reflector
+}
 func (x accountStore) drop(o types.NamespacedName) { x.DropAccount(o.Name) }
 func (x accountStore) replace(list []any)          { x.ReplaceAccounts(castAll[*v1alpha1.Account](list)) }
 

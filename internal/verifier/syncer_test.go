@@ -28,25 +28,25 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// The handlers of errors that reflectors report to share a back-off, in real time, among all tests of this process.
+// The default error handlers of reflectors share a backoff in real time among all tests of this process.
 func init() { utilruntime.ErrorHandlers = nil }
 
-// apiServer is an API server in memory with one account, whose store can be put back to an earlier state. It behaves as
-// kube-apiserver does where the feed depends on it: a watch from a resourceVersion in the future hangs without an error.
+// apiServer simulates an API server with one account, whose store can be rolled back. It behaves like kube-apiserver
+// where the Syncer depends on it: a watch from a future resourceVersion hangs without an error.
 type apiServer struct {
 	client.WithWatch
 
 	mu sync.Mutex
 	storeState
 	watches []*openWatch
-	// unreachable refuses every request, lame those that are answered by the store.
+	// unreachable fails all requests, storeDown those that the store answers.
 	unreachable, storeDown bool
-	// cached is what lists are served from, and watches with them, while it lasts, as kube-apiserver does when its store is
-	// put back under it; nil: from the store.
+	// cached holds the state that lists and watches are served from, like kube-apiserver does if its store is rolled
+	// back while it runs. If nil, the store serves them.
 	cached *storeState
 }
 
-// storeState is what a backup has.
+// storeState holds what a backup contains.
 type storeState struct {
 	version int
 	keys    map[string]*v1alpha1.APIKey
@@ -81,7 +81,7 @@ func (a *apiServer) put(k *v1alpha1.APIKey) {
 	}
 }
 
-// remove deletes a key, and report has watches say so.
+// remove deletes a key. reportDeletion sends the event to watches.
 func (a *apiServer) remove(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -105,7 +105,7 @@ func (a *apiServer) backup() storeState {
 	return storeState{a.version, maps.Clone(a.keys)}
 }
 
-// restore puts the store back. Clients stay connected.
+// restore rolls the store back. Clients stay connected.
 func (a *apiServer) restore(to storeState) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,7 +115,7 @@ func (a *apiServer) restore(to storeState) {
 	}
 }
 
-// disconnect ends all watches.
+// disconnect closes all watches.
 func (a *apiServer) disconnect() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -168,7 +168,7 @@ func (a *apiServer) List(_ context.Context, list client.ObjectList, _ ...client.
 	return nil
 }
 
-// Get implements client.Client. Reads of one object are served from the store.
+// Get implements client.Client. The store answers reads of one object.
 func (a *apiServer) Get(_ context.Context, name client.ObjectKey, o client.Object, _ ...client.GetOption) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -186,7 +186,8 @@ func (a *apiServer) Get(_ context.Context, name client.ObjectKey, o client.Objec
 	return nil
 }
 
-// serveFromCache has lists and watches served from memory; false: as after the API server was started again.
+// serveFromCache makes lists and watches return the current state from memory, or from the store again after a restart
+// of the API server.
 func (a *apiServer) serveFromCache(running bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -226,14 +227,14 @@ func (a *apiServer) Watch(_ context.Context, list client.ObjectList, o ...client
 
 func (a *apiServer) Scheme() *runtime.Scheme { return nil }
 
-// syncerFixture is a feed that runs, with its index.
+// syncerFixture holds a running Syncer and its index.
 type syncerFixture struct {
 	*apiServer
 	*verifier.Syncer
 	index *verifier.Index
 }
 
-// runSyncer runs a test with a feed of an API server, in time of its own.
+// runSyncer runs a test with a Syncer of a simulated API server, in virtual time.
 func runSyncer(t *testing.T, o verifier.SyncerOptions, test func(s *syncerFixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -260,7 +261,7 @@ func (s *syncerFixture) expect(t *testing.T, want verifier.Code) {
 	expect(t, s.index, "default/shop", want)
 }
 
-// makeChanges are some that a backup does not have.
+// makeChanges makes changes that a backup does not contain.
 func (s *syncerFixture) makeChanges() {
 	for range 50 {
 		s.put(keystest.Key("other", keystest.Issued(epoch)))
@@ -270,19 +271,19 @@ func (s *syncerFixture) makeChanges() {
 
 var off = keystest.State(v1alpha1.KeyStateInactive)
 
-// A key that is switched off after etcd was restored from a backup is refused, however the store's return is noticed, and
-// though its resourceVersion is below what was seen before.
+// A key that is disabled after etcd was restored from a backup is refused, however the rollback is detected, and
+// although its resourceVersion is lower than one observed before.
 func TestSyncer_DetectsRollback(t *testing.T) {
 	t.Parallel()
 	for name, restore := range map[string]func(s *syncerFixture, backup storeState){
-		"the API server was started again": func(s *syncerFixture, backup storeState) {
+		"the API server restarted": func(s *syncerFixture, backup storeState) {
 			s.setAvailability(true, false)
 			s.disconnect()
 			time.Sleep(10 * time.Second)
 			s.restore(backup)
 			s.setAvailability(false, false)
 		},
-		"watches were started again at once": func(s *syncerFixture, backup storeState) {
+		"watches restarted immediately": func(s *syncerFixture, backup storeState) {
 			s.restore(backup)
 			s.disconnect()
 		},
@@ -290,7 +291,7 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 			s.restore(backup)
 			s.hangWatches()
 		},
-		"bookmarks go back": func(s *syncerFixture, backup storeState) {
+		"bookmarks report an earlier version": func(s *syncerFixture, backup storeState) {
 			s.restore(backup)
 			s.bookmark(backup.version)
 		},
@@ -305,7 +306,7 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 				time.Sleep(20 * time.Second)
 				s.expect(t, verifier.Inactive)
 				if s.Rollbacks() != 1 || !s.index.Complete() {
-					t.Errorf("noticed %d times, complete is %t", s.Rollbacks(), s.index.Complete())
+					t.Errorf("detected %d rollbacks, complete: %t", s.Rollbacks(), s.index.Complete())
 				}
 				s.put(issued())
 				s.expect(t, verifier.Valid)
@@ -314,7 +315,7 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 	}
 }
 
-// hangWatches has watches wait for what comes after the newest that they reported, as etcd does.
+// hangWatches makes watches wait for versions after the newest one that they reported, like etcd does.
 func (a *apiServer) hangWatches() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -323,13 +324,13 @@ func (a *apiServer) hangWatches() {
 	}
 }
 
-// An API server that was left running while its store was put back serves what is no more. Nothing is accepted then, until
-// it is started again.
+// An API server that keeps running while its store is rolled back serves stale data. All keys are refused until it
+// restarts.
 func TestSyncer_RefusesWhileAPIServerServesStaleData(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(s *syncerFixture){
-		"an object is at an earlier state": func(s *syncerFixture) { s.makeChanges() },
-		"an object is not there":           func(s *syncerFixture) { s.put(keystest.Key("new", keystest.Issued(epoch))) },
+		"an object has an earlier version": func(s *syncerFixture) { s.makeChanges() },
+		"an object is missing":             func(s *syncerFixture) { s.put(keystest.Key("new", keystest.Issued(epoch))) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -344,7 +345,7 @@ func TestSyncer_RefusesWhileAPIServerServesStaleData(t *testing.T) {
 					s.expect(t, verifier.NotSynced)
 				}
 				if s.Rollbacks() != 1 {
-					t.Errorf("noticed %d times", s.Rollbacks())
+					t.Errorf("detected %d rollbacks", s.Rollbacks())
 				}
 				s.serveFromCache(false)
 				s.disconnect()
@@ -355,7 +356,7 @@ func TestSyncer_RefusesWhileAPIServerServesStaleData(t *testing.T) {
 	}
 }
 
-// The object that changed last is deleted, which is reported late.
+// The most recently changed object is deleted, and the event arrives late.
 func TestSyncer_DeletionIsNotARollback(t *testing.T) {
 	t.Parallel()
 	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
@@ -370,13 +371,13 @@ func TestSyncer_DeletionIsNotARollback(t *testing.T) {
 			s.put(keystest.Key("new", keystest.Issued(epoch)))
 		}
 		if s.Rollbacks() != 0 {
-			t.Errorf("noticed %d rollbacks", s.Rollbacks())
+			t.Errorf("detected %d rollbacks", s.Rollbacks())
 		}
 	})
 }
 
-// A store that was put back, and has come past where it was before anybody could ask, is read anew: a watch would go on
-// from the middle.
+// A store that was rolled back, and has passed the old resourceVersion before a probe, is listed again: a watch would
+// resume in the middle.
 func TestSyncer_RelistsAfterOvertakenRollback(t *testing.T) {
 	t.Parallel()
 	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
@@ -395,7 +396,7 @@ func TestSyncer_RelistsAfterOvertakenRollback(t *testing.T) {
 	})
 }
 
-// While the store is not known to be the one that was read, nothing is accepted.
+// After a rollback, all keys are refused until they have been listed again.
 func TestSyncer_RefusesAfterRollbackUntilListed(t *testing.T) {
 	t.Parallel()
 	runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
@@ -412,7 +413,7 @@ func TestSyncer_RefusesAfterRollbackUntilListed(t *testing.T) {
 	})
 }
 
-// Changes that come while the API server is asked, and watches that end, are no rollback.
+// Changes during a probe, and watches that end, are not rollbacks.
 func TestSyncer_ChangesAreNotARollback(t *testing.T) {
 	t.Parallel()
 	runSyncer(t, verifier.SyncerOptions{MaxStaleness: time.Minute}, func(s *syncerFixture) {
@@ -425,7 +426,7 @@ func TestSyncer_ChangesAreNotARollback(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		s.expect(t, verifier.Valid)
 		if s.Rollbacks() != 0 || s.Age(time.Now()) != 0 {
-			t.Errorf("noticed %d rollbacks, age %s", s.Rollbacks(), s.Age(time.Now()))
+			t.Errorf("detected %d rollbacks, age %s", s.Rollbacks(), s.Age(time.Now()))
 		}
 	})
 }
@@ -437,10 +438,13 @@ func TestSyncer_RefusesBeyondMaxStaleness(t *testing.T) {
 		max  time.Duration
 		want verifier.Code
 	}{
-		"the API server is away":        {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, 5 * time.Minute, verifier.NotSynced},
-		"the store does not answer":     {func(s *syncerFixture) { s.setAvailability(false, true) }, 5 * time.Minute, verifier.NotSynced},
-		"it is off":                     {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, 0, verifier.Valid},
-		"it is longer than what passes": {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, time.Hour, verifier.Valid},
+		"the API server is unreachable": {
+			func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, 5 * time.Minute,
+			verifier.NotSynced,
+		},
+		"the store is down":            {func(s *syncerFixture) { s.setAvailability(false, true) }, 5 * time.Minute, verifier.NotSynced},
+		"no limit":                     {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, 0, verifier.Valid},
+		"a limit that is not exceeded": {func(s *syncerFixture) { s.setAvailability(true, false); s.disconnect() }, time.Hour, verifier.Valid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -451,7 +455,7 @@ func TestSyncer_RefusesBeyondMaxStaleness(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				s.expect(t, tc.want)
 				if age := s.Age(time.Now()); age < 5*time.Minute || age > 7*time.Minute {
-					t.Errorf("after six minutes its age is %s", age)
+					t.Errorf("after six minutes the age is %s", age)
 				}
 				s.setAvailability(false, false)
 				time.Sleep(2 * time.Minute)

@@ -16,7 +16,8 @@ func digestFor(n int) digest {
 	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 }
 
-// TestTable_BehavesLikeAMap does the same to a table and to a map. Few places make digests collide all the time.
+// TestTable_BehavesLikeAMap applies the same operations to a table and to a map. A small range of hashes causes many
+// collisions.
 func TestTable_BehavesLikeAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -45,12 +46,12 @@ func TestTable_BehavesLikeAMap(t *testing.T) {
 			}
 		}
 		if table.live != len(model) {
-			t.Fatalf("it has %d, want %d", table.live, len(model))
+			t.Fatalf("the table holds %d credentials, want %d", table.live, len(model))
 		}
 	})
 }
 
-// A credential that stays is found at every moment, whatever goes on around it.
+// Readers find a credential that stays in the table at any time during concurrent updates.
 func TestTable_ReadersSeeEveryEntry(t *testing.T) {
 	t.Parallel()
 	table := newTable()
@@ -67,7 +68,7 @@ func TestTable_ReadersSeeEveryEntry(t *testing.T) {
 				default:
 				}
 				if table.find(&stays) == nil {
-					t.Error("it is gone")
+					t.Error("a credential in the table was not found")
 					return
 				}
 				if d := digestFor(n); table.find(&d) == tombstone {
@@ -90,7 +91,7 @@ func TestTable_ReadersSeeEveryEntry(t *testing.T) {
 	readers.Wait()
 }
 
-// What comes and goes leaves no trace: rotations for years don't make the table grow.
+// Adding and removing credentials, like rotations do for years, does not grow the table.
 func TestTable_DoesNotGrowWithChurn(t *testing.T) {
 	t.Parallel()
 	table := newTable()

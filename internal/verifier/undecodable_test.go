@@ -14,7 +14,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// TestIndex_RefusesUndecodableObjects follows a key and an account that come to be undecodable, and are mended.
+// TestIndex_RefusesUndecodableObjects makes a key and an account undecodable, and corrects them.
 func TestIndex_RefusesUndecodableObjects(t *testing.T) {
 	t.Parallel()
 	x := verifier.NewIndex()
@@ -24,7 +24,7 @@ func TestIndex_RefusesUndecodableObjects(t *testing.T) {
 	counts := func(keys, accounts int) {
 		t.Helper()
 		if k, a := x.Undecodable(); k != keys || a != accounts {
-			t.Errorf("%d keys and %d accounts are set aside, want %d and %d", k, a, keys, accounts)
+			t.Errorf("%d keys and %d accounts are undecodable, want %d and %d", k, a, keys, accounts)
 		}
 	}
 	lost := keystest.NewAccount("acme", keystest.Version("7"), func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.state"} })
@@ -34,7 +34,7 @@ func TestIndex_RefusesUndecodableObjects(t *testing.T) {
 
 	bad := issued(func(k *v1alpha1.APIKey) { k.Undecodable, k.ResourceVersion = []string{"spec.ipWhitelist"}, "8" })
 	x.PutKey(bad)
-	x.PutKey(bad) // as a list after a watch has it
+	x.PutKey(bad) // the same version in a list after a watch
 	expect(t, x, "default/shop", verifier.Inactive)
 	counts(1, 0)
 	x.PutKey(issued())
@@ -63,7 +63,7 @@ func TestIndex_RefusesUndecodableObjects(t *testing.T) {
 	}
 }
 
-// TestIndex_RefusesInvalidRevokeBefore shows that what may have been meant to kill a credential is not overlooked.
+// An invalid revokeBefore may have been meant to revoke a credential, so the key is refused.
 func TestIndex_RefusesInvalidRevokeBefore(t *testing.T) {
 	t.Parallel()
 	x := complete(keystest.NewAccount("acme"), issued(func(k *v1alpha1.APIKey) {

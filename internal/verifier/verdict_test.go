@@ -25,7 +25,7 @@ var (
 	home  = netip.MustParseAddr("192.0.2.7")
 )
 
-// suite is what an index is told of.
+// suite holds the objects that are added to an index.
 type suite struct {
 	key     *v1alpha1.APIKey
 	account *v1alpha1.Account
@@ -56,7 +56,7 @@ func policy(change func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
 	return keystest.NewAccount("acme", keystest.Policy(change))
 }
 
-// material is the whole key that a name stands for.
+// material returns the key that is derived from a name.
 func material(name string) string { return string(keystest.MaterialOf(name)) }
 
 func newInput(change func(*verifier.Input)) verifier.Input {
@@ -96,14 +96,14 @@ func TestIndexCheck(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		key     *v1alpha1.APIKey
-		account *v1alpha1.Account // acme with an empty spec unless said
+		account *v1alpha1.Account // defaults to acme with an empty spec
 		labels  labels.Set
 		ask     func(*verifier.Input)
-		now     time.Time // an hour after the key was issued unless said
+		now     time.Time // defaults to an hour after the key was issued
 		want    verifier.Code
 		step    verifier.Check
 	}{
-		"a good key": {key: issued(), want: verifier.Valid, step: verifier.CheckClaim},
+		"a valid key": {key: issued(), want: verifier.Valid, step: verifier.CheckClaim},
 		"no key": {
 			key: issued(), ask: func(in *verifier.Input) { in.Key, in.ExtractResult = "", verifier.Missing },
 			want: verifier.Missing, step: verifier.CheckKey,
@@ -112,7 +112,7 @@ func TestIndexCheck(t *testing.T) {
 			key: issued(), ask: func(in *verifier.Input) { in.ExtractResult = verifier.Ambiguous },
 			want: verifier.Ambiguous, step: verifier.CheckKey,
 		},
-		"a key nobody has": {key: issued(), ask: withKey("ak_nobody"), want: verifier.Unknown, step: verifier.CheckKey},
+		"an unknown key": {key: issued(), ask: withKey("ak_unknown"), want: verifier.Unknown, step: verifier.CheckKey},
 		"the beginning of a key": {
 			key: issued(), ask: withKey(material("default/shop")[:60]), want: verifier.Unknown,
 			step: verifier.CheckKey,
@@ -139,7 +139,7 @@ func TestIndexCheck(t *testing.T) {
 		},
 		"a key being deleted":       {key: issued(keystest.Deleting(epoch)), want: verifier.Unknown, step: verifier.CheckKey},
 		"a key that was not issued": {key: keystest.Key("shop"), want: verifier.Unknown, step: verifier.CheckKey},
-		"switched off in the spec": {
+		"disabled in the spec": {
 			key:  modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = v1alpha1.KeyStateInactive }),
 			want: verifier.Inactive, step: verifier.CheckState,
 		},
@@ -151,7 +151,7 @@ func TestIndexCheck(t *testing.T) {
 			key:  modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.State = "Paused" }),
 			want: verifier.Inactive, step: verifier.CheckState,
 		},
-		"switched on, not yet let": {
+		"enabled, not yet accepted": {
 			key:  modified(issued(), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateInactive }),
 			want: verifier.Inactive, step: verifier.CheckAdmitted,
 		},
@@ -181,11 +181,11 @@ func TestIndexCheck(t *testing.T) {
 		},
 		"compromised as of now": {key: issued(keystest.RevokedBefore(hour)), want: verifier.Revoked, step: verifier.CheckState},
 		"issued in that second": {key: issued(keystest.RevokedBefore(epoch)), want: verifier.Valid, step: verifier.CheckClaim},
-		"an expiration that is none": {
+		"an invalid expiration": {
 			key:  modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "soon" }),
 			want: verifier.Inactive, step: verifier.CheckState,
 		},
-		"of no account": {key: issued(keystest.Account("nobody")), want: verifier.Inactive, step: verifier.CheckAccount},
+		"of no account": {key: issued(keystest.Account("missing")), want: verifier.Inactive, step: verifier.CheckAccount},
 		"of a suspended account": {
 			key: issued(), account: keystest.NewAccount("acme", keystest.Suspended()),
 			want: verifier.AccountSuspended, step: verifier.CheckAccount,
@@ -195,7 +195,7 @@ func TestIndexCheck(t *testing.T) {
 			key: issued(), account: policy(allowTeam), labels: labels.Set{"team": "shop"}, want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
-		"under a selector that is none": {
+		"under an invalid selector": {
 			key: issued(), labels: labels.Set{"team": "shop"}, want: verifier.Inactive, step: verifier.CheckAccount,
 			account: policy(func(s *v1alpha1.AccountSpec) {
 				s.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Likes"}}}
@@ -233,7 +233,7 @@ func TestIndexCheck(t *testing.T) {
 			func(k *v1alpha1.APIKey) { k.Spec.Expiration = "" }), want: verifier.Expired, step: verifier.CheckExpiry},
 		"moved earlier, to now": {key: modified(issued(),
 			func(k *v1alpha1.APIKey) { k.Spec.Expiration = hour.Format(time.RFC3339) }), want: verifier.Expired, step: verifier.CheckExpiry},
-		"moved earlier, to a day to come": {
+		"moved earlier, to a future day": {
 			key:  modified(issued(), func(k *v1alpha1.APIKey) { k.Spec.Expiration = "2026-01-11" }),
 			want: verifier.Valid, step: verifier.CheckClaim,
 		},
@@ -275,7 +275,7 @@ func TestIndexCheck(t *testing.T) {
 			key: issued(keystest.Whitelist("2001:db8::/32")), ask: from("2001:db8::1"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
-		"from nobody knows where": {
+		"from an unknown address": {
 			key: issued(keystest.Whitelist("0.0.0.0/0", "::/0")), ask: from(""), want: verifier.IPNotAllowed,
 			step: verifier.CheckAddress,
 		},
@@ -293,7 +293,7 @@ func TestIndexCheck(t *testing.T) {
 			key: issued(), account: policy(defaultScope), ask: needs("a"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
-		"its own scopes, no default": {
+		"own scopes override the default": {
 			key: issued(keystest.Scopes("b")), account: policy(defaultScope), ask: needs("a"),
 			want: verifier.ScopeMissing, step: verifier.CheckScopes,
 		},
@@ -323,7 +323,7 @@ func TestIndexCheck(t *testing.T) {
 			key: issued(), account: policy(external), ask: only("", "acme"), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
-		"an ID, and it has none": {key: issued(), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"requires an ID, account has none": {key: issued(), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
 		"claims its external ID": {
 			key: issued(), account: policy(external), ask: claimsID("4711"), want: verifier.Valid,
 			step: verifier.CheckClaim,
@@ -348,8 +348,8 @@ func TestIndexCheck(t *testing.T) {
 			key: issued(), account: policy(external), ask: claimsID(""), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
-		"claims no ID, and has none": {key: issued(), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
-		"claims no name":             {key: issued(), ask: claimsName(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims no ID, account has none": {key: issued(), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims no name":                 {key: issued(), ask: claimsName(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -364,10 +364,10 @@ func TestIndexCheck(t *testing.T) {
 			in := newInput(tc.ask)
 			got := s.index().Check(&in, now)
 			if got.Code != tc.want || got.Check != tc.step {
-				t.Errorf("got %s at step %s, want %s at step %s", got.Code, got.Check, tc.want, tc.step)
+				t.Errorf("got %s at check %s, want %s at check %s", got.Code, got.Check, tc.want, tc.step)
 			}
 			if matched := got.KeyID() != ""; matched != got.Code.Matched() {
-				t.Errorf("%s tells of the key: %t", got.Code, matched)
+				t.Errorf("%s describes the key: %t", got.Code, matched)
 			}
 		})
 	}
@@ -383,7 +383,7 @@ func defaultScope(s *v1alpha1.AccountSpec) {
 	s.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: []string{"a"}}
 }
 
-// TestIndexCheck_Order lets everything be wrong with a request, and puts it right one thing after the other.
+// TestIndexCheck_Order starts with a request that fails every check, and corrects one after the other.
 func TestIndexCheck_Order(t *testing.T) {
 	t.Parallel()
 	x := verifier.NewIndex()
@@ -398,7 +398,7 @@ func TestIndexCheck_Order(t *testing.T) {
 		mend func()
 	}{
 		{verifier.NotSynced, x.SetComplete},
-		{verifier.Missing, func() { in.Key, in.ExtractResult = "ak_nobody", verifier.Valid }},
+		{verifier.Missing, func() { in.Key, in.ExtractResult = "ak_unknown", verifier.Valid }},
 		{verifier.Unknown, func() { in.Key = material("default/shop") }},
 		{verifier.Revoked, func() { key.Spec.Rotation = nil }},
 		{verifier.Inactive, func() { key.Spec.State = v1alpha1.KeyStateActive }},

@@ -15,7 +15,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// logLines is a log.
+// logLines captures the lines of a logger.
 type logLines struct {
 	mu   sync.Mutex
 	list []string
@@ -54,20 +54,20 @@ func TestAudit(t *testing.T) {
 			},
 			want: []string{line("Denied", "forward_auth", "SCOPE_MISSING", "idgood", "acme", "127.0.0.1", "PUT", "api.example.com", "/orders")},
 		},
-		"a URL in place of a path": {
+		"a URL instead of a path": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url",
 					"https://api.example.com/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "GET", "", "/orders")},
 		},
-		"a denial of an application's question": {
+		"a denied request of an application": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "POST", "/v1/verify", nil, `{"key":"`+unknownKey+`","ip":"192.0.2.9"}`)
 			},
 			want: []string{line("Denied", "verify", "UNKNOWN", "", "", "192.0.2.9", "", "", "")},
 		},
-		"the key in odd places is not told": {
+		"redacts the key in unusual places": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey,
 					"X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
@@ -80,39 +80,39 @@ func TestAudit(t *testing.T) {
 			},
 			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/7")},
 		},
-		"a path that may have one of two keys in it is not told": {
+		"redacts a path that may hold one of two keys": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey, "X-Forwarded-Uri",
 					"/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "AMBIGUOUS", "", "", "127.0.0.1", "", "", "[redacted]")},
 		},
-		"what is too long is cut": {
+		"truncates long values": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", long[:32], long[:255], "/"+long[:511])},
 		},
-		"the key behind a scheme that was not asked for is not told": {
+		"redacts a key after an unexpected scheme": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", "Token "+goodKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},
-		"a key without a header is not told": {
+		"redacts a key outside of headers": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Uri", "/orders/"+goodKey+"/lines"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "", "", "/orders/[redacted]/lines")},
 		},
-		"a key that is percent-encoded is not told": {
+		"redacts a percent-encoded key": {
 			ask: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Uri", "/orders/"+percent(revokedKey, "%%%02x"),
 					"X-Forwarded-Host", percent(goodKey, "%%25%02X")), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "", "[redacted]", "/orders/[redacted]")},
 		},
-		"nor is one of who is let in": {
+		"redacts the key of an allowed request": {
 			ask: func(t *testing.T, at *endpoints) {
 				for range 5 {
 					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "X-Forwarded-Uri", "/orders/"+plainKey), "")
@@ -120,7 +120,7 @@ func TestAudit(t *testing.T) {
 			},
 			want: []string{line("Allowed", "forward_auth", "VALID", "idgood", "acme", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},
-		"who is let in is told of as often as asked": {
+		"samples allowed requests": {
 			ask: func(t *testing.T, at *endpoints) {
 				for range 10 {
 					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey), "")

@@ -24,7 +24,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// allowAll lets everybody in: what any server of this protocol costs at least.
+// allowAll allows all requests. It measures the minimum cost of a server with this protocol.
 type allowAll struct {
 	authv3.UnimplementedAuthorizationServer
 }
@@ -33,8 +33,8 @@ func (allowAll) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRespo
 	return &authv3.CheckResponse{Status: &rpcstatus.Status{}}, nil
 }
 
-// BenchmarkExtAuthz compares the face with a server that lets everybody in, over the same wire. The client reads no more of
-// an answer than that it is one: Envoy has a CPU of its own for that.
+// BenchmarkExtAuthz compares the verifier with a server that allows all requests, over an in-memory connection. The
+// client does not decode responses, because Envoy does that on its own CPU.
 func BenchmarkExtAuthz(b *testing.B) {
 	authorizer := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b)
 	for name, srv := range map[string]authv3.AuthorizationServer{"always": allowAll{}, "verifier": authorizer.ExtAuthz()} {
@@ -57,7 +57,7 @@ func BenchmarkExtAuthz(b *testing.B) {
 	}
 }
 
-// BenchmarkExtAuthz_InProcess is the face without a wire.
+// BenchmarkExtAuthz_InProcess measures checks without a connection.
 func BenchmarkExtAuthz_InProcess(b *testing.B) {
 	srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b).ExtAuthz()
 	request := benchRequest()
@@ -83,7 +83,7 @@ func benchRequest() *authv3.CheckRequest {
 	}}
 }
 
-// dialExtAuthz serves a face in memory and returns a connection to it.
+// dialExtAuthz serves srv in memory and returns a connection to it.
 func dialExtAuthz(t testing.TB, srv authv3.AuthorizationServer) *grpc.ClientConn {
 	t.Helper()
 	wire := bufconn.Listen(1 << 20)
@@ -108,7 +108,7 @@ func dialExtAuthz(t testing.TB, srv authv3.AuthorizationServer) *grpc.ClientConn
 	return connection
 }
 
-// BenchmarkExtAuthz_ManyKeys lets more keys take turns than ready answers are kept for.
+// BenchmarkExtAuthz_ManyKeys uses more keys than the cache of responses holds.
 func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 	const many = 20_000
 	x, materials := verifier.NewIndex(), make([]string, many)
@@ -130,7 +130,7 @@ func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 	}
 }
 
-// BenchmarkExtAuthz_Denied is what a flood of requests without a valid key costs, with a line in the audit for each.
+// BenchmarkExtAuthz_Denied measures a flood of requests without a valid key, with an audit line for each.
 func BenchmarkExtAuthz_Denied(b *testing.B) {
 	audit := server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
 	for name, path := range map[string]string{

@@ -10,7 +10,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// TestServer_ForbidsCaching asks for all there is, and for what is not there: no cache may keep an answer.
+// TestServer_ForbidsCaching checks the Cache-Control header of all known paths and of an unknown one.
 func TestServer_ForbidsCaching(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{})

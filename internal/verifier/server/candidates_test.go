@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAuthz_ReturnsOtherCredentials: only what some APIKey has counts, and what is none is handed back to the gateway.
+// Only candidates that some APIKey has count as keys. Other values are returned to the gateway.
 func TestAuthz_ReturnsOtherCredentials(t *testing.T) {
 	t.Parallel()
 	everywhere := []string{"header:X-API-Key", "header:Authorization:Bearer", "basic", "cookie:session"}
@@ -22,8 +22,8 @@ func TestAuthz_ReturnsOtherCredentials(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		header http.Header
-		code   string // empty: it passes
-		// what is handed back
+		code   string // empty if the request is allowed
+		// the returned headers
 		key, authorization, cookie string
 	}{
 		"a JWT": {header: header("X-Api-Key", goodKey, "Authorization", "Bearer ey.J.h"), authorization: "Bearer ey.J.h"},
@@ -45,15 +45,15 @@ func TestAuthz_ReturnsOtherCredentials(t *testing.T) {
 			header:        header("Authorization", "Bearer ey.J.h", "Cookie", "a=b; session="+goodKey),
 			authorization: "Bearer ey.J.h", cookie: "a=b",
 		},
-		"the key as Basic's user":      {header: header("Authorization", basic(goodKey+":x-oauth-basic"))},
-		"the key as Basic's password":  {header: header("Authorization", basic("api:"+goodKey))},
-		"the same key twice":           {header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+goodKey)},
-		"two keys that are known":      {header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey), code: "AMBIGUOUS"},
-		"a good key and a revoked one": {header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+revokedKey), code: "AMBIGUOUS"},
-		"a revoked key and a JWT":      {header: header("X-Api-Key", revokedKey, "Authorization", "Bearer ey.J.h"), code: "REVOKED"},
-		"two that nobody has":          {header: header("X-Api-Key", unknownKey, "Authorization", "Bearer ey.J.h"), code: "UNKNOWN"},
-		"a JWT alone":                  {header: header("Authorization", "Bearer ey.J.h"), code: "UNKNOWN"},
-		"Basic of two keys":            {header: header("Authorization", basic(goodKey+":"+plainKey)), code: "AMBIGUOUS"},
+		"the key as Basic's user":       {header: header("Authorization", basic(goodKey+":x-oauth-basic"))},
+		"the key as Basic's password":   {header: header("Authorization", basic("api:"+goodKey))},
+		"the same key twice":            {header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+goodKey)},
+		"two known keys":                {header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey), code: "AMBIGUOUS"},
+		"a valid key and a revoked one": {header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+revokedKey), code: "AMBIGUOUS"},
+		"a revoked key and a JWT":       {header: header("X-Api-Key", revokedKey, "Authorization", "Bearer ey.J.h"), code: "REVOKED"},
+		"two unknown keys":              {header: header("X-Api-Key", unknownKey, "Authorization", "Bearer ey.J.h"), code: "UNKNOWN"},
+		"only a JWT":                    {header: header("Authorization", "Bearer ey.J.h"), code: "UNKNOWN"},
+		"Basic of two keys":             {header: header("Authorization", basic(goodKey+":"+plainKey)), code: "AMBIGUOUS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,13 +66,13 @@ func TestAuthz_ReturnsOtherCredentials(t *testing.T) {
 			}
 			got := []string{w.Header().Get("X-Api-Key"), w.Header().Get("Authorization"), w.Header().Get("Cookie")}
 			if diff := cmp.Diff([]string{tc.key, tc.authorization, tc.cookie}, got); diff != "" {
-				t.Errorf("handed back (-want +got):\n%s", diff)
+				t.Errorf("returned headers (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// codeOf returns the code of a refusal; empty: the request may pass.
+// codeOf returns the code of a refusal, or "" if the request is allowed.
 func codeOf(t *testing.T, w *httptest.ResponseRecorder) string {
 	t.Helper()
 	if w.Code == http.StatusOK {

@@ -25,8 +25,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// envoyRequest is a CheckRequest as Envoy writes it: the query is in the path, header names are in lower case, repeated
-// headers are joined by commas, and the source is the direct peer.
+// envoyRequest returns a CheckRequest in the form that Envoy sends: the path includes the query, header names are in
+// lower case, repeated headers are joined by commas, and the source is the direct peer.
 func envoyRequest(path string, headers map[string]string, extensions map[string]string) *authv3.CheckRequest {
 	all := map[string]string{":authority": "api.example.com", ":method": "GET", ":path": path, ":scheme": "https", "x-request-id": "6f1c0d8e"}
 	maps.Copy(all, headers)
@@ -46,13 +46,14 @@ func peer(address string, port uint32) *authv3.AttributeContext_Peer {
 	}}}
 }
 
-// withPeer changes the peer of a request.
+// withPeer sets the peer of a request.
 func withPeer(address string, r *authv3.CheckRequest) *authv3.CheckRequest {
 	r.Attributes.Source = peer(address, 40000)
 	return r
 }
 
-// withRawHeaders is the same request with encode_raw_headers: one by one, as bytes, in place of the map.
+// withRawHeaders converts a request to the form that encode_raw_headers produces: headers one by one, as bytes, instead
+// of a map.
 func withRawHeaders(r *authv3.CheckRequest, more ...string) *authv3.CheckRequest {
 	asked := r.GetAttributes().GetRequest().GetHttp()
 	asked.HeaderMap = &corev3.HeaderMap{}
@@ -66,7 +67,7 @@ func withRawHeaders(r *authv3.CheckRequest, more ...string) *authv3.CheckRequest
 	return r
 }
 
-// overwriteOption is a header that replaces what the client sent.
+// overwriteOption returns a header that replaces the value from the client.
 func overwriteOption(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
@@ -83,7 +84,7 @@ func allowed(ok *authv3.OkHttpResponse, dynamic map[string]any) *authv3.CheckRes
 	}
 }
 
-// goodAllowed is the answer to the good key, with what else is to be removed or set.
+// goodAllowed returns the response for goodKey, after applying change.
 func goodAllowed(change func(*authv3.OkHttpResponse)) *authv3.CheckResponse {
 	ok := &authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{
@@ -119,7 +120,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 			request: envoyRequest("/orders", map[string]string{"authorization": "bearer " + goodKey}, nil), want: withoutHeader("authorization"),
 		},
 		"raw headers are read": {request: withRawHeaders(envoyRequest("/orders", key, nil)), want: withoutHeader("x-api-key")},
-		"the application's own Authorization stays": {
+		"keeps the Authorization of the application": {
 			request: envoyRequest("/", map[string]string{"x-api-key": goodKey, "authorization": "Bearer ey.J.h"}, nil),
 			want:    withoutHeader("x-api-key"),
 		},
@@ -194,7 +195,10 @@ func TestExtAuthz_Allows(t *testing.T) {
 				"externalID": "ext-1",
 			}), want: withoutHeader("x-api-key"),
 		},
-		"a query asks for nothing": {request: envoyRequest("/orders?scopes=admin&account=bare", key, nil), want: withoutHeader("x-api-key")},
+		"ignores requirements in the query": {
+			request: envoyRequest("/orders?scopes=admin&account=bare", key, nil),
+			want:    withoutHeader("x-api-key"),
+		},
 		"the peer is in the whitelist": {
 			request: withPeer("192.0.2.7", envoyRequest("/", map[string]string{"x-api-key": listedKey}, nil)), want: listedAllowed(),
 		},
@@ -210,7 +214,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := authv3.NewAuthorizationClient(dialExtAuthz(t, tc.setup.authorizer(t).ExtAuthz()))
-			for _, try := range []string{"first", "second"} { // the second one may be answered from memory
+			for _, try := range []string{"first", "second"} { // the second response may come from the cache
 				got, err := client.Check(t.Context(), tc.request)
 				if err != nil {
 					t.Fatal(err)
@@ -226,7 +230,8 @@ func TestExtAuthz_Allows(t *testing.T) {
 func listedAllowed() *authv3.CheckResponse {
 	return allowed(&authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{
-			overwriteOption("x-apikey-id", "idlisted"), overwriteOption("x-apikey-account", "acme"), overwriteOption("x-apikey-external-id", "ext-1"),
+			overwriteOption("x-apikey-id", "idlisted"), overwriteOption("x-apikey-account", "acme"),
+			overwriteOption("x-apikey-external-id", "ext-1"),
 			overwriteOption("x-apikey-name", "shops/listed"),
 		},
 		HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
@@ -261,7 +266,7 @@ func TestExtAuthz_Denies(t *testing.T) {
 		},
 		"a header and a raw one": {request: withBothHeaders(with(goodKey)), code: "AMBIGUOUS", status: 401, rpc: codes.Unauthenticated},
 		"an unknown key":         {request: with(unknownKey), code: "UNKNOWN", status: 401, rpc: codes.Unauthenticated},
-		"a key in a query not asked": {
+		"a key in a query that is not a source": {
 			request: envoyRequest("/?api_key="+goodKey, nil, nil), code: "MISSING", status: 401,
 			rpc: codes.Unauthenticated,
 		},
@@ -299,7 +304,7 @@ func TestExtAuthz_Denies(t *testing.T) {
 			"x-api-key":    goodKey,
 			"x-ff-company": "ext-1,ext-1",
 		}, nil), code: "ACCOUNT_MISMATCH", status: 403, rpc: codes.PermissionDenied},
-		"keys that are not known yet": {
+		"an index that is not synced": {
 			setup: setup{unsynced: true}, request: with(goodKey), code: "NOT_SYNCED", status: 503,
 			rpc: codes.Unavailable,
 		},
@@ -311,7 +316,7 @@ func TestExtAuthz_Denies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := authv3.NewAuthorizationClient(dialExtAuthz(t, tc.setup.authorizer(t).ExtAuthz()))
-			// What Envoy says of itself is not the client's.
+			// The metadata of the call describes Envoy, not the client.
 			ctx := metadata.AppendToOutgoingContext(t.Context(), "x-api-key", goodKey, "x-forwarded-for", "192.0.2.7")
 			got, err := client.Check(ctx, tc.request)
 			if err != nil {
@@ -320,8 +325,11 @@ func TestExtAuthz_Denies(t *testing.T) {
 			want := &authv3.CheckResponse{
 				Status: &rpcstatus.Status{Code: int32(tc.rpc)},
 				HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-					Status:  &typev3.HttpStatus{Code: typev3.StatusCode(tc.status)},
-					Headers: []*corev3.HeaderValueOption{overwriteOption("content-type", "application/problem+json"), overwriteOption("cache-control", "no-store")},
+					Status: &typev3.HttpStatus{Code: typev3.StatusCode(tc.status)},
+					Headers: []*corev3.HeaderValueOption{
+						overwriteOption("content-type", "application/problem+json"),
+						overwriteOption("cache-control", "no-store"),
+					},
 				}},
 			}
 			denied := want.GetDeniedResponse()
@@ -337,7 +345,7 @@ func TestExtAuthz_Denies(t *testing.T) {
 	}
 }
 
-// withBothHeaders has the key in the map and among the raw headers, as Envoy never does.
+// withBothHeaders puts the key into the map and the raw headers, which Envoy never does.
 func withBothHeaders(r *authv3.CheckRequest) *authv3.CheckRequest {
 	headers := r.GetAttributes().GetRequest().GetHttp().GetHeaders()
 	withRawHeaders(r)
@@ -360,7 +368,7 @@ func checkDenial(t *testing.T, body, code string, status int) {
 		want["keyID"] = id
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("the problem is not what it should be (-want +got):\n%s", diff)
+		t.Errorf("the problem (-want +got):\n%s", diff)
 	}
 }
 
@@ -389,7 +397,7 @@ func TestExtAuthz_AnswerChangesWithKey(t *testing.T) {
 
 func TestExtAuthz_AnswersAreNotMixedUp(t *testing.T) {
 	t.Parallel()
-	const many = 20_000 // more than there are places for answers
+	const many = 20_000 // more than the cache holds
 	index := newIndex()
 	name := func(i int) string { return fmt.Sprintf("key-%d", i) }
 	secret := func(i int) string { return fmt.Sprintf("sk_many_%024d", i) }
@@ -404,13 +412,13 @@ func TestExtAuthz_AnswersAreNotMixedUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := remarshal(t, response).GetDynamicMetadata().GetFields()["keyID"].GetStringValue(); got != "id"+name(i) {
-				t.Fatalf("key %d is told to be %q", i, got)
+				t.Fatalf("key %d has the identity %q", i, got)
 			}
 		}
 	}
 }
 
-// remarshal is a message as it arrives.
+// remarshal returns a message as a client receives it.
 func remarshal(t testing.TB, m *authv3.CheckResponse) *authv3.CheckResponse {
 	t.Helper()
 	wire, err := proto.Marshal(m)
@@ -424,7 +432,7 @@ func remarshal(t testing.TB, m *authv3.CheckResponse) *authv3.CheckResponse {
 	return arrived
 }
 
-// An answer to a key in use is kept ready, unless it is long: anybody may give their key many scopes.
+// Responses for keys in use are cached unless they are long, because users can give a key many scopes.
 func TestExtAuthz_CachesShortAnswers(t *testing.T) {
 	t.Parallel()
 	var many []string
@@ -444,12 +452,12 @@ func TestExtAuthz_CachesShortAnswers(t *testing.T) {
 			return answer
 		}
 		if first, second := ask(), ask(); (first == second) != ready {
-			t.Errorf("%s: kept ready is %t", key, !ready)
+			t.Errorf("%s: cached is %t", key, !ready)
 		}
 	}
 }
 
-// A misspelt requirement must not let everybody in.
+// A misspelt requirement must not be ignored.
 func TestExtAuthz_RefusesUnknownExtensions(t *testing.T) {
 	t.Parallel()
 	ignoring := setup{options: server.AuthorizerOptions{IgnoreExtensions: []string{"tenant", "virtual_host"}}}
@@ -463,7 +471,7 @@ func TestExtAuthz_RefusesUnknownExtensions(t *testing.T) {
 		"another case":                      {setup{}, map[string]string{"Scopes": "orders:read"}, false},
 		"one without a name":                {setup{}, map[string]string{"": ""}, false},
 		"those of others":                   {ignoring, map[string]string{"tenant": "a", "virtual_host": "b", "scopes": "orders:read"}, true},
-		"those of others, and an unknown":   {ignoring, map[string]string{"tenant": "a", "scope": "admin"}, false},
+		"ignored ones and an unknown one":   {ignoring, map[string]string{"tenant": "a", "scope": "admin"}, false},
 		"those of others, and a scope less": {ignoring, map[string]string{"tenant": "a", "scopes": "admin"}, false},
 		"empty scopes":                      {setup{}, map[string]string{"scopes": ","}, false},
 		"none":                              {setup{}, nil, true},

@@ -3,7 +3,7 @@
 
 package server
 
-// CloseListener breaks a face, for tests of what happens then.
+// CloseListener closes a listener to simulate a failure.
 func (s *Server) CloseListener(flag string) {
 	for _, l := range s.listeners {
 		if l.flag == flag {
@@ -12,5 +12,5 @@ func (s *Server) CloseListener(flag string) {
 	}
 }
 
-// Redact is redact, for a table and a fuzz target of its own.
+// Redact exports redact for tests.
 var Redact = redact

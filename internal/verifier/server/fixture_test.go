@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// The keys that the verifiers of these tests know. None is a substring of another one.
+// The keys in the index of newIndex, and one that is not in it. None is a substring of another one.
 const (
 	goodKey      = "sk_good_0123456789abcdefghijklmn"
 	plainKey     = "sk_plain_0123456789abcdefghijklm"
@@ -34,17 +34,17 @@ const (
 
 var knownKeys = []string{goodKey, plainKey, listedKey, inactiveKey, expiredKey, revokedKey, suspendedKey, oddKey, borrowedKey}
 
-// oddID is an account's external ID that would break a header.
+// oddID is an external ID with characters that are invalid in a header.
 const oddID = " 50%\r\nX-Apikey-Account: root\u00e9"
 
 var now = time.Date(2027, 2, 28, 12, 0, 0, 0, time.UTC)
 
-// newIndex knows the keys above.
+// newIndex returns an index with the keys above.
 func newIndex() *verifier.Index {
 	x := verifier.NewIndex()
 	x.PutNamespace("shops", nil)
 	for name, spec := range map[string]v1alpha1.AccountSpec{
-		"acme": {ExternalID: "ext-1"}, "bare": {}, "odd": {ExternalID: oddID}, "ext-1": {}, // named like the external ID of another account
+		"acme": {ExternalID: "ext-1"}, "bare": {}, "odd": {ExternalID: oddID}, "ext-1": {}, // its name equals the external ID of another account
 		"late": {ExternalID: "ext-2", State: v1alpha1.AccountSuspended},
 	} {
 		x.PutAccount(&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec})
@@ -81,13 +81,13 @@ func newKey(name, key string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
 	}
 }
 
-// setup is a door to try.
+// setup configures the Authorizer of a test.
 type setup struct {
 	sources, trusted []string
 	options          server.AuthorizerOptions
 	// unsynced leaves the index incomplete.
 	unsynced bool
-	// index is the one to use; nil: that of the keys above.
+	// index defaults to newIndex.
 	index *verifier.Index
 }
 
@@ -95,7 +95,7 @@ func accountNamed(name, externalID string) *v1alpha1.Account {
 	return &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AccountSpec{ExternalID: externalID}}
 }
 
-// accountHeader is what --account-header says.
+// accountHeader parses a value of --account-header.
 func accountHeader(text string) server.AccountHeader {
 	h, err := server.ParseAccountHeader(text)
 	if err != nil {

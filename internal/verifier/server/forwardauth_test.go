@@ -14,7 +14,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// identity are the headers by which an upstream knows whose key it was.
+// identity holds the identity headers.
 type identity struct{ id, account, externalID, name, scopes string }
 
 func identityOf(h http.Header) identity {
@@ -41,10 +41,10 @@ func TestAuthz(t *testing.T) {
 		code     string
 		identity identity
 	}{
-		"a good key passes": {ask: ask{header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"HEAD is answered":  {ask: ask{method: "HEAD", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"POST is answered":  {ask: ask{method: "POST", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"DELETE is not":     {ask: ask{method: "DELETE", header: header("X-Api-Key", goodKey)}, status: 405},
+		"allows a valid key": {ask: ask{header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"accepts HEAD":       {ask: ask{method: "HEAD", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"accepts POST":       {ask: ask{method: "POST", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"DELETE is not":      {ask: ask{method: "DELETE", header: header("X-Api-Key", goodKey)}, status: 405},
 		"a client's path may follow": {ask: ask{
 			method: "DELETE", target: "/authz/orders//7?api_key=x",
 			header: header("X-Api-Key", goodKey),
@@ -137,7 +137,10 @@ func TestAuthz(t *testing.T) {
 			ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
-		"keys not known yet": {ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503, code: "NOT_SYNCED"},
+		"an index that is not synced": {
+			ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503,
+			code: "NOT_SYNCED",
+		},
 		"503 becomes 403": {ask: ask{
 			setup:  setup{unsynced: true, options: server.AuthorizerOptions{DenyStatusOnly: true}},
 			header: header("X-Api-Key", goodKey),
@@ -162,13 +165,22 @@ func TestAuthz(t *testing.T) {
 		},
 		"two URIs that differ": {ask: ask{setup: query, header: header("X-Original-Uri", "/?api_key="+goodKey, "X-Forwarded-Uri",
 			"/?api_key="+plainKey)}, status: 401, code: "AMBIGUOUS"},
-		"its own query":       {ask: ask{setup: query, target: "/authz/?api_key=" + goodKey}, status: 401, code: "MISSING"},
-		"a misspelt need":     {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one beside a need":   {ask: ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one behind a slash":  {ask: ask{target: "/authz/?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
-		"one behind a path":   {ask: ask{target: "/authz/orders?page=2&Account=acme", header: header("X-Api-Key", goodKey)}, status: 400},
+		"the query of the gateway's request": {ask: ask{setup: query, target: "/authz/?api_key=" + goodKey}, status: 401, code: "MISSING"},
+		"a misspelt need":                    {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one beside a need": {
+			ask:    ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)},
+			status: 400,
+		},
+		"one behind a slash": {ask: ask{target: "/authz/?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one behind a path": {
+			ask:    ask{target: "/authz/orders?page=2&Account=acme", header: header("X-Api-Key", goodKey)},
+			status: 400,
+		},
 		"one that is encoded": {ask: ask{target: "/authz/orders?%73cope=a", header: header("X-Api-Key", goodKey)}, status: 400},
-		"an external ID's":    {ask: ask{target: "/authz/orders?external_id=a", header: header("X-Api-Key", goodKey)}, status: 400},
+		"an external ID's": {
+			ask:    ask{target: "/authz/orders?external_id=a", header: header("X-Api-Key", goodKey)},
+			status: 400,
+		},
 		"empty scopes, a path": {
 			ask: ask{target: "/authz/?scopes=,", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
@@ -207,8 +219,8 @@ func TestAuthz(t *testing.T) {
 			ask: ask{target: "/authz/orders?account=acme&account=", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
-		"nothing at all":        {ask: ask{target: "/authz?&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"a query nobody wanted": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
+		"nothing at all":               {ask: ask{target: "/authz?&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"a query that is not a source": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"a client behind a trusted proxy": {
 			ask:    ask{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
 			status: 200, identity: identity{"idlisted", "acme", "ext-1", "shops/listed", ""},
@@ -260,7 +272,7 @@ func TestAuthz(t *testing.T) {
 				t.Fatalf("got %+v, want %d", got, tc.status)
 			}
 			if got.header.Get("Cache-Control") != "no-store" {
-				t.Errorf("the answer may be kept: %v", got.header)
+				t.Errorf("the response may be cached: %v", got.header)
 			}
 			if got := identityOf(got.header); got != tc.identity {
 				t.Errorf("identity is %+v, want %+v", got, tc.identity)
@@ -285,7 +297,7 @@ var claim = setup{options: server.AuthorizerOptions{AccountHeader: accountHeader
 
 var claimName = setup{options: server.AuthorizerOptions{AccountHeader: accountHeader("X-FF-Company")}}
 
-// header makes a header of names, in their canonical form, and values.
+// header returns headers from names, which it converts to canonical form, and values.
 func header(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -294,7 +306,7 @@ func header(pairs ...string) http.Header {
 	return h
 }
 
-// checkProblem checks the whole body of a denial.
+// checkProblem checks the body of a refusal.
 func checkProblem(t *testing.T, a answer, code string) {
 	t.Helper()
 	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
@@ -313,20 +325,20 @@ func checkProblem(t *testing.T, a answer, code string) {
 	}
 }
 
-// keyIDByCode are the IDs of the keys that codes are tried with; codes that are not here tell none.
+// keyIDByCode holds the ID of the key that the tests use for each code. Responses with other codes have no key ID.
 var keyIDByCode = map[string]string{
 	"REVOKED": "idrevoked", "INACTIVE": "idinactive", "ACCOUNT_SUSPENDED": "idsuspended", "EXPIRED": "idexpired",
 	"IP_NOT_ALLOWED": "idlisted", "SCOPE_MISSING": "idgood", "ACCOUNT_MISMATCH": "idgood",
 }
 
-// answer is what a server said, whole.
+// answer holds a response.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// send sends a request and returns the answer.
+// send sends a request and returns the response.
 func send(t *testing.T, address, method, target string, h http.Header, body string) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+address+target, strings.NewReader(body))
@@ -348,7 +360,8 @@ func send(t *testing.T, address, method, target string, h http.Header, body stri
 	return answer{response.StatusCode, response.Header, string(text)}
 }
 
-// Behind a client's path the query may be the client's: however much of it asks for scopes, it is read once.
+// After the path of a client, the query may come from the client. It is parsed once, however many requirements it
+// contains.
 func TestAuthz_ManyRequirementsAllocateLittle(t *testing.T) {
 	handler := setup{}.authorizer(t).Authz()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/authz/?"+strings.Repeat("scopes=a&", 6000), nil)

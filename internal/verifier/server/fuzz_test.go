@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The seeds hold no key that opens the door, so whoever gets in has not shown one.
+// The seeds contain no valid key, so every allowed request is an error.
 
 func FuzzCheck(f *testing.F) {
 	for _, r := range []*authv3.CheckRequest{
@@ -82,7 +82,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// hasGoodKey is whether an input has a good key, which nobody guesses.
+// hasGoodKey reports whether an input contains a valid key, which a fuzzer cannot guess.
 func hasGoodKey(input []byte) bool {
 	for _, key := range []string{goodKey, plainKey, oddKey, listedKey} {
 		if bytes.Contains(input, []byte(key)) {

@@ -25,7 +25,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// permissive asks each kind of place for keys, and believes proxies: the door with the most to go wrong.
+// permissive configures every kind of key source and trusts proxies, which is the largest attack surface.
 var permissive = setup{
 	sources: []string{"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"},
 	trusted: []string{"127.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24"},
@@ -35,8 +35,9 @@ var permissive = setup{
 	},
 }
 
-// TestProtocols_WithstandHostileRequests asks each face what somebody without a key may ask: none lets anybody in, tells a key, or keeps
-// anything. It is no parallel test, so that nobody else's memory is counted.
+// TestProtocols_WithstandHostileRequests sends requests without a valid key over each protocol. None may be allowed,
+// reveal a key, or leave goroutines or memory behind. The test does not run in parallel, so that it measures only its
+// own memory.
 func TestProtocols_WithstandHostileRequests(t *testing.T) { //nolint:paralleltest // see above
 	rounds := 100_000
 	switch {
@@ -62,7 +63,7 @@ func TestProtocols_WithstandHostileRequests(t *testing.T) { //nolint:paralleltes
 					}
 				}
 			}
-			run(1, rounds/10) // what is kept once is kept by now
+			run(1, rounds/10) // warm up, so that caches are filled
 			goroutines, heap := runtime.NumGoroutine(), heapInUse()
 			run(2, rounds)
 			if after := runtime.NumGoroutine(); after > goroutines {
@@ -70,7 +71,7 @@ func TestProtocols_WithstandHostileRequests(t *testing.T) { //nolint:paralleltes
 			}
 			const slack = 8 << 20
 			if after := heapInUse(); after > heap+slack {
-				t.Errorf("%d requests left %d bytes on the heap", rounds, after-heap)
+				t.Errorf("%d requests leaked %d bytes", rounds, after-heap)
 			}
 		})
 	}
@@ -84,14 +85,14 @@ func heapInUse() uint64 {
 	return m.HeapAlloc
 }
 
-// checkEnvoyAnswer is what is wrong with an answer; empty: nothing.
+// checkEnvoyAnswer describes what is wrong with the response to a request, or returns "".
 func checkEnvoyAnswer(t testing.TB, srv authv3.AuthorizationServer, r *authv3.CheckRequest) string {
 	response, err := srv.Check(t.Context(), r)
 	if err != nil {
 		return err.Error()
 	}
 	if response.GetStatus().GetCode() == int32(codes.OK) {
-		return fmt.Sprintf("%v was let in", r)
+		return fmt.Sprintf("%v was allowed", r)
 	}
 	wire, err := proto.Marshal(response)
 	if err != nil {
@@ -100,14 +101,14 @@ func checkEnvoyAnswer(t testing.TB, srv authv3.AuthorizationServer, r *authv3.Ch
 	return describeLeak(wire)
 }
 
-// checkHTTPAnswer is what is wrong with an answer over HTTP; empty: nothing.
+// checkHTTPAnswer describes what is wrong with the HTTP response to a request, or returns "".
 func checkHTTPAnswer(handler http.Handler, r *http.Request) string {
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, r)
 	body := w.Body.Bytes()
 	allowed := w.Code == http.StatusOK && strings.HasPrefix(r.URL.Path, "/authz") || bytes.Contains(body, []byte(`"valid":true`))
 	if allowed {
-		return fmt.Sprintf("%s %s %v was let in: %s", r.Method, r.URL, r.Header, body)
+		return fmt.Sprintf("%s %s %v was allowed: %s", r.Method, r.URL, r.Header, body)
 	}
 	if w.Code >= http.StatusInternalServerError {
 		return fmt.Sprintf("%s %s %v got %d", r.Method, r.URL, r.Header, w.Code)
@@ -118,18 +119,18 @@ func checkHTTPAnswer(handler http.Handler, r *http.Request) string {
 func describeLeak(answer []byte) string {
 	for _, key := range append([]string{unknownKey}, knownKeys...) {
 		if bytes.Contains(answer, []byte(key)) {
-			return "the answer has the key: " + string(answer)
+			return "the response contains the key: " + string(answer)
 		}
 	}
 	return ""
 }
 
-// hostile makes requests that no key opens.
+// hostile generates requests that must not be allowed.
 type hostile struct{ *rand.Rand }
 
 func (h *hostile) pick(of ...string) string { return of[h.IntN(len(of))] }
 
-// key is one that must not pass: one of those that were ended, or nearly a good one.
+// key returns an invalid key: an inactive one, or a modified valid one.
 func (h *hostile) key() string {
 	good := h.pick(goodKey, plainKey, oddKey)
 	at := 3 + h.IntN(len(good)-6)
@@ -142,7 +143,7 @@ func (h *hostile) key() string {
 	)
 }
 
-// text is anything.
+// text returns an arbitrary string.
 func (h *hostile) text() string {
 	switch h.IntN(6) {
 	case 0:
@@ -161,7 +162,7 @@ func (h *hostile) text() string {
 		"/orders?page=2", "https://x/?y#z", "Basic", "a=b") + h.pick("", ",", " ", "\t", "%zz")
 }
 
-// value is what a header, a parameter or a cookie may be.
+// value returns a value of a header, a parameter or a cookie.
 func (h *hostile) value() string {
 	key := h.key()
 	switch h.IntN(8) {

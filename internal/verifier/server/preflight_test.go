@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// preflightHeaders are the headers of a preflight, with further ones: name, value, name, value.
+// preflightHeaders returns the headers of a preflight and additional ones: name, value, name, value.
 func preflightHeaders(more ...string) http.Header {
 	return header(append([]string{"Origin", "https://shop.example", "Access-Control-Request-Method", "GET"}, more...)...)
 }
@@ -20,15 +20,15 @@ func TestAuthz_Preflight(t *testing.T) {
 	t.Parallel()
 	const options, get = "OPTIONS", "GET"
 	for name, tc := range map[string]struct {
-		method string // GET unless said
-		target string // lets preflights pass unless said
+		method string // defaults to GET
+		target string // defaults to a route that allows preflights
 		header http.Header
 		passes bool
 	}{
-		"as gateways tell of one":        {header: preflightHeaders("X-Forwarded-Method", options), passes: true},
-		"in the other header":            {header: preflightHeaders("X-Original-Method", options), passes: true},
-		"in both":                        {header: preflightHeaders("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
-		"asked with the client's method": {method: options, header: preflightHeaders(), passes: true},
+		"the forwarded method":          {header: preflightHeaders("X-Forwarded-Method", options), passes: true},
+		"in the other header":           {header: preflightHeaders("X-Original-Method", options), passes: true},
+		"in both":                       {header: preflightHeaders("X-Original-Method", options, "X-Forwarded-Method", options), passes: true},
+		"sent with the client's method": {method: options, header: preflightHeaders(), passes: true},
 		"in the path's parameters": {
 			target: "/authz;preflight=allow", header: preflightHeaders("X-Forwarded-Method", options),
 			passes: true,
@@ -41,7 +41,7 @@ func TestAuthz_Preflight(t *testing.T) {
 			target: "/authz?preflight=allow&scopes=admin",
 			header: preflightHeaders("X-Forwarded-Method", options), passes: true,
 		},
-		"with a key that is not good": {header: preflightHeaders("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
+		"with an invalid key":         {header: preflightHeaders("X-Forwarded-Method", options, "X-Api-Key", revokedKey), passes: true},
 		"where it is not allowed":     {target: "/authz", header: preflightHeaders("X-Forwarded-Method", options)},
 		"another method":              {header: preflightHeaders("X-Forwarded-Method", get)},
 		"in lower case":               {header: preflightHeaders("X-Forwarded-Method", "options")},
@@ -53,10 +53,10 @@ func TestAuthz_Preflight(t *testing.T) {
 			method: get, target: "/authz;preflight=allow/orders",
 			header: preflightHeaders("X-Forwarded-Method", options),
 		},
-		"without an origin":           {header: header("X-Forwarded-Method", options, "Access-Control-Request-Method", get)},
-		"without a method to ask for": {header: header("X-Forwarded-Method", options, "Origin", "https://shop.example")},
-		"two methods to ask for":      {header: preflightHeaders("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
-		"an odd method to ask for": {header: header("X-Forwarded-Method", options, "Origin", "null", "Access-Control-Request-Method",
+		"without an origin":          {header: header("X-Forwarded-Method", options, "Access-Control-Request-Method", get)},
+		"without a requested method": {header: header("X-Forwarded-Method", options, "Origin", "https://shop.example")},
+		"two requested methods":      {header: preflightHeaders("X-Forwarded-Method", options, "Access-Control-Request-Method", "PUT")},
+		"an invalid requested method": {header: header("X-Forwarded-Method", options, "Origin", "null", "Access-Control-Request-Method",
 			"G E T")},
 		"two origins": {header: preflightHeaders("X-Forwarded-Method", options, "Origin", "https://evil.example")},
 	} {
@@ -76,13 +76,13 @@ func TestAuthz_Preflight(t *testing.T) {
 				t.Errorf("%d: %s", w.Code, w.Body)
 			}
 			if got := identityOf(w.Header()); got != (identity{}) {
-				t.Errorf("it has an identity: %v", got)
+				t.Errorf("the response has an identity: %v", got)
 			}
 		})
 	}
 }
 
-// What a client writes into its own query can't let its preflights pass.
+// A client cannot allow its own preflights through its query.
 func TestAuthz_IgnoresPreflightInClientQuery(t *testing.T) {
 	t.Parallel()
 	for target, want := range map[string]int{
@@ -111,10 +111,10 @@ func TestAuthz_RefusalHasCORSHeaders(t *testing.T) {
 		header http.Header
 		want   string
 	}{
-		"where preflights pass":         {"/authz?preflight=allow", preflightHeaders("X-Api-Key", revokedKey), "*"},
-		"where they do not":             {"/authz", preflightHeaders("X-Api-Key", revokedKey), ""},
-		"to a client that is no page":   {"/authz?preflight=allow", header("X-Api-Key", revokedKey), ""},
-		"not the application's answers": {"/authz?preflight=allow", preflightHeaders("X-Api-Key", goodKey), ""},
+		"where preflights pass":       {"/authz?preflight=allow", preflightHeaders("X-Api-Key", revokedKey), "*"},
+		"where they do not":           {"/authz", preflightHeaders("X-Api-Key", revokedKey), ""},
+		"to a client that is no page": {"/authz?preflight=allow", header("X-Api-Key", revokedKey), ""},
+		"not on allowed responses":    {"/authz?preflight=allow", preflightHeaders("X-Api-Key", goodKey), ""},
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "GET", tc.target, http.NoBody)

@@ -17,7 +17,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// One key of each format, in the order of the formats.
+// One key for each format, in the order of the formats.
 const (
 	tokenKey        = "ak_4tY7bQ2mZx9L_uXw0Hc3nQe5RkT8yPz1VbJm6GsAfDh2LoWiXq9UcB00Zk7Qp"
 	uuidKey         = "9f1c2d3e-4b5a-4c6d-8e7f-0a1b2c3d4e5f"
@@ -80,7 +80,7 @@ func percent(text, format string) string {
 	return b.String()
 }
 
-// overlong writes each character in two bytes of UTF-8 where one will do.
+// overlong encodes each character in two bytes of UTF-8 where one is sufficient.
 func overlong(text string) string {
 	var b strings.Builder
 	for _, c := range []byte(text) {
@@ -139,7 +139,7 @@ func TestRedact_RemovesPresentedKey(t *testing.T) {
 	}
 }
 
-// TestRedact_RemovesGeneratedKeys strikes out keys as the manager makes them, many of each format.
+// TestRedact_RemovesGeneratedKeys redacts many generated keys of each format.
 func TestRedact_RemovesGeneratedKeys(t *testing.T) {
 	t.Parallel()
 	random := rand.NewChaCha8([32]byte{1})
@@ -162,7 +162,7 @@ func TestRedact_RemovesGeneratedKeys(t *testing.T) {
 	}
 }
 
-// FuzzRedact looks for a key of each format in what is left of any text that has one.
+// FuzzRedact redacts arbitrary text that contains a key of each format, and searches for the key in the result.
 func FuzzRedact(f *testing.F) {
 	f.Add("/orders/", "/x", "", uint8(0))
 	f.Add("%", "%2", "Bearer", uint8(1))
@@ -176,11 +176,11 @@ func FuzzRedact(f *testing.F) {
 		} {
 			got := server.Redact(before+text+after, sent, 512)
 			if len(got) > 3*512 {
-				t.Errorf("%d bytes are left", len(got))
+				t.Errorf("the result has %d bytes", len(got))
 			}
 			for i := 0; i+16 <= len(text) && len(before) < 512; i++ {
 				if strings.Contains(got, text[i:i+16]) && !strings.Contains(before+"\x00"+after, text[i:i+16]) {
-					t.Fatalf("%q is left of %q", got, before+text+after)
+					t.Fatalf("the result of redacting %[2]q contains %[1]q", got, before+text+after)
 				}
 			}
 		}

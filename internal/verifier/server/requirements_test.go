@@ -11,8 +11,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// TestRequirements_NameIsNotExternalID presents a key of an account that is named like the external ID of another one, and
-// a key of an account without an external ID, wherever an external ID is required.
+// TestRequirements_NameIsNotExternalID presents a key of an account whose name equals the external ID of another one,
+// and a key of an account without an external ID, to all protocols with a required external ID.
 func TestRequirements_NameIsNotExternalID(t *testing.T) {
 	t.Parallel()
 	byID, byName := serve(t, claim, server.Options{}), serve(t, claimName, server.Options{})
@@ -34,7 +34,7 @@ func TestRequirements_NameIsNotExternalID(t *testing.T) {
 				send(t, byName.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", ""), ""))
 			asked := `{"key":"` + key + `","externalID":"ext-1"}`
 			if got := postJSON(t, plain, "/v1/verify", asked); got["code"] != "ACCOUNT_MISMATCH" {
-				t.Errorf("verify says %v", got["code"])
+				t.Errorf("verify returns the code %v", got["code"])
 			}
 			for extension, value := range map[string]string{"externalID": "ext-1", "account": ""} {
 				r := envoyRequest("/", map[string]string{"x-api-key": key}, map[string]string{extension: value})

@@ -12,15 +12,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// endpoints is where the faces of a test are.
+// endpoints holds the addresses of a running server.
 type endpoints struct {
 	grpc, http, probe string
-	// stop tells the server to end, and done says that it has.
+	// stop shuts the server down. done receives the result of Run.
 	stop context.CancelFunc
 	done chan error
 }
 
-// serve serves a door on sockets of this machine until the test ends.
+// serve runs a server on local sockets until the test ends.
 func serve(t testing.TB, s setup, o server.Options) *endpoints {
 	t.Helper()
 	return serveAuthorizer(t, s.authorizer(t), o)

@@ -26,10 +26,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// timeout bounds what hangs.
+// timeout limits how long a test waits for a condition.
 const timeout = 30 * time.Second
 
-// eventually waits until something is so.
+// eventually waits until condition returns true.
 func eventually(t *testing.T, message string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(timeout); !condition(); time.Sleep(5 * time.Millisecond) {
@@ -55,7 +55,7 @@ func dial(t *testing.T, address string) *grpc.ClientConn {
 
 const authService = "envoy.service.auth.v3.Authorization"
 
-// healthOf is what gRPC health says of a service.
+// healthOf returns the gRPC health status of a service.
 func healthOf(t *testing.T, connection *grpc.ClientConn, service string) healthv1.HealthCheckResponse_ServingStatus {
 	t.Helper()
 	answer, err := healthv1.NewHealthClient(connection).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
@@ -65,7 +65,7 @@ func healthOf(t *testing.T, connection *grpc.ClientConn, service string) healthv
 	return answer.GetStatus()
 }
 
-// probe is the status of a probe.
+// probe returns the HTTP status of a probe.
 func probe(t *testing.T, at *endpoints, path string) int {
 	t.Helper()
 	return send(t, at.probe, http.MethodGet, path, nil, "").status
@@ -78,32 +78,32 @@ func TestServer_IsReadyWhenSynced(t *testing.T) {
 	connection := dial(t, at.grpc)
 	for _, service := range []string{"", authService} {
 		if got := healthOf(t, connection, service); got != healthv1.HealthCheckResponse_NOT_SERVING {
-			t.Errorf("before, service %q is %s", service, got)
+			t.Errorf("before the index is complete, service %q is %s", service, got)
 		}
 	}
 	if got := probe(t, at, "/healthz"); got != http.StatusOK {
-		t.Errorf("before, /healthz is %d", got)
+		t.Errorf("before the index is complete, /healthz is %d", got)
 	}
 	if got := probe(t, at, "/readyz"); got != http.StatusServiceUnavailable {
-		t.Errorf("before, /readyz is %d", got)
+		t.Errorf("before the index is complete, /readyz is %d", got)
 	}
 	index.SetComplete()
 	for _, service := range []string{"", authService} {
-		eventually(t, "health does not say SERVING of "+service, func() bool {
+		eventually(t, "health does not report SERVING for "+service, func() bool {
 			return healthOf(t, connection, service) == healthv1.HealthCheckResponse_SERVING
 		})
 	}
 	if got := probe(t, at, "/readyz"); got != http.StatusOK {
-		t.Errorf("after, /readyz is %d", got)
+		t.Errorf("after the index is complete, /readyz is %d", got)
 	}
-	index.SetIncomplete() // as by --max-staleness
+	index.SetIncomplete() // like --max-staleness does
 	for _, service := range []string{"", authService} {
-		eventually(t, "health does not say NOT_SERVING of "+service, func() bool {
+		eventually(t, "health does not report NOT_SERVING for "+service, func() bool {
 			return healthOf(t, connection, service) == healthv1.HealthCheckResponse_NOT_SERVING
 		})
 	}
 	if got := probe(t, at, "/readyz"); got != http.StatusServiceUnavailable {
-		t.Errorf("when what is known can't be relied on, /readyz is %d", got)
+		t.Errorf("after the index became incomplete, /readyz is %d", got)
 	}
 }
 
@@ -178,23 +178,23 @@ func TestServer_DrainsBeforeExit(t *testing.T) {
 	eventually(t, "the server is not healthy", func() bool { return healthOf(t, connection, "") == healthv1.HealthCheckResponse_SERVING })
 	at.stop()
 	eventually(t, "the server is not unready", func() bool { return probe(t, at, "/readyz") == http.StatusServiceUnavailable })
-	eventually(t, "health does not say NOT_SERVING",
+	eventually(t, "health does not report NOT_SERVING",
 		func() bool { return healthOf(t, connection, authService) == healthv1.HealthCheckResponse_NOT_SERVING })
 	if got := send(t, at.http, http.MethodGet, "/authz", header("X-Api-Key", goodKey), ""); got.status != http.StatusOK {
-		t.Errorf("while it drains, a good key gets %+v", got)
+		t.Errorf("while the server drains, a valid key gets %+v", got)
 	}
 	checked, err := authv3.NewAuthorizationClient(connection).Check(t.Context(),
 		envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil))
 	if err != nil || checked.GetOkResponse() == nil {
-		t.Errorf("while it drains, a good key gets %v, %v", checked, err)
+		t.Errorf("while the server drains, a valid key gets %v, %v", checked, err)
 	}
 	waitForEnd(t, at)
 	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http); err == nil {
-		t.Error("the server has ended and still listens")
+		t.Error("the server still listens after shutting down")
 	}
 }
 
-// waitForEnd waits for the end of a server, which must be a clean one.
+// waitForEnd waits until the server has shut down without an error.
 func waitForEnd(t *testing.T, at *endpoints) {
 	t.Helper()
 	select {
@@ -203,7 +203,7 @@ func waitForEnd(t *testing.T, at *endpoints) {
 			t.Error(err)
 		}
 	case <-time.After(timeout):
-		t.Fatal("the server does not end")
+		t.Fatal("the server does not shut down")
 	}
 }
 
@@ -249,7 +249,7 @@ func TestServer_ShutdownIsBounded(t *testing.T) {
 	waitForEnd(t, at)
 }
 
-// sendHalf sends half of a question, and returns the other one.
+// sendHalf sends the first half of a request, and returns the second half.
 func sendHalf(t *testing.T, at *endpoints) (net.Conn, string) {
 	t.Helper()
 	connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", at.http)
@@ -258,7 +258,7 @@ func sendHalf(t *testing.T, at *endpoints) (net.Conn, string) {
 	}
 	t.Cleanup(func() { connection.Close() })
 	body := `{"key":"` + goodKey + `"}`
-	// The server is at it when it asks for the rest.
+	// The server handles the request once it asks for the rest.
 	fmt.Fprintf(connection, "POST /v1/verify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
 	line, err := bufio.NewReader(connection).ReadString('\n')
 	if err != nil || !strings.Contains(line, "100") {

@@ -27,7 +27,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// authority signs certificates.
+// authority is a certificate authority.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
@@ -68,7 +68,7 @@ func (a *authority) sign(t *testing.T, template, parent *x509.Certificate, publi
 	return certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// issue returns a certificate and its key in PEM, for servers and clients of this machine.
+// issue returns a PEM certificate and private key for local servers and clients.
 func (a *authority) issue(t *testing.T, serial int64) (certificate, key []byte) {
 	t.Helper()
 	private := newPrivateKey(t)
@@ -84,7 +84,8 @@ func (a *authority) issue(t *testing.T, serial int64) (certificate, key []byte) 
 	return certificate, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
-// config trusts an authority and shows a client's certificate of another one, or none.
+// config returns a TLS configuration that trusts one authority and presents a client certificate of another one, or
+// none.
 func config(t *testing.T, trusts, client *authority) *tls.Config {
 	t.Helper()
 	c := &tls.Config{RootCAs: x509.NewCertPool()}
@@ -106,7 +107,7 @@ func write(t *testing.T, file string, content []byte) {
 	}
 }
 
-// askTLS asks over a new connection, and returns the serial number of the server's certificate.
+// askTLS sends a request over a new connection, and returns the serial number of the server certificate.
 func askTLS(t *testing.T, at *endpoints, c *tls.Config) (int64, error) {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}
@@ -121,12 +122,12 @@ func askTLS(t *testing.T, at *endpoints, c *tls.Config) (int64, error) {
 	}
 	answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		t.Errorf("a good key gets %s", answer.Status)
+		t.Errorf("a valid key gets %s", answer.Status)
 	}
 	return answer.TLS.PeerCertificates[0].SerialNumber.Int64(), nil
 }
 
-// checkTLS asks over gRPC.
+// checkTLS sends a gRPC request.
 func checkTLS(t *testing.T, at *endpoints, c *tls.Config) error {
 	t.Helper()
 	connection, err := grpc.NewClient(at.grpc, grpc.WithTransportCredentials(credentials.NewTLS(c)))
@@ -161,19 +162,19 @@ func TestTLS_ReloadsFiles(t *testing.T) {
 	}
 	for name, c := range map[string]*tls.Config{"no certificate": config(t, servers, nil), "a stranger's": other} {
 		if _, err := askTLS(t, at, c); err == nil {
-			t.Errorf("a client with %s was answered over HTTP", name)
+			t.Errorf("a client with %s was accepted over HTTP", name)
 		}
 		if err := checkTLS(t, at, c); err == nil {
-			t.Errorf("a client with %s was answered over gRPC", name)
+			t.Errorf("a client with %s was accepted over gRPC", name)
 		}
 	}
 
 	write(t, files.ClientCA, others.pem)
 	if _, err := askTLS(t, at, known); err == nil {
-		t.Error("a client whose authority is no longer there was answered")
+		t.Error("a client of a removed authority was accepted")
 	}
 	if err := checkTLS(t, at, other); err != nil {
-		t.Errorf("a client of the new authority was not answered: %v", err)
+		t.Errorf("a client of the new authority was refused: %v", err)
 	}
 	install(11)
 	eventually(t, "the server does not show its new certificate", func() bool {
@@ -182,7 +183,7 @@ func TestTLS_ReloadsFiles(t *testing.T) {
 	})
 	write(t, files.ClientCA, []byte("nothing"))
 	if _, err := askTLS(t, at, other); err == nil {
-		t.Error("without an authority to go by, a client was answered")
+		t.Error("without a valid CA file, a client was accepted")
 	}
 }
 
@@ -202,7 +203,7 @@ func TestTLS_ReportsInvalidFiles(t *testing.T) {
 		"no such file":      {server.TLSFiles{Cert: filepath.Join(dir, "none"), Key: keyFile}, "--tls-cert-file, --tls-key-file: "},
 		"no certificate":    {server.TLSFiles{Cert: empty, Key: keyFile}, "--tls-cert-file, --tls-key-file: "},
 		"no such authority": {server.TLSFiles{Cert: crt, Key: keyFile, ClientCA: filepath.Join(dir, "none")}, "--tls-client-ca-file: "},
-		"an authority of nobody": {
+		"a CA file without certificates": {
 			server.TLSFiles{Cert: crt, Key: keyFile, ClientCA: empty},
 			"invalid --tls-client-ca-file: must contain",
 		},

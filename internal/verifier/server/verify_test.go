@@ -53,8 +53,8 @@ func TestVerify(t *testing.T) {
 		// step decided.
 		step string
 	}{
-		"a good key": {asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
-		"all that can be asked": {asked: `{"key":"` + goodKey +
+		"a valid key": {asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		"all fields": {asked: `{"key":"` + goodKey +
 			`","ip":"203.0.113.9:443","scopes":["orders:read","orders:write"],"account":"acme"}`, want: good, step: "claim"},
 		"its external ID":            {asked: `{"key":"` + goodKey + `","externalID":"ext-1","account":"acme"}`, want: good, step: "claim"},
 		"its external ID as a name":  {asked: `{"key":"` + goodKey + `","account":"ext-1"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
@@ -85,11 +85,11 @@ func TestVerify(t *testing.T) {
 			step: "scopes",
 		},
 		"another account": {asked: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
-		"keys that are not known yet": {
+		"an index that is not synced": {
 			setup: setup{unsynced: true}, asked: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"),
 			step: "synced",
 		},
-		"a status is no answer's here": {setup: setup{options: server.AuthorizerOptions{
+		"always status 200": {setup: setup{options: server.AuthorizerOptions{
 			DenyStatusOnly: true,
 			AccountHeader:  accountHeader("X-FF-Company"),
 		}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
@@ -108,7 +108,7 @@ func TestVerify(t *testing.T) {
 				}
 			}
 			if explained["step"] != tc.step || !cmp.Equal(explained["passed"], append([]any{}, passed...)) {
-				t.Errorf("explain says step %v after %v, want %s after %v", explained["step"], explained["passed"], tc.step, passed)
+				t.Errorf("explain reports step %v after %v, want %s after %v", explained["step"], explained["passed"], tc.step, passed)
 			}
 			delete(explained, "step")
 			delete(explained, "passed")
@@ -119,7 +119,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// postJSON asks, and returns the answer, which is 200 whatever the verdict is.
+// postJSON sends a request and returns the response, whose status must be 200.
 func postJSON(t *testing.T, at *endpoints, path, asked string) map[string]any {
 	t.Helper()
 	a := send(t, at.http, http.MethodPost, path, nil, asked)
@@ -141,13 +141,16 @@ func TestVerify_ReportsInvalidRequests(t *testing.T) {
 		status        int
 		detail        string
 	}{
-		"no JSON":         {asked: goodKey, status: 400, detail: "invalid body: must be a JSON object"},
-		"nothing":         {asked: "", status: 400, detail: "invalid body: must be a JSON object"},
-		"half of it":      {asked: `{"key":"` + goodKey, status: 400, detail: "invalid body: must be a JSON object"},
-		"two of it":       {asked: `{"key":"` + goodKey + `"}{"key":"x"}`, status: 400, detail: "invalid body: must be a JSON object"},
-		"a list":          {asked: `["` + goodKey + `"]`, status: 400, detail: "invalid body: must be a JSON object"},
-		"a number as key": {asked: `{"key":12345}`, status: 400, detail: "invalid key: must be a string"},
-		"a scope alone":   {asked: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400, detail: "invalid scopes: must be a list of strings"},
+		"not JSON":         {asked: goodKey, status: 400, detail: "invalid body: must be a JSON object"},
+		"an empty body":    {asked: "", status: 400, detail: "invalid body: must be a JSON object"},
+		"truncated JSON":   {asked: `{"key":"` + goodKey, status: 400, detail: "invalid body: must be a JSON object"},
+		"two JSON objects": {asked: `{"key":"` + goodKey + `"}{"key":"x"}`, status: 400, detail: "invalid body: must be a JSON object"},
+		"a list":           {asked: `["` + goodKey + `"]`, status: 400, detail: "invalid body: must be a JSON object"},
+		"a number as key":  {asked: `{"key":12345}`, status: 400, detail: "invalid key: must be a string"},
+		"a scope instead of a list": {
+			asked: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400,
+			detail: "invalid scopes: must be a list of strings",
+		},
 		"an unknown field": {
 			asked: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400,
 			detail: "unknown field scope: must be key, ip, scopes, account or externalID",
@@ -172,9 +175,9 @@ func TestVerify_ReportsInvalidRequests(t *testing.T) {
 			asked: `{"key":"` + goodKey + `","ip":"localhost"}`, status: 400,
 			detail: "invalid ip: must be an address such as 192.0.2.7",
 		},
-		"more than 64 KiB":       {asked: `{"key":"` + strings.Repeat("k", 64<<10) + `"}`, status: 413, detail: "at most 64 KiB"},
-		"a question with GET":    {method: http.MethodGet, status: 405, detail: "the method must be POST"},
-		"a question with DELETE": {method: http.MethodDelete, status: 405, detail: "the method must be POST"},
+		"more than 64 KiB": {asked: `{"key":"` + strings.Repeat("k", 64<<10) + `"}`, status: 413, detail: "at most 64 KiB"},
+		"GET":              {method: http.MethodGet, status: 405, detail: "the method must be POST"},
+		"DELETE":           {method: http.MethodDelete, status: 405, detail: "the method must be POST"},
 	} {
 		for _, path := range []string{"/v1/verify", "/v1/explain"} {
 			t.Run(fmt.Sprint(name, " at ", path), func(t *testing.T) {
