@@ -57,7 +57,8 @@ func (v *AccountValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1
 	if equality.Semantic.DeepEqual(was.Spec, is.Spec) {
 		return nil, nil
 	}
-	if err := append(keys.ValidateAccount(is), v.checkRecipients(defaultNotification(was), is)...).ToAggregate(); err != nil || was.Spec.ExternalID == is.Spec.ExternalID {
+	errs := append(keys.ValidateAccount(is), v.checkRecipients(defaultNotification(was), is)...)
+	if err := errs.ToAggregate(); err != nil || was.Spec.ExternalID == is.Spec.ExternalID {
 		return nil, err
 	}
 	return nil, v.validateExternalID(ctx, is)
@@ -104,6 +105,6 @@ func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("account %s is in use: delete its keys first (list them with kubectl get apikeys -A --field-selector spec.account=%s) and repeat the command, or set spec.state of the account to Suspended",
-		account.Name, account.Name)
+	return nil, fmt.Errorf("account %s is in use: delete its keys first (list them with kubectl get apikeys -A --field-selector spec.account=%s) "+
+		"and repeat the command, or set spec.state of the account to Suspended", account.Name, account.Name)
 }

@@ -166,7 +166,7 @@ func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 
 	// One by one: the question names what will be deleted, and how to say yes.
 	out, err := w.kubectl(t, "delete", "apikey", "a", "-n", namespace)
-	if err == nil || !strings.Contains(out, "kubectl annotate apikey a -n "+namespace+" "+confirm+"a") || !strings.Contains(out, "can't be undone") {
+	if err == nil || !strings.Contains(out, "kubectl annotate apikey a -n "+namespace+" "+confirm+"a") || !strings.Contains(out, "cannot be undone") {
 		t.Errorf("deleting without a confirmation was answered: %v\n%s", err, out)
 	}
 	w.mustKubectl(t, "annotate", "apikey", "a", "-n", namespace, confirm+"b") // somebody else's name is no yes
