@@ -8,15 +8,29 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	// admissionWindow collects keys that come together, so that they share one write of the account's record.
+	admissionWindow = 20 * time.Millisecond
+	// countsWindow collects changes of state, which the record only counts.
+	countsWindow = time.Second
 )
 
 // AccountReconciler keeps the record of which keys hold a slot of an account.
@@ -123,4 +137,47 @@ func (r *AccountReconciler) updateStatus(ctx context.Context, account *v1alpha1.
 		return fmt.Errorf("write the status of Account %s: %w", account.Name, err)
 	}
 	return nil
+}
+
+// SetupWithManager adds the controller to a manager.
+func (r *AccountReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Account{}, builder.WithPredicates(specChanged)).
+		Watches(&v1alpha1.APIKey{}, keyHandler()).
+		Watches(&v1alpha1.Account{}, r.externalIDHandler()).
+		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
+		WithOptions(controllerOptions(o)).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// namespaceHandler wakes the accounts that the keys of a namespace name.
+func (r *AccountReconciler) namespaceHandler() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		return requests(ctx, r, o.GetName(), func(k *v1alpha1.APIKey) types.NamespacedName { return types.NamespacedName{Name: k.Spec.Account} })
+	})
+}
+
+// keyHandler wakes the account of a key that came, went or changed.
+func keyHandler() handler.EventHandler {
+	wake := func(o client.Object, q queue, after time.Duration) {
+		name := o.(*v1alpha1.APIKey).Spec.Account //nolint:forcetypeassert // watched as APIKey
+		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}, after)
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList { // accounts are worked on at start anyway
+				wake(e.Object, q, admissionWindow)
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { wake(e.Object, q, admissionWindow) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+			switch {
+			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable), was.Status.ReleasedGrant != is.Status.ReleasedGrant:
+				wake(is, q, admissionWindow)
+			case was.Status.State != is.Status.State:
+				wake(is, q, countsWindow)
+			}
+		},
+	}
 }

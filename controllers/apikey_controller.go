@@ -11,13 +11,19 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -250,4 +256,22 @@ func (r *APIKeyReconciler) result(ctx context.Context, next time.Time, err error
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: requeueAfter(next, r.Clock.Now())}, nil
+}
+
+// SetupWithManager adds the controller to a manager.
+func (r *APIKeyReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
+	controlled := ctrl.NewControllerManagedBy(mgr)
+	if r.propagation != nil {
+		controlled = controlled.WatchesRawSource(source.Channel(r.propagation.enqueueCh, &handler.EnqueueRequestForObject{}))
+	}
+	return controlled.
+		For(&v1alpha1.APIKey{}, builder.WithPredicates(specChanged)).
+		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
+		Watches(&v1alpha1.APIKey{}, r.siblingHandler()).
+		Watches(&v1alpha1.APIKey{}, r.duplicateHandler()).
+		Watches(&v1alpha1.APIKey{}, r.stagedHandler()).
+		Watches(&v1alpha1.Account{}, r.accountHandler()).
+		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
+		WithOptions(controllerOptions(o)).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

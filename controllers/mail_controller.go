@@ -11,7 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -180,4 +185,42 @@ func (r *MailReconciler) result(next time.Time, err error) (ctrl.Result, error) 
 		return ctrl.Result{}, nil
 	}
 	return ctrl.Result{RequeueAfter: requeueAfter(next, r.Clock.Now())}, nil
+}
+
+// mailWorkers is how many mail servers' answers are waited for at once.
+const mailWorkers = 4
+
+// SetupWithManager adds the controller to a manager.
+func (r *MailReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
+	options := controllerOptions(o)
+	options.MaxConcurrentReconciles = mailWorkers
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("apikey-mail").
+		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: affectsReminders})).
+		Watches(&v1alpha1.Account{}, accountSpecHandler(r), builder.WithPredicates(specChanged, exceptCreation)).
+		WithOptions(options).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// affectsReminders is whether an update of a key may change when people are to be told.
+func affectsReminders(e event.UpdateEvent) bool {
+	was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
+	return was.Generation != is.Generation || len(was.Undecodable) != len(is.Undecodable) || was.Status.State != is.Status.State ||
+		!was.Status.ExpirationTime.Equal(is.Status.ExpirationTime)
+}
+
+// accountSpecHandler wakes all keys of an account.
+func accountSpecHandler(reader client.Reader) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		list, err := keysOf(ctx, reader, keys.IndexAccount, o.GetName())
+		if err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of an account", "account", o.GetName())
+			return nil
+		}
+		found := make([]reconcile.Request, len(list))
+		for i, k := range list {
+			found[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(k)}
+		}
+		return found
+	})
 }

@@ -12,10 +12,15 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
@@ -62,21 +67,21 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("set up the question which credentials verifiers know: %w", err)
 		}
 	}
-	if err := k.setup(mgr, o); err != nil {
+	if err := k.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)
 	}
 	a := &AccountReconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings}
-	if err := a.setup(mgr, o); err != nil {
+	if err := a.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the Account controller: %w", err)
 	}
 	m := &MailReconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Mailer: o.Mailer, Events: teller}
-	if err := m.setup(mgr, o); err != nil {
+	if err := m.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the mail controller: %w", err)
 	}
 	if o.Verifiers == nil {
 		return nil
 	}
-	if err := newUsageReconciler(mgr.GetClient(), o.Clock, *o.Verifiers).setup(mgr, o); err != nil {
+	if err := newUsageReconciler(mgr.GetClient(), o.Clock, *o.Verifiers).SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the usage controller: %w", err)
 	}
 	return nil
@@ -142,3 +147,17 @@ func NewScheme() (*runtime.Scheme, error) {
 	}
 	return scheme, nil
 }
+
+func controllerOptions(o Options) controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation, NewQueue: newFairQueue,
+	}
+}
+
+// specChanged lets changes of a spec pass, and those of an object that can't be decoded.
+var specChanged = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, undecodableChanged)
+
+// exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
+var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]

@@ -39,9 +39,9 @@ func TestReconcile_SetsUndecodableObjectsAside(t *testing.T) {
 		}
 	}
 	reconciler := newUsageReconciler(nil, now, Verifiers{PollInterval: time.Minute})
-	reconciler.track(nil, key)
-	if _, err := reconciler.Reconcile(ctx, key); err != nil || len(reconciler.waits) > 0 {
-		t.Errorf("usage is written: %v, %v", err, reconciler.waits)
+	reconciler.propagation.track(nil, key)
+	if _, err := reconciler.Reconcile(ctx, key); err != nil || len(reconciler.propagation.waits) > 0 {
+		t.Errorf("usage is written: %v, %v", err, reconciler.propagation.waits)
 	}
 	w := newFixture(t)
 	if _, err := (&MailReconciler{Client: w.client, Clock: now}).Reconcile(ctx, key); err != nil {

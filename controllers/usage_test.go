@@ -51,7 +51,7 @@ func (u *usageFixture) use(address, key string, last time.Time) {
 // poll asks for the uses of keys, and writes what is due. It returns the names of the keys.
 func (u *usageFixture) poll() []string {
 	u.w.t.Helper()
-	due, err := u.collectUsage(u.w.t.Context(), u.asked)
+	due, err := u.poller.pollUsageOnce(u.w.t.Context(), u.asked)
 	u.w.must(err)
 	return u.reconcile(due)
 }
@@ -152,7 +152,7 @@ func TestUsage_ANewLeaderDoesNotWriteWhatTheOneBeforeHasJustWritten(t *testing.T
 	u.poll()
 	u.w.clock.SetTime(at(time.Hour + time.Minute))
 	u.use("10.0.0.1:8443", "web", at(time.Hour+time.Minute))
-	next.reset()
+	next.usage.reset()
 	if names := next.poll(); len(names) > 0 {
 		t.Errorf("wrote %v again after a minute", names)
 	}
@@ -204,7 +204,7 @@ func TestUsage_ADeadReplicaAndAnotherKeyOfTheNameTakeNothingBack(t *testing.T) {
 	u.w.must(client.IgnoreNotFound(u.w.client.Delete(t.Context(), u.w.secret("web"))))
 	u.w.add(keystest.Key("web", keystest.UID("uid-again")))
 	u.w.settle()
-	if names := u.poll(); len(names) > 0 || !u.lastUsed("web").IsZero() || len(u.ledger.Keys()) > 0 {
+	if names := u.poll(); len(names) > 0 || !u.lastUsed("web").IsZero() || len(u.usage.keys()) > 0 {
 		t.Errorf("wrote %v; the new key was last used %s", names, u.lastUsed("web"))
 	}
 }
@@ -213,7 +213,7 @@ func TestUsage_AConflictIsTriedAgainAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.use("10.0.0.1:8443", "web", at(0))
-	due, err := u.collectUsage(t.Context(), u.asked)
+	due, err := u.poller.pollUsageOnce(t.Context(), u.asked)
 	u.w.must(err)
 	stale := u.w.key("web")
 	u.w.change("web", keystest.Label("new"))
@@ -231,7 +231,7 @@ func TestUsage_AFailedWriteIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.use("10.0.0.1:8443", "web", at(0))
-	due, err := u.collectUsage(t.Context(), u.asked)
+	due, err := u.poller.pollUsageOnce(t.Context(), u.asked)
 	u.w.must(err)
 	u.w.fault = func(int) fault { return faultBefore }
 	if _, err := u.Reconcile(t.Context(), u.w.key("web")); err == nil {

@@ -6,109 +6,17 @@ package controllers
 import (
 	"context"
 	"slices"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
-
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-
-const (
-	// admissionWindow collects keys that come together, so that they share one write of the account's record.
-	admissionWindow = 20 * time.Millisecond
-	// countsWindow collects changes of state, which the record only counts.
-	countsWindow = time.Second
-)
-
-func (r *APIKeyReconciler) setup(mgr ctrl.Manager, o Options) error {
-	controlled := ctrl.NewControllerManagedBy(mgr)
-	if r.propagation != nil {
-		controlled = controlled.WatchesRawSource(source.Channel(r.propagation.enqueueCh, &handler.EnqueueRequestForObject{}))
-	}
-	return controlled.
-		For(&v1alpha1.APIKey{}, builder.WithPredicates(specChanged)).
-		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
-		Watches(&v1alpha1.APIKey{}, r.siblingHandler()).
-		Watches(&v1alpha1.APIKey{}, r.duplicateHandler()).
-		Watches(&v1alpha1.APIKey{}, r.stagedHandler()).
-		Watches(&v1alpha1.Account{}, r.accountHandler()).
-		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
-		WithOptions(controllerOptions(o)).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-}
-
-func (r *AccountReconciler) setup(mgr ctrl.Manager, o Options) error {
-	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.Account{}, builder.WithPredicates(specChanged)).
-		Watches(&v1alpha1.APIKey{}, keyHandler()).
-		Watches(&v1alpha1.Account{}, r.externalIDHandler()).
-		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
-		WithOptions(controllerOptions(o)).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-}
-
-// mailWorkers is how many mail servers' answers are waited for at once.
-const mailWorkers = 4
-
-func (r *MailReconciler) setup(mgr ctrl.Manager, o Options) error {
-	options := controllerOptions(o)
-	options.MaxConcurrentReconciles = mailWorkers
-	return ctrl.NewControllerManagedBy(mgr).
-		Named("apikey-mail").
-		For(&v1alpha1.APIKey{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: affectsReminders})).
-		Watches(&v1alpha1.Account{}, accountSpecHandler(r), builder.WithPredicates(specChanged, exceptCreation)).
-		WithOptions(options).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-}
-
-// affectsReminders is whether an update of a key may change when people are to be told.
-func affectsReminders(e event.UpdateEvent) bool {
-	was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
-	return was.Generation != is.Generation || len(was.Undecodable) != len(is.Undecodable) || was.Status.State != is.Status.State ||
-		!was.Status.ExpirationTime.Equal(is.Status.ExpirationTime)
-}
-
-// accountSpecHandler wakes all keys of an account.
-func accountSpecHandler(reader client.Reader) handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		list, err := keysOf(ctx, reader, keys.IndexAccount, o.GetName())
-		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of an account", "account", o.GetName())
-			return nil
-		}
-		found := make([]reconcile.Request, len(list))
-		for i, k := range list {
-			found[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(k)}
-		}
-		return found
-	})
-}
-
-func controllerOptions(o Options) controller.Options {
-	return controller.Options{
-		MaxConcurrentReconciles: o.MaxConcurrentReconciles, SkipNameValidation: &o.SkipNameValidation, NewQueue: newFairQueue,
-	}
-}
-
-// specChanged lets changes of a spec pass, and those of an object that can't be decoded.
-var specChanged = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, undecodableChanged)
-
-// exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
-var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
 
 // siblingHandler enqueues the keys with a label that another key of the account gave up or took, by its creation, a rename or
 // its end: which of them has the label may have changed. The account's record does not always tell of it: without a limit it
@@ -250,13 +158,6 @@ func (r *APIKeyReconciler) namespaceHandler() handler.EventHandler {
 	})
 }
 
-// namespaceHandler wakes the accounts that the keys of a namespace name.
-func (r *AccountReconciler) namespaceHandler() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		return requests(ctx, r, o.GetName(), func(k *v1alpha1.APIKey) types.NamespacedName { return types.NamespacedName{Name: k.Spec.Account} })
-	})
-}
-
 func requests(ctx context.Context, reader client.Reader, namespace string, of func(*v1alpha1.APIKey) types.NamespacedName) []reconcile.Request {
 	var list v1alpha1.APIKeyList
 	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -268,29 +169,4 @@ func requests(ctx context.Context, reader client.Reader, namespace string, of fu
 		found[i] = reconcile.Request{NamespacedName: of(&list.Items[i])}
 	}
 	return found
-}
-
-// keyHandler wakes the account of a key that came, went or changed.
-func keyHandler() handler.EventHandler {
-	wake := func(o client.Object, q queue, after time.Duration) {
-		name := o.(*v1alpha1.APIKey).Spec.Account //nolint:forcetypeassert // watched as APIKey
-		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}, after)
-	}
-	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
-			if !e.IsInInitialList { // accounts are worked on at start anyway
-				wake(e.Object, q, admissionWindow)
-			}
-		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { wake(e.Object, q, admissionWindow) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
-			switch {
-			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable), was.Status.ReleasedGrant != is.Status.ReleasedGrant:
-				wake(is, q, admissionWindow)
-			case was.Status.State != is.Status.State:
-				wake(is, q, countsWindow)
-			}
-		},
-	}
 }

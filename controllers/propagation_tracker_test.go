@@ -57,7 +57,7 @@ func (u *usageFixture) enforces(first, second string) {
 // ask asks the verifiers what they enforce, and writes what there is to say.
 func (u *usageFixture) ask(name string) (enforced string, underway bool) {
 	u.w.t.Helper()
-	changed, underway, err := u.pollDisabledOnce(u.w.t.Context())
+	changed, underway, err := u.poller.pollPropagationOnce(u.w.t.Context())
 	u.w.must(err)
 	before := u.w.key(name)
 	u.reconcile(changed)
@@ -108,8 +108,8 @@ func TestEnforcement_IsTrueOnceEveryReplicaKnows(t *testing.T) {
 	}
 	u.enforces(old, old)
 	u.expect("nobody is asked any more", "web", "True/Enforced", false)
-	if len(u.waits) > 0 {
-		t.Errorf("remembers %v", u.waits)
+	if len(u.propagation.waits) > 0 {
+		t.Errorf("remembers %v", u.propagation.waits)
 	}
 }
 
@@ -284,7 +284,7 @@ func TestEnforcement_WhatWasFoundAtStartIsNotMeasured(t *testing.T) {
 		},
 		"it was switched off while another manager led": func(u *usageFixture, was, is *v1alpha1.APIKey) {
 			u.tell(was, is)
-			u.reset()
+			u.propagation.reset()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -309,10 +309,10 @@ func TestEnforcement_AnAnswerFromBeforeTheDeactivationIsNone(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"), keystest.Key("other"), keystest.Key("changed"))
 	u.change("other", inactive)
 	u.change("changed", inactive)
-	versions, _ := u.unconfirmed()
+	versions, _ := u.propagation.unconfirmed()
 	u.change("web", inactive)
 	u.change("changed", keystest.Label("new"))
-	changed, _ := u.evaluate(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked
+	changed, _ := u.propagation.evaluate(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked
 	if len(changed) != 1 || changed[0].Name != "other" {
 		t.Errorf("judged %v", changed)
 	}
@@ -323,7 +323,7 @@ func TestEnforcement_OfAChangeThatNobodyWasAskedAboutIsNotSaid(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
 	u.enforces(k.ResourceVersion, k.ResourceVersion)
-	changed, _, err := u.pollDisabledOnce(t.Context())
+	changed, _, err := u.poller.pollPropagationOnce(t.Context())
 	u.w.must(err)
 	u.w.change("web", keystest.Label("new")) // and the watch has yet to tell
 	_, err = u.w.keys().Reconcile(t.Context(), u.w.key("web"))
@@ -339,7 +339,7 @@ func TestEnforcement_ADeletedKeyIsForgotten(t *testing.T) {
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
 	u.keyHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
-	if changed, underway, err := u.pollDisabledOnce(t.Context()); len(changed) > 0 || underway || err != nil {
+	if changed, underway, err := u.poller.pollPropagationOnce(t.Context()); len(changed) > 0 || underway || err != nil {
 		t.Errorf("asks for %v, again %t, %v", changed, underway, err)
 	}
 }
@@ -354,7 +354,7 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 		"one lags for a minute": {func(*usageFixture) { time.Sleep(time.Minute) }, 20},
 		"keys are switched off for a second, one each millisecond": {func(u *usageFixture) {
 			for range 1000 {
-				u.trigger()
+				u.propagation.trigger()
 				time.Sleep(time.Millisecond)
 			}
 		}, 22},
@@ -365,11 +365,11 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 			u.enforces(u.w.key("web").ResourceVersion, "")
 			u.change("web", inactive)
 			synctest.Test(t, func(t *testing.T) {
-				r := newUsageReconciler(u.Client, clock.RealClock{}, u.Verifiers)
-				r.track(nil, u.w.key("web"))
+				r := newUsageReconciler(u.Client, clock.RealClock{}, u.poller.verifiers)
+				r.propagation.track(nil, u.w.key("web"))
 				ctx, stop := context.WithCancel(t.Context())
 				go func() {
-					for range r.enqueueCh { // nobody writes
+					for range r.poller.enqueueCh { // nobody writes
 						continue
 					}
 				}()
@@ -377,12 +377,12 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					pollWhileInProgress(ctx, r.Clock, r.triggered, r.pollDisabled)
+					pollWhileInProgress(ctx, r.Clock, r.propagation.triggered, r.poller.pollPropagation)
 				}()
 				tc.news(&usageFixture{UsageReconciler: r})
 				stop()
 				<-done
-				close(r.enqueueCh)
+				close(r.poller.enqueueCh)
 				if polls := u.f.count / 2; polls > tc.most || polls < 5 {
 					t.Errorf("asked %d times, want at most %d", polls, tc.most)
 				}

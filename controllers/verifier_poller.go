@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	// usagePollTimeout is the time that one replica has to report all uses.
+	usagePollTimeout = 20 * time.Second
+	// usagePollOverlap is how far each request for uses reaches back before the last response: uses are reported to the
+	// minute.
+	usagePollOverlap = 2 * time.Minute
+	// propagationPollTimeout is the time that one replica has to report which keys it refuses.
+	propagationPollTimeout = time.Second
+)
+
+// verifierPoller asks the replicas of the verifier how keys are used and which of the disabled keys they refuse. It feeds two
+// trackers, and enqueues the keys whose status has to be written.
+type verifierPoller struct {
+	client.Reader
+
+	clock       clock.PassiveClock
+	verifiers   Verifiers
+	usage       *usageTracker
+	propagation *propagationTracker
+	// enqueueCh receives the keys whose status has to be written.
+	enqueueCh chan event.GenericEvent
+}
+
+// run polls the verifiers for as long as this manager leads.
+func (p *verifierPoller) run(ctx context.Context) error {
+	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("verifiers"))
+	p.usage.reset()
+	p.propagation.reset()
+	var loops sync.WaitGroup
+	loops.Go(func() { p.pollUsage(ctx) })
+	loops.Go(func() { pollWhileInProgress(ctx, p.clock, p.propagation.triggered, p.pollPropagation) })
+	loops.Wait()
+	return nil
+}
+
+// pollUsage requests the uses of keys once in each poll interval.
+func (p *verifierPoller) pollUsage(ctx context.Context) {
+	ticker := time.NewTicker(p.verifiers.PollInterval)
+	defer ticker.Stop()
+	since := map[string]time.Time{}
+	for {
+		due, err := p.pollUsageOnce(ctx, since)
+		if err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "Could not poll the verifiers for the uses of keys")
+		}
+		enqueue(ctx, p.enqueueCh, due...)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// pollUsageOnce requests the uses of keys from all replicas, and returns the keys whose status has to be written. since holds,
+// by address, the time from which on a replica has to report uses, by the replica's own clock.
+func (p *verifierPoller) pollUsageOnce(ctx context.Context, since map[string]time.Time) ([]types.NamespacedName, error) {
+	live, err := p.verifiers.poll(ctx, p, usagePollTimeout, func(one *replica) UsageRequest {
+		one.requestedAt = p.clock.Now()
+		return UsageRequest{IncludeUsage: true, Since: since[one.address]}
+	}, p.usage.observe)
+	if err != nil {
+		return nil, err
+	}
+	now, next := p.clock.Now(), map[string]time.Time{}
+	for _, one := range live {
+		if one.err != nil {
+			log.FromContext(ctx).Info("Could not request the uses of keys from a verifier", "address", one.address, "cause", one.err.Error())
+			next[one.address] = since[one.address]
+			continue
+		}
+		next[one.address] = now.Add(-one.response.clockSkew(one.requestedAt, now) - usagePollOverlap)
+	}
+	clear(since)
+	maps.Copy(since, next)
+	return p.dueKeys(ctx, now), nil
+}
+
+// dueKeys returns the keys whose uses are to be written now.
+func (p *verifierPoller) dueKeys(ctx context.Context, now time.Time) []types.NamespacedName {
+	var list []types.NamespacedName
+	for uid, name := range p.usage.keys() {
+		var k v1alpha1.APIKey
+		err := p.Get(ctx, name, &k, client.UnsafeDisableDeepCopy)
+		if client.IgnoreNotFound(err) == nil && p.usage.isDue(&k, uid, now) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// pollPropagation polls the verifiers once for the disabled keys, and reports whether to poll again soon.
+func (p *verifierPoller) pollPropagation(ctx context.Context) bool {
+	changed, inProgress, err := p.pollPropagationOnce(ctx)
+	if err != nil && ctx.Err() == nil {
+		log.FromContext(ctx).Error(err, "Could not poll the verifiers for disabled keys")
+		inProgress = true
+	}
+	enqueue(ctx, p.enqueueCh, changed...)
+	return inProgress
+}
+
+// pollPropagationOnce asks all replicas which of the disabled keys they refuse. It returns the keys whose status has to be
+// written, and reports whether to poll again soon.
+func (p *verifierPoller) pollPropagationOnce(ctx context.Context) (changed []types.NamespacedName, inProgress bool, err error) {
+	versions, references := p.propagation.unconfirmed()
+	if len(versions) == 0 {
+		return nil, false, nil
+	}
+	request := func(*replica) UsageRequest { return UsageRequest{Refused: references} }
+	live, err := p.verifiers.poll(ctx, p, propagationPollTimeout, request, func(*replica) {})
+	if err != nil {
+		return nil, false, err
+	}
+	states := make([]keys.Replica, len(live))
+	for i := range live {
+		states[i] = live[i].state()
+		if live[i].err != nil {
+			log.FromContext(ctx).V(1).Info("Could not poll a verifier for disabled keys", "address", live[i].address, "cause", live[i].err.Error())
+		}
+	}
+	changed, inProgress = p.propagation.evaluate(versions, states)
+	if len(versions) == maxKeysPerPoll && len(changed) > 0 { // others wait, and those before them are done
+		p.propagation.trigger()
+	}
+	return changed, inProgress, nil
+}
