@@ -24,6 +24,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 const (
@@ -74,17 +75,17 @@ func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Accou
 		NamespaceLabels: map[string]map[string]string{}, Confirmed: map[string]bool{},
 	}
 	var err error
-	if facts.Keys, err = keysOf(ctx, r, keys.IndexAccount, account.Name); err != nil {
+	if facts.Keys, err = lookup.Keys(ctx, r, keys.IndexAccount, account.Name); err != nil {
 		return facts, err
 	}
-	if facts.Declaring, err = accountsDeclaring(ctx, r, account.Spec.ExternalID); err != nil {
+	if facts.Declaring, err = lookup.Accounts(ctx, r, account.Spec.ExternalID); err != nil {
 		return facts, err
 	}
 	for _, k := range facts.Keys {
 		if _, known := facts.NamespaceLabels[k.Namespace]; known {
 			continue
 		}
-		if facts.NamespaceLabels[k.Namespace], err = namespaceLabels(ctx, r, account, k.Namespace); err != nil {
+		if facts.NamespaceLabels[k.Namespace], err = lookup.NamespaceLabels(ctx, r, account, k.Namespace); err != nil {
 			return facts, err
 		}
 	}

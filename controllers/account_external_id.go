@@ -13,13 +13,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 // externalIDHandler enqueues the accounts that declare an external ID which another account began or stopped declaring: the
 // oldest of them holds it.
 func (r *AccountReconciler) externalIDHandler() handler.EventHandler {
 	enqueue := func(ctx context.Context, id string, q queue) {
-		list, err := accountsDeclaring(ctx, r, id)
+		list, err := lookup.Accounts(ctx, r, id)
 		if err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Could not enqueue the accounts with an external ID")
 			return

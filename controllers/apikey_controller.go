@@ -27,6 +27,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 // APIKeyReconciler brings APIKeys closer to their spec.
@@ -122,20 +123,17 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 
 // observe reads everything this round may look at. In a settled world it reads from the cache alone.
 func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{
-		Key: key.DeepCopy(), Settings: r.Settings, Now: r.Clock.Now().UTC().Truncate(time.Second), Template: &keys.TemplateCheck{},
-	}
-	var err error
-	if facts.Account, err = r.account(ctx, key.Spec.Account); err != nil {
+	facts, err := lookup.Facts(ctx, r, key.DeepCopy(), r.Settings, r.Clock.Now())
+	if err != nil {
 		return facts, err
 	}
-	if facts.NamespaceLabels, err = namespaceLabels(ctx, r, facts.Account, key.Namespace); err != nil {
-		return facts, err
-	}
-	if label := keys.AccountLabel(key); label != "" {
-		if facts.Siblings, err = keysOf(ctx, r, keys.IndexLabel, label); err != nil {
+	facts.Template = &keys.TemplateCheck{}
+	if facts.Account != nil {
+		declaring, err := lookup.Accounts(ctx, r, facts.Account.Spec.ExternalID)
+		if err != nil {
 			return facts, err
 		}
+		facts.Account = keys.WithHeldExternalID(facts.Account, declaring)
 	}
 	facts.Repairs = r.repairs.get(facts.Key, facts.Now)
 	if facts.Secret, err = r.observeSecret(ctx, facts.Key, facts.Account); err != nil {
@@ -158,7 +156,7 @@ func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
 func (r *APIKeyReconciler) duplicates(ctx context.Context, facts *keys.Facts) ([]*v1alpha1.APIKey, error) {
 	var others []*v1alpha1.APIKey
 	for _, digest := range facts.Digests() {
-		list, err := keysOf(ctx, r, keys.IndexDigest, digest)
+		list, err := lookup.Keys(ctx, r, keys.IndexDigest, digest)
 		if err != nil {
 			return nil, err
 		}
@@ -171,38 +169,7 @@ func (r *APIKeyReconciler) duplicates(ctx context.Context, facts *keys.Facts) ([
 	return others, nil
 }
 
-func (r *APIKeyReconciler) account(ctx context.Context, name string) (*v1alpha1.Account, error) {
-	var account v1alpha1.Account
-	err := r.Get(ctx, client.ObjectKey{Name: name}, &account, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return nil, nil //nolint:nilnil // nil is the account that does not exist
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read account %s: %w", name, err)
-	}
-	declaring, err := accountsDeclaring(ctx, r, account.Spec.ExternalID)
-	if err != nil {
-		return nil, err
-	}
-	return keys.WithHeldExternalID(&account, declaring), nil
-}
-
-// namespaceLabels reads a namespace's labels if the account's policy looks at them.
-func namespaceLabels(ctx context.Context, reader client.Reader, account *v1alpha1.Account, name string) (map[string]string, error) {
-	if account == nil || account.Spec.AllowedNamespaces == nil {
-		return nil, nil
-	}
-	namespace := metav1.PartialObjectMetadata{TypeMeta: namespaceMeta}
-	if err := reader.Get(ctx, client.ObjectKey{Name: name}, &namespace); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read namespace %s: %w", name, err)
-	}
-	return namespace.Labels, nil
-}
-
-var (
-	namespaceMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}
-	secretMeta    = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
-)
+var secretMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
 
 // observeSecret says what the key's Secret holds. The Secret itself is read only if its metadata is not what the status
 // remembers: after a restart with unchanged Secrets none is.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 // siblingHandler enqueues the keys with a label that another key of the account gave up or took, by its creation, a rename or
@@ -139,7 +140,7 @@ func unchangedSlots(was, is *v1alpha1.Account) map[types.UID]bool {
 }
 
 func (r *APIKeyReconciler) enqueueKeys(ctx context.Context, index, value string, q queue, except map[types.UID]bool) {
-	list, err := keysOf(ctx, r, index, value)
+	list, err := lookup.Keys(ctx, r, index, value)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not wake keys", "index", index, "value", value)
 		return

@@ -20,6 +20,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 // Mailer sends a mail to each of its addresses, and says what came of each. It bounds its own time.
@@ -144,16 +145,8 @@ func (r *MailReconciler) recordDeliveriesAgain(ctx context.Context, key *v1alpha
 }
 
 func (r *MailReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{Key: key.DeepCopy(), Settings: r.Settings, Now: r.now()}
-	var account v1alpha1.Account
-	err := r.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
-	if client.IgnoreNotFound(err) != nil {
-		return facts, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
-	}
-	if err == nil {
-		facts.Account = &account
-	}
-	return facts, nil
+	account, err := lookup.Account(ctx, r, key.Spec.Account)
+	return keys.Facts{Key: key.DeepCopy(), Account: account, Settings: r.Settings, Now: r.now()}, err
 }
 
 // updateStatus writes notifications and the history of them if they changed, and announces what changed. The write fails if
@@ -212,7 +205,7 @@ func affectsReminders(e event.UpdateEvent) bool {
 // accountSpecHandler wakes all keys of an account.
 func accountSpecHandler(reader client.Reader) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		list, err := keysOf(ctx, reader, keys.IndexAccount, o.GetName())
+		list, err := lookup.Keys(ctx, reader, keys.IndexAccount, o.GetName())
 		if err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of an account", "account", o.GetName())
 			return nil

@@ -24,6 +24,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 // Options are what the reconcilers need beside a manager.
@@ -53,7 +54,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Recorder == nil {
 		o.Recorder = mgr.GetEventRecorder("apikey-manager")
 	}
-	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+	if err := lookup.AddIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 	teller := EventEmitter{Recorder: o.Recorder, Count: o.Count}
@@ -85,56 +86,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("set up the usage controller: %w", err)
 	}
 	return nil
-}
-
-func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	for name, value := range keys.AccountIndexes {
-		err := indexer.IndexField(ctx, &v1alpha1.Account{}, name, func(o client.Object) []string {
-			return value(o.(*v1alpha1.Account)) //nolint:forcetypeassert // indexed as Account one line above
-		})
-		if err != nil {
-			return fmt.Errorf("index Accounts by %s: %w", name, err)
-		}
-	}
-	for name, value := range keys.Indexes {
-		err := indexer.IndexField(ctx, &v1alpha1.APIKey{}, name, func(o client.Object) []string {
-			return value(o.(*v1alpha1.APIKey)) //nolint:forcetypeassert // indexed as APIKey one line above
-		})
-		if err != nil {
-			return fmt.Errorf("index APIKeys by %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// keysOf reads from the cache the keys for which an index has a value. They are shared with the cache: read only.
-func keysOf(ctx context.Context, reader client.Reader, index, value string) ([]*v1alpha1.APIKey, error) {
-	var list v1alpha1.APIKeyList
-	if err := reader.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the keys with %s %s: %w", index, value, err)
-	}
-	all := make([]*v1alpha1.APIKey, len(list.Items))
-	for i := range list.Items {
-		all[i] = &list.Items[i]
-	}
-	return all, nil
-}
-
-// accountsDeclaring reads from the cache the accounts that declare an external ID. They are shared with the cache: read
-// only.
-func accountsDeclaring(ctx context.Context, reader client.Reader, externalID string) ([]*v1alpha1.Account, error) {
-	if externalID == "" {
-		return nil, nil
-	}
-	var list v1alpha1.AccountList
-	if err := reader.List(ctx, &list, client.MatchingFields{keys.IndexExternalID: externalID}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the accounts with externalID %s: %w", externalID, err)
-	}
-	all := make([]*v1alpha1.Account, len(list.Items))
-	for i := range list.Items {
-		all[i] = &list.Items[i]
-	}
-	return all, nil
 }
 
 // NewScheme returns a scheme with what this package reads and writes.

@@ -77,7 +77,7 @@ type mailFixture struct {
 	managers []*controllers.MailReconciler
 }
 
-func newMailFixture(t *testing.T, defaults keys.Settings, port int, objects ...client.Object) *mailFixture {
+func newMailFixture(t *testing.T, settings keys.Settings, port int, objects ...client.Object) *mailFixture {
 	t.Helper()
 	scheme, err := controllers.NewScheme()
 	if err != nil {
@@ -100,7 +100,7 @@ func newMailFixture(t *testing.T, defaults keys.Settings, port int, objects ...c
 	const recorded = 1000
 	for range 2 {
 		p.managers = append(p.managers, &controllers.MailReconciler{
-			Client: p.api, APIReader: p.api, Clock: p.clock, Settings: defaults, Mailer: mailer{sender: sender},
+			Client: p.api, APIReader: p.api, Clock: p.clock, Settings: settings, Mailer: mailer{sender: sender},
 			Events: controllers.EventEmitter{Recorder: events.NewFakeRecorder(recorded)},
 		})
 	}

@@ -35,9 +35,9 @@ func TestDecide_WaitsBeforeItCreatesAnAccount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			defaults := keystest.Settings
-			defaults.AccountCreationDelay = tc.delay
-			f := keys.Facts{Key: keystest.Key("shop", keystest.State(tc.state)), Secret: keys.ObservedSecret{Ownership: keys.SecretMissing}, Settings: defaults, Now: tc.now}
+			settings := keystest.Settings
+			settings.AccountCreationDelay = tc.delay
+			f := keys.Facts{Key: keystest.Key("shop", keystest.State(tc.state)), Secret: keys.ObservedSecret{Ownership: keys.SecretMissing}, Settings: settings, Now: tc.now}
 			plan := keys.Decide(f)
 			if creates := len(plan.Steps) == 1; creates != tc.creates {
 				t.Errorf("the plan is %v", plan.Steps)

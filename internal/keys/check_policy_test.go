@@ -122,10 +122,10 @@ func TestRefuse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			defaults := keystest.Settings
-			defaults.RequireAccount = tc.require
+			settings := keystest.Settings
+			settings.RequireAccount = tc.require
 			got := keys.CheckPolicy(keys.Facts{
-				Key: tc.key, Account: tc.account, NamespaceLabels: tc.namespace, Siblings: tc.siblings, Settings: defaults, Now: keystest.Epoch.Add(time.Hour),
+				Key: tc.key, Account: tc.account, NamespaceLabels: tc.namespace, Siblings: tc.siblings, Settings: settings, Now: keystest.Epoch.Add(time.Hour),
 			})
 			if diff := cmp.Diff(tc.want, reasonIn(got)); diff != "" {
 				t.Errorf("-want +got:\n%s%+v", diff, got)

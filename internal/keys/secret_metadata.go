@@ -74,7 +74,7 @@ func IsRenderedFrom(k *v1alpha1.APIKey, a *v1alpha1.Account, annotations map[str
 
 // Metadata returns the labels and annotations that a Secret has once it has the shape: those of the shape, and those of other
 // clients.
-func (s SecretContent) Metadata(secret metav1.Object, defaults Settings) (labels, annotations map[string]string) {
+func (s SecretContent) Metadata(secret metav1.Object, settings Settings) (labels, annotations map[string]string) {
 	names := formerNames(secret)
 	keep := func(is map[string]string, former []string) map[string]string {
 		kept := maps.Clone(is)
@@ -82,7 +82,7 @@ func (s SecretContent) Metadata(secret metav1.Object, defaults Settings) (labels
 			kept = map[string]string{}
 		}
 		for _, name := range former {
-			if !isReservedName(name, defaults) {
+			if !isReservedName(name, settings) {
 				delete(kept, name)
 			}
 		}
@@ -98,8 +98,8 @@ func (s SecretContent) Metadata(secret metav1.Object, defaults Settings) (labels
 }
 
 // isReservedName reports whether no template may have a label or annotation of a name, so that it is another client's.
-func isReservedName(name string, defaults Settings) bool {
-	return strings.Contains(name, "/") && reservedBy(name, slices.Concat(reservedDomains, defaults.ReservedDomains)) != ""
+func isReservedName(name string, settings Settings) bool {
+	return strings.Contains(name, "/") && reservedBy(name, slices.Concat(reservedDomains, settings.ReservedDomains)) != ""
 }
 
 // formerNames returns the names of the labels and annotations that templates gave a Secret, as far as is known. Any client that

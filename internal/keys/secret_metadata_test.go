@@ -66,15 +66,15 @@ func TestShape_MetadataThatLeftTheTemplate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			defaults := keystest.Settings
-			defaults.ReservedDomains = []string{"argocd.argoproj.io"}
+			settings := keystest.Settings
+			settings.ReservedDomains = []string{"argocd.argoproj.io"}
 			secret := &metav1.ObjectMeta{Labels: maps.Clone(before), Annotations: maps.Clone(before), ManagedFields: tc.fields}
 			secret.Annotations[keys.AnnotationRevoked] = "forged"
 			if tc.remembered != "" {
 				secret.Annotations[keys.AnnotationTemplateMetadata] = tc.remembered
 			}
 			content := keys.SecretContent{Labels: map[string]string{keys.LabelManagedBy: keys.ManagedBy}, Annotations: map[string]string{}}
-			labels, annotations := content.Metadata(secret, defaults)
+			labels, annotations := content.Metadata(secret, settings)
 			want := maps.Clone(tc.want)
 			if diff := cmp.Diff(want, annotations); diff != "" {
 				t.Errorf("annotations (-want +got):\n%s", diff)

@@ -340,22 +340,22 @@ func checkConditions(conditions []metav1.Condition) error {
 }
 
 // checkQuiet is what must hold once nothing happens any more.
-func checkQuiet(w *fakeCluster, defaults keys.Settings) error {
+func checkQuiet(w *fakeCluster, settings keys.Settings) error {
 	for _, a := range w.accounts() {
-		if err := checkQuietAccount(w, a, defaults); err != nil {
+		if err := checkQuietAccount(w, a, settings); err != nil {
 			return fmt.Errorf("account %s at rest: %w", a.Name, err)
 		}
 	}
 	for _, k := range w.keys() {
-		if err := checkQuietKey(w, k, defaults); err != nil {
+		if err := checkQuietKey(w, k, settings); err != nil {
 			return fmt.Errorf("%s at rest: %w", full(k), err)
 		}
 	}
 	return nil
 }
 
-func checkQuietAccount(w *fakeCluster, a *v1alpha1.Account, defaults keys.Settings) error {
-	limit, unlimited := defaults.Limit(a)
+func checkQuietAccount(w *fakeCluster, a *v1alpha1.Account, settings keys.Settings) error {
+	limit, unlimited := settings.Limit(a)
 	exists, held := map[string]bool{}, map[string]bool{}
 	labels := map[string]string{}
 	for _, k := range w.keysOf(a.Name) {
@@ -393,7 +393,7 @@ func reasonOf(k *v1alpha1.APIKey, conditionType string) string {
 	return ""
 }
 
-func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) error {
+func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, settings keys.Settings) error {
 	s, state := w.secret(secretName(k)), k.Status.State
 	a := w.account(k.Spec.Account)
 	if reason := reasonOf(k, v1alpha1.ConditionReady); reason == v1alpha1.ReasonPending || reason == v1alpha1.ReasonWriteFailed || reason == "" {
@@ -424,7 +424,7 @@ func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) e
 		return fmt.Errorf("its account is suspended, and it is Pending")
 	}
 	if state != v1alpha1.StateActive {
-		return checkQuietRefusal(w, k, a, defaults)
+		return checkQuietRefusal(w, k, a, settings)
 	}
 	if i := k.Spec.Import; i != nil && currentOf(k.Status).SHA256 == i.SHA256 && (s == nil || s.owner != k.UID) {
 		if next := k.Status.NextRotationTime; !next.Equal(nextRotation(k)) || next != nil && !next.After(w.now) {
@@ -459,7 +459,7 @@ func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) e
 		return fmt.Errorf("its status does not remember the Secret: %v, not %s", k.Status.SecretRef, s.version)
 	case a == nil || a.Spec.State == v1alpha1.AccountSuspended:
 		return fmt.Errorf("it is Active although its account is not")
-	case keys.CheckPolicy(quietFacts(w, k, defaults)) != nil:
+	case keys.CheckPolicy(quietFacts(w, k, settings)) != nil:
 		return fmt.Errorf("it is Active against policy")
 	}
 	return nil
@@ -509,7 +509,7 @@ func checkQuietRevoked(w *fakeCluster, k *v1alpha1.APIKey, s *secret) error {
 }
 
 // checkQuietRefusal makes sure that a key which is not Active has a reason not to be.
-func checkQuietRefusal(w *fakeCluster, k *v1alpha1.APIKey, a *v1alpha1.Account, defaults keys.Settings) error {
+func checkQuietRefusal(w *fakeCluster, k *v1alpha1.APIKey, a *v1alpha1.Account, settings keys.Settings) error {
 	if k.Spec.State != v1alpha1.KeyStateActive || a == nil {
 		return nil
 	}
@@ -523,7 +523,7 @@ func checkQuietRefusal(w *fakeCluster, k *v1alpha1.APIKey, a *v1alpha1.Account, 
 	}) {
 		return fmt.Errorf("nobody else wants its label, and it is refused: %s", message(k.Status, v1alpha1.ConditionAccepted))
 	}
-	if refusal := keys.CheckPolicy(quietFacts(w, k, defaults)); refusal != nil {
+	if refusal := keys.CheckPolicy(quietFacts(w, k, settings)); refusal != nil {
 		// A key that waits for a slot anyway need not learn at once that an older key has come to want its label, or to have
 		// the credential that its Secret offers.
 		others := refusal.Reason == v1alpha1.ReasonLabelTaken || refusal.Reason == v1alpha1.ReasonDuplicateKey
@@ -538,8 +538,8 @@ func checkQuietRefusal(w *fakeCluster, k *v1alpha1.APIKey, a *v1alpha1.Account, 
 	return nil
 }
 
-func quietFacts(w *fakeCluster, k *v1alpha1.APIKey, defaults keys.Settings) keys.Facts {
-	f := keys.Facts{Key: k, Account: w.account(k.Spec.Account), NamespaceLabels: w.namespaces[k.Namespace], Settings: defaults, Now: w.now}
+func quietFacts(w *fakeCluster, k *v1alpha1.APIKey, settings keys.Settings) keys.Facts {
+	f := keys.Facts{Key: k, Account: w.account(k.Spec.Account), NamespaceLabels: w.namespaces[k.Namespace], Settings: settings, Now: w.now}
 	for _, other := range w.keysOf(k.Spec.Account) {
 		if other.Spec.Label == k.Spec.Label {
 			f.Siblings = append(f.Siblings, other)

@@ -54,8 +54,8 @@ const (
 	faultAfter        // it is carried out, and the answer is lost
 )
 
-func newManager(w *fakeCluster, name string, defaults keys.Settings) *manager {
-	m := &manager{w: w, name: name, defaults: defaults, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, staged: map[types.UID]credential.Credential{}}
+func newManager(w *fakeCluster, name string, settings keys.Settings) *manager {
+	m := &manager{w: w, name: name, defaults: settings, rounds: map[string]*round{}, repairs: map[types.UID]keys.Repairs{}, staged: map[types.UID]credential.Credential{}}
 	m.fault, m.propagated = func() fault { return faultNone }, func() bool { return true }
 	for i := range m.caches {
 		m.caches[i] = cache{kind: i, objects: map[string]any{}}

@@ -15,15 +15,16 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 // AccountValidator validates the creation, the update and the deletion of Accounts.
 type AccountValidator struct {
 	// Cache lists Accounts by the indexes of internal/keys.
 	Cache client.Reader
-	// Live lists keys directly from the API server. An Account must not be deleted because the cache has not observed
+	// APIReader lists keys directly from the API server. An Account must not be deleted because the cache has not observed
 	// its first key yet.
-	Live client.Reader
+	APIReader client.Reader
 	// Settings holds the settings from the manager's flags.
 	Settings keys.Settings
 }
@@ -67,16 +68,13 @@ func (v *AccountValidator) ValidateUpdate(ctx context.Context, was, is *v1alpha1
 // validateExternalID rejects an external ID that another Account has, even if that Account is younger: the external ID
 // would move to the older Account while the younger one uses it.
 func (v *AccountValidator) validateExternalID(ctx context.Context, account *v1alpha1.Account) error {
-	if account.Spec.ExternalID == "" {
-		return nil
+	declaring, err := lookup.Accounts(ctx, v.Cache, account.Spec.ExternalID)
+	if err != nil {
+		return err
 	}
-	var list v1alpha1.AccountList
-	if err := v.Cache.List(ctx, &list, client.MatchingFields{keys.IndexExternalID: account.Spec.ExternalID}); err != nil {
-		return fmt.Errorf("list the accounts with the same externalID: %w", err)
-	}
-	for i := range list.Items {
-		if name := list.Items[i].Name; name != account.Name {
-			return fmt.Errorf("spec.externalID is already used by account %s: it must be unique", name)
+	for _, other := range declaring {
+		if other.Name != account.Name {
+			return fmt.Errorf("spec.externalID is already used by account %s: it must be unique", other.Name)
 		}
 	}
 	return nil
@@ -99,7 +97,7 @@ func defaultNotification(a *v1alpha1.Account) *v1alpha1.Notification {
 // user who can delete Accounts may not be allowed to read the keys of all namespaces.
 func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1.Account) (admission.Warnings, error) {
 	var list v1alpha1.APIKeyList
-	if err := v.Live.List(ctx, &list, client.MatchingFields{keys.IndexAccount: account.Name}, client.Limit(1)); err != nil {
+	if err := v.APIReader.List(ctx, &list, client.MatchingFields{keys.IndexAccount: account.Name}, client.Limit(1)); err != nil {
 		return nil, fmt.Errorf("list the keys of account %s: %w", account.Name, err)
 	}
 	if len(list.Items) == 0 {

@@ -44,7 +44,7 @@ func TestAccount_CreateAndUpdate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			world := reader(t, interceptor.Funcs{}, withExternalID("zeta", "4711"), withExternalID("acme", "4712"))
-			v := &webhook.AccountValidator{Cache: world, Live: world, Settings: keys.Settings{MailDomains: keys.MailDomains{"example.com"}}}
+			v := &webhook.AccountValidator{Cache: world, APIReader: world, Settings: keys.Settings{MailDomains: keys.MailDomains{"example.com"}}}
 			warnings, err := v.ValidateCreate(t.Context(), tc.account)
 			tc.want.check(t, warnings, err)
 			was := keystest.NewAccount("acme", keystest.MaxKeys(7))
@@ -64,7 +64,7 @@ func withExternalID(name, id string) *v1alpha1.Account {
 func TestAccount_Update_OfOneWhoseExternalIDIsTaken(t *testing.T) {
 	t.Parallel()
 	world := reader(t, interceptor.Funcs{}, withExternalID("zeta", "4711"))
-	v := &webhook.AccountValidator{Cache: world, Live: world}
+	v := &webhook.AccountValidator{Cache: world, APIReader: world}
 	was, is := withExternalID("acme", "4711"), withExternalID("acme", "4711")
 	is.Spec.DisplayName = "Acme"
 	if _, err := v.ValidateUpdate(t.Context(), was, is); err != nil {
@@ -98,7 +98,7 @@ func TestAccount_Delete(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{}, tc.world...)}
+			v := &webhook.AccountValidator{APIReader: reader(t, interceptor.Funcs{}, tc.world...)}
 			warnings, err := v.ValidateDelete(t.Context(), keystest.NewAccount("acme"))
 			tc.want.check(t, warnings, err)
 		})
@@ -107,7 +107,7 @@ func TestAccount_Delete(t *testing.T) {
 
 func TestAccount_Delete_WhatCannotBeReadIsDenied(t *testing.T) {
 	t.Parallel()
-	v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{
+	v := &webhook.AccountValidator{APIReader: reader(t, interceptor.Funcs{
 		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return errDown },
 	})}
 	if _, err := v.ValidateDelete(t.Context(), keystest.NewAccount("acme")); !errors.Is(err, errDown) {

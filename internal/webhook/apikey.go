@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
 // APIKeyValidator validates the creation, the update and the deletion of APIKeys.
@@ -43,7 +42,7 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Settings) err
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.APIKey{}).WithValidator(key).Complete(); err != nil {
 		return fmt.Errorf("register the APIKey webhook: %w", err)
 	}
-	account := &AccountValidator{Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Settings: defaults}
+	account := &AccountValidator{Cache: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Settings: defaults}
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
 		return fmt.Errorf("register the Account webhook: %w", err)
 	}
@@ -137,16 +136,14 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	if unlimited {
 		return nil, nil
 	}
-	others, err := v.list(ctx, keys.IndexAccount, facts.Account.Name)
+	others, err := lookup.Keys(ctx, v.Cache, keys.IndexAccount, facts.Account.Name)
 	if err != nil {
 		return nil, err
 	}
 	account := keys.AccountFacts{Account: facts.Account, Keys: others, Settings: v.Settings, Now: facts.Now, NamespaceLabels: map[string]map[string]string{}}
-	if facts.Account.Spec.AllowedNamespaces != nil {
-		for _, k := range others {
-			if account.NamespaceLabels[k.Namespace], err = v.namespaceLabels(ctx, k.Namespace); err != nil {
-				return nil, err
-			}
+	for _, k := range others {
+		if account.NamespaceLabels[k.Namespace], err = lookup.NamespaceLabels(ctx, v.Cache, facts.Account, k.Namespace); err != nil {
+			return nil, err
 		}
 	}
 	switch {
@@ -158,57 +155,12 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	return nil, fmt.Errorf("%s: %s", v1alpha1.ReasonLimitReached, keys.LimitMessage(account))
 }
 
+// facts returns what the policy of the key's account is checked against.
 func (v *APIKeyValidator) facts(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
-	facts := keys.Facts{Key: key, Settings: v.Settings, Now: v.now()}
-	var account v1alpha1.Account
-	err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account)
-	switch {
-	case apierrors.IsNotFound(err):
-		return facts, nil
-	case err != nil:
-		return facts, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
-	}
-	facts.Account = &account
-	if account.Spec.AllowedNamespaces != nil {
-		if facts.NamespaceLabels, err = v.namespaceLabels(ctx, key.Namespace); err != nil {
-			return facts, err
-		}
-	}
-	if label := keys.AccountLabel(key); label != "" {
-		facts.Siblings, err = v.list(ctx, keys.IndexLabel, label)
-	}
-	return facts, err
+	return lookup.Facts(ctx, v.Cache, key, v.Settings, v.Clock.Now())
 }
 
 func (v *APIKeyValidator) now() time.Time { return v.Clock.Now().UTC().Truncate(time.Second) }
-
-func (v *APIKeyValidator) list(ctx context.Context, index, value string) ([]*v1alpha1.APIKey, error) {
-	var list v1alpha1.APIKeyList
-	if err := v.Cache.List(ctx, &list, client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the keys of the account: %w", err)
-	}
-	others := make([]*v1alpha1.APIKey, len(list.Items))
-	for i := range list.Items {
-		others[i] = &list.Items[i]
-	}
-	return others, nil
-}
-
-func (v *APIKeyValidator) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
-	namespace, err := readNamespace(ctx, v.Cache, name)
-	if err != nil {
-		return nil, err
-	}
-	return namespace.Labels, nil
-}
-
-func readNamespace(ctx context.Context, reader client.Reader, name string) (*metav1.PartialObjectMetadata, error) {
-	namespace := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
-	if err := reader.Get(ctx, client.ObjectKey{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read namespace %s: %w", name, err)
-	}
-	return namespace, nil
-}
 
 // accountOf returns the name of the key's account, even if the spec of the key cannot be decoded, or "" if it is
 // unknown.
@@ -234,15 +186,15 @@ func (v *APIKeyValidator) ValidateDelete(ctx context.Context, key *v1alpha1.APIK
 	if key.Spec.Account, err = v.accountOf(ctx, key); err != nil {
 		return nil, err
 	}
-	var account v1alpha1.Account
-	if err := v.Cache.Get(ctx, client.ObjectKey{Name: key.Spec.Account}, &account); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read account %s: %w", key.Spec.Account, err)
+	account, err := lookup.Account(ctx, v.Cache, key.Spec.Account)
+	if err != nil {
+		return nil, err
 	}
-	denial := keys.DenyDeletion(key, v.Settings.Deletion(&account))
-	if denial == "" || keys.RetentionOver(keys.Facts{Key: key, Account: &account, Settings: v.Settings, Now: v.now()}) {
+	denial := keys.DenyDeletion(key, v.Settings.Deletion(account))
+	if denial == "" || keys.RetentionOver(keys.Facts{Key: key, Account: account, Settings: v.Settings, Now: v.now()}) {
 		return nil, nil
 	}
-	namespace, err := readNamespace(ctx, v.APIReader, key.Namespace) // the cache may not have observed its deletion yet
+	namespace, err := lookup.Namespace(ctx, v.APIReader, key.Namespace) // the cache may not have observed its deletion yet
 	if err != nil {
 		return nil, err
 	}

@@ -42,9 +42,9 @@ func TestDefinition_Delete(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			defaults := keystest.Settings
-			defaults.DeletionPolicy = tc.fallback
-			v := &webhook.DefinitionValidator{Cache: reader(t, interceptor.Funcs{}, tc.world...), Defaults: defaults}
+			settings := keystest.Settings
+			settings.DeletionPolicy = tc.fallback
+			v := &webhook.DefinitionValidator{Cache: reader(t, interceptor.Funcs{}, tc.world...), Settings: settings}
 			request := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{Name: tc.definition, Operation: admissionv1.Delete}}
 			if tc.operation != "" {
 				request.Operation = tc.operation

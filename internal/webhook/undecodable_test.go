@@ -65,7 +65,7 @@ func TestAPIKey_DeleteUndecodable(t *testing.T) {
 
 func TestAccount_Undecodable(t *testing.T) {
 	t.Parallel()
-	v := &webhook.AccountValidator{Live: reader(t, interceptor.Funcs{})}
+	v := &webhook.AccountValidator{APIReader: reader(t, interceptor.Funcs{})}
 	good := keystest.NewAccount("acme")
 	bad := keystest.NewAccount("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
 	suspended := bad.DeepCopy()

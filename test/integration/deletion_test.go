@@ -102,9 +102,9 @@ var _ = Describe("Deletion", func() {
 	})
 
 	It("is refused under the manager's own --default-deletion-policy too", func(ctx SpecContext) {
-		defaults := flagDefaults
-		defaults.DeletionPolicy = v1alpha1.DeletionForbid
-		startGuardedManager(ctx, managerOptions{defaults: &defaults})
+		settings := flagDefaults
+		settings.DeletionPolicy = v1alpha1.DeletionForbid
+		startGuardedManager(ctx, managerOptions{defaults: &settings})
 		k := newKey(newNamespace(ctx, nil), "web", fresh("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)

@@ -106,9 +106,9 @@ spec:
 
 	It("waits for its account under --require-account, and gets a key as soon as there is one", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), fresh("acme")
-		defaults := flagDefaults
-		defaults.RequireAccount = true
-		startManager(ctx, managerOptions{defaults: &defaults})
+		settings := flagDefaults
+		settings.RequireAccount = true
+		startManager(ctx, managerOptions{defaults: &settings})
 		k := newKey(namespace, "web", account)
 		create(ctx, k)
 		beRefused(ctx, v1alpha1.ReasonAccountNotFound, k)
