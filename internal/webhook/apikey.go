@@ -46,7 +46,7 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Settings) err
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
 		return fmt.Errorf("register the Account webhook: %w", err)
 	}
-	definition := &DefinitionValidator{Cache: mgr.GetClient(), Defaults: defaults}
+	definition := &DefinitionValidator{Cache: mgr.GetClient(), Settings: defaults}
 	mgr.GetWebhookServer().Register(definitionPath, &admission.Webhook{Handler: definition})
 	return nil
 }

@@ -24,8 +24,8 @@ const definitionPath = "/validate-customresourcedefinition"
 type DefinitionValidator struct {
 	// Cache lists keys and Accounts.
 	Cache client.Reader
-	// Defaults holds the settings from the manager's flags.
-	Defaults keys.Settings
+	// Settings holds the settings from the manager's flags.
+	Settings keys.Settings
 }
 
 var _ admission.Handler = &DefinitionValidator{}
@@ -64,13 +64,13 @@ func (v *DefinitionValidator) forbidding(ctx context.Context) (string, error) {
 	}
 	policies := map[string]v1alpha1.DeletionPolicy{}
 	for i := range accounts.Items {
-		policies[accounts.Items[i].Name] = v.Defaults.Deletion(&accounts.Items[i])
+		policies[accounts.Items[i].Name] = v.Settings.Deletion(&accounts.Items[i])
 	}
 	for i := range list.Items {
 		account := keys.HolderOf(&list.Items[i], accounts.Items)
 		policy, exists := policies[account]
 		if !exists {
-			policy = v.Defaults.Deletion(nil)
+			policy = v.Settings.Deletion(nil)
 		}
 		if policy == v1alpha1.DeletionForbid && keys.MayBeIssued(&list.Items[i]) {
 			return account, nil
