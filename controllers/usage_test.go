@@ -26,7 +26,7 @@ type usageFixture struct {
 	asked map[string]time.Time
 }
 
-// newUsage is a world with settled keys and two verifiers.
+// newUsageHandler is a world with settled keys and two verifiers.
 func newUsage(t *testing.T, list ...client.Object) *usageFixture {
 	t.Helper()
 	w := newFixture(t, append(list, keystest.NewAccount("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)

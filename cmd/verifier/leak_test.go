@@ -115,7 +115,7 @@ func newLeakFixture(f testing.TB) *leakFixture {
 		accountHeader: "X-FF-Company", auditSample: 1, trusted: []string{"127.0.0.0/8"}, realm: "tests",
 	}
 	recorder, err := metrics.NewVerdictRecorder(v.registry, metrics.VerdictRecorderOptions{
-		Protocols: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
+		Protocols: namesOf(server.Protocols()), Codes: namesOf(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
 		CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
 		Undecodable: func() (int, int) { return 0, 0 }, Rollbacks: func() uint64 { return 0 },
 	})

@@ -36,7 +36,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	recorder, err := newObservers(o, index, syncer)
+	recorder, err := newVerdictRecorder(o, index, syncer)
 	if err != nil {
 		return err
 	}
@@ -46,10 +46,10 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	if o.server.Usage, err = newUsage(config, o, index, syncer); err != nil {
+	if o.server.Usage, err = newUsageHandler(config, o, index, syncer); err != nil {
 		return err
 	}
-	o.server.Metrics = newMetrics()
+	o.server.Metrics = newMetricsHandler()
 	o.server.ErrorLog = slog.NewLogLogger(logr.ToSlogHandler(ctrl.Log.WithName("http")), slog.LevelDebug)
 	syncCtx, stopSync := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSync()
@@ -123,9 +123,9 @@ func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRe
 	return authorizer, nil
 }
 
-func newObservers(o options, index *verifier.Index, syncer *verifier.Syncer) (*metrics.VerdictRecorder, error) {
+func newVerdictRecorder(o options, index *verifier.Index, syncer *verifier.Syncer) (*metrics.VerdictRecorder, error) {
 	recorderOptions := metrics.VerdictRecorderOptions{
-		Protocols: names(server.Protocols()), Codes: names(verifier.Codes()), Synced: index.Complete,
+		Protocols: namesOf(server.Protocols()), Codes: namesOf(verifier.Codes()), Synced: index.Complete,
 		CacheAge: func() time.Duration { return syncer.Age(clock.RealClock{}.Now()) }, Rollbacks: syncer.Rollbacks,
 		Size: func() (int, int, int) {
 			size := index.Size()
@@ -143,7 +143,7 @@ func newObservers(o options, index *verifier.Index, syncer *verifier.Syncer) (*m
 	return recorder, nil
 }
 
-func names[T fmt.Stringer](list []T) []string {
+func namesOf[T fmt.Stringer](list []T) []string {
 	var texts []string
 	for _, one := range list {
 		texts = append(texts, one.String())
@@ -151,9 +151,9 @@ func names[T fmt.Stringer](list []T) []string {
 	return texts
 }
 
-// newUsage returns the handler that reports the usage of keys to the manager. The name of the replica changes with each
+// newUsageHandler returns the handler that reports the usage of keys to the manager. The name of the replica changes with each
 // start, because counters start at zero.
-func newUsage(config *rest.Config, o options, index *verifier.Index, syncer *verifier.Syncer) (http.Handler, error) {
+func newUsageHandler(config *rest.Config, o options, index *verifier.Index, syncer *verifier.Syncer) (http.Handler, error) {
 	const suffixLength = 6
 	return server.Usage(server.UsageOptions{
 		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:suffixLength]), Index: index,
@@ -161,7 +161,7 @@ func newUsage(config *rest.Config, o options, index *verifier.Index, syncer *ver
 	})
 }
 
-func newMetrics() http.Handler {
+func newMetricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 	return mux

@@ -32,7 +32,7 @@ func LabelForm(label string) string {
 	return strings.Join(strings.Fields(norm.NFKC.String(visible)), " ")
 }
 
-// isPlain reports whether a label is its own form as far as a look at its bytes tells: printable ASCII, with single spaces
+// isPlainText reports whether a label is its own form as far as a look at its bytes tells: printable ASCII, with single spaces
 // inside only.
 func isPlain(label string) bool {
 	last := byte(' ')

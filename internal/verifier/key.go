@@ -131,9 +131,9 @@ func (k *key) packStrings() {
 	for _, text := range texts {
 		all.WriteString(*text)
 	}
-	whole := all.String()
+	packed := all.String()
 	for _, text := range texts {
-		*text, whole = whole[:len(*text)], whole[len(*text):]
+		*text, packed = packed[:len(*text)], packed[len(*text):]
 	}
 }
 

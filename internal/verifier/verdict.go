@@ -279,8 +279,8 @@ func (v *Verdict) Key() *Identity {
 	if v.policy != nil {
 		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
 	}
-	if ends := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); ends != never {
-		id.ExpiresAt = time.Unix(ends, 0).UTC()
+	if notAfter := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); notAfter != never {
+		id.ExpiresAt = time.Unix(notAfter, 0).UTC()
 	}
 	return id
 }

@@ -27,9 +27,9 @@ func ParseAccountHeader(text string) (AccountHeader, error) {
 	if text == "" {
 		return AccountHeader{}, nil
 	}
-	name, holds, hasKind := strings.Cut(text, ":")
+	name, kindName, hasKind := strings.Cut(text, ":")
 	kinds := map[string]verifier.ClaimKind{"name": verifier.ClaimName, "externalID": verifier.ClaimExternalID}
-	kind, isKnown := kinds[holds]
+	kind, isKnown := kinds[kindName]
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
 		return AccountHeader{}, fmt.Errorf("invalid account header %q: must be the name of a header, such as X-FF-Company, "+

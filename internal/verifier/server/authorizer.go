@@ -136,14 +136,14 @@ func (a *Authorizer) observe(r *request, in *verifier.Input, verdict *verifier.V
 	a.Audit.record(r, in, verdict)
 }
 
-// beforeQuery returns the part of a URL before the question mark, query the part after it. Both ignore a fragment.
-func beforeQuery(url string) string {
+// trimQuery returns the part of a URL before the question mark, query the part after it. Both ignore a fragment.
+func trimQuery(url string) string {
 	url, _, _ = strings.Cut(url, "#")
 	path, _, _ := strings.Cut(url, "?")
 	return path
 }
 
-func query(url string) string {
+func queryOf(url string) string {
 	url, _, _ = strings.Cut(url, "#")
 	_, query, _ := strings.Cut(url, "?")
 	return query

@@ -40,7 +40,7 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	envoy := &envoyRequest{headers: httpRequest.GetHeaders(), raw: httpRequest.GetHeaderMap().GetHeaders(), path: httpRequest.GetPath()}
 	requirements := s.authorizer.routeRequirements(attributes.GetContextExtensions())
 	if detail := requirements.unknownProblem(); detail != "" {
-		return s.misconfigured(&requirements, detail), nil
+		return s.refuseMisconfigured(&requirements, detail), nil
 	}
 	req := &request{
 		protocol: ExtAuthz, request: envoy, requirements: requirements,
@@ -50,9 +50,9 @@ func (s *extAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Che
 	}
 	verdict, places := s.authorizer.check(req)
 	if !verdict.Code.Passes() {
-		return s.responses.denied(&verdict, req.wantsCORS()), nil
+		return s.responses.forDenied(&verdict, req.wantsCORS()), nil
 	}
-	return s.responses.allowed(&verdict, envoy, places), nil
+	return s.responses.forAllowed(&verdict, envoy, places), nil
 }
 
 // routeRequirements parses the requirements of a route from its context extensions, except those in
@@ -64,9 +64,9 @@ func (a *Authorizer) routeRequirements(extensions map[string]string) Requirement
 	return r
 }
 
-// misconfigured refuses a request whose route has invalid requirements. The log names the extensions, which the
+// refuseMisconfigured refuses a request whose route has invalid requirements. The log names the extensions, which the
 // operator chose. The response, which reaches the client, does not.
-func (s *extAuthz) misconfigured(r *Requirements, detail string) *authv3.CheckResponse {
+func (s *extAuthz) refuseMisconfigured(r *Requirements, detail string) *authv3.CheckResponse {
 	slices.Sort(r.unknown)
 	s.authorizer.Logger.Info("Refused a request with unknown context_extensions: correct the route, "+
 		"or add the extensions of other services to --ignore-extensions",
@@ -115,7 +115,7 @@ func headerValue(h *corev3.HeaderValue) string {
 
 // Queries implements verifier.Request.
 func (e *envoyRequest) Queries() []string {
-	if q := query(e.path); q != "" {
+	if q := queryOf(e.path); q != "" {
 		return []string{q}
 	}
 	return nil

@@ -132,8 +132,8 @@ func overwriteHeader(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// denied returns the refusal for a verdict. It builds a new message only if the verdict has a key ID.
-func (r *extAuthzResponses) denied(v *verifier.Verdict, cors bool) *authv3.CheckResponse {
+// forDenied returns the refusal for a verdict. It builds a new message only if the verdict has a key ID.
+func (r *extAuthzResponses) forDenied(v *verifier.Verdict, cors bool) *authv3.CheckResponse {
 	responses := &r.plain
 	if cors {
 		responses = &r.cors
@@ -152,8 +152,8 @@ func (r *extAuthzResponses) denied(v *verifier.Verdict, cors bool) *authv3.Check
 	}
 }
 
-// allowed returns the response to an allowed request. It comes from the cache unless a cookie has to be removed.
-func (r *extAuthzResponses) allowed(v *verifier.Verdict, e *envoyRequest, keys verifier.Places) *authv3.CheckResponse {
+// forAllowed returns the response to an allowed request. It comes from the cache unless a cookie has to be removed.
+func (r *extAuthzResponses) forAllowed(v *verifier.Verdict, e *envoyRequest, keys verifier.Places) *authv3.CheckResponse {
 	key := cacheKey{verdict: *v, keyLocations: keys & r.all}
 	if remaining := cutCookies(e.Header("", "cookie"), r.places, keys); remaining.cut {
 		return r.buildAllowed(v.Key(), key.keyLocations, remaining)

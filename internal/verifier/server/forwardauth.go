@@ -26,11 +26,11 @@ func (a *Authorizer) Authz() http.Handler {
 		case isExact && !isHandledMethod(r.Method):
 			w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS")
 			problem{
-				Status: foldStatus(http.StatusMethodNotAllowed, a.DenyStatusOnly),
+				Status: limitStatus(http.StatusMethodNotAllowed, a.DenyStatusOnly),
 				Detail: "the method must be GET, HEAD, POST or OPTIONS",
 			}.write(w)
 		case detail != "": // a misspelt requirement must not be ignored
-			problem{Status: foldStatus(http.StatusBadRequest, a.DenyStatusOnly), Detail: detail}.write(w)
+			problem{Status: limitStatus(http.StatusBadRequest, a.DenyStatusOnly), Detail: detail}.write(w)
 		default:
 			a.authorize(w, r, requirements)
 		}
@@ -119,7 +119,7 @@ func (f forwardedRequest) Queries() []string {
 	var list []string
 	for _, name := range originalURLs {
 		for _, value := range f.header[name] {
-			if q := query(value); q != "" {
+			if q := queryOf(value); q != "" {
 				list = append(list, q)
 			}
 		}
@@ -139,8 +139,8 @@ func (f forwardedRequest) first(names ...string) string {
 
 // pathOf returns the path of a URL, which may lack the scheme and host.
 func pathOf(uri string) string {
-	path := beforeQuery(uri)
-	if scheme, rest, whole := strings.Cut(path, "://"); whole && !strings.Contains(scheme, "/") {
+	path := trimQuery(uri)
+	if scheme, rest, isURL := strings.Cut(path, "://"); isURL && !strings.Contains(scheme, "/") {
 		_, path, _ = strings.Cut(rest, "/")
 		return "/" + path
 	}

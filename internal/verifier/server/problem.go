@@ -67,7 +67,7 @@ type denial struct {
 func newDenials(realm string, statusOnly bool) denials {
 	var d denials
 	for _, code := range verifier.Codes() {
-		entry := denial{problem: problem{Type: blank, Title: code.Title(), Status: foldStatus(code.HTTP(), statusOnly), Code: code.String()}}
+		entry := denial{problem: problem{Type: blank, Title: code.Title(), Status: limitStatus(code.HTTP(), statusOnly), Code: code.String()}}
 		entry.static = entry.body()
 		if entry.Status == http.StatusUnauthorized {
 			entry.challenge = "ApiKey realm=" + strconv.Quote(realm)
@@ -77,9 +77,9 @@ func newDenials(realm string, statusOnly bool) denials {
 	return d
 }
 
-// foldStatus replaces every status but 200 and 401 by 403 if statusOnly is set, for gateways such as nginx that turn
+// limitStatus replaces every status but 200 and 401 by 403 if statusOnly is set, for gateways such as nginx that turn
 // other codes into 500.
-func foldStatus(status int, statusOnly bool) int {
+func limitStatus(status int, statusOnly bool) int {
 	if statusOnly && status != http.StatusUnauthorized && status != http.StatusOK {
 		return http.StatusForbidden
 	}

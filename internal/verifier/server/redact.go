@@ -127,7 +127,7 @@ func mayBeKey(run string) bool {
 		}
 		run = decoded
 	}
-	return !isPlain(run)
+	return !isPlainText(run)
 }
 
 // decode returns a text without percent-encoding, and reports whether it is still encoded after maxEncodingDepth
@@ -183,9 +183,9 @@ func hasLongPiece(run string) bool {
 	return false
 }
 
-// isPlain reports whether a run looks like part of a path or host name: words in one case, and fewer digits than a key
+// isPlainText reports whether a run looks like part of a path or host name: words in one case, and fewer digits than a key
 // written in digits. A UUID is never plain.
-func isPlain(run string) bool {
+func isPlainText(run string) bool {
 	digits, mixed, groups, afterHex := 0, 0, 0, false
 	for piece := range strings.FieldsFuncSeq(run, isSeparator) {
 		p := inspect(piece)

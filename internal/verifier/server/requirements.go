@@ -39,11 +39,11 @@ func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
 		switch name {
 		case "scopes":
 			scopes = append(scopes, value)
-			r.malformed = r.malformed || !namesScope(value)
+			r.malformed = r.malformed || !hasScope(value)
 		case "account":
-			r.account = r.only(r.account, value)
+			r.account = r.requireOnly(r.account, value)
 		case "externalID":
-			r.externalID = r.only(r.externalID, value)
+			r.externalID = r.requireOnly(r.externalID, value)
 		case preflightName:
 			r.preflight = value == preflightAllow
 			r.malformed = r.malformed || !r.preflight
@@ -64,9 +64,9 @@ const (
 	preflightAllow = "allow"
 )
 
-// only returns the account that is required after one more requirement. Two different accounts make the requirements
+// requireOnly returns the account that is required after one more requirement. Two different accounts make the requirements
 // unmatchable.
-func (r *Requirements) only(before, value string) string {
+func (r *Requirements) requireOnly(before, value string) string {
 	switch {
 	case value == "":
 		r.malformed = true
@@ -77,8 +77,8 @@ func (r *Requirements) only(before, value string) string {
 	return unmatchableAccount
 }
 
-// namesScope reports whether a list of scopes, separated by commas, contains any scope.
-func namesScope(list string) bool { return strings.Trim(list, ", \t") != "" }
+// hasScope reports whether a list of scopes, separated by commas, contains any scope.
+func hasScope(list string) bool { return strings.Trim(list, ", \t") != "" }
 
 // queryPairs yields the names and values of a query. Names are not decoded, so an encoded name is unknown.
 func queryPairs(query string) iter.Seq2[string, string] {

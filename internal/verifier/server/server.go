@@ -327,7 +327,7 @@ func servingStatus(serving bool) healthv1.HealthCheckResponse_ServingStatus {
 func (s *Server) drain(serveCtx context.Context) error {
 	s.draining.Store(true)
 	s.health.Shutdown()
-	pause(serveCtx, s.options.DrainDelay)
+	sleep(serveCtx, s.options.DrainDelay)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(serveCtx), s.options.ShutdownTimeout)
 	defer cancel()
 	var group errgroup.Group
@@ -342,7 +342,7 @@ func (s *Server) drain(serveCtx context.Context) error {
 	return group.Wait()
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	<-ctx.Done()

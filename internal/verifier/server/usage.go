@@ -51,7 +51,7 @@ func Usage(o UsageOptions) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+usage.Path, a.require(http.HandlerFunc(o.serve)))
+	mux.Handle("GET "+usage.Path, a.requireAccess(http.HandlerFunc(o.serve)))
 	return mux, nil
 }
 
@@ -150,8 +150,8 @@ func newAuth(api *rest.Config, logger logr.Logger) (*auth, error) {
 	return &auth{authenticator: authn, authorizer: authz, logger: logger}, nil
 }
 
-// require passes on requests whose token has the audience of the verifier, from clients that may get the path.
-func (a *auth) require(next http.Handler) http.Handler {
+// requireAccess passes on requests whose token has the audience of the verifier, from clients that may get the path.
+func (a *auth) requireAccess(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := authenticator.WithAudiences(r.Context(), authenticator.Audiences{usageAudience})
 		caller, ok, err := a.authenticator.AuthenticateRequest(r.WithContext(ctx))

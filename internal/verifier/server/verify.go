@@ -151,7 +151,7 @@ func (r *verifyRequest) emptyRequirement() string {
 		return "invalid account: must not be empty if present"
 	case r.ExternalID != nil && *r.ExternalID == "":
 		return "invalid externalID: must not be empty if present"
-	case slices.ContainsFunc(r.Scopes, func(scope string) bool { return !namesScope(scope) }):
+	case slices.ContainsFunc(r.Scopes, func(scope string) bool { return !hasScope(scope) }):
 		return "invalid scopes: must not contain an empty scope"
 	}
 	return ""
