@@ -91,8 +91,7 @@ func newCommand() *cobra.Command {
 func (o *options) bind(f *pflag.FlagSet) {
 	const defaultAccountDelay = 5 * time.Second
 	f.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "apikey-manager-system"),
-		"`namespace` of the manager: of its lease, webhook Service and webhook certificate (env "+
-			"POD_NAMESPACE)")
+		"`namespace` of the manager: of its lease, webhook Service and webhook certificate (env POD_NAMESPACE)")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "elect a leader among several replicas; false requires a single replica")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 disables it")
 	f.BoolVar(&o.metricsSecure, "metrics-secure", true,
@@ -102,17 +101,15 @@ func (o *options) bind(f *pflag.FlagSet) {
 
 	f.Int32Var(&o.maxKeys, "default-max-keys", 5, "maximum number of keys of an account that does not set limits.maxKeys (0..1000)")
 	f.StringVar(&o.deletionPolicy, "default-deletion-policy", string(v1alpha1.DeletionAllow),
-		"deletion policy for keys of an account that does not set deletionPolicy: Allow, Forbid or "+
-			"RequireConfirmation")
+		"deletion policy for keys of an account that does not set deletionPolicy: Allow, Forbid or RequireConfirmation")
 	f.BoolVar(&o.requireAccount, "require-account", false, "reject keys whose Account does not exist instead of creating the Account")
 	f.StringSliceVar(&o.reserved, "reserved-metadata-prefixes", []string{"argocd.argoproj.io"},
-		"additional `domains` that labels, annotations and the type in a secret.template must not use, "+
-			"including their subdomains, because other tools act on them; the domains of Kubernetes and of this "+
-			"project are always reserved")
+		"additional `domains` that labels, annotations and the type in a secret.template must not use, including their subdomains, because "+
+			"other tools act on them; the domains of Kubernetes and of this project are always reserved")
 
 	f.DurationVar(&o.accountDelay, "account-creation-delay", defaultAccountDelay,
-		"how long to wait before creating a missing Account of a key, because the same manifest may contain "+
-			"the Account; 0s creates it immediately")
+		"how long to wait before creating a missing Account of a key, because the same manifest may contain the Account; 0s creates it "+
+			"immediately")
 
 	o.bindWebhook(f)
 	o.bindMail(f)
@@ -124,6 +121,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.AddGoFlag(flag.CommandLine.Lookup("kubeconfig"))
 }
 
+// bindWebhook binds the flags for the admission webhook.
 func (o *options) bindWebhook(f *pflag.FlagSet) {
 	f.BoolVar(&o.webhooks, "webhooks", true, "serve the admission webhook; set to false to run outside a cluster")
 	f.IntVar(&o.webhookPort, "webhook-port", 9443, "port of the admission webhook")
@@ -135,13 +133,13 @@ func (o *options) bindWebhook(f *pflag.FlagSet) {
 		"`name` of the Secret that stores the webhook certificate")
 
 	f.StringVar(&o.webhookClientCAFile, "webhook-client-ca-file", "",
-		"`file` with the CA certificates for clients of the webhook, reloaded for each connection; if unset, "+
-			"no client certificate is required. The API server sends a certificate if its "+
-			"--admission-control-config-file configures one")
+		"`file` with the CA certificates for clients of the webhook, reloaded for each connection; if unset, no client certificate is "+
+			"required. The API server sends a certificate if its --admission-control-config-file configures one")
 	f.StringVar(&o.webhookClientName, "webhook-client-name", "",
 		"common `name` or DNS name required in the client certificate; if unset, any name is accepted")
 }
 
+// bindMail binds the flags for mail.
 func (o *options) bindMail(f *pflag.FlagSet) {
 	f.StringVar(&o.mail.Host, "smtp-host", "", "host `name` of the mail server for mails about expiring keys; if unset, no mail is sent")
 	f.IntVar(&o.mail.Port, "smtp-port", 0, "port of the mail server; 0 selects 587, 465 or 25 depending on --smtp-tls")
@@ -153,21 +151,21 @@ func (o *options) bindMail(f *pflag.FlagSet) {
 	f.StringVar(&o.mail.CAFile, "smtp-ca-file", "", "`file` with the CA certificates for the mail server; defaults to those of the system")
 
 	f.StringSliceVar(&o.allowedMailDomains, "smtp-allowed-domains", nil,
-		"comma-separated `domains` to which mail may be sent: example.com, or *.example.com for its "+
-			"subdomains; if unset, any domain is allowed")
+		"comma-separated `domains` to which mail may be sent: example.com, or *.example.com for its subdomains; if unset, any domain is "+
+			"allowed")
 	f.Int32Var(&o.maxMails, "smtp-max-per-account", 100,
 		"maximum number of mails per day about the keys of one account, counting each recipient (1..1000000)")
 }
 
+// bindVerifier binds the flags for polling verifiers.
 func (o *options) bindVerifier(f *pflag.FlagSet) {
 	f.StringVar(&o.verifierService, "verifier-service", "",
-		"`namespace/name` of the verifier Service, whose replicas report the usage of keys and which keys "+
-			"they refuse; if unset, no verifier is polled. In a namespace other than --namespace, the manager "+
-			"needs permission to read EndpointSlices")
+		"`namespace/name` of the verifier Service, whose replicas report the usage of keys and which keys they refuse; if unset, no verifier "+
+			"is polled. In a namespace other than --namespace, the manager needs permission to read EndpointSlices")
 	f.StringVar(&o.verifierPortName, "verifier-port-name", "usage", "`name` of the port of --verifier-service for the manager")
 	f.StringVar(&o.verifierCAFile, "verifier-ca-file", "",
-		"`file` with the CA certificates for the verifier; if unset, any certificate is accepted, because "+
-			"verifiers generate their own by default")
+		"`file` with the CA certificates for the verifier; if unset, any certificate is accepted, because verifiers generate their own by "+
+			"default")
 	f.StringVar(&o.verifierTokenFile, "verifier-token-file", "/var/run/secrets/apikey-manager.io/verifier/token",
 		"`file` with the token of the manager for the audience apikey-verifier, reloaded for each request")
 }

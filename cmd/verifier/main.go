@@ -17,7 +17,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// gcPercent is the growth of the heap, in percent, after which garbage is collected, unless GOGC is set. It is high
+// gcPercent sets the growth of the heap, in percent, after which garbage is collected, unless GOGC is set. It is high
 // because the index is long-lived and a request allocates only a few KiB. GOMEMLIMIT keeps the heap within the limit of
 // the container.
 const gcPercent = 400

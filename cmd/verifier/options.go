@@ -74,66 +74,72 @@ func newCommand() *cobra.Command {
 }
 
 func (o *options) bind(f *pflag.FlagSet) {
-	const defaultDrain, defaultShutdown = 5 * time.Second, 10 * time.Second
-	f.StringVar(&o.server.GRPCAddress, "grpc-bind-address", ":9001", "`address` for Envoy (ext_authz over gRPC); 0 disables it")
-	f.StringVar(&o.server.HTTPAddress, "http-bind-address", ":8080", "`address` for other gateways and applications (HTTP); 0 disables it")
-	f.StringVar(&o.server.UsageAddress, "usage-bind-address", ":8443",
-		"`address` of /v1/usage for the manager, over TLS; clients are authenticated and authorized by the "+
-			"API server; 0 disables it")
-	f.StringVar(&o.server.MetricsAddress, "metrics-bind-address", ":8082",
-		"`address` of /metrics, without authentication, so that it works while the API server is down; 0 "+
-			"disables it")
-	f.StringVar(&o.server.ProbeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 disables it")
-
-	f.StringArrayVar(&o.sources, "key-source", verifier.DefaultSources,
-		"`source` of keys in a request: header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic; "+
-			"repeatable. A request with two different keys is refused")
-	f.StringArrayVar(&o.trusted, "trusted-proxy", nil,
-		"`network` or address of proxies whose --client-address-header is trusted; repeatable")
-	f.StringVar(&o.addressHeader, "client-address-header", "X-Forwarded-For",
-		"`header` with the client address set by trusted proxies: X-Forwarded-For, X-Real-IP or Forwarded "+
-			"(RFC 7239). The others are ignored")
-	f.StringVar(&o.accountHeader, "account-header", "",
-		"request `header` that must identify the account of the key: NAME or NAME:name if it holds the name "+
-			"of the account, NAME:externalID if it holds the spec.externalID, such as X-FF-Company:externalID")
-	f.StringVar(&o.realm, "realm", "apikey-manager", "realm in the WWW-Authenticate header of 401 responses")
-	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false,
-		"use only 401 and 403 for refusals, for gateways such as nginx that turn other codes into 500")
-
-	f.StringSliceVar(&o.ignoreExtensions, "ignore-extensions", nil,
-		"comma-separated `names` of context extensions of Envoy to ignore. Requests of a route with any other"+
-			" unknown extension are refused")
-
-	f.Float64Var(&o.auditSample, "audit-sample", 0,
-		"fraction (0 to 1) of allowed requests written to the audit log; denied requests are always logged")
-	f.BoolVar(&o.accountMetrics, "account-metrics", false, "also count verdicts by account")
-	f.IntVar(&o.accountLimit, "account-metrics-limit", 1000,
-		"number of accounts that --account-metrics counts individually; the rest are counted together under "+
-			"an empty name")
-
-	f.StringVar(&o.server.TLS.Cert, "tls-cert-file", "",
-		"`file` with the server certificate, reloaded when it changes; if unset, gRPC and HTTP are served "+
-			"without TLS")
-	f.StringVar(&o.server.TLS.Key, "tls-key-file", "", "`file` with the private key of the server certificate")
-	f.StringVar(&o.server.TLS.ClientCA, "tls-client-ca-file", "",
-		"`file` with the CA certificates for client certificates, reloaded for each connection; if unset, no "+
-			"client certificate is required")
-	f.DurationVar(&o.maxStaleness, "max-staleness", 0,
-		"how long to give verdicts without a working watch of the API server; after that all requests are "+
-			"refused until all keys have been listed again. 0 means no limit")
-	f.IntVar(&o.server.MaxConnections, "max-connections", 10000,
-		"maximum number of concurrent connections to each of --grpc-bind-address and --http-bind-address; "+
-			"further ones wait. 0 means no limit")
-	f.BoolVar(&o.server.Reflection, "grpc-reflection", false, "serve gRPC reflection on --grpc-bind-address, for tools such as grpcurl")
-	f.DurationVar(&o.server.DrainDelay, "drain-delay", defaultDrain,
-		"how long to keep serving, while reporting as unready, after a termination signal")
-	f.DurationVar(&o.server.ShutdownTimeout, "shutdown-timeout", defaultShutdown,
-		"how long to wait for requests in flight after --drain-delay")
+	o.bindServer(f)
+	o.bindRequests(f)
+	o.bindReporting(f)
 
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.log.BindFlags(zapFlags)
 	f.AddGoFlagSet(zapFlags)
 	f.AddGoFlag(flag.CommandLine.Lookup("kubeconfig"))
+}
+
+// bindServer binds the flags for addresses, TLS, limits and shutdown.
+func (o *options) bindServer(f *pflag.FlagSet) {
+	const defaultDrain, defaultShutdown = 5 * time.Second, 10 * time.Second
+	f.StringVar(&o.server.GRPCAddress, "grpc-bind-address", ":9001", "`address` for Envoy (ext_authz over gRPC); 0 disables it")
+	f.StringVar(&o.server.HTTPAddress, "http-bind-address", ":8080", "`address` for other gateways and applications (HTTP); 0 disables it")
+	f.StringVar(&o.server.UsageAddress, "usage-bind-address", ":8443",
+		"`address` of /v1/usage for the manager, over TLS; clients are authenticated and authorized by the API server; 0 disables it")
+	f.StringVar(&o.server.MetricsAddress, "metrics-bind-address", ":8082",
+		"`address` of /metrics, without authentication, so that it works while the API server is down; 0 disables it")
+	f.StringVar(&o.server.ProbeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 disables it")
+
+	f.StringVar(&o.server.TLS.Cert, "tls-cert-file", "",
+		"`file` with the server certificate, reloaded when it changes; if unset, gRPC and HTTP are served without TLS")
+	f.StringVar(&o.server.TLS.Key, "tls-key-file", "", "`file` with the private key of the server certificate")
+	f.StringVar(&o.server.TLS.ClientCA, "tls-client-ca-file", "",
+		"`file` with the CA certificates for client certificates, reloaded for each connection; if unset, no client certificate is required")
+
+	f.DurationVar(&o.maxStaleness, "max-staleness", 0,
+		"how long to give verdicts without a working watch of the API server; after that all requests are refused until all keys have been "+
+			"listed again. 0 means no limit")
+	f.IntVar(&o.server.MaxConnections, "max-connections", 10000,
+		"maximum number of concurrent connections to each of --grpc-bind-address and --http-bind-address; further ones wait. 0 means no limit")
+	f.BoolVar(&o.server.Reflection, "grpc-reflection", false, "serve gRPC reflection on --grpc-bind-address, for tools such as grpcurl")
+	f.DurationVar(&o.server.DrainDelay, "drain-delay", defaultDrain,
+		"how long to keep serving, while reporting as unready, after a termination signal")
+	f.DurationVar(&o.server.ShutdownTimeout, "shutdown-timeout", defaultShutdown,
+		"how long to wait for requests in flight after --drain-delay")
+}
+
+// bindRequests binds the flags for reading and refusing requests.
+func (o *options) bindRequests(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.sources, "key-source", verifier.DefaultSources,
+		"`source` of keys in a request: header:NAME, header:NAME:SCHEME, query:NAME, cookie:NAME or basic; repeatable. A request with two "+
+			"different keys is refused")
+	f.StringArrayVar(&o.trusted, "trusted-proxy", nil,
+		"`network` or address of proxies whose --client-address-header is trusted; repeatable")
+	f.StringVar(&o.addressHeader, "client-address-header", "X-Forwarded-For",
+		"`header` with the client address set by trusted proxies: X-Forwarded-For, X-Real-IP or Forwarded (RFC 7239). The others are ignored")
+	f.StringVar(&o.accountHeader, "account-header", "",
+		"request `header` that must identify the account of the key: NAME or NAME:name if it holds the name of the account, NAME:externalID "+
+			"if it holds the spec.externalID, such as X-FF-Company:externalID")
+	f.StringVar(&o.realm, "realm", "apikey-manager", "realm in the WWW-Authenticate header of 401 responses")
+	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false,
+		"use only 401 and 403 for refusals, for gateways such as nginx that turn other codes into 500")
+
+	f.StringSliceVar(&o.ignoreExtensions, "ignore-extensions", nil,
+		"comma-separated `names` of context extensions of Envoy to ignore. Requests of a route with any other unknown extension are refused")
+}
+
+// bindReporting binds the flags for the audit log and metrics.
+func (o *options) bindReporting(f *pflag.FlagSet) {
+	f.Float64Var(&o.auditSample, "audit-sample", 0,
+		"fraction (0 to 1) of allowed requests written to the audit log; denied requests are always logged")
+	f.BoolVar(&o.accountMetrics, "account-metrics", false, "also count verdicts by account")
+	f.IntVar(&o.accountLimit, "account-metrics-limit", 1000,
+		"number of accounts that --account-metrics counts individually; the rest are counted together under an empty name")
 }
 
 func (o *options) validate() error {
@@ -180,7 +186,7 @@ func isRequirement(extension string) bool {
 	return slices.Contains([]string{"scopes", "account", "externalID", "preflight"}, extension)
 }
 
-// minMaxStaleness is the minimum of --max-staleness: the regular restart of a watch must not disable verdicts.
+// minMaxStaleness limits --max-staleness, because the regular restart of a watch must not disable verdicts.
 const minMaxStaleness = 5 * time.Second
 
 var realmPattern = regexp.MustCompile(`^[ !#-\[\]-~]*$`)

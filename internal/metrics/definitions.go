@@ -5,7 +5,7 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Kind is the type of a metric.
+// Kind names the type of a metric.
 type Kind string
 
 // The types of metrics.

@@ -70,7 +70,7 @@ type VerdictRecorderOptions struct {
 	Synced   func() bool
 	// Rollbacks returns how many rollbacks of the API server's store were detected.
 	Rollbacks func() uint64
-	// AccountLimit is the number of accounts that are counted individually. Zero disables counting by account.
+	// AccountLimit limits how many accounts are counted individually. Zero disables counting by account.
 	AccountLimit int
 }
 

@@ -29,7 +29,7 @@ type KeyExtractor struct {
 	sources []source
 }
 
-// source is a part of a request that may hold a key.
+// source describes a part of a request that may hold a key.
 type source struct {
 	kind sourceKind
 	// name holds the canonical name of the header, or the name of the query parameter or cookie. lower holds the name
@@ -90,7 +90,7 @@ func parseSource(text string) (source, error) {
 // isToken reports whether text is a valid name of a header or a scheme (RFC 9110), or of a cookie (RFC 6265).
 func isToken(text string) bool { return httpguts.ValidHeaderFieldName(text) }
 
-// Places is a set of the sources of a KeyExtractor, one bit each.
+// Places holds a set of the sources of a KeyExtractor, one bit each.
 type Places uint64
 
 // maxSources limits the number of sources to the number of bits in Places.

@@ -34,9 +34,9 @@ type key struct {
 	// expirationDay holds the day on which the key expires, in the time zone of its account. Zero means that the spec
 	// names no day.
 	expirationDay day
-	// specCode is Valid if the spec enables the key, and the reason for refusing it otherwise.
+	// specCode holds Valid if the spec enables the key, and the reason for refusing it otherwise.
 	specCode Code
-	// statusCode is Valid if the status reports the key as active, and the reason for refusing it otherwise.
+	// statusCode holds Valid if the status reports the key as active, and the reason for refusing it otherwise.
 	statusCode Code
 	// acceptedUnrestricted reports whether the manager accepted the key without a whitelist.
 	acceptedUnrestricted bool
@@ -261,7 +261,7 @@ func unixSeconds(t *metav1.Time) int64 {
 	return max(t.Unix(), earliest)
 }
 
-// day is a calendar day as a number, such as 20270228. Zero means no day.
+// day represents a calendar day as a number, such as 20270228. Zero means no day.
 type day int32
 
 func dayOf(t time.Time) day {

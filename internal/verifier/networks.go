@@ -12,7 +12,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// networks is a set of addresses and networks.
+// networks holds a set of addresses and networks.
 type networks struct {
 	list []netip.Prefix
 	trie *bart.Lite

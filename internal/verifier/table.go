@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// digest is the SHA-256 digest of a complete key.
+// digest holds the SHA-256 digest of a complete key.
 type digest [sha256.Size]byte
 
 // table maps digests to credentials. Readers take no lock and allocate nothing. There is one writer at a time. It is a

@@ -12,7 +12,7 @@ import (
 // Undecodable describes an object that cannot be decoded completely. Such a key is refused, and so are all keys of such
 // an account.
 type Undecodable struct {
-	// Kind is APIKey or Account.
+	// Kind holds APIKey or Account.
 	Kind string
 	// Name identifies the object.
 	Name types.NamespacedName

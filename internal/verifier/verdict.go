@@ -53,7 +53,7 @@ const (
 // Verdict holds the result of checking a request. It describes a key only if one matched.
 type Verdict struct {
 	Code Code
-	// Check is the check that determined the code.
+	// Check identifies the check that determined the code.
 	Check Check
 
 	credential *credential
@@ -103,7 +103,7 @@ func Checks() []Check {
 	return list
 }
 
-// maxKeyLength is longer than any key that can be generated.
+// maxKeyLength exceeds the length of any key that can be generated.
 const maxKeyLength = 512
 
 // Choose returns the key among the candidates of a request, and the places that hold it. Only candidates that the index

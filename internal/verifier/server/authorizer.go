@@ -51,7 +51,7 @@ type AuthorizerOptions struct {
 	Clock         clock.PassiveClock
 	// AccountHeader configures the request header that must identify the account of the key.
 	AccountHeader AccountHeader
-	// Realm is the protection space in the WWW-Authenticate header of a 401 response.
+	// Realm names the protection space in the WWW-Authenticate header of a 401 response.
 	Realm string
 	// DenyStatusOnly limits the status codes of refusals to 401 and 403.
 	DenyStatusOnly bool

@@ -27,7 +27,7 @@ type Requirements struct {
 	unknown []string
 }
 
-// unmatchableAccount is longer than any name or external ID of an account.
+// unmatchableAccount exceeds the length of any name or external ID of an account.
 var unmatchableAccount = strings.Repeat("-", 1024)
 
 // parseRequirements parses the requirements of a route from pairs of names and values.

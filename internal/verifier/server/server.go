@@ -40,8 +40,8 @@ type Options struct {
 	ErrorLog *log.Logger
 	// Usage is served on UsageAddress over TLS, Metrics on MetricsAddress. A nil handler disables the address.
 	Usage, Metrics http.Handler
-	// DrainDelay is how long the server keeps serving after ctx is done, so that gateways have time to stop sending
-	// requests.
+	// DrainDelay determines how long the server keeps serving after ctx is done, so that gateways have time to stop
+	// sending requests.
 	DrainDelay time.Duration
 	// ShutdownTimeout limits how long the server then waits for requests in flight.
 	ShutdownTimeout time.Duration

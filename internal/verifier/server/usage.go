@@ -26,8 +26,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// usageAudience is the required audience of tokens for /v1/usage. Tokens for the API server are not accepted, so that
-// they are not sent to verifiers.
+// usageAudience names the audience that tokens for /v1/usage must have. Tokens for the API server are not accepted, so
+// that clients do not send them to verifiers.
 const usageAudience = "apikey-verifier"
 
 // UsageOptions configures the handler for /v1/usage.

@@ -27,7 +27,7 @@ const (
 	maxBody = 64 << 10
 )
 
-// verifyRequest is the body of a request to /v1/verify and /v1/explain.
+// verifyRequest holds the body of a request to /v1/verify and /v1/explain.
 type verifyRequest struct {
 	Key string `json:"key"`
 	// IP holds the address of the client. Without it, a key with a whitelist is refused.
@@ -40,7 +40,7 @@ type verifyRequest struct {
 	ExternalID *string `json:"externalID"`
 }
 
-// verifyResponse is the body of a response from /v1/verify.
+// verifyResponse holds the body of a response from /v1/verify.
 type verifyResponse struct {
 	Valid      bool       `json:"valid"`
 	Code       string     `json:"code"`
@@ -52,7 +52,7 @@ type verifyResponse struct {
 	ExpiresAt  *time.Time `json:"expiresAt,omitempty"`
 }
 
-// explainResponse is the body of a response from /v1/explain: a verifyResponse with the checks that led to it.
+// explainResponse holds the body of a response from /v1/explain: a verifyResponse with the checks that led to it.
 type explainResponse struct {
 	verifyResponse
 
