@@ -77,7 +77,7 @@ var gone = []string{"label", "account"}
 func TestBadObjects(t *testing.T) {
 	s := start(t)
 	s.issueAll(t)
-	must(t, s.manager.Stop(controlplanetest.Patience))
+	must(t, s.manager.Stop(controlplanetest.Timeout))
 	s.breakAll(t)
 	t.Run("running verifiers reject only these keys", s.testVerdicts)
 	s.startManager(t)

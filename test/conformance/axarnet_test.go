@@ -19,8 +19,8 @@ import (
 
 func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "Clave para integración con tienda"})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "Clave para integración con tienda"})
 	w.issue(t, k)
 
 	if k.CreationTimestamp.IsZero() || k.Status.State != v1alpha1.StateActive {
@@ -30,7 +30,7 @@ func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 	if _, err := keys.EffectiveFormat(k, nil).Parse(credential.Material(material)); err != nil {
 		t.Errorf("the Secret does not hold a key: %v", err)
 	}
-	if known(k) != digest(material) {
+	if currentDigest(k) != digest(material) {
 		t.Error("verifiers do not know the key that the Secret holds")
 	}
 	table := w.mustKubectl(t, "get", "apikeys", "-n", k.Namespace)
@@ -46,11 +46,11 @@ func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 
 func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
 	w.issue(t, k)
-	material, secret, door := w.material(t, k), w.secret(t, k), w.doors.With(t)
-	w.answers(t, "VALID", door, "", with(material))
+	material, secret, verifier := w.material(t, k), w.secret(t, k), w.verifiers.With(t)
+	w.awaitVerdict(t, "VALID", verifier, "", keyHeader(material))
 
 	for range 2 {
 		w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"state":"Inactive"}}`)
@@ -58,16 +58,16 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 		if valid(k) {
 			t.Error("an inactive key still has access")
 		}
-		w.answers(t, "401 INACTIVE", door, "", with(material))
+		w.awaitVerdict(t, "401 INACTIVE", verifier, "", keyHeader(material))
 		if w.material(t, k) != material {
 			t.Error("an inactive key was taken away")
 		}
 		w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"state":"Active"}}`)
 		w.become(t, k, v1alpha1.StateActive)
-		if !valid(k) || known(k) != digest(material) || w.material(t, k) != material {
+		if !valid(k) || currentDigest(k) != digest(material) || w.material(t, k) != material {
 			t.Error("the same key did not get its access back")
 		}
-		w.answers(t, "VALID", door, "", with(material))
+		w.awaitVerdict(t, "VALID", verifier, "", keyHeader(material))
 	}
 	if again := w.secret(t, k); again.UID != secret.UID || again.ResourceVersion != secret.ResourceVersion {
 		t.Error("the Secret was written although nothing about it changed")
@@ -80,18 +80,18 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 
 func TestAxarnet_KeysAreToldApartByTheirLabel(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.account(t, v1alpha1.AccountSpec{}), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{}), w.newNamespace(t)
 	shop := newKey(namespace, "tienda", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
 	web := newKey(namespace, "web", v1alpha1.APIKeySpec{Account: account.Name, Label: "Página web"})
 	w.issue(t, shop, web)
 
-	found := w.find(t, client.MatchingFields{"spec.account": account.Name, "spec.label": "Página web"})
+	found := w.listKeys(t, client.MatchingFields{"spec.account": account.Name, "spec.label": "Página web"})
 	if len(found) != 1 || found[0].Name != web.Name {
 		t.Errorf("found %d keys with the label", len(found))
 	}
 	again := newKey(namespace, "otra", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
-	denied(t, w.admin.Create(t.Context(), again), v1alpha1.ReasonLabelTaken, "tienda")
+	expectDenied(t, w.admin.Create(t.Context(), again), v1alpha1.ReasonLabelTaken, "tienda")
 
 	// The label is for the owner's reference only: another one changes nothing of the key.
 	material := w.material(t, shop)

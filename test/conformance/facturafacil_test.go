@@ -33,13 +33,13 @@ func newCompany() string { return fmt.Sprintf("7f9c24e8-3b0a-4d56-9a41-%012d", c
 
 func (w *suite) facturaFacil(t *testing.T) *v1alpha1.Account {
 	t.Helper()
-	return w.account(t, v1alpha1.AccountSpec{
+	return w.newAccount(t, v1alpha1.AccountSpec{
 		DisplayName: "Acme Tiendas, S.A. de C.V.", ExternalID: newCompany(), DeletionPolicy: v1alpha1.DeletionRequireConfirmation,
 		KeyDefaults: &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 120}},
 	})
 }
 
-func stamping(account *v1alpha1.Account, label string) v1alpha1.APIKeySpec {
+func twoHeaderSpec(account *v1alpha1.Account, label string) v1alpha1.APIKeySpec {
 	return v1alpha1.APIKeySpec{Account: account.Name, Label: label, Secret: &v1alpha1.SecretSpec{
 		Template: &v1alpha1.SecretTemplate{Data: map[string]string{"X-FF-API-Key": "{{ .Key }}", "X-FF-Company": "{{ .ExternalID }}"}},
 	}}
@@ -47,15 +47,15 @@ func stamping(account *v1alpha1.Account, label string) v1alpha1.APIKeySpec {
 
 func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
+	w := shared.Get(t)
 	account := w.facturaFacil(t)
-	k := newKey(w.namespace(t), "timbrado", stamping(account, "Timbrado"))
+	k := newKey(w.newNamespace(t), "timbrado", twoHeaderSpec(account, "Timbrado"))
 	w.issue(t, k)
 	data := w.secret(t, k).Data
 	if len(data) != 2 || string(data["X-FF-Company"]) != account.Spec.ExternalID || !alphanumeric.Match(data["X-FF-API-Key"]) {
 		t.Errorf("the Secret has %d entries, company %q, a key of %d characters", len(data), data["X-FF-Company"], len(data["X-FF-API-Key"]))
 	}
-	if known(k) != digest(string(data["X-FF-API-Key"])) {
+	if currentDigest(k) != digest(string(data["X-FF-API-Key"])) {
 		t.Error("verifiers do not know the key in X-FF-API-Key")
 	}
 	// The customer's id changes with the account, and the key stays.
@@ -71,9 +71,9 @@ func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 
 func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.facturaFacil(t), w.namespace(t)
-	k := newKey(namespace, "timbrado", stamping(account, "Timbrado"))
+	w := shared.Get(t)
+	account, namespace := w.facturaFacil(t), w.newNamespace(t)
+	k := newKey(namespace, "timbrado", twoHeaderSpec(account, "Timbrado"))
 	w.issue(t, k)
 	block := map[string]string{}
 	for name, value := range w.secret(t, k).Data { // the credentials block that an integrator copies
@@ -84,26 +84,26 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 		headers[name] = value
 		return headers
 	}
-	door := w.doors.With(t, "--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID")
-	w.answers(t, "VALID", door, "", block)
-	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", "00000000-0000-4000-8000-000000000001"))
-	stays(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-Company", ""))
-	stays(t, "401 UNKNOWN", door, "", other("X-FF-API-Key", block["X-FF-API-Key"][1:]+"x"))
-	stays(t, "401 MISSING", door, "", other("X-FF-API-Key", ""))
+	verifier := w.verifiers.With(t, "--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID")
+	w.awaitVerdict(t, "VALID", verifier, "", block)
+	expectVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-Company", "00000000-0000-4000-8000-000000000001"))
+	expectVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-Company", ""))
+	expectVerdict(t, "401 UNKNOWN", verifier, "", other("X-FF-API-Key", block["X-FF-API-Key"][1:]+"x"))
+	expectVerdict(t, "401 MISSING", verifier, "", other("X-FF-API-Key", ""))
 	// A key of another customer is as good as none under this one's id.
-	theirs := newKey(namespace, "ajeno", stamping(w.account(t, v1alpha1.AccountSpec{ExternalID: "another"}), "Ajeno"))
+	theirs := newKey(namespace, "ajeno", twoHeaderSpec(w.newAccount(t, v1alpha1.AccountSpec{ExternalID: "another"}), "Ajeno"))
 	w.issue(t, theirs)
-	w.answers(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-API-Key", string(w.secret(t, theirs).Data["X-FF-API-Key"])))
+	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.secret(t, theirs).Data["X-FF-API-Key"])))
 	// Neither is one of an account that has this one's id for a name, which whoever may create keys can have created.
 	squatter := newKey(namespace, "okupa", v1alpha1.APIKeySpec{Account: account.Spec.ExternalID})
 	w.issue(t, squatter)
-	w.answers(t, "403 ACCOUNT_MISMATCH", door, "", other("X-FF-API-Key", string(w.secret(t, squatter).Data["api-key"])))
+	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.secret(t, squatter).Data["api-key"])))
 }
 
 func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.facturaFacil(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.facturaFacil(t), w.newNamespace(t)
 	for template, says := range map[string]string{
 		"{{ .Kye }}":                  "X-FF-API-Key:1",
 		"{{ .Key":                     "X-FF-API-Key:1",
@@ -111,15 +111,15 @@ func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.
 		"{{ range 9 }}{{ end }}":      "range is available over .Scopes alone",
 		"the key is not in any of it": "no entry holds {{ .Key }} as it is",
 	} {
-		k := newKey(namespace, fresh("bad"), stamping(account, ""))
+		k := newKey(namespace, uniqueName("bad"), twoHeaderSpec(account, ""))
 		k.Spec.Secret.Template.Data["X-FF-API-Key"] = template
-		denied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonInvalidSpec, says)
+		expectDenied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonInvalidSpec, says)
 	}
 	// A change that breaks the template of a key in use is denied too, and its Secret stays whole.
-	k := newKey(namespace, "timbrado", stamping(account, "Timbrado"))
+	k := newKey(namespace, "timbrado", twoHeaderSpec(account, "Timbrado"))
 	w.issue(t, k)
 	before := w.secret(t, k)
-	denied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Secret.Template.Data["X-FF-Company"] = "{{ .Nobody }}" }), v1alpha1.ReasonInvalidSpec, "X-FF-Company:1")
+	expectDenied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Secret.Template.Data["X-FF-Company"] = "{{ .Nobody }}" }), v1alpha1.ReasonInvalidSpec, "X-FF-Company:1")
 	if w.secret(t, k).ResourceVersion != before.ResourceVersion {
 		t.Error("the Secret was written")
 	}
@@ -127,14 +127,14 @@ func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.
 
 func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	one, other, namespace := w.facturaFacil(t), w.facturaFacil(t), w.namespace(t)
-	a, b := newKey(namespace, "a", stamping(one, "A")), newKey(namespace, "b", stamping(one, "B"))
-	c := newKey(namespace, "c", stamping(other, "A")) // another customer's keys may have the same label
+	w := shared.Get(t)
+	one, other, namespace := w.facturaFacil(t), w.facturaFacil(t), w.newNamespace(t)
+	a, b := newKey(namespace, "a", twoHeaderSpec(one, "A")), newKey(namespace, "b", twoHeaderSpec(one, "B"))
+	c := newKey(namespace, "c", twoHeaderSpec(other, "A")) // another customer's keys may have the same label
 	w.issue(t, a, b, c)
 
 	var found []string
-	for _, k := range w.find(t, client.MatchingFields{"spec.account": one.Name}) {
+	for _, k := range w.listKeys(t, client.MatchingFields{"spec.account": one.Name}) {
 		found = append(found, k.Name)
 		if !anyUUID.MatchString(string(k.UID)) {
 			t.Errorf("the id of %s is %q, no UUID", k.Name, k.UID)
@@ -151,16 +151,16 @@ func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
 	inactive := func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive }
 	w.change(t, a, inactive)
 	w.become(t, a, v1alpha1.StateInactive)
-	if list := w.find(t, client.MatchingFields{"spec.account": one.Name, "status.state": "Active"}); len(list) != 1 || list[0].Name != "b" {
+	if list := w.listKeys(t, client.MatchingFields{"spec.account": one.Name, "status.state": "Active"}); len(list) != 1 || list[0].Name != "b" {
 		t.Errorf("%d keys of the customer are active", len(list))
 	}
 }
 
 func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.facturaFacil(t), w.namespace(t)
-	a, b, c := newKey(namespace, "a", stamping(account, "A")), newKey(namespace, "b", stamping(account, "B")), newKey(namespace, "c", stamping(account, "C"))
+	w := shared.Get(t)
+	account, namespace := w.facturaFacil(t), w.newNamespace(t)
+	a, b, c := newKey(namespace, "a", twoHeaderSpec(account, "A")), newKey(namespace, "b", twoHeaderSpec(account, "B")), newKey(namespace, "c", twoHeaderSpec(account, "C"))
 	w.issue(t, a, b, c)
 	confirm := v1alpha1.ConfirmDeletionAnnotation + "="
 
@@ -175,7 +175,7 @@ func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 	}
 	w.mustKubectl(t, "annotate", "--overwrite", "apikey", "a", "-n", namespace, confirm+"a")
 	w.mustKubectl(t, "delete", "apikey", "a", "-n", namespace)
-	w.gone(t, a)
+	w.awaitDeleted(t, a)
 
 	// In bulk: each of them is named.
 	out, err = w.kubectl(t, "delete", "apikeys", "b", "c", "-n", namespace)
@@ -187,23 +187,23 @@ func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 	}
 	w.mustKubectl(t, "delete", "apikeys", "--all", "-n", namespace)
 	for _, k := range []*v1alpha1.APIKey{b, c} {
-		w.gone(t, k)
+		w.awaitDeleted(t, k)
 		if w.plane.HasControllers() { // without them nothing collects what is left
-			w.gone(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keys.SecretName(k)}})
+			w.awaitDeleted(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keys.SecretName(k)}})
 		}
 	}
 	// What is deleted can't be recovered: the same manifest makes another key.
-	again := newKey(namespace, "a", stamping(account, "A"))
+	again := newKey(namespace, "a", twoHeaderSpec(account, "A"))
 	w.issue(t, again)
-	if again.UID == a.UID || known(again) == known(a) {
+	if again.UID == a.UID || currentDigest(again) == currentDigest(a) {
 		t.Error("a deleted key came back")
 	}
 }
 
 func TestFacturaFacil_EveryKeyHasAHistory(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "timbrado", stamping(w.facturaFacil(t), "Timbrado"))
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "timbrado", twoHeaderSpec(w.facturaFacil(t), "Timbrado"))
 	w.issue(t, k)
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.become(t, k, v1alpha1.StateInactive)

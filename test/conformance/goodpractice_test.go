@@ -23,12 +23,12 @@ import (
 
 func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account := w.account(t, v1alpha1.AccountSpec{
+	w := shared.Get(t)
+	account := w.newAccount(t, v1alpha1.AccountSpec{
 		AllowedScopes: []string{"contacts:*", "reports:read"},
 		KeyDefaults:   &v1alpha1.KeyDefaults{Scopes: []string{"reports:read"}},
 	})
-	namespace := w.namespace(t)
+	namespace := w.newNamespace(t)
 	crm := newKey(namespace, "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync", Scopes: []string{"contacts:write"}})
 	dashboard := newKey(namespace, "dashboard", v1alpha1.APIKeySpec{Account: account.Name, Label: "Dashboard"})
 	w.issue(t, crm, dashboard)
@@ -37,26 +37,26 @@ func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
 		t.Errorf("a key that asks for nothing may do %v", got)
 	}
 	for _, wide := range []string{"*", "reports:*", "campaigns:send"} {
-		k := newKey(namespace, fresh("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{wide}})
-		denied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonScopeNotAllowed, wide)
+		k := newKey(namespace, uniqueName("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{wide}})
+		expectDenied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonScopeNotAllowed, wide)
 	}
 	err := w.tryChange(t, crm, func(s *v1alpha1.APIKeySpec) { s.Scopes = []string{"contacts:write", "campaigns:send"} })
-	denied(t, err, v1alpha1.ReasonScopeNotAllowed, "campaigns:send")
+	expectDenied(t, err, v1alpha1.ReasonScopeNotAllowed, "campaigns:send")
 
-	door, sync, read := w.doors.With(t), with(w.material(t, crm)), with(w.material(t, dashboard))
-	w.answers(t, "VALID", door, "scopes=contacts:write", sync)
-	w.answers(t, "VALID", door, "scopes=reports:read", read)
-	stays(t, "403 SCOPE_MISSING", door, "scopes=reports:read", sync)
-	stays(t, "403 SCOPE_MISSING", door, "scopes=contacts:write", read)
-	stays(t, "403 SCOPE_MISSING", door, "scopes=contacts:write,campaigns:send", sync)
+	verifier, sync, read := w.verifiers.With(t), keyHeader(w.material(t, crm)), keyHeader(w.material(t, dashboard))
+	w.awaitVerdict(t, "VALID", verifier, "scopes=contacts:write", sync)
+	w.awaitVerdict(t, "VALID", verifier, "scopes=reports:read", read)
+	expectVerdict(t, "403 SCOPE_MISSING", verifier, "scopes=reports:read", sync)
+	expectVerdict(t, "403 SCOPE_MISSING", verifier, "scopes=contacts:write", read)
+	expectVerdict(t, "403 SCOPE_MISSING", verifier, "scopes=contacts:write,campaigns:send", sync)
 }
 
 // The least interval is a minute, so this test takes one.
 func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account := w.account(t, v1alpha1.AccountSpec{KeyDefaults: &v1alpha1.KeyDefaults{Rotation: &v1alpha1.RotationDefaults{Interval: "1m", Overlap: "30s"}}})
-	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{
+	w := shared.Get(t)
+	account := w.newAccount(t, v1alpha1.AccountSpec{KeyDefaults: &v1alpha1.KeyDefaults{Rotation: &v1alpha1.RotationDefaults{Interval: "1m", Overlap: "30s"}}})
+	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{
 		Account: account.Name, Label: "CRM sync", Secret: &v1alpha1.SecretSpec{PreviousKey: v1alpha1.PreviousKeyInclude},
 	})
 	w.issue(t, k)
@@ -64,7 +64,7 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	if due := current.IssuedAt.Add(time.Minute); k.Status.NextRotationTime == nil || !k.Status.NextRotationTime.Time.Equal(due) {
 		t.Errorf("nextRotationTime is %v, want %v", k.Status.NextRotationTime, due)
 	}
-	w.rotated(t, k, first, 2*patience)
+	w.awaitRotated(t, k, first, 2*patience)
 	if late := credentialInRole(k, v1alpha1.RoleCurrent).IssuedAt.Sub(current.IssuedAt.Time); late < time.Minute || late > 90*time.Second {
 		t.Errorf("the next credential was issued after %s, not a minute", late)
 	}
@@ -75,9 +75,9 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	if got := string(w.secret(t, k).Data[keys.EntryPrevious]); got != first {
 		t.Error("the Secret does not hold the previous key during the overlap")
 	}
-	w.answers(t, "VALID", w.doors.With(t), "", with(w.material(t, k)))
-	stays(t, "VALID", w.doors.With(t), "", with(first))
-	w.settle(t, k, "the overlap ends", func() error {
+	w.awaitVerdict(t, "VALID", w.verifiers.With(t), "", keyHeader(w.material(t, k)))
+	expectVerdict(t, "VALID", w.verifiers.With(t), "", keyHeader(first))
+	w.awaitStatus(t, k, "the overlap ends", func() error {
 		if c := credentialInRole(k, v1alpha1.RolePrevious); c != nil && c.SHA256 == digest(first) {
 			return errors.New("verifiers still know the previous key")
 		}
@@ -91,21 +91,21 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	if over := time.Since(previous.NotAfter.Time); over < 0 {
 		t.Errorf("the overlap ended %s early", -over)
 	}
-	if got, err := ask(t, w.doors.With(t), "", with(first)); err != nil || got == "VALID" {
+	if got, err := authorize(t, w.verifiers.With(t), "", keyHeader(first)); err != nil || got == "VALID" {
 		t.Errorf("after the overlap the previous key is answered %s, %v", got, err)
 	}
 }
 
 func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	first := w.material(t, k)
 	requested := time.Now().UTC().Format(time.RFC3339) // often the second in which the credential was issued
 	w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"rotation":{"requestedAt":"`+requested+`"}}}`)
 	w.mustKubectl(t, "wait", "apikey", k.Name, "-n", k.Namespace, "--for=jsonpath={.status.rotation.observedRequestedAt}="+requested, "--timeout="+patience.String())
-	w.rotated(t, k, first, patience)
+	w.awaitRotated(t, k, first, patience)
 	second := w.material(t, k)
 	if secret := w.secret(t, k); len(secret.Data) != 1 {
 		t.Error("the Secret holds more than the current key")
@@ -113,7 +113,7 @@ func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 	if c := credentialInRole(k, v1alpha1.RolePrevious); c == nil || c.SHA256 != digest(first) || time.Until(c.NotAfter.Time) < 23*time.Hour {
 		t.Error("the previous key has not the 24 hours of overlap that are the default")
 	}
-	time.Sleep(calm)
+	time.Sleep(quietPeriod)
 	w.become(t, k, v1alpha1.StateActive)
 	if w.material(t, k) != second {
 		t.Error("one request rotated the key twice")
@@ -122,8 +122,8 @@ func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 
 func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	material := w.material(t, k)
 	secretPart := material[strings.LastIndex(material, "_")+1:]
@@ -131,7 +131,7 @@ func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
 		"the APIKey":  w.mustKubectl(t, "get", "apikey", k.Name, "-n", k.Namespace, "-o", "yaml", "--show-managed-fields"),
 		"the Account": w.mustKubectl(t, "get", "account", k.Spec.Account, "-o", "yaml"),
 		"its Events":  w.mustKubectl(t, "get", "events.events.k8s.io", "-n", k.Namespace, "-o", "yaml"),
-		"the logs":    w.logs(t),
+		"the logs":    w.programLogs(t),
 	}
 	for where, text := range said {
 		if strings.Contains(text, secretPart) {
@@ -150,8 +150,8 @@ func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
 
 func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.become(t, k, v1alpha1.StateInactive)
@@ -174,14 +174,14 @@ func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
 
 func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "crm", v1alpha1.APIKeySpec{Account: w.account(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
 	w.issue(t, k)
 	stolen, where := w.material(t, k), w.secret(t, k)
 	time.Sleep(time.Second)
 	w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p",
 		`{"spec":{"rotation":{"revokeBefore":"`+time.Now().UTC().Format(time.RFC3339)+`"}}}`)
-	w.rotated(t, k, stolen, patience)
+	w.awaitRotated(t, k, stolen, patience)
 	for _, c := range k.Status.Credentials {
 		if c.SHA256 == digest(stolen) {
 			t.Errorf("verifiers still know the stolen key, as %s", c.Role)
@@ -199,14 +199,14 @@ func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
 	if !valid(k) {
 		t.Error("the new key is not accepted")
 	}
-	w.answers(t, "VALID", w.doors.With(t), "", with(w.material(t, k)))
-	stays(t, "401 REVOKED", w.doors.With(t), "", with(stolen)) // it stays known, so that nobody can bring it back to life
+	w.awaitVerdict(t, "VALID", w.verifiers.With(t), "", keyHeader(w.material(t, k)))
+	expectVerdict(t, "401 REVOKED", w.verifiers.With(t), "", keyHeader(stolen)) // it stays known, so that nobody can bring it back to life
 }
 
 func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.account(t, v1alpha1.AccountSpec{}), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{}), w.newNamespace(t)
 	old := newKey(namespace, "crm", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync"})
 	w.issue(t, old)
 	material := w.material(t, old)
@@ -217,8 +217,8 @@ func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 			t.Errorf("the Secret of a revoked key holds it in %s", entry)
 		}
 	}
-	w.answers(t, "401 REVOKED", w.doors.With(t), "", with(material))
-	denied(t, w.tryChange(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive }), "state must not change once it is Revoked")
+	w.awaitVerdict(t, "401 REVOKED", w.verifiers.With(t), "", keyHeader(material))
+	expectDenied(t, w.tryChange(t, old, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive }), "state must not change once it is Revoked")
 	replacement := newKey(namespace, "crm-2", v1alpha1.APIKeySpec{Account: account.Name, Label: "CRM sync 2"})
 	w.issue(t, replacement)
 	if w.material(t, replacement) == material {
@@ -226,17 +226,17 @@ func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
 	}
 }
 
-// rotated waits until a key is in use with another credential than before, and its Secret holds that.
-func (w *suite) rotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
+// awaitRotated waits until a key is in use with another credential than before, and its Secret holds that.
+func (w *suite) awaitRotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
 	t.Helper()
 	controlplanetest.Within(t, limit, "APIKey "+k.Name+" has another credential", func() error {
-		if err := w.admin.Get(t.Context(), clientKey(k), k); err != nil {
+		if err := w.admin.Get(t.Context(), objectKey(k), k); err != nil {
 			return err
 		}
 		switch material := w.material(t, k); {
-		case known(k) == digest(before) || material == before:
+		case currentDigest(k) == digest(before) || material == before:
 			return errors.New("it has the one before")
-		case known(k) != digest(material) || credentialInRole(k, v1alpha1.RoleStaged) != nil:
+		case currentDigest(k) != digest(material) || credentialInRole(k, v1alpha1.RoleStaged) != nil:
 			return errors.New("the rotation is under way")
 		case k.Status.State != v1alpha1.StateActive:
 			return fmt.Errorf("it is %s", k.Status.State)

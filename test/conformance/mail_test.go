@@ -27,11 +27,11 @@ type mailbox struct {
 	done   chan struct{}
 
 	mu    sync.Mutex
-	mails []letter
+	mails []receivedMail
 }
 
-// letter is a mail as it came.
-type letter struct{ to, raw string }
+// receivedMail is a mail as it came.
+type receivedMail struct{ to, raw string }
 
 func startMailbox() (*mailbox, error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -55,11 +55,11 @@ func (m *mailbox) stop() error {
 	return err
 }
 
-// of are the mails to an address, in order.
-func (m *mailbox) of(address string) []letter {
+// mailsTo are the mails to an address, in order.
+func (m *mailbox) mailsTo(address string) []receivedMail {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var list []letter
+	var list []receivedMail
 	for _, l := range m.mails {
 		if l.to == address {
 			list = append(list, l)
@@ -87,7 +87,7 @@ func (s *session) Data(r io.Reader) error {
 	s.mailbox.mu.Lock()
 	defer s.mailbox.mu.Unlock()
 	for _, to := range s.to {
-		s.mailbox.mails = append(s.mailbox.mails, letter{to: to, raw: string(raw)})
+		s.mailbox.mails = append(s.mailbox.mails, receivedMail{to: to, raw: string(raw)})
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func (s *session) Data(r io.Reader) error {
 type reading struct{ subject, text, html string }
 
 // read decodes a mail.
-func (l letter) read(t *testing.T) reading {
+func (l receivedMail) read(t *testing.T) reading {
 	t.Helper()
 	message, err := mail.ReadMessage(strings.NewReader(l.raw))
 	if err != nil {

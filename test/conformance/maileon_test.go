@@ -30,7 +30,7 @@ const maileonZone = "Europe/Berlin"
 // maileon is an account as Maileon has them.
 func (w *suite) maileon(t *testing.T) *v1alpha1.Account {
 	t.Helper()
-	return w.account(t, v1alpha1.AccountSpec{
+	return w.newAccount(t, v1alpha1.AccountSpec{
 		TimeZone: maileonZone, KeyDefaults: &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Type: v1alpha1.FormatUUID}},
 	})
 }
@@ -53,8 +53,8 @@ func date(t *testing.T, days int) string {
 
 func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.maileon(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.maileon(t), w.newNamespace(t)
 	for name, tc := range map[string]struct{ date, want string }{
 		"winter": {date: "2099-02-28", want: "2099-02-28T00:00:00+01:00"},
 		"summer": {date: "2099-07-01", want: "2099-07-01T00:00:00+02:00"},
@@ -73,21 +73,21 @@ func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"2099-02-30", "28.02.2099", "2099-2-28"} {
-		k := newKey(namespace, fresh("bad"), v1alpha1.APIKeySpec{Account: account.Name, Expiration: bad})
-		denied(t, w.admin.Create(t.Context(), k), "spec.expiration")
+		k := newKey(namespace, uniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, Expiration: bad})
+		expectDenied(t, w.admin.Create(t.Context(), k), "spec.expiration")
 	}
 }
 
 func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, Expiration: date(t, 2)})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, Expiration: date(t, 2)})
 	w.issue(t, k)
-	material, door := w.material(t, k), w.doors.With(t, maileonFlags...)
-	w.answers(t, "VALID", door, "", basic(material, ""))
+	material, verifier := w.material(t, k), w.verifiers.With(t, maileonFlags...)
+	w.awaitVerdict(t, "VALID", verifier, "", basic(material, ""))
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 0) }) // today began already
 	w.become(t, k, v1alpha1.StateExpired)
-	w.answers(t, "401 EXPIRED", door, "", basic(material, ""))
+	w.awaitVerdict(t, "401 EXPIRED", verifier, "", basic(material, ""))
 	if valid(k) {
 		t.Error("an expired key is accepted")
 	}
@@ -96,7 +96,7 @@ func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
 	if w.material(t, k) != material {
 		t.Error("it is another key")
 	}
-	w.answers(t, "VALID", door, "", basic(material, ""))
+	w.awaitVerdict(t, "VALID", verifier, "", basic(material, ""))
 }
 
 // maileonFlags take keys as Maileon's clients send them, and believe the gateway, which is on this machine.
@@ -113,30 +113,30 @@ func basic(material, from string) map[string]string {
 
 func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
 	w.issue(t, k)
-	material, door := w.material(t, k), w.doors.With(t, maileonFlags...)
-	w.answers(t, "VALID", door, "", basic(material, "192.0.2.7"))
+	material, verifier := w.material(t, k), w.verifiers.With(t, maileonFlags...)
+	w.awaitVerdict(t, "VALID", verifier, "", basic(material, "192.0.2.7"))
 	for from, want := range map[string]string{
 		"10.255.0.1": "VALID", "2001:db8::1": "VALID", "::ffff:10.0.0.1": "VALID", "192.0.2.7:4711": "VALID",
 		"192.0.2.8": "403 IP_NOT_ALLOWED", "2001:db9::1": "403 IP_NOT_ALLOWED", "": "403 IP_NOT_ALLOWED",
 		"192.0.2.7, 192.0.2.8":           "403 IP_NOT_ALLOWED", // what the client made up, then what the gateway saw
 		"192.0.2.7, nonsense, 127.0.0.1": "403 IP_NOT_ALLOWED",
 	} {
-		stays(t, want, door, "", basic(material, from))
+		expectVerdict(t, want, verifier, "", basic(material, from))
 	}
 	// A gateway that is not trusted speaks for itself alone.
-	w.answers(t, "403 IP_NOT_ALLOWED", w.doors.With(t, "--key-source=basic"), "", basic(material, "192.0.2.7"))
+	w.awaitVerdict(t, "403 IP_NOT_ALLOWED", w.verifiers.With(t, "--key-source=basic"), "", basic(material, "192.0.2.7"))
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"198.51.100.0/24"} })
-	w.answers(t, "403 IP_NOT_ALLOWED", door, "", basic(material, "192.0.2.7"))
-	stays(t, "VALID", door, "", basic(material, "198.51.100.9"))
+	w.awaitVerdict(t, "403 IP_NOT_ALLOWED", verifier, "", basic(material, "192.0.2.7"))
+	expectVerdict(t, "VALID", verifier, "", basic(material, "198.51.100.9"))
 }
 
 func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.maileon(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.maileon(t), w.newNamespace(t)
 	for locale, subject := range map[string]string{
 		"de": "läuft", "en": "expires", "es": "caduca", "fr": "expire", "it": "scade", "pt": "expira",
 	} {
@@ -151,20 +151,20 @@ func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 				k.Spec.Account = w.maileon(t).Name
 			}
 			w.issue(t, k)
-			w.sent(t, k, date(t, 0), "")
-			time.Sleep(calm)
+			w.awaitSent(t, k, date(t, 0), "")
+			time.Sleep(quietPeriod)
 			for _, address := range to {
-				letters := w.mail.of(address)
+				letters := w.mail.mailsTo(address)
 				if len(letters) != 1 {
 					t.Fatalf("%d mails came to %s, want one", len(letters), address)
 				}
-				w.checkLetter(t, k, letters[0], subject)
+				w.checkMail(t, k, letters[0], subject)
 			}
 			// Whatever changes on the key later, nobody is told of the same date again.
 			w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Label += " 2" })
 			w.become(t, k, v1alpha1.StateActive)
-			time.Sleep(calm)
-			if n := len(w.mail.of(to[0])); n != 1 {
+			time.Sleep(quietPeriod)
+			if n := len(w.mail.mailsTo(to[0])); n != 1 {
 				t.Errorf("%d mails came to %s after a change of the label", n, to[0])
 			}
 		})
@@ -176,8 +176,8 @@ func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 func TestMaileon_MailHasLimits(t *testing.T) {
 	t.Parallel()
 	const limit, each, many = 100, 20, 6
-	w := shared.Enter(t)
-	account, namespace := w.account(t, v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}}), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}}), w.newNamespace(t)
 	var all []string
 	for i := range many {
 		var to []string
@@ -202,10 +202,10 @@ func TestMaileon_MailHasLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(calm)
+	time.Sleep(quietPeriod)
 	got := 0
 	for _, address := range all {
-		got += len(w.mail.of(address))
+		got += len(w.mail.mailsTo(address))
 	}
 	if got != limit {
 		t.Errorf("%d mails came, want %d", got, limit)
@@ -216,8 +216,8 @@ func TestMaileon_MailHasLimits(t *testing.T) {
 	}
 }
 
-// checkLetter holds a mail to what a person needs to know, and to what nobody may read.
-func (w *suite) checkLetter(t *testing.T, k *v1alpha1.APIKey, l letter, subject string) {
+// checkMail holds a mail to what a person needs to know, and to what nobody may read.
+func (w *suite) checkMail(t *testing.T, k *v1alpha1.APIKey, l receivedMail, subject string) {
 	t.Helper()
 	r, material := l.read(t), w.material(t, k)
 	if !strings.Contains(r.subject, subject) || !strings.Contains(r.subject, k.Status.KeyID) || strings.Contains(r.subject, k.Spec.Label) {
@@ -235,10 +235,10 @@ func (w *suite) checkLetter(t *testing.T, k *v1alpha1.APIKey, l letter, subject 
 	}
 }
 
-// sent waits until the mail of a date was taken by the mail server.
-func (w *suite) sent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
+// awaitSent waits until the mail of a date was taken by the mail server.
+func (w *suite) awaitSent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
 	t.Helper()
-	w.settle(t, k, "the mail of "+on+" is sent", func() error {
+	w.awaitStatus(t, k, "the mail of "+on+" is sent", func() error {
 		for _, n := range k.Status.Notifications {
 			if n.Date == on && n.State == v1alpha1.NotificationSent && n.Reason == reason && n.SentAt != nil {
 				return nil
@@ -250,8 +250,8 @@ func (w *suite) sent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
 
 func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.maileon(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.maileon(t), w.newNamespace(t)
 	notification := func(to string, days ...int32) *v1alpha1.Notification {
 		return &v1alpha1.Notification{Emails: []string{to}, DaysBefore: days}
 	}
@@ -260,9 +260,9 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 	both := newKey(namespace, "both", v1alpha1.APIKeySpec{Account: account.Name, Expiration: date(t, 3), Notification: notification("both@example.com", 7, 5, 1)})
 	w.issue(t, seven, far, both)
 
-	w.sent(t, seven, date(t, 0), "") // seven days are the default
-	w.sent(t, both, date(t, -2), "") // of two that were due, the more urgent
-	w.settle(t, both, "the rest is in the status", func() error {
+	w.awaitSent(t, seven, date(t, 0), "") // seven days are the default
+	w.awaitSent(t, both, date(t, -2), "") // of two that were due, the more urgent
+	w.awaitStatus(t, both, "the rest is in the status", func() error {
 		var got []string
 		for _, n := range both.Status.Notifications {
 			got = append(got, n.Date+" "+string(n.State)+" "+n.Reason)
@@ -273,9 +273,9 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 		}
 		return nil
 	})
-	time.Sleep(calm)
+	time.Sleep(quietPeriod)
 	for address, want := range map[string]int{"seven@example.com": 1, "far@example.com": 0, "both@example.com": 1} {
-		if got := len(w.mail.of(address)); got != want {
+		if got := len(w.mail.mailsTo(address)); got != want {
 			t.Errorf("%d mails came to %s, want %d", got, address, want)
 		}
 	}
@@ -289,8 +289,8 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 
 func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.maileon(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.maileon(t), w.newNamespace(t)
 	extended := newKey(namespace, "extended", v1alpha1.APIKeySpec{
 		Account: account.Name, Expiration: date(t, 60), Notification: &v1alpha1.Notification{Emails: []string{"extended@example.com"}},
 	})
@@ -302,9 +302,9 @@ func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
 	w.become(t, inactive, v1alpha1.StateInactive)
 	w.change(t, extended, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
 	w.become(t, extended, v1alpha1.StateActive)
-	time.Sleep(calm)
+	time.Sleep(quietPeriod)
 	for _, address := range []string{"extended@example.com", "inactive@example.com"} {
-		if n := len(w.mail.of(address)); n != 0 {
+		if n := len(w.mail.mailsTo(address)); n != 0 {
 			t.Errorf("%d mails came to %s", n, address)
 		}
 	}
@@ -312,20 +312,20 @@ func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
 
 func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "newsletter", v1alpha1.APIKeySpec{
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{
 		Account: w.maileon(t).Name, Label: "Newsletter", Expiration: date(t, 5),
 		Notification: &v1alpha1.Notification{Emails: []string{"fallback@example.com"}, Locale: "eo"},
 	})
 	w.issue(t, k)
-	w.sent(t, k, date(t, -2), v1alpha1.ReasonLocaleNotAvailable)
-	w.checkLetter(t, k, w.mail.of("fallback@example.com")[0], "expires")
+	w.awaitSent(t, k, date(t, -2), v1alpha1.ReasonLocaleNotAvailable)
+	w.checkMail(t, k, w.mail.mailsTo("fallback@example.com")[0], "expires")
 }
 
 func TestMaileon_TheWhitelistIsTakenAndNeverOpensByAccident(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.maileon(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.maileon(t), w.newNamespace(t)
 	k := newKey(namespace, "newsletter", v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
 	w.issue(t, k)
 	if k.Status.IPRestriction != v1alpha1.IPRestricted {
@@ -336,8 +336,8 @@ func TestMaileon_TheWhitelistIsTakenAndNeverOpensByAccident(t *testing.T) {
 		t.Errorf("emptying the whitelist was answered %q", out)
 	}
 	for _, bad := range []string{"10.0.0.1/8", "::ffff:192.0.2.7", "example.com"} {
-		other := newKey(namespace, fresh("bad"), v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{bad}})
-		denied(t, w.admin.Create(t.Context(), other), "spec.ipWhitelist")
+		other := newKey(namespace, uniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{bad}})
+		expectDenied(t, w.admin.Create(t.Context(), other), "spec.ipWhitelist")
 	}
 	if keys.SecretName(k) != "newsletter" {
 		t.Error("the Secret is not where the key is")

@@ -26,7 +26,7 @@ import (
 func (w *suite) rdStation(t *testing.T) *v1alpha1.Account {
 	t.Helper()
 	five := int32(5)
-	return w.account(t, v1alpha1.AccountSpec{
+	return w.newAccount(t, v1alpha1.AccountSpec{
 		TimeZone:         "America/Sao_Paulo",
 		Limits:           &v1alpha1.Limits{MaxKeys: &five},
 		DeletionPolicy:   v1alpha1.DeletionForbid,
@@ -38,20 +38,20 @@ func (w *suite) rdStation(t *testing.T) *v1alpha1.Account {
 
 func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.rdStation(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.rdStation(t), w.newNamespace(t)
 	var list []*v1alpha1.APIKey
 	for i := range 5 {
 		list = append(list, newKey(namespace, fmt.Sprintf("key-%d", i), v1alpha1.APIKeySpec{Account: account.Name, Label: fmt.Sprintf("Landing %d", i)}))
 	}
 	w.issue(t, list...)
 	sixth := newKey(namespace, "key-5", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing 5"})
-	denied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached, "5")
+	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached, "5")
 
 	// An inactive key is still one of the five.
 	w.change(t, list[0], func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.become(t, list[0], v1alpha1.StateInactive)
-	denied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
+	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
 	controlplanetest.Eventually(t, "the account says 5/5", func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
 			return err
@@ -61,13 +61,13 @@ func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 		}
 		return nil
 	})
-	denied(t, w.tryChange(t, list[1], func(s *v1alpha1.APIKeySpec) { s.Label = "Landing 2" }), v1alpha1.ReasonLabelTaken)
+	expectDenied(t, w.tryChange(t, list[1], func(s *v1alpha1.APIKeySpec) { s.Label = "Landing 2" }), v1alpha1.ReasonLabelTaken)
 }
 
 func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.rdStation(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.rdStation(t), w.newNamespace(t)
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
 	w.issue(t, k)
 	if k.Status.ExpirationTime != nil {
@@ -76,41 +76,41 @@ func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 	if got := keys.EffectiveScopes(k, account); len(got) != 1 || got[0] != "conversions:write" {
 		t.Errorf("the key may do %v", got)
 	}
-	denied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = "2099-02-28" }), v1alpha1.ReasonExpirationForbidden)
+	expectDenied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = "2099-02-28" }), v1alpha1.ReasonExpirationForbidden)
 	for _, scope := range []string{"contacts:read", "conversions:*", "*"} {
-		other := newKey(namespace, fresh("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
-		denied(t, w.admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)
+		other := newKey(namespace, uniqueName("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
+		expectDenied(t, w.admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)
 	}
 }
 
 func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	k := newKey(w.namespace(t), "landing", v1alpha1.APIKeySpec{Account: w.rdStation(t).Name, Label: "Landing"})
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "landing", v1alpha1.APIKeySpec{Account: w.rdStation(t).Name, Label: "Landing"})
 	w.issue(t, k)
 	material := w.material(t, k)
 	calling := func(query string) map[string]string {
 		return map[string]string{"X-Original-URI": "/platform/conversions?" + query}
 	}
-	door := w.doors.With(t, "--key-source=query:api_key")
-	w.answers(t, "VALID", door, "scopes=conversions:write", calling("api_key="+material))
-	stays(t, "VALID", door, "scopes=conversions:write", calling("event=CONVERSION&api_key="+material+"&x=1"))
-	stays(t, "403 SCOPE_MISSING", door, "scopes=contacts:read", calling("api_key="+material))
-	stays(t, "401 AMBIGUOUS", door, "", calling("api_key="+material+"&api_key="+material))
-	stays(t, "401 MISSING", door, "", calling("key="+material))
-	stays(t, "401 MISSING", door, "", with(material))
-	stays(t, "401 MISSING", w.doors.With(t), "", calling("api_key="+material)) // unless asked, queries are not read
+	verifier := w.verifiers.With(t, "--key-source=query:api_key")
+	w.awaitVerdict(t, "VALID", verifier, "scopes=conversions:write", calling("api_key="+material))
+	expectVerdict(t, "VALID", verifier, "scopes=conversions:write", calling("event=CONVERSION&api_key="+material+"&x=1"))
+	expectVerdict(t, "403 SCOPE_MISSING", verifier, "scopes=contacts:read", calling("api_key="+material))
+	expectVerdict(t, "401 AMBIGUOUS", verifier, "", calling("api_key="+material+"&api_key="+material))
+	expectVerdict(t, "401 MISSING", verifier, "", calling("key="+material))
+	expectVerdict(t, "401 MISSING", verifier, "", keyHeader(material))
+	expectVerdict(t, "401 MISSING", w.verifiers.With(t), "", calling("api_key="+material)) // unless asked, queries are not read
 
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	w.answers(t, "401 INACTIVE", door, "", calling("api_key="+material))
+	w.awaitVerdict(t, "401 INACTIVE", verifier, "", calling("api_key="+material))
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
-	w.answers(t, "VALID", door, "", calling("api_key="+material))
+	w.awaitVerdict(t, "VALID", verifier, "", calling("api_key="+material))
 }
 
 func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.rdStation(t), w.namespace(t)
+	w := shared.Get(t)
+	account, namespace := w.rdStation(t), w.newNamespace(t)
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
 	w.issue(t, k)
 	material := w.material(t, k)
@@ -128,7 +128,7 @@ func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
 	}
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.become(t, k, v1alpha1.StateInactive)
-	denied(t, w.admin.Delete(t.Context(), k), "forbids the deletion of keys")
+	expectDenied(t, w.admin.Delete(t.Context(), k), "forbids the deletion of keys")
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
 	w.become(t, k, v1alpha1.StateActive)
 	if w.material(t, k) != material {
@@ -138,9 +138,9 @@ func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
 
 func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	account, namespace := w.rdStation(t), w.namespace(t)
-	owner, manager, analyst, outsider := fresh("owner"), fresh("manager"), fresh("analyst"), fresh("outsider")
+	w := shared.Get(t)
+	account, namespace := w.rdStation(t), w.newNamespace(t)
+	owner, manager, analyst, outsider := uniqueName("owner"), uniqueName("manager"), uniqueName("analyst"), uniqueName("outsider")
 	w.create(t,
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: owner}, RoleRef: clusterRole("apikey-manager-owner"), Subjects: user(owner)},
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
@@ -156,37 +156,37 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	for person, may := range map[string]bool{owner: true, manager: true, analyst: false, outsider: false} {
 		k := newKey(namespace, "by-"+person, v1alpha1.APIKeySpec{Account: account.Name, Label: person})
 		controlplanetest.Eventually(t, person+" gets the right answer", func() error {
-			switch err := w.as(t, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
+			switch err := w.clientAs(t, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
 			case may:
 				return err
 			case !apierrors.IsForbidden(err):
-				return fmt.Errorf("creating a key was answered %w", orNothing(err))
+				return fmt.Errorf("creating a key was answered %w", errOrAccepted(err))
 			}
 			return nil
 		})
 	}
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
-	if err := w.as(t, manager).Create(t.Context(), k); err != nil {
+	if err := w.clientAs(t, manager).Create(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
 	w.become(t, k, v1alpha1.StateActive)
 	off := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Inactive"}}`))
-	if err := w.as(t, analyst).Get(t.Context(), clientKey(k), k.DeepCopy()); err != nil {
+	if err := w.clientAs(t, analyst).Get(t.Context(), objectKey(k), k.DeepCopy()); err != nil {
 		t.Errorf("an analyst can't see a key: %v", err)
 	}
-	if err := w.as(t, analyst).Patch(t.Context(), k.DeepCopy(), off); !apierrors.IsForbidden(err) {
+	if err := w.clientAs(t, analyst).Patch(t.Context(), k.DeepCopy(), off); !apierrors.IsForbidden(err) {
 		t.Errorf("an analyst switched a key off: %v", err)
 	}
 	for _, person := range []string{manager, analyst} {
-		if err := w.as(t, person).Get(t.Context(), clientKey(k), w.secret(t, k)); !apierrors.IsForbidden(err) {
+		if err := w.clientAs(t, person).Get(t.Context(), objectKey(k), w.secret(t, k)); !apierrors.IsForbidden(err) {
 			t.Errorf("%s read the key itself through our roles: %v", person, err)
 		}
 		raise := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"limits":{"maxKeys":50}}}`))
-		if err := w.as(t, person).Patch(t.Context(), account.DeepCopy(), raise); !apierrors.IsForbidden(err) {
+		if err := w.clientAs(t, person).Patch(t.Context(), account.DeepCopy(), raise); !apierrors.IsForbidden(err) {
 			t.Errorf("%s raised the limit: %v", person, err)
 		}
 	}
-	if err := w.as(t, manager).Patch(t.Context(), k, off); err != nil {
+	if err := w.clientAs(t, manager).Patch(t.Context(), k, off); err != nil {
 		t.Errorf("a Manager can't switch a key off: %v", err)
 	}
 	w.become(t, k, v1alpha1.StateInactive)
@@ -194,8 +194,8 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 
 func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.namespace(t), fresh("manager")
+	w := shared.Get(t)
+	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.newNamespace(t), uniqueName("manager")
 	w.create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{own.Name},
@@ -204,14 +204,14 @@ func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
 	)
 	controlplanetest.Eventually(t, "the policy is in force", func() error {
-		err := w.as(t, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
+		err := w.clientAs(t, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not use account "+other.Name) {
-			return fmt.Errorf("a key of the other account was answered %w", orNothing(err))
+			return fmt.Errorf("a key of the other account was answered %w", errOrAccepted(err))
 		}
 		return nil
 	})
 	k := newKey(namespace, "ours", v1alpha1.APIKeySpec{Account: own.Name, Label: "Ours"})
-	if err := w.as(t, manager).Create(t.Context(), k); err != nil {
+	if err := w.clientAs(t, manager).Create(t.Context(), k); err != nil {
 		t.Fatalf("a key of the own account: %v", err)
 	}
 	w.become(t, k, v1alpha1.StateActive) // the manager's own writes are not in the policy's way
@@ -225,7 +225,7 @@ func user(name string) []rbacv1.Subject {
 	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}}
 }
 
-func orNothing(err error) error {
+func errOrAccepted(err error) error {
 	if err == nil {
 		return errors.New("yes")
 	}

@@ -37,27 +37,27 @@ import (
 
 const (
 	// patience is how long anything may take to come about: a busy laptop, not a fast one.
-	patience = controlplanetest.Patience
-	// calm is how long nothing may happen for it to count as nothing.
-	calm = 3 * time.Second
+	patience = controlplanetest.Timeout
+	// quietPeriod is how long nothing may happen for it to count as nothing.
+	quietPeriod = 3 * time.Second
 )
 
 // suite is what all tests share: a control plane, a manager that guards it, and a mail server and verifiers.
 type suite struct {
-	plane *controlplane.ControlPlane
-	admin client.Client
-	mail  *mailbox
-	doors *controlplanetest.Verifiers
+	plane     *controlplane.ControlPlane
+	admin     client.Client
+	mail      *mailbox
+	verifiers *controlplanetest.Verifiers
 }
 
-var shared = controlplanetest.Shared[*suite]{New: startWorld}
+var shared = controlplanetest.Shared[*suite]{New: newSuite}
 
 func TestMain(m *testing.M) {
 	const parallel = 16
 	shared.Main(m, parallel)
 }
 
-func startWorld(ctx context.Context) (w *suite, err error) {
+func newSuite(ctx context.Context) (w *suite, err error) {
 	w = &suite{}
 	port, err := controlplane.FreePort()
 	if err != nil {
@@ -72,7 +72,7 @@ func startWorld(ctx context.Context) (w *suite, err error) {
 	if w.mail, err = startMailbox(); err != nil {
 		return w, err
 	}
-	if w.doors, err = controlplanetest.NewVerifiers(ctx, w.plane); err != nil {
+	if w.verifiers, err = controlplanetest.NewVerifiers(ctx, w.plane); err != nil {
 		return w, err
 	}
 	_, err = controlplanetest.StartManager(ctx, w.plane, controlplane.ManagerOptions{WebhookPort: port, Flags: []string{
@@ -82,7 +82,7 @@ func startWorld(ctx context.Context) (w *suite, err error) {
 	if err != nil {
 		return w, err
 	}
-	return w, w.awaitGuard(ctx)
+	return w, w.awaitWebhooks(ctx)
 }
 
 // Stop implements what a shared world needs.
@@ -97,8 +97,8 @@ func (w *suite) Stop() error {
 	return errors.Join(problems...)
 }
 
-// awaitGuard waits until the API server asks the webhook. It tells by a selector that only the webhook refuses.
-func (w *suite) awaitGuard(ctx context.Context) error {
+// awaitWebhooks waits until the API server asks the webhook. It tells by a selector that only the webhook refuses.
+func (w *suite) awaitWebhooks(ctx context.Context) error {
 	probe := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
 	probe.Spec.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}
 	return controlplanetest.Await(ctx, func() error {
@@ -109,8 +109,8 @@ func (w *suite) awaitGuard(ctx context.Context) error {
 	})
 }
 
-// as is a client of a person who has the rights that were given to them, and no others.
-func (w *suite) as(t *testing.T, user string) client.Client {
+// clientAs is a client of a person who has the rights that were given to them, and no others.
+func (w *suite) clientAs(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := w.plane.Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
@@ -139,19 +139,19 @@ func (w *suite) mustKubectl(t *testing.T, args ...string) string {
 
 var counter atomic.Int64
 
-func fresh(prefix string) string { return fmt.Sprintf("%s-%d", prefix, counter.Add(1)) }
+func uniqueName(prefix string) string { return fmt.Sprintf("%s-%d", prefix, counter.Add(1)) }
 
-func (w *suite) namespace(t *testing.T) string {
+func (w *suite) newNamespace(t *testing.T) string {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fresh("team")}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: uniqueName("team")}}
 	w.create(t, namespace)
 	return namespace.Name
 }
 
-// account creates an account, and waits until the manager, and with it the webhook, has heard of it.
-func (w *suite) account(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Account {
+// newAccount creates an account, and waits until the manager, and with it the webhook, has heard of it.
+func (w *suite) newAccount(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Account {
 	t.Helper()
-	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: fresh("customer")}, Spec: spec}
+	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: uniqueName("customer")}, Spec: spec}
 	w.create(t, a)
 	controlplanetest.Eventually(t, "the manager speaks of account "+a.Name, func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
@@ -211,7 +211,7 @@ func (w *suite) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha
 // become waits until what is declared of a key has been carried out, and the key is in a state.
 func (w *suite) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedState) {
 	t.Helper()
-	w.settle(t, k, fmt.Sprintf("APIKey %s is %s", k.Name, want), func() error {
+	w.awaitStatus(t, k, fmt.Sprintf("APIKey %s is %s", k.Name, want), func() error {
 		ready := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady)
 		if k.Status.State != want || ready == nil || ready.Status != metav1.ConditionTrue || ready.Reason != string(want) {
 			return fmt.Errorf("state %s, conditions %v", k.Status.State, k.Status.Conditions)
@@ -220,8 +220,8 @@ func (w *suite) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedS
 	})
 }
 
-// settle waits until the status speaks of the spec as it is, and the check passes.
-func (w *suite) settle(t *testing.T, k *v1alpha1.APIKey, what string, check func() error) {
+// awaitStatus waits until the status speaks of the spec as it is, and the check passes.
+func (w *suite) awaitStatus(t *testing.T, k *v1alpha1.APIKey, what string, check func() error) {
 	t.Helper()
 	controlplanetest.Eventually(t, what, func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
@@ -250,8 +250,8 @@ func (w *suite) material(t *testing.T, k *v1alpha1.APIKey) string {
 	return string(w.secret(t, k).Data[keys.EntryCurrent])
 }
 
-// gone waits until an object is not there any more.
-func (w *suite) gone(t *testing.T, o client.Object) {
+// awaitDeleted waits until an object is not there any more.
+func (w *suite) awaitDeleted(t *testing.T, o client.Object) {
 	t.Helper()
 	name := client.ObjectKeyFromObject(o)
 	controlplanetest.Eventually(t, name.String()+" is gone", func() error {
@@ -281,8 +281,8 @@ func (w *suite) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Eve
 	return found
 }
 
-// find lists the keys of an account, as `kubectl get apikeys -A --field-selector` does.
-func (w *suite) find(t *testing.T, fields client.MatchingFields) []v1alpha1.APIKey {
+// listKeys lists the keys of an account, as `kubectl get apikeys -A --field-selector` does.
+func (w *suite) listKeys(t *testing.T, fields client.MatchingFields) []v1alpha1.APIKey {
 	t.Helper()
 	var list v1alpha1.APIKeyList
 	if err := w.admin.List(t.Context(), &list, fields); err != nil {
@@ -291,8 +291,8 @@ func (w *suite) find(t *testing.T, fields client.MatchingFields) []v1alpha1.APIK
 	return list.Items
 }
 
-// denied wants an error that says all of that.
-func denied(t *testing.T, err error, says ...string) {
+// expectDenied wants an error that says all of that.
+func expectDenied(t *testing.T, err error, says ...string) {
 	t.Helper()
 	if err == nil {
 		t.Errorf("it was not denied; %q was to be said", says)
@@ -324,8 +324,8 @@ func credentialInRole(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha
 	return nil
 }
 
-// known is the digest of what verifiers take for current.
-func known(k *v1alpha1.APIKey) string {
+// currentDigest is the digest of what verifiers take for current.
+func currentDigest(k *v1alpha1.APIKey) string {
 	if c := credentialInRole(k, v1alpha1.RoleCurrent); c != nil {
 		return c.SHA256
 	}
@@ -334,8 +334,8 @@ func known(k *v1alpha1.APIKey) string {
 
 func digest(material string) string { return credential.Material(material).SHA256() }
 
-// logs are all that the programs of this world wrote down.
-func (w *suite) logs(t *testing.T) string {
+// programLogs are all that the programs of this world wrote down.
+func (w *suite) programLogs(t *testing.T) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(w.plane.Dir(), "*.log"))
 	if err != nil || len(files) == 0 {
@@ -357,7 +357,7 @@ func valid(k *v1alpha1.APIKey) bool {
 	return meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionValid)
 }
 
-func clientKey(o client.Object) client.ObjectKey { return client.ObjectKeyFromObject(o) }
+func objectKey(o client.Object) client.ObjectKey { return client.ObjectKeyFromObject(o) }
 
 func differs(got, want string) error {
 	if got != want {

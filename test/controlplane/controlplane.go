@@ -20,8 +20,8 @@ import (
 
 const (
 	clusterName = "local"
-	// patience is how long one part may take to start or to stop: a busy laptop, not a fast one.
-	patience = 90 * time.Second
+	// startStopTimeout is how long one part may take to start or to stop: a busy laptop, not a fast one.
+	startStopTimeout = 90 * time.Second
 )
 
 // Options say what to start. The zero value is right for most.
@@ -127,7 +127,7 @@ func prepare(options Options) (*ControlPlane, error) {
 // configure describes etcd and the API server. Their folders are named, and not left to envtest, so that they outlive a
 // restart of one of them.
 func (c *ControlPlane) configure(options Options) error {
-	c.env = &envtest.Environment{ControlPlaneStartTimeout: patience, ControlPlaneStopTimeout: patience}
+	c.env = &envtest.Environment{ControlPlaneStartTimeout: startStopTimeout, ControlPlaneStopTimeout: startStopTimeout}
 	c.env.ControlPlane.KubectlPath = c.Kubectl()
 	store := &envtest.Etcd{Path: filepath.Join(c.assets, etcd), DataDir: filepath.Join(c.dir, "etcd")}
 	server := c.env.ControlPlane.GetAPIServer()
@@ -250,7 +250,7 @@ func (c *ControlPlane) Stop() error {
 	c.mu.Unlock()
 	var problems []error
 	for _, p := range running {
-		problems = append(problems, p.Stop(patience))
+		problems = append(problems, p.Stop(startStopTimeout))
 	}
 	problems = append(problems, c.StopControllers())
 	if c.env != nil {

@@ -67,7 +67,7 @@ func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions)
 		return nil, err
 	}
 	m := &Manager{Process: process, health: "http://" + health}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, startStopTimeout)
 	defer cancel()
 	return m, m.AwaitReady(ctx)
 }

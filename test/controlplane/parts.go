@@ -132,11 +132,11 @@ func (c *ControlPlane) StopControllers() error {
 	if c.controlled == nil {
 		return nil
 	}
-	return c.controlled.Stop(patience)
+	return c.controlled.Stop(startStopTimeout)
 }
 
 func poll(ctx context.Context, otherwise string, done func(context.Context) bool) error {
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, startStopTimeout, true, func(ctx context.Context) (bool, error) {
 		return done(ctx), nil
 	})
 	if err != nil {

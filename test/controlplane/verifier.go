@@ -56,7 +56,7 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 	if v.Process, err = c.launch(&c.manifests.verifier, options.Log, options.Binary, flags...); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, startStopTimeout)
 	defer cancel()
 	if options.Unready {
 		return v, v.awaitOK(ctx, "http://"+v.Probes+"/healthz")

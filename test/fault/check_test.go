@@ -18,16 +18,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// scene is all there is, at an instant at which people have stopped.
-type scene struct {
-	keys    map[string]*v1alpha1.APIKey
-	secrets map[string]*corev1.Secret
-	now     time.Time
-	wrong   []string
+// snapshot is all there is, at an instant at which people have stopped.
+type snapshot struct {
+	keys     map[string]*v1alpha1.APIKey
+	secrets  map[string]*corev1.Secret
+	now      time.Time
+	problems []string
 }
 
-// look reads everything and says what is not as it should be once the manager has caught up.
-func (l *load) look(ctx context.Context) []string {
+// findProblems reads everything and says what is not as it should be once the manager has caught up.
+func (l *load) findProblems(ctx context.Context) []string {
 	var list v1alpha1.APIKeyList
 	var secrets corev1.SecretList
 	if err := l.client.List(ctx, &secrets, client.InNamespace(home)); err != nil {
@@ -36,47 +36,47 @@ func (l *load) look(ctx context.Context) []string {
 	if err := l.client.List(ctx, &list, client.InNamespace(home)); err != nil {
 		return []string{err.Error()}
 	}
-	s := &scene{keys: map[string]*v1alpha1.APIKey{}, secrets: map[string]*corev1.Secret{}, now: time.Now()}
+	s := &snapshot{keys: map[string]*v1alpha1.APIKey{}, secrets: map[string]*corev1.Secret{}, now: time.Now()}
 	for i := range secrets.Items {
 		s.secrets[secrets.Items[i].Name] = &secrets.Items[i]
 	}
 	for i := range list.Items {
 		s.keys[list.Items[i].Name] = &list.Items[i]
-		s.key(&list.Items[i])
+		s.checkKey(&list.Items[i])
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for name, uid := range l.here {
+	for name, uid := range l.existing {
 		if k := s.keys[name]; k == nil || k.UID != uid {
-			s.fail(name, "is lost")
+			s.problem(name, "is lost")
 		}
 	}
-	s.slots()
-	return s.wrong
+	s.checkSlots()
+	return s.problems
 }
 
-func (s *scene) fail(name, format string, args ...any) {
-	s.wrong = append(s.wrong, name+" "+fmt.Sprintf(format, args...))
+func (s *snapshot) problem(name, format string, args ...any) {
+	s.problems = append(s.problems, name+" "+fmt.Sprintf(format, args...))
 }
 
-// key looks at one key and its Secret.
-func (s *scene) key(k *v1alpha1.APIKey) {
+// checkKey looks at one key and its Secret.
+func (s *snapshot) checkKey(k *v1alpha1.APIKey) {
 	accepted := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionAccepted)
 	switch {
 	case k.Status.ObservedGeneration != k.Generation:
-		s.fail(k.Name, "is of generation %d, its status of %d", k.Generation, k.Status.ObservedGeneration)
-	case k.Status.State != s.wants(k) && (accepted == nil || accepted.Reason != v1alpha1.ReasonLimitReached):
-		s.fail(k.Name, "is %s and should be %s", k.Status.State, s.wants(k))
+		s.problem(k.Name, "is of generation %d, its status of %d", k.Generation, k.Status.ObservedGeneration)
+	case k.Status.State != s.wantedState(k) && (accepted == nil || accepted.Reason != v1alpha1.ReasonLimitReached):
+		s.problem(k.Name, "is %s and should be %s", k.Status.State, s.wantedState(k))
 	case k.Status.State == v1alpha1.StateActive:
-		s.active(k)
+		s.checkActive(k)
 	case k.Status.State == v1alpha1.StateRevoked:
 		if secret := s.secrets[k.Name]; secret != nil && len(secret.Data["api-key"])+len(secret.Data["previous-api-key"]) > 0 {
-			s.fail(k.Name, "is revoked, and its Secret holds key material")
+			s.problem(k.Name, "is revoked, and its Secret holds key material")
 		}
 	}
 }
 
-func (s *scene) wants(k *v1alpha1.APIKey) v1alpha1.ObservedState {
+func (s *snapshot) wantedState(k *v1alpha1.APIKey) v1alpha1.ObservedState {
 	end, err := time.Parse(time.RFC3339, k.Spec.Expiration)
 	switch {
 	case k.Spec.State == v1alpha1.KeyStateRevoked:
@@ -89,58 +89,58 @@ func (s *scene) wants(k *v1alpha1.APIKey) v1alpha1.ObservedState {
 	return v1alpha1.StateActive
 }
 
-// active looks at a key in use: its Secret holds a current key that verifiers accept, nothing is half done, and what was
+// checkActive looks at a key in use: its Secret holds a current key that verifiers accept, nothing is half done, and what was
 // asked for has happened.
-func (s *scene) active(k *v1alpha1.APIKey) {
+func (s *snapshot) checkActive(k *v1alpha1.APIKey) {
 	secret := s.secrets[k.Name]
 	if secret == nil || len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != k.UID {
-		s.fail(k.Name, "is Active, and has no Secret of its own")
+		s.problem(k.Name, "is Active, and has no Secret of its own")
 		return
 	}
 	if !s.accepts(k, digest(secret.Data["api-key"]), v1alpha1.RoleCurrent) {
-		s.fail(k.Name, "is Active, and verifiers refuse the current key in its Secret")
+		s.problem(k.Name, "is Active, and verifiers refuse the current key in its Secret")
 	}
 	if previous := secret.Data["previous-api-key"]; len(previous) > 0 && !s.accepts(k, digest(previous), v1alpha1.RolePrevious) {
-		s.fail(k.Name, "has a previous key in its Secret that verifiers refuse")
+		s.problem(k.Name, "has a previous key in its Secret that verifiers refuse")
 	}
 	if keys.LastStaged(&k.Status) != nil || len(k.Status.Credentials) > 2 {
-		s.fail(k.Name, "is in the middle of a rotation")
+		s.problem(k.Name, "is in the middle of a rotation")
 	}
 	if !meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionReady) {
-		s.fail(k.Name, "is Active and not Ready")
+		s.problem(k.Name, "is Active and not Ready")
 	}
-	s.history(k)
+	s.checkHistory(k)
 	rotation := k.Spec.Rotation
 	if rotation == nil {
 		return
 	}
 	for _, c := range k.Status.Credentials {
 		if r := keystest.Time(rotation.RequestedAt); r != nil && c.Role == v1alpha1.RoleCurrent && c.IssuedAt.Before(r) {
-			s.fail(k.Name, "was not rotated as requested")
+			s.problem(k.Name, "was not rotated as requested")
 		}
 		if r := keystest.Time(rotation.RevokeBefore); r != nil && c.IssuedAt.Before(r) {
-			s.fail(k.Name, "has a credential that was killed")
+			s.problem(k.Name, "has a credential that was killed")
 		}
 	}
 }
 
-// history looks whether what happened to a key that is only ever rotated is told in order, and its first issue once.
-func (s *scene) history(k *v1alpha1.APIKey) {
+// checkHistory looks whether what happened to a key that is only ever rotated is told in order, and its first issue once.
+func (s *snapshot) checkHistory(k *v1alpha1.APIKey) {
 	if !strings.HasPrefix(k.Name, steady) {
 		return
 	}
 	for i, h := range k.Status.History {
 		if i > 0 && h.Time.Before(&k.Status.History[i-1].Time) {
-			s.fail(k.Name, "has a history that goes back in time at %s", h.Reason)
+			s.problem(k.Name, "has a history that goes back in time at %s", h.Reason)
 		}
 		if i > 0 && h.Reason != v1alpha1.ReasonRotated {
-			s.fail(k.Name, "was only ever rotated, and its history tells of %s", h.Reason)
+			s.problem(k.Name, "was only ever rotated, and its history tells of %s", h.Reason)
 		}
 	}
 }
 
 // accepts is what a verifier says of a key that hashes to digest.
-func (s *scene) accepts(k *v1alpha1.APIKey, digest string, role v1alpha1.CredentialRole) bool {
+func (s *snapshot) accepts(k *v1alpha1.APIKey, digest string, role v1alpha1.CredentialRole) bool {
 	for _, c := range k.Status.Credentials {
 		if c.SHA256 == digest && c.Role == role && (c.NotAfter == nil || s.now.Before(c.NotAfter.Time)) {
 			return true
@@ -149,8 +149,8 @@ func (s *scene) accepts(k *v1alpha1.APIKey, digest string, role v1alpha1.Credent
 	return false
 }
 
-// slots looks at the accounts that have more keys than slots: none is over its limit, and no slot is idle.
-func (s *scene) slots() {
+// checkSlots looks at the accounts that have more keys than slots: none is over its limit, and no slot is idle.
+func (s *snapshot) checkSlots() {
 	for account, limit := range limits {
 		holders, wanting := 0, 0
 		for _, k := range s.keys {
@@ -160,12 +160,12 @@ func (s *scene) slots() {
 			if limit.counts(k) {
 				holders++
 			}
-			if !limit.usable || s.wants(k) == v1alpha1.StateActive {
+			if !limit.usable || s.wantedState(k) == v1alpha1.StateActive {
 				wanting++
 			}
 		}
-		if most := min(limit.most, wanting); account != "large" && holders != most {
-			s.fail("account "+account, "has %d keys with a credential and should have %d", holders, most)
+		if most := min(limit.maxKeys, wanting); account != "large" && holders != most {
+			s.problem("account "+account, "has %d keys with a credential and should have %d", holders, most)
 		}
 	}
 }

@@ -30,33 +30,33 @@ var (
 
 // How long things may take before they are faults themselves.
 const (
-	striking = 7*time.Minute + 15*time.Second // all faults of a full run; the rest of ten minutes is for mails to be tried again
-	settling = time.Minute
-	electing = 45 * time.Second
-	mailing  = 140 * time.Second // longer than the life of a claim
+	faultPeriod     = 7*time.Minute + 15*time.Second // all faults of a full run; the rest of ten minutes is for mails to be tried again
+	settleTimeout   = time.Minute
+	electionTimeout = 45 * time.Second
+	mailTimeout     = 140 * time.Second // longer than the life of a claim
 )
 
 // fault is something that happens to the managers or to what they depend on.
 type fault string
 
 const (
-	killAndWait fault = "kill the leader, and let its lease run out"
-	killAndTake fault = "kill the leader, and give its lease up"
-	pauseLeader fault = "pause the leader, give its lease up, and let two lead"
-	cutLeader   fault = "refuse the leader's connections to the API server"
-	dropAll     fault = "drop all connections to the API server"
-	stopServer  fault = "stop and start the API server"
-	stopEtcd    fault = "stop and start etcd"
+	killAndWait    fault = "kill the leader, and let its lease run out"
+	killAndRelease fault = "kill the leader, and give its lease up"
+	pauseLeader    fault = "pause the leader, give its lease up, and let two lead"
+	cutLeader      fault = "refuse the leader's connections to the API server"
+	dropAll        fault = "drop all connections to the API server"
+	stopServer     fault = "stop and start the API server"
+	stopEtcd       fault = "stop and start etcd"
 )
 
 // schedule is what a run does, in an order that the seed gives.
 func schedule(random *rand.Rand) []fault {
-	times := map[fault]int{killAndTake: 2, dropAll: 1, stopServer: 1}
+	times := map[fault]int{killAndRelease: 2, dropAll: 1, stopServer: 1}
 	if *full {
-		times = map[fault]int{killAndTake: 47, killAndWait: 3, pauseLeader: 4, cutLeader: 2, dropAll: 5, stopServer: 2, stopEtcd: 2}
+		times = map[fault]int{killAndRelease: 47, killAndWait: 3, pauseLeader: 4, cutLeader: 2, dropAll: 5, stopServer: 2, stopEtcd: 2}
 	}
 	var list []fault
-	for _, f := range []fault{killAndTake, killAndWait, pauseLeader, cutLeader, dropAll, stopServer, stopEtcd} {
+	for _, f := range []fault{killAndRelease, killAndWait, pauseLeader, cutLeader, dropAll, stopServer, stopEtcd} {
 		for range times[f] {
 			list = append(list, f)
 		}
@@ -76,36 +76,36 @@ func TestFault(t *testing.T) {
 	if !*full {
 		t.Log("this is the short run; `make test-fault` kills the leader 50 times")
 	}
-	h := open(t)
+	h := newEnvironment(t)
 	began, count := time.Now(), map[fault]int{}
 	for _, f := range schedule(h.random) {
-		if time.Since(began) > striking && f != killAndTake {
+		if time.Since(began) > faultPeriod && f != killAndRelease {
 			continue // kills are what was promised
 		}
-		h.strike(t, f)
-		h.settle(t, f)
+		h.inject(t, f)
+		h.awaitSettled(t, f)
 		count[f]++
 	}
 	for f, n := range count {
 		t.Logf("%2d x %s", n, f)
 	}
-	h.mails(t)
-	for deadline := time.Now().Add(settling); h.recorder.behind(t.Context()); time.Sleep(100 * time.Millisecond) {
+	h.checkMails(t)
+	for deadline := time.Now().Add(settleTimeout); h.recorder.isBehind(t.Context()); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after %s, the recorder has not seen all that was written", settling)
+			t.Fatalf("after %s, the recorder has not seen all that was written", settleTimeout)
 		}
 	}
-	looked := h.recorder.refused()
+	looked := h.recorder.checkSecrets()
 	h.report(t)
-	writes, hidden, gaps := h.recorder.seen()
+	writes, hidden, gaps := h.recorder.counts()
 	t.Logf("saw %d writes, and compared Secret and status at %d instants; %d versions are hidden in %d gaps", writes, looked, hidden, gaps)
 	done, failed := h.load.total()
 	t.Logf("people did %d things, of which %d failed with the API server; managers were started %d and %d times",
-		done, failed, h.replicas[0].started(), h.replicas[1].started())
+		done, failed, h.replicas[0].startCount(), h.replicas[1].startCount())
 }
 
-// house is everything that runs.
-type house struct {
+// environment is everything that runs.
+type environment struct {
 	plane    *controlplane.ControlPlane
 	admin    client.Client
 	random   *rand.Rand
@@ -115,31 +115,31 @@ type house struct {
 	recorder *recorder
 
 	mu sync.Mutex
-	// excused are the keys whose mail was claimed and not settled when a manager ended, and how often.
-	excused map[string]int
-	asking  sync.WaitGroup
+	// unsettledMails are the keys whose mail was claimed and not settled when a manager ended, and how often.
+	unsettledMails map[string]int
+	pending        sync.WaitGroup
 }
 
-func open(t *testing.T) *house {
+func newEnvironment(t *testing.T) *environment {
 	t.Helper()
 	plane := controlplanetest.Start(t, controlplane.Options{})
 	binary, err := controlplane.BuildManager(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{plane: plane, random: rand.New(rand.NewPCG(*seed, 0)), excused: map[string]int{}}
+	h := &environment{plane: plane, random: rand.New(rand.NewPCG(*seed, 0)), unsettledMails: map[string]int{}}
 	c := controlplanetest.Connect(t, plane.Config())
 	h.admin, h.load, h.recorder = c, newLoad(c, *seed), newRecorder(c, limits)
-	if err := h.load.furnish(t.Context()); err != nil {
+	if err := h.load.createObjects(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h.hire(t, binary)
-	h.begin(t)
+	h.startReplicas(t, binary)
+	h.startLoad(t)
 	return h
 }
 
-// hire gets two managers and a mail server that takes a moment for each mail.
-func (h *house) hire(t *testing.T, binary string) {
+// startReplicas gets two managers and a mail server that takes a moment for each mail.
+func (h *environment) startReplicas(t *testing.T, binary string) {
 	t.Helper()
 	var err error
 	if h.mailbox, err = mailbox.Start(""); err != nil {
@@ -151,13 +151,13 @@ func (h *house) hire(t *testing.T, binary string) {
 	_, port, _ := strings.Cut(smtp.address, ":")
 	for _, name := range []string{"manager-a", "manager-b"} {
 		r := newReplica(t, h.plane, name, binary, "--smtp-host=127.0.0.1", "--smtp-port="+port, "--smtp-tls=none", "--smtp-from=keys@example.com")
-		r.ended = h.excuse
+		r.onExit = h.recordUnsettledMails
 		h.replicas = append(h.replicas, r)
 	}
 }
 
-// begin lets everybody work, until the test ends.
-func (h *house) begin(t *testing.T) {
+// startLoad lets everybody work, until the test ends.
+func (h *environment) startLoad(t *testing.T) {
 	t.Helper()
 	var all sync.WaitGroup
 	t.Cleanup(all.Wait)
@@ -165,15 +165,15 @@ func (h *house) begin(t *testing.T) {
 	for _, r := range h.replicas {
 		all.Go(func() { r.run(t.Context()) })
 	}
-	h.settle(t, "start")
+	h.awaitSettled(t, "start")
 	all.Go(func() { h.load.run(t.Context()) })
 }
 
-// excuse notes the mails that were being sent when a manager ended: they may arrive twice.
-func (h *house) excuse(at time.Time) {
-	h.asking.Go(func() {
+// recordUnsettledMails notes the mails that were being sent when a manager ended: they may arrive twice.
+func (h *environment) recordUnsettledMails(at time.Time) {
+	h.pending.Go(func() {
 		const pause = 50 * time.Millisecond
-		for deadline := time.Now().Add(electing); time.Now().Before(deadline); time.Sleep(pause) {
+		for deadline := time.Now().Add(electionTimeout); time.Now().Before(deadline); time.Sleep(pause) {
 			var list v1alpha1.APIKeyList
 			if h.admin.List(context.Background(), &list, client.InNamespace(home)) != nil {
 				continue // the API server is down
@@ -183,7 +183,7 @@ func (h *house) excuse(at time.Time) {
 			for _, k := range list.Items {
 				for _, n := range k.Status.Notifications {
 					if n.Reason == v1alpha1.ReasonSending && n.LastAttemptTime != nil && !n.LastAttemptTime.After(at) {
-						h.excused[k.Name]++
+						h.unsettledMails[k.Name]++
 					}
 				}
 			}
@@ -192,85 +192,85 @@ func (h *house) excuse(at time.Time) {
 	})
 }
 
-func (h *house) excuses() int {
+func (h *environment) unsettledCount() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.excused)
+	return len(h.unsettledMails)
 }
 
-// strike lets people work for a moment, and then the fault happen.
-func (h *house) strike(t *testing.T, f fault) {
+// inject lets people work for a moment, and then the fault happen.
+func (h *environment) inject(t *testing.T, f fault) {
 	t.Helper()
-	h.awhile(200, 1800)
+	h.sleepRandomly(200, 1800)
 	leader := h.leader(t)
 	switch f {
-	case killAndTake, killAndWait:
+	case killAndRelease, killAndWait:
 		leader.kill()
-		if f == killAndTake {
-			h.giveUpLease(t)
+		if f == killAndRelease {
+			h.releaseLease(t)
 		}
 	case pauseLeader:
 		resume := leader.pause()
-		h.awhile(200, 1000)
-		h.giveUpLease(t)
+		h.sleepRandomly(200, 1000)
+		h.releaseLease(t)
 		h.leader(t)
-		h.awhile(500, 2000)
+		h.sleepRandomly(500, 2000)
 		resume()
-		h.awhile(500, 2000)
+		h.sleepRandomly(500, 2000)
 	case cutLeader:
-		h.cut(t, leader)
+		h.cutConnections(t, leader)
 	case dropAll:
 		for range 5 {
-			h.awhile(50, 400)
+			h.sleepRandomly(50, 400)
 			for _, r := range h.replicas {
-				r.wire.drop()
+				r.proxy.drop()
 			}
 		}
 	case stopServer:
 		h.must(t, h.plane.StopAPIServer())
-		h.awhile(200, 2000)
+		h.sleepRandomly(200, 2000)
 		h.must(t, h.plane.StartAPIServer(t.Context()))
 	case stopEtcd:
 		h.must(t, h.plane.StopEtcd())
-		h.awhile(200, 4000)
+		h.sleepRandomly(200, 4000)
 		h.must(t, h.plane.StartEtcd())
 		h.must(t, h.plane.AwaitReady(t.Context()))
 	}
 	h.leader(t)
 }
 
-// cut keeps the leader from the API server until another leads.
-func (h *house) cut(t *testing.T, leader *replica) {
+// cutConnections keeps the leader from the API server until another leads.
+func (h *environment) cutConnections(t *testing.T, leader *replica) {
 	t.Helper()
 	process := leader.running()
-	leader.wire.cut()
+	leader.proxy.cut()
 	select {
 	case <-process.Done():
-	case <-time.After(electing):
-		t.Errorf("after %s without the API server, the leader still believes that it leads", electing)
+	case <-time.After(electionTimeout):
+		t.Errorf("after %s without the API server, the leader still believes that it leads", electionTimeout)
 	}
 	h.leader(t)
-	h.awhile(200, 1000)
-	h.must(t, leader.wire.mend())
+	h.sleepRandomly(200, 1000)
+	h.must(t, leader.proxy.open())
 }
 
-func (h *house) must(t *testing.T, err error) {
+func (h *environment) must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// awhile waits for a time between two numbers of milliseconds.
-func (h *house) awhile(least, most int) {
+// sleepRandomly waits for a time between two numbers of milliseconds.
+func (h *environment) sleepRandomly(least, most int) {
 	time.Sleep(time.Duration(least+h.random.IntN(most-least)) * time.Millisecond)
 }
 
 // leader waits until one leads. If two believe that they do, it is either.
-func (h *house) leader(t *testing.T) *replica {
+func (h *environment) leader(t *testing.T) *replica {
 	t.Helper()
 	const pause = 50 * time.Millisecond
-	for deadline := time.Now().Add(electing); time.Now().Before(deadline); time.Sleep(pause) {
+	for deadline := time.Now().Add(electionTimeout); time.Now().Before(deadline); time.Sleep(pause) {
 		for _, r := range h.replicas {
 			if r.leads(t.Context()) {
 				return r
@@ -278,13 +278,13 @@ func (h *house) leader(t *testing.T) *replica {
 		}
 	}
 	h.report(t)
-	t.Fatalf("after %s, nobody leads", electing)
+	t.Fatalf("after %s, nobody leads", electionTimeout)
 	return nil
 }
 
-// giveUpLease says that nobody leads, as a leader does that ends in peace. Without it, each death would cost the 15
+// releaseLease says that nobody leads, as a leader does that ends in peace. Without it, each death would cost the 15
 // seconds that the lease lasts.
-func (h *house) giveUpLease(t *testing.T) {
+func (h *environment) releaseLease(t *testing.T) {
 	t.Helper()
 	for {
 		var lease coordinationv1.Lease
@@ -298,24 +298,24 @@ func (h *house) giveUpLease(t *testing.T) {
 	}
 }
 
-// settle stops people, and waits until all is as it should be.
-func (h *house) settle(t *testing.T, after fault) {
+// awaitSettled stops people, and waits until all is as it should be.
+func (h *environment) awaitSettled(t *testing.T, after fault) {
 	t.Helper()
-	h.load.gate.Lock()
-	defer h.load.gate.Unlock()
+	h.load.pause.Lock()
+	defer h.load.pause.Unlock()
 	began := time.Now()
 	for {
-		wrong := h.load.look(t.Context())
+		wrong := h.load.findProblems(t.Context())
 		if len(wrong) == 0 {
 			break
 		}
-		if time.Since(began) > settling {
+		if time.Since(began) > settleTimeout {
 			h.report(t)
-			t.Fatalf("%s: not settled after %s:\n%s", after, settling, strings.Join(wrong, "\n"))
+			t.Fatalf("%s: not settled after %s:\n%s", after, settleTimeout, strings.Join(wrong, "\n"))
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if found := h.recorder.found(); len(found) > 0 {
+	if found := h.recorder.foundProblems(); len(found) > 0 {
 		h.report(t)
 		t.FailNow()
 	}
@@ -324,18 +324,18 @@ func (h *house) settle(t *testing.T, after fault) {
 	}
 }
 
-// mails looks whether everybody was told, and nobody twice without a reason.
-func (h *house) mails(t *testing.T) {
+// checkMails looks whether everybody was told, and nobody twice without a reason.
+func (h *environment) checkMails(t *testing.T) {
 	t.Helper()
-	h.load.gate.Lock()
-	defer h.load.gate.Unlock()
-	untold := h.untold(t)
-	for deadline := time.Now().Add(mailing); len(untold) > 0 && time.Now().Before(deadline); time.Sleep(time.Second) {
-		if untold = h.untold(t); !*full && len(untold) <= h.excuses() {
+	h.load.pause.Lock()
+	defer h.load.pause.Unlock()
+	untold := h.unsentMails(t)
+	for deadline := time.Now().Add(mailTimeout); len(untold) > 0 && time.Now().Before(deadline); time.Sleep(time.Second) {
+		if untold = h.unsentMails(t); !*full && len(untold) <= h.unsettledCount() {
 			break // what was claimed by a dead leader is tried again in two minutes
 		}
 	}
-	h.asking.Wait()
+	h.pending.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	arrived, twice := map[string]int{}, 0
@@ -345,24 +345,24 @@ func (h *house) mails(t *testing.T) {
 		if arrived[m.MessageID] > 1 {
 			twice++
 		}
-		if arrived[m.MessageID] > 1+h.excused[name] {
-			t.Errorf("the mail about %s arrived %d times, and a leader died between its claim and its end %d times", name, arrived[m.MessageID], h.excused[name])
+		if arrived[m.MessageID] > 1+h.unsettledMails[name] {
+			t.Errorf("the mail about %s arrived %d times, and a leader died between its claim and its end %d times", name, arrived[m.MessageID], h.unsettledMails[name])
 		}
 	}
 	if *full && len(untold) > 0 {
 		t.Errorf("nobody was told of %s", strings.Join(untold, ", "))
 	}
-	t.Logf("%d mails arrived, %d of them again; leaders died while %d were being sent; %d are still to be sent", len(arrived), twice, len(h.excused), len(untold))
+	t.Logf("%d mails arrived, %d of them again; leaders died while %d were being sent; %d are still to be sent", len(arrived), twice, len(h.unsettledMails), len(untold))
 }
 
-// untold are the keys of which nobody is known to have been told.
-func (h *house) untold(t *testing.T) []string {
+// unsentMails are the keys of which nobody is known to have been told.
+func (h *environment) unsentMails(t *testing.T) []string {
 	t.Helper()
 	var list v1alpha1.APIKeyList
 	h.must(t, h.admin.List(t.Context(), &list, client.InNamespace(home)))
 	var names []string
 	for _, k := range list.Items {
-		if !strings.HasPrefix(k.Name, told) {
+		if !strings.HasPrefix(k.Name, mailed) {
 			continue
 		}
 		if n := k.Status.Notifications; len(n) != 1 || n[0].State != v1alpha1.NotificationSent {
@@ -373,9 +373,9 @@ func (h *house) untold(t *testing.T) []string {
 }
 
 // report says what was seen to be wrong.
-func (h *house) report(t *testing.T) {
+func (h *environment) report(t *testing.T) {
 	t.Helper()
-	for _, problem := range h.recorder.found() {
+	for _, problem := range h.recorder.foundProblems() {
 		t.Error(problem)
 	}
 	if t.Failed() {

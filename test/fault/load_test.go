@@ -27,13 +27,13 @@ const (
 	queued   = "queued-"   // keys that are switched, more than their account has slots for
 	passing  = "passing-"  // keys that come and go, more than their account has slots for
 	expiring = "expiring-" // keys that expire within seconds, some after being revoked
-	told     = "told-"     // keys of which people are told by mail at once
+	mailed   = "told-"     // keys of which people are told by mail at once
 )
 
 // limit is how many keys of an account may hold a credential at any instant.
 type limit struct {
-	most   int
-	usable bool // only usable keys count
+	maxKeys int
+	usable  bool // only usable keys count
 }
 
 func (l limit) counts(k *v1alpha1.APIKey) bool {
@@ -44,10 +44,10 @@ func (l limit) counts(k *v1alpha1.APIKey) bool {
 }
 
 var limits = map[string]limit{
-	"busy":  {most: 20},
-	"queue": {most: 3, usable: true},
-	"small": {most: 4},
-	"large": {most: 1000},
+	"busy":  {maxKeys: 20},
+	"queue": {maxKeys: 3, usable: true},
+	"small": {maxKeys: 4},
+	"large": {maxKeys: 1000},
 }
 
 // load is people at work, all at once.
@@ -55,25 +55,25 @@ type load struct {
 	client client.Client
 	random *rand.Rand
 
-	// gate is held by whoever wants people to stop for a while.
-	gate sync.RWMutex
-	mu   sync.Mutex
-	// here are the keys that exist for certain, by name.
-	here                 map[string]types.UID
+	// pause is held by whoever wants people to stop for a while.
+	pause sync.RWMutex
+	mu    sync.Mutex
+	// existing are the keys that exist for certain, by name.
+	existing             map[string]types.UID
 	serial, done, failed int
 }
 
 func newLoad(c client.Client, seed uint64) *load {
-	return &load{client: c, random: rand.New(rand.NewPCG(seed, 1)), here: map[string]types.UID{}}
+	return &load{client: c, random: rand.New(rand.NewPCG(seed, 1)), existing: map[string]types.UID{}}
 }
 
-// furnish creates the accounts, and the keys that stay.
-func (l *load) furnish(ctx context.Context) error {
+// createObjects creates the accounts, and the keys that stay.
+func (l *load) createObjects(ctx context.Context) error {
 	if err := l.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}}); err != nil {
 		return err
 	}
 	for name, limit := range limits {
-		most := int32(limit.most)
+		most := int32(limit.maxKeys)
 		account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		account.Spec.Limits = &v1alpha1.Limits{MaxKeys: &most, Enforcement: v1alpha1.EnforcementQueue}
 		if limit.usable {
@@ -103,9 +103,9 @@ func (l *load) furnish(ctx context.Context) error {
 func (l *load) run(ctx context.Context) {
 	const pause = 90 * time.Millisecond
 	for ctx.Err() == nil {
-		l.gate.RLock()
+		l.pause.RLock()
 		err := l.try(ctx)
-		l.gate.RUnlock()
+		l.pause.RUnlock()
 		l.mu.Lock()
 		l.done++
 		if err != nil && client.IgnoreNotFound(err) != nil {
@@ -127,11 +127,11 @@ func (l *load) try(ctx context.Context) error {
 	const patience = 3 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return l.something(ctx)
+	return l.randomAction(ctx)
 }
 
-// something picks what to do. Errors are part of life here: the API server may be down.
-func (l *load) something(ctx context.Context) error {
+// randomAction picks what to do. Errors are part of life here: the API server may be down.
+func (l *load) randomAction(ctx context.Context) error {
 	what, which := l.random.IntN(100), l.random.IntN(10)
 	switch {
 	case what < 35:
@@ -148,7 +148,7 @@ func (l *load) something(ctx context.Context) error {
 	case what < 78:
 		return l.toggle(ctx, number(queued, which%8))
 	case what < 84:
-		return l.comeOrGo(ctx, number(passing, which%8))
+		return l.createOrDelete(ctx, number(passing, which%8))
 	case what < 88:
 		l.serial++
 		end := time.Now().Add(time.Duration(3+which) * time.Second).UTC().Format(time.RFC3339)
@@ -157,9 +157,9 @@ func (l *load) something(ctx context.Context) error {
 		return l.change(ctx, number(expiring, l.serial), map[string]any{"state": v1alpha1.KeyStateRevoked})
 	}
 	l.serial++
-	return l.create(ctx, number(told, l.serial), "large", func(s *v1alpha1.APIKeySpec) {
+	return l.create(ctx, number(mailed, l.serial), "large", func(s *v1alpha1.APIKeySpec) {
 		s.Expiration = time.Now().Add(48 * time.Hour).UTC().Format(time.RFC3339)
-		s.Notification = &v1alpha1.Notification{Emails: []string{number(told, l.serial) + "@example.com"}}
+		s.Notification = &v1alpha1.Notification{Emails: []string{number(mailed, l.serial) + "@example.com"}}
 	})
 }
 
@@ -188,12 +188,12 @@ func (l *load) change(ctx context.Context, name string, spec map[string]any) err
 	return l.client.Patch(ctx, key, client.RawPatch(types.MergePatchType, patch))
 }
 
-func (l *load) comeOrGo(ctx context.Context, name string) error {
+func (l *load) createOrDelete(ctx context.Context, name string) error {
 	if l.random.IntN(2) == 0 {
 		return client.IgnoreAlreadyExists(l.create(ctx, name, "small", nil))
 	}
 	l.mu.Lock()
-	delete(l.here, name) // whether or not the answer tells
+	delete(l.existing, name) // whether or not the answer tells
 	l.mu.Unlock()
 	return l.client.Delete(ctx, &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: name}})
 }
@@ -208,6 +208,6 @@ func (l *load) create(ctx context.Context, name, account string, with func(*v1al
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.here[name] = key.UID
+	l.existing[name] = key.UID
 	return nil
 }

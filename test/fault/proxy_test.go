@@ -18,23 +18,23 @@ type proxy struct {
 	// delay holds every new connection up, to make what is said over it last longer.
 	delay time.Duration
 
-	mu       sync.Mutex
-	listener net.Listener
-	open     map[net.Conn]bool
+	mu          sync.Mutex
+	listener    net.Listener
+	connections map[net.Conn]bool
 }
 
 func startProxy(t *testing.T, target string, delay time.Duration) *proxy {
 	t.Helper()
-	p := &proxy{address: "127.0.0.1:0", target: target, delay: delay, open: map[net.Conn]bool{}}
-	if err := p.mend(); err != nil {
+	p := &proxy{address: "127.0.0.1:0", target: target, delay: delay, connections: map[net.Conn]bool{}}
+	if err := p.open(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.cut)
 	return p
 }
 
-// mend makes the wire whole, at the address it had.
-func (p *proxy) mend() error {
+// open makes the wire whole, at the address it had.
+func (p *proxy) open() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", p.address)
@@ -58,10 +58,10 @@ func (p *proxy) cut() {
 func (p *proxy) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for conn := range p.open {
+	for conn := range p.connections {
 		_ = conn.Close()
 	}
-	clear(p.open)
+	clear(p.connections)
 }
 
 func (p *proxy) serve(listener net.Listener) {
@@ -82,13 +82,13 @@ func (p *proxy) forward(from net.Conn) {
 		return
 	}
 	p.mu.Lock()
-	p.open[from], p.open[to] = true, true
+	p.connections[from], p.connections[to] = true, true
 	p.mu.Unlock()
 	end := func() {
 		_, _ = from.Close(), to.Close()
 		p.mu.Lock()
-		delete(p.open, from)
-		delete(p.open, to)
+		delete(p.connections, from)
+		delete(p.connections, to)
 		p.mu.Unlock()
 	}
 	go func() { _, _ = io.Copy(to, from); end() }()

@@ -31,18 +31,18 @@ import (
 type recorder struct {
 	client client.WithWatch
 
-	mu       sync.Mutex
-	keys     map[string]*v1alpha1.APIKey
-	limits   map[string]limit
-	moments  []moment
-	gaps     []gap
-	streams  []*stream
-	problems map[string]bool
-	writes   int
+	mu        sync.Mutex
+	keys      map[string]*v1alpha1.APIKey
+	limits    map[string]limit
+	keyWrites []write
+	gaps      []gap
+	streams   []*stream
+	problems  map[string]bool
+	writes    int
 }
 
-// moment is a write of a key that is only ever rotated, or of its Secret.
-type moment struct {
+// write is a write of a key that is only ever rotated, or of its Secret.
+type write struct {
 	version uint64
 	key     string
 	// digest is of the current key, if it is the Secret that was written.
@@ -56,10 +56,10 @@ type gap struct{ after, upTo uint64 }
 
 // stream is what is seen of one kind.
 type stream struct {
-	list  func() client.ObjectList
-	reset func()
-	see   func(watch.EventType, client.Object)
-	last  string
+	list    func() client.ObjectList
+	reset   func()
+	observe func(watch.EventType, client.Object)
+	last    string
 }
 
 func newRecorder(c client.WithWatch, limits map[string]limit) *recorder {
@@ -70,9 +70,9 @@ func newRecorder(c client.WithWatch, limits map[string]limit) *recorder {
 func (r *recorder) run(ctx context.Context) {
 	r.mu.Lock()
 	r.streams = []*stream{
-		{list: func() client.ObjectList { return &v1alpha1.APIKeyList{} }, reset: func() { clear(r.keys) }, see: r.seeKey},
-		{list: func() client.ObjectList { return &v1alpha1.AccountList{} }, reset: func() {}, see: r.seeAccount},
-		{list: func() client.ObjectList { return &corev1.SecretList{} }, reset: func() {}, see: r.seeSecret},
+		{list: func() client.ObjectList { return &v1alpha1.APIKeyList{} }, reset: func() { clear(r.keys) }, observe: r.observeKey},
+		{list: func() client.ObjectList { return &v1alpha1.AccountList{} }, reset: func() {}, observe: r.observeAccount},
+		{list: func() client.ObjectList { return &corev1.SecretList{} }, reset: func() {}, observe: r.observeSecret},
 	}
 	streams := r.streams
 	r.mu.Unlock()
@@ -109,7 +109,7 @@ func (r *recorder) watch(ctx context.Context, s *stream) bool {
 		s.last = object.GetResourceVersion()
 		if event.Type != watch.Bookmark {
 			r.writes++
-			s.see(event.Type, object)
+			s.observe(event.Type, object)
 		}
 		r.mu.Unlock()
 	}
@@ -130,7 +130,7 @@ func (r *recorder) relist(ctx context.Context, s *stream) {
 	s.last = list.GetResourceVersion()
 	s.reset()
 	_ = meta.EachListItem(list, func(o runtime.Object) error {
-		s.see(watch.Added, o.(client.Object))
+		s.observe(watch.Added, o.(client.Object))
 		return nil
 	})
 }
@@ -151,7 +151,7 @@ func (r *recorder) problem(format string, args ...any) {
 	r.problems[fmt.Sprintf(format, args...)] = true
 }
 
-func (r *recorder) seeKey(kind watch.EventType, object client.Object) {
+func (r *recorder) observeKey(kind watch.EventType, object client.Object) {
 	key := object.(*v1alpha1.APIKey)
 	if kind == watch.Deleted {
 		delete(r.keys, key.Name)
@@ -164,34 +164,34 @@ func (r *recorder) seeKey(kind watch.EventType, object client.Object) {
 			holders++
 		}
 	}
-	if most := r.limits[key.Spec.Account].most; holders > most {
+	if most := r.limits[key.Spec.Account].maxKeys; holders > most {
 		r.problem("at version %s, %d keys of account %s hold a credential, and its limit is %d", key.ResourceVersion, holders, key.Spec.Account, most)
 	}
 	if !strings.HasPrefix(key.Name, steady) || key.Status.State != v1alpha1.StateActive {
 		return
 	}
-	m := moment{version: version(key.ResourceVersion), key: key.Name, known: []string{}}
+	m := write{version: version(key.ResourceVersion), key: key.Name, known: []string{}}
 	for _, c := range key.Status.Credentials {
 		if c.NotAfter == nil {
 			m.known = append(m.known, c.SHA256)
 		}
 	}
-	r.moments = append(r.moments, m)
+	r.keyWrites = append(r.keyWrites, m)
 }
 
-func (r *recorder) seeAccount(_ watch.EventType, object client.Object) {
+func (r *recorder) observeAccount(_ watch.EventType, object client.Object) {
 	account := object.(*v1alpha1.Account)
-	if most := r.limits[account.Name].most; len(account.Status.Slots) > most {
+	if most := r.limits[account.Name].maxKeys; len(account.Status.Slots) > most {
 		r.problem("at version %s, account %s has %d slots taken, and its limit is %d", account.ResourceVersion, account.Name, len(account.Status.Slots), most)
 	}
 }
 
-func (r *recorder) seeSecret(kind watch.EventType, object client.Object) {
+func (r *recorder) observeSecret(kind watch.EventType, object client.Object) {
 	secret := object.(*corev1.Secret)
 	if kind == watch.Deleted || !strings.HasPrefix(secret.Name, steady) {
 		return
 	}
-	r.moments = append(r.moments, moment{version: version(secret.ResourceVersion), key: secret.Name, digest: digest(secret.Data["api-key"])})
+	r.keyWrites = append(r.keyWrites, write{version: version(secret.ResourceVersion), key: secret.Name, digest: digest(secret.Data["api-key"])})
 }
 
 func digest(material []byte) string {
@@ -202,8 +202,8 @@ func digest(material []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// behind is whether something that was written by now is still to be seen.
-func (r *recorder) behind(ctx context.Context) bool {
+// isBehind is whether something that was written by now is still to be seen.
+func (r *recorder) isBehind(ctx context.Context) bool {
 	r.mu.Lock()
 	streams := r.streams
 	r.mu.Unlock()
@@ -226,16 +226,16 @@ func (r *recorder) behind(ctx context.Context) bool {
 	return false
 }
 
-// refused goes through all that was ever true, in order, and says when a Secret's current key was one that verifiers
+// checkSecrets goes through all that was ever true, in order, and says when a Secret's current key was one that verifiers
 // refuse. It returns how many instants it looked at.
-func (r *recorder) refused() int {
+func (r *recorder) checkSecrets() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	slices.SortStableFunc(r.moments, func(a, b moment) int { return cmp.Compare(a.version, b.version) })
+	slices.SortStableFunc(r.keyWrites, func(a, b write) int { return cmp.Compare(a.version, b.version) })
 	known, held, looked := map[string][]string{}, map[string]string{}, 0
 	unseen := 0
 	slices.SortFunc(r.gaps, func(a, b gap) int { return cmp.Compare(a.upTo, b.upTo) })
-	for _, m := range r.moments {
+	for _, m := range r.keyWrites {
 		for unseen < len(r.gaps) && r.gaps[unseen].upTo < m.version {
 			unseen++
 		}
@@ -256,8 +256,8 @@ func (r *recorder) refused() int {
 	return looked
 }
 
-// seen is how many writes were seen, and how many versions were not, in how many gaps.
-func (r *recorder) seen() (writes int, hidden uint64, gaps int) {
+// counts is how many writes were seen, and how many versions were not, in how many gaps.
+func (r *recorder) counts() (writes int, hidden uint64, gaps int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, g := range r.gaps {
@@ -266,8 +266,8 @@ func (r *recorder) seen() (writes int, hidden uint64, gaps int) {
 	return r.writes, hidden, len(r.gaps)
 }
 
-// found are the problems so far.
-func (r *recorder) found() []string {
+// foundProblems are the problems so far.
+func (r *recorder) foundProblems() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []string

@@ -26,9 +26,9 @@ import (
 type replica struct {
 	name, binary, metrics string
 	flags                 []string
-	wire                  *proxy
-	// ended is told when a process has ended, and when.
-	ended func(time.Time)
+	proxy                 *proxy
+	// onExit is told when a process has ended, and when.
+	onExit func(time.Time)
 
 	mu      sync.Mutex
 	process *controlplane.Process
@@ -48,8 +48,8 @@ func newReplica(t *testing.T, plane *controlplane.ControlPlane, name, binary str
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.wire = startProxy(t, server.Host, 0)
-		server.Host = r.wire.address
+		r.proxy = startProxy(t, server.Host, 0)
+		server.Host = r.proxy.address
 		cluster.Server = server.String()
 	}
 	kubeconfig := filepath.Join(t.TempDir(), name+".kubeconfig")
@@ -82,7 +82,7 @@ func (r *replica) run(ctx context.Context) {
 		r.mu.Unlock()
 		select {
 		case <-process.Done():
-			r.ended(time.Now())
+			r.onExit(time.Now())
 			time.Sleep(pause)
 		case <-ctx.Done():
 			process.Kill()
@@ -96,8 +96,8 @@ func (r *replica) running() *controlplane.Process {
 	return r.process
 }
 
-// started is how often it was started.
-func (r *replica) started() int {
+// startCount is how often it was started.
+func (r *replica) startCount() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.starts

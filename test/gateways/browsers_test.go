@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// browsers sends what a browser sends of a page of another origin: a preflight without a key, and then the request.
-func (w *suite) browsers(t *testing.T, f *front) {
+// testPreflight sends what a browser sends of a page of another origin: a preflight without a key, and then the request.
+func (w *suite) testPreflight(t *testing.T, f *runningGateway) {
 	page := func(more ...string) http.Header {
 		h := http.Header{"Origin": {"https://shop.example"}}
 		for i := 0; i < len(more); i += 2 {
@@ -20,17 +20,17 @@ func (w *suite) browsers(t *testing.T, f *front) {
 	}
 	preflight := page("Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-api-key")
 	t.Run("a preflight reaches the application, as nobody's", func(t *testing.T) {
-		q := asking{method: http.MethodOptions, path: "/orders/7", header: preflight.Clone()}
+		q := clientRequest{method: http.MethodOptions, path: "/orders/7", header: preflight.Clone()}
 		q.header["X-Apikey-Id"] = []string{"forged"}
-		if s := f.passes(t, q, map[string]string{}); s.method != http.MethodOptions {
+		if s := f.expectAllowed(t, q, map[string]string{}); s.method != http.MethodOptions {
 			t.Errorf("the application sees %s", s.method)
 		}
 	})
 	t.Run("not on another route", func(t *testing.T) {
-		f.refused(t, asking{method: http.MethodOptions, path: "/stock", header: preflight}, http.StatusUnauthorized, "MISSING")
+		f.expectDenied(t, clientRequest{method: http.MethodOptions, path: "/stock", header: preflight}, http.StatusUnauthorized, "MISSING")
 	})
 	t.Run("nothing but a preflight does", func(t *testing.T) {
-		for about, q := range map[string]asking{
+		for about, q := range map[string]clientRequest{
 			"another method":                {method: http.MethodGet, header: preflight},
 			"one that says it is":           {method: http.MethodGet, header: page("Access-Control-Request-Method", "GET", "X-Forwarded-Method", "OPTIONS", "X-Original-Method", "OPTIONS", "X-Http-Method-Override", "OPTIONS")},
 			"through the load balancer too": {method: http.MethodDelete, from: "127.0.0.1", header: page("Access-Control-Request-Method", "GET", "X-Forwarded-Method", "OPTIONS")},
@@ -38,19 +38,19 @@ func (w *suite) browsers(t *testing.T, f *front) {
 			"OPTIONS that asks for nothing": {method: http.MethodOptions, header: page()},
 		} {
 			q.path = "/orders/7"
-			t.Run(about, func(t *testing.T) { f.refused(t, q, http.StatusUnauthorized, "MISSING") })
+			t.Run(about, func(t *testing.T) { f.expectDenied(t, q, http.StatusUnauthorized, "MISSING") })
 		}
 	})
 	t.Run("a page can read a refusal", func(t *testing.T) {
-		a := f.ask(t, asking{path: "/orders/7", header: page("X-API-Key", w.keys["revoked"].material)})
+		a := f.send(t, clientRequest{path: "/orders/7", header: page("X-API-Key", w.keys["revoked"].material)})
 		if got := a.header.Values("Access-Control-Allow-Origin"); a.status != http.StatusUnauthorized || len(got) != 1 || got[0] != "*" {
 			t.Errorf("it was answered %d, for origins %q", a.status, got)
 		}
 	})
 }
 
-// ownCredentials sends a key beside what the application wants for itself.
-func (w *suite) ownCredentials(t *testing.T, f *front) {
+// testOwnCredentials sends a key beside what the application wants for itself.
+func (w *suite) testOwnCredentials(t *testing.T, f *runningGateway) {
 	material := w.keys["full"].material
 	for about, authorization := range map[string]string{
 		"a JWT":   "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJvbGdhIn0.",
@@ -58,24 +58,24 @@ func (w *suite) ownCredentials(t *testing.T, f *front) {
 		"another": `Digest username="olga", realm="shop"`,
 	} {
 		t.Run(about, func(t *testing.T) {
-			s := f.passes(t, asking{header: http.Header{"X-API-Key": {material}, "Authorization": {authorization}, "Cookie": {"session=s3ss10n; a=b"}}}, w.full())
+			s := f.expectAllowed(t, clientRequest{header: http.Header{"X-API-Key": {material}, "Authorization": {authorization}, "Cookie": {"session=s3ss10n; a=b"}}}, w.fullIdentity())
 			if got := s.header.Values("Authorization"); len(got) != 1 || got[0] != authorization {
 				t.Errorf("the application sees Authorization %q", got)
 			}
 			if got := s.header.Get("Cookie"); got != "session=s3ss10n; a=b" {
 				t.Errorf("the application sees Cookie %q", got)
 			}
-			if places := s.holds(material); len(places) != 0 {
+			if places := s.placesOfKey(material); len(places) != 0 {
 				t.Errorf("the application sees the key in %v", places)
 			}
 		})
 	}
 	t.Run("the key as a bearer, and another X-API-Key", func(t *testing.T) {
-		s := f.passes(t, asking{header: http.Header{"X-API-Key": {"of-the-application"}, "Authorization": {"Bearer " + material}}}, w.full())
+		s := f.expectAllowed(t, clientRequest{header: http.Header{"X-API-Key": {"of-the-application"}, "Authorization": {"Bearer " + material}}}, w.fullIdentity())
 		if got := s.header.Get("X-API-Key"); got != "of-the-application" {
 			t.Errorf("the application sees X-API-Key %q", got)
 		}
-		if places := s.holds(material); len(places) != 0 {
+		if places := s.placesOfKey(material); len(places) != 0 {
 			t.Errorf("the application sees the key in %v", places)
 		}
 	})

@@ -50,14 +50,16 @@ func TestEnvoy_TheSampleIsABootstrap(t *testing.T) {
 	for _, cluster := range bootstrap.GetStaticResources().GetClusters() {
 		clusters[cluster.GetName()] = true
 	}
-	t.Run("the verifier is asked, and without it nobody passes", func(t *testing.T) { asksVerifier(t, filter, clusters) })
-	t.Run("clients do not choose what is seen of them", func(t *testing.T) { choosesItself(t, manager) })
+	t.Run("the verifier is asked, and without it nobody passes", func(t *testing.T) { testExtAuthz(t, filter, clusters) })
+	t.Run("clients do not choose what is seen of them", func(t *testing.T) { testConnectionManager(t, manager) })
 	routes := manager.GetRouteConfig().GetVirtualHosts()[0].GetRoutes()
-	t.Run("segments that applications strip are refused before all routes", func(t *testing.T) { refusesStripped(t, routes[0]) })
-	t.Run("routes need what they say", func(t *testing.T) { needsOfRoutes(t, manager.GetHttpFilters()[0].GetName(), routes[1:], clusters) })
+	t.Run("segments that applications strip are refused before all routes", func(t *testing.T) { testRefusedPaths(t, routes[0]) })
+	t.Run("routes need what they say", func(t *testing.T) {
+		testRouteRequirements(t, manager.GetHttpFilters()[0].GetName(), routes[1:], clusters)
+	})
 }
 
-func asksVerifier(t *testing.T, filter *ext_authzv3.ExtAuthz, clusters map[string]bool) {
+func testExtAuthz(t *testing.T, filter *ext_authzv3.ExtAuthz, clusters map[string]bool) {
 	if filter.GetFailureModeAllow() || filter.GetClearRouteCache() || filter.GetWithRequestBody() != nil || filter.GetIncludePeerCertificate() {
 		t.Errorf("ext_authz is %v", filter)
 	}
@@ -73,7 +75,7 @@ func asksVerifier(t *testing.T, filter *ext_authzv3.ExtAuthz, clusters map[strin
 	}
 }
 
-func choosesItself(t *testing.T, manager *hcmv3.HttpConnectionManager) {
+func testConnectionManager(t *testing.T, manager *hcmv3.HttpConnectionManager) {
 	if !manager.GetUseRemoteAddress().GetValue() {
 		t.Error("a client chooses its address")
 	}
@@ -86,7 +88,7 @@ func choosesItself(t *testing.T, manager *hcmv3.HttpConnectionManager) {
 	}
 	early := &header_mutationv3.HeaderMutation{}
 	unpack(t, manager.GetEarlyHeaderMutationExtensions()[0].GetTypedConfig(), early)
-	removed := fully(t, early.GetMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex())
+	removed := anchored(t, early.GetMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex())
 	for name, want := range map[string]bool{"x.apikey.id": true, "x-apikey.id": true, "x.apikey-external.id": true, "x-api-key": false} {
 		if removed.MatchString(name) != want {
 			t.Errorf("that %s is removed is %t", name, !want)
@@ -94,12 +96,12 @@ func choosesItself(t *testing.T, manager *hcmv3.HttpConnectionManager) {
 	}
 }
 
-// refusesStripped has paths as they are once Envoy has cleaned them.
-func refusesStripped(t *testing.T, route *routev3.Route) {
+// testRefusedPaths has paths as they are once Envoy has cleaned them.
+func testRefusedPaths(t *testing.T, route *routev3.Route) {
 	if status := route.GetDirectResponse().GetStatus(); status != http.StatusBadRequest {
 		t.Errorf("they are answered %d", status)
 	}
-	refused := fully(t, route.GetMatch().GetSafeRegex())
+	refused := anchored(t, route.GetMatch().GetSafeRegex())
 	for path, want := range map[string]bool{
 		"/stock/..;/orders": true, "/stock/..;x=1/orders": true, "/.;/orders": true, "/;/orders": true, "/stock/%2E.%3B/orders": true,
 		"/stock/7;v=1/8": false, "/stock/.../8": false, "/": false,
@@ -110,7 +112,7 @@ func refusesStripped(t *testing.T, route *routev3.Route) {
 	}
 }
 
-func needsOfRoutes(t *testing.T, filter string, routes []*routev3.Route, clusters map[string]bool) {
+func testRouteRequirements(t *testing.T, filter string, routes []*routev3.Route, clusters map[string]bool) {
 	needs := map[string]map[string]string{}
 	for _, route := range routes {
 		own := &ext_authzv3.ExtAuthzPerRoute{}
@@ -128,8 +130,8 @@ func needsOfRoutes(t *testing.T, filter string, routes []*routev3.Route, cluster
 	}
 }
 
-// fully is an expression as Envoy matches it: RE2, as Go's are, and against the whole text.
-func fully(t *testing.T, expression *matcherv3.RegexMatcher) *regexp.Regexp {
+// anchored is an expression as Envoy matches it: RE2, as Go's are, and against the whole text.
+func anchored(t *testing.T, expression *matcherv3.RegexMatcher) *regexp.Regexp {
 	t.Helper()
 	if expression.GetRegex() == "" {
 		t.Fatal("there is no expression")
@@ -173,7 +175,7 @@ func unpack[M interface {
 // TestEnvoyGateway_TheSampleIsAccepted has a real API server hold the sample to Envoy Gateway's own CRDs.
 func TestEnvoyGateway_TheSampleIsAccepted(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
+	w := shared.Get(t)
 	crds := filepath.Join(w.plane.Root(), "bin", "gateways", "envoy-gateway-crds")
 	if _, err := os.Stat(crds); err != nil {
 		t.Skipf("SKIPPED: the sample of Envoy Gateway was not tested: there is no %s. Run `make gateways`", crds)

@@ -20,23 +20,23 @@ import (
 // TestGateways tells the same stories to each gateway.
 func TestGateways(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	for _, g := range all {
+	w := shared.Get(t)
+	for _, g := range gateways {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			g.tell(t, g.binary(t, w.plane.Root()))
-			t.Run("a key in a header", func(t *testing.T) { w.inHeader(t, &g) })
-			t.Run("a key in the query, as RD Station has it", func(t *testing.T) { w.inQuery(t, &g) })
-			t.Run("a key and a company in two headers, as Factura Fácil has it", func(t *testing.T) { w.inTwoHeaders(t, &g) })
-			t.Run("a key as Basic credentials, as Maileon has it", func(t *testing.T) { w.asBasic(t, &g) })
-			t.Run("a verifier that can't answer lets nobody in", func(t *testing.T) { w.failsClosed(t, &g) })
+			g.logVersion(t, g.binary(t, w.plane.Root()))
+			t.Run("a key in a header", func(t *testing.T) { w.testHeaderKey(t, &g) })
+			t.Run("a key in the query, as RD Station has it", func(t *testing.T) { w.testQueryKey(t, &g) })
+			t.Run("a key and a company in two headers, as Factura Fácil has it", func(t *testing.T) { w.testTwoHeaders(t, &g) })
+			t.Run("a key as Basic credentials, as Maileon has it", func(t *testing.T) { w.testBasicKey(t, &g) })
+			t.Run("a verifier that can't answer lets nobody in", func(t *testing.T) { w.testFailClosed(t, &g) })
 		})
 	}
 }
 
-// with is a request that has a key in the header where keys are looked for first.
-func (w *suite) with(name string) asking {
-	return asking{header: http.Header{"X-API-Key": {w.keys[name].material}}}
+// requestWithKey is a request that has a key in the header where keys are looked for first.
+func (w *suite) requestWithKey(name string) clientRequest {
+	return clientRequest{header: http.Header{"X-API-Key": {w.keys[name].material}}}
 }
 
 func (w *suite) identityOf(name string, more ...string) map[string]string {
@@ -48,29 +48,29 @@ func (w *suite) identityOf(name string, more ...string) map[string]string {
 	return identity
 }
 
-// full is the identity of the key that has everything an identity can have.
-func (w *suite) full() map[string]string {
-	return w.identityOf("full", "x-apikey-account", "acme", "x-apikey-external-id", company, "x-apikey-scopes", "orders:read")
+// fullIdentity is the identity of the key that has everything an identity can have.
+func (w *suite) fullIdentity() map[string]string {
+	return w.identityOf("full", "x-apikey-account", "acme", "x-apikey-external-id", externalID, "x-apikey-scopes", "orders:read")
 }
 
-func (w *suite) inHeader(t *testing.T, g *gateway) {
+func (w *suite) testHeaderKey(t *testing.T, g *gateway) {
 	v := w.verifier(t, g.verifierFlags...)
 	f := w.serve(t, g, v.HTTP)
-	t.Run("a good key passes, and its identity goes on without it", func(t *testing.T) { w.goodKeys(t, f) })
-	t.Run("identity that a client forges is replaced or dropped", func(t *testing.T) { w.forged(t, f) })
-	t.Run("other keys are refused, and their holders told why", func(t *testing.T) { w.badKeys(t, f) })
-	t.Run("a route's scope and account are required", func(t *testing.T) { w.routes(t, f) })
-	t.Run("another way to write a path is no way around a scope", func(t *testing.T) { w.paths(t, f) })
-	t.Run("an ordinary path stays as it is", func(t *testing.T) { w.plainPaths(t, f) })
-	t.Run("an address is the client's own", func(t *testing.T) { w.addresses(t, f) })
-	t.Run("what is asked for is audited, and not what a client says of it", func(t *testing.T) { w.audited(t, f, v.Log) })
-	t.Run("the application's own credentials reach it", func(t *testing.T) { w.ownCredentials(t, f) })
-	t.Run("a browser may ask first, where the route says so", func(t *testing.T) { w.browsers(t, f) })
-	t.Run("all scopes that a key can have are handed on", func(t *testing.T) { w.wide(t, f) })
-	t.Run("nothing of a request or an answer is lost", func(t *testing.T) { w.whole(t, f) })
+	t.Run("a good key passes, and its identity goes on without it", func(t *testing.T) { w.testValidKeys(t, f) })
+	t.Run("identity that a client forges is replaced or dropped", func(t *testing.T) { w.testForgedIdentity(t, f) })
+	t.Run("other keys are refused, and their holders told why", func(t *testing.T) { w.testInvalidKeys(t, f) })
+	t.Run("a route's scope and account are required", func(t *testing.T) { w.testRoutes(t, f) })
+	t.Run("another way to write a path is no way around a scope", func(t *testing.T) { w.testPaths(t, f) })
+	t.Run("an ordinary path stays as it is", func(t *testing.T) { w.testPlainPaths(t, f) })
+	t.Run("an address is the client's own", func(t *testing.T) { w.testClientAddresses(t, f) })
+	t.Run("what is asked for is audited, and not what a client says of it", func(t *testing.T) { w.testAuditLog(t, f, v.Log) })
+	t.Run("the application's own credentials reach it", func(t *testing.T) { w.testOwnCredentials(t, f) })
+	t.Run("a browser may ask first, where the route says so", func(t *testing.T) { w.testPreflight(t, f) })
+	t.Run("all scopes that a key can have are handed on", func(t *testing.T) { w.testManyScopes(t, f) })
+	t.Run("nothing of a request or an answer is lost", func(t *testing.T) { w.testUnchangedRequests(t, f) })
 }
 
-func (w *suite) goodKeys(t *testing.T, f *front) {
+func (w *suite) testValidKeys(t *testing.T, f *runningGateway) {
 	material := w.keys["full"].material
 	for about, header := range map[string]http.Header{
 		"in X-API-Key":       {"X-API-Key": {material}},
@@ -79,8 +79,8 @@ func (w *suite) goodKeys(t *testing.T, f *front) {
 		"in both places":     {"X-API-Key": {material}, "Authorization": {"Bearer " + material}},
 	} {
 		t.Run(about, func(t *testing.T) {
-			s := f.passes(t, asking{method: http.MethodPut, path: "/stock/a%20b?n=1&m=%C3%A1", body: "seven", header: header}, w.full())
-			if places := s.holds(material); len(places) != 0 {
+			s := f.expectAllowed(t, clientRequest{method: http.MethodPut, path: "/stock/a%20b?n=1&m=%C3%A1", body: "seven", header: header}, w.fullIdentity())
+			if places := s.placesOfKey(material); len(places) != 0 {
 				t.Errorf("the application sees the key in %v", places)
 			}
 			query, err := url.ParseQuery(strings.TrimPrefix(s.uri, "/stock/a%20b?"))
@@ -90,15 +90,15 @@ func (w *suite) goodKeys(t *testing.T, f *front) {
 		})
 	}
 	t.Run("whatever the client's query says of scopes and accounts", func(t *testing.T) {
-		q := w.with("full")
+		q := w.requestWithKey("full")
 		q.path = "/stock?scopes=never&account=nobody"
-		if s := f.passes(t, q, w.full()); s.uri != q.path {
+		if s := f.expectAllowed(t, q, w.fullIdentity()); s.uri != q.path {
 			t.Errorf("the application sees %s", s.uri)
 		}
 	})
 }
 
-func (w *suite) forged(t *testing.T, f *front) {
+func (w *suite) testForgedIdentity(t *testing.T, f *runningGateway) {
 	names := []string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
 	for about, spell := range map[string]func(string) string{
 		"as they are":            func(name string) string { return name },
@@ -109,22 +109,22 @@ func (w *suite) forged(t *testing.T, f *front) {
 		"with a late underscore": func(name string) string { return "x-apikey_" + name[len("x-apikey-"):] },
 	} {
 		t.Run(about, func(t *testing.T) {
-			q := w.with("plain")
+			q := w.requestWithKey("plain")
 			for _, name := range names {
 				q.header[spell(name)] = []string{"forged", "forged again"}
 			}
 			// The account of this key has no external id, and the key no scopes: those are absent.
-			f.passes(t, q, w.identityOf("plain"))
+			f.expectAllowed(t, q, w.identityOf("plain"))
 		})
 	}
 	t.Run("by having them taken off with Connection", func(t *testing.T) {
-		q := w.with("full")
+		q := w.requestWithKey("full")
 		q.header["Connection"] = []string{"close, " + strings.Join(names, ", ")}
-		f.passes(t, q, w.full())
+		f.expectAllowed(t, q, w.fullIdentity())
 	})
 }
 
-func (w *suite) badKeys(t *testing.T, f *front) {
+func (w *suite) testInvalidKeys(t *testing.T, f *runningGateway) {
 	unknown := strings.Repeat("x", 60)
 	for about, c := range map[string]struct {
 		keys   []string
@@ -140,24 +140,24 @@ func (w *suite) badKeys(t *testing.T, f *front) {
 		"revoked":            {[]string{w.keys["revoked"].material}, http.StatusUnauthorized, "REVOKED"},
 	} {
 		t.Run(about, func(t *testing.T) {
-			f.refused(t, asking{path: "/stock", header: http.Header{"X-API-Key": c.keys}}, c.status, c.code)
-			f.refused(t, asking{path: "/stock", method: http.MethodPost, body: "seven", header: http.Header{"X-API-Key": c.keys}}, c.status, c.code)
+			f.expectDenied(t, clientRequest{path: "/stock", header: http.Header{"X-API-Key": c.keys}}, c.status, c.code)
+			f.expectDenied(t, clientRequest{path: "/stock", method: http.MethodPost, body: "seven", header: http.Header{"X-API-Key": c.keys}}, c.status, c.code)
 		})
 	}
 }
 
-func (w *suite) routes(t *testing.T, f *front) {
-	orders, acme := w.with("full"), w.with("full")
+func (w *suite) testRoutes(t *testing.T, f *runningGateway) {
+	orders, acme := w.requestWithKey("full"), w.requestWithKey("full")
 	orders.path, acme.path = "/orders/7?scopes=", "/acme/7?account=bare"
-	f.passes(t, orders, w.full())
-	f.passes(t, acme, w.full())
-	orders.header, acme.header = w.with("plain").header, w.with("plain").header
-	f.refused(t, orders, http.StatusForbidden, "SCOPE_MISSING")
-	f.refused(t, acme, http.StatusForbidden, "ACCOUNT_MISMATCH")
+	f.expectAllowed(t, orders, w.fullIdentity())
+	f.expectAllowed(t, acme, w.fullIdentity())
+	orders.header, acme.header = w.requestWithKey("plain").header, w.requestWithKey("plain").header
+	f.expectDenied(t, orders, http.StatusForbidden, "SCOPE_MISSING")
+	f.expectDenied(t, acme, http.StatusForbidden, "ACCOUNT_MISMATCH")
 }
 
-// paths are all below /orders to some gateway or application, in one way of reading them.
-func (w *suite) paths(t *testing.T, f *front) {
+// testPaths are all below /orders to some gateway or application, in one way of reading them.
+func (w *suite) testPaths(t *testing.T, f *runningGateway) {
 	for _, path := range []string{
 		"/orders", "//orders/7", "/%6Frders/7", "/./orders/7", "/stock/../orders/7", "/stock/%2e%2e/orders/7", "/%2Forders/7",
 		"/stock%2F..%2Forders/7", "/%2e/orders/7",
@@ -172,33 +172,33 @@ func (w *suite) paths(t *testing.T, f *front) {
 	} {
 		t.Run(path, func(t *testing.T) {
 			f.application.requests.Store(0)
-			a := f.get(t, path, w.keys["plain"].material)
+			a := f.sendRaw(t, path, w.keys["plain"].material)
 			refused := f.application.requests.Load() == 0 && a.status >= 300 && a.status < 500
 			// Where the application is told nothing of /orders, it is right to pass.
-			cleaned := len(a.seen) == 1 && a.seen[0].uri == "/stock"
+			cleaned := len(a.received) == 1 && a.received[0].uri == "/stock"
 			if !refused && !cleaned {
-				t.Errorf("it was answered %d and reached the application as %v", a.status, a.seen)
+				t.Errorf("it was answered %d and reached the application as %v", a.status, a.received)
 			}
 		})
 	}
 }
 
-func (w *suite) plainPaths(t *testing.T, f *front) {
+func (w *suite) testPlainPaths(t *testing.T, f *runningGateway) {
 	for _, path := range []string{
 		"/stock/.well-known/..a/b..", "/stock/.../7", "/stock/7;v=1.2;w/8", "/stock/a%20b%C3%A1", "/stock/7?next=/../orders%2F%3B%5c",
 	} {
 		t.Run(path, func(t *testing.T) {
-			a := f.get(t, path, w.keys["plain"].material)
-			if a.status != http.StatusOK || len(a.seen) != 1 || a.seen[0].uri != path {
-				t.Errorf("it was answered %d and reached the application as %v", a.status, a.seen)
+			a := f.sendRaw(t, path, w.keys["plain"].material)
+			if a.status != http.StatusOK || len(a.received) != 1 || a.received[0].uri != path {
+				t.Errorf("it was answered %d and reached the application as %v", a.status, a.received)
 			}
 		})
 	}
 }
 
-// audited wants the verifier's log to tell what the client asked for, also through a trusted load balancer that hands
+// testAuditLog wants the verifier's log to tell what the client asked for, also through a trusted load balancer that hands
 // whatever headers it gets on.
-func (w *suite) audited(t *testing.T, f *front, log string) {
+func (w *suite) testAuditLog(t *testing.T, f *runningGateway, log string) {
 	for about, from := range map[string]string{"from anywhere": "127.0.0.2", "through the load balancer": "127.0.0.1"} {
 		t.Run(about, func(t *testing.T) {
 			path := "/audited/" + f.name + "/" + from
@@ -209,7 +209,7 @@ func (w *suite) audited(t *testing.T, f *front, log string) {
 			if from != "127.0.0.1" { // a load balancer may say which host it was asked for
 				header["X-Forwarded-Host"] = []string{"forged"}
 			}
-			f.ask(t, asking{method: http.MethodPost, path: path + "?n=1", from: from, header: header})
+			f.send(t, clientRequest{method: http.MethodPost, path: path + "?n=1", from: from, header: header})
 			line := auditLine(t, log, path)
 			host, _, _ := strings.Cut(line.Host, ":")
 			if line.Method != http.MethodPost || line.Path != path || host != "127.0.0.1" {
@@ -219,46 +219,46 @@ func (w *suite) audited(t *testing.T, f *front, log string) {
 	}
 }
 
-// wide is for a key whose scopes take more than eight kilobytes, and a client that leaves little room for them.
-func (w *suite) wide(t *testing.T, f *front) {
+// testManyScopes is for a key whose scopes take more than eight kilobytes, and a client that leaves little room for them.
+func (w *suite) testManyScopes(t *testing.T, f *runningGateway) {
 	identity := w.identityOf("wide", "x-apikey-scopes", strings.Join(manyScopes(), ","))
-	f.passes(t, w.with("wide"), identity)
-	q := w.with("wide")
+	f.expectAllowed(t, w.requestWithKey("wide"), identity)
+	q := w.requestWithKey("wide")
 	q.header["X-Large"] = []string{strings.Repeat("x", 6000), strings.Repeat("x", 6000)}
-	f.passes(t, q, identity)
+	f.expectAllowed(t, q, identity)
 }
 
-func (w *suite) whole(t *testing.T, f *front) {
+func (w *suite) testUnchangedRequests(t *testing.T, f *runningGateway) {
 	t.Run("a body of unknown length", func(t *testing.T) {
-		q := w.with("full")
+		q := w.requestWithKey("full")
 		q.method, q.body, q.chunked = http.MethodPost, strings.Repeat("seven", 100_000), true
-		if s := f.passes(t, q, w.full()); s.body != q.body {
+		if s := f.expectAllowed(t, q, w.fullIdentity()); s.body != q.body {
 			t.Errorf("the application sees %d bytes of %d", len(s.body), len(q.body))
 		}
 	})
 	t.Run("HEAD", func(t *testing.T) {
-		q := w.with("full")
+		q := w.requestWithKey("full")
 		q.method = http.MethodHead
-		if s := f.passes(t, q, w.full()); s.method != http.MethodHead {
+		if s := f.expectAllowed(t, q, w.fullIdentity()); s.method != http.MethodHead {
 			t.Errorf("the application sees %s", s.method)
 		}
 	})
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 		t.Run("a refusal of the application's own with "+strconv.Itoa(status), func(t *testing.T) {
-			q := w.with("full")
+			q := w.requestWithKey("full")
 			q.header[answerWith] = []string{strconv.Itoa(status)}
-			a := f.ask(t, q)
+			a := f.send(t, q)
 			challenges := a.header.Values("WWW-Authenticate")
-			if a.status != status || len(a.seen) != 1 || a.body != ownWords || !slices.Equal(challenges, []string{ownChallenge}) {
-				t.Errorf("the client is told %d %q %q, and the application saw %d requests", a.status, challenges, a.body, len(a.seen))
+			if a.status != status || len(a.received) != 1 || a.body != ownBody || !slices.Equal(challenges, []string{ownChallenge}) {
+				t.Errorf("the client is told %d %q %q, and the application saw %d requests", a.status, challenges, a.body, len(a.received))
 			}
 		})
 	}
 }
 
-// addresses come from a loopback network, where a client can choose its own. 127.0.0.1 is the gateway's to the verifier,
+// testClientAddresses come from a loopback network, where a client can choose its own. 127.0.0.1 is the gateway's to the verifier,
 // and that of a load balancer in front of it: the one that is trusted.
-func (w *suite) addresses(t *testing.T, f *front) {
+func (w *suite) testClientAddresses(t *testing.T, f *runningGateway) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: client addresses were not tested: only Linux has all of 127.0.0.0/8")
 	}
@@ -268,33 +268,33 @@ func (w *suite) addresses(t *testing.T, f *front) {
 		forwarded []string
 		allowed   bool
 	}{
-		"from the listed one":                     {from: office, allowed: true},
+		"from the listed one":                     {from: allowedAddress, allowed: true},
 		"from another one":                        {from: elsewhere},
-		"from another one that says otherwise":    {from: elsewhere, forwarded: []string{office}},
-		"in two headers":                          {from: elsewhere, forwarded: []string{office, office}},
-		"by naming the load balancer":             {from: elsewhere, forwarded: []string{office + ", 127.0.0.1"}},
-		"through the load balancer":               {from: "127.0.0.1", forwarded: []string{office}, allowed: true},
-		"through it, with a past that is no news": {from: "127.0.0.1", forwarded: []string{elsewhere + ", " + office}, allowed: true},
+		"from another one that says otherwise":    {from: elsewhere, forwarded: []string{allowedAddress}},
+		"in two headers":                          {from: elsewhere, forwarded: []string{allowedAddress, allowedAddress}},
+		"by naming the load balancer":             {from: elsewhere, forwarded: []string{allowedAddress + ", 127.0.0.1"}},
+		"through the load balancer":               {from: "127.0.0.1", forwarded: []string{allowedAddress}, allowed: true},
+		"through it, with a past that is no news": {from: "127.0.0.1", forwarded: []string{elsewhere + ", " + allowedAddress}, allowed: true},
 		"through it from another one":             {from: "127.0.0.1", forwarded: []string{elsewhere}},
-		"through it from one that says otherwise": {from: "127.0.0.1", forwarded: []string{office + ", " + elsewhere}},
-		"through it in two headers":               {from: "127.0.0.1", forwarded: []string{office, elsewhere}},
+		"through it from one that says otherwise": {from: "127.0.0.1", forwarded: []string{allowedAddress + ", " + elsewhere}},
+		"through it in two headers":               {from: "127.0.0.1", forwarded: []string{allowedAddress, elsewhere}},
 	} {
 		t.Run(about, func(t *testing.T) {
-			q := w.with("near")
+			q := w.requestWithKey("near")
 			q.from = c.from
 			if c.forwarded != nil {
 				q.header["X-Forwarded-For"] = c.forwarded
 			}
 			if c.allowed {
-				f.passes(t, q, w.identityOf("near", "x-apikey-account", "acme", "x-apikey-external-id", company))
+				f.expectAllowed(t, q, w.identityOf("near", "x-apikey-account", "acme", "x-apikey-external-id", externalID))
 			} else {
-				f.refused(t, q, http.StatusForbidden, "IP_NOT_ALLOWED")
+				f.expectDenied(t, q, http.StatusForbidden, "IP_NOT_ALLOWED")
 			}
 		})
 	}
 }
 
-func (w *suite) inQuery(t *testing.T, g *gateway) {
+func (w *suite) testQueryKey(t *testing.T, g *gateway) {
 	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=query:api_key"}, g.verifierFlags...)...).HTTP)
 	material := w.keys["full"].material
 	for about, path := range map[string]string{
@@ -304,12 +304,12 @@ func (w *suite) inQuery(t *testing.T, g *gateway) {
 		"between others": "/platform/conversions?event=CONVERSION&api_key=" + material + "&n=1",
 	} {
 		t.Run(about, func(t *testing.T) {
-			s := f.passes(t, asking{path: path}, w.full())
+			s := f.expectAllowed(t, clientRequest{path: path}, w.fullIdentity())
 			want := []string(nil)
 			if g.keepsQuery { // docs/gateways.md says so
 				want = []string{"the URL"}
 			}
-			if places := s.holds(material); !slices.Equal(places, want) {
+			if places := s.placesOfKey(material); !slices.Equal(places, want) {
 				t.Errorf("the application sees the key in %v, want %v", places, want)
 			}
 			if strings.Contains(path, "event") && !strings.Contains(s.uri, "event=CONVERSION") {
@@ -318,33 +318,33 @@ func (w *suite) inQuery(t *testing.T, g *gateway) {
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		f.refused(t, asking{path: "/?api=" + material}, http.StatusUnauthorized, "MISSING")
+		f.expectDenied(t, clientRequest{path: "/?api=" + material}, http.StatusUnauthorized, "MISSING")
 	})
-	t.Run("in the header, where no key is looked for", func(t *testing.T) { f.refused(t, w.with("full"), http.StatusUnauthorized, "MISSING") })
+	t.Run("in the header, where no key is looked for", func(t *testing.T) { f.expectDenied(t, w.requestWithKey("full"), http.StatusUnauthorized, "MISSING") })
 	t.Run("twice, one of them empty", func(t *testing.T) {
-		if a := f.ask(t, asking{path: "/?api_key=&api_key=" + material}); len(a.seen) != 0 && len(a.seen[0].holds(material)) != 0 && !g.keepsQuery {
-			t.Errorf("the application sees the key in %v", a.seen[0].holds(material))
+		if a := f.send(t, clientRequest{path: "/?api_key=&api_key=" + material}); len(a.received) != 0 && len(a.received[0].placesOfKey(material)) != 0 && !g.keepsQuery {
+			t.Errorf("the application sees the key in %v", a.received[0].placesOfKey(material))
 		}
 	})
 	t.Run("in a URL that a header speaks of", func(t *testing.T) {
 		for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
 			header := http.Header{name: {"/?api_key=" + material}}
 			for _, from := range []string{"127.0.0.2", "127.0.0.1"} { // from anywhere, and through the load balancer
-				f.refused(t, asking{from: from, header: header}, http.StatusUnauthorized, "MISSING")
+				f.expectDenied(t, clientRequest{from: from, header: header}, http.StatusUnauthorized, "MISSING")
 			}
 		}
 	})
 }
 
-func (w *suite) inTwoHeaders(t *testing.T, g *gateway) {
+func (w *suite) testTwoHeaders(t *testing.T, g *gateway) {
 	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID"}, g.verifierFlags...)
 	f := w.serve(t, g, w.verifier(t, flags...).HTTP, "X-API-Key", "X-FF-API-Key", "http_x_api_key", "http_x_ff_api_key")
 	material := w.keys["full"].material
-	s := f.passes(t, asking{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {company}}}, w.full())
-	if places := s.holds(material); len(places) != 0 {
+	s := f.expectAllowed(t, clientRequest{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {externalID}}}, w.fullIdentity())
+	if places := s.placesOfKey(material); len(places) != 0 {
 		t.Errorf("the application sees the key in %v", places)
 	}
-	if got := s.header.Get("X-FF-Company"); got != company {
+	if got := s.header.Get("X-FF-Company"); got != externalID {
 		t.Errorf("the application sees company %q", got)
 	}
 	for about, header := range map[string]http.Header{
@@ -352,46 +352,46 @@ func (w *suite) inTwoHeaders(t *testing.T, g *gateway) {
 		"no company":      {"X-FF-API-Key": {material}},
 	} {
 		t.Run(about, func(t *testing.T) {
-			f.refused(t, asking{header: header}, http.StatusForbidden, "ACCOUNT_MISMATCH")
+			f.expectDenied(t, clientRequest{header: header}, http.StatusForbidden, "ACCOUNT_MISMATCH")
 		})
 	}
 	t.Run("no key", func(t *testing.T) {
-		f.refused(t, asking{header: http.Header{"X-FF-Company": {company}}}, http.StatusUnauthorized, "MISSING")
+		f.expectDenied(t, clientRequest{header: http.Header{"X-FF-Company": {externalID}}}, http.StatusUnauthorized, "MISSING")
 	})
 }
 
-func (w *suite) asBasic(t *testing.T, g *gateway) {
+func (w *suite) testBasicKey(t *testing.T, g *gateway) {
 	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=basic"}, g.verifierFlags...)...).HTTP)
 	material := w.keys["uuid"].material
 	for about, credentials := range map[string]string{"the key alone": material, "the key as user": material + ":"} {
 		t.Run(about, func(t *testing.T) {
 			header := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))}}
-			s := f.passes(t, asking{header: header}, w.identityOf("uuid", "x-apikey-account", "acme", "x-apikey-external-id", company))
-			if places := s.holds(material); len(places) != 0 {
+			s := f.expectAllowed(t, clientRequest{header: header}, w.identityOf("uuid", "x-apikey-account", "acme", "x-apikey-external-id", externalID))
+			if places := s.placesOfKey(material); len(places) != 0 {
 				t.Errorf("the application sees the key in %v", places)
 			}
 		})
 	}
 	t.Run("a key that nobody has", func(t *testing.T) {
 		header := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("nobody"))}}
-		f.refused(t, asking{header: header}, http.StatusUnauthorized, "UNKNOWN")
+		f.expectDenied(t, clientRequest{header: header}, http.StatusUnauthorized, "UNKNOWN")
 	})
 }
 
-func (w *suite) failsClosed(t *testing.T, g *gateway) {
+func (w *suite) testFailClosed(t *testing.T, g *gateway) {
 	t.Run("because it died", func(t *testing.T) {
-		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: append([]string{trust}, g.verifierFlags...)})
+		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: append([]string{trustedProxyFlag}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
 		f := w.serve(t, g, v.HTTP)
-		f.passes(t, w.with("full"), w.full())
+		f.expectAllowed(t, w.requestWithKey("full"), w.fullIdentity())
 		v.Kill()
 		for range 3 {
-			f.closed(t, w.with("full"))
+			f.expectUnavailable(t, w.requestWithKey("full"))
 		}
 		// What it logs of these is looked at when it has ended.
 		material := w.keys["full"].material
-		f.closed(t, asking{path: "/?api_key=" + material})
-		f.closed(t, asking{header: http.Header{"Authorization": {"Bearer " + material}}})
+		f.expectUnavailable(t, clientRequest{path: "/?api_key=" + material})
+		f.expectUnavailable(t, clientRequest{header: http.Header{"Authorization": {"Bearer " + material}}})
 	})
 	t.Run("because it hangs", func(t *testing.T) {
 		hole, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -399,47 +399,47 @@ func (w *suite) failsClosed(t *testing.T, g *gateway) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = hole.Close() })
-		w.serve(t, g, hole.Addr().String()).closed(t, w.with("full"))
+		w.serve(t, g, hole.Addr().String()).expectUnavailable(t, w.requestWithKey("full"))
 	})
 	t.Run("because it has not read the keys", func(t *testing.T) {
-		v := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true, Flags: append([]string{trust, "--kubeconfig=" + w.nowhere(t)}, g.verifierFlags...)})
+		v := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true, Flags: append([]string{trustedProxyFlag, "--kubeconfig=" + w.unreachableKubeconfig(t)}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
 		f := w.serve(t, g, v.HTTP)
-		f.refused(t, w.with("full"), g.unsynced, "NOT_SYNCED")
+		f.expectDenied(t, w.requestWithKey("full"), g.unsyncedStatus, "NOT_SYNCED")
 	})
 }
 
 // TestHAProxy_AnErrorInLuaLetsNobodyIn breaks the script: HAProxy goes on with a request whose action failed.
 func TestHAProxy_AnErrorInLuaLetsNobodyIn(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	f := w.serve(t, named("haproxy"), w.verifier(t).HTTP, "core.httpclient()", "core.nothing()")
-	f.closed(t, w.with("full"))
+	w := shared.Get(t)
+	f := w.serve(t, gatewayNamed("haproxy"), w.verifier(t).HTTP, "core.httpclient()", "core.nothing()")
+	f.expectUnavailable(t, w.requestWithKey("full"))
 }
 
 // TestTraefik_EncodedCharactersAreRefused has all that 3.6.4 and later call suspicious, but for the percent sign: 3.6.1
 // routes by them as they are, and an application may decode them.
 func TestTraefik_EncodedCharactersAreRefused(t *testing.T) {
 	t.Parallel()
-	w := shared.Enter(t)
-	f := w.serve(t, named("traefik"), w.verifier(t).HTTP)
+	w := shared.Get(t)
+	f := w.serve(t, gatewayNamed("traefik"), w.verifier(t).HTTP)
 	for _, path := range []string{"/a%2Fb", "/a%2fb", "/a%5Cb", "/a%5cb", "/a%00b", "/a%3Bb", "/a%3bb", "/a%3Fb", "/a%3fb", "/a%23b"} {
-		if a := f.get(t, path, w.keys["full"].material); a.status != http.StatusForbidden || len(a.seen) != 0 {
-			t.Errorf("%s was answered %d and reached the application %d times", path, a.status, len(a.seen))
+		if a := f.sendRaw(t, path, w.keys["full"].material); a.status != http.StatusForbidden || len(a.received) != 0 {
+			t.Errorf("%s was answered %d and reached the application %d times", path, a.status, len(a.received))
 		}
 	}
 }
 
-// closed wants a request not to pass, whatever the client is told.
-func (f *front) closed(t *testing.T, q asking) {
+// expectUnavailable wants a request not to pass, whatever the client is told.
+func (f *runningGateway) expectUnavailable(t *testing.T, q clientRequest) {
 	t.Helper()
-	if a := f.ask(t, q); len(a.seen) != 0 || a.status < 500 {
-		t.Errorf("it was answered %d and reached the application %d times", a.status, len(a.seen))
+	if a := f.send(t, q); len(a.received) != 0 || a.status < 500 {
+		t.Errorf("it was answered %d and reached the application %d times", a.status, len(a.received))
 	}
 }
 
-// nowhere is the kubeconfig of an API server that is not there.
-func (w *suite) nowhere(t *testing.T) string {
+// unreachableKubeconfig is the kubeconfig of an API server that is not there.
+func (w *suite) unreachableKubeconfig(t *testing.T) string {
 	t.Helper()
 	file := t.TempDir() + "/nowhere.kubeconfig"
 	write(t, file, `{"apiVersion": "v1", "kind": "Config", "current-context": "nowhere",

@@ -24,17 +24,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// trust has a verifier believe the gateways of these tests.
-const trust = "--trusted-proxy=127.0.0.1/32"
+// trustedProxyFlag has a verifier believe the gateways of these tests.
+const trustedProxyFlag = "--trusted-proxy=127.0.0.1/32"
 
 // verifier is one that runs with these flags. It is there for all tests.
 func (w *suite) verifier(t *testing.T, flags ...string) *controlplane.Verifier {
 	t.Helper()
-	return w.verifiers.With(t, append([]string{trust}, flags...)...)
+	return w.verifiers.With(t, append([]string{trustedProxyFlag}, flags...)...)
 }
 
-// started waits until a check of a process passes. It does not wait for one that has ended.
-func started(ctx context.Context, p *controlplane.Process, check func() error) error {
+// awaitStarted waits until a check of a process passes. It does not wait for one that has ended.
+func awaitStarted(ctx context.Context, p *controlplane.Process, check func() error) error {
 	err := controlplanetest.Await(ctx, func() error {
 		select {
 		case <-p.Done():
@@ -52,37 +52,37 @@ type gateway struct {
 	// version and args are its arguments; DIR is where its configuration is.
 	version string
 	args    []string
-	// around are files that the sample is a part of, where it is not the whole configuration.
-	around map[string]string
+	// otherFiles are files that the sample is a part of, where it is not the whole configuration.
+	otherFiles map[string]string
 	// verifierFlags are those that its sample asks for.
 	verifierFlags []string
 	// keepsQuery says that it can't take a parameter out of a query.
 	keepsQuery bool
 	// logsQuery says that it can't leave a query out of what it logs.
 	logsQuery bool
-	// unsynced is what it answers while the verifier has not read the keys.
-	unsynced int
+	// unsyncedStatus is what it answers while the verifier has not read the keys.
+	unsyncedStatus int
 }
 
-var all = []gateway{
+var gateways = []gateway{
 	{
 		name: "nginx", version: "-v", args: []string{"-p", "DIR", "-e", "stderr", "-c", "DIR/nginx.conf"},
-		around:        map[string]string{"nginx.conf": nginxMain},
-		verifierFlags: []string{"--deny-status-only"}, logsQuery: true, unsynced: http.StatusForbidden,
+		otherFiles:    map[string]string{"nginx.conf": nginxMain},
+		verifierFlags: []string{"--deny-status-only"}, logsQuery: true, unsyncedStatus: http.StatusForbidden,
 	},
-	{name: "haproxy", version: "-v", args: []string{"-db", "-f", "DIR/haproxy.cfg"}, unsynced: http.StatusServiceUnavailable},
+	{name: "haproxy", version: "-v", args: []string{"-db", "-f", "DIR/haproxy.cfg"}, unsyncedStatus: http.StatusServiceUnavailable},
 	{
 		name: "caddy", version: "version", args: []string{"run", "--config", "DIR/Caddyfile", "--adapter", "caddyfile"},
-		unsynced: http.StatusServiceUnavailable,
+		unsyncedStatus: http.StatusServiceUnavailable,
 	},
 	{
 		name: "traefik", version: "version", args: []string{"--configfile=DIR/traefik.yaml"},
-		keepsQuery: true, unsynced: http.StatusServiceUnavailable,
+		keepsQuery: true, unsyncedStatus: http.StatusServiceUnavailable,
 	},
 }
 
-func named(name string) *gateway {
-	return &all[slices.IndexFunc(all, func(g gateway) bool { return g.name == name })]
+func gatewayNamed(name string) *gateway {
+	return &gateways[slices.IndexFunc(gateways, func(g gateway) bool { return g.name == name })]
 }
 
 // nginxMain is what Debian's nginx.conf does around the files of conf.d, with every path of its own.
@@ -113,8 +113,8 @@ func (g *gateway) binary(t *testing.T, root string) string {
 	return program
 }
 
-// tell says which version is tested.
-func (g *gateway) tell(t *testing.T, program string) {
+// logVersion says which version is tested.
+func (g *gateway) logVersion(t *testing.T, program string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), program, g.version).CombinedOutput()
 	if err != nil {
@@ -123,8 +123,8 @@ func (g *gateway) tell(t *testing.T, program string) {
 	t.Logf("%s", strings.TrimSpace(string(out)))
 }
 
-// front is a running gateway, between the tests' client and the application.
-type front struct {
+// runningGateway is a running gateway, between the tests' client and the application.
+type runningGateway struct {
 	*gateway
 
 	url         string
@@ -132,11 +132,11 @@ type front struct {
 }
 
 // serve runs a gateway with its sample, in which nothing but addresses is changed, and what the test changes besides.
-func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...string) *front {
+func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...string) *runningGateway {
 	t.Helper()
 	program, dir, address := g.binary(t, w.plane.Root()), t.TempDir(), freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	f := &front{gateway: g, url: "http://" + address, application: newApplication(t)}
+	f := &runningGateway{gateway: g, url: "http://" + address, application: newApplication(t)}
 	g.configure(t, w.plane.Root(), dir, append([]string{
 		"127.0.0.1:8080", verifier, "127.0.0.1:8090", f.application.address(),
 		"0.0.0.0:8000", address, ":8000", ":" + port, "8000", address,
@@ -154,10 +154,10 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := process.Stop(controlplanetest.Patience); err != nil {
+		if err := process.Stop(controlplanetest.Timeout); err != nil {
 			t.Error(err)
 		}
-		w.keepsKeys(t, g, process.Log)
+		w.expectNoKeysLogged(t, g, process.Log)
 		if t.Failed() {
 			t.Logf("%s said:\n%s", g.name, controlplane.Tail(process.Log, 4000))
 		}
@@ -169,8 +169,8 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 // loggedQuery is where nginx's error log has the query of a request.
 var loggedQuery = regexp.MustCompile(`(, request: "[A-Z]+ [^"?]*)\?[^"]*`)
 
-// keepsKeys wants no key in what a gateway logged, but in a query where docs/gateways.md says so.
-func (w *suite) keepsKeys(t *testing.T, g *gateway, log string) {
+// expectNoKeysLogged wants no key in what a gateway logged, but in a query where docs/gateways.md says so.
+func (w *suite) expectNoKeysLogged(t *testing.T, g *gateway, log string) {
 	t.Helper()
 	text, err := os.ReadFile(log)
 	if err != nil {
@@ -202,7 +202,7 @@ func (g *gateway) configure(t *testing.T, root, dir string, changes []string) {
 		}
 		write(t, filepath.Join(dir, file.Name()), render.Replace(string(text)))
 	}
-	for name, text := range g.around {
+	for name, text := range g.otherFiles {
 		write(t, filepath.Join(dir, name), strings.ReplaceAll(text, "DIR", dir))
 	}
 }
@@ -215,10 +215,10 @@ func write(t *testing.T, file, text string) {
 }
 
 // awaitRoutes waits until a request is answered, or kept waiting, by a route: Traefik listens before it has any.
-func (f *front) awaitRoutes(t *testing.T, process *controlplane.Process) {
+func (f *runningGateway) awaitRoutes(t *testing.T, process *controlplane.Process) {
 	t.Helper()
 	impatient := http.Client{Timeout: time.Second}
-	err := started(t.Context(), process, func() error {
+	err := awaitStarted(t.Context(), process, func() error {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url, http.NoBody)
 		if err != nil {
 			return err

@@ -32,9 +32,9 @@ import (
 const (
 	// answerWith is a header by which a client tells the application which status to refuse it with.
 	answerWith = "Answer-With"
-	// ownChallenge and ownWords are what the application says then.
+	// ownChallenge and ownBody are what the application says then.
 	ownChallenge = "Application"
-	ownWords     = "the application's own words"
+	ownBody      = "the application's own words"
 )
 
 // application is what the gateway protects. It remembers what it saw.
@@ -43,12 +43,12 @@ type application struct {
 	// requests counts those as well that Go's server does not understand.
 	requests atomic.Int32
 
-	mu   sync.Mutex
-	seen []seen
+	mu       sync.Mutex
+	received []receivedRequest
 }
 
-// seen is a request as the application saw it.
-type seen struct {
+// receivedRequest is a request as the application saw it.
+type receivedRequest struct {
 	method, uri, body string
 	header            http.Header
 }
@@ -60,11 +60,11 @@ func newApplication(t *testing.T) *application {
 		body, _ := io.ReadAll(r.Body)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.seen = append(a.seen, seen{method: r.Method, uri: r.RequestURI, body: string(body), header: r.Header})
+		a.received = append(a.received, receivedRequest{method: r.Method, uri: r.RequestURI, body: string(body), header: r.Header})
 		if status, err := strconv.Atoi(r.Header.Get(answerWith)); err == nil {
 			w.Header().Set("WWW-Authenticate", ownChallenge)
 			w.WriteHeader(status)
-			_, _ = io.WriteString(w, ownWords)
+			_, _ = io.WriteString(w, ownBody)
 		}
 	}))
 	a.server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -79,17 +79,17 @@ func newApplication(t *testing.T) *application {
 
 func (a *application) address() string { return a.server.Listener.Addr().String() }
 
-// take is what it saw since the last time.
-func (a *application) take() []seen {
+// takeRequests is what it saw since the last time.
+func (a *application) takeRequests() []receivedRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	taken := a.seen
-	a.seen = nil
+	taken := a.received
+	a.received = nil
 	return taken
 }
 
-// asking is a request that a client sends to the gateway.
-type asking struct {
+// clientRequest is a request that a client sends to the gateway.
+type clientRequest struct {
 	method, path, body string
 	// chunked sends the body without saying how long it is.
 	chunked bool
@@ -98,14 +98,14 @@ type asking struct {
 	header http.Header
 }
 
-type answer struct {
-	status int
-	header http.Header
-	body   string
-	seen   []seen
+type clientResponse struct {
+	status   int
+	header   http.Header
+	body     string
+	received []receivedRequest
 }
 
-func (f *front) ask(t *testing.T, q asking) answer {
+func (f *runningGateway) send(t *testing.T, q clientRequest) clientResponse {
 	t.Helper()
 	if q.method == "" {
 		q.method = http.MethodGet
@@ -126,7 +126,7 @@ func (f *front) ask(t *testing.T, q asking) answer {
 		from.IP = net.ParseIP(q.from)
 	}
 	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: from}).DialContext, DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport, Timeout: controlplanetest.Patience}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: controlplanetest.Timeout}).Do(request)
 	if err != nil {
 		t.Fatalf("%s %s: %v", q.method, q.path, err)
 	}
@@ -135,19 +135,19 @@ func (f *front) ask(t *testing.T, q asking) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{status: response.StatusCode, header: response.Header, body: string(body), seen: f.application.take()}
+	return clientResponse{status: response.StatusCode, header: response.Header, body: string(body), received: f.application.takeRequests()}
 }
 
-// get asks for a path, byte for byte as it is written: Go's client refuses some and writes others anew.
-func (f *front) get(t *testing.T, path, key string) answer {
+// sendRaw asks for a path, byte for byte as it is written: Go's client refuses some and writes others anew.
+func (f *runningGateway) sendRaw(t *testing.T, path, key string) clientResponse {
 	t.Helper()
 	host := strings.TrimPrefix(f.url, "http://")
-	connection, err := (&net.Dialer{Timeout: controlplanetest.Patience}).DialContext(t.Context(), "tcp", host)
+	connection, err := (&net.Dialer{Timeout: controlplanetest.Timeout}).DialContext(t.Context(), "tcp", host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = connection.Close() }()
-	if err := connection.SetDeadline(time.Now().Add(controlplanetest.Patience)); err != nil {
+	if err := connection.SetDeadline(time.Now().Add(controlplanetest.Timeout)); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = fmt.Fprintf(connection, "GET %s HTTP/1.1\r\nHost: %s\r\nX-API-Key: %s\r\nConnection: close\r\n\r\n", path, host, key)
@@ -156,28 +156,28 @@ func (f *front) get(t *testing.T, path, key string) answer {
 		t.Fatalf("GET %s: %v", path, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	return answer{status: response.StatusCode, header: response.Header, seen: f.application.take()}
+	return clientResponse{status: response.StatusCode, header: response.Header, received: f.application.takeRequests()}
 }
 
-// passes wants the request to reach the application once, with exactly this identity and without the key.
-func (f *front) passes(t *testing.T, q asking, identity map[string]string) seen {
+// expectAllowed wants the request to reach the application once, with exactly this identity and without the key.
+func (f *runningGateway) expectAllowed(t *testing.T, q clientRequest, identity map[string]string) receivedRequest {
 	t.Helper()
-	a := f.ask(t, q)
-	if a.status != http.StatusOK || len(a.seen) != 1 {
-		t.Fatalf("it was answered %d and reached the application %d times: %s", a.status, len(a.seen), a.body)
+	a := f.send(t, q)
+	if a.status != http.StatusOK || len(a.received) != 1 {
+		t.Fatalf("it was answered %d and reached the application %d times: %s", a.status, len(a.received), a.body)
 	}
-	if diff := cmp.Diff(identity, a.seen[0].identity()); diff != "" {
+	if diff := cmp.Diff(identity, a.received[0].identityHeaders()); diff != "" {
 		t.Errorf("the application sees another identity (-want +got):\n%s", diff)
 	}
-	return a.seen[0]
+	return a.received[0]
 }
 
-// refused wants the request not to reach the application, and the client to be told the verifier's words.
-func (f *front) refused(t *testing.T, q asking, status int, code string) {
+// expectDenied wants the request not to reach the application, and the client to be told the verifier's words.
+func (f *runningGateway) expectDenied(t *testing.T, q clientRequest, status int, code string) {
 	t.Helper()
-	a := f.ask(t, q)
-	if a.status != status || len(a.seen) != 0 {
-		t.Fatalf("it was answered %d and reached the application %d times, want %d and none: %s", a.status, len(a.seen), status, a.body)
+	a := f.send(t, q)
+	if a.status != status || len(a.received) != 0 {
+		t.Fatalf("it was answered %d and reached the application %d times, want %d and none: %s", a.status, len(a.received), status, a.body)
 	}
 	var problem struct {
 		Code   string `json:"code"`
@@ -220,8 +220,8 @@ func auditLine(t *testing.T, log, path string) (line audit) {
 	return line
 }
 
-// identity are the headers that an application may take for the verifier's, in whatever way it reads names.
-func (s seen) identity() map[string]string {
+// identityHeaders are the headers that an application may take for the verifier's, in whatever way it reads names.
+func (s receivedRequest) identityHeaders() map[string]string {
 	found := map[string]string{}
 	for name, values := range s.header {
 		name = strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
@@ -232,8 +232,8 @@ func (s seen) identity() map[string]string {
 	return found
 }
 
-// holds tells where a key can be read in what the application saw.
-func (s seen) holds(material string) []string {
+// placesOfKey tells where a key can be read in what the application saw.
+func (s receivedRequest) placesOfKey(material string) []string {
 	var found []string
 	for _, text := range []string{material, base64.StdEncoding.EncodeToString([]byte(material)), base64.StdEncoding.EncodeToString([]byte(material + ":"))} {
 		for name, values := range s.header {

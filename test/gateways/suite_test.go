@@ -36,14 +36,14 @@ type issued struct {
 	material, id, name string
 }
 
-var shared = controlplanetest.Shared[*suite]{New: startWorld}
+var shared = controlplanetest.Shared[*suite]{New: newSuite}
 
 func TestMain(m *testing.M) {
 	const parallel = 8
 	shared.Main(m, parallel)
 }
 
-func startWorld(ctx context.Context) (w *suite, err error) {
+func newSuite(ctx context.Context) (w *suite, err error) {
 	w = &suite{keys: map[string]issued{}}
 	if w.plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
 		return w, err
@@ -57,7 +57,7 @@ func startWorld(ctx context.Context) (w *suite, err error) {
 	if _, err = controlplanetest.StartManager(ctx, w.plane, controlplane.ManagerOptions{}); err != nil {
 		return w, err
 	}
-	return w, w.furnish(ctx)
+	return w, w.createKeys(ctx)
 }
 
 // Stop implements what a shared world needs.
@@ -69,15 +69,15 @@ func (w *suite) Stop() error {
 }
 
 const (
-	// company is the id of account acme at its provider.
-	company = "7f9c24e8-3b0a-4d56-9a41-58d2c1f0b6e3"
-	// office is the one address that key near works from.
-	office = "127.0.0.3"
+	// externalID is the id of account acme at its provider.
+	externalID = "7f9c24e8-3b0a-4d56-9a41-58d2c1f0b6e3"
+	// allowedAddress is the one address that key near works from.
+	allowedAddress = "127.0.0.3"
 )
 
-// furnish has the manager issue the keys, and puts some of them out of use.
-func (w *suite) furnish(ctx context.Context) error {
-	accounts := map[string]v1alpha1.AccountSpec{"acme": {ExternalID: company}, "bare": {}}
+// createKeys has the manager issue the keys, and puts some of them out of use.
+func (w *suite) createKeys(ctx context.Context) error {
+	accounts := map[string]v1alpha1.AccountSpec{"acme": {ExternalID: externalID}, "bare": {}}
 	for name, spec := range accounts {
 		if err := w.admin.Create(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}); err != nil {
 			return err
@@ -85,7 +85,7 @@ func (w *suite) furnish(ctx context.Context) error {
 	}
 	specs := map[string]v1alpha1.APIKeySpec{
 		"full":     {Account: "acme", Scopes: []string{"orders:read"}},
-		"near":     {Account: "acme", IPWhitelist: []string{office}},
+		"near":     {Account: "acme", IPWhitelist: []string{allowedAddress}},
 		"uuid":     {Account: "acme", Format: &v1alpha1.Format{Type: v1alpha1.FormatUUID}},
 		"plain":    {Account: "bare"},
 		"wide":     {Account: "bare", Scopes: manyScopes()},

@@ -18,8 +18,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// filesInARow is how many files with a key before its Account are created one after the other.
-const filesInARow = 20
+// installCount is how many files with a key before its Account are created one after the other.
+const installCount = 20
 
 // keyThenAccount is a file in the order in which Helm, which sorts by kind, creates such objects.
 func keyThenAccount(namespace, name string) (key, account string) {
@@ -46,12 +46,12 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 		BeforeEach(func(ctx SpecContext) {
 			patient := flagDefaults
 			patient.AccountCreationDelay = 5 * time.Second
-			startGuardedManager(ctx, managerOptions{defaults: &patient})
+			startManagerWithWebhooks(ctx, managerOptions{defaults: &patient})
 		})
 		inARow := func(ctx SpecContext, install func(name, key, account string)) {
 			GinkgoHelper()
-			for range filesInARow {
-				name := fresh("acme")
+			for range installCount {
+				name := uniqueName("acme")
 				key, account := keyThenAccount(namespace, name)
 				install(name, key, account)
 				become(ctx, v1alpha1.StateActive, newKey(namespace, name, name))
@@ -78,9 +78,9 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 			}, NodeTimeout(5*time.Minute))
 		}
 		It("says so, and creates it when nobody did", func(ctx SpecContext) {
-			k := newKey(namespace, fresh("key"), fresh("acme"))
+			k := newKey(namespace, uniqueName("key"), uniqueName("acme"))
 			create(ctx, k)
-			settle(ctx, k, func(g Gomega) {
+			awaitStatus(ctx, k, func(g Gomega) {
 				g.Expect(verdict(k.Status.Conditions, v1alpha1.ConditionAccepted)).To(Equal("Unknown/Pending"))
 				g.Expect(message(k.Status.Conditions, v1alpha1.ConditionAccepted)).To(ContainSubstring("--account-creation-delay"))
 			})
@@ -95,8 +95,8 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 	Context("once the manager created it", func() {
 		var k *v1alpha1.APIKey
 		BeforeEach(func(ctx SpecContext) {
-			startGuardedManager(ctx, managerOptions{})
-			k = newKey(namespace, fresh("bob"), fresh("acme"))
+			startManagerWithWebhooks(ctx, managerOptions{})
+			k = newKey(namespace, uniqueName("bob"), uniqueName("acme"))
 			create(ctx, k)
 			become(ctx, v1alpha1.StateActive, k)
 		})
@@ -115,43 +115,43 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 			"kubectl apply": {"apply", "-f", "-"}, "kubectl apply --server-side": {"apply", "--server-side", "-f", "-"}, "kubectl replace": {"replace", "-f", "-"},
 		} {
 			It("is written by "+about+" without a conflict, and its policy binds the keys issued before", func(ctx SpecContext) {
-				second := newKey(namespace, fresh("second"), k.Spec.Account)
+				second := newKey(namespace, uniqueName("second"), k.Spec.Account)
 				create(ctx, second)
 				become(ctx, v1alpha1.StateActive, second)
 				run(ctx, fmt.Sprintf(policy, k.Spec.Account), args...)
-				beRefused(ctx, v1alpha1.ReasonExpirationRequired, k, second)
+				becomeNotAccepted(ctx, v1alpha1.ReasonExpirationRequired, k, second)
 				Expect(k.Status.State).To(Equal(v1alpha1.StatePending))
 				By("mending one")
 				change(ctx, k, expiration("2099-01-01"))
-				beRefused(ctx, v1alpha1.ReasonIPWhitelistRequired, k)
+				becomeNotAccepted(ctx, v1alpha1.ReasonIPWhitelistRequired, k)
 				mend := func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"192.0.2.7"} }
 				change(ctx, k, mend)
 				become(ctx, v1alpha1.StateActive, k)
 				By("mending another, above the limit")
 				change(ctx, second, expiration("2099-01-01"), mend)
-				beRefused(ctx, v1alpha1.ReasonLimitReached, second)
+				becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, second)
 			})
 		}
 	})
 
 	It("is not marked if a user creates it while the manager is about to", func(ctx SpecContext) {
-		name := fresh("acme")
-		startManager(ctx, managerOptions{sabotage: func(r request) fault {
+		name := uniqueName("acme")
+		startManager(ctx, managerOptions{injectFault: func(r request) fault {
 			if r.method == http.MethodPatch && r.resource == "accounts" && r.name == name {
 				_ = admin.Create(context.Background(), newAccount(name)) // the second time it exists
 			}
 			return faultNone
 		}})
-		k := newKey(namespace, fresh("key"), name)
+		k := newKey(namespace, uniqueName("key"), name)
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		a := newAccount(name)
-		settleAccount(ctx, a, func(g Gomega) { g.Expect(a.Annotations).NotTo(HaveKey(v1alpha1.CreatedByAnnotation)) })
+		awaitAccount(ctx, a, func(g Gomega) { g.Expect(a.Annotations).NotTo(HaveKey(v1alpha1.CreatedByAnnotation)) })
 		Consistently(func(g Gomega) {
 			g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(a), a)).To(Succeed())
 			g.Expect(a.Annotations).NotTo(HaveKey(v1alpha1.CreatedByAnnotation))
 		}).WithContext(ctx).Should(Succeed())
-		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.IPRestriction).To(Equal(v1alpha1.IPUnrestricted)) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.IPRestriction).To(Equal(v1alpha1.IPUnrestricted)) })
 	})
 })
 
@@ -160,26 +160,26 @@ var _ = Describe("An external ID that two accounts have", func() {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{}) // without webhooks, which deny it
 		id := func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4711" }
-		older, younger := newAccount(fresh("acme"), id), newAccount(fresh("bob"), id)
+		older, younger := newAccount(uniqueName("acme"), id), newAccount(uniqueName("bob"), id)
 		create(ctx, older)
 		time.Sleep(time.Until(older.CreationTimestamp.Add(1100 * time.Millisecond))) // creation times have whole seconds
 		create(ctx, younger)
-		k := newKey(namespace, fresh("key"), younger.Name, func(s *v1alpha1.APIKeySpec) {
+		k := newKey(namespace, uniqueName("key"), younger.Name, func(s *v1alpha1.APIKeySpec) {
 			s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"key": "{{ .Key }}", "company": "{{ .ExternalID }}"}}}
 		})
 		create(ctx, k)
-		settleAccount(ctx, younger, func(g Gomega) {
+		awaitAccount(ctx, younger, func(g Gomega) {
 			g.Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("False/" + v1alpha1.ReasonExternalIDTaken))
 			g.Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/" + v1alpha1.ReasonExternalIDTaken))
 		})
-		settleAccount(ctx, older, func(g Gomega) {
+		awaitAccount(ctx, older, func(g Gomega) {
 			g.Expect(verdict(older.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
 		})
 		become(ctx, v1alpha1.StateActive, k)
 		Expect(secretOf(ctx, k).Data).NotTo(HaveKeyWithValue("company", Not(BeEmpty())))
 		By("deleting the older")
 		Expect(admin.Delete(ctx, older)).To(Succeed())
-		settleAccount(ctx, younger, func(g Gomega) {
+		awaitAccount(ctx, younger, func(g Gomega) {
 			g.Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
 		})
 		Eventually(func(g Gomega) {
@@ -188,10 +188,10 @@ var _ = Describe("An external ID that two accounts have", func() {
 	})
 
 	It("can't be given by whoever writes the second", func(ctx SpecContext) {
-		startGuardedManager(ctx, managerOptions{})
-		older := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
+		startManagerWithWebhooks(ctx, managerOptions{})
+		older := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
 		create(ctx, older)
-		younger := newAccount(fresh("bob"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
+		younger := newAccount(uniqueName("bob"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
 		Eventually(func() error { return admin.Create(ctx, younger.DeepCopy(), client.DryRunAll) }).WithContext(ctx).
 			Should(MatchError(ContainSubstring("spec.externalID is already used by account " + older.Name)))
 	})

@@ -25,7 +25,7 @@ var _ = Describe("Admission", func() {
 	var namespace string
 	BeforeEach(func(ctx SpecContext) {
 		namespace = newNamespace(ctx, nil)
-		startGuardedManager(ctx, managerOptions{})
+		startManagerWithWebhooks(ctx, managerOptions{})
 	})
 	// fill gives an account as many keys as it has room for.
 	fill := func(ctx SpecContext, account *v1alpha1.Account, n int) {
@@ -41,7 +41,7 @@ var _ = Describe("Admission", func() {
 	tryCreate := func(ctx SpecContext, k *v1alpha1.APIKey) error { return admin.Create(ctx, k, client.DryRunAll) }
 
 	It("refuses the sixth key with the reason, and takes it once there is room", func(ctx SpecContext) {
-		account := newAccount(fresh("acme"))
+		account := newAccount(uniqueName("acme"))
 		fill(ctx, account, 5)
 		sixth := newKey(namespace, "sixth", account.Name)
 		err := tryCreate(ctx, sixth)
@@ -53,18 +53,18 @@ var _ = Describe("Admission", func() {
 	})
 
 	It("takes the sixth key under Queue, and warns", func(ctx SpecContext) {
-		account := newAccount(fresh("acme"), limits(1, queue))
+		account := newAccount(uniqueName("acme"), limits(1, queue))
 		fill(ctx, account, 1)
-		user, warnings := warned()
+		user, warnings := newWarningClient()
 		Expect(user.Create(ctx, newKey(namespace, "second", account.Name))).To(Succeed())
 		Expect(warnings()).To(ContainElement(ContainSubstring("has reached its key limit of 1: the key waits for a free slot")))
-		beRefused(ctx, v1alpha1.ReasonLimitReached, newKey(namespace, "second", account.Name))
+		becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, newKey(namespace, "second", account.Name))
 	})
 
 	It("warns of a suspended account, whose keys may come back", func(ctx SpecContext) {
-		account := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended })
+		account := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended })
 		create(ctx, account)
-		user, warnings := warned()
+		user, warnings := newWarningClient()
 		k := newKey(namespace, "web", account.Name)
 		Eventually(func() []string {
 			Expect(user.Create(ctx, k.DeepCopy(), client.DryRunAll)).To(Succeed())
@@ -73,7 +73,7 @@ var _ = Describe("Admission", func() {
 	})
 
 	It("refuses what the account's policy is against, and says what to do", func(ctx SpecContext) {
-		account := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) {
+		account := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) {
 			a.AllowedScopes = []string{"conversions:*"}
 			a.ExpirationPolicy = &v1alpha1.ExpirationPolicy{MaxLifetime: "720h"}
 		})
@@ -97,15 +97,15 @@ var _ = Describe("Admission", func() {
 		changeAccount(ctx, account, func(a *v1alpha1.AccountSpec) {
 			a.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "b"}}
 		})
-		beRefused(ctx, v1alpha1.ReasonNamespaceNotAllowed, k)
+		becomeNotAccepted(ctx, v1alpha1.ReasonNamespaceNotAllowed, k)
 		change(ctx, k, state(v1alpha1.KeyStateInactive))
-		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.State).To(Equal(v1alpha1.StateInactive)) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.State).To(Equal(v1alpha1.StateInactive)) })
 		Eventually(func() error { return tryCreate(ctx, newKey(namespace, "web", account.Name)) }).WithContext(ctx).Should(
 			MatchError(And(ContainSubstring("NamespaceNotAllowed"), ContainSubstring("spec.allowedNamespaces"))))
 	})
 
 	It("refuses an account that cannot be carried out", func(ctx SpecContext) {
-		err := admin.Create(ctx, newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) {
+		err := admin.Create(ctx, newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) {
 			a.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Within", Values: []string{"a"}}}}
 		}))
 		Expect(err).To(MatchError(And(ContainSubstring("spec.allowedNamespaces"), ContainSubstring("Within"))))
@@ -121,7 +121,7 @@ var _ = Describe("Bad input", func() {
 		return "[" + strings.Join(list, ", ") + "]"
 	}
 	DescribeTable("is refused with a message that names the field and the remedy", func(ctx SpecContext, was, is, field string, remedy ...string) {
-		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		manifest := func(spec string) *unstructured.Unstructured {
 			o := &unstructured.Unstructured{}
 			Expect(yaml.Unmarshal([]byte(strings.ReplaceAll(spec, "ACME", account)), &o.Object)).To(Succeed())
@@ -162,7 +162,7 @@ var _ = Describe("Bad input", func() {
 	It("leaves nothing behind at the borders: 128 characters and 256 entries are fine", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
-		k := newKey(namespace, "web", fresh("acme"), label(strings.Repeat("é", 128)), func(k *v1alpha1.APIKeySpec) {
+		k := newKey(namespace, "web", uniqueName("acme"), label(strings.Repeat("é", 128)), func(k *v1alpha1.APIKeySpec) {
 			for i := range 256 {
 				k.IPWhitelist = append(k.IPWhitelist, fmt.Sprintf("10.0.0.%d", i))
 			}
@@ -172,8 +172,8 @@ var _ = Describe("Bad input", func() {
 	})
 })
 
-// warned is a client that collects the API server's warnings.
-func warned() (client.Client, func() []string) {
+// newWarningClient is a client that collects the API server's warnings.
+func newWarningClient() (client.Client, func() []string) {
 	GinkgoHelper()
 	w := &warnings{}
 	config := plane.Config()
@@ -194,7 +194,7 @@ func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, t
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.list = append(w.list, text)
-	heard.note("API warnings", []byte(text))
+	output.record("API warnings", []byte(text))
 }
 
 func (w *warnings) all() []string {

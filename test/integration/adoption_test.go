@@ -32,15 +32,15 @@ func startVerifier(ctx context.Context) *verdicts.Index {
 	source, err := client.NewWithWatch(plane.Config(), client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 	index := verdicts.NewIndex()
-	living, stop := context.WithCancel(context.Background())
+	runCtx, stop := context.WithCancel(context.Background())
 	DeferCleanup(stop)
-	go verdicts.NewSyncer(verdicts.SyncerOptions{Source: source, Clock: clock.RealClock{}, Index: index}).Run(living)
+	go verdicts.NewSyncer(verdicts.SyncerOptions{Source: source, Clock: clock.RealClock{}, Index: index}).Run(runCtx)
 	Eventually(index.Complete).WithContext(ctx).Should(BeTrue())
 	return index
 }
 
-// saidOf is the verdict on a key, and whose it is: "VALID shop-1/a".
-func saidOf(index *verdicts.Index, material string) string {
+// verdictOf is the verdict on a key, and whose it is: "VALID shop-1/a".
+func verdictOf(index *verdicts.Index, material string) string {
 	in := verdicts.Input{Key: material, ExtractResult: verdicts.Valid, Client: netip.MustParseAddr("192.0.2.1")}
 	v := index.Check(&in, time.Now())
 	if id := v.Key(); id != nil {
@@ -49,8 +49,8 @@ func saidOf(index *verdicts.Index, material string) string {
 	return v.Code.String()
 }
 
-// shapes are the default one, and one by a template: how a key asks for it, and in which entry the key is.
-var shapes = map[string]struct {
+// secretContents are the default one, and one by a template: how a key asks for it, and in which entry the key is.
+var secretContents = map[string]struct {
 	entry string
 	spec  func(*v1alpha1.APIKeySpec)
 }{
@@ -60,10 +60,10 @@ var shapes = map[string]struct {
 	}},
 }
 
-func imports(a *v1alpha1.AccountSpec) { a.ImportPolicy = v1alpha1.ImportAllow }
+func allowImport(a *v1alpha1.AccountSpec) { a.ImportPolicy = v1alpha1.ImportAllow }
 
-// planted is a Secret that bob wrote: under the name of a key, with an owner if there is one.
-func planted(k *v1alpha1.APIKey, owner *v1alpha1.APIKey, annotations map[string]string, entry, value string) *corev1.Secret {
+// userSecret is a Secret that bob wrote: under the name of a key, with an owner if there is one.
+func userSecret(k *v1alpha1.APIKey, owner *v1alpha1.APIKey, annotations map[string]string, entry, value string) *corev1.Secret {
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name, Annotations: annotations}, Data: map[string][]byte{entry: []byte(value)}}
 	if owner != nil {
 		s.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner, v1alpha1.GroupVersion.WithKind("APIKey"))}
@@ -71,7 +71,7 @@ func planted(k *v1alpha1.APIKey, owner *v1alpha1.APIKey, annotations map[string]
 	return s
 }
 
-func adopt(k *v1alpha1.APIKey) map[string]string {
+func adoptAnnotation(k *v1alpha1.APIKey) map[string]string {
 	return map[string]string{v1alpha1.AdoptAnnotation: k.Name}
 }
 
@@ -85,7 +85,7 @@ var _ = Describe("Only the manager mints", func() {
 		namespace, other = newNamespace(ctx, nil), newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
 		index = startVerifier(ctx)
-		account = newAccount(fresh("bobs"), limits(0, queue))
+		account = newAccount(uniqueName("bobs"), limits(0, queue))
 		create(ctx, account)
 	})
 	admit := func(ctx SpecContext) {
@@ -98,29 +98,29 @@ var _ = Describe("Only the manager mints", func() {
 		return string(secretOf(ctx, k).Data[entry])
 	}
 
-	for name, shape := range shapes {
+	for name, shape := range secretContents {
 		It("overwrites what bob put into a Secret with a forged owner, in "+name, func(ctx SpecContext) {
 			formats := map[string]*v1alpha1.Format{zeroUUID: {Type: v1alpha1.FormatUUID}}
 			wellFormed, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(zeroes{})
 			Expect(err).NotTo(HaveOccurred())
 			formats[string([]byte(wellFormed.Material))] = nil
 			for value, format := range formats {
-				k := newKey(namespace, fresh("key"), account.Name, shape.spec, func(k *v1alpha1.APIKeySpec) { k.Format = format })
+				k := newKey(namespace, uniqueName("key"), account.Name, shape.spec, func(k *v1alpha1.APIKeySpec) { k.Format = format })
 				create(ctx, k)
-				beRefused(ctx, v1alpha1.ReasonLimitReached, k)
-				create(ctx, planted(k, k, adopt(k), shape.entry, value))
+				becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, k)
+				create(ctx, userSecret(k, k, adoptAnnotation(k), shape.entry, value))
 				admit(ctx)
 				become(ctx, v1alpha1.StateActive, k)
 				Expect(valueOf(ctx, k, shape.entry) != value).To(BeTrue(), "bob's key was adopted")
-				Eventually(func() string { return saidOf(index, valueOf(ctx, k, shape.entry)) }).WithContext(ctx).Should(Equal("VALID " + namespace + "/" + k.Name))
-				Expect(saidOf(index, value)).To(Equal("UNKNOWN"))
+				Eventually(func() string { return verdictOf(index, valueOf(ctx, k, shape.entry)) }).WithContext(ctx).Should(Equal("VALID " + namespace + "/" + k.Name))
+				Expect(verdictOf(index, value)).To(Equal("UNKNOWN"))
 				read(ctx, account)
 				changeAccount(ctx, account, limits(0, queue))
 			}
 		})
 
 		It("keeps alice's leaked key dead under bob's account, in "+name, func(ctx SpecContext) {
-			hers := newAccount(fresh("alices"), limits(100))
+			hers := newAccount(uniqueName("alices"), limits(100))
 			create(ctx, hers)
 			for how, kill := range map[string]func(*v1alpha1.APIKeySpec){
 				"revoked": state(v1alpha1.KeyStateRevoked),
@@ -129,31 +129,31 @@ var _ = Describe("Only the manager mints", func() {
 				},
 			} {
 				By(how)
-				alice := newKey(other, fresh("alice"), hers.Name)
+				alice := newKey(other, uniqueName("alice"), hers.Name)
 				create(ctx, alice)
 				become(ctx, v1alpha1.StateActive, alice)
 				leaked := materialOf(ctx, alice)
 				pause(ctx, time.Second+100*time.Millisecond) // instants are whole seconds: what follows is later
-				early, forged := newKey(namespace, fresh("early"), account.Name, shape.spec), newKey(namespace, fresh("forged"), account.Name, shape.spec)
+				early, forged := newKey(namespace, uniqueName("early"), account.Name, shape.spec), newKey(namespace, uniqueName("forged"), account.Name, shape.spec)
 				create(ctx, early, forged)
-				beRefused(ctx, v1alpha1.ReasonLimitReached, early, forged)
-				create(ctx, planted(early, nil, adopt(early), shape.entry, leaked), planted(forged, forged, nil, shape.entry, leaked))
+				becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, early, forged)
+				create(ctx, userSecret(early, nil, adoptAnnotation(early), shape.entry, leaked), userSecret(forged, forged, nil, shape.entry, leaked))
 				read(ctx, account)
-				changeAccount(ctx, account, limits(100), imports)
-				beRefused(ctx, v1alpha1.ReasonDuplicateKey, early)
+				changeAccount(ctx, account, limits(100), allowImport)
+				becomeNotAccepted(ctx, v1alpha1.ReasonDuplicateKey, early)
 				Expect(message(early.Status.Conditions, v1alpha1.ConditionStalled)).NotTo(ContainSubstring(alice.Name))
-				Eventually(func() string { return saidOf(index, leaked) }).WithContext(ctx).Should(Equal("VALID " + other + "/" + alice.Name))
+				Eventually(func() string { return verdictOf(index, leaked) }).WithContext(ctx).Should(Equal("VALID " + other + "/" + alice.Name))
 				become(ctx, v1alpha1.StateActive, forged)
 				Expect(valueOf(ctx, forged, shape.entry) != leaked).To(BeTrue(), "a leaked key was adopted")
 
 				change(ctx, alice, kill)
-				Eventually(func() string { return saidOf(index, leaked) }).WithContext(ctx).Should(Equal("REVOKED " + other + "/" + alice.Name))
-				settle(ctx, alice, func(g Gomega) { g.Expect(ready(alice)).To(HavePrefix("True/")) })
-				again := newKey(namespace, fresh("again"), account.Name, shape.spec)
-				create(ctx, planted(again, nil, adopt(again), shape.entry, leaked))
+				Eventually(func() string { return verdictOf(index, leaked) }).WithContext(ctx).Should(Equal("REVOKED " + other + "/" + alice.Name))
+				awaitStatus(ctx, alice, func(g Gomega) { g.Expect(ready(alice)).To(HavePrefix("True/")) })
+				again := newKey(namespace, uniqueName("again"), account.Name, shape.spec)
+				create(ctx, userSecret(again, nil, adoptAnnotation(again), shape.entry, leaked))
 				create(ctx, again)
-				beRefused(ctx, v1alpha1.ReasonDuplicateKey, again, early)
-				Consistently(func() string { return saidOf(index, leaked) }).WithContext(ctx).Should(Equal("REVOKED " + other + "/" + alice.Name))
+				becomeNotAccepted(ctx, v1alpha1.ReasonDuplicateKey, again, early)
+				Consistently(func() string { return verdictOf(index, leaked) }).WithContext(ctx).Should(Equal("REVOKED " + other + "/" + alice.Name))
 				Expect(again.Status.Credentials).To(BeEmpty())
 				Expect(early.Status.Credentials).To(BeEmpty())
 				read(ctx, account)
@@ -165,29 +165,29 @@ var _ = Describe("Only the manager mints", func() {
 			issued, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(&seeded{})
 			Expect(err).NotTo(HaveOccurred())
 			value := string([]byte(issued.Material))
-			k := newKey(namespace, fresh("key"), account.Name, shape.spec)
-			create(ctx, planted(k, nil, adopt(k), shape.entry, value))
+			k := newKey(namespace, uniqueName("key"), account.Name, shape.spec)
+			create(ctx, userSecret(k, nil, adoptAnnotation(k), shape.entry, value))
 			create(ctx, k)
 			admit(ctx)
-			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretConflict)) })
-			Expect(saidOf(index, value)).To(Equal("UNKNOWN"))
+			awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretConflict)) })
+			Expect(verdictOf(index, value)).To(Equal("UNKNOWN"))
 			read(ctx, account)
-			changeAccount(ctx, account, imports)
+			changeAccount(ctx, account, allowImport)
 			become(ctx, v1alpha1.StateActive, k)
 			Expect(valueOf(ctx, k, shape.entry) == value).To(BeTrue(), "the key in the Secret changed")
 			Expect(metav1.IsControlledBy(secretOf(ctx, k), k)).To(BeTrue())
 			Expect(k.Status.History[len(k.Status.History)-1].Reason).To(Equal(v1alpha1.ReasonAdopted))
-			Eventually(func() string { return saidOf(index, value) }).WithContext(ctx).Should(Equal("VALID " + namespace + "/" + k.Name))
+			Eventually(func() string { return verdictOf(index, value) }).WithContext(ctx).Should(Equal("VALID " + namespace + "/" + k.Name))
 
 			By("and refuses a weak one, with a sentence")
-			weak := newKey(namespace, fresh("weak"), account.Name, shape.spec)
-			create(ctx, planted(weak, nil, adopt(weak), shape.entry, zeroUUID))
+			weak := newKey(namespace, uniqueName("weak"), account.Name, shape.spec)
+			create(ctx, userSecret(weak, nil, adoptAnnotation(weak), shape.entry, zeroUUID))
 			create(ctx, weak)
-			settle(ctx, weak, func(g Gomega) {
+			awaitStatus(ctx, weak, func(g Gomega) {
 				g.Expect(verdict(weak.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/" + v1alpha1.ReasonSecretNotAdoptable))
 			})
 			Expect(message(weak.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("its entry " + shape.entry + " is not random"))
-			Expect(saidOf(index, zeroUUID)).To(Equal("UNKNOWN"))
+			Expect(verdictOf(index, zeroUUID)).To(Equal("UNKNOWN"))
 		})
 	}
 })
@@ -211,15 +211,15 @@ func (s *seeded) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// fighter is another controller that has an opinion about our Secret.
-type fighter struct {
+// conflictingClient is another controller that has an opinion about our Secret.
+type conflictingClient struct {
 	// writes counts those that changed something, and last is the version that the last one led to.
 	writes int
 	last   string
 }
 
-// fight undoes what the manager writes, as fast as it can, for a time.
-func (f *fighter) fight(ctx context.Context, secret *corev1.Secret, until time.Time, undo func(*corev1.Secret)) {
+// revertWrites undoes what the manager writes, as fast as it can, for a time.
+func (f *conflictingClient) revertWrites(ctx context.Context, secret *corev1.Secret, until time.Time, undo func(*corev1.Secret)) {
 	GinkgoHelper()
 	for time.Now().Before(until) && ctx.Err() == nil {
 		err := admin.Get(ctx, client.ObjectKeyFromObject(secret), secret)
@@ -243,22 +243,22 @@ var _ = Describe("Repairs don't fight", func() {
 		It("with a controller that writes "+name, func(ctx SpecContext) {
 			startManager(ctx, managerOptions{})
 			namespace := newNamespace(ctx, nil)
-			k := newKey(namespace, fresh("key"), fresh("acme"))
+			k := newKey(namespace, uniqueName("key"), uniqueName("acme"))
 			create(ctx, k)
 			become(ctx, v1alpha1.StateActive, k)
 			secret, began := secretOf(ctx, k), time.Now()
 			revisions := func() int {
-				chronicle.sync(ctx)
-				return len(chronicle.of(kindSecret, secret.UID)) - 1 // but for the first issue
+				recorder.catchUp(ctx)
+				return len(recorder.versionsOf(kindSecret, secret.UID)) - 1 // but for the first issue
 			}
-			f := &fighter{}
-			f.fight(ctx, secret, began.Add(5*time.Second), undo)
+			f := &conflictingClient{}
+			f.revertWrites(ctx, secret, began.Add(5*time.Second), undo)
 			five, theirs := revisions(), f.writes
 			Expect(five-theirs).To(BeNumerically("<=", 3), "writes of the manager")
-			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretContested)) })
+			awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretContested)) })
 			Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("argocd-controller"))
 			version := k.ResourceVersion
-			f.fight(ctx, secret, began.Add(15*time.Second), undo)
+			f.revertWrites(ctx, secret, began.Add(15*time.Second), undo)
 			read(ctx, k)
 			Expect(k.ResourceVersion).To(Equal(version), "the status was written while backing off")
 			fifteen := revisions()
@@ -269,14 +269,14 @@ var _ = Describe("Repairs don't fight", func() {
 			change(ctx, k, label("mended"))
 			become(ctx, v1alpha1.StateActive, k)
 			Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
-			beSound(ctx, Default, k)
+			expectSecretMatchesStatus(ctx, Default, k)
 		}, SpecTimeout(3*time.Minute))
 	}
 
 	It("with a client that deletes the Secret again and again", func(ctx SpecContext) {
 		startManager(ctx, managerOptions{})
 		namespace := newNamespace(ctx, nil)
-		k := newKey(namespace, fresh("key"), fresh("acme"))
+		k := newKey(namespace, uniqueName("key"), uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		secret, deletions := secretOf(ctx, k), 0
@@ -286,7 +286,7 @@ var _ = Describe("Repairs don't fight", func() {
 			}
 		}
 		Expect(deletions).To(BeNumerically("<=", 4), "the first, and three that were written again")
-		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretContested)) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/" + v1alpha1.ReasonSecretContested)) })
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("keeps deleting"))
 	})
 })

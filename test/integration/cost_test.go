@@ -19,8 +19,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// manyKeys is how many keys "quiet" is shown with: INTEGRATION_KEYS, or enough to see it.
-func manyKeys() int {
+// restartKeyCount is how many keys "quiet" is shown with: INTEGRATION_KEYS, or enough to see it.
+func restartKeyCount() int {
 	GinkgoHelper()
 	text := os.Getenv("INTEGRATION_KEYS")
 	if text == "" {
@@ -57,7 +57,7 @@ var _ = Describe("What it costs", func() {
 		m := startManager(ctx, managerOptions{})
 		_, all := issue(ctx, total)
 		become(ctx, v1alpha1.StateActive, all...)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		writes := m.traffic.writes()
 		GinkgoWriter.Printf("%d keys of %d accounts: %v, refused as stale: %v\n", total, accounts, writes, m.traffic.conflicts())
 		Expect(m.traffic.conflicts()["PUT apikeys/status"]).To(BeNumerically("<", total/10))
@@ -77,7 +77,7 @@ var _ = Describe("What it costs", func() {
 			change(ctx, all[i], state(v1alpha1.KeyStateActive))
 			become(ctx, v1alpha1.StateActive, all[i])
 		})
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		writes = m.traffic.writes()
 		GinkgoWriter.Printf("all off and on: %v\n", writes)
 		Expect(writes).To(HaveKeyWithValue("PUT apikeys/status", 2*total))
@@ -90,7 +90,7 @@ var _ = Describe("What it costs", func() {
 		m := startManager(ctx, managerOptions{})
 		_, all := issue(ctx, total)
 		become(ctx, v1alpha1.StateActive, all...)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		before := map[string]string{}
 		for _, k := range all {
 			before[k.Name] = k.Status.KeyID
@@ -103,14 +103,14 @@ var _ = Describe("What it costs", func() {
 			})
 		})
 		for _, k := range all {
-			settle(ctx, k, func(g Gomega) {
+			awaitStatus(ctx, k, func(g Gomega) {
 				g.Expect(k.Status.Rotation.ObservedRequestedAt).To(Equal(requested), "APIKey %s does not acknowledge the request", k.Name)
 				g.Expect(k.Status.KeyID).NotTo(Equal(before[k.Name]), "APIKey %s is not rotated", k.Name)
 				g.Expect(k.Status.Credentials).To(HaveLen(1), "the overlap of APIKey %s is not over", k.Name)
-				beSound(ctx, g, k)
+				expectSecretMatchesStatus(ctx, g, k)
 			})
 		}
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		writes := m.traffic.writes()
 		GinkgoWriter.Printf("%d rotations: %v\n", total, writes)
 		Expect(writes).To(HaveKeyWithValue("PUT secrets", total))
@@ -121,7 +121,7 @@ var _ = Describe("What it costs", func() {
 	})
 
 	It("to restart: nothing", func(ctx SpecContext) {
-		total := manyKeys()
+		total := restartKeyCount()
 		first := startManager(ctx, managerOptions{})
 		began := time.Now()
 		_, all := issue(ctx, total)
@@ -134,13 +134,13 @@ var _ = Describe("What it costs", func() {
 		change(ctx, all[10], state(v1alpha1.KeyStateRevoked))
 		become(ctx, v1alpha1.StateInactive, off...)
 		become(ctx, v1alpha1.StateRevoked, all[10])
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		first.stop()
 
-		rounds := reconciled()
+		rounds := reconcileCount()
 		began = time.Now()
 		again := startManager(ctx, managerOptions{})
-		Eventually(func() int { return reconciled() - rounds }).WithContext(ctx).Should(BeNumerically(">=", total+total/perAccount))
+		Eventually(func() int { return reconcileCount() - rounds }).WithContext(ctx).Should(BeNumerically(">=", total+total/perAccount))
 		settled := time.Since(began)
 		Consistently(func() []request { return again.traffic.all(request.writes) }).WithContext(ctx).Should(BeEmpty(), "it writes")
 		Expect(again.traffic.all(readsSecrets)).To(BeEmpty(), "it reads Secrets")
@@ -151,8 +151,8 @@ var _ = Describe("What it costs", func() {
 	})
 })
 
-// reconciled is how many rounds all managers of this process have run without an error.
-func reconciled() int {
+// reconcileCount is how many rounds all managers of this process have run without an error.
+func reconcileCount() int {
 	GinkgoHelper()
 	families, err := metrics.Registry.Gather()
 	Expect(err).NotTo(HaveOccurred())

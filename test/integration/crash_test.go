@@ -20,34 +20,34 @@ import (
 // crashPoint is one of the writes that a story takes, and what goes wrong there. Each has a namespace and an account of
 // its own, so that all of them go on at the same time.
 type crashPoint struct {
-	how  string
-	at   int
-	name string // of the namespace and of the account
+	failure string
+	at      int
+	name    string // of the namespace and of the account
 
-	mu     sync.Mutex
-	writes int
-	struck bool
+	mu        sync.Mutex
+	writes    int
+	triggered bool
 }
 
 const (
-	howRefused = "refused" // the write does not reach the API server; the manager goes on
-	howLost    = "lost"    // it is carried out, and the manager never learns; it goes on
-	howDies    = "dies"    // it is carried out, and then nothing of this manager's reaches the API server any more
+	failRequest  = "refused" // the write does not reach the API server; the manager goes on
+	loseResponse = "lost"    // it is carried out, and the manager never learns; it goes on
+	crash        = "dies"    // it is carried out, and then nothing of this manager's reaches the API server any more
 )
 
-// strike says what becomes of a request about this namespace or account.
-func (c *crashPoint) strike(r request) fault {
+// faultFor says what becomes of a request about this namespace or account.
+func (c *crashPoint) faultFor(r request) fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.struck && c.how == howDies {
+	if c.triggered && c.failure == crash {
 		return faultBefore
 	}
 	c.writes++
 	if c.writes != c.at {
 		return faultNone
 	}
-	c.struck = true
-	if c.how == howRefused {
+	c.triggered = true
+	if c.failure == failRequest {
 		return faultBefore
 	}
 	return faultAfter
@@ -57,10 +57,10 @@ var _ = Describe("A manager that fails or dies at the n-th write, for every n,",
 	It("leaves a world that heals", func(ctx SpecContext) {
 		const furthest = 18 // writes that the story takes, and some
 		points := map[string]*crashPoint{}
-		for _, how := range []string{howRefused, howLost, howDies} {
+		for _, how := range []string{failRequest, loseResponse, crash} {
 			for at := 1; at <= furthest; at++ {
 				name := newNamespace(ctx, nil)
-				points[name] = &crashPoint{how: how, at: at, name: name}
+				points[name] = &crashPoint{failure: how, at: at, name: name}
 			}
 		}
 		sabotage := func(r request) fault {
@@ -71,32 +71,32 @@ var _ = Describe("A manager that fails or dies at the n-th write, for every n,",
 			if c == nil || r.resource == "events" || !r.writes() {
 				return faultNone
 			}
-			return c.strike(r)
+			return c.faultFor(r)
 		}
-		doomed := startManager(ctx, managerOptions{sabotage: sabotage})
+		faulty := startManager(ctx, managerOptions{injectFault: sabotage})
 
 		By("telling the story with something going wrong at each point")
-		each(points, func(c *crashPoint) { story(ctx, c) })
-		doomed.stop()
+		forEach(points, func(c *crashPoint) { runScenario(ctx, c) })
+		faulty.stop()
 
 		By("letting a healthy manager take over")
 		startManager(ctx, managerOptions{})
-		each(points, func(c *crashPoint) { expectHealed(ctx, c) })
-		chronicle.awaitCalm(ctx)
-		each(points, func(c *crashPoint) { expectHealed(ctx, c) })
+		forEach(points, func(c *crashPoint) { expectRecovered(ctx, c) })
+		recorder.awaitQuiet(ctx)
+		forEach(points, func(c *crashPoint) { expectRecovered(ctx, c) })
 
 		longest := 0
 		for _, c := range points {
 			longest = max(longest, c.writes)
 			if c.at == furthest {
-				Expect(c.struck).To(BeFalse(), "the story takes more writes than were tried")
+				Expect(c.triggered).To(BeFalse(), "the story takes more writes than were tried")
 			}
 		}
 		GinkgoWriter.Printf("%d crash points; the story took up to %d writes\n", len(points), longest)
 	})
 })
 
-func each(points map[string]*crashPoint, do func(*crashPoint)) {
+func forEach(points map[string]*crashPoint, do func(*crashPoint)) {
 	var all sync.WaitGroup
 	for _, c := range points {
 		all.Go(func() {
@@ -107,53 +107,53 @@ func each(points map[string]*crashPoint, do func(*crashPoint)) {
 	all.Wait()
 }
 
-// story is what users do: two keys, one of which loses its Secret and one of which is revoked. They do not wait for a
+// runScenario is what users do: two keys, one of which loses its Secret and one of which is revoked. They do not wait for a
 // manager that died.
-func story(ctx context.Context, c *crashPoint) {
+func runScenario(ctx context.Context, c *crashPoint) {
 	GinkgoHelper()
 	lost, revoked := newKey(c.name, "lost", c.name, label("lost")), newKey(c.name, "revoked", c.name)
 	create(ctx, lost, revoked)
-	if !c.awaits(ctx, lost, v1alpha1.StateActive) || !c.awaits(ctx, revoked, v1alpha1.StateActive) {
+	if !c.reaches(ctx, lost, v1alpha1.StateActive) || !c.reaches(ctx, revoked, v1alpha1.StateActive) {
 		return
 	}
 	first := credentialInRole(lost, v1alpha1.RoleCurrent).SHA256
 	Expect(admin.Delete(ctx, secretOf(ctx, lost))).To(Succeed())
 	change(ctx, revoked, state(v1alpha1.KeyStateRevoked))
-	c.awaits(ctx, revoked, v1alpha1.StateRevoked)
+	c.reaches(ctx, revoked, v1alpha1.StateRevoked)
 	Eventually(func() bool {
 		read(ctx, lost)
-		return c.dead() || credentialInRole(lost, v1alpha1.RoleCurrent).SHA256 != first
+		return c.crashed() || credentialInRole(lost, v1alpha1.RoleCurrent).SHA256 != first
 	}).WithContext(ctx).Should(BeTrue())
 }
 
-func (c *crashPoint) dead() bool {
+func (c *crashPoint) crashed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.struck && c.how == howDies
+	return c.triggered && c.failure == crash
 }
 
-// awaits waits until a key is in a state; false: its manager died first.
-func (c *crashPoint) awaits(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) bool {
+// reaches waits until a key is in a state; false: its manager died first.
+func (c *crashPoint) reaches(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) bool {
 	GinkgoHelper()
 	reached := func() bool {
 		read(ctx, k)
 		return ready(k) == "True/"+string(want) && k.Status.ObservedGeneration == k.Generation
 	}
-	Eventually(func() bool { return reached() || c.dead() }).WithContext(ctx).Should(BeTrue(), "%s at write %d: %s", c.how, c.at, c.name)
+	Eventually(func() bool { return reached() || c.crashed() }).WithContext(ctx).Should(BeTrue(), "%s at write %d: %s", c.failure, c.at, c.name)
 	return reached()
 }
 
-// expectHealed waits for the invariant: whatever happened, the Secret of each Active key holds what verifiers know, and a
+// expectRecovered waits for the invariant: whatever happened, the Secret of each Active key holds what verifiers know, and a
 // revoked key has no material anywhere.
-func expectHealed(ctx context.Context, c *crashPoint) {
+func expectRecovered(ctx context.Context, c *crashPoint) {
 	GinkgoHelper()
-	what := fmt.Sprintf("%s at write %d", c.how, c.at)
+	what := fmt.Sprintf("%s at write %d", c.failure, c.at)
 	for _, name := range []string{"lost", "revoked"} {
 		k := newKey(c.name, name, c.name)
-		settle(ctx, k, func(g Gomega) {
+		awaitStatus(ctx, k, func(g Gomega) {
 			if k.Spec.State != v1alpha1.KeyStateRevoked {
 				g.Expect(ready(k)).To(Equal("True/Active"), what)
-				beSound(ctx, g, k)
+				expectSecretMatchesStatus(ctx, g, k)
 				return
 			}
 			g.Expect(ready(k)).To(Equal("True/Revoked"), what)
@@ -188,12 +188,12 @@ var _ = Describe("A manager that is killed with SIGKILL at random moments", func
 						Expect(err == nil || apierrors.IsNotFound(err)).To(BeTrue(), "%v", err)
 					}
 				}
-				pause(ctx, interval)
+				pause(ctx, pollInterval)
 			}
 		})
 		for range kills {
 			wrote := make(chan struct{}, 1)
-			chronicle.listen(func(e entry) {
+			recorder.subscribe(func(e write) {
 				if e.kind == kindSecret && e.object.GetNamespace() == namespace {
 					select {
 					case wrote <- struct{}{}:
@@ -207,9 +207,9 @@ var _ = Describe("A manager that is killed with SIGKILL at random moments", func
 		}
 		work.Wait()
 		become(ctx, v1alpha1.StateActive, all...)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		for _, k := range all {
-			settle(ctx, k, func(g Gomega) { beSound(ctx, g, k) })
+			awaitStatus(ctx, k, func(g Gomega) { expectSecretMatchesStatus(ctx, g, k) })
 		}
 		Expect(secretsIn(ctx, namespace)).To(HaveLen(total))
 	})

@@ -24,25 +24,25 @@ var _ = Describe("Deletion", func() {
 	}
 
 	It("takes the Secret and the slot with the key", func(ctx SpecContext) {
-		needControllers()
-		startGuardedManager(ctx, managerOptions{})
-		k := newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		requireControllers()
+		startManagerWithWebhooks(ctx, managerOptions{})
+		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		secret, account := secretOf(ctx, k), newAccount(k.Spec.Account)
 		Expect(admin.Delete(ctx, k)).To(Succeed())
 		gone(ctx, k)
 		gone(ctx, secret)
-		settleAccount(ctx, account, func(g Gomega) {
+		awaitAccount(ctx, account, func(g Gomega) {
 			g.Expect(account.Status.Slots).To(BeEmpty())
 			g.Expect(account.Status.Keys.Usage).To(Equal("0/5"))
 		})
 	})
 
 	It("waits for the Secret to go first when it is asked to", func(ctx SpecContext) {
-		needControllers()
-		startGuardedManager(ctx, managerOptions{})
-		k := newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		requireControllers()
+		startManagerWithWebhooks(ctx, managerOptions{})
+		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		secret := secretOf(ctx, k)
@@ -52,8 +52,8 @@ var _ = Describe("Deletion", func() {
 	})
 
 	It("of the definitions is refused while an account forbids that of its keys", func(ctx SpecContext) {
-		startGuardedManager(ctx, managerOptions{})
-		account := newAccount(fresh("acme"), deletion(v1alpha1.DeletionForbid))
+		startManagerWithWebhooks(ctx, managerOptions{})
+		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionForbid))
 		create(ctx, account)
 		k := newKey(newNamespace(ctx, nil), "web", account.Name)
 		create(ctx, k)
@@ -69,8 +69,8 @@ var _ = Describe("Deletion", func() {
 	})
 
 	It("is refused under Forbid, with what to do instead", func(ctx SpecContext) {
-		startGuardedManager(ctx, managerOptions{})
-		account := newAccount(fresh("acme"), deletion(v1alpha1.DeletionForbid), limits(1, queue))
+		startManagerWithWebhooks(ctx, managerOptions{})
+		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionForbid), limits(1, queue))
 		create(ctx, account)
 		namespace := newNamespace(ctx, nil)
 		k := newKey(namespace, "web", account.Name)
@@ -88,7 +88,7 @@ var _ = Describe("Deletion", func() {
 		By("deleting one that never got a credential")
 		waiting := newKey(namespace, "waiting", account.Name)
 		create(ctx, waiting)
-		beRefused(ctx, v1alpha1.ReasonLimitReached, waiting)
+		becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, waiting)
 		Expect(admin.Delete(ctx, waiting)).To(Succeed())
 
 		By("deleting all of them")
@@ -104,8 +104,8 @@ var _ = Describe("Deletion", func() {
 	It("is refused under the manager's own --default-deletion-policy too", func(ctx SpecContext) {
 		settings := flagDefaults
 		settings.DeletionPolicy = v1alpha1.DeletionForbid
-		startGuardedManager(ctx, managerOptions{defaults: &settings})
-		k := newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		startManagerWithWebhooks(ctx, managerOptions{defaults: &settings})
+		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		Expect(admin.Delete(ctx, k)).To(MatchError(ContainSubstring("forbids the deletion of keys")))
@@ -115,8 +115,8 @@ var _ = Describe("Deletion", func() {
 	})
 
 	It("wants to be confirmed under RequireConfirmation", func(ctx SpecContext) {
-		startGuardedManager(ctx, managerOptions{})
-		account := newAccount(fresh("acme"), deletion(v1alpha1.DeletionRequireConfirmation))
+		startManagerWithWebhooks(ctx, managerOptions{})
+		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionRequireConfirmation))
 		create(ctx, account)
 		k := newKey(newNamespace(ctx, nil), "web", account.Name)
 		create(ctx, k)
@@ -135,9 +135,9 @@ var _ = Describe("Deletion", func() {
 	})
 
 	It("of a namespace that holds keys under Forbid finishes", func(ctx SpecContext) {
-		needControllers()
-		startGuardedManager(ctx, managerOptions{})
-		account := newAccount(fresh("acme"), deletion(v1alpha1.DeletionForbid))
+		requireControllers()
+		startManagerWithWebhooks(ctx, managerOptions{})
+		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionForbid))
 		create(ctx, account)
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: newNamespace(ctx, nil)}}
 		k := newKey(namespace.Name, "web", account.Name)
@@ -146,12 +146,12 @@ var _ = Describe("Deletion", func() {
 		Expect(admin.Delete(ctx, namespace)).To(Succeed())
 		gone(ctx, namespace)
 		gone(ctx, k)
-		settleAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Slots).To(BeEmpty()) })
+		awaitAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Slots).To(BeEmpty()) })
 	})
 
 	It("of an account in use is refused, with how to find its keys", func(ctx SpecContext) {
-		startGuardedManager(ctx, managerOptions{})
-		k := newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		startManagerWithWebhooks(ctx, managerOptions{})
+		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		account := newAccount(k.Spec.Account)
@@ -166,19 +166,19 @@ var _ = Describe("Deletion", func() {
 	})
 
 	It("of keys and accounts is all that a manager which is down blocks", func(ctx SpecContext) {
-		m := startGuardedManager(ctx, managerOptions{})
-		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		m := startManagerWithWebhooks(ctx, managerOptions{})
+		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		k := newKey(namespace, "web", account)
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		m.stop()
 		By("creating and changing")
-		create(ctx, newKey(namespace, "new", account), newKey(namespace, "of-a-new-account", fresh("acme")))
+		create(ctx, newKey(namespace, "new", account), newKey(namespace, "of-a-new-account", uniqueName("acme")))
 		change(ctx, k, state(v1alpha1.KeyStateInactive), label("renamed"))
 		made := newAccount(account)
 		read(ctx, made)
 		changeAccount(ctx, made, func(a *v1alpha1.AccountSpec) { a.DisplayName = "Acme" })
-		create(ctx, newAccount(fresh("acme")))
+		create(ctx, newAccount(uniqueName("acme")))
 		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
 		By("deleting")
 		Expect(admin.Delete(ctx, k)).To(MatchError(ContainSubstring(`failed calling webhook "delete.apikeys.apikey-manager.io"`)))
@@ -187,12 +187,12 @@ var _ = Describe("Deletion", func() {
 		startManager(ctx, managerOptions{})
 		become(ctx, v1alpha1.StateInactive, k)
 		become(ctx, v1alpha1.StateActive, newKey(namespace, "new", account))
-		beSound(ctx, Default, k)
+		expectSecretMatchesStatus(ctx, Default, k)
 	})
 })
 
-// needControllers skips a spec that needs the garbage collector or the end of a namespace.
-func needControllers() {
+// requireControllers skips a spec that needs the garbage collector or the end of a namespace.
+func requireControllers() {
 	GinkgoHelper()
 	if !plane.HasControllers() {
 		Skip("SKIPPED: there is no kube-controller-manager among the binaries; `make controlplane` builds one")

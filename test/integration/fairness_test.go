@@ -25,7 +25,7 @@ var _ = Describe("The keys of one tenant", func() {
 		GinkgoHelper()
 		took := make([]time.Duration, total)
 		for i := range took {
-			k := newKey(namespace, fresh("key"), account)
+			k := newKey(namespace, uniqueName("key"), account)
 			began := time.Now()
 			create(ctx, k)
 			become(ctx, v1alpha1.StateActive, k)
@@ -38,16 +38,16 @@ var _ = Describe("The keys of one tenant", func() {
 	It("do not hold up another's new key when one of them changes all the time", func(ctx SpecContext) {
 		const each = 15
 		flooded, quiet := newNamespace(ctx, nil), newNamespace(ctx, nil)
-		bystander := newAccount(fresh("bystander"), limits(2*each))
-		flood := newAccount(fresh("flood"))
+		bystander := newAccount(uniqueName("bystander"), limits(2*each))
+		flood := newAccount(uniqueName("flood"))
 		create(ctx, bystander, flood)
-		startGuardedManager(ctx, managerOptions{})
+		startManagerWithWebhooks(ctx, managerOptions{})
 		hot := newKey(flooded, "hot", flood.Name)
 		create(ctx, hot)
 		become(ctx, v1alpha1.StateActive, hot)
 		before := delays(ctx, quiet, bystander.Name, each)
 
-		changes, stop := changeAllTheTime(hot)
+		changes, stop := changeRepeatedly(hot)
 		Eventually(changes.Load).WithContext(ctx).Should(BeNumerically(">", 100))
 		began, first := time.Now(), changes.Load()
 		during := delays(ctx, quiet, bystander.Name, each)
@@ -55,13 +55,13 @@ var _ = Describe("The keys of one tenant", func() {
 		stop()
 		GinkgoWriter.Printf("a new key is Active after %s (median; longest %s), and after %s (longest %s) while another tenant changes a key %.0f times a second\n",
 			before[each/2], before[each-1], during[each/2], during[each-1], rate)
-		settle(ctx, hot, func(g Gomega) { g.Expect(hot.Status.ObservedGeneration).To(Equal(hot.Generation)) })
+		awaitStatus(ctx, hot, func(g Gomega) { g.Expect(hot.Status.ObservedGeneration).To(Equal(hot.Generation)) })
 	})
 
 	It("do not hold up another's new key when a thousand of them change at once", func(ctx SpecContext) {
 		const total = 1000
 		flooded, quiet := newNamespace(ctx, nil), newNamespace(ctx, nil)
-		bystander, flood := newAccount(fresh("bystander")), newAccount(fresh("flood"), limits(total))
+		bystander, flood := newAccount(uniqueName("bystander")), newAccount(uniqueName("flood"), limits(total))
 		create(ctx, bystander, flood)
 		startManager(ctx, managerOptions{})
 		all := make([]*v1alpha1.APIKey, total)
@@ -71,7 +71,7 @@ var _ = Describe("The keys of one tenant", func() {
 		})
 		become(ctx, v1alpha1.StateActive, all...)
 		before := delays(ctx, quiet, bystander.Name, 1)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 
 		began := time.Now()
 		changeAccount(ctx, flood, func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended })
@@ -80,7 +80,7 @@ var _ = Describe("The keys of one tenant", func() {
 		Expect(admin.List(ctx, &list, client.InNamespace(flooded))).To(Succeed())
 		waiting := len(slices.DeleteFunc(list.Items, func(k v1alpha1.APIKey) bool { return k.Status.State != v1alpha1.StateActive }))
 		for _, k := range all {
-			settle(ctx, k, func(g Gomega) { g.Expect(k.Status.State).To(Equal(v1alpha1.StateSuspended)) })
+			awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.State).To(Equal(v1alpha1.StateSuspended)) })
 		}
 		GinkgoWriter.Printf("a new key is Active after %s, and after %s while %d keys of another tenant wait, with %d of them still to come; all are done after %s\n",
 			before[0], during[0], total, waiting, time.Since(began).Round(time.Millisecond))
@@ -88,9 +88,9 @@ var _ = Describe("The keys of one tenant", func() {
 	})
 })
 
-// changeAllTheTime changes a key as fast as several clients can, until stop is called. It counts what the API server
+// changeRepeatedly changes a key as fast as several clients can, until stop is called. It counts what the API server
 // took.
-func changeAllTheTime(k *v1alpha1.APIKey) (changes *atomic.Int64, stop func()) {
+func changeRepeatedly(k *v1alpha1.APIKey) (changes *atomic.Int64, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	changes = &atomic.Int64{}
 	var clients sync.WaitGroup

@@ -22,7 +22,7 @@ import (
 
 var _ = Describe("A new key", func() {
 	It("goes from kubectl apply to a key in a Secret, and makes its account", func(ctx SpecContext) {
-		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		kubectlApply(ctx, fmt.Sprintf(`
 apiVersion: apikey-manager.io/v1alpha1
@@ -36,7 +36,7 @@ spec:
 `, namespace, account))
 		k := newKey(namespace, "web", account)
 		become(ctx, v1alpha1.StateActive, k)
-		beSound(ctx, Default, k)
+		expectSecretMatchesStatus(ctx, Default, k)
 
 		secret := secretOf(ctx, k)
 		Expect(secret.Type).To(Equal(corev1.SecretTypeOpaque))
@@ -57,7 +57,7 @@ spec:
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
 
 		made := newAccount(account)
-		settleAccount(ctx, made, func(g Gomega) {
+		awaitAccount(ctx, made, func(g Gomega) {
 			g.Expect(verdict(made.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
 			g.Expect(made.Status.Keys).NotTo(BeNil())
 			g.Expect(made.Status.Keys.Usage).To(Equal("1/5"))
@@ -71,7 +71,7 @@ spec:
 	})
 
 	It("is shown by kubectl with the columns that people look for", func(ctx SpecContext) {
-		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		k := newKey(namespace, "web", account, label("Shop"), expiration("2099-02-28"))
 		create(ctx, k)
@@ -88,7 +88,7 @@ spec:
 	})
 
 	It("takes its Secret's name, its prefix and its scopes from where it is said", func(ctx SpecContext) {
-		namespace, account := newNamespace(ctx, nil), newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) {
+		namespace, account := newNamespace(ctx, nil), newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) {
 			a.KeyDefaults = &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Prefix: "shop"}}
 		})
 		startManager(ctx, managerOptions{})
@@ -100,18 +100,18 @@ spec:
 		Expect(materialOf(ctx, theirs)).To(HavePrefix("shop_"))
 		Expect(materialOf(ctx, own)).To(HavePrefix("own_"))
 		Expect(theirs.Status.SecretRef.Name).To(Equal("elsewhere"))
-		beSound(ctx, Default, theirs)
-		beSound(ctx, Default, own)
+		expectSecretMatchesStatus(ctx, Default, theirs)
+		expectSecretMatchesStatus(ctx, Default, own)
 	})
 
 	It("waits for its account under --require-account, and gets a key as soon as there is one", func(ctx SpecContext) {
-		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		settings := flagDefaults
 		settings.RequireAccount = true
 		startManager(ctx, managerOptions{defaults: &settings})
 		k := newKey(namespace, "web", account)
 		create(ctx, k)
-		beRefused(ctx, v1alpha1.ReasonAccountNotFound, k)
+		becomeNotAccepted(ctx, v1alpha1.ReasonAccountNotFound, k)
 		Expect(ready(k)).To(Equal("False/AccountNotFound"))
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty(), "the account may come")
 		Expect(apierrors.IsNotFound(admin.Get(ctx, client.ObjectKey{Name: account}, &v1alpha1.Account{}))).To(BeTrue())
@@ -120,20 +120,20 @@ spec:
 
 		create(ctx, newAccount(account))
 		become(ctx, v1alpha1.StateActive, k)
-		beSound(ctx, Default, k)
+		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
 	It("starts out inactive, and has its key ready", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
-		k := newKey(namespace, "web", fresh("acme"), state(v1alpha1.KeyStateInactive))
+		k := newKey(namespace, "web", uniqueName("acme"), state(v1alpha1.KeyStateInactive))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateInactive, k)
-		beSound(ctx, Default, k)
+		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
 	It("gets no key if it is revoked or expired from the start", func(ctx SpecContext) {
-		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		revoked := newKey(namespace, "revoked", account, state(v1alpha1.KeyStateRevoked))
 		expired := newKey(namespace, "expired", account, expiration("2020-01-01"))
@@ -144,7 +144,7 @@ spec:
 		By("moving the expiration of the one into the future")
 		change(ctx, expired, expiration("2099-01-01"))
 		become(ctx, v1alpha1.StateActive, expired)
-		beSound(ctx, Default, expired)
+		expectSecretMatchesStatus(ctx, Default, expired)
 	})
 })
 
@@ -164,7 +164,7 @@ func run(ctx SpecContext, stdin string, args ...string) string {
 	cmd := exec.CommandContext(ctx, plane.Kubectl(), append([]string{"--kubeconfig", plane.Kubeconfig()}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
-	heard.note("kubectl", out)
+	output.record("kubectl", out)
 	Expect(err).NotTo(HaveOccurred(), string(out))
 	return string(out)
 }

@@ -35,7 +35,7 @@ var _ = Describe("By the rules of kstatus", func() {
 	}
 
 	It("a key and an account are in progress until a manager has seen them", func(ctx SpecContext) {
-		account := newAccount(fresh("acme"))
+		account := newAccount(uniqueName("acme"))
 		k := newKey(newNamespace(ctx, nil), "web", account.Name)
 		create(ctx, account)
 		create(ctx, k)
@@ -48,7 +48,7 @@ var _ = Describe("By the rules of kstatus", func() {
 
 	It("a key is current in every state that is carried out", func(ctx SpecContext) {
 		startManager(ctx, managerOptions{})
-		account := newAccount(fresh("acme"))
+		account := newAccount(uniqueName("acme"))
 		k, off := newKey(newNamespace(ctx, nil), "web", account.Name), newKey(newNamespace(ctx, nil), "off", account.Name)
 		create(ctx, account)
 		create(ctx, k, off)
@@ -56,7 +56,7 @@ var _ = Describe("By the rules of kstatus", func() {
 		change(ctx, off, state(v1alpha1.KeyStateInactive))
 		becomes(ctx, status.CurrentStatus, "APIKey", off)
 		changeAccount(ctx, account, func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended })
-		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.State).To(Equal(v1alpha1.StateSuspended)) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.State).To(Equal(v1alpha1.StateSuspended)) })
 		becomes(ctx, status.CurrentStatus, "APIKey", k)
 		becomes(ctx, status.CurrentStatus, "APIKey", off)
 		becomes(ctx, status.CurrentStatus, "Account", account)
@@ -71,7 +71,7 @@ var _ = Describe("By the rules of kstatus", func() {
 		startManager(ctx, managerOptions{})
 		namespace := newNamespace(ctx, nil)
 		create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}})
-		k := newKey(namespace, "web", fresh("acme"))
+		k := newKey(namespace, "web", uniqueName("acme"))
 		create(ctx, k)
 		becomes(ctx, status.FailedStatus, "APIKey", k)
 	})

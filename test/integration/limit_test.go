@@ -33,14 +33,14 @@ var _ = Describe("The limit of an account is strict", func() {
 
 	It("under 200 keys of 40 concurrent clients, with two managers and one of them killed in the middle", func(ctx SpecContext) {
 		const limit, total, clients = 5, 200, 40
-		account := newAccount(fresh("acme"), limits(limit, queue))
+		account := newAccount(uniqueName("acme"), limits(limit, queue))
 		create(ctx, account)
 		startProcess(ctx)
 		victim := startProcess(ctx)
-		kill := killAtFirstSecret(namespaces)
+		kill := firstSecretWritten(namespaces)
 
 		By("creating them")
-		alignToSecond()
+		awaitNextSecond()
 		restarted := make(chan struct{})
 		go func() {
 			defer GinkgoRecover()
@@ -53,17 +53,17 @@ var _ = Describe("The limit of an account is strict", func() {
 			create(ctx, newKey(namespaces[i%len(namespaces)], fmt.Sprintf("key-%d", i), account.Name))
 		})
 		Eventually(restarted).WithContext(ctx).Should(BeClosed())
-		settleLimit(ctx, account.Name, limit, total)
+		awaitLimit(ctx, account.Name, limit, total)
 
 		By("looking at every write")
-		expectWithin(ctx, account.Name, limit, (*moment).holding)
+		expectLimitKept(ctx, account.Name, limit, (*snapshot).holders)
 		holders, waiters := holdersAndWaiters(ctx, account.Name)
 		Expect(holders).To(HaveLen(limit))
 		for _, k := range holders {
-			beSound(ctx, Default, k)
+			expectSecretMatchesStatus(ctx, Default, k)
 			Expect(k.CreationTimestamp.Sub(waiters[0].CreationTimestamp.Time)).To(BeNumerically("<", time.Second), "%s is younger than a waiter", k.Name)
 		}
-		GinkgoWriter.Printf("holders were created %s..%s, waiters %s..%s\n", clockOf(holders[0]), clockOf(holders[limit-1]), clockOf(waiters[0]), clockOf(waiters[len(waiters)-1]))
+		GinkgoWriter.Printf("holders were created %s..%s, waiters %s..%s\n", creationTime(holders[0]), creationTime(holders[limit-1]), creationTime(waiters[0]), creationTime(waiters[len(waiters)-1]))
 
 		By("deleting one: the oldest waiter is admitted, and nobody touched it")
 		for range 3 {
@@ -73,15 +73,15 @@ var _ = Describe("The limit of an account is strict", func() {
 			holders = holders[1:]
 			become(ctx, v1alpha1.StateActive, oldest)
 			Expect(oldest.Generation).To(Equal(generation))
-			settleHolders(ctx, account.Name, limit)
+			awaitHolders(ctx, account.Name, limit)
 		}
-		expectWithin(ctx, account.Name, limit, (*moment).holding)
+		expectLimitKept(ctx, account.Name, limit, (*snapshot).holders)
 	})
 
 	It("while keys come and go and managers are killed again and again", func(ctx SpecContext) {
 		const limit, clients = 5, 12
 		const duration = 8 * time.Second
-		account := newAccount(fresh("acme"), limits(limit, queue))
+		account := newAccount(uniqueName("acme"), limits(limit, queue))
 		create(ctx, account)
 		managers := []*controlplane.Manager{startProcess(ctx), startProcess(ctx)}
 		storm, cancel := context.WithTimeout(ctx, duration)
@@ -114,20 +114,20 @@ var _ = Describe("The limit of an account is strict", func() {
 		for i := range limit + 2 { // so that there are enough at the end
 			create(ctx, newKey(namespaces[0], fmt.Sprintf("last-%d", i), account.Name))
 		}
-		settleHolders(ctx, account.Name, limit)
-		most, writes := expectWithin(ctx, account.Name, limit, (*moment).holding)
+		awaitHolders(ctx, account.Name, limit)
+		most, writes := expectLimitKept(ctx, account.Name, limit, (*snapshot).holders)
 		GinkgoWriter.Printf("%d keys created, %d deleted, %d managers killed; at most %d of %d held in %d writes\n",
 			created.Load(), deleted.Load(), killed.Load(), most, limit, writes)
 		holders, _ := holdersAndWaiters(ctx, account.Name)
 		for _, k := range holders {
-			settle(ctx, k, func(g Gomega) { beSound(ctx, g, k) })
+			awaitStatus(ctx, k, func(g Gomega) { expectSecretMatchesStatus(ctx, g, k) })
 		}
 	})
 
 	It("in a storm of switching off and on, where only usable keys count", func(ctx SpecContext) {
 		const limit, total, clients = 3, 12, 10
 		const duration = 6 * time.Second
-		account := newAccount(fresh("acme"), limits(limit, queue, usableOnly))
+		account := newAccount(uniqueName("acme"), limits(limit, queue, usableOnly))
 		create(ctx, account)
 		startManager(ctx, managerOptions{})
 		victim := startProcess(ctx)
@@ -174,9 +174,9 @@ var _ = Describe("The limit of an account is strict", func() {
 			return n
 		}
 		Eventually(active).WithContext(ctx).Should(Equal(limit))
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		Expect(active()).To(Equal(limit))
-		most, writes := expectWithin(ctx, account.Name, limit, (*moment).active)
+		most, writes := expectLimitKept(ctx, account.Name, limit, (*snapshot).activeKeys)
 		GinkgoWriter.Printf("%d switches; at most %d of %d were Active in %d writes\n", switched.Load(), most, limit, writes)
 
 		By("switching the active ones off: three others come in")
@@ -196,11 +196,11 @@ var _ = Describe("The limit of an account is strict", func() {
 			}
 			return n
 		}).WithContext(ctx).Should(Equal(limit))
-		expectWithin(ctx, account.Name, limit, (*moment).active)
+		expectLimitKept(ctx, account.Name, limit, (*snapshot).activeKeys)
 	})
 
 	It("lets a key that was switched off come back only into a free slot, where only usable keys count", func(ctx SpecContext) {
-		account := newAccount(fresh("acme"), limits(1, queue, usableOnly))
+		account := newAccount(uniqueName("acme"), limits(1, queue, usableOnly))
 		create(ctx, account)
 		startManager(ctx, managerOptions{})
 		first := newKey(namespaces[0], "first", account.Name)
@@ -209,27 +209,27 @@ var _ = Describe("The limit of an account is strict", func() {
 		become(ctx, v1alpha1.StateActive, first)
 		material := materialOf(ctx, first)
 		create(ctx, second)
-		beRefused(ctx, v1alpha1.ReasonLimitReached, second)
+		becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, second)
 		change(ctx, first, state(v1alpha1.KeyStateInactive))
 		become(ctx, v1alpha1.StateInactive, first)
 		become(ctx, v1alpha1.StateActive, second)
 		change(ctx, first, state(v1alpha1.KeyStateActive))
-		beRefused(ctx, v1alpha1.ReasonLimitReached, first)
+		becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, first)
 		Expect(first.Status.State).To(Equal(v1alpha1.StatePending))
 		Expect(verdict(first.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/NotAccepted"))
 		change(ctx, second, state(v1alpha1.KeyStateRevoked))
 		become(ctx, v1alpha1.StateRevoked, second)
 		become(ctx, v1alpha1.StateActive, first)
 		Expect(materialOf(ctx, first) == material).To(BeTrue(), "the key came back as another one")
-		expectWithin(ctx, account.Name, 1, (*moment).active)
+		expectLimitKept(ctx, account.Name, 1, (*snapshot).activeKeys)
 	})
 })
 
-// killAtFirstSecret is closed when the first Secret in one of the namespaces has been written: issuing is in full swing.
-func killAtFirstSecret(namespaces []string) <-chan struct{} {
+// firstSecretWritten is closed when the first Secret in one of the namespaces has been written: issuing is in full swing.
+func firstSecretWritten(namespaces []string) <-chan struct{} {
 	kill := make(chan struct{})
 	now := sync.OnceFunc(func() { close(kill) })
-	chronicle.listen(func(e entry) {
+	recorder.subscribe(func(e write) {
 		if e.kind == kindSecret && slices.Contains(namespaces, e.object.GetNamespace()) {
 			now()
 		}
@@ -237,9 +237,9 @@ func killAtFirstSecret(namespaces []string) <-chan struct{} {
 	return kill
 }
 
-// alignToSecond waits for a second to begin, so that what is created next carries the time of one second: creation times
+// awaitNextSecond waits for a second to begin, so that what is created next carries the time of one second: creation times
 // have no fractions, and around the turn of a second they do not tell the order.
-func alignToSecond() {
+func awaitNextSecond() {
 	next := time.Now().Truncate(time.Second).Add(time.Second + 20*time.Millisecond)
 	<-time.After(time.Until(next))
 }
@@ -296,19 +296,19 @@ func holdersAndWaiters(ctx context.Context, account string) (holders, waiters []
 	return holders, waiters
 }
 
-func settleHolders(ctx context.Context, account string, want int) {
+func awaitHolders(ctx context.Context, account string, want int) {
 	GinkgoHelper()
 	Eventually(func() int {
 		holders, _ := holdersAndWaiters(ctx, account)
 		return len(holders)
 	}).WithContext(ctx).Should(Equal(want))
-	chronicle.awaitCalm(ctx)
+	recorder.awaitQuiet(ctx)
 	holders, _ := holdersAndWaiters(ctx, account)
 	Expect(holders).To(HaveLen(want))
 }
 
-// settleLimit waits until so many keys of an account are Active, and all others know that they have to wait.
-func settleLimit(ctx context.Context, account string, limit, total int) {
+// awaitLimit waits until so many keys of an account are Active, and all others know that they have to wait.
+func awaitLimit(ctx context.Context, account string, limit, total int) {
 	GinkgoHelper()
 	Eventually(func() map[string]int {
 		counts := map[string]int{}
@@ -317,7 +317,7 @@ func settleLimit(ctx context.Context, account string, limit, total int) {
 		}
 		return counts
 	}).WithContext(ctx).Should(Equal(map[string]int{"True/Active": limit, "False/LimitReached": total - limit}))
-	chronicle.awaitCalm(ctx)
+	recorder.awaitQuiet(ctx)
 	a := newAccount(account)
 	read(ctx, a)
 	Expect(a.Status.Keys.Usage).To(Equal(fmt.Sprintf("%d/%d", limit, limit)))
@@ -327,11 +327,11 @@ func settleLimit(ctx context.Context, account string, limit, total int) {
 	Expect(list.Items).To(HaveLen(limit))
 }
 
-// expectWithin goes through every write about an account and holds it to its limit.
-func expectWithin(ctx context.Context, account string, limit int, count func(*moment, string) int) (most, writes int) {
+// expectLimitKept goes through every write about an account and holds it to its limit.
+func expectLimitKept(ctx context.Context, account string, limit int, count func(*snapshot, string) int) (most, writes int) {
 	GinkgoHelper()
-	chronicle.sync(ctx)
-	writes = chronicle.replay(account, func(m *moment) {
+	recorder.catchUp(ctx)
+	writes = recorder.replay(account, func(m *snapshot) {
 		n := count(m, account)
 		most = max(most, n)
 		if n > limit {
@@ -342,4 +342,4 @@ func expectWithin(ctx context.Context, account string, limit int, count func(*mo
 	return most, writes
 }
 
-func clockOf(k *v1alpha1.APIKey) string { return k.CreationTimestamp.Format(time.TimeOnly) }
+func creationTime(k *v1alpha1.APIKey) string { return k.CreationTimestamp.Format(time.TimeOnly) }

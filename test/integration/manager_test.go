@@ -50,8 +50,8 @@ type managerOptions struct {
 	defaults *keys.Settings
 	// webhookPort, unless 0, is where it serves the webhooks.
 	webhookPort int
-	// sabotage says what becomes of its requests.
-	sabotage func(request) fault
+	// injectFault says what becomes of its requests.
+	injectFault func(request) fault
 	// verifiers are whom it asks; nil: nobody.
 	verifiers *controllers.Verifiers
 	// clock, unless nil, is what it has for the time.
@@ -75,7 +75,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	if o.clock == nil {
 		o.clock = clock.RealClock{}
 	}
-	m := &manager{traffic: &traffic{sabotage: o.sabotage}, registry: prometheus.NewPedanticRegistry()}
+	m := &manager{traffic: &traffic{injectFault: o.injectFault}, registry: prometheus.NewPedanticRegistry()}
 	if o.verifiers != nil {
 		enforcement, err := metrics.NewVerifierRecorder(m.registry)
 		Expect(err).NotTo(HaveOccurred())
@@ -84,10 +84,10 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	config := plane.ManagerConfig()
 	config.QPS = -1 // as ctrl.GetConfig has it
 	config.Wrap(m.traffic.wrap)
-	living, cancel := context.WithCancel(context.Background())
+	runCtx, cancel := context.WithCancel(context.Background())
 	rotator := newRotator(config)
 	mgr := newManager(config, o, rotator)
-	Expect(controllers.Setup(living, mgr, controllers.Options{
+	Expect(controllers.Setup(runCtx, mgr, controllers.Options{
 		Clock: o.clock, Random: rand.Reader, Settings: *o.defaults, MaxConcurrentReconciles: concurrency, SkipNameValidation: true,
 		Verifiers: o.verifiers,
 	})).To(Succeed())
@@ -95,11 +95,11 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 		Expect(guard.Setup(mgr, o.clock, *o.defaults)).To(Succeed())
 		Expect(mgr.Add(rotator)).To(Succeed())
 	}
-	Expect(m.registry.Register(metrics.NewObjectCollector(living, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())
+	Expect(m.registry.Register(metrics.NewObjectCollector(runCtx, mgr.GetCache(), mgr.GetLogger()))).To(Succeed())
 	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(living) }()
+	go func() { ended <- mgr.Start(runCtx) }()
 	m.stop = sync.OnceFunc(func() {
-		m.scrape()
+		m.recordMetrics()
 		cancel()
 		Eventually(ended).WithTimeout(timeout).Should(Receive(BeNil()), "the manager did not end well")
 	})
@@ -162,24 +162,24 @@ func newRotator(config *rest.Config) *certs.Rotator {
 	return rotator
 }
 
-// scrape writes down what the metrics say.
-func (m *manager) scrape() {
+// recordMetrics writes down what the metrics say.
+func (m *manager) recordMetrics() {
 	GinkgoHelper()
 	for _, registry := range []prometheus.Gatherer{m.registry, ctrlmetrics.Registry} {
 		families, err := registry.Gather()
 		Expect(err).NotTo(HaveOccurred())
 		for _, family := range families {
-			heard.note("metrics", []byte(family.String()))
+			output.record("metrics", []byte(family.String()))
 		}
 	}
 }
 
-// startGuardedManager installs the webhooks and starts a manager that serves them.
-func startGuardedManager(ctx context.Context, o managerOptions) *manager {
+// startManagerWithWebhooks installs the webhooks and starts a manager that serves them.
+func startManagerWithWebhooks(ctx context.Context, o managerOptions) *manager {
 	GinkgoHelper()
 	o.webhookPort = installWebhooks(ctx)
 	m := startManager(ctx, o)
-	awaitGuard(ctx, true)
+	awaitWebhooks(ctx, true)
 	return m
 }
 
@@ -198,12 +198,12 @@ func removeWebhooks(ctx context.Context) {
 	if err := admin.Delete(ctx, configuration); client.IgnoreNotFound(err) != nil {
 		Expect(err).NotTo(HaveOccurred())
 	}
-	awaitGuard(ctx, false)
+	awaitWebhooks(ctx, false)
 }
 
-// awaitGuard waits until the API server asks the webhooks, or does so no more. It tells by a selector that only they
+// awaitWebhooks waits until the API server asks the webhooks, or does so no more. It tells by a selector that only they
 // refuse, and by a deletion that fails without them.
-func awaitGuard(ctx context.Context, on bool) {
+func awaitWebhooks(ctx context.Context, on bool) {
 	GinkgoHelper()
 	probe := newAccount("probe", func(a *v1alpha1.AccountSpec) {
 		a.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}

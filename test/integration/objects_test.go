@@ -22,23 +22,23 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-var counter struct {
+var names struct {
 	sync.Mutex
 	n int
 }
 
-// fresh is a name that was never used.
-func fresh(prefix string) string {
-	counter.Lock()
-	defer counter.Unlock()
-	counter.n++
-	return fmt.Sprintf("%s-%d", prefix, counter.n)
+// uniqueName is a name that was never used.
+func uniqueName(prefix string) string {
+	names.Lock()
+	defer names.Unlock()
+	names.n++
+	return fmt.Sprintf("%s-%d", prefix, names.n)
 }
 
 // newNamespace creates a namespace.
 func newNamespace(ctx context.Context, labels map[string]string) string {
 	GinkgoHelper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fresh("shop"), Labels: labels}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: uniqueName("shop"), Labels: labels}}
 	Expect(admin.Create(ctx, namespace)).To(Succeed())
 	return namespace.Name
 }
@@ -140,8 +140,8 @@ func message(conditions []metav1.Condition, conditionType string) string {
 	return ""
 }
 
-// settle waits until the status speaks of the spec as it is and is as the check wants it.
-func settle(ctx context.Context, k *v1alpha1.APIKey, check func(Gomega)) {
+// awaitStatus waits until the status speaks of the spec as it is and is as the check wants it.
+func awaitStatus(ctx context.Context, k *v1alpha1.APIKey, check func(Gomega)) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(k), k)).To(Succeed())
@@ -154,25 +154,25 @@ func settle(ctx context.Context, k *v1alpha1.APIKey, check func(Gomega)) {
 func become(ctx context.Context, want v1alpha1.ObservedState, list ...*v1alpha1.APIKey) {
 	GinkgoHelper()
 	for _, k := range list {
-		settle(ctx, k, func(g Gomega) {
+		awaitStatus(ctx, k, func(g Gomega) {
 			g.Expect(k.Status.State).To(Equal(want), "state of %s: %s", k.Name, ready(k))
 			g.Expect(ready(k)).To(Equal("True/"+string(want)), "Ready of %s", k.Name)
 		})
 	}
 }
 
-// beRefused waits until a key is not accepted, for a reason.
-func beRefused(ctx context.Context, reason string, list ...*v1alpha1.APIKey) {
+// becomeNotAccepted waits until a key is not accepted, for a reason.
+func becomeNotAccepted(ctx context.Context, reason string, list ...*v1alpha1.APIKey) {
 	GinkgoHelper()
 	for _, k := range list {
-		settle(ctx, k, func(g Gomega) {
+		awaitStatus(ctx, k, func(g Gomega) {
 			g.Expect(verdict(k.Status.Conditions, v1alpha1.ConditionAccepted)).To(Equal("False/"+reason), "Accepted of %s", k.Name)
 		})
 	}
 }
 
-// settleAccount waits until an account is as the check wants it.
-func settleAccount(ctx context.Context, a *v1alpha1.Account, check func(Gomega)) {
+// awaitAccount waits until an account is as the check wants it.
+func awaitAccount(ctx context.Context, a *v1alpha1.Account, check func(Gomega)) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(a), a)).To(Succeed())
@@ -209,8 +209,8 @@ func digest(material string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// beSound checks the invariant: the one Secret that the key controls holds the credential that verifiers know.
-func beSound(ctx context.Context, g Gomega, k *v1alpha1.APIKey) {
+// expectSecretMatchesStatus checks the invariant: the one Secret that the key controls holds the credential that verifiers know.
+func expectSecretMatchesStatus(ctx context.Context, g Gomega, k *v1alpha1.APIKey) {
 	GinkgoHelper()
 	var list corev1.SecretList
 	g.Expect(admin.List(ctx, &list, client.InNamespace(k.Namespace))).To(Succeed())

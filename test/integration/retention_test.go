@@ -17,9 +17,9 @@ import (
 
 var _ = Describe("Retention", func() {
 	// retain lets an hour go by, and has keys that came to their end kept for a minute.
-	retain := func(ctx SpecContext, clock *movedClock, a *v1alpha1.Account) {
+	retain := func(ctx SpecContext, clock *offsetClock, a *v1alpha1.Account) {
 		GinkgoHelper()
-		clock.forward(time.Hour)
+		clock.advance(time.Hour)
 		read(ctx, a)
 		changeAccount(ctx, a, func(s *v1alpha1.AccountSpec) {
 			s.Retention = &v1alpha1.Retention{ExpiredAfter: "1m", RevokedAfter: "1m"}
@@ -40,9 +40,9 @@ var _ = Describe("Retention", func() {
 	}
 
 	It("deletes keys that came to their end, also where a user would have to confirm it", func(ctx SpecContext) {
-		clock := &movedClock{}
-		startGuardedManager(ctx, managerOptions{clock: clock})
-		account := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionRequireConfirmation })
+		clock := &offsetClock{}
+		startManagerWithWebhooks(ctx, managerOptions{clock: clock})
+		account := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionRequireConfirmation })
 		create(ctx, account)
 		active, expired, revoked := endedKeys(ctx, account.Name)
 		Expect(admin.Delete(ctx, revoked)).To(MatchError(ContainSubstring("requires confirmation for the deletion of a key")))
@@ -51,19 +51,19 @@ var _ = Describe("Retention", func() {
 			Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(k), k.DeepCopy())) }).WithContext(ctx).Should(BeTrue())
 			expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRetentionOver, "Deleting the key")
 		}
-		settleAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Slots).To(HaveLen(1)) })
+		awaitAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Slots).To(HaveLen(1)) })
 		become(ctx, v1alpha1.StateActive, active)
 		Expect(admin.Delete(ctx, active)).To(MatchError(ContainSubstring("requires confirmation for the deletion of a key")))
 	})
 
 	It("deletes nothing under Forbid", func(ctx SpecContext) {
-		clock := &movedClock{}
-		startGuardedManager(ctx, managerOptions{clock: clock})
-		account := newAccount(fresh("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })
+		clock := &offsetClock{}
+		startManagerWithWebhooks(ctx, managerOptions{clock: clock})
+		account := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid })
 		create(ctx, account)
 		_, expired, revoked := endedKeys(ctx, account.Name)
 		retain(ctx, clock, account)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		become(ctx, v1alpha1.StateExpired, expired)
 		become(ctx, v1alpha1.StateRevoked, revoked)
 		Expect(admin.Delete(ctx, revoked)).To(MatchError(ContainSubstring("forbids the deletion of keys")))

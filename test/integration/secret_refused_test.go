@@ -18,10 +18,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// refuseSecrets has a policy refuse Secrets of a namespace, with what an expression says of them.
-func refuseSecrets(ctx context.Context, namespace, says string, operations ...admissionregistrationv1.OperationType) {
+// denySecrets has a policy refuse Secrets of a namespace, with what an expression says of them.
+func denySecrets(ctx context.Context, namespace, says string, operations ...admissionregistrationv1.OperationType) {
 	GinkgoHelper()
-	name := fresh("no-secrets")
+	name := uniqueName("no-secrets")
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
@@ -48,7 +48,7 @@ func refuseSecrets(ctx context.Context, namespace, says string, operations ...ad
 		Expect(admin.Delete(ctx, binding)).To(Succeed())
 	})
 	// An API server takes a while until it enforces a policy.
-	refused := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fresh("other"), Labels: map[string]string{"n": "0"}}}
+	refused := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: uniqueName("other"), Labels: map[string]string{"n": "0"}}}
 	if operations[0] == admissionregistrationv1.Update {
 		create(ctx, refused)
 	}
@@ -57,7 +57,7 @@ func refuseSecrets(ctx context.Context, namespace, says string, operations ...ad
 			refused.Labels["n"] += "0"
 			return admin.Update(ctx, refused)
 		}
-		refused.Name, refused.ResourceVersion = fresh("other"), ""
+		refused.Name, refused.ResourceVersion = uniqueName("other"), ""
 		return admin.Create(ctx, refused)
 	}).WithContext(ctx).WithPolling(200 * time.Millisecond).Should(MatchError(ContainSubstring("denied request")))
 }
@@ -70,13 +70,13 @@ var _ = Describe("A Secret that the API server refuses", func() {
 	})
 	expectRefused := func(ctx SpecContext, k *v1alpha1.APIKey, says string) {
 		GinkgoHelper()
-		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionReady)).To(ContainSubstring(says))
 		expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonWriteFailed, says)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		before := k.ResourceVersion
 		change(ctx, k, label("look again"))
-		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
 		Expect(k.ResourceVersion).NotTo(Equal(before))
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionReady)).To(ContainSubstring(says))
 	}
@@ -88,14 +88,14 @@ var _ = Describe("A Secret that the API server refuses", func() {
 		quota.Status = corev1.ResourceQuotaStatus{Hard: limit, Used: limit} // there is no controller that does it
 		Expect(admin.Status().Update(ctx, quota)).To(Succeed())
 		Eventually(func() error {
-			return admin.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fresh("probe")}})
+			return admin.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: uniqueName("probe")}})
 		}).WithContext(ctx).Should(MatchError(ContainSubstring("exceeded quota")))
-		k := newKey(namespace, "web", fresh("acme"))
+		k := newKey(namespace, "web", uniqueName("acme"))
 		create(ctx, k)
 		expectRefused(ctx, k, "exceeded quota: few-secrets")
 		Expect(admin.Delete(ctx, quota)).To(Succeed())
 		Eventually(func(g Gomega) {
-			change(ctx, k, label(fresh("again")))
+			change(ctx, k, label(uniqueName("again")))
 			g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(k), k)).To(Succeed())
 			g.Expect(ready(k)).To(Equal("True/Active"))
 		}).WithContext(ctx).WithPolling(500 * time.Millisecond).Should(Succeed())
@@ -105,19 +105,19 @@ var _ = Describe("A Secret that the API server refuses", func() {
 	withMore := v1alpha1.SecretTemplate{Data: map[string]string{"token": "{{ .Key }}", "more": "what is in the entry"}}
 
 	It("is explained by the sentence of a policy, without the entry that the policy repeats", func(ctx SpecContext) {
-		refuseSecrets(ctx, namespace, `"ask the platform team: " + (has(object.data) && 'more' in object.data ? string(object.data['more']) : '')`, admissionregistrationv1.Create)
-		k := newKey(namespace, "web", fresh("acme"), template(withMore))
+		denySecrets(ctx, namespace, `"ask the platform team: " + (has(object.data) && 'more' in object.data ? string(object.data['more']) : '')`, admissionregistrationv1.Create)
+		k := newKey(namespace, "web", uniqueName("acme"), template(withMore))
 		create(ctx, k)
 		expectRefused(ctx, k, "ask the platform team: [redacted]")
 	})
 
 	It("keeps a revoked key's Secret from being cleared, and says so", func(ctx SpecContext) {
-		k := newKey(namespace, "web", fresh("acme"), template(withMore))
+		k := newKey(namespace, "web", uniqueName("acme"), template(withMore))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
-		refuseSecrets(ctx, namespace, `"frozen: " + (has(oldObject.data) && 'more' in oldObject.data ? string(oldObject.data['more']) : '')`, admissionregistrationv1.Update)
+		denySecrets(ctx, namespace, `"frozen: " + (has(oldObject.data) && 'more' in oldObject.data ? string(oldObject.data['more']) : '')`, admissionregistrationv1.Update)
 		change(ctx, k, state(v1alpha1.KeyStateRevoked))
-		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/WriteFailed")) })
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionReady)).To(ContainSubstring("frozen: [redacted]"))
 		Expect(k.Status.State).To(Equal(v1alpha1.StateRevoked), "verifiers refuse it all the same")
 	})
@@ -136,13 +136,13 @@ var _ = Describe("An immutable Secret", func() {
 			s.Immutable = &yes
 			return admin.Update(ctx, s)
 		}).WithContext(ctx).Should(Succeed())
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		become(ctx, v1alpha1.StateActive, k)
 	}
 	BeforeEach(func(ctx SpecContext) {
 		namespace = newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
-		k = newKey(namespace, "web", fresh("acme"))
+		k = newKey(namespace, "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		old = materialOf(ctx, k)
@@ -150,13 +150,13 @@ var _ = Describe("An immutable Secret", func() {
 	})
 	expectStalled := func(ctx SpecContext, says string) {
 		GinkgoHelper()
-		settle(ctx, k, func(g Gomega) {
+		awaitStatus(ctx, k, func(g Gomega) {
 			g.Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/SecretImmutable"))
 		})
 		Expect(ready(k)).To(Equal("False/SecretImmutable"))
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(And(ContainSubstring("delete it"), ContainSubstring(says)))
 		expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonSecretImmutable, "delete it")
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 	}
 
 	It("stalls a rotation, which goes on once the Secret is deleted", func(ctx SpecContext) {
@@ -192,24 +192,24 @@ var _ = Describe("An immutable Secret", func() {
 
 var _ = Describe("A Secret that belongs to something else", func() {
 	It("is named with its owner, and nothing says to delete it", func(ctx SpecContext) {
-		namespace, account := newNamespace(ctx, nil), fresh("acme")
+		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		first := newKey(namespace, "first", account)
 		create(ctx, first)
 		become(ctx, v1alpha1.StateActive, first)
 		second := newKey(namespace, "second", account, func(s *v1alpha1.APIKeySpec) { s.Secret = &v1alpha1.SecretSpec{Name: "first"} })
 		create(ctx, second)
-		settle(ctx, second, func(g Gomega) { g.Expect(ready(second)).To(Equal("False/SecretConflict")) })
+		awaitStatus(ctx, second, func(g Gomega) { g.Expect(ready(second)).To(Equal("False/SecretConflict")) })
 		Expect(message(second.Status.Conditions, v1alpha1.ConditionStalled)).To(And(
 			ContainSubstring("by APIKey first"), ContainSubstring("spec.secret.name"), Not(ContainSubstring("delete"))))
 		become(ctx, v1alpha1.StateActive, first)
-		beSound(ctx, Default, first)
+		expectSecretMatchesStatus(ctx, Default, first)
 	})
 
 	It("can't be changed if its type is another, and a key says so", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		m := startManager(ctx, managerOptions{})
-		k := newKey(namespace, "web", fresh("acme"))
+		k := newKey(namespace, "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		m.stop()
@@ -219,10 +219,10 @@ var _ = Describe("A Secret that belongs to something else", func() {
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Labels: s.Labels, OwnerReferences: s.OwnerReferences}, Type: "example.com/x", Data: s.Data,
 		})
 		startManager(ctx, managerOptions{})
-		settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/SecretImmutable")) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/SecretImmutable")) })
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring("has type example.com/x"))
 		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
 		become(ctx, v1alpha1.StateActive, k)
-		beSound(ctx, Default, k)
+		expectSecretMatchesStatus(ctx, Default, k)
 	})
 })

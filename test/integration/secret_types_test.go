@@ -26,12 +26,12 @@ var _ = Describe("A Secret of a type", func() {
 	BeforeEach(func(ctx SpecContext) {
 		namespace = newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
-		account = newAccount(fresh("acme"))
+		account = newAccount(uniqueName("acme"))
 		create(ctx, account)
 	})
 	issue := func(ctx context.Context, t v1alpha1.SecretTemplate) *v1alpha1.APIKey {
 		GinkgoHelper()
-		k := newKey(namespace, fresh("key"), account.Name, template(t))
+		k := newKey(namespace, uniqueName("key"), account.Name, template(t))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		return k
@@ -81,9 +81,9 @@ var _ = Describe("A Secret of a type", func() {
 			"must render to a JSON object":           {Type: "kubernetes.io/dockerconfigjson", Data: map[string]string{".dockerconfigjson": "{{ .Key }}"}},
 			"spec.secret.template.data":              {Data: map[string]string{"..": "{{ .Key }}"}},
 		} {
-			k := newKey(namespace, fresh("key"), account.Name, template(t))
+			k := newKey(namespace, uniqueName("key"), account.Name, template(t))
 			create(ctx, k)
-			beRefused(ctx, v1alpha1.ReasonInvalidSpec, k)
+			becomeNotAccepted(ctx, v1alpha1.ReasonInvalidSpec, k)
 			Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring(says))
 			Expect(secretsIn(ctx, namespace)).NotTo(ContainElement(k.Name))
 			By("mending it")
@@ -99,7 +99,7 @@ var _ = Describe("What leaves a template", func() {
 	It("leaves the Secret, and what other clients put there stays", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
-		k := newKey(namespace, "web", fresh("acme"), template(v1alpha1.SecretTemplate{
+		k := newKey(namespace, "web", uniqueName("acme"), template(v1alpha1.SecretTemplate{
 			Labels: map[string]string{"example.com/a": "1", "example.com/b": "1"}, Annotations: map[string]string{"example.com/a": "1"},
 			Data: map[string]string{"token": "{{ .Key }}", "more": "x"},
 		}))
@@ -110,10 +110,10 @@ var _ = Describe("What leaves a template", func() {
 		By("labelling the Secret as other clients do, and forging what the manager remembers")
 		kubectl(ctx, "label", "secret", "web", "-n", namespace, "team=blue")
 		kubectl(ctx, "annotate", "secret", "web", "-n", namespace, "reloader.stakater.com/match=true")
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		change(ctx, k, template(v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/b": "2"}, Data: map[string]string{"token": "{{ .Key }}"}}))
 		kubectl(ctx, "annotate", "secret", "web", "-n", namespace, "--overwrite", keys.AnnotationTemplateMetadata+`={"labels":["team"],"annotations":["reloader.stakater.com/match"]}`)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		become(ctx, v1alpha1.StateActive, k)
 		s := secretOf(ctx, k)
 		Expect(s.Labels).To(Equal(map[string]string{
@@ -127,7 +127,7 @@ var _ = Describe("What leaves a template", func() {
 
 		By("removing the template")
 		change(ctx, k, func(s *v1alpha1.APIKeySpec) { s.Secret = nil })
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		become(ctx, v1alpha1.StateActive, k)
 		s = secretOf(ctx, k)
 		Expect(s.Labels).To(Equal(map[string]string{"team": "blue", keys.LabelManagedBy: keys.ManagedBy, keys.LabelAccount: k.Spec.Account}))
@@ -139,7 +139,7 @@ var _ = Describe("What leaves a template", func() {
 	It("leaves also what a manager wrote that remembered nothing", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		m := startManager(ctx, managerOptions{})
-		k := newKey(namespace, "web", fresh("acme"), template(v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/a": "1"}}))
+		k := newKey(namespace, "web", uniqueName("acme"), template(v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/a": "1"}}))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		m.stop()
@@ -147,7 +147,7 @@ var _ = Describe("What leaves a template", func() {
 		kubectl(ctx, "label", "secret", "web", "-n", namespace, "team=blue")
 		change(ctx, k, func(s *v1alpha1.APIKeySpec) { s.Secret.Template.Labels = map[string]string{"example.com/b": "2"} })
 		startManager(ctx, managerOptions{})
-		settle(ctx, k, func(g Gomega) {
+		awaitStatus(ctx, k, func(g Gomega) {
 			g.Expect(secretOf(ctx, k).Labels).To(Equal(map[string]string{
 				"example.com/b": "2", "team": "blue", keys.LabelManagedBy: keys.ManagedBy, keys.LabelAccount: k.Spec.Account,
 			}))

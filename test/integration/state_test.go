@@ -18,7 +18,7 @@ var _ = Describe("The state of a key", func() {
 	var k *v1alpha1.APIKey
 	BeforeEach(func(ctx SpecContext) {
 		startManager(ctx, managerOptions{})
-		k = newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		k = newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 	})
@@ -43,11 +43,11 @@ var _ = Describe("The state of a key", func() {
 		material := materialOf(ctx, k)
 		end := time.Now().UTC().Truncate(time.Second).Add(4 * time.Second)
 		change(ctx, k, expiration(end.Format(time.RFC3339)))
-		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.ExpirationTime).NotTo(BeNil()) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.ExpirationTime).NotTo(BeNil()) })
 		Expect(k.Status.ExpirationTime.Time.Equal(end)).To(BeTrue())
 		Expect(k.Status.State).To(Equal(v1alpha1.StateActive))
 		become(ctx, v1alpha1.StateExpired, k)
-		flipped := stateSeen(ctx, k, v1alpha1.StateExpired)
+		flipped := stateObservedAt(ctx, k, v1alpha1.StateExpired)
 		Expect(flipped).To(BeTemporally(">=", end))
 		Expect(flipped).To(BeTemporally("<", end.Add(time.Second)))
 		Expect(k.Status.History[len(k.Status.History)-1].Time.Time.Equal(end)).To(BeTrue(), "it is recorded for the very second")
@@ -69,12 +69,12 @@ var _ = Describe("The state of a key", func() {
 
 	It("has a date begin in the account's zone", func(ctx SpecContext) {
 		change(ctx, k, expiration("2099-02-28"))
-		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.ExpirationTime).NotTo(BeNil()) })
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.ExpirationTime).NotTo(BeNil()) })
 		Expect(k.Status.ExpirationTime.UTC().Format(time.RFC3339)).To(Equal("2099-02-28T00:00:00Z"))
 		account := newAccount(k.Spec.Account)
 		read(ctx, account)
 		changeAccount(ctx, account, func(a *v1alpha1.AccountSpec) { a.TimeZone = "Europe/Madrid" })
-		settle(ctx, k, func(g Gomega) {
+		awaitStatus(ctx, k, func(g Gomega) {
 			g.Expect(k.Status.ExpirationTime.UTC().Format(time.RFC3339)).To(Equal("2099-02-27T23:00:00Z"))
 		})
 	})
@@ -95,7 +95,7 @@ var _ = Describe("The state of a key", func() {
 		after.Data = map[string][]byte{"api-key": before.Data["api-key"]}
 		Expect(admin.Update(ctx, after)).To(Succeed())
 		Eventually(func() map[string][]byte { return secretOf(ctx, k).Data }).WithContext(ctx).ShouldNot(HaveKey("api-key"))
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		become(ctx, v1alpha1.StateRevoked, k)
 	})
 
@@ -103,9 +103,9 @@ var _ = Describe("The state of a key", func() {
 		old := materialOf(ctx, k)
 		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
 		expectReissued(ctx, k, old)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		read(ctx, k)
-		beSound(ctx, Default, k)
+		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
 	It("survives an edit of its Secret: a new key, and the old one for the overlap", func(ctx SpecContext) {
@@ -113,9 +113,9 @@ var _ = Describe("The state of a key", func() {
 		secret.Data["api-key"] = []byte("of my own")
 		Expect(admin.Update(ctx, secret)).To(Succeed())
 		expectReissued(ctx, k, old)
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		read(ctx, k)
-		beSound(ctx, Default, k)
+		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
 	It("survives a second loss: only the last two keys are accepted", func(ctx SpecContext) {
@@ -142,7 +142,7 @@ var _ = Describe("The state of a key", func() {
 		Expect(admin.Update(ctx, secret)).To(Succeed())
 		Eventually(func() map[string]string { return secretOf(ctx, k).Labels }).WithContext(ctx).Should(HaveKeyWithValue(keys.LabelManagedBy, keys.ManagedBy))
 		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key changed")
-		settle(ctx, k, func(g Gomega) { beSound(ctx, g, k) })
+		awaitStatus(ctx, k, func(g Gomega) { expectSecretMatchesStatus(ctx, g, k) })
 	})
 
 	It("ends with the key, and another key of the same name has another one", func(ctx SpecContext) {
@@ -154,7 +154,7 @@ var _ = Describe("The state of a key", func() {
 			Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed()) // what the garbage collector would do
 		}
 		become(ctx, v1alpha1.StateActive, again)
-		settle(ctx, again, func(g Gomega) { beSound(ctx, g, again) })
+		awaitStatus(ctx, again, func(g Gomega) { expectSecretMatchesStatus(ctx, g, again) })
 		Expect(again.UID).NotTo(Equal(k.UID))
 		Expect(materialOf(ctx, again) == material).To(BeFalse(), "the new key has the credential of the old one")
 	})
@@ -169,11 +169,11 @@ func reasons(k *v1alpha1.APIKey) []string {
 	return list
 }
 
-// stateSeen is when a watch told of a state.
-func stateSeen(ctx SpecContext, k *v1alpha1.APIKey, want v1alpha1.ObservedState) time.Time {
+// stateObservedAt is when a watch told of a state.
+func stateObservedAt(ctx SpecContext, k *v1alpha1.APIKey, want v1alpha1.ObservedState) time.Time {
 	GinkgoHelper()
-	chronicle.sync(ctx)
-	for _, e := range chronicle.of(kindKey, k.UID) {
+	recorder.catchUp(ctx)
+	for _, e := range recorder.versionsOf(kindKey, k.UID) {
 		if e.object.(*v1alpha1.APIKey).Status.State == want {
 			return e.seen
 		}
@@ -186,14 +186,14 @@ func stateSeen(ctx SpecContext, k *v1alpha1.APIKey, want v1alpha1.ObservedState)
 func expectReissued(ctx SpecContext, k *v1alpha1.APIKey, old string) {
 	GinkgoHelper()
 	previous := ""
-	settle(ctx, k, func(g Gomega) {
+	awaitStatus(ctx, k, func(g Gomega) {
 		c := credentialInRole(k, v1alpha1.RolePrevious)
 		g.Expect(c).NotTo(BeNil())
 		g.Expect(c.NotAfter).NotTo(BeNil())
 		g.Expect(c.NotAfter.Sub(credentialInRole(k, v1alpha1.RoleCurrent).IssuedAt.Time)).To(Equal(24 * time.Hour))
 		previous = c.SHA256
 		g.Expect(previous == digest(old)).To(BeTrue(), "the previous credential is not the one that was lost")
-		beSound(ctx, g, k)
+		expectSecretMatchesStatus(ctx, g, k)
 	})
 	Expect(ready(k)).To(Equal("True/Active"))
 	Expect(materialOf(ctx, k) == old).To(BeFalse(), "the key is the old one")

@@ -5,7 +5,7 @@
 // that we ship. There is one control plane for the suite, and one file for each behaviour.
 //
 // Whatever is said during the run - logs, events, statuses, metrics, answers of the API server - is written down, and at
-// the end searched for every key that was ever made: see leak_test.go.
+// the end searched for every key that was ever made: see output_test.go.
 package integration_test
 
 import (
@@ -37,20 +37,20 @@ import (
 const (
 	// timeout is how long anything may take to come about: a busy laptop, not a fast one.
 	timeout = time.Minute
-	// interval is how often to look whether it has.
-	interval = 25 * time.Millisecond
-	// calm is how long nothing may happen for it to count as nothing. The managers' own windows are shorter.
-	calm = 2 * time.Second
+	// pollInterval is how often to look whether it has.
+	pollInterval = 25 * time.Millisecond
+	// quietPeriod is how long nothing may happen for it to count as nothing. The managers' own windows are shorter.
+	quietPeriod = 2 * time.Second
 )
 
 var (
 	plane *controlplane.ControlPlane
 	// admin may do everything, as fast as it can.
 	admin client.WithWatch
-	// chronicle is what happened on the API server, in order.
-	chronicle *history
-	// heard is what anybody said.
-	heard = &witness{}
+	// recorder is what happened on the API server, in order.
+	recorder *writeRecorder
+	// output is what anybody said.
+	output = &outputLog{}
 )
 
 func TestIntegration(t *testing.T) {
@@ -59,9 +59,9 @@ func TestIntegration(t *testing.T) {
 	}
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(timeout)
-	SetDefaultEventuallyPollingInterval(interval)
-	SetDefaultConsistentlyDuration(calm)
-	SetDefaultConsistentlyPollingInterval(interval)
+	SetDefaultEventuallyPollingInterval(pollInterval)
+	SetDefaultConsistentlyDuration(quietPeriod)
+	SetDefaultConsistentlyPollingInterval(pollInterval)
 	EnforceDefaultTimeoutsWhenUsingContexts()
 	RunSpecs(t, "apikey-manager on a real API server")
 }
@@ -77,15 +77,15 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	admin = connect(plane.Config())
 	watching, stop := context.WithCancel(context.Background())
 	DeferCleanup(stop)
-	chronicle = newHistory(watching)
+	recorder = newWriteRecorder(watching)
 })
 
 // Every spec begins on a control plane without keys, accounts and webhooks. What a spec defers to its end comes before
 // this, because it is deferred later.
-var _ = BeforeEach(func() { DeferCleanup(tidy) })
+var _ = BeforeEach(func() { DeferCleanup(cleanUp) })
 
 var _ = AfterSuite(func() {
-	if chronicle == nil {
+	if recorder == nil {
 		return // the control plane did not start
 	}
 	logs, err := filepath.Glob(filepath.Join(plane.Dir(), "*.log"))
@@ -93,23 +93,23 @@ var _ = AfterSuite(func() {
 	for _, file := range logs {
 		text, err := os.ReadFile(file)
 		Expect(err).NotTo(HaveOccurred())
-		heard.note(filepath.Base(file), text)
+		output.record(filepath.Base(file), text)
 	}
-	expectNoLeak(chronicle, heard)
+	expectNoLeak(recorder, output)
 })
 
-// INTEGRATION_HEARD names a folder to which all that was said is written, for whoever has to understand a failure.
+// INTEGRATION_OUTPUT names a folder to which all that was said is written, for whoever has to understand a failure.
 var _ = ReportAfterSuite("what was said", func(Report) {
-	if dir := os.Getenv("INTEGRATION_HEARD"); dir != "" {
-		Expect(heard.save(dir)).To(Succeed())
+	if dir := os.Getenv("INTEGRATION_OUTPUT"); dir != "" {
+		Expect(output.save(dir)).To(Succeed())
 	}
 })
 
 func setLoggers() {
-	logger := zap.New(zap.WriteTo(heard.writer("log")), zap.Level(levelEverything))
+	logger := zap.New(zap.WriteTo(output.writer("log")), zap.Level(levelEverything))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger.WithName("klog"))
-	log.SetOutput(heard.writer("standard log"))
+	log.SetOutput(output.writer("standard log"))
 }
 
 // connect reaches the API server, without the client's own brake. What the API server says against a request is heard.
@@ -127,8 +127,8 @@ func connect(config *rest.Config) client.WithWatch {
 	return c
 }
 
-// tidy removes what a spec left behind.
-func tidy(ctx SpecContext) {
+// cleanUp removes what a spec left behind.
+func cleanUp(ctx SpecContext) {
 	removeWebhooks(ctx)
 	var list v1alpha1.APIKeyList
 	Expect(admin.List(ctx, &list)).To(Succeed())

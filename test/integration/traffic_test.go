@@ -47,8 +47,8 @@ var errInjected = errors.New("injected: the connection broke")
 
 // traffic counts the requests of one client and, where asked, makes some of them fail.
 type traffic struct {
-	// sabotage says what becomes of a request; nil: nothing.
-	sabotage func(request) fault
+	// injectFault says what becomes of a request; nil: nothing.
+	injectFault func(request) fault
 
 	mu       sync.Mutex
 	requests []*request
@@ -67,34 +67,34 @@ func (t *traffic) roundTrip(next http.RoundTripper, r *http.Request) (*http.Resp
 	is := parse(r)
 	t.mu.Lock()
 	t.requests = append(t.requests, &is)
-	becomes := faultNone
-	if t.sabotage != nil {
-		becomes = t.sabotage(is)
+	fault := faultNone
+	if t.injectFault != nil {
+		fault = t.injectFault(is)
 	}
 	t.mu.Unlock()
-	if becomes == faultBefore {
+	if fault == faultBefore {
 		return nil, errInjected
 	}
 	response, err := next.RoundTrip(r)
 	if err != nil {
-		heard.note("transport errors", []byte(err.Error()))
+		output.record("transport errors", []byte(err.Error()))
 		return nil, err
 	}
 	t.mu.Lock()
 	is.conflict = response.StatusCode == http.StatusConflict
 	t.mu.Unlock()
-	if becomes == faultAfter {
+	if fault == faultAfter {
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
 		return nil, errInjected
 	}
-	return response, listen(is, response)
+	return response, recordResponse(is, response)
 }
 
-// listen writes down what the API server says against a request, and its warnings.
-func listen(is request, response *http.Response) error {
+// recordResponse writes down what the API server says against a request, and its warnings.
+func recordResponse(is request, response *http.Response) error {
 	for _, warning := range response.Header.Values("Warning") {
-		heard.note("API warnings", []byte(warning))
+		output.record("API warnings", []byte(warning))
 	}
 	if response.StatusCode < http.StatusBadRequest {
 		return nil
@@ -105,7 +105,7 @@ func listen(is request, response *http.Response) error {
 	}
 	_ = response.Body.Close()
 	response.Body = io.NopCloser(bytes.NewReader(body))
-	heard.note("API errors", body)
+	output.record("API errors", body)
 	return nil
 }
 

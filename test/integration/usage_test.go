@@ -39,16 +39,16 @@ const (
 
 var _ = Describe("What verifiers say", func() {
 	var (
-		f     *fleet
-		clock *movedClock
+		f     *fakeVerifiers
+		clock *offsetClock
 		m     *manager
 		k     *v1alpha1.APIKey
 	)
 	BeforeEach(func(ctx SpecContext) {
-		clock = &movedClock{}
-		f = newFleet(ctx, clock, "192.0.2.1", "192.0.2.2")
+		clock = &offsetClock{}
+		f = newFakeVerifiers(ctx, clock, "192.0.2.1", "192.0.2.2")
 		m = startManager(ctx, managerOptions{clock: clock, verifiers: f.verifiers(ctx)})
-		k = newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		k = newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 	})
@@ -66,40 +66,40 @@ var _ = Describe("What verifiers say", func() {
 		}
 		Expect(lastUsed()).To(BeZero())
 		By("using it for the first time")
-		first.use(k, now.Add(-8*time.Minute))
+		first.recordUse(k, now.Add(-8*time.Minute))
 		Eventually(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
 		By("using it again, within five minutes")
-		second.use(k, now.Add(-4*time.Minute))
+		second.recordUse(k, now.Add(-4*time.Minute))
 		second.waitForPolls(ctx, 2) // the answer to the first has been read when the second begins
 		Consistently(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
 		By("letting the replica die that knows, before it is written")
-		second.die(true)
-		clock.forward(5 * time.Minute)
+		second.setDown(true)
+		clock.advance(5 * time.Minute)
 		Eventually(lastUsed).WithContext(ctx).Should(Equal(now.Add(-4 * time.Minute)))
 		By("letting it come back, and know nothing")
-		second.forget()
-		second.die(false)
-		clock.forward(5 * time.Minute)
+		second.clearUsage()
+		second.setDown(false)
+		clock.advance(5 * time.Minute)
 		Consistently(lastUsed).WithContext(ctx).Should(Equal(now.Add(-4 * time.Minute)))
 		By("using it once more, by a clock that is ahead")
-		second.ahead(1000 * time.Hour)
-		second.use(k, clock.Now().Add(1000*time.Hour))
-		clock.forward(5 * time.Minute)
+		second.setClockOffset(1000 * time.Hour)
+		second.recordUse(k, clock.Now().Add(1000*time.Hour))
+		clock.advance(5 * time.Minute)
 		Eventually(lastUsed).WithContext(ctx).Should(BeTemporally(">", now))
 		Expect(lastUsed()).To(BeTemporally("<=", clock.Now()))
 
-		chronicle.sync(ctx)
-		Expect(turns(k, func(k *v1alpha1.APIKey) time.Time { return k.Status.LastUsedTime.UTC() }, func(k *v1alpha1.APIKey) bool { return k.Status.LastUsedTime != nil })).
+		recorder.catchUp(ctx)
+		Expect(distinctValues(k, func(k *v1alpha1.APIKey) time.Time { return k.Status.LastUsedTime.UTC() }, func(k *v1alpha1.APIKey) bool { return k.Status.LastUsedTime != nil })).
 			To(Equal([]time.Time{now.Add(-8 * time.Minute), now.Add(-4 * time.Minute), lastUsed()}), "each was written once")
 	})
 
 	It("tells when every verifier refuses a key that is switched off", func(ctx SpecContext) {
 		first, second := f.replicas["192.0.2.1"], f.replicas["192.0.2.2"]
 		enforced := func() string { read(ctx, k); return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }
-		catchUp := func(list ...*verifier) {
+		catchUp := func(list ...*fakeVerifier) {
 			read(ctx, k)
 			for _, v := range list {
-				v.enforce(k.ResourceVersion)
+				v.setKeysVersion(k.ResourceVersion)
 			}
 		}
 		catchUp(first, second)
@@ -130,22 +130,22 @@ var _ = Describe("What verifiers say", func() {
 		become(ctx, v1alpha1.StateActive, k)
 		Expect(enforced()).To(BeEmpty())
 		By("revoking it while one can't be reached")
-		second.die(true)
+		second.setDown(true)
 		change(ctx, k, state(v1alpha1.KeyStateRevoked))
 		become(ctx, v1alpha1.StateRevoked, k)
 		catchUp(first)
 		Eventually(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
 		By("taking its endpoint away")
-		f.serve(ctx, "192.0.2.1")
+		f.setEndpoints(ctx, "192.0.2.1")
 		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
 		By("bringing it back as it was")
-		f.serve(ctx, "192.0.2.1", "192.0.2.2")
+		f.setEndpoints(ctx, "192.0.2.1", "192.0.2.2")
 		Consistently(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
 
-		chronicle.sync(ctx)
-		Expect(turns(k, func(k *v1alpha1.APIKey) string { return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }, func(*v1alpha1.APIKey) bool { return true })).
+		recorder.catchUp(ctx)
+		Expect(distinctValues(k, func(k *v1alpha1.APIKey) string { return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }, func(*v1alpha1.APIKey) bool { return true })).
 			To(Equal([]string{"", "False/Enforcing", "True/Enforced", "", "False/Enforcing", "True/Enforced"}), "it does not flap")
-		Expect(m.measured()).To(Equal(uint64(2)), "each time it was switched off while it was in use was measured, once")
+		Expect(m.propagationCount()).To(Equal(uint64(2)), "each time it was switched off while it was in use was measured, once")
 	})
 })
 
@@ -153,17 +153,17 @@ var _ = Describe("What the verifier itself says", func() {
 	It("comes back to people: the use of a key, and its refusal by every replica", func(ctx SpecContext) {
 		binary, err := controlplane.BuildVerifier(ctx)
 		Expect(err).NotTo(HaveOccurred())
-		f := newFleet(ctx, nil)
+		f := newFakeVerifiers(ctx, nil)
 		var replicas []*controlplane.Verifier
 		for _, address := range []string{"192.0.2.1", "192.0.2.2"} {
 			v, err := plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: binary})
 			Expect(err).NotTo(HaveOccurred())
 			DeferCleanup(func() error { return v.Stop(timeout) })
-			replicas, f.reach[address] = append(replicas, v), v.Usage
+			replicas, f.addresses[address] = append(replicas, v), v.Usage
 		}
-		f.serve(ctx, "192.0.2.1", "192.0.2.2")
+		f.setEndpoints(ctx, "192.0.2.1", "192.0.2.2")
 		m := startManager(ctx, managerOptions{verifiers: f.verifiers(ctx)})
-		k := newKey(newNamespace(ctx, nil), "web", fresh("acme"))
+		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
 		enforced := func() string { read(ctx, k); return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }
@@ -171,8 +171,8 @@ var _ = Describe("What the verifier itself says", func() {
 
 		By("using it")
 		begun := time.Now().UTC().Truncate(time.Minute)
-		Eventually(func() int { return knock(ctx, replicas[1], material) }).WithContext(ctx).Should(Equal(http.StatusOK))
-		settle(ctx, k, func(g Gomega) { g.Expect(k.Status.LastUsedTime).NotTo(BeNil()) })
+		Eventually(func() int { return authorize(ctx, replicas[1], material) }).WithContext(ctx).Should(Equal(http.StatusOK))
+		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.LastUsedTime).NotTo(BeNil()) })
 		Expect(k.Status.LastUsedTime.Time).To(BeTemporally(">=", begun))
 		Expect(credentialInRole(k, v1alpha1.RoleCurrent).LastUsedTime).To(Equal(k.Status.LastUsedTime))
 
@@ -180,9 +180,9 @@ var _ = Describe("What the verifier itself says", func() {
 		change(ctx, k, state(v1alpha1.KeyStateInactive))
 		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
 		for _, v := range replicas {
-			Expect(knock(ctx, v, material)).To(Equal(http.StatusUnauthorized), "the status says that it is refused")
+			Expect(authorize(ctx, v, material)).To(Equal(http.StatusUnauthorized), "the status says that it is refused")
 		}
-		Expect(m.measured()).To(Equal(uint64(1)))
+		Expect(m.propagationCount()).To(Equal(uint64(1)))
 
 		By("revoking it while one of them does not answer")
 		Expect(replicas[0].Stop(timeout)).To(Succeed())
@@ -191,14 +191,14 @@ var _ = Describe("What the verifier itself says", func() {
 		change(ctx, k, state(v1alpha1.KeyStateRevoked))
 		become(ctx, v1alpha1.StateRevoked, k)
 		Eventually(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
-		f.serve(ctx, "192.0.2.2")
+		f.setEndpoints(ctx, "192.0.2.2")
 		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
-		Expect(knock(ctx, replicas[1], material)).To(Equal(http.StatusUnauthorized))
+		Expect(authorize(ctx, replicas[1], material)).To(Equal(http.StatusUnauthorized))
 	})
 })
 
-// knock asks a verifier for its verdict on a key, as a gateway does.
-func knock(ctx context.Context, v *controlplane.Verifier, material string) int {
+// authorize asks a verifier for its verdict on a key, as a gateway does.
+func authorize(ctx context.Context, v *controlplane.Verifier, material string) int {
 	GinkgoHelper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.HTTP+"/authz", nil)
 	Expect(err).NotTo(HaveOccurred())
@@ -209,10 +209,10 @@ func knock(ctx context.Context, v *controlplane.Verifier, material string) int {
 	return response.StatusCode
 }
 
-// turns are the values that something of a key took on, each when it changed, as the watch told.
-func turns[T comparable](k *v1alpha1.APIKey, of func(*v1alpha1.APIKey) T, has func(*v1alpha1.APIKey) bool) []T {
+// distinctValues are the values that something of a key took on, each when it changed, as the watch told.
+func distinctValues[T comparable](k *v1alpha1.APIKey, of func(*v1alpha1.APIKey) T, has func(*v1alpha1.APIKey) bool) []T {
 	var list []T
-	for _, e := range chronicle.of(kindKey, k.UID) {
+	for _, e := range recorder.versionsOf(kindKey, k.UID) {
 		if key := e.object.(*v1alpha1.APIKey); has(key) {
 			list = append(list, of(key))
 		}
@@ -220,8 +220,8 @@ func turns[T comparable](k *v1alpha1.APIKey, of func(*v1alpha1.APIKey) T, has fu
 	return slices.Compact(list)
 }
 
-// measured is how often the manager measured how long verifiers took to refuse a key.
-func (m *manager) measured() uint64 {
+// propagationCount is how often the manager measured how long verifiers took to refuse a key.
+func (m *manager) propagationCount() uint64 {
 	GinkgoHelper()
 	families, err := m.registry.Gather()
 	Expect(err).NotTo(HaveOccurred())
@@ -234,56 +234,56 @@ func (m *manager) measured() uint64 {
 	return 0
 }
 
-// movedClock is the time, moved forward.
-type movedClock struct {
-	mu sync.Mutex
-	by time.Duration
+// offsetClock is the time, moved forward.
+type offsetClock struct {
+	mu     sync.Mutex
+	offset time.Duration
 }
 
-func (c *movedClock) Now() time.Time {
+func (c *offsetClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.by)
+	return time.Now().Add(c.offset)
 }
 
-func (c *movedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+func (c *offsetClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
-func (c *movedClock) forward(by time.Duration) {
+func (c *offsetClock) advance(by time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.by += by
+	c.offset += by
 }
 
-// fleet are verifiers on this machine. The API server takes no loopback address for an endpoint's, so that each has
+// fakeVerifiers are verifiers on this machine. The API server takes no loopback address for an endpoint's, so that each has
 // another one there.
-type fleet struct {
+type fakeVerifiers struct {
 	service types.NamespacedName
 	// replicas are those whose words the test sets, and reach is where each replica answers.
-	replicas map[string]*verifier
-	reach    map[string]string
-	client   *controllers.UsageClient
+	replicas  map[string]*fakeVerifier
+	addresses map[string]string
+	client    *controllers.UsageClient
 }
 
-// verifier is a replica that says what it is told to, to whom may ask.
-type verifier struct {
+// fakeVerifier is a replica that says what it is told to, to whom may ask.
+type fakeVerifier struct {
 	server *httptest.Server
 	mu     sync.Mutex
-	dead   bool
+	down   bool
 	polls  int
 	report usage.Report
 	// clock is the manager's, from which its own is off.
-	clock *movedClock
-	off   time.Duration
+	clock       *offsetClock
+	clockOffset time.Duration
 }
 
-func newFleet(ctx context.Context, clock *movedClock, addresses ...string) *fleet {
+func newFakeVerifiers(ctx context.Context, clock *offsetClock, addresses ...string) *fakeVerifiers {
 	GinkgoHelper()
-	f := &fleet{service: types.NamespacedName{Namespace: plane.Namespace(), Name: fresh("verifier")}, replicas: map[string]*verifier{}, reach: map[string]string{}}
+	f := &fakeVerifiers{service: types.NamespacedName{Namespace: plane.Namespace(), Name: uniqueName("verifier")}, replicas: map[string]*fakeVerifier{}, addresses: map[string]string{}}
 	for _, address := range addresses {
-		v := &verifier{clock: clock, report: usage.Report{Replica: address, Synced: true, KeysVersion: "1"}}
+		v := &fakeVerifier{clock: clock, report: usage.Report{Replica: address, Synced: true, KeysVersion: "1"}}
 		v.server = httptest.NewTLSServer(v)
 		DeferCleanup(v.server.Close)
-		f.replicas[address], f.reach[address] = v, v.server.Listener.Addr().String()
+		f.replicas[address], f.addresses[address] = v, v.server.Listener.Addr().String()
 	}
 	slice := f.slice(addresses)
 	create(ctx, slice)
@@ -291,7 +291,7 @@ func newFleet(ctx context.Context, clock *movedClock, addresses ...string) *flee
 	return f
 }
 
-func (f *fleet) slice(addresses []string) *discoveryv1.EndpointSlice {
+func (f *fakeVerifiers) slice(addresses []string) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: f.service.Namespace, Name: f.service.Name, Labels: map[string]string{discoveryv1.LabelServiceName: f.service.Name},
@@ -305,8 +305,8 @@ func (f *fleet) slice(addresses []string) *discoveryv1.EndpointSlice {
 	return s
 }
 
-// serve says which replicas the Service has.
-func (f *fleet) serve(ctx context.Context, addresses ...string) {
+// setEndpoints says which replicas the Service has.
+func (f *fakeVerifiers) setEndpoints(ctx context.Context, addresses ...string) {
 	GinkgoHelper()
 	s := f.slice(nil)
 	read(ctx, s)
@@ -315,7 +315,7 @@ func (f *fleet) serve(ctx context.Context, addresses ...string) {
 }
 
 // verifiers are how the manager asks: with the token that the kubelet would give it.
-func (f *fleet) verifiers(ctx context.Context) *controllers.Verifiers {
+func (f *fakeVerifiers) verifiers(ctx context.Context) *controllers.Verifiers {
 	GinkgoHelper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: plane.Namespace(), Name: "apikey-manager"}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{verifierAudience}}}
@@ -327,23 +327,23 @@ func (f *fleet) verifiers(ctx context.Context) *controllers.Verifiers {
 }
 
 // GetUsage implements controllers.Asker.
-func (f *fleet) GetUsage(ctx context.Context, address string, q controllers.UsageRequest) (controllers.UsageResponse, error) {
+func (f *fakeVerifiers) GetUsage(ctx context.Context, address string, q controllers.UsageRequest) (controllers.UsageResponse, error) {
 	host, _, _ := strings.Cut(address, ":")
-	return f.client.GetUsage(ctx, f.reach[host], q)
+	return f.client.GetUsage(ctx, f.addresses[host], q)
 }
 
 // ServeHTTP answers whom the API server authenticates for verifiers and authorizes.
-func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (v *fakeVerifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.dead {
+	if v.down {
 		panic(http.ErrAbortHandler)
 	}
-	if !mayAsk(r) {
+	if !authorized(r) {
 		http.Error(w, "forbidden", http.StatusForbidden)
 		return
 	}
-	w.Header().Set("Date", v.clock.Now().Add(v.off).UTC().Format(http.TimeFormat))
+	w.Header().Set("Date", v.clock.Now().Add(v.clockOffset).UTC().Format(http.TimeFormat))
 	report := v.report
 	if r.URL.Query().Get("keys") == "none" {
 		report.Keys = nil
@@ -358,8 +358,8 @@ func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(report)
 }
 
-// mayAsk is whether the API server knows the token as one for verifiers, of somebody who may get the path.
-func mayAsk(r *http.Request) bool {
+// authorized is whether the API server knows the token as one for verifiers, of somebody who may get the path.
+func authorized(r *http.Request) bool {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{verifierAudience}}}
 	if admin.Create(r.Context(), review) != nil || !review.Status.Authenticated {
@@ -372,7 +372,7 @@ func mayAsk(r *http.Request) bool {
 	return r.URL.Path == usagePath && admin.Create(r.Context(), access) == nil && access.Status.Allowed
 }
 
-func (v *verifier) use(k *v1alpha1.APIKey, last time.Time) {
+func (v *fakeVerifier) recordUse(k *v1alpha1.APIKey, last time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.report.Keys = []usage.KeyUsage{{
@@ -381,15 +381,15 @@ func (v *verifier) use(k *v1alpha1.APIKey, last time.Time) {
 	}}
 }
 
-// ahead puts its clock forward.
-func (v *verifier) ahead(by time.Duration) {
+// setClockOffset puts its clock forward.
+func (v *fakeVerifier) setClockOffset(by time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.off = by
+	v.clockOffset = by
 }
 
 // waitForPolls waits until the manager has asked for uses so many more times.
-func (v *verifier) waitForPolls(ctx context.Context, more int) {
+func (v *fakeVerifier) waitForPolls(ctx context.Context, more int) {
 	GinkgoHelper()
 	polls := func() int {
 		v.mu.Lock()
@@ -399,20 +399,20 @@ func (v *verifier) waitForPolls(ctx context.Context, more int) {
 	Eventually(polls).WithContext(ctx).Should(BeNumerically(">=", polls()+more))
 }
 
-func (v *verifier) enforce(version string) {
+func (v *fakeVerifier) setKeysVersion(version string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.report.KeysVersion = version
 }
 
-func (v *verifier) forget() {
+func (v *fakeVerifier) clearUsage() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.report.Keys = nil
 }
 
-func (v *verifier) die(dead bool) {
+func (v *fakeVerifier) setDown(dead bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.dead = dead
+	v.down = dead
 }

@@ -29,17 +29,17 @@ import (
 type bench struct {
 	options
 
-	out    io.Writer
-	plane  *controlplane.ControlPlane
-	sides  []side
-	admin  client.WithWatch // creates keys, watches them and cleans up
-	issuer client.Client    // the bare client's, with the manager's identity
-	server *http.Client     // reads the API server's metrics and raw objects
-	scenes int
+	out      io.Writer
+	plane    *controlplane.ControlPlane
+	builds   []managerBuild
+	admin    client.WithWatch // creates keys, watches them and cleans up
+	issuer   client.Client    // the bare client's, with the manager's identity
+	server   *http.Client     // reads the API server's metrics and raw objects
+	datasets int
 }
 
-// side is a manager to measure.
-type side struct{ name, binary string }
+// managerBuild is a manager to measure.
+type managerBuild struct{ name, binary string }
 
 func (b *bench) connect() (err error) {
 	scheme := runtime.NewScheme()
@@ -64,26 +64,26 @@ func (b *bench) connect() (err error) {
 }
 
 // measure warms everything up, and then lets the sides take turns.
-func (b *bench) measure(ctx context.Context) (figures, error) {
-	f := figures{managers: make([][]managerPhase, len(b.sides))}
+func (b *bench) measure(ctx context.Context) (results, error) {
+	f := results{managers: make([][]managerPhase, len(b.builds))}
 	if err := b.warmUp(ctx); err != nil {
 		return f, fmt.Errorf("warm up: %w", err)
 	}
 	for round := range b.rounds {
-		for i, side := range b.sides {
+		for i, side := range b.builds {
 			phase, err := b.managerPhase(ctx, side, b.keys, b.accounts)
 			if err != nil {
 				return f, fmt.Errorf("measure %s: %w", side.name, err)
 			}
 			f.managers[i] = append(f.managers[i], phase)
-			b.say("Round %d of %d: %s issues %.0f keys/s", round+1, b.rounds, side.name, phase.rate())
+			b.printf("Round %d of %d: %s issues %.0f keys/s", round+1, b.rounds, side.name, phase.rate())
 		}
-		phase, err := b.floorPhase(ctx, b.keys, b.accounts, f.managers[0][round].accountWrites())
+		phase, err := b.baselinePhase(ctx, b.keys, b.accounts, f.managers[0][round].accountWrites())
 		if err != nil {
 			return f, fmt.Errorf("measure the bare client: %w", err)
 		}
-		f.floors = append(f.floors, phase)
-		b.say("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, phase.rate())
+		f.baselines = append(f.baselines, phase)
+		b.printf("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, phase.rate())
 	}
 	return f, nil
 }
@@ -91,38 +91,38 @@ func (b *bench) measure(ctx context.Context) (figures, error) {
 // warmUp lets each side issue a tenth, so that nobody pays for being first.
 func (b *bench) warmUp(ctx context.Context) error {
 	const few = 10
-	b.say("Warming up")
+	b.printf("Warming up")
 	accounts := (b.accounts + few - 1) / few
 	keys := max(accounts, b.keys/few)
-	p, err := b.managerPhase(ctx, b.sides[0], keys, accounts)
+	p, err := b.managerPhase(ctx, b.builds[0], keys, accounts)
 	if err != nil {
 		return err
 	}
-	_, err = b.floorPhase(ctx, keys, accounts, p.accountWrites())
+	_, err = b.baselinePhase(ctx, keys, accounts, p.accountWrites())
 	return err
 }
 
 // issuePhase is what both sides have in common.
 type issuePhase struct {
-	course
+	timing
 
 	keys, accounts int
 	requests       counts
 	conflicts      int
 	cpu            map[string]float64 // seconds of each program while keys were issued
 	bytes          counts             // of the stored objects as JSON, by resource
-	lone           []float64          // milliseconds from create to Ready of keys that came one at a time
+	sequential     []float64          // milliseconds from create to Ready of keys that came one at a time
 }
 
 // managerPhase is what was measured of a manager.
 type managerPhase struct {
 	issuePhase
 
-	lateEvents             int // not written yet when the last key was Ready
-	rounds                 int
-	before, after, resumed memory
-	restart                time.Duration
-	restartRequests        counts
+	lateEvents               int // not written yet when the last key was Ready
+	rounds                   int
+	before, after, restarted memory
+	restart                  time.Duration
+	restartRequests          counts
 }
 
 // cpuAll is the processor time of everything that had a part in it.
@@ -141,9 +141,9 @@ func (p issuePhase) accountWrites() float64 {
 
 // managerPhase starts a manager in an empty world, lets it issue keys, restarts it, gives it some more keys one at a
 // time, and stops it.
-func (b *bench) managerPhase(ctx context.Context, side side, keys, accounts int) (managerPhase, error) {
+func (b *bench) managerPhase(ctx context.Context, side managerBuild, keys, accounts int) (managerPhase, error) {
 	p := managerPhase{issuePhase: issuePhase{keys: keys, accounts: accounts}}
-	s, err := b.newScene(ctx, keys, accounts)
+	s, err := b.createDataset(ctx, keys, accounts)
 	if err != nil {
 		return p, err
 	}
@@ -156,12 +156,12 @@ func (b *bench) managerPhase(ctx context.Context, side side, keys, accounts int)
 	return p, b.cleanUp(ctx, s)
 }
 
-func (b *bench) issueByManager(ctx context.Context, side side, s scene, p *managerPhase) error {
+func (b *bench) issueByManager(ctx context.Context, side managerBuild, s dataset, p *managerPhase) error {
 	m, err := b.startManager(ctx, side.binary)
 	if err != nil {
 		return err
 	}
-	if _, _, err := m.settle(ctx, 0); err != nil {
+	if _, _, err := m.awaitIdle(ctx, 0); err != nil {
 		return err
 	}
 	if p.before, err = m.memory(ctx); err != nil {
@@ -173,7 +173,7 @@ func (b *bench) issueByManager(ctx context.Context, side side, s scene, p *manag
 		if p.lateEvents, err = b.lateEvents(ctx, s); err != nil {
 			return err
 		}
-		p.rounds, err = m.roundsToRest(ctx, p.keys)
+		p.rounds, err = m.reconcilesUntilIdle(ctx, p.keys)
 		return err
 	}
 	if err := b.issues(ctx, s, &p.issuePhase, func(*v1alpha1.APIKey) {}, finish); err != nil {
@@ -187,7 +187,7 @@ func (b *bench) issueByManager(ctx context.Context, side side, s scene, p *manag
 }
 
 // restart starts the manager again with all keys there, and measures how it comes to rest.
-func (b *bench) restart(ctx context.Context, side side, p *managerPhase) error {
+func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase) error {
 	before, err := b.served(ctx)
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (b *bench) restart(ctx context.Context, side side, p *managerPhase) error {
 	if err != nil {
 		return err
 	}
-	if p.restart, _, err = m.settle(ctx, p.keys+p.accounts); err != nil {
+	if p.restart, _, err = m.awaitIdle(ctx, p.keys+p.accounts); err != nil {
 		return err
 	}
 	after, err := b.served(ctx)
@@ -204,29 +204,29 @@ func (b *bench) restart(ctx context.Context, side side, p *managerPhase) error {
 		return err
 	}
 	p.restartRequests = after.requests.since(before.requests)
-	if p.resumed, err = m.memory(ctx); err != nil {
+	if p.restarted, err = m.memory(ctx); err != nil {
 		return err
 	}
-	byManager := func(context.Context, scene) (func(*v1alpha1.APIKey), func() error) {
+	byManager := func(context.Context, dataset) (func(*v1alpha1.APIKey), func() error) {
 		return func(*v1alpha1.APIKey) {}, func() error { return nil }
 	}
-	if p.lone, err = b.loneKeys(ctx, byManager); err != nil {
+	if p.sequential, err = b.sequentialKeys(ctx, byManager); err != nil {
 		return err
 	}
 	return m.Stop(time.Minute)
 }
 
-// floorPhase lets the bare client issue keys. No manager runs.
-func (b *bench) floorPhase(ctx context.Context, keys, accounts int, accountWrites float64) (issuePhase, error) {
+// baselinePhase lets the bare client issue keys. No manager runs.
+func (b *bench) baselinePhase(ctx context.Context, keys, accounts int, accountWrites float64) (issuePhase, error) {
 	p := issuePhase{keys: keys, accounts: accounts}
-	s, err := b.newScene(ctx, keys, accounts)
+	s, err := b.createDataset(ctx, keys, accounts)
 	if err != nil {
 		return p, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	byFloor := func(ctx context.Context, s scene) (func(*v1alpha1.APIKey), func() error) {
-		f := newFloor(b.issuer, s, accountWrites)
+	byFloor := func(ctx context.Context, s dataset) (func(*v1alpha1.APIKey), func() error) {
+		f := newBaseline(b.issuer, s, accountWrites)
 		done := make(chan error, 1)
 		go func() {
 			err := f.work(ctx, b.concurrency)
@@ -241,22 +241,22 @@ func (b *bench) floorPhase(ctx context.Context, keys, accounts int, accountWrite
 	if err := b.issues(ctx, s, &p, created, finish); err != nil {
 		return p, err
 	}
-	if p.lone, err = b.loneKeys(ctx, byFloor); err != nil {
+	if p.sequential, err = b.sequentialKeys(ctx, byFloor); err != nil {
 		return p, err
 	}
 	return p, b.cleanUp(ctx, s)
 }
 
-// loneKeys creates keys of accounts of their own one after the other, each when the one before is Ready.
-func (b *bench) loneKeys(ctx context.Context, by func(context.Context, scene) (func(*v1alpha1.APIKey), func() error)) ([]float64, error) {
+// sequentialKeys creates keys of accounts of their own one after the other, each when the one before is Ready.
+func (b *bench) sequentialKeys(ctx context.Context, by func(context.Context, dataset) (func(*v1alpha1.APIKey), func() error)) ([]float64, error) {
 	const few = 25
-	s, err := b.newScene(ctx, few, few)
+	s, err := b.createDataset(ctx, few, few)
 	if err != nil {
 		return nil, err
 	}
 	var latencies []float64
 	for _, key := range s.keys {
-		one := scene{namespace: s.namespace, keys: []*v1alpha1.APIKey{key}, accounts: 1}
+		one := dataset{namespace: s.namespace, keys: []*v1alpha1.APIKey{key}, accounts: 1}
 		created, finish := by(ctx, one)
 		c, err := b.drive(ctx, one, created, client.MatchingFields{"metadata.name": key.Name})
 		if err != nil {
@@ -271,13 +271,13 @@ func (b *bench) loneKeys(ctx context.Context, by func(context.Context, scene) (f
 }
 
 // issues creates the keys of a scene and measures until the last is Ready; then it waits for the rest of the writes.
-func (b *bench) issues(ctx context.Context, s scene, p *issuePhase, created func(*v1alpha1.APIKey), finish func() error) error {
+func (b *bench) issues(ctx context.Context, s dataset, p *issuePhase, created func(*v1alpha1.APIKey), finish func() error) error {
 	before, err := b.served(ctx)
 	if err != nil {
 		return err
 	}
 	cpu := processorTime()
-	if p.course, err = b.drive(ctx, s, created); err != nil {
+	if p.timing, err = b.drive(ctx, s, created); err != nil {
 		return err
 	}
 	p.cpu = processorTime()
@@ -313,7 +313,7 @@ func (b *bench) served(ctx context.Context) (service, error) {
 }
 
 // storedBytes is how long the lists of a scene's objects are as JSON, with their managedFields.
-func (b *bench) storedBytes(ctx context.Context, s scene) (counts, error) {
+func (b *bench) storedBytes(ctx context.Context, s dataset) (counts, error) {
 	sizes := counts{}
 	ours := "/apis/" + v1alpha1.GroupVersion.String()
 	in := "/namespaces/" + s.namespace.Name
@@ -349,7 +349,7 @@ func (b *bench) get(ctx context.Context, path string) ([]byte, error) {
 }
 
 // lateEvents is how many keys of a scene have no Event yet.
-func (b *bench) lateEvents(ctx context.Context, s scene) (int, error) {
+func (b *bench) lateEvents(ctx context.Context, s dataset) (int, error) {
 	var list eventsv1.EventList
 	if err := b.admin.List(ctx, &list, client.InNamespace(s.namespace.Name)); err != nil {
 		return 0, err
@@ -357,9 +357,9 @@ func (b *bench) lateEvents(ctx context.Context, s scene) (int, error) {
 	return len(s.keys) - len(list.Items), nil
 }
 
-func (b *bench) newScene(ctx context.Context, keys, accounts int) (scene, error) {
-	b.scenes++
-	s := newScene(b.scenes, keys, accounts, b.spread)
+func (b *bench) createDataset(ctx context.Context, keys, accounts int) (dataset, error) {
+	b.datasets++
+	s := newDataset(b.datasets, keys, accounts, b.spread)
 	if err := b.admin.Create(ctx, s.namespace); err != nil {
 		return s, fmt.Errorf("create namespace %s: %w", s.namespace.Name, err)
 	}
@@ -369,7 +369,7 @@ func (b *bench) newScene(ctx context.Context, keys, accounts int) (scene, error)
 }
 
 // cleanUp deletes what a scene left, so that the next one finds an empty world. The namespace stays: nobody here ends one.
-func (b *bench) cleanUp(ctx context.Context, s scene) error {
+func (b *bench) cleanUp(ctx context.Context, s dataset) error {
 	here := client.InNamespace(s.namespace.Name)
 	err := errors.Join(
 		b.admin.DeleteAllOf(ctx, &v1alpha1.APIKey{}, here),

@@ -20,10 +20,10 @@ import (
 
 // managers are those to measure: the one given, or bin/manager, which is built; and those to compare it with. Each is put
 // aside, so that a build by somebody else changes nothing here.
-func (b *bench) managers(ctx context.Context) ([]side, error) {
-	sides := []side{{name: "manager"}}
+func (b *bench) managers(ctx context.Context) ([]managerBuild, error) {
+	sides := []managerBuild{{name: "manager"}}
 	for _, path := range b.against {
-		sides = append(sides, side{name: filepath.Base(path)})
+		sides = append(sides, managerBuild{name: filepath.Base(path)})
 	}
 	for i := range sides {
 		dir := filepath.Join(b.plane.Dir(), "side-"+strconv.Itoa(i))
@@ -119,7 +119,7 @@ func (b *bench) profileHeap(ctx context.Context) {
 // fetchProfile asks the manager for a profile and keeps the answer. A profile that fails is worth a word, not an end.
 func (b *bench) fetchProfile(ctx context.Context, what, file string) {
 	if err := b.tryProfile(ctx, what, file); err != nil {
-		b.say("Profile %s: %v", what, err)
+		b.printf("Profile %s: %v", what, err)
 	}
 }
 

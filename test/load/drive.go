@@ -17,8 +17,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// course is how the keys of a scene came to be Ready.
-type course struct {
+// timing is how the keys of a scene came to be Ready.
+type timing struct {
 	took      time.Duration // from the first create to the last Ready
 	latencies []float64     // in milliseconds, from the answer to a create to Ready
 }
@@ -32,12 +32,12 @@ type times struct {
 
 // drive creates the keys of a scene and waits until a watch has seen all of them Ready. Each is handed on once it
 // exists.
-func (b *bench) drive(ctx context.Context, s scene, created func(*v1alpha1.APIKey), watched ...client.ListOption) (course, error) {
+func (b *bench) drive(ctx context.Context, s dataset, created func(*v1alpha1.APIKey), watched ...client.ListOption) (timing, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w, err := b.admin.Watch(ctx, &v1alpha1.APIKeyList{}, append(watched, client.InNamespace(s.namespace.Name))...)
 	if err != nil {
-		return course{}, fmt.Errorf("watch APIKeys: %w", err)
+		return timing{}, fmt.Errorf("watch APIKeys: %w", err)
 	}
 	defer w.Stop()
 	t := &times{created: map[string]time.Time{}, ready: map[string]time.Time{}}
@@ -55,9 +55,9 @@ func (b *bench) drive(ctx context.Context, s scene, created func(*v1alpha1.APIKe
 		})
 	}()
 	if err := t.awaitReady(ctx, w, creating, len(s.keys)); err != nil {
-		return course{}, err
+		return timing{}, err
 	}
-	return course{took: time.Since(began), latencies: t.latencies()}, nil
+	return timing{took: time.Since(began), latencies: t.latencies()}, nil
 }
 
 // awaitReady reads the watch until n keys are Ready and all have been created.

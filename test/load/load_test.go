@@ -43,10 +43,10 @@ func TestOptions(t *testing.T) {
 func TestNewScene(t *testing.T) {
 	t.Parallel()
 	var together, byTurns []string
-	for _, k := range newScene(1, 5, 2, false).keys {
+	for _, k := range newDataset(1, 5, 2, false).keys {
 		together = append(together, k.Spec.Account[len(k.Spec.Account)-1:])
 	}
-	for _, k := range newScene(1, 5, 2, true).keys {
+	for _, k := range newDataset(1, 5, 2, true).keys {
 		byTurns = append(byTurns, k.Spec.Account[len(k.Spec.Account)-1:])
 	}
 	if diff := cmp.Diff([]string{"0", "0", "0", "1", "1"}, together); diff != "" {
@@ -56,8 +56,8 @@ func TestNewScene(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, spread := range []bool{false, true} {
-		for account, n := range newScene(1, 1999, 400, spread).sizes() {
-			if n > usualLimit {
+		for account, n := range newDataset(1, 1999, 400, spread).sizes() {
+			if n > defaultLimit {
 				t.Errorf("spread %v: account %s has %d keys: one would wait for ever", spread, account, n)
 			}
 		}
@@ -66,10 +66,10 @@ func TestNewScene(t *testing.T) {
 
 func TestNewScene_PreparesAccountsThatNeedALimit(t *testing.T) {
 	t.Parallel()
-	if list := newScene(1, 10, 2, false).prepared(); len(list) != 0 {
+	if list := newDataset(1, 10, 2, false).prepared(); len(list) != 0 {
 		t.Errorf("%d accounts are prepared that need no limit", len(list))
 	}
-	list := newScene(1, 11, 2, false).prepared()
+	list := newDataset(1, 11, 2, false).prepared()
 	if len(list) != 2 || *list[0].Spec.Limits.MaxKeys != 6 {
 		t.Errorf("got %+v", list)
 	}
@@ -204,15 +204,15 @@ func TestReport(t *testing.T) {
 	t.Parallel()
 	issue := func(took time.Duration) issuePhase {
 		return issuePhase{
-			course: course{took: took, latencies: []float64{10, 30}}, keys: 10, accounts: 2,
+			timing: timing{took: took, latencies: []float64{10, 30}}, keys: 10, accounts: 2,
 			requests: counts{{"POST", "secrets"}: 10, {"PUT", "accounts/status"}: 5}, bytes: counts{{resource: "secrets"}: 10240},
 		}
 	}
 	managed := managerPhase{
 		issuePhase: issue(5 * time.Second), restart: 1500 * time.Millisecond,
-		before: memory{heap: 1 << 20}, after: memory{heap: 1<<20 + 10*8<<10}, resumed: memory{heap: 1<<20 + 10*4<<10},
+		before: memory{heap: 1 << 20}, after: memory{heap: 1<<20 + 10*8<<10}, restarted: memory{heap: 1<<20 + 10*4<<10},
 	}
-	f := figures{managers: [][]managerPhase{{managed}}, floors: []issuePhase{issue(4 * time.Second)}}
+	f := results{managers: [][]managerPhase{{managed}}, baselines: []issuePhase{issue(4 * time.Second)}}
 	got := report(options{keys: 10, accounts: 2, concurrency: 8, rounds: 1}, f)
 	for _, want := range []string{
 		"10 keys over 2 accounts",
@@ -226,11 +226,11 @@ func TestReport(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}
 	}
-	if err := f.wrong(); err != nil {
+	if err := f.violation(); err != nil {
 		t.Error(err)
 	}
 	f.managers[0][0].restartRequests = counts{{"PUT", "apikeys/status"}: 1}
-	if err := f.wrong(); err == nil {
+	if err := f.violation(); err == nil {
 		t.Error("a restart that writes is wrong")
 	}
 }

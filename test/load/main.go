@@ -44,8 +44,8 @@ func (o *options) bind(f *flag.FlagSet) {
 }
 
 const (
-	// usualLimit is how many keys an account may have by default.
-	usualLimit = 5
+	// defaultLimit is how many keys an account may have by default.
+	defaultLimit = 5
 	// highestLimit is how many it may have at all.
 	highestLimit = 1000
 )
@@ -98,7 +98,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	if _, err := io.WriteString(out, "\n"+report(o, figures)); err != nil {
 		return err
 	}
-	return figures.wrong()
+	return figures.violation()
 }
 
 // stop stops the control plane, and with it every manager.
@@ -111,16 +111,16 @@ func (b *bench) stop() error {
 
 // start builds the managers and starts the control plane. Nothing collects garbage there: phases clean up themselves.
 func (b *bench) start(ctx context.Context) (err error) {
-	b.say("Starting a control plane")
+	b.printf("Starting a control plane")
 	b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true})
 	if err != nil {
 		return err
 	}
-	b.say("Building the manager")
-	if b.sides, err = b.managers(ctx); err != nil {
+	b.printf("Building the manager")
+	if b.builds, err = b.managers(ctx); err != nil {
 		return err
 	}
 	return b.connect()
 }
 
-func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
+func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// quiet is how long nothing may happen in a manager that counts as settled: longer than whatever it puts off.
-	quiet = 6 * time.Second
-	// look is how often to look.
-	look = 250 * time.Millisecond
+	// idlePeriod is how long nothing may happen in a manager that counts as settled: longer than whatever it puts off.
+	idlePeriod = 6 * time.Second
+	// pollInterval is how often to look.
+	pollInterval = 250 * time.Millisecond
 )
 
 // manager is a running manager of which the metrics can be read.
@@ -63,9 +63,9 @@ func activityOf(metrics []sample) activity {
 	}
 }
 
-// settle waits until the manager has done at least so many rounds, its queues are empty and it has been at rest for a
+// awaitIdle waits until the manager has done at least so many rounds, its queues are empty and it has been at rest for a
 // while. It says when that while began, counted from the start of the manager, and how many rounds there were.
-func (m *manager) settle(ctx context.Context, rounds int) (time.Duration, activity, error) {
+func (m *manager) awaitIdle(ctx context.Context, rounds int) (time.Duration, activity, error) {
 	var last activity
 	var since time.Time
 	for {
@@ -77,20 +77,20 @@ func (m *manager) settle(ctx context.Context, rounds int) (time.Duration, activi
 		if is != last || since.IsZero() || is.waiting > 0 || is.working > 0 || is.rounds < float64(rounds) {
 			last, since = is, time.Now()
 		}
-		if time.Since(since) > quiet {
+		if time.Since(since) > idlePeriod {
 			return since.Sub(m.began), is, nil
 		}
 		select {
 		case <-ctx.Done():
 			return 0, last, fmt.Errorf("the manager does not settle: %+v: %w", last, context.Cause(ctx))
-		case <-time.After(look):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// roundsToRest waits until the manager has settled, and says how many rounds it has run.
-func (m *manager) roundsToRest(ctx context.Context, least int) (int, error) {
-	_, settled, err := m.settle(ctx, least)
+// reconcilesUntilIdle waits until the manager has settled, and says how many rounds it has run.
+func (m *manager) reconcilesUntilIdle(ctx context.Context, least int) (int, error) {
+	_, settled, err := m.awaitIdle(ctx, least)
 	return int(settled.rounds), err
 }
 
@@ -118,7 +118,7 @@ func (m *manager) memory(ctx context.Context) (memory, error) {
 			break
 		}
 		for range nudges {
-			if err := m.nudge(ctx); err != nil {
+			if err := m.allocate(ctx); err != nil {
 				return memory{}, err
 			}
 		}
@@ -126,7 +126,7 @@ func (m *manager) memory(ctx context.Context) (memory, error) {
 	return memory{heap: least, resident: residentSize(m.Pid())}, nil
 }
 
-func (m *manager) nudge(ctx context.Context) error {
+func (m *manager) allocate(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.address+"/nothing", http.NoBody)
 	if err != nil {
 		return err

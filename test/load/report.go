@@ -19,14 +19,14 @@ const (
 	goalMemory = 12.0 // KiB a key
 )
 
-// figures are what was measured: of each manager and of the bare client one phase a round.
-type figures struct {
-	managers [][]managerPhase
-	floors   []issuePhase
+// results are what was measured: of each manager and of the bare client one phase a round.
+type results struct {
+	managers  [][]managerPhase
+	baselines []issuePhase
 }
 
-// wrong says what must not be, however slow the machine is.
-func (f figures) wrong() error {
+// violation says what must not be, however slow the machine is.
+func (f results) violation() error {
 	for _, phases := range f.managers {
 		for _, p := range phases {
 			if n := p.restartRequests.writes(); n > 0 {
@@ -45,7 +45,7 @@ type row struct {
 }
 
 // report is the table.
-func report(o options, f figures) string {
+func report(o options, f results) string {
 	head := row{cells: []string{"manager"}, goal: "goal"}
 	for _, path := range o.against {
 		head.cells = append(head.cells, filepath.Base(path))
@@ -60,46 +60,46 @@ func report(o options, f figures) string {
 	return title + layout(append([]row{head}, f.rows()...))
 }
 
-func (f figures) rows() []row {
+func (f results) rows() []row {
 	var rows []row
-	rows = append(rows, f.rates()...)
+	rows = append(rows, f.rateRows()...)
 	rows = append(rows, row{title: "writes"})
-	rows = append(rows, f.writes()...)
+	rows = append(rows, f.writeRows()...)
 	rows = append(rows, row{title: "costs"})
-	rows = append(rows, f.costs()...)
+	rows = append(rows, f.costRows()...)
 	rows = append(rows, row{title: "memory"})
-	rows = append(rows, f.memories()...)
+	rows = append(rows, f.memoryRows()...)
 	rows = append(rows, row{title: "restart with all keys there"})
-	return append(rows, f.restarts()...)
+	return append(rows, f.restartRows()...)
 }
 
-func (f figures) rates() []row {
-	share := f.shares("of the bare client's, %", issuePhase.rate)
+func (f results) rateRows() []row {
+	share := f.shareRow("of the bare client's, %", issuePhase.rate)
 	share.goal = fmt.Sprintf(">= %.0f", goalShare)
 	return []row{
-		f.both("keys issued per second", "%.0f", issuePhase.rate), share,
-		f.shares("the same of keys per second of CPU, %", func(p issuePhase) float64 { return float64(p.keys) / p.cpuAll() }),
-		f.both("create to Ready, p50, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.latencies, 0.50) }),
-		f.both("create to Ready, p99, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.latencies, 0.99) }),
-		f.both("one key at a time, p50, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.lone, 0.50) }),
-		f.both("one key at a time, p99, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.lone, 0.99) }),
+		f.bothRow("keys issued per second", "%.0f", issuePhase.rate), share,
+		f.shareRow("the same of keys per second of CPU, %", func(p issuePhase) float64 { return float64(p.keys) / p.cpuAll() }),
+		f.bothRow("create to Ready, p50, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.latencies, 0.50) }),
+		f.bothRow("create to Ready, p99, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.latencies, 0.99) }),
+		f.bothRow("one key at a time, p50, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.sequential, 0.50) }),
+		f.bothRow("one key at a time, p99, ms", "%.0f", func(p issuePhase) float64 { return quantile(p.sequential, 0.99) }),
 	}
 }
 
-// shares is what the managers reach of the bare client's, the most being 100.
-func (f figures) shares(title string, of func(issuePhase) float64) row {
+// shareRow is what the managers reach of the bare client's, the most being 100.
+func (f results) shareRow(title string, of func(issuePhase) float64) row {
 	var floor []float64
-	for _, p := range f.floors {
+	for _, p := range f.baselines {
 		floor = append(floor, of(p))
 	}
-	r := f.managersOnly(title, "%.0f", func(p managerPhase) float64 { return 100 * of(p.issuePhase) / median(floor) })
+	r := f.managerRow(title, "%.0f", func(p managerPhase) float64 { return 100 * of(p.issuePhase) / median(floor) })
 	r.cells = append(r.cells, "100")
 	return r
 }
 
-func (f figures) writes() []row {
+func (f results) writeRows() []row {
 	perKey := func(verb, resource string) row {
-		return f.both(verb+" "+resource+" per key", "%.2f", func(p issuePhase) float64 {
+		return f.bothRow(verb+" "+resource+" per key", "%.2f", func(p issuePhase) float64 {
 			return float64(p.requests[request{verb, resource}]) / float64(p.keys)
 		})
 	}
@@ -107,21 +107,21 @@ func (f figures) writes() []row {
 	secrets.goal, statuses.goal, events.goal = "1", "1", "1"
 	return []row{
 		perKey(http.MethodPost, "apikeys"), secrets, statuses, events,
-		f.both("PATCH accounts per account", "%.2f", func(p issuePhase) float64 {
+		f.bothRow("PATCH accounts per account", "%.2f", func(p issuePhase) float64 {
 			return float64(p.requests[request{http.MethodPatch, "accounts"}]) / float64(p.accounts)
 		}),
-		f.both("PUT accounts/status per account", "%.2f", issuePhase.accountWrites),
-		f.both("all writes per key", "%.2f", func(p issuePhase) float64 { return float64(p.requests.writes()) / float64(p.keys) }),
-		f.both("conflicts, in all", "%.0f", func(p issuePhase) float64 { return float64(p.conflicts) }),
-		f.both("GET secrets and apikeys, in all", "%.0f", func(p issuePhase) float64 {
+		f.bothRow("PUT accounts/status per account", "%.2f", issuePhase.accountWrites),
+		f.bothRow("all writes per key", "%.2f", func(p issuePhase) float64 { return float64(p.requests.writes()) / float64(p.keys) }),
+		f.bothRow("conflicts, in all", "%.0f", func(p issuePhase) float64 { return float64(p.conflicts) }),
+		f.bothRow("GET secrets and apikeys, in all", "%.0f", func(p issuePhase) float64 {
 			return float64(p.requests.reads("secrets") + p.requests.reads("apikeys"))
 		}),
 	}
 }
 
-func (f figures) costs() []row {
+func (f results) costRows() []row {
 	stored := func(title string, resources ...string) row {
-		return f.both(title, "%.2f", func(p issuePhase) float64 {
+		return f.bothRow(title, "%.2f", func(p issuePhase) float64 {
 			n := 0
 			for _, resource := range resources {
 				n += p.bytes[request{resource: resource}]
@@ -130,7 +130,7 @@ func (f figures) costs() []row {
 		})
 	}
 	cpu := func(title string, of func(issuePhase) float64) row {
-		return f.both(title, "%.2f", func(p issuePhase) float64 { return 1000 * of(p) / float64(p.keys) })
+		return f.bothRow(title, "%.2f", func(p issuePhase) float64 { return 1000 * of(p) / float64(p.keys) })
 	}
 	return []row{
 		cpu("CPU of kube-apiserver, ms per key", func(p issuePhase) float64 { return p.cpu["kube-apiserver"] }),
@@ -138,21 +138,21 @@ func (f figures) costs() []row {
 		cpu("CPU of the manager, ms per key", func(p issuePhase) float64 { return p.cpu["manager"] }),
 		cpu("CPU of the bench, ms per key", func(p issuePhase) float64 { return p.cpu[thisProgram] }),
 		stored("objects as JSON, KiB per key", "apikeys", "secrets", "events", "accounts"),
-		f.managersOnly("Events not written at the last Ready", "%.0f", func(p managerPhase) float64 { return float64(p.lateEvents) }),
-		f.managersOnly("rounds of the reconcilers per key", "%.2f", func(p managerPhase) float64 { return float64(p.rounds) / float64(p.keys) }),
+		f.managerRow("Events not written at the last Ready", "%.0f", func(p managerPhase) float64 { return float64(p.lateEvents) }),
+		f.managerRow("rounds of the reconcilers per key", "%.2f", func(p managerPhase) float64 { return float64(p.rounds) / float64(p.keys) }),
 	}
 }
 
-func (f figures) memories() []row {
+func (f results) memoryRows() []row {
 	mebibytes := func(title string, of func(managerPhase) float64) row {
-		return f.managersOnly(title, "%.1f", func(p managerPhase) float64 { return of(p) / (1 << 20) })
+		return f.managerRow(title, "%.1f", func(p managerPhase) float64 { return of(p) / (1 << 20) })
 	}
 	perKey := func(title string, of func(managerPhase) memory, part func(memory) float64) row {
-		return f.managersOnly(title, "%.1f", func(p managerPhase) float64 {
+		return f.managerRow(title, "%.1f", func(p managerPhase) float64 {
 			return (part(of(p)) - part(p.before)) / 1024 / float64(p.keys)
 		})
 	}
-	after, resumed := func(p managerPhase) memory { return p.after }, func(p managerPhase) memory { return p.resumed }
+	after, resumed := func(p managerPhase) memory { return p.after }, func(p managerPhase) memory { return p.restarted }
 	heap, resident := func(m memory) float64 { return m.heap }, func(m memory) float64 { return m.resident }
 	issued := perKey("heap per key, after issuing, KiB", after, heap)
 	restarted := perKey("heap per key, after a restart, KiB", resumed, heap)
@@ -167,26 +167,26 @@ func (f figures) memories() []row {
 	}
 }
 
-func (f figures) restarts() []row {
-	writes := f.managersOnly("writes", "%.0f", func(p managerPhase) float64 { return float64(p.restartRequests.writes()) })
-	reads := f.managersOnly("GET secrets", "%.0f", func(p managerPhase) float64 { return float64(p.restartRequests.reads("secrets")) })
+func (f results) restartRows() []row {
+	writes := f.managerRow("writes", "%.0f", func(p managerPhase) float64 { return float64(p.restartRequests.writes()) })
+	reads := f.managerRow("GET secrets", "%.0f", func(p managerPhase) float64 { return float64(p.restartRequests.reads("secrets")) })
 	writes.goal, reads.goal = "0", "0"
-	return []row{f.managersOnly("start to settled, s", "%.1f", func(p managerPhase) float64 { return p.restart.Seconds() }), writes, reads}
+	return []row{f.managerRow("start to settled, s", "%.1f", func(p managerPhase) float64 { return p.restart.Seconds() }), writes, reads}
 }
 
-// both is a row of medians that the bare client has too.
-func (f figures) both(title, format string, of func(issuePhase) float64) row {
-	r := f.managersOnly(title, format, func(p managerPhase) float64 { return of(p.issuePhase) })
+// bothRow is a row of medians that the bare client has too.
+func (f results) bothRow(title, format string, of func(issuePhase) float64) row {
+	r := f.managerRow(title, format, func(p managerPhase) float64 { return of(p.issuePhase) })
 	var values []float64
-	for _, p := range f.floors {
+	for _, p := range f.baselines {
 		values = append(values, of(p))
 	}
 	r.cells = append(r.cells, show(format, median(values)))
 	return r
 }
 
-// managersOnly is a row of medians.
-func (f figures) managersOnly(title, format string, of func(managerPhase) float64) row {
+// managerRow is a row of medians.
+func (f results) managerRow(title, format string, of func(managerPhase) float64) row {
 	r := row{title: title}
 	for _, phases := range f.managers {
 		var values []float64

@@ -25,19 +25,19 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// typist types the commands of docs/backup.md, in a folder of its own.
-type typist struct {
+// docRunner types the commands of docs/backup.md, in a folder of its own.
+type docRunner struct {
 	*suite
 
 	dir    string
 	blocks map[string][]string // by heading
 }
 
-func newTypist(t *testing.T, s *suite) *typist {
+func newDocRunner(t *testing.T, s *suite) *docRunner {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.plane.Root(), "docs", "backup.md"))
 	must(t, err)
-	w := &typist{suite: s, dir: t.TempDir(), blocks: map[string][]string{}}
+	w := &docRunner{suite: s, dir: t.TempDir(), blocks: map[string][]string{}}
 	heading := ""
 	for _, part := range regexp.MustCompile("(?ms)^#+ ([^\n]*)$|^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
 		if part[1] != "" {
@@ -49,8 +49,8 @@ func newTypist(t *testing.T, s *suite) *typist {
 	return w
 }
 
-// typeBlock types the n-th block of commands below a heading.
-func (w *typist) typeBlock(t *testing.T, heading string, n int, environment ...string) {
+// runBlock types the n-th block of commands below a heading.
+func (w *docRunner) runBlock(t *testing.T, heading string, n int, environment ...string) {
 	t.Helper()
 	if len(w.blocks[heading]) <= n {
 		t.Fatalf("docs/backup.md has no block %d of commands below %q", n, heading)
@@ -63,13 +63,13 @@ func (w *typist) typeBlock(t *testing.T, heading string, n int, environment ...s
 	}
 }
 
-// lose deletes all keys, Secrets and accounts, and waits until they are gone.
-func (w *typist) lose(t *testing.T) {
+// deleteAll deletes all keys, Secrets and accounts, and waits until they are gone.
+func (w *docRunner) deleteAll(t *testing.T) {
 	t.Helper()
 	must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.APIKey{}, client.InNamespace("default")))
 	must(t, w.admin.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace("default"), client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}))
 	must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.Account{}))
-	w.comes(t, func(ctx context.Context) error {
+	w.await(t, func(ctx context.Context) error {
 		var list v1alpha1.APIKeyList
 		var secrets corev1.SecretList
 		if err := w.admin.List(ctx, &list); err != nil {
@@ -85,35 +85,35 @@ func (w *typist) lose(t *testing.T) {
 	})
 }
 
-func (w *typist) comes(t *testing.T, check func(context.Context) error) {
+func (w *docRunner) await(t *testing.T, check func(context.Context) error) {
 	t.Helper()
 	must(t, controlplanetest.Await(t.Context(), func() error { return check(t.Context()) }))
 }
 
-// kept is a key as it was before the backup.
-type kept struct {
+// savedKey is a key as it was before the backup.
+type savedKey struct {
 	name, keyID string
 	data        map[string][]byte
 	state       v1alpha1.ObservedState
 }
 
-func (w *typist) remember(t *testing.T, names ...string) []kept {
+func (w *docRunner) snapshot(t *testing.T, names ...string) []savedKey {
 	t.Helper()
-	var list []kept
+	var list []savedKey
 	for _, name := range names {
 		var k v1alpha1.APIKey
 		var secret corev1.Secret
 		must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &k))
 		must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &secret))
-		list = append(list, kept{name: name, keyID: k.Status.KeyID, data: secret.Data, state: k.Status.State})
+		list = append(list, savedKey{name: name, keyID: k.Status.KeyID, data: secret.Data, state: k.Status.State})
 	}
 	return list
 }
 
-// isBack waits until a key is as it was, and its Secret is its own again, with the same content.
-func (w *typist) isBack(t *testing.T, was kept) {
+// awaitRestored waits until a key is as it was, and its Secret is its own again, with the same content.
+func (w *docRunner) awaitRestored(t *testing.T, was savedKey) {
 	t.Helper()
-	w.comes(t, func(ctx context.Context) error {
+	w.await(t, func(ctx context.Context) error {
 		var k v1alpha1.APIKey
 		var secret corev1.Secret
 		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: was.name}, &k); err != nil {
@@ -134,7 +134,7 @@ func (w *typist) isBack(t *testing.T, was kept) {
 	})
 }
 
-func key(name, account string, change func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
+func newKey(name, account string, change func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
 	if change != nil {
 		change(&k.Spec)
@@ -144,45 +144,45 @@ func key(name, account string, change func(*v1alpha1.APIKeySpec)) *v1alpha1.APIK
 
 // TestBackup types what docs/backup.md says, with a garbage collector at work.
 func TestBackup(t *testing.T) {
-	w := newTypist(t, start(t))
+	w := newDocRunner(t, start(t))
 	must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}))
 	must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "mirror"}, Spec: v1alpha1.AccountSpec{ImportPolicy: v1alpha1.ImportAllow}}))
 	names := []string{"shop-key", "templated-key", "revoked-key"}
-	must(t, w.admin.Create(t.Context(), key("shop-key", "acme", nil)))
-	must(t, w.admin.Create(t.Context(), key("revoked-key", "acme", nil)))
-	must(t, w.admin.Create(t.Context(), key("templated-key", "acme", func(s *v1alpha1.APIKeySpec) {
+	must(t, w.admin.Create(t.Context(), newKey("shop-key", "acme", nil)))
+	must(t, w.admin.Create(t.Context(), newKey("revoked-key", "acme", nil)))
+	must(t, w.admin.Create(t.Context(), newKey("templated-key", "acme", func(s *v1alpha1.APIKeySpec) {
 		s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"config.json": `{"key":"{{ .Key }}"}`}}}
 	})))
 	for _, name := range names {
-		w.becomes(t, name, v1alpha1.StateActive)
+		w.awaitState(t, name, v1alpha1.StateActive)
 	}
 	revoked := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "revoked-key"}}
 	must(t, w.admin.Patch(t.Context(), revoked, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Revoked"}}`))))
-	w.becomes(t, "revoked-key", v1alpha1.StateRevoked)
-	before := w.remember(t, names...)
-	w.typeBlock(t, "Back up", 0)
+	w.awaitState(t, "revoked-key", v1alpha1.StateRevoked)
+	before := w.snapshot(t, names...)
+	w.runBlock(t, "Back up", 0)
 
 	t.Run("restored with the status", func(t *testing.T) {
 		w.stopManager(t)
-		w.lose(t)
-		w.typeBlock(t, "Restore", 0)
+		w.deleteAll(t)
+		w.runBlock(t, "Restore", 0)
 		w.startManager(t)
 		for _, was := range before {
-			w.isBack(t, was)
+			w.awaitRestored(t, was)
 		}
-		w.typeBlock(t, "Restore", 1)
-		w.garbageIsCollected(t)
+		w.runBlock(t, "Restore", 1)
+		w.awaitGarbageCollection(t)
 		for _, was := range before {
-			w.isBack(t, was)
+			w.awaitRestored(t, was)
 		}
 	})
 	t.Run("restored without the status", func(t *testing.T) {
 		w.stopManager(t)
-		w.lose(t)
+		w.deleteAll(t)
 		w.blocks["no status"] = []string{strings.ReplaceAll(w.blocks["Restore"][0], "kubectl replace --subresource=status -f restored.yaml", "")}
-		w.typeBlock(t, "no status", 0)
+		w.runBlock(t, "no status", 0)
 		w.startManager(t)
-		w.comes(t, func(ctx context.Context) error {
+		w.await(t, func(ctx context.Context) error {
 			var k v1alpha1.APIKey
 			if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: "shop-key"}, &k); err != nil {
 				return err
@@ -194,38 +194,38 @@ func TestBackup(t *testing.T) {
 			}
 			return fmt.Errorf("it is not in conflict: %v", k.Status.Conditions)
 		})
-		w.typeBlock(t, "Without the status", 0)
-		w.isBack(t, before[0])
+		w.runBlock(t, "Without the status", 0)
+		w.awaitRestored(t, before[0])
 	})
 	t.Run("mirrored by its digest", func(t *testing.T) {
-		w.typeBlock(t, "Two clusters that serve the same keys", 0)
+		w.runBlock(t, "Two clusters that serve the same keys", 0)
 		// The same cluster stands for the other: there the key is the first one's no longer.
-		must(t, w.admin.Delete(t.Context(), key("shop-key", "acme", nil)))
-		w.typeBlock(t, "Two clusters that serve the same keys", 1)
-		w.becomes(t, "shop-key-of-the-first-cluster", v1alpha1.StateActive)
-		w.comesToSay(t, string(before[0].data["api-key"]), "VALID")
+		must(t, w.admin.Delete(t.Context(), newKey("shop-key", "acme", nil)))
+		w.runBlock(t, "Two clusters that serve the same keys", 1)
+		w.awaitState(t, "shop-key-of-the-first-cluster", v1alpha1.StateActive)
+		w.awaitVerdict(t, string(before[0].data["api-key"]), "VALID")
 	})
 	t.Run("imported", func(t *testing.T) {
 		const byValue, byDigest = "lg_3f9Kq2ZpW7xYvB1nTc8Rm5Ls", "im_8Hd2Xw6QzJ4yUe0aVb7Nk3Pt9G"
-		w.typeBlock(t, "Import keys of another system", 0, "LEGACY_KEY="+byValue)
-		w.becomes(t, "legacy-key", v1alpha1.StateActive)
-		w.typeBlock(t, "Import keys of another system", 1, "IMPORTED_KEY="+byDigest)
-		w.becomes(t, "imported-key", v1alpha1.StateActive)
-		w.comesToSay(t, byValue, "VALID")
-		w.comesToSay(t, byDigest, "VALID")
+		w.runBlock(t, "Import keys of another system", 0, "LEGACY_KEY="+byValue)
+		w.awaitState(t, "legacy-key", v1alpha1.StateActive)
+		w.runBlock(t, "Import keys of another system", 1, "IMPORTED_KEY="+byDigest)
+		w.awaitState(t, "imported-key", v1alpha1.StateActive)
+		w.awaitVerdict(t, byValue, "VALID")
+		w.awaitVerdict(t, byDigest, "VALID")
 	})
 }
 
-// garbageIsCollected waits until the garbage collector removes a Secret whose owner does not exist. By then it has looked at
+// awaitGarbageCollection waits until the garbage collector removes a Secret whose owner does not exist. By then it has looked at
 // those that were there before.
-func (w *typist) garbageIsCollected(t *testing.T) {
+func (w *docRunner) awaitGarbageCollection(t *testing.T) {
 	t.Helper()
 	orphan := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "default", Name: "orphan",
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "gone", UID: "00000000-0000-4000-8000-000000000000"}},
 	}}
 	must(t, w.admin.Create(t.Context(), orphan))
-	w.comes(t, func(ctx context.Context) error {
+	w.await(t, func(ctx context.Context) error {
 		switch err := w.admin.Get(ctx, client.ObjectKeyFromObject(orphan), orphan); {
 		case apierrors.IsNotFound(err):
 			return nil
@@ -236,15 +236,15 @@ func (w *typist) garbageIsCollected(t *testing.T) {
 	})
 }
 
-func (w *typist) stopManager(t *testing.T) {
+func (w *docRunner) stopManager(t *testing.T) {
 	t.Helper()
-	must(t, w.manager.Stop(controlplanetest.Patience))
+	must(t, w.manager.Stop(controlplanetest.Timeout))
 }
 
-// becomes waits until a key is in a state that is carried out.
-func (w *typist) becomes(t *testing.T, name string, want v1alpha1.ObservedState) {
+// awaitState waits until a key is in a state that is carried out.
+func (w *docRunner) awaitState(t *testing.T, name string, want v1alpha1.ObservedState) {
 	t.Helper()
-	w.comes(t, func(ctx context.Context) error {
+	w.await(t, func(ctx context.Context) error {
 		var k v1alpha1.APIKey
 		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: name}, &k); err != nil {
 			return err

@@ -44,52 +44,52 @@ func TestRestore(t *testing.T) {
 	backup, err := s.plane.BackUpEtcd(t.Context())
 	must(t, err)
 	_, lost := s.issue(t, "limited", "lost")
-	newest := s.changeMuch(t)
+	newest := s.makeChanges(t)
 
 	t.Run("with the API server stopped", func(t *testing.T) {
 		must(t, s.plane.StopAPIServer())
 		must(t, s.plane.RestoreEtcd(backup))
 		must(t, s.plane.StartAPIServer(t.Context()))
-		s.switchOff(t, kept, newest)
-		s.isRefused(t, kept, keptKey)
-		s.comesToSay(t, lost, "UNKNOWN")
-		s.comesToSay(t, before, "VALID")
-		s.managerEnds(t)
+		s.disable(t, kept, newest)
+		s.awaitDisabled(t, kept, keptKey)
+		s.awaitVerdict(t, lost, "UNKNOWN")
+		s.awaitVerdict(t, before, "VALID")
+		s.awaitManagerExit(t)
 		for i, v := range s.verifiers {
 			if got := rollbacks(t, v); got != "1" {
 				t.Errorf("verifier %d noticed %s rollbacks, want 1", i, got)
 			}
 		}
 		s.startManager(t)
-		s.becomesEnforced(t, kept, keptKey)
-		s.keepsTheLimit(t)
+		s.awaitEnforced(t, kept, keptKey)
+		s.expectLimitKept(t)
 	})
 	t.Run("with the API server left running", func(t *testing.T) {
-		newest := s.changeMuch(t)
+		newest := s.makeChanges(t)
 		must(t, s.plane.RestoreEtcd(backup))
 		must(t, s.plane.AwaitReady(t.Context()))
-		s.switchOff(t, later, newest)
-		s.comesToBeRefused(t, later, laterKey)
+		s.disable(t, later, newest)
+		s.awaitNotAccepted(t, later, laterKey)
 		// Kubernetes wants API servers to be started again. From then on all is well.
 		must(t, s.plane.StopAPIServer())
 		must(t, s.plane.StartAPIServer(t.Context()))
-		s.isRefused(t, later, laterKey)
-		s.managerEnds(t)
+		s.awaitDisabled(t, later, laterKey)
+		s.awaitManagerExit(t)
 		s.startManager(t)
-		s.becomesEnforced(t, later, laterKey)
-		s.comesToSay(t, keptKey, "VALID") // as in the backup
+		s.awaitEnforced(t, later, laterKey)
+		s.awaitVerdict(t, keptKey, "VALID") // as in the backup
 	})
 }
 
-// changeMuch makes changes that verifiers hear of, and returns a resourceVersion that they have come to.
-func (s *suite) changeMuch(t *testing.T) int {
+// makeChanges makes changes that verifiers hear of, and returns a resourceVersion that they have come to.
+func (s *suite) makeChanges(t *testing.T) int {
 	t.Helper()
 	k := s.create(t, "busy", "busy-"+strconv.Itoa(int(time.Now().UnixNano())))
 	for i := range changes {
 		s.change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.Label = fmt.Sprintf("change %d", i) })
 	}
 	_, material := s.issue(t, "busy", "last-"+strconv.Itoa(int(time.Now().UnixNano())))
-	s.comesToSay(t, material, "VALID")
+	s.awaitVerdict(t, material, "VALID")
 	return version(t, k)
 }
 
@@ -100,8 +100,8 @@ func version(t *testing.T, o client.Object) int {
 	return number
 }
 
-// switchOff switches a key off at a resourceVersion below one that verifiers had.
-func (s *suite) switchOff(t *testing.T, k *v1alpha1.APIKey, newest int) {
+// disable switches a key off at a resourceVersion below one that verifiers had.
+func (s *suite) disable(t *testing.T, k *v1alpha1.APIKey, newest int) {
 	t.Helper()
 	s.change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.State = v1alpha1.KeyStateInactive })
 	if at := version(t, k); at >= newest {
@@ -110,21 +110,21 @@ func (s *suite) switchOff(t *testing.T, k *v1alpha1.APIKey, newest int) {
 	t.Logf("switched off at %d, verifiers were at %d or later", version(t, k), newest)
 }
 
-// isRefused waits until no verifier accepts a key, and measures how long that takes.
-func (s *suite) isRefused(t *testing.T, k *v1alpha1.APIKey, material string) {
+// awaitDisabled waits until no verifier accepts a key, and measures how long that takes.
+func (s *suite) awaitDisabled(t *testing.T, k *v1alpha1.APIKey, material string) {
 	t.Helper()
 	began := time.Now()
-	s.comesToSay(t, material, "INACTIVE")
+	s.awaitVerdict(t, material, "INACTIVE")
 	t.Logf("%s is refused by every verifier %s after the API server was back", k.Name, time.Since(began).Round(time.Millisecond))
 }
 
-// managerEnds waits until the manager has ended because of the rollback.
-func (s *suite) managerEnds(t *testing.T) {
+// awaitManagerExit waits until the manager has ended because of the rollback.
+func (s *suite) awaitManagerExit(t *testing.T) {
 	t.Helper()
 	began := time.Now()
 	select {
 	case <-s.manager.Done():
-	case <-time.After(controlplanetest.Patience):
+	case <-time.After(controlplanetest.Timeout):
 		t.Fatal("the manager goes on with what it knows")
 	}
 	if err := s.manager.Err(); err == nil || !strings.Contains(err.Error(), "rolled back") {
@@ -138,7 +138,7 @@ func enforced(k *v1alpha1.APIKey) bool {
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == k.Generation
 }
 
-func (s *suite) becomesEnforced(t *testing.T, k *v1alpha1.APIKey, material string) {
+func (s *suite) awaitEnforced(t *testing.T, k *v1alpha1.APIKey, material string) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the status says that every verifier refuses the key", func() error {
 		if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
@@ -149,23 +149,23 @@ func (s *suite) becomesEnforced(t *testing.T, k *v1alpha1.APIKey, material strin
 		}
 		return nil
 	})
-	for i, got := range s.says(t, material) {
+	for i, got := range s.verdicts(t, material) {
 		if got != "INACTIVE" {
 			t.Errorf("Enforced is True, and verifier %d says %s", i, got)
 		}
 	}
 }
 
-// comesToBeRefused waits until no verifier accepts a key, though the API server tells none that it was switched off. Until
+// awaitNotAccepted waits until no verifier accepts a key, though the API server tells none that it was switched off. Until
 // then condition Enforced must not be True.
-func (s *suite) comesToBeRefused(t *testing.T, k *v1alpha1.APIKey, material string) {
+func (s *suite) awaitNotAccepted(t *testing.T, k *v1alpha1.APIKey, material string) {
 	t.Helper()
 	began, said := time.Now(), []string(nil)
 	controlplanetest.Eventually(t, "no verifier accepts the key", func() error {
 		if err := s.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
 			return err
 		}
-		if said = s.says(t, material); !slices.Contains(said, "VALID") {
+		if said = s.verdicts(t, material); !slices.Contains(said, "VALID") {
 			return nil
 		}
 		if enforced(k) {
@@ -182,28 +182,28 @@ func (s *suite) comesToBeRefused(t *testing.T, k *v1alpha1.APIKey, material stri
 	t.Logf("with the API server left running, the verifiers say %v after %s; the manager has ended: %t", said, time.Since(began).Round(time.Millisecond), ended)
 }
 
-// keepsTheLimit declares more keys than there is room for.
-func (s *suite) keepsTheLimit(t *testing.T) {
+// expectLimitKept declares more keys than there is room for.
+func (s *suite) expectLimitKept(t *testing.T) {
 	t.Helper()
 	for i := range 2 * limit {
 		s.create(t, "limited", fmt.Sprintf("more-%d", i))
 	}
 	controlplanetest.Eventually(t, "as many keys are issued as the limit allows", func() error {
-		active, err := s.active(t)
+		active, err := s.issuedKeys(t)
 		if err != nil || active != limit {
 			return errors.Join(err, fmt.Errorf("%d keys", active))
 		}
 		return nil
 	})
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if active, err := s.active(t); err != nil || active > limit {
+		if active, err := s.issuedKeys(t); err != nil || active > limit {
 			t.Fatalf("%d keys are issued, %v", active, err)
 		}
 	}
 }
 
-// active counts the keys of account limited that have a Secret.
-func (s *suite) active(t *testing.T) (int, error) {
+// issuedKeys counts the keys of account limited that have a Secret.
+func (s *suite) issuedKeys(t *testing.T) (int, error) {
 	t.Helper()
 	var list v1alpha1.APIKeyList
 	if err := s.admin.List(t.Context(), &list, client.InNamespace("default")); err != nil {

@@ -48,7 +48,7 @@ func start(t *testing.T) *suite {
 	var err error
 	s.options.Binary, err = controlplane.BuildManager(t.Context())
 	must(t, err)
-	s.options.Flags = []string{"--verifier-service=" + plane.Namespace() + "/" + service, "--verifier-token-file=" + s.managersToken(t)}
+	s.options.Flags = []string{"--verifier-service=" + plane.Namespace() + "/" + service, "--verifier-token-file=" + s.managerTokenFile(t)}
 	s.startManager(t)
 	return s
 }
@@ -83,8 +83,8 @@ func (s *suite) startVerifiers(t *testing.T, count int) {
 	}
 }
 
-// managersToken returns the file with the token that the manager shows to verifiers.
-func (s *suite) managersToken(t *testing.T) string {
+// managerTokenFile returns the file with the token that the manager shows to verifiers.
+func (s *suite) managerTokenFile(t *testing.T) string {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"apikey-verifier"}}}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.plane.Namespace(), Name: "apikey-manager"}}
@@ -124,7 +124,7 @@ func (s *suite) issue(t *testing.T, account, name string) (*v1alpha1.APIKey, str
 	secret := &corev1.Secret{}
 	must(t, s.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: keys.SecretName(k)}, secret))
 	material := string(secret.Data[keys.EntryCurrent])
-	s.comesToSay(t, material, "VALID")
+	s.awaitVerdict(t, material, "VALID")
 	return k, material
 }
 
@@ -136,8 +136,8 @@ func (s *suite) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.A
 	must(t, s.admin.Patch(t.Context(), k, client.MergeFrom(before)))
 }
 
-// comesToSay waits until every verifier gives a verdict.
-func (s *suite) comesToSay(t *testing.T, material, want string) {
+// awaitVerdict waits until every verifier gives a verdict.
+func (s *suite) awaitVerdict(t *testing.T, material, want string) {
 	t.Helper()
 	for i, v := range s.verifiers {
 		controlplanetest.Eventually(t, fmt.Sprintf("verifier %d says %s", i, want), func() error {
@@ -147,8 +147,8 @@ func (s *suite) comesToSay(t *testing.T, material, want string) {
 	}
 }
 
-// says returns what the verifiers say of a key.
-func (s *suite) says(t *testing.T, material string) []string {
+// verdicts returns what the verifiers say of a key.
+func (s *suite) verdicts(t *testing.T, material string) []string {
 	t.Helper()
 	var list []string
 	for _, v := range s.verifiers {

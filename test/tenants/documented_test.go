@@ -34,7 +34,7 @@ func documentedOutcomes(t *testing.T, root string) map[string][]string {
 		case len(row) == 0:
 			heads = nil
 		case heads != nil && !strings.HasPrefix(row[0], "---"):
-			documented[row[0]] = bringers(t, heads, row)
+			documented[row[0]] = rolesAllowed(t, heads, row)
 		}
 	}
 	if len(documented) == 0 {
@@ -55,7 +55,7 @@ func cells(line string) []string {
 	return row
 }
 
-func bringers(t *testing.T, heads, row []string) []string {
+func rolesAllowed(t *testing.T, heads, row []string) []string {
 	t.Helper()
 	var who []string
 	for i, cell := range row[1:] {

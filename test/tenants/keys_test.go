@@ -20,7 +20,7 @@ import (
 // keyOutcomes are about what verifiers accept, and what guards keys.
 func keyOutcomes() []outcome {
 	return []outcome{
-		{"a key that verifiers accept, of an account the user may use", nil, func(u *tenant) bool { return valid(u.declare(u.key("valid"))) }},
+		{"a key that verifiers accept, of an account the user may use", nil, func(u *tenant) bool { return valid(u.createKey(u.key("valid"))) }},
 		{"a key that verifiers accept, of another account", nil, declareOfOther},
 		{"a key of another tenant that is switched off or deleted", nil, switchOffOther},
 		{"the status of a key as the user would have it", nil, writeStatus},
@@ -36,38 +36,38 @@ func declareOfOther(u *tenant) bool {
 	if u.everywhere {
 		return false // may use all accounts: there is no other
 	}
-	return valid(u.declare(newKey(u.namespace, "of-other", foreign)))
+	return valid(u.createKey(newKey(u.namespace, "of-other", foreign)))
 }
 
 func switchOffOther(u *tenant) bool {
 	key := newKey(elsewhere, u.id, foreign)
-	return u.may(u.c.Patch(u.Context(), key, merge(`{"spec":{"state":"Inactive"}}`))) || u.may(u.c.Delete(u.Context(), key))
+	return u.allowed(u.c.Patch(u.Context(), key, merge(`{"spec":{"state":"Inactive"}}`))) || u.allowed(u.c.Delete(u.Context(), key))
 }
 
 func writeStatus(u *tenant) bool {
 	forged := v1alpha1.APIKeyStatus{State: v1alpha1.StateActive, KeyID: "forged"}
 	key := u.key("forged")
 	key.Status = forged
-	if !u.may(u.c.Create(u.Context(), key)) {
+	if !u.allowed(u.c.Create(u.Context(), key)) {
 		key = u.key("kept")
 	}
 	key.Status = forged
-	u.may(u.c.Status().Patch(u.Context(), key.DeepCopy(), merge(`{"status":{"keyID":"forged"}}`)))
-	u.may(u.c.Patch(u.Context(), key.DeepCopy(), merge(`{"status":{"keyID":"forged"}}`)))
-	u.settle(key)
+	u.allowed(u.c.Status().Patch(u.Context(), key.DeepCopy(), merge(`{"status":{"keyID":"forged"}}`)))
+	u.allowed(u.c.Patch(u.Context(), key.DeepCopy(), merge(`{"status":{"keyID":"forged"}}`)))
+	u.awaitStatus(key)
 	return key.Status.KeyID == "forged"
 }
 
 func deleteKept(u *tenant) bool {
 	key := u.key("kept")
-	u.may(u.c.Delete(u.Context(), key.DeepCopy()))
-	u.may(u.c.Delete(u.Context(), key.DeepCopy(), client.GracePeriodSeconds(0)))
-	u.may(u.c.DeleteAllOf(u.Context(), &v1alpha1.APIKey{}, client.InNamespace(u.namespace), client.MatchingFields{"metadata.name": key.Name}))
+	u.allowed(u.c.Delete(u.Context(), key.DeepCopy()))
+	u.allowed(u.c.Delete(u.Context(), key.DeepCopy(), client.GracePeriodSeconds(0)))
+	u.allowed(u.c.DeleteAllOf(u.Context(), &v1alpha1.APIKey{}, client.InNamespace(u.namespace), client.MatchingFields{"metadata.name": key.Name}))
 	owners, err := json.Marshal(map[string]any{"metadata": map[string]any{"ownerReferences": []metav1.OwnerReference{absentOwner}}})
 	if err != nil {
 		u.Fatal(err)
 	}
-	if u.may(u.c.Patch(u.Context(), key.DeepCopy(), merge(string(owners)))) {
+	if u.allowed(u.c.Patch(u.Context(), key.DeepCopy(), merge(string(owners)))) {
 		u.awaitCollector()
 	}
 	return !u.get(u.Context(), u.T, u.namespace, key.Name, key) || !key.DeletionTimestamp.IsZero()
@@ -78,15 +78,15 @@ func readSecret(u *tenant) bool {
 	material := u.secret("templated").Data["api-key"]
 	var told []any
 	var list v1alpha1.APIKeyList
-	if u.may(u.c.List(u.Context(), &list, client.InNamespace(u.namespace))) {
+	if u.allowed(u.c.List(u.Context(), &list, client.InNamespace(u.namespace))) {
 		told = append(told, list)
 	}
 	var events eventsv1.EventList
-	if u.may(u.c.List(u.Context(), &events, client.InNamespace(u.namespace))) {
+	if u.allowed(u.c.List(u.Context(), &events, client.InNamespace(u.namespace))) {
 		told = append(told, events)
 	}
 	var core corev1.EventList
-	if u.may(u.c.List(u.Context(), &core, client.InNamespace(u.namespace))) {
+	if u.allowed(u.c.List(u.Context(), &core, client.InNamespace(u.namespace))) {
 		told = append(told, core)
 	}
 	text, err := json.Marshal(told)
@@ -101,8 +101,8 @@ func readAccount(u *tenant) bool {
 	key := u.key("curious")
 	key.Spec.Scopes = []string{"other"}
 	err := u.c.Create(u.Context(), key)
-	if u.may(err) {
-		u.settle(key)
+	if u.allowed(err) {
+		u.awaitStatus(key)
 		return strings.Contains(meta.FindStatusCondition(key.Status.Conditions, v1alpha1.ConditionAccepted).Message, "told:by-the-account")
 	}
 	return strings.Contains(err.Error(), "told:by-the-account")

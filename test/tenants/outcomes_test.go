@@ -88,7 +88,7 @@ func getSecret(name string) func(*tenant) error {
 func declareOpaque(u *tenant) bool {
 	key := u.key("opaque")
 	key.Spec.Secret = &v1alpha1.SecretSpec{Name: "free-name"}
-	if u.declare(key) == nil {
+	if u.createKey(key) == nil {
 		return false
 	}
 	secret := u.secret("free-name")
@@ -97,22 +97,22 @@ func declareOpaque(u *tenant) bool {
 
 func declareElsewhere(u *tenant) bool {
 	key := newKey(elsewhere, u.id+"-declared", u.account)
-	return u.declare(key) != nil && u.get(u.Context(), u.T, elsewhere, key.Name, &corev1.Secret{})
+	return u.createKey(key) != nil && u.get(u.Context(), u.T, elsewhere, key.Name, &corev1.Secret{})
 }
 
-// declareTemplate returns the Secret that a key with a template writes; nil: none.
-func (u *tenant) declareTemplate(name string, template v1alpha1.SecretTemplate) *corev1.Secret {
+// createTemplated returns the Secret that a key with a template writes; nil: none.
+func (u *tenant) createTemplated(name string, template v1alpha1.SecretTemplate) *corev1.Secret {
 	u.Helper()
 	key := u.key(name)
 	key.Spec.Secret = &v1alpha1.SecretSpec{Template: &template}
-	if u.declare(key) == nil {
+	if u.createKey(key) == nil {
 		return nil
 	}
 	return u.secret(name)
 }
 
 func declareEntries(u *tenant) bool {
-	secret := u.declareTemplate("entries", v1alpha1.SecretTemplate{Data: map[string]string{"config": "mine", "api-key": "{{ .Key }}"}})
+	secret := u.createTemplated("entries", v1alpha1.SecretTemplate{Data: map[string]string{"config": "mine", "api-key": "{{ .Key }}"}})
 	return secret != nil && string(secret.Data["config"]) == "mine"
 }
 
@@ -139,7 +139,7 @@ func rotate(u *tenant) bool {
 }
 
 func deleteKey(u *tenant) bool {
-	if !u.may(u.c.Delete(u.Context(), u.key("doomed"))) {
+	if !u.allowed(u.c.Delete(u.Context(), u.key("doomed"))) {
 		return false
 	}
 	controlplanetest.Until(u.T, "the Secret of a deleted key is still there", func() bool { return u.secret("doomed") == nil })
@@ -148,7 +148,7 @@ func deleteKey(u *tenant) bool {
 
 func keepByFinalizer(u *tenant) bool {
 	key := u.key("finalized")
-	if !u.may(u.c.Patch(u.Context(), key, merge(`{"metadata":{"finalizers":["example.com/keep"]}}`))) || !u.may(u.c.Delete(u.Context(), key)) {
+	if !u.allowed(u.c.Patch(u.Context(), key, merge(`{"metadata":{"finalizers":["example.com/keep"]}}`))) || !u.allowed(u.c.Delete(u.Context(), key)) {
 		return false
 	}
 	u.awaitCollector()
@@ -174,7 +174,7 @@ var absentOwner = metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Nam
 func probeSecret(u *tenant) bool {
 	key := u.key("probing")
 	key.Spec.Secret = &v1alpha1.SecretSpec{Name: "present"}
-	if u.declare(key) == nil {
+	if u.createKey(key) == nil {
 		return false
 	}
 	ready := meta.FindStatusCondition(key.Status.Conditions, v1alpha1.ConditionReady)
@@ -185,9 +185,9 @@ func takeSecret(u *tenant) bool {
 	before := u.secret("present")
 	key := u.key("taking")
 	key.Spec.Secret = &v1alpha1.SecretSpec{Name: "present"}
-	if u.declare(key) != nil {
+	if u.createKey(key) != nil {
 		u.change("taking", `{"spec":{"state":"Revoked"}}`)
-		u.may(u.c.Delete(u.Context(), key))
+		u.allowed(u.c.Delete(u.Context(), key))
 		u.awaitCollector()
 	}
 	after := u.secret("present")
@@ -198,10 +198,10 @@ func takeSecret(u *tenant) bool {
 func accountOutcomes() []outcome {
 	return []outcome{
 		{"a new Account with an empty spec, of a name the user may use", createAccount("created"), func(u *tenant) bool {
-			return u.declareFor("new", u.created)
+			return u.createKeyFor("new", u.created)
 		}},
 		{"a new Account of another name", createAccount("unusable"), func(u *tenant) bool {
-			return u.declareFor("unusable", u.createdUnusable)
+			return u.createKeyFor("unusable", u.createdUnusable)
 		}},
 		{"a slot of an account the user may use", patchAccountStatus, takeSlot},
 		{"an Account the user may use that can't be deleted", nil, holdAccount},
@@ -219,10 +219,10 @@ func createAccount(suffix string) func(*tenant) error {
 	}
 }
 
-// declareFor declares a key of an account, and reports whether the account exists then.
-func (u *tenant) declareFor(name, account string) bool {
+// createKeyFor declares a key of an account, and reports whether the account exists then.
+func (u *tenant) createKeyFor(name, account string) bool {
 	u.Helper()
-	return u.declare(newKey(u.namespace, name, account)) != nil && u.get(u.Context(), u.T, "", account, &v1alpha1.Account{})
+	return u.createKey(newKey(u.namespace, name, account)) != nil && u.get(u.Context(), u.T, "", account, &v1alpha1.Account{})
 }
 
 func patchAccountStatus(u *tenant) error {
@@ -231,7 +231,7 @@ func patchAccountStatus(u *tenant) error {
 }
 
 func takeSlot(u *tenant) bool {
-	key := u.declare(u.key("slot"))
+	key := u.createKey(u.key("slot"))
 	if key == nil {
 		return false
 	}
@@ -241,7 +241,7 @@ func takeSlot(u *tenant) bool {
 }
 
 func holdAccount(u *tenant) bool {
-	if u.declare(newKey(u.namespace, "holding", u.small)) == nil {
+	if u.createKey(newKey(u.namespace, "holding", u.small)) == nil {
 		return false
 	}
 	held := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.small}}
@@ -250,7 +250,7 @@ func holdAccount(u *tenant) bool {
 
 func exceedLimit(u *tenant) bool {
 	for i := range 3 {
-		u.declare(newKey(u.namespace, fmt.Sprintf("exceeding-%d", i), u.small))
+		u.createKey(newKey(u.namespace, fmt.Sprintf("exceeding-%d", i), u.small))
 	}
 	var list v1alpha1.APIKeyList
 	if err := u.admin.List(u.Context(), &list, client.InNamespace(u.namespace), client.MatchingFields{"spec.account": u.small}); err != nil {
@@ -273,7 +273,7 @@ func sendMail(u *tenant) bool {
 	key, to := u.key("mailing"), u.id+"@example.com"
 	key.Spec.Expiration = time.Now().UTC().Add(72 * time.Hour).Format(time.RFC3339)
 	key.Spec.Notification = &v1alpha1.Notification{Emails: []string{to}}
-	if u.declare(key) == nil {
+	if u.createKey(key) == nil {
 		return false
 	}
 	controlplanetest.Until(u.T, "no mail came to "+to, func() bool {
@@ -291,7 +291,7 @@ func createEvent(u *tenant) error {
 }
 
 func causeEvents(u *tenant) bool {
-	key := u.declare(u.key("noisy"))
+	key := u.createKey(u.key("noisy"))
 	if key == nil {
 		return false
 	}

@@ -22,16 +22,16 @@ const (
 	withKey     = `{"auths":{"registry.example.com":{"auth":"{{ .Key }}"}}}`
 )
 
-// harmless are types that only tell applications how to read the entries, with entries that Kubernetes wants of them. Those
+// harmlessTypes are types that only tell applications how to read the entries, with entries that Kubernetes wants of them. Those
 // who may create Secrets may have them through keys too.
-var harmless = map[string]map[string]string{
+var harmlessTypes = map[string]map[string]string{
 	"example.com/api-key":            {"api-key": "{{ .Key }}"},
 	"kubernetes.io/basic-auth":       {"password": "{{ .Key }}"},
 	"kubernetes.io/dockerconfigjson": {".dockerconfigjson": withKey},
 }
 
-// acted are types that Kubernetes or its tools act upon. No user has them through keys, whatever the user may do.
-var acted = map[string]map[string]string{
+// reservedTypes are types that Kubernetes or its tools act upon. No user has them through keys, whatever the user may do.
+var reservedTypes = map[string]map[string]string{
 	"kubernetes.io/tls":          {"tls.crt": certificate, "tls.key": "{{ .Key }}"},
 	"kubernetes.io/ssh-auth":     {"ssh-privatekey": "{{ .Key }}"},
 	"kubernetes.io/dockercfg":    {".dockercfg": withKey},
@@ -44,10 +44,10 @@ var acted = map[string]map[string]string{
 
 func typeOutcomes() []outcome {
 	var all []outcome
-	for secretType, data := range harmless {
+	for secretType, data := range harmlessTypes {
 		all = append(all, outcome{"a Secret of type " + secretType, createSecret(secretType, data), declareType(secretType, data)})
 	}
-	for secretType, data := range acted {
+	for secretType, data := range reservedTypes {
 		all = append(all, outcome{"a Secret of type " + secretType + ", written by the manager", nil, declareType(secretType, data)})
 	}
 	return all
@@ -60,7 +60,7 @@ func declareType(secretType string, data map[string]string) func(*tenant) bool {
 		if secretType != strings.ToLower(secretType) {
 			suffix = "-capitals"
 		}
-		secret := u.declareTemplate(name+suffix, v1alpha1.SecretTemplate{Type: secretType, Data: data})
+		secret := u.createTemplated(name+suffix, v1alpha1.SecretTemplate{Type: secretType, Data: data})
 		return secret != nil && string(secret.Type) == secretType
 	}
 }
@@ -69,7 +69,7 @@ func declareType(secretType string, data map[string]string) func(*tenant) bool {
 func metadataOutcomes() []outcome {
 	all := []outcome{{"a Secret with labels and annotations of the user's own", createSecret("", nil), func(u *tenant) bool {
 		own := map[string]string{"example.com/team": "a"}
-		secret := u.declareTemplate("metadata", v1alpha1.SecretTemplate{Labels: own, Annotations: own})
+		secret := u.createTemplated("metadata", v1alpha1.SecretTemplate{Labels: own, Annotations: own})
 		return secret != nil && secret.Labels["example.com/team"] == "a" && secret.Annotations["example.com/team"] == "a"
 	}}}
 	for name, reserved := range map[string]string{
@@ -79,11 +79,11 @@ func metadataOutcomes() []outcome {
 		own := map[string]string{reserved: "cluster"}
 		all = append(all,
 			outcome{"a Secret with label " + reserved + ", written by the manager", nil, func(u *tenant) bool {
-				secret := u.declareTemplate("label-"+name, v1alpha1.SecretTemplate{Labels: own})
+				secret := u.createTemplated("label-"+name, v1alpha1.SecretTemplate{Labels: own})
 				return secret != nil && secret.Labels[reserved] == "cluster"
 			}},
 			outcome{"a Secret with annotation " + reserved + ", written by the manager", nil, func(u *tenant) bool {
-				secret := u.declareTemplate("annotation-"+name, v1alpha1.SecretTemplate{Annotations: own})
+				secret := u.createTemplated("annotation-"+name, v1alpha1.SecretTemplate{Annotations: own})
 				return secret != nil && secret.Annotations[reserved] == "cluster"
 			}},
 		)
@@ -96,8 +96,8 @@ func byManager(name string) bool {
 	return name == "manager" || strings.HasPrefix(name, "apikey-manager")
 }
 
-// managerWrites looks at all objects of all kinds for what the manager wrote.
-func (f *fixture) managerWrites(t *testing.T) {
+// checkManagerWrites looks at all objects of all kinds for what the manager wrote.
+func (f *fixture) checkManagerWrites(t *testing.T) {
 	want := sets.New("Secret", "Account", "APIKey", "Event", "ValidatingWebhookConfiguration")
 	got := sets.New[string]()
 	for _, kind := range f.kinds(t) {
@@ -117,7 +117,7 @@ func (f *fixture) managerWrites(t *testing.T) {
 	if !got.Equal(want) {
 		t.Errorf("the manager wrote %v, want %v", sets.List(got), sets.List(want))
 	}
-	f.secretsOfKeys(t)
+	f.checkSecrets(t)
 }
 
 // kinds are all that the API server lists.
@@ -142,8 +142,8 @@ func (f *fixture) kinds(t *testing.T) []schema.GroupVersionKind {
 	return kinds
 }
 
-// secretsOfKeys checks that each Secret of a key is of a harmless type and has no metadata that anything acts upon.
-func (f *fixture) secretsOfKeys(t *testing.T) {
+// checkSecrets checks that each Secret of a key is of a harmless type and has no metadata that anything acts upon.
+func (f *fixture) checkSecrets(t *testing.T) {
 	t.Helper()
 	var secrets corev1.SecretList
 	if err := f.admin.List(t.Context(), &secrets, client.MatchingLabels{"app.kubernetes.io/managed-by": "apikey-manager"}); err != nil {
@@ -153,7 +153,7 @@ func (f *fixture) secretsOfKeys(t *testing.T) {
 		"apikey-manager.io/shape", "apikey-manager.io/template-metadata", "apikey-manager.io/revoked")
 	for i := range secrets.Items {
 		s := &secrets.Items[i]
-		if s.Type != corev1.SecretTypeOpaque && harmless[string(s.Type)] == nil {
+		if s.Type != corev1.SecretTypeOpaque && harmlessTypes[string(s.Type)] == nil {
 			t.Errorf("Secret %s/%s is of type %s", s.Namespace, s.Name, s.Type)
 		}
 		for name := range sets.KeySet(s.Labels).Union(sets.KeySet(s.Annotations)) {

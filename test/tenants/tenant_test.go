@@ -74,18 +74,18 @@ func (f *fixture) tenants(t *testing.T) []*tenant {
 			T: t, fixture: f, access: a, id: id, namespace: id, account: id, small: id + "-small", keeping: id + "-keeping",
 			created: id + "-created", createdUnusable: id + "-unusable",
 		}
-		u.furnish(t)
+		u.createObjects(t)
 		all = append(all, u)
 	}
 	for _, u := range all {
-		u.await(t, "templated", "untemplated", "doomed", "finalized", "kept")
-		u.settle(newKey(elsewhere, u.id, foreign))
+		u.awaitSecrets(t, "templated", "untemplated", "doomed", "finalized", "kept")
+		u.awaitStatus(newKey(elsewhere, u.id, foreign))
 	}
 	return all
 }
 
-// furnish makes the tenant's namespace and accounts, and an administrator's keys and Secrets in that namespace.
-func (u *tenant) furnish(t *testing.T) {
+// createObjects makes the tenant's namespace and accounts, and an administrator's keys and Secrets in that namespace.
+func (u *tenant) createObjects(t *testing.T) {
 	t.Helper()
 	room, one := int32(100), int32(1)
 	u.create(t,
@@ -106,7 +106,7 @@ func (u *tenant) furnish(t *testing.T) {
 		}}
 		u.create(t, key)
 	}
-	u.furnishServiceAccount(t)
+	u.createServiceAccount(t)
 	u.bind(t, u.namespace)
 	u.bind(t, metav1.NamespaceSystem) // where a Secret may let a node join
 	if u.use {
@@ -148,7 +148,7 @@ func (u *tenant) letUse(t *testing.T) {
 // connect waits until the API server's authorizer has heard of what the tenant was given.
 func (u *tenant) connect(t *testing.T) {
 	t.Helper()
-	u.c = u.as(t, u.id)
+	u.c = u.clientAs(t, u.id)
 	group := v1alpha1.GroupVersion.Group
 	u.awaitRight(t, authorizationv1.ResourceAttributes{Namespace: u.namespace, Verb: "list", Group: group, Resource: "apikeys"})
 	if u.use {
@@ -170,18 +170,18 @@ func (u *tenant) awaitRight(t *testing.T, right authorizationv1.ResourceAttribut
 	})
 }
 
-// await waits until an administrator's keys have their Secrets.
-func (u *tenant) await(t *testing.T, names ...string) {
+// awaitSecrets waits until an administrator's keys have their Secrets.
+func (u *tenant) awaitSecrets(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if key := u.settle(newKey(u.namespace, name, "")); key.Status.SecretRef == nil {
+		if key := u.awaitStatus(newKey(u.namespace, name, "")); key.Status.SecretRef == nil {
 			t.Fatalf("key %s has no Secret: %+v", name, key.Status.Conditions)
 		}
 	}
 }
 
-// may reports whether the API server let the tenant do something. An answer that is no refusal fails the test.
-func (u *tenant) may(err error) bool {
+// allowed reports whether the API server let the tenant do something. An answer that is no refusal fails the test.
+func (u *tenant) allowed(err error) bool {
 	u.Helper()
 	if err != nil && !refused(err) {
 		u.Errorf("%s: neither done nor refused: %v", u, err)
@@ -192,28 +192,28 @@ func (u *tenant) may(err error) bool {
 // key is one of the tenant's own.
 func (u *tenant) key(name string) *v1alpha1.APIKey { return newKey(u.namespace, name, u.account) }
 
-// declare creates a key as the tenant, and returns it once the manager has done about it what it can; nil: it was refused.
-func (u *tenant) declare(key *v1alpha1.APIKey) *v1alpha1.APIKey {
+// createKey creates a key as the tenant, and returns it once the manager has done about it what it can; nil: it was refused.
+func (u *tenant) createKey(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 	u.Helper()
-	if !u.may(u.c.Create(u.Context(), key)) {
+	if !u.allowed(u.c.Create(u.Context(), key)) {
 		return nil
 	}
-	return u.settle(key)
+	return u.awaitStatus(key)
 }
 
 // change patches a key as the tenant, and waits until the manager has done about it what it can; false: it was refused.
 func (u *tenant) change(name, patch string) bool {
 	u.Helper()
 	key := u.key(name)
-	if !u.may(u.c.Patch(u.Context(), key, merge(patch))) {
+	if !u.allowed(u.c.Patch(u.Context(), key, merge(patch))) {
 		return false
 	}
-	u.settle(key)
+	u.awaitStatus(key)
 	return true
 }
 
-// settle waits until the manager has done about a key what it can.
-func (u *tenant) settle(key *v1alpha1.APIKey) *v1alpha1.APIKey {
+// awaitStatus waits until the manager has done about a key what it can.
+func (u *tenant) awaitStatus(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 	u.Helper()
 	controlplanetest.Eventually(u.T, "the manager has dealt with key "+key.Name, func() error {
 		if err := u.admin.Get(u.Context(), client.ObjectKeyFromObject(key), key); err != nil {

@@ -42,7 +42,7 @@ func TestTenants(t *testing.T) {
 			})
 		}
 	})
-	t.Run("the manager wrote nothing else", f.managerWrites)
+	t.Run("the manager wrote nothing else", f.checkManagerWrites)
 	t.Run("each documented outcome is tried", func(t *testing.T) {
 		for name := range documented {
 			if !slices.ContainsFunc(outcomes, func(o outcome) bool { return o.name == name }) {
@@ -57,7 +57,7 @@ func (u *tenant) check(t *testing.T, documented map[string][]string) {
 	u.T = t
 	var got, want []string
 	for _, o := range outcomes {
-		direct := o.direct != nil && u.may(o.direct(u))
+		direct := o.direct != nil && u.allowed(o.direct(u))
 		if o.throughKeys(u) && !direct {
 			got = append(got, o.name)
 		}
@@ -140,8 +140,8 @@ func (f *fixture) create(t *testing.T, objects ...client.Object) {
 	}
 }
 
-// as connects as a user, who is authenticated and in no other group.
-func (f *fixture) as(t *testing.T, user string) client.Client {
+// clientAs connects as a user, who is authenticated and in no other group.
+func (f *fixture) clientAs(t *testing.T, user string) client.Client {
 	t.Helper()
 	config := f.plane.Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}

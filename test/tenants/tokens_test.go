@@ -30,7 +30,7 @@ func tokenOutcomes() []outcome {
 	}
 }
 
-func (u *tenant) furnishServiceAccount(t *testing.T) {
+func (u *tenant) createServiceAccount(t *testing.T) {
 	t.Helper()
 	u.create(t,
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: powerful}},
@@ -42,7 +42,7 @@ func (u *tenant) furnishServiceAccount(t *testing.T) {
 }
 
 func mintServiceAccountToken(u *tenant) bool {
-	secret := u.declareTemplate("sa-token", v1alpha1.SecretTemplate{
+	secret := u.createTemplated("sa-token", v1alpha1.SecretTemplate{
 		Type: string(corev1.SecretTypeServiceAccountToken), Annotations: map[string]string{corev1.ServiceAccountNameKey: powerful},
 		Data: map[string]string{"extra": "{{ .Key }}"},
 	})
@@ -56,7 +56,7 @@ func mintServiceAccountToken(u *tenant) bool {
 		}
 		return token != ""
 	})
-	return u.whoIs(token) == "system:serviceaccount:"+u.namespace+":"+powerful
+	return u.usernameOf(token) == "system:serviceaccount:"+u.namespace+":"+powerful
 }
 
 func mintBootstrapToken(u *tenant) bool {
@@ -70,14 +70,14 @@ func mintBootstrapToken(u *tenant) bool {
 			"auth-extra-groups": "system:bootstrappers:kubeadm:default-node-token",
 		},
 	}}
-	if u.declare(key) == nil {
+	if u.createKey(key) == nil {
 		return false
 	}
 	if !u.get(u.Context(), u.T, key.Namespace, key.Name, &corev1.Secret{}) {
 		return false
 	}
-	controlplanetest.Until(u.T, "the API server does not take the token", func() bool { return u.whoIs(id+"."+secret) != "" })
-	return u.whoIs(id+"."+secret) == "system:bootstrap:"+id
+	controlplanetest.Until(u.T, "the API server does not take the token", func() bool { return u.usernameOf(id+"."+secret) != "" })
+	return u.usernameOf(id+"."+secret) == "system:bootstrap:"+id
 }
 
 func declareRelease(u *tenant) bool {
@@ -86,11 +86,11 @@ func declareRelease(u *tenant) bool {
 		Type: "helm.sh/release.v1", Data: map[string]string{"release": "{{ .Key }}"},
 		Labels: map[string]string{"owner": "helm", "name": "shop", "status": "deployed", "version": "1"},
 	}}
-	return u.declare(key) != nil && u.secret("sh.helm.release.v1.shop.v1") != nil
+	return u.createKey(key) != nil && u.secret("sh.helm.release.v1.shop.v1") != nil
 }
 
-// whoIs returns the user that the API server takes the bearer of a token for; empty: nobody.
-func (u *tenant) whoIs(token string) string {
+// usernameOf returns the user that the API server takes the bearer of a token for; empty: nobody.
+func (u *tenant) usernameOf(token string) string {
 	u.Helper()
 	config := rest.AnonymousClientConfig(u.plane.Config())
 	config.BearerToken = token

@@ -17,8 +17,8 @@ import (
 // lag is by how much a verifier is behind that reaches the API server over lagging.
 const lag = 300 * time.Millisecond
 
-// lagging returns the flags of a verifier to which everything that the API server says comes late.
-func (w *suite) lagging(t *testing.T) []string {
+// laggingFlags returns the flags of a verifier to which everything that the API server says comes late.
+func (w *suite) laggingFlags(t *testing.T) []string {
 	t.Helper()
 	server, err := url.Parse(w.plane.Config().Host)
 	must(t, err)

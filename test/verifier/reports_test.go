@@ -35,8 +35,8 @@ const (
 	audience = "apikey-verifier"
 )
 
-// managersToken is the file with the token that the manager shows to verifiers.
-func (w *suite) managersToken(t *testing.T) string {
+// managerTokenFile is the file with the token that the manager shows to verifiers.
+func (w *suite) managerTokenFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(w.plane.Dir(), "verifier-token")
 	must(t, os.WriteFile(file, []byte(w.token(t, w.plane.Namespace(), "apikey-manager", audience)), 0o600))
@@ -67,7 +67,7 @@ func (w *suite) testReports(t *testing.T) {
 		must(t, err)
 		flags := []string{"--usage-bind-address=" + net.JoinHostPort(host, strconv.Itoa(port))}
 		if i == 1 { // the second lags
-			flags = append(flags, w.lagging(t)...)
+			flags = append(flags, w.laggingFlags(t)...)
 		}
 		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: flags})
 		v.Usage = net.JoinHostPort(host, strconv.Itoa(port))
@@ -80,12 +80,12 @@ func (w *suite) testReports(t *testing.T) {
 		must(t, w.admin.Create(t.Context(), s))
 	}
 	t.Run("while keys are rotated", func(t *testing.T) { w.testRotations(t, replicas) })
-	t.Run("to the manager alone", func(t *testing.T) { w.testWhoReadsUsage(t, replicas[0]) })
+	t.Run("to the manager alone", func(t *testing.T) { w.testUsageAccess(t, replicas[0]) })
 
 	k, material := w.issue(t, "used", v1alpha1.APIKeySpec{Account: "reports"})
 	began := time.Now().Truncate(time.Minute)
 	for _, v := range replicas {
-		comesToSay(t, v, material, "VALID")
+		awaitVerdict(t, v, material, "VALID")
 	}
 	controlplanetest.Eventually(t, "people see when the key was used", func() error {
 		must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k))
@@ -109,7 +109,7 @@ func (w *suite) testReports(t *testing.T) {
 		return nil
 	})
 	for _, v := range replicas {
-		says(t, v, material, "INACTIVE")
+		expectVerdict(t, v, material, "INACTIVE")
 	}
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
 	controlplanetest.Eventually(t, "an active key has nothing to enforce", func() error {
@@ -121,8 +121,8 @@ func (w *suite) testReports(t *testing.T) {
 	})
 }
 
-// testWhoReadsUsage tries whoever might want to.
-func (w *suite) testWhoReadsUsage(t *testing.T, v *controlplane.Verifier) {
+// testUsageAccess tries whoever might want to.
+func (w *suite) testUsageAccess(t *testing.T, v *controlplane.Verifier) {
 	must(t, w.admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "stranger"}}))
 	namespace := w.plane.Namespace()
 	for name, tc := range map[string]struct {

@@ -34,7 +34,7 @@ func (w *suite) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 		overlap := []v1alpha1.Duration{"0s", "1h"}[i%2]
 		k, material := w.issue(t, fmt.Sprint("rotating-", i), v1alpha1.APIKeySpec{Account: rotating, Rotation: &v1alpha1.Rotation{Overlap: overlap}})
 		for _, v := range replicas {
-			comesToSay(t, v, material, "VALID")
+			awaitVerdict(t, v, material, "VALID")
 		}
 		all[i] = k
 	}

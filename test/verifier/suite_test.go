@@ -49,7 +49,7 @@ func start(t *testing.T) *suite {
 	// Two verifiers: use is merged, and both have to refuse.
 	w.verifier = w.verifiers.Start(t, controlplane.VerifierOptions{})
 	w.manager, err = controlplanetest.StartManager(t.Context(), plane, controlplane.ManagerOptions{Flags: []string{
-		"--verifier-service=" + plane.Namespace() + "/" + service, "--verifier-token-file=" + w.managersToken(t),
+		"--verifier-service=" + plane.Namespace() + "/" + service, "--verifier-token-file=" + w.managerTokenFile(t),
 	}})
 	must(t, err)
 	return w
@@ -88,8 +88,8 @@ func (w *suite) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.A
 	must(t, w.admin.Patch(t.Context(), after, client.MergeFrom(before)))
 }
 
-// says wants a verdict at once.
-func says(t *testing.T, v *controlplane.Verifier, material, want string) {
+// expectVerdict wants a verdict at once.
+func expectVerdict(t *testing.T, v *controlplane.Verifier, material, want string) {
 	t.Helper()
 	got, err := controlplanetest.Verdict(t.Context(), v, material)
 	must(t, err)
@@ -98,8 +98,8 @@ func says(t *testing.T, v *controlplane.Verifier, material, want string) {
 	}
 }
 
-// comesToSay waits for a verdict.
-func comesToSay(t *testing.T, v *controlplane.Verifier, material, want string) {
+// awaitVerdict waits for a verdict.
+func awaitVerdict(t *testing.T, v *controlplane.Verifier, material, want string) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the verifier says "+want, func() error {
 		got, err := controlplanetest.Verdict(t.Context(), v, material)

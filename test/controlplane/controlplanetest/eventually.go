@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// Patience is how long anything may take to come about: a busy laptop, not a fast one.
-	Patience = 2 * time.Minute
-	// interval is how often to look whether it has.
-	interval = 25 * time.Millisecond
+	// Timeout is how long anything may take to come about: a busy laptop, not a fast one.
+	Timeout = 2 * time.Minute
+	// pollInterval is how often to look whether it has.
+	pollInterval = 25 * time.Millisecond
 )
 
 // Eventually waits until a check passes, and ends the test if it never does.
 func Eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	Within(t, Patience, what, check)
+	Within(t, Timeout, what, check)
 }
 
 // Within is Eventually with a limit of the caller's own.
@@ -35,8 +35,8 @@ func Within(t *testing.T, limit time.Duration, what string, check func() error) 
 // Until waits until something is so, and ends the test with what it says otherwise if it never is.
 func Until(t *testing.T, otherwise string, done func() bool) {
 	t.Helper()
-	if await(t.Context(), Patience, func() error { return unless(done()) }) != nil {
-		t.Fatalf("after %s, %s", Patience, otherwise)
+	if await(t.Context(), Timeout, func() error { return unless(done()) }) != nil {
+		t.Fatalf("after %s, %s", Timeout, otherwise)
 	}
 }
 
@@ -50,7 +50,7 @@ func unless(done bool) error {
 }
 
 // Await waits until a check passes, and returns what is wrong if it never does.
-func Await(ctx context.Context, check func() error) error { return await(ctx, Patience, check) }
+func Await(ctx context.Context, check func() error) error { return await(ctx, Timeout, check) }
 
 func await(ctx context.Context, limit time.Duration, check func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -63,7 +63,7 @@ func await(ctx context.Context, limit time.Duration, check func() error) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("after %s: %w", limit, err)
-		case <-time.After(interval):
+		case <-time.After(pollInterval):
 		}
 	}
 }

@@ -22,21 +22,21 @@ type Shared[W interface{ Stop() error }] struct {
 	New func(ctx context.Context) (W, error)
 
 	once    sync.Once
-	world   W
+	suite   W
 	started bool
 	err     error
 }
 
-// Enter starts the world if it has to, or skips the test where there is nothing to start.
-func (s *Shared[W]) Enter(t *testing.T) W {
+// Get starts the world if it has to, or skips the test where there is nothing to start.
+func (s *Shared[W]) Get(t *testing.T) W {
 	t.Helper()
 	skipShort(t)
 	s.once.Do(func() {
 		s.started = true
-		s.world, s.err = s.New(context.Background())
+		s.suite, s.err = s.New(context.Background())
 	})
 	skipWithout(t, s.err)
-	return s.world
+	return s.suite
 }
 
 // Main runs the tests of a package that share the world, so many of them side by side: most wait more than they work. What
@@ -48,7 +48,7 @@ func (s *Shared[W]) Main(m *testing.M, parallel int) {
 	log.SetLogger(logr.Discard())
 	code := m.Run()
 	if s.started {
-		if err := s.world.Stop(); err != nil {
+		if err := s.suite.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stop the control plane:", err)
 			code = 1
 		}

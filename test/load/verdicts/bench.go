@@ -27,25 +27,25 @@ type bench struct {
 	options
 	out io.Writer
 
-	plane    *controlplane.ControlPlane
-	admin    client.WithWatch
-	binary   string // of the verifier
-	verifier *controlplane.Verifier
-	floor    side
-	door     side
-	keys     int
-	bare     float64 // the verifier's heap while it knew no key
-	revoked  []time.Duration
+	plane     *controlplane.ControlPlane
+	admin     client.WithWatch
+	binary    string // of the verifier
+	verifier  *controlplane.Verifier
+	baseline  server
+	candidate server
+	keys      int
+	emptyHeap float64 // the verifier's heap while it knew no key
+	revoked   []time.Duration
 }
 
-// side is one of the two servers that are measured.
-type side struct {
+// server is one of the two servers that are measured.
+type server struct {
 	address string
 	process *controlplane.Process
 }
 
 // processor is the time that the server has computed so far.
-func (s side) processor() (time.Duration, error) {
+func (s server) processor() (time.Duration, error) {
 	process, err := procfs.NewProc(s.process.Pid())
 	if err != nil {
 		return 0, err
@@ -54,30 +54,30 @@ func (s side) processor() (time.Duration, error) {
 	return time.Duration(stat.CPUTime() * float64(time.Second)), err
 }
 
-func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
+func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
 
 // start starts a control plane, a verifier that it feeds, and the floor. No manager runs: the bench writes what a
 // manager would.
 func (b *bench) start(ctx context.Context) (err error) {
-	b.say("Starting a control plane")
+	b.printf("Starting a control plane")
 	if b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true}); err != nil {
 		return err
 	}
 	if err := b.connect(); err != nil {
 		return err
 	}
-	b.say("Building and starting the verifier")
+	b.printf("Building and starting the verifier")
 	if b.binary, err = controlplane.BuildVerifier(ctx); err != nil {
 		return err
 	}
 	if b.verifier, err = b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: b.binary}); err != nil {
 		return err
 	}
-	b.door = side{address: b.verifier.GRPC, process: b.verifier.Process}
-	if b.bare, err = b.heap(ctx); err != nil {
+	b.candidate = server{address: b.verifier.GRPC, process: b.verifier.Process}
+	if b.emptyHeap, err = b.heap(ctx); err != nil {
 		return err
 	}
-	return b.startFloor()
+	return b.startBaseline()
 }
 
 func (b *bench) connect() error {
@@ -92,7 +92,7 @@ func (b *bench) connect() error {
 	return err
 }
 
-func (b *bench) startFloor() error {
+func (b *bench) startBaseline() error {
 	port, err := controlplane.FreePort()
 	if err != nil {
 		return err
@@ -101,15 +101,15 @@ func (b *bench) startFloor() error {
 	if err != nil {
 		return err
 	}
-	b.floor.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	b.floor.process, err = controlplane.StartProcess(filepath.Join(b.plane.Dir(), "floor.log"), program, floorCommand, b.floor.address)
+	b.baseline.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	b.baseline.process, err = controlplane.StartProcess(filepath.Join(b.plane.Dir(), "floor.log"), program, baselineCommand, b.baseline.address)
 	return err
 }
 
 func (b *bench) stop() error {
 	var problems []error
-	if b.floor.process != nil {
-		b.floor.process.Kill() // it knows no other end
+	if b.baseline.process != nil {
+		b.baseline.process.Kill() // it knows no other end
 	}
 	if b.plane != nil {
 		problems = append(problems, b.plane.Stop())
@@ -120,10 +120,10 @@ func (b *bench) stop() error {
 // row is what was measured of both sides in one situation: figures of each round, and the same place in each is the
 // same round.
 type row struct {
-	keys        int
-	what        string
-	floor, door []phase
-	heap        float64 // of the verifier, over what it weighed without keys
+	keys               int
+	what               string
+	baseline, verifier []phase
+	heap               float64 // of the verifier, over what it weighed without keys
 }
 
 // measure lets both sides take turns at a number of keys.
@@ -140,15 +140,15 @@ func (b *bench) measure(ctx context.Context, size int) ([]row, error) {
 		what string
 		key  func(int) string
 	}{{"valid", func(i int) string { return material(i % size) }}, {"unknown", func(i int) string { return material(-1 - i%1000) }}} {
-		b.say("Measuring at %d keys: %s", size, situation.what)
-		r := row{keys: size, what: situation.what, heap: heap - b.bare}
+		b.printf("Measuring at %d keys: %s", size, situation.what)
+		r := row{keys: size, what: situation.what, heap: heap - b.emptyHeap}
 		for round := range b.rounds + 1 { // the first warms both up
 			for _, s := range []struct {
-				side
+				server
 				into *[]phase
 				want wanted
-			}{{b.floor, &r.floor, wantAny}, {b.door, &r.door, wantedOf(situation.what)}} {
-				p, err := b.drive(ctx, s.side, situation.key, s.want)
+			}{{b.baseline, &r.baseline, wantAny}, {b.candidate, &r.verifier, wantedOf(situation.what)}} {
+				p, err := b.drive(ctx, s.server, situation.key, s.want)
 				if err != nil {
 					return nil, err
 				}
@@ -162,26 +162,26 @@ func (b *bench) measure(ctx context.Context, size int) ([]row, error) {
 	return rows, nil
 }
 
-// beginning is how a verifier starts where there are keys already.
-type beginning struct {
+// startup is how a verifier starts where there are keys already.
+type startup struct {
 	keys  int
 	ready time.Duration // from its start
 	peak  float64       // the most memory that it had by then, in bytes
 }
 
 // measureStart starts another verifier.
-func (b *bench) measureStart(ctx context.Context) (beginning, error) {
-	b.say("Starting another verifier at %d keys", b.keys)
+func (b *bench) measureStart(ctx context.Context) (startup, error) {
+	b.printf("Starting another verifier at %d keys", b.keys)
 	start := time.Now()
 	v, err := b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: b.binary})
 	if err != nil {
-		return beginning{}, err
+		return startup{}, err
 	}
 	took := time.Since(start)
 	process, err := procfs.NewProc(v.Pid())
 	if err != nil {
-		return beginning{}, err
+		return startup{}, err
 	}
 	status, err := process.NewStatus()
-	return beginning{keys: b.keys, ready: took, peak: float64(status.VmHWM)}, err
+	return startup{keys: b.keys, ready: took, peak: float64(status.VmHWM)}, err
 }

@@ -91,7 +91,7 @@ func firstField(message []byte) []byte {
 }
 
 // drive asks one side for the length of a phase, each connection with some requests under way.
-func (b *bench) drive(ctx context.Context, s side, key func(int) string, want wanted) (phase, error) {
+func (b *bench) drive(ctx context.Context, s server, key func(int) string, want wanted) (phase, error) {
 	asking, cancel := context.WithTimeout(ctx, b.phase)
 	defer cancel()
 	before, err := s.processor()

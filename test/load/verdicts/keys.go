@@ -34,7 +34,7 @@ func material(i int) string { return fmt.Sprintf("ak_%012d_%043d%06d", i, i, i) 
 // grow adds keys as people and the manager would, until there are so many, and the verifier knows them.
 func (b *bench) grow(ctx context.Context, size int) error {
 	if b.keys < size {
-		b.say("Writing keys, up to %d", size)
+		b.printf("Writing keys, up to %d", size)
 	}
 	numbers := make(chan int)
 	var group sync.WaitGroup
@@ -62,11 +62,11 @@ func (b *bench) grow(ctx context.Context, size int) error {
 	if err := b.await(ctx, "apikey_verifier_credentials", float64(size)); err != nil {
 		return err
 	}
-	return b.quiet(ctx)
+	return b.awaitIdleMachine(ctx)
 }
 
-// quiet waits until the machine has little to do, a minute at most: the API server is busy for a while after so many writes.
-func (b *bench) quiet(ctx context.Context) error {
+// awaitIdleMachine waits until the machine has little to do, a minute at most: the API server is busy for a while after so many writes.
+func (b *bench) awaitIdleMachine(ctx context.Context) error {
 	const little, longest = 0.15, time.Minute
 	machine, err := procfs.NewDefaultFS()
 	if err != nil {

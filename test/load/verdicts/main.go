@@ -65,8 +65,8 @@ func numbers(list string) ([]int, error) {
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == floorCommand {
-		fmt.Fprintln(os.Stderr, serveFloor(os.Args[2]))
+	if len(os.Args) == 3 && os.Args[1] == baselineCommand {
+		fmt.Fprintln(os.Stderr, serveBaseline(os.Args[2]))
 		os.Exit(1)
 	}
 	var o options

@@ -12,22 +12,22 @@ import (
 )
 
 // report has medians over rounds; ratios are taken round by round, since the machine's mood changes.
-func report(o options, rows []row, revoked []time.Duration, fresh beginning) string {
+func report(o options, rows []row, revoked []time.Duration, fresh startup) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "\next_authz over gRPC, %d connections with %d requests under way each, medians of %d rounds of %s.\n", o.connections, o.burst, o.rounds, o.phase)
 	out.WriteString("The floor is a gRPC server of the same protocol that always answers OK. Processor time is the server's.\n\n")
 	out.WriteString("| keys | request | checks/s | floor's | ratio | p50 | floor's | p99 | floor's | processor/check | floor's | heap over empty |\n")
 	out.WriteString("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, r := range rows {
-		ratios := make([]float64, len(r.door))
-		for i := range r.door {
-			ratios[i] = r.door[i].rate / r.floor[i].rate
+		ratios := make([]float64, len(r.verifier))
+		for i := range r.verifier {
+			ratios[i] = r.verifier[i].rate / r.baseline[i].rate
 		}
 		rate := func(p phase) float64 { return p.rate }
 		fmt.Fprintf(&out, "| %d | %s | %.0f | %.0f | %.0f %% | %s | %s | %s | %s | %s | %s | %.1f MiB |\n", r.keys, r.what,
-			of(r.door, rate), of(r.floor, rate), 100*median(ratios),
-			round(of(r.door, p50)), round(of(r.floor, p50)), round(of(r.door, p99)), round(of(r.floor, p99)),
-			round(of(r.door, processor)), round(of(r.floor, processor)), r.heap/(1<<20))
+			of(r.verifier, rate), of(r.baseline, rate), 100*median(ratios),
+			round(of(r.verifier, p50)), round(of(r.baseline, p50)), round(of(r.verifier, p99)), round(of(r.baseline, p99)),
+			round(of(r.verifier, processor)), round(of(r.baseline, processor)), r.heap/(1<<20))
 	}
 	if len(revoked) > 0 {
 		fmt.Fprintf(&out, "\nFrom the API server's answer to a deactivation to the first refusal, %d keys of %d under load: p50 %s, p99 %s, longest %s.\n",

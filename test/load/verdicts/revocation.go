@@ -27,8 +27,8 @@ func (b *bench) measureRevocations(ctx context.Context) error {
 	if err := b.grow(ctx, max(b.keys, b.revocationsAt)); err != nil {
 		return err
 	}
-	b.say("Switching %d of %d keys off, under load", b.revocations, b.keys)
-	connection, err := grpc.NewClient(b.door.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	b.printf("Switching %d of %d keys off, under load", b.revocations, b.keys)
+	connection, err := grpc.NewClient(b.candidate.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (b *bench) measureRevocations(ctx context.Context) error {
 	defer stop()
 	load := make(chan error, 1)
 	go func() {
-		_, err := b.askAll(ctx, loading, b.door.address, func(i int) string { return material(b.revocations + i%(b.keys-b.revocations)) }, wantOK)
+		_, err := b.askAll(ctx, loading, b.candidate.address, func(i int) string { return material(b.revocations + i%(b.keys-b.revocations)) }, wantOK)
 		load <- err
 	}()
 	for i := range b.revocations {
@@ -82,7 +82,7 @@ func (b *bench) restore(ctx context.Context) error {
 			return err
 		}
 	}
-	connection, err := grpc.NewClient(b.door.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	connection, err := grpc.NewClient(b.candidate.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// ask has a verifier say whether a request may pass, as a gateway would ask. The route's needs are a query, such as
+// authorize has a verifier say whether a request may pass, as a gateway would ask. The route's needs are a query, such as
 // scopes=a.
-func ask(t *testing.T, door *controlplane.Verifier, needs string, headers map[string]string) (code string, err error) {
+func authorize(t *testing.T, verifier *controlplane.Verifier, needs string, headers map[string]string) (code string, err error) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+door.HTTP+"/authz?"+needs, http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+verifier.HTTP+"/authz?"+needs, http.NoBody)
 	if err != nil {
 		return "", err
 	}
@@ -42,11 +42,11 @@ func ask(t *testing.T, door *controlplane.Verifier, needs string, headers map[st
 	return fmt.Sprintf("%d %s", problem.Status, problem.Code), nil
 }
 
-// answers waits for an answer: what was declared a moment ago is on its way.
-func (w *suite) answers(t *testing.T, want string, door *controlplane.Verifier, needs string, headers map[string]string) {
+// awaitVerdict waits for an answer: what was declared a moment ago is on its way.
+func (w *suite) awaitVerdict(t *testing.T, want string, verifier *controlplane.Verifier, needs string, headers map[string]string) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the verifier answers "+want, func() error {
-		got, err := ask(t, door, needs, headers)
+		got, err := authorize(t, verifier, needs, headers)
 		if err != nil {
 			return err
 		}
@@ -54,10 +54,10 @@ func (w *suite) answers(t *testing.T, want string, door *controlplane.Verifier, 
 	})
 }
 
-// stays wants an answer at once: it is no news.
-func stays(t *testing.T, want string, door *controlplane.Verifier, needs string, headers map[string]string) {
+// expectVerdict wants an answer at once: it is no news.
+func expectVerdict(t *testing.T, want string, verifier *controlplane.Verifier, needs string, headers map[string]string) {
 	t.Helper()
-	got, err := ask(t, door, needs, headers)
+	got, err := authorize(t, verifier, needs, headers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,5 +66,5 @@ func stays(t *testing.T, want string, door *controlplane.Verifier, needs string,
 	}
 }
 
-// with are the headers of a request with a key where most clients have it.
-func with(material string) map[string]string { return map[string]string{"X-API-Key": material} }
+// keyHeader are the headers of a request with a key where most clients have it.
+func keyHeader(material string) map[string]string { return map[string]string{"X-API-Key": material} }

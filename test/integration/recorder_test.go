@@ -27,21 +27,21 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// history is every version of every key, account, Secret and Event of the run. The API server numbers its writes, of all
+// writeRecorder is every version of every key, account, Secret and Event of the run. The API server numbers its writes, of all
 // kinds together, so that several watches make one ordered view.
-type history struct {
+type writeRecorder struct {
 	ctx     context.Context //nolint:containedctx // it is the watches' life
 	mu      sync.Mutex
-	entries []entry
+	writes  []write
 	gaps    []uint64                   // versions before which something may be missing
 	watches map[string]watch.Interface // by kind
-	// told is called for each entry as it comes.
-	told map[int]func(entry)
-	next int
+	// subscribers is called for each entry as it comes.
+	subscribers map[int]func(write)
+	nextID      int
 }
 
-// entry is one write.
-type entry struct {
+// write is one write.
+type write struct {
 	version uint64
 	kind    string
 	deleted bool
@@ -56,18 +56,18 @@ const (
 	kindEvent   = "Event"
 )
 
-func newHistory(ctx context.Context) *history {
+func newWriteRecorder(ctx context.Context) *writeRecorder {
 	GinkgoHelper()
-	h := &history{ctx: ctx, watches: map[string]watch.Interface{}, told: map[int]func(entry){}}
-	h.follow(kindKey, &v1alpha1.APIKeyList{})
-	h.follow(kindAccount, &v1alpha1.AccountList{})
-	h.follow(kindSecret, &corev1.SecretList{})
-	h.follow(kindEvent, &eventsv1.EventList{})
+	h := &writeRecorder{ctx: ctx, watches: map[string]watch.Interface{}, subscribers: map[int]func(write){}}
+	h.watchKind(kindKey, &v1alpha1.APIKeyList{})
+	h.watchKind(kindAccount, &v1alpha1.AccountList{})
+	h.watchKind(kindSecret, &corev1.SecretList{})
+	h.watchKind(kindEvent, &eventsv1.EventList{})
 	return h
 }
 
-// follow watches a kind. A watch that ends is taken up where it ended, so that nothing is missed.
-func (h *history) follow(kind string, list client.ObjectList) {
+// watchKind watches a kind. A watch that ends is taken up where it ended, so that nothing is missed.
+func (h *writeRecorder) watchKind(kind string, list client.ObjectList) {
 	GinkgoHelper()
 	Expect(admin.List(h.ctx, list)).To(Succeed())
 	from := list.GetResourceVersion()
@@ -76,11 +76,11 @@ func (h *history) follow(kind string, list client.ObjectList) {
 		for h.ctx.Err() == nil {
 			w, err := admin.Watch(h.ctx, list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: from, AllowWatchBookmarks: true}})
 			if err != nil {
-				pause(h.ctx, interval)
+				pause(h.ctx, pollInterval)
 				continue
 			}
-			h.keep(kind, w)
-			from = h.drain(kind, from, w)
+			h.setWatch(kind, w)
+			from = h.readWatch(kind, from, w)
 			if from == "" {
 				from = h.relist(kind, list)
 			}
@@ -88,14 +88,14 @@ func (h *history) follow(kind string, list client.ObjectList) {
 	}()
 }
 
-func (h *history) keep(kind string, w watch.Interface) {
+func (h *writeRecorder) setWatch(kind string, w watch.Interface) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watches[kind] = w
 }
 
-// renew begins all watches anew.
-func (h *history) renew() {
+// restartWatches begins all watches anew.
+func (h *writeRecorder) restartWatches() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, w := range h.watches {
@@ -103,8 +103,8 @@ func (h *history) renew() {
 	}
 }
 
-// drain takes what a watch has, and returns how far it came; empty: the API server does not have what comes next.
-func (h *history) drain(kind, from string, w watch.Interface) string {
+// readWatch takes what a watch has, and returns how far it came; empty: the API server does not have what comes next.
+func (h *writeRecorder) readWatch(kind, from string, w watch.Interface) string {
 	defer w.Stop()
 	for e := range w.ResultChan() {
 		switch object, ok := e.Object.(client.Object); {
@@ -124,18 +124,18 @@ func (h *history) drain(kind, from string, w watch.Interface) string {
 
 // relist goes on from what is there now. The API server forgets the past of a kind when its CRD changes; what it forgot
 // is missing, and replay says so to who asks for it.
-func (h *history) relist(kind string, list client.ObjectList) string {
+func (h *writeRecorder) relist(kind string, list client.ObjectList) string {
 	if err := admin.List(h.ctx, list); err != nil {
 		return "0"
 	}
-	have := h.last(kind)
-	for _, o := range items(list) {
-		if have[o.GetUID()].version < number(o.GetResourceVersion()) {
+	have := h.latest(kind)
+	for _, o := range objectsOf(list) {
+		if have[o.GetUID()].version < parseVersion(o.GetResourceVersion()) {
 			h.add(kind, false, o)
 		}
 		delete(have, o.GetUID())
 	}
-	at := number(list.GetResourceVersion())
+	at := parseVersion(list.GetResourceVersion())
 	for _, gone := range have {
 		if !gone.deleted {
 			o := gone.object.DeepCopyObject().(client.Object)
@@ -149,9 +149,9 @@ func (h *history) relist(kind string, list client.ObjectList) string {
 	return list.GetResourceVersion()
 }
 
-// last is the last entry of each object of a kind.
-func (h *history) last(kind string) map[types.UID]entry {
-	have := map[types.UID]entry{}
+// latest is the last entry of each object of a kind.
+func (h *writeRecorder) latest(kind string) map[types.UID]write {
+	have := map[types.UID]write{}
 	for _, e := range h.all() {
 		if e.kind == kind {
 			have[e.object.GetUID()] = e
@@ -160,80 +160,80 @@ func (h *history) last(kind string) map[types.UID]entry {
 	return have
 }
 
-func (h *history) add(kind string, deleted bool, object client.Object) {
+func (h *writeRecorder) add(kind string, deleted bool, object client.Object) {
 	object.SetManagedFields(nil)
-	e := entry{version: number(object.GetResourceVersion()), kind: kind, deleted: deleted, object: object, seen: time.Now()}
+	e := write{version: parseVersion(object.GetResourceVersion()), kind: kind, deleted: deleted, object: object, seen: time.Now()}
 	h.mu.Lock()
-	h.entries = append(h.entries, e)
-	told := slices.Collect(maps.Values(h.told))
+	h.writes = append(h.writes, e)
+	told := slices.Collect(maps.Values(h.subscribers))
 	h.mu.Unlock()
 	for _, tell := range told {
 		tell(e)
 	}
 }
 
-// listen calls tell for each entry from now on, until the spec ends.
-func (h *history) listen(tell func(entry)) {
+// subscribe calls tell for each entry from now on, until the spec ends.
+func (h *writeRecorder) subscribe(tell func(write)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	id := h.next
-	h.next++
-	h.told[id] = tell
+	id := h.nextID
+	h.nextID++
+	h.subscribers[id] = tell
 	DeferCleanup(func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		delete(h.told, id)
+		delete(h.subscribers, id)
 	})
 }
 
 // all are the entries so far, in the order of the writes.
-func (h *history) all() []entry {
+func (h *writeRecorder) all() []write {
 	h.mu.Lock()
-	list := slices.Clone(h.entries)
+	list := slices.Clone(h.writes)
 	h.mu.Unlock()
-	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(a.version, b.version) })
+	slices.SortStableFunc(list, func(a, b write) int { return cmp.Compare(a.version, b.version) })
 	return list
 }
 
-// of are the versions of one object, in order.
-func (h *history) of(kind string, uid types.UID) []entry {
-	return slices.DeleteFunc(h.all(), func(e entry) bool { return e.kind != kind || e.object.GetUID() != uid })
+// versionsOf are the versions of one object, in order.
+func (h *writeRecorder) versionsOf(kind string, uid types.UID) []write {
+	return slices.DeleteFunc(h.all(), func(e write) bool { return e.kind != kind || e.object.GetUID() != uid })
 }
 
-// sync waits until the history has got everything that was written before the call.
-func (h *history) sync(ctx context.Context) {
+// catchUp waits until the history has got everything that was written before the call.
+func (h *writeRecorder) catchUp(ctx context.Context) {
 	GinkgoHelper()
 	for kind, list := range map[string]client.ObjectList{kindKey: &v1alpha1.APIKeyList{}, kindSecret: &corev1.SecretList{}, kindAccount: &v1alpha1.AccountList{}} {
 		Expect(admin.List(ctx, list)).To(Succeed())
-		Eventually(func() string { return h.lacks(kind, list) }).WithContext(ctx).Should(BeEmpty(), "the watch of %s lags", kind)
+		Eventually(func() string { return h.missing(kind, list) }).WithContext(ctx).Should(BeEmpty(), "the watch of %s lags", kind)
 	}
 }
 
-// lacks names something that the history does not know yet: an object in the version that a list had it, or that one
+// missing names something that the history does not know yet: an object in the version that a list had it, or that one
 // which is not in the list is gone.
-func (h *history) lacks(kind string, list client.ObjectList) string {
-	have := h.last(kind)
-	for _, o := range items(list) {
-		if e := have[o.GetUID()]; e.version < number(o.GetResourceVersion()) {
+func (h *writeRecorder) missing(kind string, list client.ObjectList) string {
+	have := h.latest(kind)
+	for _, o := range objectsOf(list) {
+		if e := have[o.GetUID()]; e.version < parseVersion(o.GetResourceVersion()) {
 			return fmt.Sprintf("%s %s: version %s, have %d", kind, o.GetName(), o.GetResourceVersion(), e.version)
 		}
 		delete(have, o.GetUID())
 	}
 	for _, e := range have {
-		if !e.deleted && e.version <= number(list.GetResourceVersion()) {
+		if !e.deleted && e.version <= parseVersion(list.GetResourceVersion()) {
 			return fmt.Sprintf("%s %s is gone", kind, e.object.GetName())
 		}
 	}
 	return ""
 }
 
-func number(version string) uint64 {
+func parseVersion(version string) uint64 {
 	n, err := strconv.ParseUint(version, 10, 64)
 	Expect(err).NotTo(HaveOccurred())
 	return n
 }
 
-func items(list client.ObjectList) []client.Object {
+func objectsOf(list client.ObjectList) []client.Object {
 	objects, err := meta.ExtractList(list)
 	Expect(err).NotTo(HaveOccurred())
 	var found []client.Object
@@ -243,24 +243,24 @@ func items(list client.ObjectList) []client.Object {
 	return found
 }
 
-// moment is the world after one write: the keys that exist, and how many Secrets each controls.
-type moment struct {
-	entry
+// snapshot is the world after one write: the keys that exist, and how many Secrets each controls.
+type snapshot struct {
+	write
 	keys    map[types.UID]*v1alpha1.APIKey
 	secrets map[types.UID]int
 }
 
-// holding is how many existing keys of an account hold a credential or a Secret.
-func (m *moment) holding(account string) int {
+// holders is how many existing keys of an account hold a credential or a Secret.
+func (m *snapshot) holders(account string) int {
 	return m.count(account, func(k *v1alpha1.APIKey) bool { return len(k.Status.Credentials) > 0 || m.secrets[k.UID] > 0 })
 }
 
-// active is how many existing keys of an account verifiers accept.
-func (m *moment) active(account string) int {
+// activeKeys is how many existing keys of an account verifiers accept.
+func (m *snapshot) activeKeys(account string) int {
 	return m.count(account, func(k *v1alpha1.APIKey) bool { return k.Status.State == v1alpha1.StateActive })
 }
 
-func (m *moment) count(account string, is func(*v1alpha1.APIKey) bool) int {
+func (m *snapshot) count(account string, is func(*v1alpha1.APIKey) bool) int {
 	n := 0
 	for _, k := range m.keys {
 		if k.Spec.Account == account && is(k) {
@@ -271,8 +271,8 @@ func (m *moment) count(account string, is func(*v1alpha1.APIKey) bool) int {
 }
 
 // replay goes through all that was written about the keys of an account and their Secrets, one write after the other.
-func (h *history) replay(account string, look func(*moment)) (writes int) {
-	m := &moment{keys: map[types.UID]*v1alpha1.APIKey{}, secrets: map[types.UID]int{}}
+func (h *writeRecorder) replay(account string, look func(*snapshot)) (writes int) {
+	m := &snapshot{keys: map[types.UID]*v1alpha1.APIKey{}, secrets: map[types.UID]int{}}
 	owners := map[types.UID]types.UID{} // of Secrets
 	for _, e := range h.all() {
 		switch o := e.object.(type) {
@@ -298,28 +298,28 @@ func (h *history) replay(account string, look func(*moment)) (writes int) {
 			continue
 		}
 		writes++
-		m.entry = e
+		m.write = e
 		look(m)
 	}
 	return writes
 }
 
-func (h *history) expectNoGapSince(version uint64) {
+func (h *writeRecorder) expectNoGapSince(version uint64) {
 	GinkgoHelper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	Expect(slices.ContainsFunc(h.gaps, func(gap uint64) bool { return gap > version })).To(BeFalse(), "the API server forgot what happened; look again")
 }
 
-// awaitCalm waits until nothing has been written for a while.
-func (h *history) awaitCalm(ctx context.Context) {
+// awaitQuiet waits until nothing has been written for a while.
+func (h *writeRecorder) awaitQuiet(ctx context.Context) {
 	GinkgoHelper()
 	Eventually(func() time.Duration {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if len(h.entries) == 0 {
+		if len(h.writes) == 0 {
 			return 0
 		}
-		return time.Since(h.entries[len(h.entries)-1].seen)
-	}).WithContext(ctx).Should(BeNumerically(">", calm))
+		return time.Since(h.writes[len(h.writes)-1].seen)
+	}).WithContext(ctx).Should(BeNumerically(">", quietPeriod))
 }

@@ -28,13 +28,13 @@ import (
 // levelEverything is a log level below all that we use.
 const levelEverything = zapcore.Level(-5)
 
-// witness writes down what is said, by source.
-type witness struct {
+// outputLog writes down what is said, by source.
+type outputLog struct {
 	mu    sync.Mutex
 	texts map[string]*bytes.Buffer
 }
 
-func (w *witness) note(source string, text []byte) {
+func (w *outputLog) record(source string, text []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.texts == nil {
@@ -48,7 +48,7 @@ func (w *witness) note(source string, text []byte) {
 }
 
 // save writes what was said into a folder, a file for each source.
-func (w *witness) save(dir string) error {
+func (w *outputLog) save(dir string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	problems := []error{os.MkdirAll(dir, 0o700)}
@@ -58,15 +58,15 @@ func (w *witness) save(dir string) error {
 	return errors.Join(problems...)
 }
 
-func (w *witness) writer(source string) io.Writer { return noteWriter{w, source} }
+func (w *outputLog) writer(source string) io.Writer { return outputWriter{w, source} }
 
-type noteWriter struct {
-	*witness
+type outputWriter struct {
+	*outputLog
 	source string
 }
 
-func (w noteWriter) Write(p []byte) (int, error) {
-	w.note(w.source, p)
+func (w outputWriter) Write(p []byte) (int, error) {
+	w.record(w.source, p)
 	return len(p), nil
 }
 
@@ -131,7 +131,7 @@ func isWord(b byte) bool {
 }
 
 // expectNoLeak looks for every key that ever was in a Secret in all that was said.
-func expectNoLeak(h *history, w *witness) {
+func expectNoLeak(h *writeRecorder, w *outputLog) {
 	GinkgoHelper()
 	s := newSearcher()
 	for _, e := range h.all() {
@@ -142,7 +142,7 @@ func expectNoLeak(h *history, w *witness) {
 		}
 		text, err := json.Marshal(e.object)
 		Expect(err).NotTo(HaveOccurred())
-		w.note(e.kind+" objects", text)
+		w.record(e.kind+" objects", text)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -155,11 +155,11 @@ func expectNoLeak(h *history, w *witness) {
 		}
 	}
 	GinkgoWriter.Printf("searched %d bytes of %d sources for %d keys\n", searched, len(w.texts), len(s.secrets))
-	expectKeen(s)
+	expectSearchWorks(s)
 }
 
-// expectKeen makes sure that the search would have found something.
-func expectKeen(s *searcher) {
+// expectSearchWorks makes sure that the search would have found something.
+func expectSearchWorks(s *searcher) {
 	GinkgoHelper()
 	for secret := range s.secrets {
 		Expect(s.find([]byte(`{"msg":"issued ak_000000000000_` + secret + `123456"}`))).NotTo(BeEmpty())

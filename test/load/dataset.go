@@ -12,18 +12,18 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// scene is what one phase works on: a namespace of its own, and keys to create in it. Names are of the same length in
+// dataset is what one phase works on: a namespace of its own, and keys to create in it. Names are of the same length in
 // each phase, so that objects are of the same size.
-type scene struct {
+type dataset struct {
 	namespace *corev1.Namespace
 	keys      []*v1alpha1.APIKey // in the order of their creation
 	accounts  int
 	limit     int32 // of accounts that have to exist beforehand; 0: whoever issues a key creates its account
 }
 
-// newScene makes the n-th scene. Accounts take turns if spread; else the keys of one come together, as a customer's do.
-func newScene(n, keys, accounts int, spread bool) scene {
-	s := scene{accounts: accounts}
+// createDataset makes the n-th scene. Accounts take turns if spread; else the keys of one come together, as a customer's do.
+func newDataset(n, keys, accounts int, spread bool) dataset {
+	s := dataset{accounts: accounts}
 	s.namespace = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("load-%03d", n)}}
 	for i := range keys {
 		account := i * accounts / keys
@@ -38,14 +38,14 @@ func newScene(n, keys, accounts int, spread bool) scene {
 			},
 		})
 	}
-	if most := (keys + accounts - 1) / accounts; most > usualLimit {
+	if most := (keys + accounts - 1) / accounts; most > defaultLimit {
 		s.limit = int32(most)
 	}
 	return s
 }
 
 // prepared are the accounts that have to exist beforehand.
-func (s scene) prepared() []*v1alpha1.Account {
+func (s dataset) prepared() []*v1alpha1.Account {
 	if s.limit == 0 {
 		return nil
 	}
@@ -59,7 +59,7 @@ func (s scene) prepared() []*v1alpha1.Account {
 }
 
 // sizes are how many keys each account has.
-func (s scene) sizes() map[string]int {
+func (s dataset) sizes() map[string]int {
 	sizes := map[string]int{}
 	for _, k := range s.keys {
 		sizes[k.Spec.Account]++

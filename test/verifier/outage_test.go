@@ -21,8 +21,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// soon is an expiration that comes while a test looks on.
-func soon() time.Time { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
+// expirationSoon is an expiration that comes while a test looks on.
+func expirationSoon() time.Time { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
 
 func (w *suite) testWithoutManager(t *testing.T) {
 	inactive, inactiveKey := w.issue(t, "inactive", v1alpha1.APIKeySpec{Account: "away", Label: "a"})
@@ -31,41 +31,41 @@ func (w *suite) testWithoutManager(t *testing.T) {
 	shortened, shortenedKey := w.issue(t, "shortened", v1alpha1.APIKeySpec{Account: "away", Label: "d"})
 	deleted, deletedKey := w.issue(t, "deleted", v1alpha1.APIKeySpec{Account: "away", Label: "e"})
 	_, suspendedKey := w.issue(t, "suspended", v1alpha1.APIKeySpec{Account: "suspended"})
-	end := soon()
+	end := expirationSoon()
 	_, expiringKey := w.issue(t, "expiring", v1alpha1.APIKeySpec{Account: "expiring", Expiration: end.UTC().Format(time.RFC3339)})
-	must(t, w.manager.Stop(controlplanetest.Patience))
+	must(t, w.manager.Stop(controlplanetest.Timeout))
 
 	for _, material := range []string{inactiveKey, revokedKey, compromisedKey, shortenedKey, deletedKey, suspendedKey} {
-		comesToSay(t, w.verifier, material, "VALID")
+		awaitVerdict(t, w.verifier, material, "VALID")
 	}
 	w.change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	comesToSay(t, w.verifier, inactiveKey, "INACTIVE")
+	awaitVerdict(t, w.verifier, inactiveKey, "INACTIVE")
 	w.change(t, revoked, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked })
-	comesToSay(t, w.verifier, revokedKey, "REVOKED")
+	awaitVerdict(t, w.verifier, revokedKey, "REVOKED")
 	w.change(t, compromised, func(s *v1alpha1.APIKeySpec) {
 		s.Rotation = &v1alpha1.Rotation{RevokeBefore: keystest.Instant(time.Now().Add(time.Second))}
 	})
-	comesToSay(t, w.verifier, compromisedKey, "REVOKED")
+	awaitVerdict(t, w.verifier, compromisedKey, "REVOKED")
 	must(t, w.admin.Delete(t.Context(), deleted))
-	comesToSay(t, w.verifier, deletedKey, "UNKNOWN")
+	awaitVerdict(t, w.verifier, deletedKey, "UNKNOWN")
 	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "suspended"}}
 	must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account))
 	account.Spec.State = v1alpha1.AccountSuspended
 	must(t, w.admin.Update(t.Context(), account))
-	comesToSay(t, w.verifier, suspendedKey, "ACCOUNT_SUSPENDED")
-	expiresOnItsSecond(t, w.verifier, expiringKey, end)
+	awaitVerdict(t, w.verifier, suspendedKey, "ACCOUNT_SUSPENDED")
+	expectExpiry(t, w.verifier, expiringKey, end)
 
-	end = soon()
+	end = expirationSoon()
 	w.change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = end.UTC().Format(time.RFC3339) })
-	expiresOnItsSecond(t, w.verifier, shortenedKey, end)
+	expectExpiry(t, w.verifier, shortenedKey, end)
 	// What a person loosens waits for the manager, who alone knows whether it may be.
 	w.change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
 	w.change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
-	comesToSay(t, w.verifier, shortenedKey, "VALID") // the manager never heard of the shorter one
+	awaitVerdict(t, w.verifier, shortenedKey, "VALID") // the manager never heard of the shorter one
 }
 
-// expiresOnItsSecond asks on and on: no answer from before the second is a refusal, and none from after it is not.
-func expiresOnItsSecond(t *testing.T, v *controlplane.Verifier, material string, end time.Time) {
+// expectExpiry asks on and on: no answer from before the second is a refusal, and none from after it is not.
+func expectExpiry(t *testing.T, v *controlplane.Verifier, material string, end time.Time) {
 	t.Helper()
 	for {
 		before := time.Now()
@@ -88,19 +88,19 @@ func expiresOnItsSecond(t *testing.T, v *controlplane.Verifier, material string,
 
 func (w *suite) testWithoutAPIServer(t *testing.T) {
 	// The manager is away too: what this asks for was issued before.
-	_, lasting := w.copied(t, "lasting", "")
-	end := soon().Add(4 * time.Second)
-	_, expiring := w.copied(t, "ending", end.UTC().Format(time.RFC3339))
-	comesToSay(t, w.verifier, lasting, "VALID")
-	comesToSay(t, w.verifier, expiring, "VALID")
+	_, lasting := w.createWithStatus(t, "lasting", "")
+	end := expirationSoon().Add(4 * time.Second)
+	_, expiring := w.createWithStatus(t, "ending", end.UTC().Format(time.RFC3339))
+	awaitVerdict(t, w.verifier, lasting, "VALID")
+	awaitVerdict(t, w.verifier, expiring, "VALID")
 	if age := cacheAge(t, w.verifier); age != 0 {
 		t.Errorf("while it is told of changes, its cache is %gs old", age)
 	}
 	must(t, w.plane.StopAPIServer())
 
-	says(t, w.verifier, lasting, "VALID")
-	expiresOnItsSecond(t, w.verifier, expiring, end)
-	says(t, w.verifier, lasting, "VALID")
+	expectVerdict(t, w.verifier, lasting, "VALID")
+	expectExpiry(t, w.verifier, expiring, end)
+	expectVerdict(t, w.verifier, lasting, "VALID")
 	young := cacheAge(t, w.verifier)
 	controlplanetest.Eventually(t, "the cache grows old", func() error {
 		if age := cacheAge(t, w.verifier); age <= young || age == 0 {
@@ -110,7 +110,7 @@ func (w *suite) testWithoutAPIServer(t *testing.T) {
 	})
 
 	fresh := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true})
-	comesToSay(t, fresh, lasting, "NOT_SYNCED")
+	awaitVerdict(t, fresh, lasting, "NOT_SYNCED")
 	if status, _ := get(t, "http://"+fresh.Probes+"/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("a verifier that knows nobody answers %d on /readyz", status)
 	}
@@ -120,11 +120,11 @@ func (w *suite) testWithoutAPIServer(t *testing.T) {
 
 	must(t, w.plane.StartAPIServer(t.Context()))
 	must(t, fresh.AwaitReady(t.Context()))
-	comesToSay(t, fresh, lasting, "VALID")
+	awaitVerdict(t, fresh, lasting, "VALID")
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "lasting"}}
 	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	for _, v := range []*controlplane.Verifier{w.verifier, fresh} {
-		comesToSay(t, v, lasting, "INACTIVE")
+		awaitVerdict(t, v, lasting, "INACTIVE")
 		controlplanetest.Eventually(t, "the cache is young again", func() error {
 			if age := cacheAge(t, v); age != 0 {
 				return errors.New("it is not")
@@ -134,8 +134,8 @@ func (w *suite) testWithoutAPIServer(t *testing.T) {
 	}
 }
 
-// copied is a key with a status that says what the manager would say.
-func (w *suite) copied(t *testing.T, name, expiration string) (*v1alpha1.APIKey, string) {
+// createWithStatus is a key with a status that says what the manager would say.
+func (w *suite) createWithStatus(t *testing.T, name, expiration string) (*v1alpha1.APIKey, string) {
 	t.Helper()
 	material := "ak_" + name + strings.Repeat("0", 60)
 	k := &v1alpha1.APIKey{

@@ -21,9 +21,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// floor is the bare client: it makes the manager's writes in the manager's name, and watches nothing, waits for nothing
+// baseline is the bare client: it makes the manager's writes in the manager's name, and watches nothing, waits for nothing
 // and meets nobody. Keys and accounts have workers of their own, as they have in the manager.
-type floor struct {
+type baseline struct {
 	client   client.Client
 	accounts int
 	prepared bool    // accounts exist
@@ -45,15 +45,15 @@ type accountJob struct {
 	writes int
 }
 
-func newFloor(c client.Client, s scene, writes float64) *floor {
-	return &floor{
+func newBaseline(c client.Client, s dataset, writes float64) *baseline {
+	return &baseline{
 		client: c, accounts: s.accounts, prepared: s.limit > 0, writes: writes, sizes: s.sizes(), members: map[string][]*v1alpha1.APIKey{},
 		keyQueue: make(chan *v1alpha1.APIKey, len(s.keys)), accountQueue: make(chan accountJob, s.accounts),
 	}
 }
 
 // created takes a key that exists now. An account is written once its last key exists.
-func (f *floor) created(key *v1alpha1.APIKey) {
+func (f *baseline) created(key *v1alpha1.APIKey) {
 	key.ManagedFields = nil // the manager's cache strips them too
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,7 +71,7 @@ func (f *floor) created(key *v1alpha1.APIKey) {
 }
 
 // work makes the writes, with n workers for keys and as many for accounts, until all are made.
-func (f *floor) work(ctx context.Context, n int) error {
+func (f *baseline) work(ctx context.Context, n int) error {
 	issued, recorded := make(chan error, 1), make(chan error, 1)
 	go func() { issued <- drain(ctx, n, f.keyQueue, f.issue) }()
 	go func() { recorded <- drain(ctx, n, f.accountQueue, f.record) }()
@@ -79,7 +79,7 @@ func (f *floor) work(ctx context.Context, n int) error {
 }
 
 // issue makes the writes of one key: its Secret, its status and the Event.
-func (f *floor) issue(ctx context.Context, key *v1alpha1.APIKey) error {
+func (f *baseline) issue(ctx context.Context, key *v1alpha1.APIKey) error {
 	issued, err := keys.EffectiveFormat(key, nil).Generate(rand.Reader)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (f *floor) issue(ctx context.Context, key *v1alpha1.APIKey) error {
 }
 
 // record makes the writes of one account: the account, and its record as often as the manager writes it.
-func (f *floor) record(ctx context.Context, job accountJob) error {
+func (f *baseline) record(ctx context.Context, job accountJob) error {
 	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: job.name}}
 	if err := f.obtain(ctx, account); err != nil {
 		return fmt.Errorf("create Account %s: %w", job.name, err)
@@ -123,7 +123,7 @@ func (f *floor) record(ctx context.Context, job accountJob) error {
 	return nil
 }
 
-func (f *floor) obtain(ctx context.Context, account *v1alpha1.Account) error {
+func (f *baseline) obtain(ctx context.Context, account *v1alpha1.Account) error {
 	if f.prepared {
 		return f.client.Get(ctx, client.ObjectKeyFromObject(account), account)
 	}
@@ -131,7 +131,7 @@ func (f *floor) obtain(ctx context.Context, account *v1alpha1.Account) error {
 }
 
 // defaults are those of the manager's flags.
-var defaults = keys.Settings{MaxKeys: usualLimit, DeletionPolicy: v1alpha1.DeletionAllow}
+var defaults = keys.Settings{MaxKeys: defaultLimit, DeletionPolicy: v1alpha1.DeletionAllow}
 
 // hostname is in every Event of the manager.
 var hostname, _ = os.Hostname()

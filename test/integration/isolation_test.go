@@ -20,10 +20,10 @@ var _ = Describe("One bad key", func() {
 	It("hurts nobody", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		By("letting a zone in that no manager knows, and a spec that no schema lets through")
-		loosen(ctx)
-		nowhere := newAccount(fresh("nowhere"), func(a *v1alpha1.AccountSpec) { a.TimeZone = "Mars/Base" })
+		relaxValidation(ctx)
+		nowhere := newAccount(uniqueName("nowhere"), func(a *v1alpha1.AccountSpec) { a.TimeZone = "Mars/Base" })
 		Eventually(func() error { return admin.Create(ctx, nowhere) }).WithContext(ctx).Should(Succeed())
-		account := fresh("acme")
+		account := uniqueName("acme")
 		invalid := newKey(namespace, "invalid", account, expiration("2027-02-30"))
 		Eventually(func() error { return admin.Create(ctx, invalid) }).WithContext(ctx).Should(Succeed())
 
@@ -48,24 +48,24 @@ var _ = Describe("One bad key", func() {
 
 		become(ctx, v1alpha1.StateActive, good...)
 		for _, k := range good {
-			beSound(ctx, Default, k)
+			expectSecretMatchesStatus(ctx, Default, k)
 		}
-		beRefused(ctx, v1alpha1.ReasonInvalidSpec, invalid, dated)
+		becomeNotAccepted(ctx, v1alpha1.ReasonInvalidSpec, invalid, dated)
 		Expect(message(invalid.Status.Conditions, v1alpha1.ConditionAccepted)).To(And(ContainSubstring("spec.expiration"), ContainSubstring("2027-02-28")))
 		Expect(message(dated.Status.Conditions, v1alpha1.ConditionAccepted)).To(And(ContainSubstring("spec.timeZone"), ContainSubstring("RFC 3339")))
 		for _, k := range []*v1alpha1.APIKey{conflict, conflictLabelled} {
-			settle(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/SecretConflict")) })
+			awaitStatus(ctx, k, func(g Gomega) { g.Expect(ready(k)).To(Equal("False/SecretConflict")) })
 			Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/SecretConflict"))
 			Expect(k.Status.Credentials).To(BeEmpty())
 			expectEvent(ctx, k, corev1.EventTypeWarning, v1alpha1.ReasonSecretConflict, "is not owned by this APIKey")
 		}
-		settleAccount(ctx, nowhere, func(g Gomega) {
+		awaitAccount(ctx, nowhere, func(g Gomega) {
 			g.Expect(verdict(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("False/InvalidSpec"))
 		})
 		Expect(message(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(And(ContainSubstring("spec.timeZone"), ContainSubstring("Europe/Madrid")))
 
 		By("leaving alone what is not ours")
-		chronicle.awaitCalm(ctx)
+		recorder.awaitQuiet(ctx)
 		for _, s := range []*corev1.Secret{foreign, labelled} {
 			before := s.ResourceVersion
 			read(ctx, s)
@@ -78,24 +78,24 @@ var _ = Describe("One bad key", func() {
 		change(ctx, invalid, expiration("2099-02-28"))
 		changeAccount(ctx, nowhere, func(a *v1alpha1.AccountSpec) { a.TimeZone = "Europe/Madrid" })
 		become(ctx, v1alpha1.StateActive, conflictLabelled, invalid, dated)
-		settleAccount(ctx, nowhere, func(g Gomega) {
+		awaitAccount(ctx, nowhere, func(g Gomega) {
 			g.Expect(verdict(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
 			g.Expect(verdict(nowhere.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
 		})
 	})
 })
 
-// loosen takes the rules on time zones and expirations out of the CRDs of this control plane, until the spec ends. The
+// relaxValidation takes the rules on time zones and expirations out of the CRDs of this control plane, until the spec ends. The
 // rule on time zones must stay out while the account is there: it fails to evaluate for an unknown zone, and the API
 // server then refuses every write of that account, its status too.
-func loosen(ctx SpecContext) {
+func relaxValidation(ctx SpecContext) {
 	GinkgoHelper()
 	DeferCleanup(func(ctx SpecContext) {
 		bad := newAccount("probe", func(a *v1alpha1.AccountSpec) { a.TimeZone = "Mars/Base" })
 		Eventually(func() error { return admin.Create(ctx, bad.DeepCopy(), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
 		late := newKey("default", "probe", "probe", expiration("2027-02-30"))
 		Eventually(func() error { return admin.Create(ctx, late.DeepCopy(), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
-		chronicle.renew() // the API server ends the watches of a changed CRD some time later: better now
+		recorder.restartWatches() // the API server ends the watches of a changed CRD some time later: better now
 	})
 	for _, rule := range []struct{ crd, field string }{{"accounts.apikey-manager.io", "timeZone"}, {"apikeys.apikey-manager.io", "expiration"}} {
 		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: rule.crd}}

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// floorCommand makes this program the floor.
-const floorCommand = "floor"
+// baselineCommand makes this program the floor.
+const baselineCommand = "floor"
 
 // always answers OK, and does nothing else.
 type always struct {
@@ -25,7 +25,7 @@ func (always) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRespons
 	return &authv3.CheckResponse{Status: &status.Status{}}, nil
 }
 
-func serveFloor(address string) error {
+func serveBaseline(address string) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
