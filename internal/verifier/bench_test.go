@@ -75,15 +75,15 @@ func BenchmarkIndex_PutKey(b *testing.B) {
 func TestIndexCheck_AllocatesNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		key    *v1alpha1.APIKey
-		ask    verifier.Input
+		input  verifier.Input
 		policy func(*v1alpha1.AccountSpec)
 	}{
 		"plain":   {key: issued()},
-		"unknown": {key: issued(), ask: verifier.Input{Key: "ak_unknown"}},
+		"unknown": {key: issued(), input: verifier.Input{Key: "ak_unknown"}},
 		"with all restrictions": {
 			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7"), keystest.Scopes("a", "b:*"), keystest.Expiration("2099-01-01"),
 				keystest.RevokedBefore(epoch)),
-			ask: verifier.Input{
+			input: verifier.Input{
 				Scopes: "a, b:c", Account: "acme", ExternalID: "4711",
 				Claim: verifier.Claim{Kind: verifier.ClaimExternalID, Value: "4711"},
 			},
@@ -100,13 +100,13 @@ func TestIndexCheck_AllocatesNothing(t *testing.T) {
 			if tc.policy != nil {
 				s.account = policy(tc.policy)
 			}
-			x, in := s.index(), tc.ask
+			x, in := s.index(), tc.input
 			if in.Key == "" {
 				in.Key = material("default/shop")
 			}
 			in.ExtractResult, in.Client = verifier.Valid, home
 			want := verifier.Valid
-			if tc.ask.Key != "" {
+			if tc.input.Key != "" {
 				want = verifier.Unknown
 			}
 			got := verifier.NotSynced

@@ -370,7 +370,7 @@ func TestIndex_Refused(t *testing.T) {
 	shop := usage.KeyReference{Namespace: "default", Name: "shop", UID: issued().UID}
 	for name, tc := range map[string]struct {
 		index *verifier.Index
-		ask   usage.KeyReference
+		key   usage.KeyReference
 		want  bool
 	}{
 		"a valid key":                  {complete(keystest.NewAccount("acme"), issued()), shop, false},
@@ -385,7 +385,7 @@ func TestIndex_Refused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := tc.index.Refused([]usage.KeyReference{tc.ask}, hour); (len(got) == 1) != tc.want {
+			if got := tc.index.Refused([]usage.KeyReference{tc.key}, hour); (len(got) == 1) != tc.want {
 				t.Errorf("refused are %q, want %t", got, tc.want)
 			}
 		})

@@ -79,9 +79,9 @@ func TestIndexCheck_ValidOnlyIfAllChecksPass(t *testing.T) {
 		}
 		for _, now := range []time.Time{epoch, hour.Add(-1), hour, hour.Add(24 * time.Hour)} {
 			for _, c := range s.key.Status.Credentials {
-				ask := in
-				ask.Key = material(c.Hint)
-				if v := x.Check(&ask, now); v.Code != verifier.NotSynced {
+				input := in
+				input.Key = material(c.Hint)
+				if v := x.Check(&input, now); v.Code != verifier.NotSynced {
 					t.Fatalf("before it is complete: %s", v.Code)
 				}
 			}
@@ -89,20 +89,20 @@ func TestIndexCheck_ValidOnlyIfAllChecksPass(t *testing.T) {
 		x.SetComplete()
 		for _, now := range []time.Time{epoch, hour.Add(-1), hour, hour.Add(24 * time.Hour)} {
 			for _, c := range s.key.Status.Credentials {
-				ask := in
-				ask.Key = material(c.Hint)
-				want, v := s.isValid(ask, c, now), x.Check(&ask, now)
+				input := in
+				input.Key = material(c.Hint)
+				want, v := s.isValid(input, c, now), x.Check(&input, now)
 				if (v.Code == verifier.Valid) != want {
-					t.Fatalf("at %s: got %s, want valid %t\nkey %+v\naccount %+v\ninput %+v", now, v.Code, want, s.key, s.account, ask)
+					t.Fatalf("at %s: got %s, want valid %t\nkey %+v\naccount %+v\ninput %+v", now, v.Code, want, s.key, s.account, input)
 				}
 				if want {
 					valid++
 				}
 			}
-			ask := in
-			ask.Key = rapid.String().Draw(t, "another key")
-			if v := x.Check(&ask, now); v.Code == verifier.Valid || v.Key() != nil {
-				t.Fatalf("%q: got %s", ask.Key, v.Code)
+			input := in
+			input.Key = rapid.String().Draw(t, "another key")
+			if v := x.Check(&input, now); v.Code == verifier.Valid || v.Key() != nil {
+				t.Fatalf("%q: got %s", input.Key, v.Code)
 			}
 		}
 	})

@@ -98,43 +98,43 @@ func TestIndexCheck(t *testing.T) {
 		key     *v1alpha1.APIKey
 		account *v1alpha1.Account // defaults to acme with an empty spec
 		labels  labels.Set
-		ask     func(*verifier.Input)
+		input   func(*verifier.Input)
 		now     time.Time // defaults to an hour after the key was issued
 		want    verifier.Code
 		step    verifier.Check
 	}{
 		"a valid key": {key: issued(), want: verifier.Valid, step: verifier.CheckClaim},
 		"no key": {
-			key: issued(), ask: func(in *verifier.Input) { in.Key, in.ExtractResult = "", verifier.Missing },
+			key: issued(), input: func(in *verifier.Input) { in.Key, in.ExtractResult = "", verifier.Missing },
 			want: verifier.Missing, step: verifier.CheckKey,
 		},
 		"two keys": {
-			key: issued(), ask: func(in *verifier.Input) { in.ExtractResult = verifier.Ambiguous },
+			key: issued(), input: func(in *verifier.Input) { in.ExtractResult = verifier.Ambiguous },
 			want: verifier.Ambiguous, step: verifier.CheckKey,
 		},
-		"an unknown key": {key: issued(), ask: withKey("ak_unknown"), want: verifier.Unknown, step: verifier.CheckKey},
+		"an unknown key": {key: issued(), input: withKey("ak_unknown"), want: verifier.Unknown, step: verifier.CheckKey},
 		"the beginning of a key": {
-			key: issued(), ask: withKey(material("default/shop")[:60]), want: verifier.Unknown,
+			key: issued(), input: withKey(material("default/shop")[:60]), want: verifier.Unknown,
 			step: verifier.CheckKey,
 		},
 		"a key and more": {
-			key: issued(), ask: withKey(material("default/shop") + "x"), want: verifier.Unknown,
+			key: issued(), input: withKey(material("default/shop") + "x"), want: verifier.Unknown,
 			step: verifier.CheckKey,
 		},
 		"a key in capitals": {
-			key: issued(), ask: withKey(strings.ToUpper(material("default/shop"))), want: verifier.Unknown,
+			key: issued(), input: withKey(strings.ToUpper(material("default/shop"))), want: verifier.Unknown,
 			step: verifier.CheckKey,
 		},
 		"a megabyte": {
-			key: issued(), ask: withKey(strings.Repeat("x", 1<<20)), want: verifier.Unknown,
+			key: issued(), input: withKey(strings.Repeat("x", 1<<20)), want: verifier.Unknown,
 			step: verifier.CheckKey,
 		},
 		"the longest key and more": {
-			key: issued(), ask: withKey(material("default/shop") + strings.Repeat("\x00", 500)),
+			key: issued(), input: withKey(material("default/shop") + strings.Repeat("\x00", 500)),
 			want: verifier.Unknown, step: verifier.CheckKey,
 		},
 		"the digest of a key": {
-			key: issued(), ask: withKey(keystest.CredentialOf("default/shop").SHA256), want: verifier.Unknown,
+			key: issued(), input: withKey(keystest.CredentialOf("default/shop").SHA256), want: verifier.Unknown,
 			step: verifier.CheckKey,
 		},
 		"a key being deleted":       {key: issued(keystest.Deleting(epoch)), want: verifier.Unknown, step: verifier.CheckKey},
@@ -251,17 +251,17 @@ func TestIndexCheck(t *testing.T) {
 			want: verifier.Expired, step: verifier.CheckExpiry,
 		},
 		"the one before, in its overlap": {
-			key: keystest.Key("shop", previous(hour.Add(1)), keystest.Issued(epoch)),
-			ask: withKey(material("before")), now: hour.Add(-time.Second), want: verifier.Valid, step: verifier.CheckClaim,
+			key:   keystest.Key("shop", previous(hour.Add(1)), keystest.Issued(epoch)),
+			input: withKey(material("before")), now: hour.Add(-time.Second), want: verifier.Valid, step: verifier.CheckClaim,
 		},
 		"the one before, after its overlap": {
-			key: keystest.Key("shop", previous(hour), keystest.Issued(epoch)),
-			ask: withKey(material("before")), want: verifier.Expired, step: verifier.CheckExpiry,
+			key:   keystest.Key("shop", previous(hour), keystest.Issued(epoch)),
+			input: withKey(material("before")), want: verifier.Expired, step: verifier.CheckExpiry,
 		},
 		"the next one, staged": {
-			key:  keystest.Key("shop", keystest.Issued(epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)),
-			ask:  withKey(material("next")),
-			want: verifier.Valid, step: verifier.CheckClaim,
+			key:   keystest.Key("shop", keystest.Issued(epoch), keystest.WithCredential("next", v1alpha1.RoleStaged, epoch)),
+			input: withKey(material("next")),
+			want:  verifier.Valid, step: verifier.CheckClaim,
 		},
 		"from a whitelisted address": {
 			key: issued(keystest.Whitelist("10.0.0.0/8", "192.0.2.7")), want: verifier.Valid,
@@ -272,84 +272,84 @@ func TestIndexCheck(t *testing.T) {
 			step: verifier.CheckAddress,
 		},
 		"from a whitelisted network": {
-			key: issued(keystest.Whitelist("2001:db8::/32")), ask: from("2001:db8::1"), want: verifier.Valid,
+			key: issued(keystest.Whitelist("2001:db8::/32")), input: from("2001:db8::1"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
 		"from an unknown address": {
-			key: issued(keystest.Whitelist("0.0.0.0/0", "::/0")), ask: from(""), want: verifier.IPNotAllowed,
+			key: issued(keystest.Whitelist("0.0.0.0/0", "::/0")), input: from(""), want: verifier.IPNotAllowed,
 			step: verifier.CheckAddress,
 		},
-		"from nowhere, and free": {key: issued(), ask: from(""), want: verifier.Valid, step: verifier.CheckClaim},
+		"from nowhere, and free": {key: issued(), input: from(""), want: verifier.Valid, step: verifier.CheckClaim},
 		"with the scope": {
-			key: issued(keystest.Scopes("a", "reports:*")), ask: needs("reports:read, a"), want: verifier.Valid,
+			key: issued(keystest.Scopes("a", "reports:*")), input: needs("reports:read, a"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
 		"without the scope": {
-			key: issued(keystest.Scopes("a", "reports:*")), ask: needs("a,b"), want: verifier.ScopeMissing,
+			key: issued(keystest.Scopes("a", "reports:*")), input: needs("a,b"), want: verifier.ScopeMissing,
 			step: verifier.CheckScopes,
 		},
-		"with no scope at all": {key: issued(), ask: needs("a"), want: verifier.ScopeMissing, step: verifier.CheckScopes},
+		"with no scope at all": {key: issued(), input: needs("a"), want: verifier.ScopeMissing, step: verifier.CheckScopes},
 		"with the default scope": {
-			key: issued(), account: policy(defaultScope), ask: needs("a"), want: verifier.Valid,
+			key: issued(), account: policy(defaultScope), input: needs("a"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
 		"own scopes override the default": {
-			key: issued(keystest.Scopes("b")), account: policy(defaultScope), ask: needs("a"),
+			key: issued(keystest.Scopes("b")), account: policy(defaultScope), input: needs("a"),
 			want: verifier.ScopeMissing, step: verifier.CheckScopes,
 		},
-		"for another account": {key: issued(), ask: only("globex", ""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
-		"for its account":     {key: issued(), ask: only("acme", ""), want: verifier.Valid, step: verifier.CheckClaim},
+		"for another account": {key: issued(), input: only("globex", ""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"for its account":     {key: issued(), input: only("acme", ""), want: verifier.Valid, step: verifier.CheckClaim},
 		"for its external ID": {
-			key: issued(), account: policy(external), ask: only("", "4711"), want: verifier.Valid,
+			key: issued(), account: policy(external), input: only("", "4711"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
 		"for both": {
-			key: issued(), account: policy(external), ask: only("acme", "4711"), want: verifier.Valid,
+			key: issued(), account: policy(external), input: only("acme", "4711"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
 		"for its name, another ID": {
-			key: issued(), account: policy(external), ask: only("acme", "4712"), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: only("acme", "4712"), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
 		"for another name, its ID": {
-			key: issued(), account: policy(external), ask: only("globex", "4711"), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: only("globex", "4711"), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
 		"its ID as a name": {
-			key: issued(), account: policy(external), ask: only("4711", ""), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: only("4711", ""), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
 		"its name as an ID": {
-			key: issued(), account: policy(external), ask: only("", "acme"), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: only("", "acme"), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
-		"requires an ID, account has none": {key: issued(), ask: only("", "acme"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"requires an ID, account has none": {key: issued(), input: only("", "acme"), want: verifier.AccountMismatch, step: verifier.CheckClaim},
 		"claims its external ID": {
-			key: issued(), account: policy(external), ask: claimsID("4711"), want: verifier.Valid,
+			key: issued(), account: policy(external), input: claimsID("4711"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
 		"claims its name": {
-			key: issued(), account: policy(external), ask: claimsName("acme"), want: verifier.Valid,
+			key: issued(), account: policy(external), input: claimsName("acme"), want: verifier.Valid,
 			step: verifier.CheckClaim,
 		},
 		"claims its ID as a name": {
-			key: issued(), account: policy(external), ask: claimsName("4711"), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: claimsName("4711"), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
 		"claims its name as an ID": {
-			key: issued(), account: policy(external), ask: claimsID("acme"), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: claimsID("acme"), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
 		"claims another ID": {
-			key: issued(), account: policy(external), ask: claimsID("4712"), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: claimsID("4712"), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
 		"claims no ID": {
-			key: issued(), account: policy(external), ask: claimsID(""), want: verifier.AccountMismatch,
+			key: issued(), account: policy(external), input: claimsID(""), want: verifier.AccountMismatch,
 			step: verifier.CheckClaim,
 		},
-		"claims no ID, account has none": {key: issued(), ask: claimsID(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
-		"claims no name":                 {key: issued(), ask: claimsName(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims no ID, account has none": {key: issued(), input: claimsID(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
+		"claims no name":                 {key: issued(), input: claimsName(""), want: verifier.AccountMismatch, step: verifier.CheckClaim},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -361,7 +361,7 @@ func TestIndexCheck(t *testing.T) {
 			if now.IsZero() {
 				now = hour
 			}
-			in := newInput(tc.ask)
+			in := newInput(tc.input)
 			got := s.index().Check(&in, now)
 			if got.Code != tc.want || got.Check != tc.step {
 				t.Errorf("got %s at check %s, want %s at check %s", got.Code, got.Check, tc.want, tc.step)

@@ -44,76 +44,76 @@ func TestAudit(t *testing.T) {
 	}
 	long := strings.Repeat("xy.", 700)
 	for name, tc := range map[string]struct {
-		ask  func(*testing.T, *endpoints)
+		send func(*testing.T, *endpoints)
 		want []string
 	}{
 		"a denial over HTTP": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz?scopes=admin", header("X-Api-Key", goodKey, "X-Forwarded-Method", "PUT", "X-Forwarded-Host",
 					"api.example.com", "X-Forwarded-Uri", "/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "SCOPE_MISSING", "idgood", "acme", "127.0.0.1", "PUT", "api.example.com", "/orders")},
 		},
 		"a URL instead of a path": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Original-Method", "GET", "X-Original-Url",
 					"https://api.example.com/orders?api_key=other"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "GET", "", "/orders")},
 		},
 		"a denied request of an application": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "POST", "/v1/verify", nil, `{"key":"`+unknownKey+`","ip":"192.0.2.9"}`)
 			},
 			want: []string{line("Denied", "verify", "UNKNOWN", "", "", "192.0.2.9", "", "", "")},
 		},
 		"redacts the key in unusual places": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Method", revokedKey, "X-Forwarded-Host", revokedKey,
 					"X-Forwarded-Uri", "/"+revokedKey+"/x#"+revokedKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "[redacted]", "[redacted]", "/[redacted]/x")},
 		},
 		"something short that is no key strikes nothing out": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", "/orders", "X-Forwarded-Uri", "/orders/7"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/7")},
 		},
 		"redacts a path that may hold one of two keys": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey, "X-Forwarded-Uri",
 					"/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "AMBIGUOUS", "", "", "127.0.0.1", "", "", "[redacted]")},
 		},
 		"truncates long values": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Method", long, "X-Forwarded-Host", long, "X-Forwarded-Uri", "/"+long), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", long[:32], long[:255], "/"+long[:511])},
 		},
 		"redacts a key after an unexpected scheme": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", "Token "+goodKey, "X-Forwarded-Uri", "/orders/"+goodKey), "")
 			},
 			want: []string{line("Denied", "forward_auth", "UNKNOWN", "", "", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},
 		"redacts a key outside of headers": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Forwarded-Uri", "/orders/"+goodKey+"/lines"), "")
 			},
 			want: []string{line("Denied", "forward_auth", "MISSING", "", "", "127.0.0.1", "", "", "/orders/[redacted]/lines")},
 		},
 		"redacts a percent-encoded key": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				send(t, at.http, "GET", "/authz", header("X-Api-Key", revokedKey, "X-Forwarded-Uri", "/orders/"+percent(revokedKey, "%%%02x"),
 					"X-Forwarded-Host", percent(goodKey, "%%25%02X")), "")
 			},
 			want: []string{line("Denied", "forward_auth", "REVOKED", "idrevoked", "acme", "127.0.0.1", "", "[redacted]", "/orders/[redacted]")},
 		},
 		"redacts the key of an allowed request": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				for range 5 {
 					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey, "X-Forwarded-Uri", "/orders/"+plainKey), "")
 				}
@@ -121,7 +121,7 @@ func TestAudit(t *testing.T) {
 			want: []string{line("Allowed", "forward_auth", "VALID", "idgood", "acme", "127.0.0.1", "", "", "/orders/[redacted]")},
 		},
 		"samples allowed requests": {
-			ask: func(t *testing.T, at *endpoints) {
+			send: func(t *testing.T, at *endpoints) {
 				for range 10 {
 					send(t, at.http, "GET", "/authz", header("X-Api-Key", goodKey), "")
 				}
@@ -135,7 +135,7 @@ func TestAudit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log logLines
-			tc.ask(t, serve(t, setup{options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 0.2)}}, server.Options{}))
+			tc.send(t, serve(t, setup{options: server.AuthorizerOptions{Audit: server.NewAudit(log.logger(), 0.2)}}, server.Options{}))
 			if diff := cmp.Diff(tc.want, log.all()); diff != "" {
 				t.Errorf("the audit (-want +got):\n%s", diff)
 			}

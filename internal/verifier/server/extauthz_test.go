@@ -55,15 +55,15 @@ func withPeer(address string, r *authv3.CheckRequest) *authv3.CheckRequest {
 // withRawHeaders converts a request to the form that encode_raw_headers produces: headers one by one, as bytes, instead
 // of a map.
 func withRawHeaders(r *authv3.CheckRequest, more ...string) *authv3.CheckRequest {
-	asked := r.GetAttributes().GetRequest().GetHttp()
-	asked.HeaderMap = &corev3.HeaderMap{}
-	for name, value := range asked.GetHeaders() {
-		asked.HeaderMap.Headers = append(asked.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+	httpRequest := r.GetAttributes().GetRequest().GetHttp()
+	httpRequest.HeaderMap = &corev3.HeaderMap{}
+	for name, value := range httpRequest.GetHeaders() {
+		httpRequest.HeaderMap.Headers = append(httpRequest.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
 	}
 	for i := 0; i < len(more); i += 2 {
-		asked.HeaderMap.Headers = append(asked.HeaderMap.Headers, &corev3.HeaderValue{Key: more[i], RawValue: []byte(more[i+1])})
+		httpRequest.HeaderMap.Headers = append(httpRequest.HeaderMap.Headers, &corev3.HeaderValue{Key: more[i], RawValue: []byte(more[i+1])})
 	}
-	asked.Headers = nil
+	httpRequest.Headers = nil
 	return r
 }
 

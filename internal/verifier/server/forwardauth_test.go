@@ -28,7 +28,7 @@ var goodIdentity = identity{"idgood", "acme", "ext-1", "shops/good", "orders:rea
 
 func TestAuthz(t *testing.T) {
 	t.Parallel()
-	type ask struct {
+	type call struct {
 		setup  setup
 		method string
 		target string
@@ -36,224 +36,224 @@ func TestAuthz(t *testing.T) {
 	}
 	query := setup{sources: []string{"query:api_key", "header:X-API-Key"}}
 	for name, tc := range map[string]struct {
-		ask
+		call
 		status   int
 		code     string
 		identity identity
 	}{
-		"allows a valid key": {ask: ask{header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"accepts HEAD":       {ask: ask{method: "HEAD", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"accepts POST":       {ask: ask{method: "POST", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"DELETE is not":      {ask: ask{method: "DELETE", header: header("X-Api-Key", goodKey)}, status: 405},
-		"a client's path may follow": {ask: ask{
+		"allows a valid key": {call: call{header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"accepts HEAD":       {call: call{method: "HEAD", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"accepts POST":       {call: call{method: "POST", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"DELETE is not":      {call: call{method: "DELETE", header: header("X-Api-Key", goodKey)}, status: 405},
+		"a client's path may follow": {call: call{
 			method: "DELETE", target: "/authz/orders//7?api_key=x",
 			header: header("X-Api-Key", goodKey),
 		}, status: 200, identity: goodIdentity},
-		"a path that only begins so": {ask: ask{target: "/authzz", header: header("X-Api-Key", goodKey)}, status: 404},
+		"a path that only begins so": {call: call{target: "/authzz", header: header("X-Api-Key", goodKey)}, status: 404},
 		"what is not there is not sent": {
-			ask: ask{header: header("X-Api-Key", plainKey)}, status: 200,
+			call: call{header: header("X-Api-Key", plainKey)}, status: 200,
 			identity: identity{"idplain", "bare", "", "shops/plain", ""},
 		},
 		"an odd external ID is encoded": {
-			ask: ask{header: header("X-Api-Key", oddKey)}, status: 200,
+			call: call{header: header("X-Api-Key", oddKey)}, status: 200,
 			identity: identity{"idodd", "odd", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9", "shops/odd", ""},
 		},
-		"a forged identity is not echoed": {ask: ask{header: header("X-Api-Key", plainKey, "X-Apikey-External-Id", "root", "X-Apikey-Scopes",
+		"a forged identity is not echoed": {call: call{header: header("X-Api-Key", plainKey, "X-Apikey-External-Id", "root", "X-Apikey-Scopes",
 			"all")}, status: 200, identity: identity{"idplain", "bare", "", "shops/plain", ""}},
 
-		"no key": {ask: ask{}, status: 401, code: "MISSING"},
+		"no key": {call: call{}, status: 401, code: "MISSING"},
 		"two keys": {
-			ask: ask{header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey)}, status: 401,
+			call: call{header: header("X-Api-Key", goodKey, "Authorization", "Bearer "+plainKey)}, status: 401,
 			code: "AMBIGUOUS",
 		},
-		"one header twice":    {ask: ask{header: header("X-Api-Key", goodKey, "X-Api-Key", goodKey)}, status: 401, code: "AMBIGUOUS"},
-		"an unknown key":      {ask: ask{header: header("X-Api-Key", unknownKey)}, status: 401, code: "UNKNOWN"},
-		"a revoked key":       {ask: ask{header: header("X-Api-Key", revokedKey)}, status: 401, code: "REVOKED"},
-		"an inactive key":     {ask: ask{header: header("X-Api-Key", inactiveKey)}, status: 401, code: "INACTIVE"},
-		"a suspended account": {ask: ask{header: header("X-Api-Key", suspendedKey)}, status: 401, code: "ACCOUNT_SUSPENDED"},
-		"an expired key":      {ask: ask{header: header("X-Api-Key", expiredKey)}, status: 401, code: "EXPIRED"},
-		"a strange address":   {ask: ask{header: header("X-Api-Key", listedKey)}, status: 403, code: "IP_NOT_ALLOWED"},
+		"one header twice":    {call: call{header: header("X-Api-Key", goodKey, "X-Api-Key", goodKey)}, status: 401, code: "AMBIGUOUS"},
+		"an unknown key":      {call: call{header: header("X-Api-Key", unknownKey)}, status: 401, code: "UNKNOWN"},
+		"a revoked key":       {call: call{header: header("X-Api-Key", revokedKey)}, status: 401, code: "REVOKED"},
+		"an inactive key":     {call: call{header: header("X-Api-Key", inactiveKey)}, status: 401, code: "INACTIVE"},
+		"a suspended account": {call: call{header: header("X-Api-Key", suspendedKey)}, status: 401, code: "ACCOUNT_SUSPENDED"},
+		"an expired key":      {call: call{header: header("X-Api-Key", expiredKey)}, status: 401, code: "EXPIRED"},
+		"a strange address":   {call: call{header: header("X-Api-Key", listedKey)}, status: 403, code: "IP_NOT_ALLOWED"},
 		"a scope that it has": {
-			ask: ask{target: "/authz?scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 200,
+			call: call{target: "/authz?scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 200,
 			identity: goodIdentity,
 		},
 		"an encoded one": {
-			ask:    ask{target: "/authz?scopes=orders%3Aread%2Corders%3Awrite", header: header("X-Api-Key", goodKey)},
+			call:   call{target: "/authz?scopes=orders%3Aread%2Corders%3Awrite", header: header("X-Api-Key", goodKey)},
 			status: 200, identity: goodIdentity,
 		},
 		"a scope that it lacks": {
-			ask: ask{target: "/authz?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING",
+			call: call{target: "/authz?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403, code: "SCOPE_MISSING",
 		},
 		"one of two scopes": {
-			ask: ask{target: "/authz?scopes=orders:read,admin", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?scopes=orders:read,admin", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "SCOPE_MISSING",
 		},
 		"scopes add up": {
-			ask: ask{target: "/authz?scopes=admin&scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?scopes=admin&scopes=orders:read", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "SCOPE_MISSING",
 		},
 		"an unreadable scope": {
-			ask: ask{target: "/authz?scopes=%zz", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?scopes=%zz", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "SCOPE_MISSING",
 		},
 		"its account": {
-			ask: ask{target: "/authz?account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
+			call: call{target: "/authz?account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
 			identity: goodIdentity,
 		},
 		"its external ID": {
-			ask: ask{target: "/authz?externalID=ext-1", header: header("X-Api-Key", goodKey)}, status: 200,
+			call: call{target: "/authz?externalID=ext-1", header: header("X-Api-Key", goodKey)}, status: 200,
 			identity: goodIdentity,
 		},
 		"both": {
-			ask: ask{target: "/authz?externalID=ext-1&account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
+			call: call{target: "/authz?externalID=ext-1&account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
 			identity: goodIdentity,
 		},
 		"its ID as a name": {
-			ask: ask{target: "/authz?account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
 		"its name as an ID": {
-			ask: ask{target: "/authz?externalID=acme", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?externalID=acme", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
 		"two external IDs": {
-			ask:    ask{target: "/authz?externalID=ext-1&externalID=ext-2", header: header("X-Api-Key", goodKey)},
+			call:   call{target: "/authz?externalID=ext-1&externalID=ext-2", header: header("X-Api-Key", goodKey)},
 			status: 403, code: "ACCOUNT_MISMATCH",
 		},
 		"an ID of two accounts": {
-			ask: ask{target: "/authz?externalID=ext-1&account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?externalID=ext-1&account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
-		"an empty ID": {ask: ask{target: "/authz?externalID=", header: header("X-Api-Key", plainKey)}, status: 400},
+		"an empty ID": {call: call{target: "/authz?externalID=", header: header("X-Api-Key", plainKey)}, status: 400},
 		"another account": {
-			ask: ask{target: "/authz?account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
 		"two accounts": {
-			ask: ask{target: "/authz?account=acme&account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?account=acme&account=bare", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
 		"a name and its ID": {
-			ask: ask{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz?account=acme&account=ext-1", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
 		"an index that is not synced": {
-			ask: ask{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503,
+			call: call{setup: setup{unsynced: true}, header: header("X-Api-Key", goodKey)}, status: 503,
 			code: "NOT_SYNCED",
 		},
-		"503 becomes 403": {ask: ask{
+		"503 becomes 403": {call: call{
 			setup:  setup{unsynced: true, options: server.AuthorizerOptions{DenyStatusOnly: true}},
 			header: header("X-Api-Key", goodKey),
 		}, status: 403, code: "NOT_SYNCED"},
-		"405 becomes 403": {ask: ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
-		"401 stays":       {ask: ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}}, status: 401, code: "MISSING"},
+		"405 becomes 403": {call: call{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, method: "DELETE"}, status: 403},
+		"401 stays":       {call: call{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}}, status: 401, code: "MISSING"},
 		"Traefik's URI": {
-			ask: ask{setup: query, header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey+"&page=2")}, status: 200,
+			call: call{setup: query, header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey+"&page=2")}, status: 200,
 			identity: goodIdentity,
 		},
 		"nginx's URI": {
-			ask: ask{setup: query, header: header("X-Original-Uri", "/orders?page=2&api_key="+goodKey)}, status: 200,
+			call: call{setup: query, header: header("X-Original-Uri", "/orders?page=2&api_key="+goodKey)}, status: 200,
 			identity: goodIdentity,
 		},
 		"ingress-nginx's URL": {
-			ask:    ask{setup: query, header: header("X-Original-Url", "https://a.example/orders?api_key="+goodKey)},
+			call:   call{setup: query, header: header("X-Original-Url", "https://a.example/orders?api_key="+goodKey)},
 			status: 200, identity: goodIdentity,
 		},
 		"a fragment is no key": {
-			ask: ask{setup: query, header: header("X-Original-Url", "/orders#?api_key="+goodKey)}, status: 401,
+			call: call{setup: query, header: header("X-Original-Url", "/orders#?api_key="+goodKey)}, status: 401,
 			code: "MISSING",
 		},
-		"two URIs that differ": {ask: ask{setup: query, header: header("X-Original-Uri", "/?api_key="+goodKey, "X-Forwarded-Uri",
+		"two URIs that differ": {call: call{setup: query, header: header("X-Original-Uri", "/?api_key="+goodKey, "X-Forwarded-Uri",
 			"/?api_key="+plainKey)}, status: 401, code: "AMBIGUOUS"},
-		"the query of the gateway's request": {ask: ask{setup: query, target: "/authz/?api_key=" + goodKey}, status: 401, code: "MISSING"},
-		"a misspelt need":                    {ask: ask{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
+		"the query of the gateway's request": {call: call{setup: query, target: "/authz/?api_key=" + goodKey}, status: 401, code: "MISSING"},
+		"a misspelt need":                    {call: call{target: "/authz?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
 		"one beside a need": {
-			ask:    ask{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)},
+			call:   call{target: "/authz?scopes=orders:read&acount=acme", header: header("X-Api-Key", goodKey)},
 			status: 400,
 		},
-		"one behind a slash": {ask: ask{target: "/authz/?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one behind a slash": {call: call{target: "/authz/?scope=orders:read", header: header("X-Api-Key", goodKey)}, status: 400},
 		"one behind a path": {
-			ask:    ask{target: "/authz/orders?page=2&Account=acme", header: header("X-Api-Key", goodKey)},
+			call:   call{target: "/authz/orders?page=2&Account=acme", header: header("X-Api-Key", goodKey)},
 			status: 400,
 		},
-		"one that is encoded": {ask: ask{target: "/authz/orders?%73cope=a", header: header("X-Api-Key", goodKey)}, status: 400},
+		"one that is encoded": {call: call{target: "/authz/orders?%73cope=a", header: header("X-Api-Key", goodKey)}, status: 400},
 		"an external ID's": {
-			ask:    ask{target: "/authz/orders?external_id=a", header: header("X-Api-Key", goodKey)},
+			call:   call{target: "/authz/orders?external_id=a", header: header("X-Api-Key", goodKey)},
 			status: 400,
 		},
 		"empty scopes, a path": {
-			ask: ask{target: "/authz/?scopes=,", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz/?scopes=,", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
 		"a need in the path": {
-			ask: ask{target: "/authz;scopes=orders:read;account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
+			call: call{target: "/authz;scopes=orders:read;account=acme", header: header("X-Api-Key", goodKey)}, status: 200,
 			identity: goodIdentity,
 		},
 		"one that it lacks": {
-			ask: ask{target: "/authz;scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz;scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "SCOPE_MISSING",
 		},
 		"one before a path": {
-			ask: ask{target: "/authz;scopes=admin/orders?page=2", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz;scopes=admin/orders?page=2", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "SCOPE_MISSING",
 		},
-		"the client's query": {ask: ask{
+		"the client's query": {call: call{
 			method: "DELETE", target: "/authz;scopes=orders:read/orders?scope=x&account=bare",
 			header: header("X-Api-Key", goodKey),
 		}, status: 200, identity: goodIdentity},
 		"one and a query": {
-			ask: ask{target: "/authz;account=acme?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz;account=acme?scopes=admin", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "SCOPE_MISSING",
 		},
-		"misspelt in the path": {ask: ask{target: "/authz;scope=a/orders", header: header("X-Api-Key", goodKey)}, status: 400},
-		"empty in the path":    {ask: ask{target: "/authz;scopes=/orders", header: header("X-Api-Key", goodKey)}, status: 400},
-		"no name in the path":  {ask: ask{target: "/authz;=a", header: header("X-Api-Key", goodKey)}, status: 400},
+		"misspelt in the path": {call: call{target: "/authz;scope=a/orders", header: header("X-Api-Key", goodKey)}, status: 400},
+		"empty in the path":    {call: call{target: "/authz;scopes=/orders", header: header("X-Api-Key", goodKey)}, status: 400},
+		"no name in the path":  {call: call{target: "/authz;=a", header: header("X-Api-Key", goodKey)}, status: 400},
 		"400 becomes 403": {
-			ask:    ask{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"},
+			call:   call{setup: setup{options: server.AuthorizerOptions{DenyStatusOnly: true}}, target: "/authz?scope=a"},
 			status: 403,
 		},
-		"an empty account": {ask: ask{target: "/authz?account=", header: header("X-Api-Key", goodKey)}, status: 400},
-		"an account, bare": {ask: ask{target: "/authz?account", header: header("X-Api-Key", goodKey)}, status: 400},
-		"empty scopes":     {ask: ask{target: "/authz?scopes=,", header: header("X-Api-Key", goodKey)}, status: 400},
+		"an empty account": {call: call{target: "/authz?account=", header: header("X-Api-Key", goodKey)}, status: 400},
+		"an account, bare": {call: call{target: "/authz?account", header: header("X-Api-Key", goodKey)}, status: 400},
+		"empty scopes":     {call: call{target: "/authz?scopes=,", header: header("X-Api-Key", goodKey)}, status: 400},
 		"one that is empty": {
-			ask: ask{target: "/authz/orders?account=acme&account=", header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{target: "/authz/orders?account=acme&account=", header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
-		"nothing at all":               {ask: ask{target: "/authz?&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
-		"a query that is not a source": {ask: ask{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
+		"nothing at all":               {call: call{target: "/authz?&", header: header("X-Api-Key", goodKey)}, status: 200, identity: goodIdentity},
+		"a query that is not a source": {call: call{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"a client behind a trusted proxy": {
-			ask:    ask{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
+			call:   call{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
 			status: 200, identity: identity{"idlisted", "acme", "ext-1", "shops/listed", ""},
 		},
 		"a client that forges its address": {
-			ask: ask{header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")}, status: 403, code: "IP_NOT_ALLOWED",
+			call: call{header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")}, status: 403, code: "IP_NOT_ALLOWED",
 		},
 		"a header that names its account": {
-			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
+			call:   call{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
 			status: 200, identity: goodIdentity,
 		},
 		"a header with a name for an ID": {
-			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")},
+			call:   call{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")},
 			status: 403, code: "ACCOUNT_MISMATCH",
 		},
 		"a header with an ID for a name": {
-			ask:    ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
+			call:   call{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1")},
 			status: 403, code: "ACCOUNT_MISMATCH",
 		},
 		"a header with the name": {
-			ask:    ask{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")},
+			call:   call{setup: claimName, header: header("X-Api-Key", goodKey, "X-Ff-Company", "acme")},
 			status: 200, identity: goodIdentity,
 		},
 		"a header that names another account": {
-			ask:    ask{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "bare")},
+			call:   call{setup: claim, header: header("X-Api-Key", goodKey, "X-Ff-Company", "bare")},
 			status: 403, code: "ACCOUNT_MISMATCH",
 		},
-		"a header that names two": {ask: ask{
+		"a header that names two": {call: call{
 			setup:  claim,
 			header: header("X-Api-Key", goodKey, "X-Ff-Company", "ext-1", "X-Ff-Company", "ext-1"),
 		}, status: 403, code: "ACCOUNT_MISMATCH"},
 		"a header that is not there": {
-			ask: ask{setup: claim, header: header("X-Api-Key", goodKey)}, status: 403,
+			call: call{setup: claim, header: header("X-Api-Key", goodKey)}, status: 403,
 			code: "ACCOUNT_MISMATCH",
 		},
 	} {

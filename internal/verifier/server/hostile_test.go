@@ -224,19 +224,19 @@ func (h *hostile) verifyRequest(path string) *http.Request {
 }
 
 func (h *hostile) checkRequest() *authv3.CheckRequest {
-	asked := &authv3.AttributeContext_HttpRequest{Method: h.text(), Host: h.text(), Path: h.value(), Headers: map[string]string{}}
+	httpRequest := &authv3.AttributeContext_HttpRequest{Method: h.text(), Host: h.text(), Path: h.value(), Headers: map[string]string{}}
 	for name, values := range h.header() {
 		if h.IntN(3) > 0 {
-			asked.Headers[strings.ToLower(name)] = strings.Join(values, ",")
+			httpRequest.Headers[strings.ToLower(name)] = strings.Join(values, ",")
 			continue
 		}
-		asked.HeaderMap = &corev3.HeaderMap{Headers: append(asked.GetHeaderMap().GetHeaders(), nil)}
+		httpRequest.HeaderMap = &corev3.HeaderMap{Headers: append(httpRequest.GetHeaderMap().GetHeaders(), nil)}
 		for _, value := range values {
-			asked.HeaderMap.Headers = append(asked.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+			httpRequest.HeaderMap.Headers = append(httpRequest.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
 		}
 	}
 	r := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Source: peer(h.text(), 1), Request: &authv3.AttributeContext_Request{Http: asked},
+		Source: peer(h.text(), 1), Request: &authv3.AttributeContext_Request{Http: httpRequest},
 		ContextExtensions: map[string]string{"scopes": h.text(), "account": h.text(), "externalID": h.text()},
 	}}
 	switch h.IntN(20) {

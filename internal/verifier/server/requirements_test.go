@@ -32,8 +32,8 @@ func TestRequirements_NameIsNotExternalID(t *testing.T) {
 			}
 			expectMismatch(t, "empty name in header",
 				send(t, byName.http, http.MethodGet, "/authz", header("X-Api-Key", key, "X-Ff-Company", ""), ""))
-			asked := `{"key":"` + key + `","externalID":"ext-1"}`
-			if got := postJSON(t, plain, "/v1/verify", asked); got["code"] != "ACCOUNT_MISMATCH" {
+			body := `{"key":"` + key + `","externalID":"ext-1"}`
+			if got := postJSON(t, plain, "/v1/verify", body); got["code"] != "ACCOUNT_MISMATCH" {
 				t.Errorf("verify returns the code %v", got["code"])
 			}
 			for extension, value := range map[string]string{"externalID": "ext-1", "account": ""} {

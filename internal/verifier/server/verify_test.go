@@ -48,59 +48,59 @@ func TestVerify(t *testing.T) {
 	expired["expiresAt"] = "2027-02-28T11:00:00Z"
 	for name, tc := range map[string]struct {
 		setup setup
-		asked string
+		body  string
 		want  map[string]any
 		// step decided.
 		step string
 	}{
-		"a valid key": {asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
-		"all fields": {asked: `{"key":"` + goodKey +
+		"a valid key": {body: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		"all fields": {body: `{"key":"` + goodKey +
 			`","ip":"203.0.113.9:443","scopes":["orders:read","orders:write"],"account":"acme"}`, want: good, step: "claim"},
-		"its external ID":            {asked: `{"key":"` + goodKey + `","externalID":"ext-1","account":"acme"}`, want: good, step: "claim"},
-		"its external ID as a name":  {asked: `{"key":"` + goodKey + `","account":"ext-1"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
-		"its name as an external ID": {asked: `{"key":"` + goodKey + `","externalID":"acme"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
-		"no key":                     {asked: `{}`, want: refused("MISSING"), step: "key"},
-		"an unknown key":             {asked: `{"key":"` + unknownKey + `"}`, want: refused("UNKNOWN"), step: "key"},
-		"a key that is too long":     {asked: `{"key":"` + strings.Repeat("k", 60000) + `"}`, want: refused("UNKNOWN"), step: "key"},
+		"its external ID":            {body: `{"key":"` + goodKey + `","externalID":"ext-1","account":"acme"}`, want: good, step: "claim"},
+		"its external ID as a name":  {body: `{"key":"` + goodKey + `","account":"ext-1"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"its name as an external ID": {body: `{"key":"` + goodKey + `","externalID":"acme"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"no key":                     {body: `{}`, want: refused("MISSING"), step: "key"},
+		"an unknown key":             {body: `{"key":"` + unknownKey + `"}`, want: refused("UNKNOWN"), step: "key"},
+		"a key that is too long":     {body: `{"key":"` + strings.Repeat("k", 60000) + `"}`, want: refused("UNKNOWN"), step: "key"},
 		"a revoked key": {
-			asked: `{"key":"` + revokedKey + `"}`, want: known("REVOKED", "revoked", "acme", "ext-1"),
+			body: `{"key":"` + revokedKey + `"}`, want: known("REVOKED", "revoked", "acme", "ext-1"),
 			step: "state",
 		},
 		"an inactive key": {
-			asked: `{"key":"` + inactiveKey + `"}`, want: known("INACTIVE", "inactive", "acme", "ext-1"),
+			body: `{"key":"` + inactiveKey + `"}`, want: known("INACTIVE", "inactive", "acme", "ext-1"),
 			step: "state",
 		},
 		"a suspended account": {
-			asked: `{"key":"` + suspendedKey + `"}`,
-			want:  known("ACCOUNT_SUSPENDED", "suspended", "late", "ext-2"), step: "account",
+			body: `{"key":"` + suspendedKey + `"}`,
+			want: known("ACCOUNT_SUSPENDED", "suspended", "late", "ext-2"), step: "account",
 		},
-		"an expired key": {asked: `{"key":"` + expiredKey + `"}`, want: expired, step: "expiry"},
+		"an expired key": {body: `{"key":"` + expiredKey + `"}`, want: expired, step: "expiry"},
 		"a whitelist and no address": {
-			asked: `{"key":"` + listedKey + `"}`, want: known("IP_NOT_ALLOWED", "listed", "acme", "ext-1"),
+			body: `{"key":"` + listedKey + `"}`, want: known("IP_NOT_ALLOWED", "listed", "acme", "ext-1"),
 			step: "address",
 		},
-		"a whitelist and its address": {asked: `{"key":"` + listedKey + `","ip":"::ffff:192.0.2.7"}`, want: listed, step: "claim"},
+		"a whitelist and its address": {body: `{"key":"` + listedKey + `","ip":"::ffff:192.0.2.7"}`, want: listed, step: "claim"},
 		"a scope that it lacks": {
-			asked: `{"key":"` + goodKey + `","scopes":["orders:read","admin"]}`, want: but("SCOPE_MISSING"),
+			body: `{"key":"` + goodKey + `","scopes":["orders:read","admin"]}`, want: but("SCOPE_MISSING"),
 			step: "scopes",
 		},
-		"another account": {asked: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
+		"another account": {body: `{"key":"` + goodKey + `","account":"bare"}`, want: but("ACCOUNT_MISMATCH"), step: "claim"},
 		"an index that is not synced": {
-			setup: setup{unsynced: true}, asked: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"),
+			setup: setup{unsynced: true}, body: `{"key":"` + goodKey + `"}`, want: refused("NOT_SYNCED"),
 			step: "synced",
 		},
 		"always status 200": {setup: setup{options: server.AuthorizerOptions{
 			DenyStatusOnly: true,
 			AccountHeader:  accountHeader("X-FF-Company"),
-		}}, asked: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
+		}}, body: `{"key":"` + goodKey + `"}`, want: good, step: "claim"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := serve(t, tc.setup, server.Options{})
-			if diff := cmp.Diff(tc.want, postJSON(t, at, "/v1/verify", tc.asked)); diff != "" {
+			if diff := cmp.Diff(tc.want, postJSON(t, at, "/v1/verify", tc.body)); diff != "" {
 				t.Errorf("verify (-want +got):\n%s", diff)
 			}
-			explained := postJSON(t, at, "/v1/explain", tc.asked)
+			explained := postJSON(t, at, "/v1/explain", tc.body)
 			passed := allSteps
 			for i, step := range allSteps {
 				if step == tc.step && tc.want["valid"] == false {
@@ -120,9 +120,9 @@ func TestVerify(t *testing.T) {
 }
 
 // postJSON sends a request and returns the response, whose status must be 200.
-func postJSON(t *testing.T, at *endpoints, path, asked string) map[string]any {
+func postJSON(t *testing.T, at *endpoints, path, body string) map[string]any {
 	t.Helper()
-	a := send(t, at.http, http.MethodPost, path, nil, asked)
+	a := send(t, at.http, http.MethodPost, path, nil, body)
 	if a.status != http.StatusOK || a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("got %+v", a)
 	}
@@ -137,45 +137,45 @@ func TestVerify_ReportsInvalidRequests(t *testing.T) {
 	t.Parallel()
 	at := serve(t, setup{}, server.Options{})
 	for name, tc := range map[string]struct {
-		method, asked string
-		status        int
-		detail        string
+		method, body string
+		status       int
+		detail       string
 	}{
-		"not JSON":         {asked: goodKey, status: 400, detail: "invalid body: must be a JSON object"},
-		"an empty body":    {asked: "", status: 400, detail: "invalid body: must be a JSON object"},
-		"truncated JSON":   {asked: `{"key":"` + goodKey, status: 400, detail: "invalid body: must be a JSON object"},
-		"two JSON objects": {asked: `{"key":"` + goodKey + `"}{"key":"x"}`, status: 400, detail: "invalid body: must be a JSON object"},
-		"a list":           {asked: `["` + goodKey + `"]`, status: 400, detail: "invalid body: must be a JSON object"},
-		"a number as key":  {asked: `{"key":12345}`, status: 400, detail: "invalid key: must be a string"},
+		"not JSON":         {body: goodKey, status: 400, detail: "invalid body: must be a JSON object"},
+		"an empty body":    {body: "", status: 400, detail: "invalid body: must be a JSON object"},
+		"truncated JSON":   {body: `{"key":"` + goodKey, status: 400, detail: "invalid body: must be a JSON object"},
+		"two JSON objects": {body: `{"key":"` + goodKey + `"}{"key":"x"}`, status: 400, detail: "invalid body: must be a JSON object"},
+		"a list":           {body: `["` + goodKey + `"]`, status: 400, detail: "invalid body: must be a JSON object"},
+		"a number as key":  {body: `{"key":12345}`, status: 400, detail: "invalid key: must be a string"},
 		"a scope instead of a list": {
-			asked: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400,
+			body: `{"key":"` + goodKey + `","scopes":"admin"}`, status: 400,
 			detail: "invalid scopes: must be a list of strings",
 		},
 		"an unknown field": {
-			asked: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400,
+			body: `{"key":"` + goodKey + `","scope":["admin"]}`, status: 400,
 			detail: "unknown field scope: must be key, ip, scopes, account or externalID",
 		},
 		"an empty account": {
-			asked: `{"key":"` + goodKey + `","account":""}`, status: 400,
+			body: `{"key":"` + goodKey + `","account":""}`, status: 400,
 			detail: "invalid account: must not be empty",
 		},
 		"an empty external ID": {
-			asked: `{"key":"` + goodKey + `","externalID":""}`, status: 400,
+			body: `{"key":"` + goodKey + `","externalID":""}`, status: 400,
 			detail: "invalid externalID: must not be empty",
 		},
 		"an empty scope": {
-			asked: `{"key":"` + goodKey + `","scopes":["orders:read",""]}`, status: 400,
+			body: `{"key":"` + goodKey + `","scopes":["orders:read",""]}`, status: 400,
 			detail: "invalid scopes: must not contain an empty scope",
 		},
-		"a number as ID":   {asked: `{"key":"` + goodKey + `","externalID":7}`, status: 400, detail: "invalid externalID: must be a string"},
-		"another case":     {asked: `{"Key":"` + goodKey + `"}`, status: 400, detail: "unknown field Key"},
-		"a field twice":    {asked: `{"key":"x","key":"` + goodKey + `"}`, status: 400, detail: "duplicate field key"},
-		"a key as a field": {asked: `{"` + goodKey + `":1}`, status: 400, detail: "unknown field: must be key"},
+		"a number as ID":   {body: `{"key":"` + goodKey + `","externalID":7}`, status: 400, detail: "invalid externalID: must be a string"},
+		"another case":     {body: `{"Key":"` + goodKey + `"}`, status: 400, detail: "unknown field Key"},
+		"a field twice":    {body: `{"key":"x","key":"` + goodKey + `"}`, status: 400, detail: "duplicate field key"},
+		"a key as a field": {body: `{"` + goodKey + `":1}`, status: 400, detail: "unknown field: must be key"},
 		"no address": {
-			asked: `{"key":"` + goodKey + `","ip":"localhost"}`, status: 400,
+			body: `{"key":"` + goodKey + `","ip":"localhost"}`, status: 400,
 			detail: "invalid ip: must be an address such as 192.0.2.7",
 		},
-		"more than 64 KiB": {asked: `{"key":"` + strings.Repeat("k", 64<<10) + `"}`, status: 413, detail: "at most 64 KiB"},
+		"more than 64 KiB": {body: `{"key":"` + strings.Repeat("k", 64<<10) + `"}`, status: 413, detail: "at most 64 KiB"},
 		"GET":              {method: http.MethodGet, status: 405, detail: "the method must be POST"},
 		"DELETE":           {method: http.MethodDelete, status: 405, detail: "the method must be POST"},
 	} {
@@ -186,7 +186,7 @@ func TestVerify_ReportsInvalidRequests(t *testing.T) {
 				if method == "" {
 					method = http.MethodPost
 				}
-				got := send(t, at.http, method, path, nil, tc.asked)
+				got := send(t, at.http, method, path, nil, tc.body)
 				if got.status != tc.status {
 					t.Fatalf("got %+v, want %d", got, tc.status)
 				}
