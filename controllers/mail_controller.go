@@ -21,11 +21,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/lookup"
+	"github.com/apikey-manager/apikey-manager/internal/reminder"
 )
 
 // Mailer sends a mail to each of its addresses, and says what came of each. It bounds its own time.
 type Mailer interface {
-	Send(ctx context.Context, mail keys.Mail) []keys.Delivery
+	Send(ctx context.Context, mail reminder.Mail) []reminder.Delivery
 }
 
 // MailReconciler tells people that a key is about to expire. It has workers of its own, so that a mail server that
@@ -54,7 +55,7 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	if len(key.Undecodable) > 0 || facts.Account != nil && len(facts.Account.Undecodable) > 0 {
 		return ctrl.Result{}, nil // whom to tell, and when, may be among what could not be decoded
 	}
-	plan := keys.DecideMail(facts, r.Mailer != nil)
+	plan := reminder.Decide(facts, r.Mailer != nil)
 	if plan.Send != nil {
 		if plan, err = r.countMails(ctx, &facts); err != nil {
 			return r.result(time.Time{}, err)
@@ -72,12 +73,12 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	deliveries := r.Mailer.Send(ctx, *plan.Send)
 	facts.Now = r.now()
 	ctx = context.WithoutCancel(ctx) // what was sent is recorded also when the manager is told to stop
-	r.uncountMails(ctx, facts.Account, keys.CountUnreached(deliveries))
-	err = r.updateStatus(ctx, facts.Key, keys.RecordDeliveries(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
+	r.uncountMails(ctx, facts.Account, reminder.CountUnreached(deliveries))
+	err = r.updateStatus(ctx, facts.Key, reminder.RecordDeliveries(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
 	if isStale(err) { // somebody wrote the key meanwhile: the outcome must not be lost with the claim
 		err = r.recordDeliveriesAgain(ctx, facts.Key, *plan.Send, deliveries)
 	}
-	return r.result(keys.DecideMail(facts, true).Next, err)
+	return r.result(reminder.Decide(facts, true).Next, err)
 }
 
 // maxRecordTries bounds how often an outcome, or a count of mails, is written again after a conflict.
@@ -85,30 +86,30 @@ const maxRecordTries = 5
 
 // countMails counts the mails of a plan in the status of the account, which has the last word on how many there may be. The count
 // is written before the mail is claimed, so that two managers that send at once do not exceed it.
-func (r *MailReconciler) countMails(ctx context.Context, facts *keys.Facts) (keys.MailPlan, error) {
+func (r *MailReconciler) countMails(ctx context.Context, facts *keys.Facts) (reminder.Plan, error) {
 	if r.Settings.MaxMails == 0 {
-		return keys.DecideMail(*facts, true), nil
+		return reminder.Decide(*facts, true), nil
 	}
 	var err error
 	for range maxRecordTries {
 		var account v1alpha1.Account
 		if err := r.APIReader.Get(ctx, client.ObjectKey{Name: facts.Key.Spec.Account}, &account); err != nil {
-			return keys.MailPlan{}, fmt.Errorf("read account %s: %w", facts.Key.Spec.Account, err)
+			return reminder.Plan{}, fmt.Errorf("read account %s: %w", facts.Key.Spec.Account, err)
 		}
 		facts.Account = &account
-		plan := keys.DecideMail(*facts, true)
+		plan := reminder.Decide(*facts, true)
 		if plan.Send == nil {
 			return plan, nil
 		}
-		account.Status.Mail = keys.CountMails(&account, len(plan.Send.To), facts.Now)
+		account.Status.Mail = reminder.CountMails(&account, len(plan.Send.To), facts.Now)
 		if err = r.Status().Update(ctx, &account); err == nil {
 			return plan, nil
 		}
 		if err = fmt.Errorf("count the mails of account %s: %w", account.Name, err); !isStale(err) {
-			return keys.MailPlan{}, err
+			return reminder.Plan{}, err
 		}
 	}
-	return keys.MailPlan{}, err
+	return reminder.Plan{}, err
 }
 
 // uncountMails takes back what count counted for mails that the mail server was not asked to take. If that fails they stay
@@ -122,7 +123,7 @@ func (r *MailReconciler) uncountMails(ctx context.Context, counted *v1alpha1.Acc
 		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(counted), &account); err != nil || account.UID != counted.UID {
 			return
 		}
-		account.Status.Mail = keys.UncountMails(&account, counted.Status.Mail, n)
+		account.Status.Mail = reminder.UncountMails(&account, counted.Status.Mail, n)
 		if err := r.Status().Update(ctx, &account); !isStale(err) {
 			return
 		}
@@ -130,14 +131,14 @@ func (r *MailReconciler) uncountMails(ctx context.Context, counted *v1alpha1.Acc
 }
 
 // recordDeliveriesAgain records an outcome on the key as it is now.
-func (r *MailReconciler) recordDeliveriesAgain(ctx context.Context, key *v1alpha1.APIKey, mail keys.Mail, deliveries []keys.Delivery) error {
+func (r *MailReconciler) recordDeliveriesAgain(ctx context.Context, key *v1alpha1.APIKey, mail reminder.Mail, deliveries []reminder.Delivery) error {
 	var err error
 	for range maxRecordTries {
 		var live v1alpha1.APIKey
 		if err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID || len(live.Undecodable) > 0 {
 			return client.IgnoreNotFound(err)
 		}
-		if err = r.updateStatus(ctx, &live, keys.RecordDeliveries(live.Status.Notifications, mail, deliveries, r.now())); !isStale(err) {
+		if err = r.updateStatus(ctx, &live, reminder.RecordDeliveries(live.Status.Notifications, mail, deliveries, r.now())); !isStale(err) {
 			return err
 		}
 	}
@@ -156,7 +157,7 @@ func (r *MailReconciler) updateStatus(ctx context.Context, key *v1alpha1.APIKey,
 	if equality.Semantic.DeepEqual(before, list) {
 		return nil
 	}
-	happened := keys.MailEvents(before, list)
+	happened := reminder.Events(before, list)
 	key.Status.Notifications = list
 	key.Status.History = keys.AppendHistory(key.Status.History, happened, r.now())
 	if err := r.Status().Update(ctx, key); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/mail"
+	"github.com/apikey-manager/apikey-manager/internal/reminder"
 )
 
 // mailTimeout limits the time for sending one mail to all recipients. It is shorter than the lifetime of a claim in
@@ -26,27 +27,27 @@ type mailer struct {
 }
 
 // Send implements controllers.Mailer.
-func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
+func (s mailer) Send(ctx context.Context, m reminder.Mail) []reminder.Delivery {
 	ctx, cancel := context.WithTimeout(ctx, mailTimeout)
 	defer cancel()
 	logger := log.FromContext(ctx)
-	message, err := mail.Compose(newNotice(reminder), reminder.Locale)
+	message, err := mail.Compose(newNotice(m), m.Locale)
 	if err != nil {
 		logger.Error(err, "Failed to compose a mail")
-		return forEachRecipient(reminder.To, keys.Delivery{Reason: "NotComposed", Unreached: true})
+		return forEachRecipient(m.To, reminder.Delivery{Reason: "NotComposed", Unreached: true})
 	}
 	if message.Fallback {
-		logger.Info("No template for the requested locale, sent the mail in English", "requestedLocale", reminder.Locale)
+		logger.Info("No template for the requested locale, sent the mail in English", "requestedLocale", m.Locale)
 	}
-	results := m.sender.Send(ctx, mail.Envelope{
-		UID: string(reminder.Key.UID), Day: reminder.Date, Expiration: reminder.Expiration, To: reminder.To, Message: message, Date: reminder.Now,
+	results := s.sender.Send(ctx, mail.Envelope{
+		UID: string(m.Key.UID), Day: m.Date, Expiration: m.Expiration, To: m.To, Message: message, Date: m.Now,
 	})
-	var list []keys.Delivery
+	var list []reminder.Delivery
 	for _, result := range results {
 		if result.Err != nil {
 			logger.Info("Failed to send a mail", "reason", result.Reason, "code", result.Code, "cause", result.Err.Error())
 		}
-		list = append(list, keys.Delivery{
+		list = append(list, reminder.Delivery{
 			To: result.To, Sent: result.State == mail.Sent, Temporary: result.State == mail.Temporary, Reason: string(result.Reason),
 			Unreached: result.Reason.Unreached(), Fallback: message.Fallback,
 		})
@@ -55,8 +56,8 @@ func (m mailer) Send(ctx context.Context, reminder keys.Mail) []keys.Delivery {
 }
 
 // forEachRecipient returns a copy of d for each recipient.
-func forEachRecipient(to []string, d keys.Delivery) []keys.Delivery {
-	list := make([]keys.Delivery, len(to))
+func forEachRecipient(to []string, d reminder.Delivery) []reminder.Delivery {
+	list := make([]reminder.Delivery, len(to))
 	for i := range to {
 		list[i] = d
 		list[i].To = to[i]
@@ -65,15 +66,15 @@ func forEachRecipient(to []string, d keys.Delivery) []keys.Delivery {
 }
 
 // newNotice returns the content of a reminder.
-func newNotice(reminder keys.Mail) mail.Notice {
+func newNotice(m reminder.Mail) mail.Notice {
 	const day = 24 * time.Hour
 	n := mail.Notice{
-		Account: reminder.Key.Spec.Account, Label: reminder.Key.Spec.Label, KeyID: reminder.Key.Status.KeyID,
-		Namespace: reminder.Key.Namespace, Name: reminder.Key.Name, Expiration: reminder.Expiration, Zone: reminder.Zone,
-		DateOnly: len(reminder.Key.Spec.Expiration) == len(time.DateOnly), DaysLeft: int(reminder.Expiration.Sub(reminder.Now) / day),
+		Account: m.Key.Spec.Account, Label: m.Key.Spec.Label, KeyID: m.Key.Status.KeyID,
+		Namespace: m.Key.Namespace, Name: m.Key.Name, Expiration: m.Expiration, Zone: m.Zone,
+		DateOnly: len(m.Key.Spec.Expiration) == len(time.DateOnly), DaysLeft: int(m.Expiration.Sub(m.Now) / day),
 	}
-	if reminder.Account != nil {
-		n.AccountDisplayName = reminder.Account.Spec.DisplayName
+	if m.Account != nil {
+		n.AccountDisplayName = m.Account.Spec.DisplayName
 	}
 	return n
 }

@@ -89,3 +89,14 @@ func TestDescribeAccount_CountsKeys(t *testing.T) {
 		})
 	}
 }
+
+// TestDescribeAccount_KeepsTheCountOfMails: the count is not for the reconciler of accounts to lose.
+func TestDescribeAccount_KeepsTheCountOfMails(t *testing.T) {
+	t.Parallel()
+	a, sent := keystest.NewAccount("acme"), int32(4)
+	a.Status.Mail = &v1alpha1.MailStatus{Date: "2026-10-24", Sent: &sent}
+	after := keys.DescribeAccount(keys.AccountFacts{Account: a, Now: keystest.Epoch.Add(time.Hour)})
+	if diff := cmp.Diff(a.Status.Mail, after.Mail); diff != "" {
+		t.Errorf("the count of mails changed (-want +got):\n%s", diff)
+	}
+}

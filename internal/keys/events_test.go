@@ -4,7 +4,11 @@
 package keys_test
 
 import (
+	"fmt"
+	"reflect"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -108,5 +112,21 @@ func TestAnnouncements(t *testing.T) {
 				t.Errorf("told again: %v", list)
 			}
 		})
+	}
+}
+
+func TestRemember_KeepsTheLastTwenty(t *testing.T) {
+	t.Parallel()
+	var history []v1alpha1.Transition
+	for i := range 50 {
+		before := slices.Clone(history)
+		next := keys.AppendHistory(history, []keys.Event{{Reason: "R", Note: fmt.Sprint(i)}, {Reason: "R", Note: fmt.Sprint(i, "b")}}, keystest.Epoch.Add(time.Duration(i)))
+		if !reflect.DeepEqual(before, history) {
+			t.Fatal("the history that was given has changed")
+		}
+		history = next
+	}
+	if len(history) != 20 || history[0].Message != "40" || history[19].Message != "49b" {
+		t.Errorf("%d entries from %q to %q", len(history), history[0].Message, history[len(history)-1].Message)
 	}
 }

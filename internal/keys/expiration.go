@@ -89,7 +89,7 @@ func ResolveExpiration(expiration, zone string) (*time.Time, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := startOfDay(day, location).UTC()
+	t := StartOfDay(day, location).UTC()
 	return &t, nil
 }
 
@@ -110,9 +110,9 @@ func MidnightWarning(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 	return fmt.Sprintf(`spec.expiration is midnight in UTC, but the time zone of account %s is %s: to set a date, write it in quotes: "%s"`, a.Name, a.Spec.TimeZone, t.Format(time.DateOnly))
 }
 
-// startOfDay is the first instant of a day in a zone. Where a change of the clocks takes midnight away that is the
+// StartOfDay is the first instant of a day in a zone. Where a change of the clocks takes midnight away that is the
 // instant of the change; where it brings midnight twice, the first.
-func startOfDay(day time.Time, zone *time.Location) time.Time {
+func StartOfDay(day time.Time, zone *time.Location) time.Time {
 	t := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
 	start, end := t.ZoneBounds()
 	if t.Day() != day.Day() { // midnight does not exist, and t fell on the evening before

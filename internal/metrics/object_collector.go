@@ -17,6 +17,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/reminder"
 )
 
 // scrapeTimeout limits how long a scrape waits for the cache, which answers from memory.
@@ -143,8 +144,8 @@ func isNotified(k *v1alpha1.APIKey, account *v1alpha1.Account) bool {
 		return false
 	}
 	withoutNotifications := *k
-	withoutNotifications.Status.Notifications = nil // without them, DecideMail plans the mails of the current expiration only
-	plan := keys.DecideMail(keys.Facts{Key: &withoutNotifications, Account: account}, true)
+	withoutNotifications.Status.Notifications = nil // without them, Decide plans the mails of the current expiration only
+	plan := reminder.Decide(keys.Facts{Key: &withoutNotifications, Account: account}, true)
 	return slices.ContainsFunc(plan.Notifications, func(n v1alpha1.NotificationStatus) bool { return slices.Contains(sent, n.Date) })
 }
 

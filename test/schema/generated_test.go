@@ -27,6 +27,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/reminder"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
@@ -292,7 +293,7 @@ func (w *worker) lookAtKey(t *testing.T, key *v1alpha1.APIKey, stored crd.Object
 	}
 	keys.CheckPolicy(facts)
 	keys.Decide(facts)
-	keys.DecideMail(facts, true)
+	reminder.Decide(facts, true)
 	after := keys.Describe(facts)
 	keys.Events(facts, after)
 	if stored["status"] == nil && w.facts.IntN(5) == 0 { // a generated status was not written by the manager

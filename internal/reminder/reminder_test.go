@@ -1,21 +1,22 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys_test
+package reminder_test
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
+	"github.com/apikey-manager/apikey-manager/internal/reminder"
 )
 
 func parsed(s string) time.Time {
@@ -29,7 +30,7 @@ func parsed(s string) time.Time {
 // mailFacts is a key of a Madrid account that expires on 31 October 2026, days after the clocks go back.
 func mailFacts(now string, n v1alpha1.Notification, options ...keystest.KeyOption) keys.Facts {
 	options = append([]keystest.KeyOption{keystest.Expiration("2026-10-31"), keystest.Notify(n), keystest.Issued(keystest.Epoch), func(k *v1alpha1.APIKey) {
-		k.Status.ExpirationTime = at(parsed("2026-10-30T23:00:00Z"))
+		k.Status.ExpirationTime = timePtr(parsed("2026-10-30T23:00:00Z"))
 	}}, options...)
 	return keys.Facts{Key: keystest.Key("shop", options...), Account: keystest.NewAccount("acme", keystest.Zone("Europe/Madrid")), Now: parsed(now)}
 }
@@ -39,7 +40,7 @@ func entry(date string, state v1alpha1.NotificationState, reason string) v1alpha
 }
 
 func tried(n v1alpha1.NotificationStatus, attempts int32, last string) v1alpha1.NotificationStatus {
-	n.Attempts, n.LastAttemptTime = &attempts, at(parsed(last))
+	n.Attempts, n.LastAttemptTime = &attempts, timePtr(parsed(last))
 	return n
 }
 
@@ -47,7 +48,7 @@ func listed(list ...v1alpha1.NotificationStatus) keystest.KeyOption {
 	return keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.Notifications = list })
 }
 
-func TestDecideMail(t *testing.T) {
+func TestDecide(t *testing.T) {
 	t.Parallel()
 	to := []string{"a@example.com", "b@example.com"}
 	days := func(list ...int32) v1alpha1.Notification { return v1alpha1.Notification{Emails: to, DaysBefore: list} }
@@ -139,7 +140,7 @@ func TestDecideMail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			plan := keys.DecideMail(tc.facts, !tc.noServer)
+			plan := reminder.Decide(tc.facts, !tc.noServer)
 			if diff := cmp.Diff(tc.want, plan.Notifications); diff != "" {
 				t.Errorf("entries (-want +got):\n%s", diff)
 			}
@@ -160,34 +161,36 @@ func TestDecideMail(t *testing.T) {
 	}
 }
 
-func TestSettleMail(t *testing.T) {
+func TestRecordDeliveries(t *testing.T) {
 	t.Parallel()
-	sent := func(to string) keys.Delivery { return keys.Delivery{To: to, Sent: true} }
-	later := func(to string) keys.Delivery { return keys.Delivery{To: to, Temporary: true, Reason: "Delayed"} }
-	never := func(to string) keys.Delivery { return keys.Delivery{To: to, Reason: "Refused"} }
+	sent := func(to string) reminder.Delivery { return reminder.Delivery{To: to, Sent: true} }
+	later := func(to string) reminder.Delivery {
+		return reminder.Delivery{To: to, Temporary: true, Reason: "Delayed"}
+	}
+	never := func(to string) reminder.Delivery { return reminder.Delivery{To: to, Reason: "Refused"} }
 	for name, tc := range map[string]struct {
-		tries     [][]keys.Delivery
+		tries     [][]reminder.Delivery
 		state     v1alpha1.NotificationState
 		reason    string
 		remaining []string
 		events    []string
 	}{
-		"all took it":                         {[][]keys.Delivery{{sent("a"), sent("b")}}, v1alpha1.NotificationSent, "", nil, []string{v1alpha1.ReasonNotificationSent}},
-		"in English instead":                  {[][]keys.Delivery{{{To: "a", Sent: true, Fallback: true}}}, v1alpha1.NotificationSent, v1alpha1.ReasonLocaleNotAvailable, nil, []string{v1alpha1.ReasonNotificationSent}},
-		"one was refused":                     {[][]keys.Delivery{{sent("a"), never("b")}}, v1alpha1.NotificationSent, v1alpha1.ReasonSomeRejected, nil, []string{v1alpha1.ReasonNotificationFailed}},
-		"all were refused":                    {[][]keys.Delivery{{never("a"), never("b")}}, v1alpha1.NotificationFailed, "Refused", nil, []string{v1alpha1.ReasonNotificationFailed}},
-		"one has to wait":                     {[][]keys.Delivery{{sent("a"), later("b")}}, v1alpha1.NotificationPending, "Delayed", []string{"b"}, nil},
-		"one had to wait":                     {[][]keys.Delivery{{sent("a"), later("b")}, {sent("b")}}, v1alpha1.NotificationSent, "", nil, []string{v1alpha1.ReasonNotificationSent}},
-		"one had to wait, and was refused":    {[][]keys.Delivery{{sent("a"), later("b")}, {never("b")}}, v1alpha1.NotificationSent, v1alpha1.ReasonSomeRejected, nil, []string{v1alpha1.ReasonNotificationFailed}},
-		"all had to wait, and were refused":   {[][]keys.Delivery{{later("a"), later("b")}, {never("a"), never("b")}}, v1alpha1.NotificationFailed, "Refused", nil, []string{v1alpha1.ReasonNotificationFailed}},
-		"one was refused, the other later on": {[][]keys.Delivery{{never("a"), later("b")}, {never("b")}}, v1alpha1.NotificationFailed, "Refused", nil, []string{v1alpha1.ReasonNotificationFailed}},
+		"all took it":                         {[][]reminder.Delivery{{sent("a"), sent("b")}}, v1alpha1.NotificationSent, "", nil, []string{v1alpha1.ReasonNotificationSent}},
+		"in English instead":                  {[][]reminder.Delivery{{{To: "a", Sent: true, Fallback: true}}}, v1alpha1.NotificationSent, v1alpha1.ReasonLocaleNotAvailable, nil, []string{v1alpha1.ReasonNotificationSent}},
+		"one was refused":                     {[][]reminder.Delivery{{sent("a"), never("b")}}, v1alpha1.NotificationSent, v1alpha1.ReasonSomeRejected, nil, []string{v1alpha1.ReasonNotificationFailed}},
+		"all were refused":                    {[][]reminder.Delivery{{never("a"), never("b")}}, v1alpha1.NotificationFailed, "Refused", nil, []string{v1alpha1.ReasonNotificationFailed}},
+		"one has to wait":                     {[][]reminder.Delivery{{sent("a"), later("b")}}, v1alpha1.NotificationPending, "Delayed", []string{"b"}, nil},
+		"one had to wait":                     {[][]reminder.Delivery{{sent("a"), later("b")}, {sent("b")}}, v1alpha1.NotificationSent, "", nil, []string{v1alpha1.ReasonNotificationSent}},
+		"one had to wait, and was refused":    {[][]reminder.Delivery{{sent("a"), later("b")}, {never("b")}}, v1alpha1.NotificationSent, v1alpha1.ReasonSomeRejected, nil, []string{v1alpha1.ReasonNotificationFailed}},
+		"all had to wait, and were refused":   {[][]reminder.Delivery{{later("a"), later("b")}, {never("a"), never("b")}}, v1alpha1.NotificationFailed, "Refused", nil, []string{v1alpha1.ReasonNotificationFailed}},
+		"one was refused, the other later on": {[][]reminder.Delivery{{never("a"), later("b")}, {never("b")}}, v1alpha1.NotificationFailed, "Refused", nil, []string{v1alpha1.ReasonNotificationFailed}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			before := []v1alpha1.NotificationStatus{entry("2026-10-01", v1alpha1.NotificationPending, ""), tried(entry("2026-10-24", v1alpha1.NotificationPending, v1alpha1.ReasonSending), 1, "2026-10-24T00:00:00Z")}
 			list := before
 			for _, deliveries := range tc.tries {
-				list = keys.RecordDeliveries(list, keys.Mail{Date: "2026-10-24"}, deliveries, parsed("2026-10-24T00:00:09Z"))
+				list = reminder.RecordDeliveries(list, reminder.Mail{Date: "2026-10-24"}, deliveries, parsed("2026-10-24T00:00:09Z"))
 			}
 			if got := list[1]; got.State != tc.state || got.Reason != tc.reason || !slices.Equal(got.Remaining, tc.remaining) || (got.State == v1alpha1.NotificationSent) != (got.SentAt != nil && len(got.Remaining) == 0) {
 				t.Errorf("got %+v", got)
@@ -196,54 +199,53 @@ func TestSettleMail(t *testing.T) {
 				t.Errorf("another entry, or the one that was given, has changed: %+v", list)
 			}
 			var events []string
-			for _, e := range keys.MailEvents(before, list) {
+			for _, e := range reminder.Events(before, list) {
 				events = append(events, e.Reason)
 				if e.Warning != (e.Reason == v1alpha1.ReasonNotificationFailed) || e.Note == "" || len(e.Note) > 256 {
 					t.Errorf("event %+v", e)
 				}
 			}
-			if !slices.Equal(events, tc.events) || len(keys.MailEvents(list, list)) > 0 {
+			if !slices.Equal(events, tc.events) || len(reminder.Events(list, list)) > 0 {
 				t.Errorf("events %v, want %v", events, tc.events)
 			}
 		})
 	}
 }
 
-// TestMail_NeverTwice: whatever the mail server answers, however the expiration moves and whenever the manager is away,
-// nobody gets the mail of a date twice unless a crash falls between claim and settle.
-func TestMail_NeverTwice(t *testing.T) {
+// TestReminder_IsSentOnce: whatever the mail server answers, however the expiration moves and however long the manager is
+// away, no recipient gets the mail of a date twice unless the manager crashes between claim and record.
+func TestReminder_IsSentOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		c := chanceOf(t)
 		to := []string{"a@example.com", "b@example.com", "c@example.com"}
 		f := mailFacts("2026-09-01T00:00:00Z", v1alpha1.Notification{Emails: to, DaysBefore: []int32{7, 3, 1}})
 		got := map[string]int{}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch c(8, "what") {
+			switch rapid.IntRange(0, 7).Draw(t, "what") {
 			case 0:
-				f.Key.Status.ExpirationTime = at(parsed(pick(c, "expiration", "2026-10-30T23:00:00Z", "2026-10-29T23:00:00Z", "2026-12-01T00:00:00Z")))
+				f.Key.Status.ExpirationTime = timePtr(parsed(rapid.SampledFrom([]string{"2026-10-30T23:00:00Z", "2026-10-29T23:00:00Z", "2026-12-01T00:00:00Z"}).Draw(t, "expiration")))
 			case 1:
-				f.Key.Status.State = pick(c, "state", v1alpha1.StateActive, v1alpha1.StateInactive)
+				f.Key.Status.State = rapid.SampledFrom([]v1alpha1.ObservedState{v1alpha1.StateActive, v1alpha1.StateInactive}).Draw(t, "state")
 			}
-			f.Now = f.Now.Add(pick(c, "pause", time.Minute, time.Hour, 20*time.Hour, 100*time.Hour))
-			plan := keys.DecideMail(f, true)
+			f.Now = f.Now.Add(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 20 * time.Hour, 100 * time.Hour}).Draw(t, "pause"))
+			plan := reminder.Decide(f, true)
 			f.Key.Status.Notifications = plan.Notifications
 			if plan.Send == nil {
 				continue
 			}
-			if again := keys.DecideMail(f, true); again.Send != nil || !reflect.DeepEqual(again.Notifications, plan.Notifications) {
+			if again := reminder.Decide(f, true); again.Send != nil || !reflect.DeepEqual(again.Notifications, plan.Notifications) {
 				t.Fatalf("claimed, and claimed again: %+v", again)
 			}
-			var deliveries []keys.Delivery
+			var deliveries []reminder.Delivery
 			for _, address := range plan.Send.To {
-				d := pick(c, "answer", keys.Delivery{Sent: true}, keys.Delivery{Temporary: true, Reason: "Delayed"}, keys.Delivery{Reason: "Refused"})
+				d := rapid.SampledFrom([]reminder.Delivery{{Sent: true}, {Temporary: true, Reason: "Delayed"}, {Reason: "Refused"}}).Draw(t, "answer")
 				d.To = address
 				if d.Sent {
 					got[plan.Send.Date+" "+address]++
 				}
 				deliveries = append(deliveries, d)
 			}
-			f.Key.Status.Notifications = keys.RecordDeliveries(plan.Notifications, *plan.Send, deliveries, f.Now)
+			f.Key.Status.Notifications = reminder.RecordDeliveries(plan.Notifications, *plan.Send, deliveries, f.Now)
 		}
 		for what, n := range got {
 			if n > 1 {
@@ -253,18 +255,4 @@ func TestMail_NeverTwice(t *testing.T) {
 	})
 }
 
-func TestRemember_KeepsTheLastTwenty(t *testing.T) {
-	t.Parallel()
-	var history []v1alpha1.Transition
-	for i := range 50 {
-		before := slices.Clone(history)
-		next := keys.AppendHistory(history, []keys.Event{{Reason: "R", Note: fmt.Sprint(i)}, {Reason: "R", Note: fmt.Sprint(i, "b")}}, keystest.Epoch.Add(time.Duration(i)))
-		if !reflect.DeepEqual(before, history) {
-			t.Fatal("the history that was given has changed")
-		}
-		history = next
-	}
-	if len(history) != 20 || history[0].Message != "40" || history[19].Message != "49b" {
-		t.Errorf("%d entries from %q to %q", len(history), history[0].Message, history[len(history)-1].Message)
-	}
-}
+func timePtr(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }

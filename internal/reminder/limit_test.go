@@ -1,64 +1,17 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys_test
+package reminder_test
 
 import (
 	"reflect"
 	"slices"
 	"testing"
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/reminder"
 )
-
-func TestMailDomains_Allow(t *testing.T) {
-	t.Parallel()
-	domains := keys.MailDomains{"example.com", "*.example.org", "xn--bcher-kva.example", "bücher.example"}
-	for address, want := range map[string]bool{
-		"a@example.com": true, "a@EXAMPLE.com": true, "a@example.com.": true, "a@mail.example.com": false, "a@example.com.evil.net": false,
-		"a@evilexample.com": false, "a@mail.example.org": true, "a@a.b.example.org": true, "a@example.org": false, "a@.example.org": false,
-		"a@evilexample.org": false, "a@bücher.example": true, "a@BÜCHER.example": true, "a@xn--bcher-kva.example": true,
-		"a@evil.net(x.example.org": false, "a@evil.net(.example.org)": false, "a@[192.0.2.7]": false, `"b@example.com"@evil.net`: false, "a@evil.net\x00.example.org": false,
-		"a%evil.net": false, "": false, "a@": false, "a@evil.net>.example.org": false, "a@evil.net\u200b.example.org": false,
-	} {
-		if got := domains.Allow(address); got != want {
-			t.Errorf("%q is allowed: %t, want %t", address, got, want)
-		}
-		if !keys.MailDomains(nil).Allow(address) {
-			t.Errorf("%q is not allowed where any is", address)
-		}
-	}
-}
-
-func TestMailDomains_CheckRecipients(t *testing.T) {
-	t.Parallel()
-	domains, path := keys.MailDomains{"example.com"}, field.NewPath("spec", "notification")
-	to := func(emails ...string) *v1alpha1.Notification { return &v1alpha1.Notification{Emails: emails} }
-	for name, tc := range map[string]struct {
-		was, is *v1alpha1.Notification
-		fields  []string
-	}{
-		"none":                      {},
-		"inside":                    {is: to("a@example.com")},
-		"outside":                   {is: to("a@example.com", "b@evil.net", "c@evil.net"), fields: []string{"spec.notification.emails[1]", "spec.notification.emails[2]"}},
-		"one that was there":        {was: to("b@evil.net"), is: to("a@example.com", "b@evil.net")},
-		"one more than there were":  {was: to("b@evil.net"), is: to("b@evil.net", "c@evil.net"), fields: []string{"spec.notification.emails[1]"}},
-		"one that is taken out":     {was: to("b@evil.net"), is: to("a@example.com")},
-		"the notification goes out": {was: to("b@evil.net")},
-	} {
-		var fields []string
-		for _, err := range domains.CheckRecipients(tc.was, tc.is, path) {
-			fields = append(fields, err.Field)
-		}
-		if !slices.Equal(fields, tc.fields) {
-			t.Errorf("%s: got %v, want %v", name, fields, tc.fields)
-		}
-	}
-}
 
 // limited are the facts about a key with three recipients in an account that has sent some of its five mails.
 func limited(now, date string, sent int32, entries ...v1alpha1.NotificationStatus) keys.Facts {
@@ -70,7 +23,7 @@ func limited(now, date string, sent int32, entries ...v1alpha1.NotificationStatu
 	return f
 }
 
-func TestDecideMail_Limit(t *testing.T) {
+func TestDecide_Limit(t *testing.T) {
 	t.Parallel()
 	const today = "2026-10-24T12:00:00Z"
 	waiting := entry("2026-10-24", v1alpha1.NotificationPending, v1alpha1.ReasonMailLimitReached)
@@ -91,7 +44,7 @@ func TestDecideMail_Limit(t *testing.T) {
 		"waiting, and it is tomorrow": {facts: limited("2026-10-25T00:00:00Z", "2026-10-24", 5, waiting), to: []string{"a@example.com", "b@example.com", "c@example.com"}},
 		"waiting for the rest":        {facts: limited("2026-10-25T00:00:00Z", "2026-10-24", 5, partly), to: []string{"c@example.com"}},
 	} {
-		plan := keys.DecideMail(tc.facts, true)
+		plan := reminder.Decide(tc.facts, true)
 		if tc.next != "" {
 			if plan.Send != nil || !plan.Next.Equal(parsed(tc.next)) || plan.Notifications[0].Reason != v1alpha1.ReasonMailLimitReached || plan.Notifications[0].Attempts != nil {
 				t.Errorf("%s: got %+v", name, plan)
@@ -104,46 +57,46 @@ func TestDecideMail_Limit(t *testing.T) {
 	}
 	f := limited(today, "", 0)
 	f.Account = nil
-	if plan := keys.DecideMail(f, true); plan.Send != nil {
+	if plan := reminder.Decide(f, true); plan.Send != nil {
 		t.Error("mail is sent where nothing can count it")
 	}
 }
 
-func TestDecideMail_RecipientsOutside(t *testing.T) {
+func TestDecide_RecipientsOutside(t *testing.T) {
 	t.Parallel()
 	f := mailFacts("2026-10-24T12:00:00Z", v1alpha1.Notification{Emails: []string{"a@example.com", "b@evil.net"}})
 	f.Settings.MailDomains = keys.MailDomains{"example.com"}
-	plan := keys.DecideMail(f, true)
+	plan := reminder.Decide(f, true)
 	if plan.Send == nil || !slices.Equal(plan.Send.To, []string{"a@example.com"}) {
 		t.Fatalf("sends %+v", plan.Send)
 	}
-	list := keys.RecordDeliveries(plan.Notifications, *plan.Send, []keys.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
+	list := reminder.RecordDeliveries(plan.Notifications, *plan.Send, []reminder.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
 	if n := list[0]; n.State != v1alpha1.NotificationSent || n.Reason != v1alpha1.ReasonRecipientNotAllowed {
 		t.Errorf("settled as %+v", n)
 	}
-	if events := keys.MailEvents(plan.Notifications, list); len(events) != 1 || !events[0].Warning {
+	if events := reminder.Events(plan.Notifications, list); len(events) != 1 || !events[0].Warning {
 		t.Errorf("events %+v", events)
 	}
 	f.Settings.MailDomains = keys.MailDomains{"example.net"}
-	plan = keys.DecideMail(f, true)
+	plan = reminder.Decide(f, true)
 	if n := plan.Notifications[0]; plan.Send != nil || n.State != v1alpha1.NotificationSkipped || n.Reason != v1alpha1.ReasonRecipientNotAllowed {
 		t.Errorf("sends %+v, and says %+v", plan.Send, n)
 	}
-	if events := keys.MailEvents(nil, plan.Notifications); len(events) != 1 || !events[0].Warning {
+	if events := reminder.Events(nil, plan.Notifications); len(events) != 1 || !events[0].Warning {
 		t.Errorf("events %+v", events)
 	}
 }
 
-func TestSettleMail_TheRestIsForTomorrow(t *testing.T) {
+func TestRecordDeliveries_TheRestIsForTomorrow(t *testing.T) {
 	t.Parallel()
 	f := limited("2026-10-24T12:00:00Z", "2026-10-24", 4)
-	plan := keys.DecideMail(f, true)
-	list := keys.RecordDeliveries(plan.Notifications, *plan.Send, []keys.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
+	plan := reminder.Decide(f, true)
+	list := reminder.RecordDeliveries(plan.Notifications, *plan.Send, []reminder.Delivery{{To: "a@example.com", Sent: true}}, f.Now)
 	if n := list[0]; n.State != v1alpha1.NotificationPending || n.Reason != v1alpha1.ReasonMailLimitReached || !slices.Equal(n.Remaining, []string{"b@example.com", "c@example.com"}) {
 		t.Errorf("settled as %+v", n)
 	}
-	events := keys.MailEvents(plan.Notifications, list)
-	if len(events) != 1 || events[0].Reason != v1alpha1.ReasonMailLimitReached || len(keys.MailEvents(list, list)) > 0 {
+	events := reminder.Events(plan.Notifications, list)
+	if len(events) != 1 || events[0].Reason != v1alpha1.ReasonMailLimitReached || len(reminder.Events(list, list)) > 0 {
 		t.Errorf("events %+v", events)
 	}
 }
@@ -164,27 +117,17 @@ func TestCountMails(t *testing.T) {
 	} {
 		f := limited("2026-10-24T12:00:00Z", "", 0)
 		f.Account.Status.Mail = tc.was
-		counted := keys.CountMails(f.Account, 3, today)
+		counted := reminder.CountMails(f.Account, 3, today)
 		if !reflect.DeepEqual(counted, tc.want) {
 			t.Errorf("%s: got %s %d", name, counted.Date, *counted.Sent)
 		}
 		f.Account.Status.Mail = counted
-		if back := keys.UncountMails(f.Account, counted, 2); !reflect.DeepEqual(back, tc.back) || !reflect.DeepEqual(counted, tc.want) {
+		if back := reminder.UncountMails(f.Account, counted, 2); !reflect.DeepEqual(back, tc.back) || !reflect.DeepEqual(counted, tc.want) {
 			t.Errorf("%s: taken back to %s %d", name, back.Date, *back.Sent)
 		}
 	}
 	f := limited("2026-10-24T12:00:00Z", "2026-10-25", 4)
-	if got := keys.UncountMails(f.Account, status("2026-10-24", 5), 3); !reflect.DeepEqual(got, status("2026-10-25", 4)) {
+	if got := reminder.UncountMails(f.Account, status("2026-10-24", 5), 3); !reflect.DeepEqual(got, status("2026-10-25", 4)) {
 		t.Errorf("mails of yesterday were taken back from today's: %+v", got)
-	}
-}
-
-// TestDescribeAccount_KeepsTheCountOfMails: the count is not for the reconciler of accounts to lose.
-func TestDescribeAccount_KeepsTheCountOfMails(t *testing.T) {
-	t.Parallel()
-	f := limited("2026-10-24T12:00:00Z", "2026-10-24", 4)
-	after := keys.DescribeAccount(keys.AccountFacts{Account: f.Account, Now: f.Now.Add(time.Hour)})
-	if !reflect.DeepEqual(after.Mail, f.Account.Status.Mail) {
-		t.Errorf("got %+v", after.Mail)
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package keys
+package reminder
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 const (
@@ -61,8 +62,11 @@ type Delivery struct {
 	Fallback bool
 }
 
-// MailPlan is what to do about the mails of a key.
-type MailPlan struct {
+// facts are those of internal/keys. Reminders use the key, its account, the settings and the time.
+type facts struct{ keys.Facts }
+
+// Plan is what to do about the mails of a key.
+type Plan struct {
 	// Notifications is what the status is to say before anything is sent.
 	Notifications []v1alpha1.NotificationStatus
 	// Send is the mail that Notifications claims; nil: there is none to send now.
@@ -71,11 +75,11 @@ type MailPlan struct {
 	Next time.Time
 }
 
-// DecideMail says which mails a key has, which of them to send now, and when to look again. A mail is claimed in the
+// Decide says which mails a key has, which of them to send now, and when to look again. A mail is claimed in the
 // status before it is sent, and settled after, so that it is sent at least once whatever crashes, and twice only if a
 // crash falls between the two. Of several that came due while nobody was there only the most urgent is sent.
-func DecideMail(f Facts, withServer bool) MailPlan {
-	var plan MailPlan
+func Decide(in keys.Facts, withServer bool) Plan {
+	f, plan := facts{in}, Plan{}
 	due := f.reminderDates()
 	urgent := f.mostUrgent(due)
 	for _, d := range due {
@@ -107,7 +111,7 @@ func DecideMail(f Facts, withServer bool) MailPlan {
 	return plan
 }
 
-func (p *MailPlan) sooner(t time.Time) {
+func (p *Plan) sooner(t time.Time) {
 	if p.Next.IsZero() || t.Before(p.Next) {
 		p.Next = t
 	}
@@ -120,14 +124,14 @@ type reminderDate struct {
 }
 
 // reminderDates are the days on which people are to be told before the accepted expiration, earliest first.
-func (f *Facts) reminderDates() []reminderDate {
+func (f facts) reminderDates() []reminderDate {
 	n, zone := f.effectiveNotification(), f.zone()
 	if n == nil || len(n.Emails) == 0 || f.Key.Status.ExpirationTime == nil || zone == nil {
 		return nil
 	}
 	if n.Date != "" {
-		if day, err := ParseDate(n.Date); err == nil {
-			return []reminderDate{{date: n.Date, at: startOfDay(day, zone)}}
+		if day, err := keys.ParseDate(n.Date); err == nil {
+			return []reminderDate{{date: n.Date, at: keys.StartOfDay(day, zone)}}
 		}
 		return nil
 	}
@@ -139,14 +143,14 @@ func (f *Facts) reminderDates() []reminderDate {
 	var list []reminderDate
 	for _, before := range days {
 		day := time.Date(end.Year(), end.Month(), end.Day()-int(before), 0, 0, 0, 0, time.UTC)
-		list = append(list, reminderDate{date: day.Format(time.DateOnly), at: startOfDay(day, zone)})
+		list = append(list, reminderDate{date: day.Format(time.DateOnly), at: keys.StartOfDay(day, zone)})
 	}
 	slices.SortFunc(list, func(a, b reminderDate) int { return a.at.Compare(b.at) })
 	return slices.CompactFunc(list, func(a, b reminderDate) bool { return a.date == b.date })
 }
 
 // effectiveNotification is the key's own, else its account's default; nil: nobody is to be told.
-func (f *Facts) effectiveNotification() *v1alpha1.Notification {
+func (f facts) effectiveNotification() *v1alpha1.Notification {
 	if f.Key.Spec.Notification != nil {
 		return f.Key.Spec.Notification
 	}
@@ -157,12 +161,12 @@ func (f *Facts) effectiveNotification() *v1alpha1.Notification {
 }
 
 // zone is the account's time zone; nil: it is not known here.
-func (f *Facts) zone() *time.Location {
+func (f facts) zone() *time.Location {
 	name := ""
 	if f.Account != nil {
 		name = f.Account.Spec.TimeZone
 	}
-	zone, err := LoadZone(name)
+	zone, err := keys.LoadZone(name)
 	if err != nil {
 		return nil
 	}
@@ -170,7 +174,7 @@ func (f *Facts) zone() *time.Location {
 }
 
 // mostUrgent is the date of the last mail that is due.
-func (f *Facts) mostUrgent(due []reminderDate) string {
+func (f facts) mostUrgent(due []reminderDate) string {
 	urgent := ""
 	for _, d := range due {
 		if !f.Now.Before(d.at) {
@@ -181,7 +185,7 @@ func (f *Facts) mostUrgent(due []reminderDate) string {
 }
 
 // notification is the status's entry for a date, or a new one.
-func (f *Facts) notification(date string) v1alpha1.NotificationStatus {
+func (f facts) notification(date string) v1alpha1.NotificationStatus {
 	for _, n := range f.Key.Status.Notifications {
 		if n.Date == date {
 			return *n.DeepCopy()
@@ -212,7 +216,7 @@ func retryAt(n v1alpha1.NotificationStatus) time.Time {
 }
 
 // claimDelivery records that a mail is being sent, and says which.
-func (f *Facts) claimDelivery(n *v1alpha1.NotificationStatus) *Mail {
+func (f facts) claimDelivery(n *v1alpha1.NotificationStatus) *Mail {
 	attempts := int32(1)
 	if n.Attempts != nil {
 		attempts = *n.Attempts + 1
@@ -230,7 +234,7 @@ func (f *Facts) claimDelivery(n *v1alpha1.NotificationStatus) *Mail {
 
 // keepSent keeps the record of mails that were sent, to all or to some, for an expiration that has moved since, as far as there is room: if
 // it moves back, they are not sent twice.
-func (f *Facts) keepSent(list []v1alpha1.NotificationStatus) []v1alpha1.NotificationStatus {
+func (f facts) keepSent(list []v1alpha1.NotificationStatus) []v1alpha1.NotificationStatus {
 	for _, old := range slices.Backward(f.Key.Status.Notifications) {
 		listed := slices.ContainsFunc(list, func(n v1alpha1.NotificationStatus) bool { return n.Date == old.Date })
 		if told := old.State == v1alpha1.NotificationSent || old.SentAt != nil; !listed && told && len(list) < maxNotifications {
@@ -295,13 +299,13 @@ func sentReason(m Mail, deliveries []Delivery, refusal string) string {
 	return ""
 }
 
-// MailEvents are what changed in the mails of a key.
-func MailEvents(before, after []v1alpha1.NotificationStatus) []Event {
+// Events are what changed in the mails of a key.
+func Events(before, after []v1alpha1.NotificationStatus) []keys.Event {
 	was := map[string]v1alpha1.NotificationStatus{}
 	for _, n := range before {
 		was[n.Date] = n
 	}
-	var list []Event
+	var list []keys.Event
 	for _, n := range after {
 		limited := n.Reason == v1alpha1.ReasonMailLimitReached && was[n.Date].Reason != n.Reason
 		if was[n.Date].State == n.State && !limited {
@@ -314,13 +318,13 @@ func MailEvents(before, after []v1alpha1.NotificationStatus) []Event {
 	return list
 }
 
-func mailEvent(n v1alpha1.NotificationStatus) (Event, bool) {
-	failed := Event{Warning: true, Reason: v1alpha1.ReasonNotificationFailed, Action: "Notify"}
+func mailEvent(n v1alpha1.NotificationStatus) (keys.Event, bool) {
+	failed := keys.Event{Warning: true, Reason: v1alpha1.ReasonNotificationFailed, Action: "Notify"}
 	switch {
 	case n.State == v1alpha1.NotificationSent && n.Reason == "":
-		return Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire"}, true
+		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire"}, true
 	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonLocaleNotAvailable:
-		return Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it"}, true
+		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it"}, true
 	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonRecipientNotAllowed:
 		failed.Note = "Told people by mail that the key is about to expire, but not the addresses outside the domains of --smtp-allowed-domains"
 	case n.State == v1alpha1.NotificationSent:
@@ -335,7 +339,7 @@ func mailEvent(n v1alpha1.NotificationStatus) (Event, bool) {
 	case n.Reason == v1alpha1.ReasonNoMailServer:
 		failed.Note = "The key is about to expire, and nobody was told: the manager runs without --smtp-host"
 	default:
-		return Event{}, false
+		return keys.Event{}, false
 	}
 	return failed, true
 }
