@@ -13,8 +13,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// DescribeAccount says what is true of an account now: who holds its slots, how its keys are, whether its spec can be
-// carried out.
+// DescribeAccount returns the status of an account as the facts have it: which keys hold its slots, how many keys are
+// in each state, and whether its spec can be carried out.
 func DescribeAccount(f AccountFacts) v1alpha1.AccountStatus {
 	admission := Admit(f)
 	after := *f.Account.Status.DeepCopy()
@@ -58,10 +58,10 @@ func count(n int) *int32 {
 func (f *AccountFacts) setConditions(after *v1alpha1.AccountStatus) {
 	ready := conditionValue{metav1.ConditionTrue, v1alpha1.ReasonActive, "The account's keys may be used"}
 	if f.Account.Spec.State == v1alpha1.AccountSuspended {
-		ready = conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, "The account is suspended: no key of it may be used"}
+		ready = conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, "The account is suspended: verifiers refuse its keys"}
 	}
 	if holder := ExternalIDHolder(f.Account, f.Declaring); holder != nil {
-		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonExternalIDTaken, truncate("spec.externalID is that of the older account " + holder.Name + ", and verifiers take it for that one: correct one of the two")}
+		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonExternalIDTaken, truncate("spec.externalID is already used by the older account " + holder.Name + ", which keeps it: change it in one of the two accounts")}
 	}
 	if errs := ValidateAccount(f.Account); len(errs) > 0 {
 		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, truncate(errs[0].Error())}

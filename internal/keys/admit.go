@@ -10,37 +10,38 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// AccountFacts are everything that may decide who holds a slot of an account.
+// AccountFacts holds everything that Admit and DescribeAccount read.
 type AccountFacts struct {
-	// Account as it was read. Its resourceVersion names the grants decided on it.
+	// Account holds the account as it was read. New grants are named after its resourceVersion.
 	Account *v1alpha1.Account
-	// Keys are all that name the account, as far as is known.
+	// Keys lists the keys that name the account, as far as is known.
 	Keys []*v1alpha1.APIKey
-	// Declaring are the accounts that declare the same external ID, this one or not.
+	// Declaring lists the accounts that declare the same external ID. It may include the account itself.
 	Declaring []*v1alpha1.Account
-	// NamespaceLabels are the labels of the keys' namespaces, by name.
+	// NamespaceLabels holds the labels of the keys' namespaces, by the name of the namespace.
 	NamespaceLabels map[string]map[string]string
-	// Confirmed are the UIDs for which the API server itself, not a cache, has just confirmed what makes Admit change the
-	// record against a key: that a slot's holder no longer exists, or that a key without a slot is owed one.
+	// Confirmed holds the UIDs that were confirmed by a read from the API server, not from a cache: that the holder of
+	// a slot no longer exists, or that a key without a slot retains one. Admit changes the record against a key only
+	// then.
 	Confirmed map[string]bool
-	// Settings are what the manager's flags say.
+	// Settings holds the settings of the manager's flags.
 	Settings Settings
-	// Now is read once per round: UTC, whole seconds.
+	// Now holds the current time in UTC, in whole seconds. It is read once per reconcile.
 	Now time.Time
 }
 
-// Admission is who holds a slot, and who waits for one.
+// Admission lists the slots of an account and the keys that wait for one.
 type Admission struct {
 	Slots   []v1alpha1.Slot
 	Waiting []*v1alpha1.APIKey
 }
 
-// Admit decides who holds a slot of an account.
+// Admit decides which keys of an account hold a slot.
 //
-// A slot, once granted, belongs to its key until the key no longer exists, or, under counting: Usable, until the key's
-// own status says that it gave this grant back. Both are facts that can't become untrue again, so a stale cache can
-// delay a slot's way to the next key but never give it to two. A lower limit evicts nobody. Free slots go to the
-// waiting keys, oldest first (creation time, then UID).
+// A key keeps its slot until the key no longer exists or, under counting: Usable, until the status of the key says that
+// it released the grant. Neither fact can become untrue again, so a stale cache can delay the reuse of a slot but never
+// assign it twice. Lowering the limit evicts no key. Free slots go to the waiting keys, oldest first (by creation time,
+// then UID).
 func Admit(f AccountFacts) Admission {
 	a := admitter{AccountFacts: f, byUID: map[string]*v1alpha1.APIKey{}, byLabel: map[string][]*v1alpha1.APIKey{}}
 	for _, k := range f.Keys {
@@ -58,8 +59,8 @@ func Admit(f AccountFacts) Admission {
 	return Admission{Slots: a.account.Status.Slots, Waiting: waiting}
 }
 
-// admitter is the work of one Admit. Its account is a copy whose slots change as it goes, so that every check sees
-// what was decided before it.
+// admitter holds the state of one call of Admit. Its account is a copy whose slots are changed on the way, so that each
+// check sees the decisions before it.
 type admitter struct {
 	AccountFacts
 	account *v1alpha1.Account
@@ -67,7 +68,8 @@ type admitter struct {
 	byLabel map[string][]*v1alpha1.APIKey
 }
 
-// pruneSlots drops the slots that came free, and renews those whose key gave its grant back and wants to be usable again.
+// pruneSlots drops the slots that are free, and renews the grant of those whose key released it and wants to be usable
+// again.
 func (a *admitter) pruneSlots() {
 	kept := make([]v1alpha1.Slot, 0, len(a.account.Status.Slots))
 	for _, slot := range a.account.Status.Slots {
@@ -76,7 +78,7 @@ func (a *admitter) pruneSlots() {
 		case k == nil && a.Confirmed[slot.UID]:
 			continue
 		case k == nil, len(k.Undecodable) > 0, !grantReleased(k, &slot):
-		case !acceptedUnderPolicy(k): // and was refused
+		case !acceptedUnderPolicy(k): // its grant was released because it violates the policy
 			continue
 		case a.wantsActive(k):
 			slot.Grant = a.newGrant(k)
@@ -88,8 +90,8 @@ func (a *admitter) pruneSlots() {
 	a.account.Status.Slots = kept
 }
 
-// relabelSlots records the labels of keys that were renamed, where the new label is free. The old ones come free first,
-// whatever becomes of the new, so that two keys can swap labels and none is held that nobody wants.
+// relabelSlots records the labels of renamed keys, where the new label is free. All old labels are released first,
+// whether or not the new ones are free, so that two keys can swap labels and no unused label stays reserved.
 func (a *admitter) relabelSlots() {
 	slots := a.account.Status.Slots
 	renamed := func(slot *v1alpha1.Slot) *v1alpha1.APIKey {
@@ -110,7 +112,7 @@ func (a *admitter) relabelSlots() {
 	}
 }
 
-// candidates are the keys that ask for a slot and have none, oldest first.
+// candidates returns the keys that need a slot and hold none, oldest first.
 func (a *admitter) candidates() []*v1alpha1.APIKey {
 	held := map[string]bool{}
 	for _, slot := range a.account.Status.Slots {
@@ -126,9 +128,10 @@ func (a *admitter) candidates() []*v1alpha1.APIKey {
 	return list
 }
 
-// assignSlots records the candidates that are owed a slot: those issued without a limit, or before the record was lost.
-// It gives what is free then to the first of the others, and returns those that wait. A debt that the API server has
-// not confirmed is not paid, but what it may cost is not given to anybody else.
+// assignSlots records the candidates that retain a slot, because they were issued without a limit or before the record
+// was lost. It assigns the slots that are then free to the oldest of the other candidates and returns those that wait.
+// A retained slot that the API server has not confirmed is not recorded yet, but it is not assigned to another key
+// either.
 func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alpha1.APIKey) {
 	limit, unlimited := a.Settings.Limit(a.account)
 	if unlimited {
@@ -138,7 +141,7 @@ func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 	for _, k := range candidates {
 		switch {
 		case len(k.Undecodable) > 0 && MayBeIssued(k):
-			limit-- // it may be owed a slot
+			limit-- // the key may retain a slot
 		case !RetainsSlot(k, a.account):
 			others = append(others, k)
 		case a.Confirmed[string(k.UID)]:
@@ -159,8 +162,8 @@ func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 	return waiting
 }
 
-// isLabelFree is whether the record leaves a key its label. It does not while it names another holder, even if that one
-// may be gone: only the API server can say so.
+// isLabelFree reports whether the key may have its label according to the record. It may not while the record names
+// another holder, even one that may be deleted: only a read from the API server can confirm that.
 func (a *admitter) isLabelFree(k *v1alpha1.APIKey) bool {
 	holder, _ := labelHolder(k, a.account, a.byLabel[LabelForm(k.Spec.Label)])
 	return holder == ""
@@ -176,8 +179,8 @@ func (a *admitter) grant(k *v1alpha1.APIKey) {
 	})
 }
 
-// newGrant names a grant after the account's resourceVersion, so that it is later than any that the key gave back. Where
-// resourceVersions began anew, as after etcd was restored, another digit makes it so.
+// newGrant names a grant after the account's resourceVersion, so that it is later than any grant that the key released.
+// If resourceVersions started again, as after a restore of etcd, an additional digit makes it later.
 func (a *admitter) newGrant(k *v1alpha1.APIKey) string {
 	if version := a.account.ResourceVersion; isLaterGrant(version, k.Status.ReleasedGrant) {
 		return version
@@ -185,7 +188,7 @@ func (a *admitter) newGrant(k *v1alpha1.APIKey) string {
 	return k.Status.ReleasedGrant + "0"
 }
 
-// countsTowardsLimit is whether a key counts towards the limit.
+// countsTowardsLimit reports whether a key counts towards the limit.
 func (a *admitter) countsTowardsLimit(k *v1alpha1.APIKey) bool {
 	return !countsUsableOnly(a.account) || a.wantsActive(k)
 }
@@ -202,8 +205,9 @@ func (a *admitter) facts(k *v1alpha1.APIKey) Facts {
 	}
 }
 
-// UnconfirmedSlots are the keys about which Admit would change the record if only the API server confirmed it: holders that are
-// not among the known keys, and keys that are owed a slot and have none. The caller asks and fills Confirmed.
+// UnconfirmedSlots returns the slots and keys for which Admit would change the record if the API server confirmed it:
+// slots whose holder is not among the known keys, and keys that retain a slot and have none. The caller reads them from
+// the API server and fills Confirmed.
 func UnconfirmedSlots(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.APIKey) {
 	known := map[string]bool{}
 	for _, k := range f.Keys {
@@ -226,12 +230,13 @@ func UnconfirmedSlots(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1
 	return missing, unrecorded
 }
 
-// NeedsSlot is whether a key of an account must hold a slot to be what it wants to be.
+// NeedsSlot reports whether a key must hold a slot to reach its desired state.
 func NeedsSlot(f Facts) bool {
 	return !countsUsableOnly(f.Account) || f.desiredState() == v1alpha1.StateActive
 }
 
-// WouldExceedLimit is whether a new key of the account would have to wait, judged by the record and by the keys ahead of it.
+// WouldExceedLimit reports whether a new key of the account would have to wait for a slot, according to the record and
+// the keys that wait already.
 func WouldExceedLimit(f AccountFacts) bool {
 	limit, unlimited := f.Settings.Limit(f.Account)
 	if unlimited {

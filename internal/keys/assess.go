@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// initialStatusGracePeriod is how long a new key may stay without a status while its Account is reconciled. A status of
-	// Pending would cost every new key a second write.
+	// initialStatusGracePeriod limits how long a new key may stay without a status while its Account is reconciled.
+	// Setting Pending at once would cost every new key a second write.
 	initialStatusGracePeriod = 30 * time.Second
-	// admissionRecheckInterval is the time between two reconciles of a key that waits for its Account to be reconciled, in
-	// case no event of the Account enqueues the key.
+	// admissionRecheckInterval separates two reconciles of a key that waits for its Account, in case no event of the
+	// Account enqueues the key.
 	admissionRecheckInterval = 5 * time.Second
 )
 
@@ -24,17 +24,17 @@ const (
 type assessment struct {
 	*Facts
 
-	// desiredState is the state that the spec and the time ask for: Active, Inactive, Expired or Revoked.
+	// desiredState holds the state that the spec and the time ask for: Active, Inactive, Expired or Revoked.
 	desiredState v1alpha1.ObservedState
-	// schedule is the key's rotation, with its defaults filled in.
+	// schedule holds the key's rotation, with its defaults filled in.
 	schedule schedule
-	// violation is why the key is not accepted. It is nil if the key is accepted, or if that is not known yet.
+	// violation describes why the key is not accepted. It is nil if the key is accepted, or if that is not known yet.
 	violation *Violation
 	// admissionPending reports whether the Account has to be reconciled first: to exist, to grant a slot or to record a label.
 	admissionPending bool
 	// mayIssue reports whether the key may get a credential.
 	mayIssue bool
-	// needed are the steps that the key needs, possible or not, and why says what for.
+	// needed lists the steps that the key needs, whether they are possible or not. why explains them.
 	needed []Step
 	why    string
 }
@@ -76,7 +76,7 @@ func (a *assessment) assessAdmission() {
 	}
 }
 
-// suspended reports whether the key violates nothing but that its account is suspended.
+// suspended reports whether the only violation of the key is that its account is suspended.
 func (a *assessment) suspended() bool {
 	return a.violation != nil && a.violation.Reason == v1alpha1.ReasonAccountSuspended
 }
@@ -95,7 +95,7 @@ func (f *Facts) desiredState() v1alpha1.ObservedState {
 	return v1alpha1.StateActive
 }
 
-// slot is the key's slot in the account's record; nil: it has none.
+// slot returns the key's slot in the account's record, or nil if the key has none.
 func (f *Facts) slot() *v1alpha1.Slot {
 	for i := range f.Account.Status.Slots {
 		if f.Account.Status.Slots[i].UID == string(f.Key.UID) {
@@ -105,8 +105,8 @@ func (f *Facts) slot() *v1alpha1.Slot {
 	return nil
 }
 
-// slotSatisfies is whether a slot lets the key be what it wants to be: under a grant that it did not give back, and with its
-// label recorded.
+// slotSatisfies reports whether a slot lets the key reach its desired state: its grant was not released, and the key's
+// label is recorded in it.
 func (f *Facts) slotSatisfies(slot *v1alpha1.Slot, wants v1alpha1.ObservedState) bool {
 	if grantReleased(f.Key, slot) && wants == v1alpha1.StateActive {
 		return false
@@ -114,8 +114,8 @@ func (f *Facts) slotSatisfies(slot *v1alpha1.Slot, wants v1alpha1.ObservedState)
 	return f.Key.Spec.Label == slot.Label || f.Account.Spec.LabelPolicy == v1alpha1.LabelShared
 }
 
-// grantReleased is whether a key gave a slot's grant back. A stale record may still show a grant before the last that was
-// given back: that one is gone too.
+// grantReleased reports whether a key has released the grant of a slot. A stale record may still show a grant older
+// than the last released one, which counts as released too.
 func grantReleased(k *v1alpha1.APIKey, slot *v1alpha1.Slot) bool {
 	return !isLaterGrant(slot.Grant, k.Status.ReleasedGrant)
 }

@@ -17,15 +17,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Violation is why a key is not accepted: a reason from api/v1alpha1 and one sentence that names the field and the way
-// out.
+// Violation describes why a key is not accepted: a reason from api/v1alpha1, and a sentence that names the field and
+// what to change.
 type Violation struct {
 	Reason  string
 	Message string
 }
 
-// CheckPolicy finds what a key's own spec and its account's policy have against it, the limit aside; nil: nothing. The
-// first of an ordered list of checks speaks.
+// CheckPolicy returns the first violation of the rules for a key's own spec and of its account's policy, or nil if
+// there is none. It does not check the limit.
 func CheckPolicy(f Facts) *Violation {
 	for _, check := range policyChecks {
 		if r := check(f); r != nil {
@@ -35,7 +35,8 @@ func CheckPolicy(f Facts) *Violation {
 	return nil
 }
 
-// Violations finds all that a key's own spec and its account's policy have against it, one refusal a check.
+// Violations returns all violations of the rules for a key's own spec and of its account's policy, at most one per
+// check. It does not check the limit.
 func Violations(f Facts) []Violation {
 	var list []Violation
 	for _, check := range policyChecks {
@@ -106,8 +107,8 @@ func namespaceSelector(a *v1alpha1.Account) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(a.Spec.AllowedNamespaces)
 }
 
-// checkLabel names the key that has the label only to users of the same namespace: what is in other namespaces is not theirs
-// to know.
+// checkLabel refuses a label that another key of the account has. It names that key only if it is in the same
+// namespace, because users must not learn what other namespaces contain.
 func checkLabel(f Facts) *Violation {
 	holder, known := labelHolder(f.Key, f.Account, f.Siblings)
 	if holder == "" || !known {
@@ -119,9 +120,10 @@ func checkLabel(f Facts) *Violation {
 	return violationf(v1alpha1.ReasonLabelTaken, "Account %s has another key with the same spec.label, APIKey %s: choose another label", f.Account.Name, holder)
 }
 
-// labelHolder names the other key that has the label a key wants; empty: the label is the key's. A label belongs to
-// the slot it is recorded in, so that a rename can't take it from a key in use; among keys without a slot the oldest has
-// it. A holder that is not known among the siblings may be gone, or may be new: the account's next record tells.
+// labelHolder returns the other key that has the label of a key, or "" if the key may have the label. A label belongs
+// to the slot in which it is recorded, so that renaming another key can't take it from a key in use. Among keys without
+// a slot, the oldest has it. known is false for a holder that is not among the siblings: it may be deleted, or too new
+// for the cache.
 func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.APIKey) (holder string, known bool) {
 	if k.Spec.Label == "" || a == nil || a.Spec.LabelPolicy == v1alpha1.LabelShared {
 		return "", true
@@ -148,7 +150,7 @@ func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.A
 	return oldest.Namespace + "/" + oldest.Name, true
 }
 
-// isPredecessor is whether a slot is that of a deleted key of the same name. It is about to come free.
+// isPredecessor reports whether a slot belongs to a deleted key of the same name. Such a slot is about to become free.
 func isPredecessor(s v1alpha1.Slot, k *v1alpha1.APIKey) bool {
 	return s.Namespace == k.Namespace && s.Name == k.Name && s.UID != string(k.UID)
 }
@@ -187,7 +189,7 @@ func checkExpiration(f Facts) *Violation {
 	if f.Account == nil || f.Account.Spec.ExpirationPolicy == nil {
 		return nil
 	}
-	expiration, _ := f.expiration() // an error was refused before
+	expiration, _ := f.expiration() // checkSpec refuses a spec for which this fails
 	if f.accepted() && sameInstant(expiration, f.Key.Status.ExpirationTime) {
 		return nil // issued under an earlier policy, and unchanged since
 	}
@@ -217,10 +219,10 @@ func checkWhitelist(f Facts) *Violation {
 	return violationf(v1alpha1.ReasonIPWhitelistRequired, "Account %s requires keys to have an IP whitelist: set spec.ipWhitelist", f.Account.Name)
 }
 
-// accepted is whether the key was accepted before, so that its status records what it was accepted with.
+// accepted reports whether the key was accepted before, so that its status records the values that were accepted.
 func (f *Facts) accepted() bool { return Issued(f.Key) && f.Key.Status.IPRestriction != "" }
 
-// created is when the key's life began: now, for a key that is being created.
+// created returns the creation time of the key, or the current time for a key that is being created.
 func (f *Facts) created() time.Time {
 	if f.Key.CreationTimestamp.IsZero() {
 		return f.Now
@@ -228,7 +230,7 @@ func (f *Facts) created() time.Time {
 	return f.Key.CreationTimestamp.Time
 }
 
-// expiration is the instant the spec asks for; nil: never.
+// expiration returns the instant at which the key expires according to the spec, or nil if it never does.
 func (f *Facts) expiration() (*time.Time, error) {
 	zone := ""
 	if f.Account != nil {
@@ -244,13 +246,13 @@ func sameInstant(a *time.Time, b *metav1.Time) bool {
 	return a.Equal(b.Time)
 }
 
-// truncate keeps a message within 256 bytes, whole characters.
+// truncate shortens a message to 256 bytes at most, without splitting a character.
 func truncate(s string) string {
 	const longest = 256
 	return truncateTo(s, longest)
 }
 
-// truncateTo keeps a message within so many bytes, whole characters.
+// truncateTo shortens a message to longest bytes at most, without splitting a character.
 func truncateTo(s string, longest int) string {
 	if len(s) <= longest {
 		return s
@@ -258,7 +260,7 @@ func truncateTo(s string, longest int) string {
 	return cut(s, longest-3) + "..."
 }
 
-// cut returns at most the first longest bytes of a text, whole characters.
+// cut returns at most the first longest bytes of a text, without splitting a character.
 func cut(s string, longest int) string {
 	return strings.ToValidUTF8(s[:min(longest, len(s))], "")
 }

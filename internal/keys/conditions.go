@@ -12,7 +12,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// conditionValue is a condition without its type, generation and time.
+// conditionValue holds a condition without its type, generation and time.
 type conditionValue struct {
 	status  metav1.ConditionStatus
 	reason  string
@@ -47,8 +47,8 @@ func (c conditionSetter) set(conditionType string, v conditionValue) {
 	})
 }
 
-// setStalled sets condition Stalled for as long as the object can't become Ready until a user changes something. Its
-// transition time is since when its reason applies.
+// setStalled sets condition Stalled while the object can't become Ready until a user changes something. The transition
+// time of the condition is the time since which its reason applies.
 func (c conditionSetter) setStalled(stalled bool, ready conditionValue) {
 	was := meta.FindStatusCondition(*c.conditions, v1alpha1.ConditionStalled)
 	if !stalled || was != nil && was.Reason != ready.reason {
@@ -64,14 +64,15 @@ func (a *assessment) acceptedCondition() conditionValue {
 	case a.violation != nil:
 		return conditionValue{metav1.ConditionFalse, a.violation.Reason, a.violation.Message}
 	case a.accountCreationPending():
-		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + a.Key.Spec.Account + " does not exist: the manager creates it after --account-creation-delay if nobody else does"}
+		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + a.Key.Spec.Account + " does not exist yet: the manager creates it once the key is older than --account-creation-delay"}
 	case a.admissionPending:
-		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for account " + a.Key.Spec.Account + " to admit the key"}
+		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for Account " + a.Key.Spec.Account + " to be reconciled"}
 	}
 	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The key is within the policy of account " + a.Key.Spec.Account}
 }
 
-// readyCondition names the first thing that is not as declared; Ready otherwise, with the state as its reason.
+// readyCondition describes the first thing that differs from the spec. If nothing does, the condition is true with the
+// state as its reason.
 func (a *assessment) readyCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	name := SecretName(a.Key)
 	switch {
@@ -95,14 +96,14 @@ func (a *assessment) readyCondition(accepted conditionValue, after *v1alpha1.API
 	case a.Secret.OfferProblem != "" && a.Secret.Ownership == SecretOffered:
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretNotAdoptable, truncate("Secret " + name + " can't be adopted: " + a.Secret.OfferProblem)}
 	case a.Secret.Ownership == SecretOrphaned:
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " of the deleted key of this name is still being removed")}
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " belongs to a deleted APIKey of the same name and is being garbage-collected")}
 	case a.lacksSecret(after):
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " is being written")}
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Waiting for Secret " + name + " to be written")}
 	}
 	return a.carriedOutCondition(accepted, after)
 }
 
-// carriedOutCondition says that what is declared has been carried out.
+// carriedOutCondition returns the condition of a key whose spec has been carried out.
 func (a *assessment) carriedOutCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	if after.State == v1alpha1.StateSuspended {
 		return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, accepted.message}
@@ -110,8 +111,8 @@ func (a *assessment) carriedOutCondition(accepted conditionValue, after *v1alpha
 	return conditionValue{metav1.ConditionTrue, string(after.State), stateMessages[after.State]}
 }
 
-// lacksSecret is whether the key should have a credential in its Secret and has not. A rotation under way lacks
-// nothing.
+// lacksSecret reports whether the Secret does not hold the credential that it should hold. A rotation in progress does
+// not count.
 func (a *assessment) lacksSecret(after *v1alpha1.APIKeyStatus) bool {
 	c := current(after)
 	if c == nil {
@@ -125,20 +126,20 @@ func (a *assessment) lacksSecret(after *v1alpha1.APIKeyStatus) bool {
 
 func (a *assessment) revokedCondition() conditionValue {
 	if a.Secret.Ownership == SecretOwned && a.Secret.HoldsCredential() {
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + SecretName(a.Key) + " is being emptied")}
+		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Waiting for the key material to be removed from Secret " + SecretName(a.Key))}
 	}
 	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonRevoked, stateMessages[v1alpha1.StateRevoked]}
 }
 
 var stateMessages = map[v1alpha1.ObservedState]string{
 	v1alpha1.StateActive:   "The key is in use",
-	v1alpha1.StateInactive: "The key is switched off: set spec.state to Active to use it again",
-	v1alpha1.StateExpired:  "The key has expired: move spec.expiration later, or remove it, to use it again",
-	v1alpha1.StateRevoked:  "The key is revoked for good: create another one",
+	v1alpha1.StateInactive: "The key is inactive: set spec.state to Active to enable it",
+	v1alpha1.StateExpired:  "The key has expired: set a later spec.expiration, or remove it, to enable the key",
+	v1alpha1.StateRevoked:  "The key is revoked permanently: create a new one",
 	v1alpha1.StatePending:  "The key has no credential yet",
 }
 
-// validCondition says whether a verifier accepts the key.
+// validCondition returns the condition that says whether verifiers accept the key.
 func (a *assessment) validCondition(accepted conditionValue, after *v1alpha1.APIKeyStatus) conditionValue {
 	switch {
 	case after.State == v1alpha1.StateActive:
@@ -153,7 +154,7 @@ func (a *assessment) validCondition(accepted conditionValue, after *v1alpha1.API
 	return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, stateMessages[v1alpha1.StatePending]}
 }
 
-// requiresUserAction is whether waiting alone can never heal what a reason names.
+// requiresUserAction reports whether a problem with this reason persists until a user changes something.
 func requiresUserAction(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretImmutable, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonSecretContested, v1alpha1.ReasonDuplicateKey,

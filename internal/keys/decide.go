@@ -11,11 +11,11 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// Plan is what a round does to bring the cluster closer to the spec.
+// Plan lists what a reconcile does to bring the cluster closer to the spec.
 type Plan struct {
-	// Steps are performed in order, up to the first that fails.
+	// Steps are performed in order, until one fails.
 	Steps []Step
-	// Why says what the steps are for, or why there is none. It is for logs and for make plan.
+	// Why explains the steps, or why there is none. It is used in logs and by make plan.
 	Why string
 }
 
@@ -27,16 +27,16 @@ func (p Plan) DeletesKey() bool {
 	})
 }
 
-// conflictRecheckInterval is the time between two reconciles of a key that waits for an object which the manager does not
-// watch, such as a Secret of another owner.
+// conflictRecheckInterval separates two reconciles of a key that waits for an object which the manager does not watch,
+// such as a Secret of another owner.
 const conflictRecheckInterval = time.Minute
 
-// Decide returns the steps that bring the cluster closer to the spec. Repairs of a contested Secret wait for their time.
+// Decide returns the steps that bring the cluster closer to the spec. Repairs of a contested Secret are delayed.
 func Decide(f Facts) Plan {
 	a := assess(&f)
 	steps, why := a.dueSteps()
 	if deletion := a.deletion(); len(steps) == 0 && len(deletion) > 0 {
-		return Plan{Steps: deletion, Why: "the account's retention is over"}
+		return Plan{Steps: deletion, Why: "the retention period of the account has passed"}
 	}
 	if slices.ContainsFunc(steps, f.isRepair) && f.Now.Before(a.nextRepair()) {
 		return Plan{Steps: slices.DeleteFunc(slices.Clone(steps), f.isRepair), Why: "another client keeps changing the Secret"}
@@ -49,7 +49,7 @@ func (a *assessment) neededSteps() ([]Step, string) {
 	name := SecretName(a.Key)
 	switch {
 	case !a.Key.DeletionTimestamp.IsZero():
-		return nil, "the key is being deleted; its Secret goes with it"
+		return nil, "the key is being deleted, and its Secret with it"
 	case a.desiredState == v1alpha1.StateRevoked:
 		steps, why := a.revoke(name)
 		return append(steps, a.createAccount()...), why
@@ -58,12 +58,12 @@ func (a *assessment) neededSteps() ([]Step, string) {
 	case a.Account == nil:
 		return a.createAccount(), "the account does not exist yet"
 	case a.admissionPending:
-		return nil, "waiting for the account's record"
+		return nil, "waiting for the Account to be reconciled"
 	}
 	return a.ensureCredential(name)
 }
 
-// createAccount creates the account that is missing, unless that is up to a person.
+// createAccount returns the step that creates the key's account if it does not exist and the manager may create it.
 func (a *assessment) createAccount() []Step {
 	if a.Account != nil || a.violation != nil || a.accountCreationPending() {
 		return nil
@@ -71,70 +71,72 @@ func (a *assessment) createAccount() []Step {
 	return []Step{CreateAccount{Name: a.Key.Spec.Account}}
 }
 
-// revoke empties the Secret. The object stays, so that pods that mount it can restart.
+// revoke returns the steps that remove the credentials from the Secret. The Secret itself stays, so that pods that
+// mount it can restart.
 func (a *assessment) revoke(name string) ([]Step, string) {
 	switch {
 	case a.Secret.Ownership == SecretOwned && a.Secret.HoldsCredential():
-		return []Step{ClearSecret{Name: name}}, "the key is revoked, and its Secret still holds material"
+		return []Step{ClearSecret{Name: name}}, "the key is revoked, and its Secret still holds a credential"
 	case a.Secret.Ownership == SecretOffered && a.Secret.OfferProblem == "":
-		return []Step{AdoptSecret{Name: name}}, "the Secret holds a credential of the key, which is revoked"
+		return []Step{AdoptSecret{Name: name}}, "the key is revoked, and a Secret without an owner holds its credential"
 	case a.Secret.Ownership == SecretOwned && a.Secret.Drifted:
-		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
+		return []Step{RepairSecret{Name: name}}, "the Secret differs from what is declared"
 	}
 	return nil, "the key is revoked"
 }
 
-// ensureCredential sees to it that the Secret holds a credential that verifiers know.
+// ensureCredential returns the steps after which the Secret holds a credential that verifiers accept.
 func (a *assessment) ensureCredential(name string) ([]Step, string) {
 	format := EffectiveFormat(a.Key, a.Account)
 	switch {
 	case a.needsNoCredential():
 		return nil, "no credential is needed"
 	case a.importsCredential():
-		return nil, "the status is to name the imported credential"
+		return nil, "the imported credential is recorded in the status first"
 	case a.Secret.Ownership == SecretMissing && a.isImported(&a.Key.Status):
 		return a.replaceImported(name, format)
 	case a.Secret.Ownership == SecretMissing:
 		return []Step{CreateSecret{Name: name, Format: format}}, "the key has no Secret"
 	case a.Secret.Ownership == SecretOffered && a.Secret.OfferProblem == "":
-		return []Step{AdoptSecret{Name: name}}, "the Secret is to be adopted"
+		return []Step{AdoptSecret{Name: name}}, "the Secret is offered for adoption"
 	case a.Secret.Ownership != SecretOwned:
-		return nil, "the Secret of that name belongs to somebody else"
+		return nil, "the Secret is owned by another object"
 	case a.promoted() != nil:
-		return nil, "the status is to say that the staged credential was promoted"
+		return nil, "the promotion of the staged credential is recorded in the status first"
 	case a.secretHolds(v1alpha1.RoleCurrent):
 		return a.rotate(name, format)
 	case !a.adoptable() && !a.claimed():
-		return nil, "the status is to say that the Secret holds an unknown credential"
+		return nil, "the resourceVersion of the Secret, which holds an unknown credential, is recorded in the status first"
 	case !a.adoptable():
 		return []Step{ReissueCredential{Name: name, Format: format}}, "the Secret does not hold a credential that verifiers accept"
 	case a.Secret.Drifted:
-		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
+		return []Step{RepairSecret{Name: name}}, "the Secret differs from what is declared"
 	}
 	return nil, "nothing to do"
 }
 
-// rotate takes the next step of a rotation: the next credential is staged, which means that its digest goes into the status;
-// once verifiers know it, it goes into the Secret; and the status names it the current one. A crash after any of these writes
-// leaves a Secret whose credential verifiers accept.
+// rotate returns the next step of a rotation. First the next credential is staged: its digest is written to the status.
+// Once verifiers know it, it is written to the Secret. Then the status names it as the current credential. A crash
+// after any of these writes leaves a Secret whose credential verifiers accept.
 func (a *assessment) rotate(name string, format credential.Format) ([]Step, string) {
 	is, previous := current(&a.Key.Status), credentialInRole(&a.Key.Status, v1alpha1.RolePrevious)
 	switch {
 	case a.canPromote():
-		return []Step{PromoteStaged{Name: name, WithOverlap: a.schedule.overlap > 0 && !a.revokedByTime(is)}}, "verifiers know the staged credential"
+		return []Step{PromoteStaged{Name: name, WithOverlap: a.schedule.overlap > 0 && !a.revokedByTime(is)}}, "verifiers have observed the staged credential"
 	case a.stagingDue():
 		return a.stage(name, format)
 	case a.Secret.HasPrevious && (previous == nil || a.credentialExpired(previous)):
-		return []Step{RetirePrevious{Name: name}}, "the overlap is over"
+		return []Step{RetirePrevious{Name: name}}, "the overlap has ended"
 	case a.Secret.Drifted:
-		return []Step{RepairSecret{Name: name}}, "the Secret is not what it should be"
+		return []Step{RepairSecret{Name: name}}, "the Secret differs from what is declared"
 	case a.hasStaged():
-		return nil, "waiting for verifiers to know the staged credential"
+		return nil, "waiting for verifiers to observe the staged credential"
 	}
 	return nil, "nothing to do"
 }
 
-// credentialExpired is whether a credential's own end has come, or it was killed.
+// credentialExpired reports whether a credential has reached its notAfter time, or was revoked by
+// spec.rotation.revokeBefore.
 func (a *assessment) credentialExpired(c *v1alpha1.Credential) bool {
 	return a.revokedByTime(c) || (c.NotAfter != nil && !a.Now.Before(c.NotAfter.Time))
 }
@@ -142,13 +144,13 @@ func (a *assessment) credentialExpired(c *v1alpha1.Credential) bool {
 // isUsable reports whether verifiers accept a credential while the key is Active.
 func (a *assessment) isUsable(c v1alpha1.Credential) bool { return !a.credentialExpired(&c) }
 
-// needsNoCredential is whether a key that has no credential is to get none for now.
+// needsNoCredential reports whether a key without a credential needs none for now.
 func (a *assessment) needsNoCredential() bool {
 	return !Issued(a.Key) && (!a.mayIssue || a.desiredState == v1alpha1.StateExpired)
 }
 
-// NextCheck returns the first moment at which time alone changes what Decide or Describe returns. It is zero if there is
-// none.
+// NextCheck returns the first moment at which the passage of time alone changes the result of Decide or Describe. It is
+// zero if there is none.
 func NextCheck(f Facts) time.Time {
 	a := assess(&f)
 	times := []time.Time{a.retentionCheck(), a.rotationCheck(), a.admissionCheck(), a.secretCheck()}
@@ -169,7 +171,7 @@ func NextCheck(f Facts) time.Time {
 	return earliestAfter(f.Now, times)
 }
 
-// earliestAfter returns the earliest of the times that lie after now; zero: there is none.
+// earliestAfter returns the earliest of the times after now, or zero if there is none.
 func earliestAfter(now time.Time, times []time.Time) time.Time {
 	times = slices.DeleteFunc(times, func(t time.Time) bool { return !t.After(now) })
 	if len(times) == 0 {
@@ -178,7 +180,7 @@ func earliestAfter(now time.Time, times []time.Time) time.Time {
 	return slices.MinFunc(times, time.Time.Compare)
 }
 
-// rotationCheck returns when a rotation stops waiting for verifiers; zero: none waits.
+// rotationCheck returns when a rotation stops waiting for verifiers, or zero if no rotation waits.
 func (a *assessment) rotationCheck() time.Time {
 	if !a.hasStaged() || a.promoted() != nil {
 		return time.Time{}
@@ -186,7 +188,7 @@ func (a *assessment) rotationCheck() time.Time {
 	return a.propagationDeadline()
 }
 
-// admissionCheck returns when to look again at a key that waits for its account; zero: the key does not wait.
+// admissionCheck returns when to reconcile a key again that waits for its account, or zero if it does not wait.
 func (a *assessment) admissionCheck() time.Time {
 	switch {
 	case !a.admissionPending:
@@ -197,7 +199,7 @@ func (a *assessment) admissionCheck() time.Time {
 	return a.Now.Add(admissionRecheckInterval)
 }
 
-// secretCheck returns when to look again at a Secret that the manager can't write now; zero: there is none.
+// secretCheck returns when to read a Secret again that the manager can't write now, or zero if there is none.
 func (a *assessment) secretCheck() time.Time {
 	var times []time.Time
 	switch {

@@ -112,7 +112,7 @@ func TestDecide(t *testing.T) {
 		},
 		"its Secret was made before a crash, and the status says so: it is overwritten": {
 			key: key(claimed("7")), account: recorded, held: own,
-			want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+			want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 		"its Secret was written since the status said that it is unknown": {
 			key: key(claimed("6")), account: recorded, held: own, want: outline{State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
@@ -120,7 +120,7 @@ func TestDecide(t *testing.T) {
 		"its Secret was offered, and is adopted": {key: key(), account: with(key(), keystest.ImportAllowed()), held: offered, want: active},
 		"its Secret was offered, is adopted, and drifted": {
 			key: key(), account: with(key(), keystest.ImportAllowed()), held: driftedOffer,
-			want: in(active, func(o *outline) { o.Steps, o.Ready = "mend Secret shop; ", pending }),
+			want: in(active, func(o *outline) { o.Steps, o.Ready = "repair Secret shop; ", pending }),
 		},
 		"a Secret that nobody owns is offered": {
 			key: key(), account: with(key(), keystest.ImportAllowed()), held: ownerless,
@@ -131,10 +131,10 @@ func TestDecide(t *testing.T) {
 			want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretNotAdoptable", Accept: accepted, Valid: pending},
 		},
 		"its Secret holds something that is no key": {
-			key: key(claimed("7")), account: recorded, held: malformed, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+			key: key(claimed("7")), account: recorded, held: malformed, want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 		"its Secret holds nothing": {
-			key: key(claimed("7")), account: recorded, held: empty, want: outline{Steps: "replace what Secret shop holds by a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
+			key: key(claimed("7")), account: recorded, held: empty, want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 		"a Secret, and no slot: it is not adopted": {
 			key: key(), account: keystest.NewAccount("acme"), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
@@ -171,28 +171,28 @@ func TestDecide(t *testing.T) {
 		"expired, and moved later":      {key: inUse(keystest.Expiring(now.Add(time.Hour)), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), account: recorded, held: own, want: in(active, func(o *outline) { o.Next = time.Hour })},
 		"expired, and never to be more": {key: key(issued, observed(v1alpha1.StateExpired)), account: recorded, held: own, want: active},
 		"revoked": {
-			key: inUse(revoked), account: recorded, held: own, want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"},
+			key: inUse(revoked), account: recorded, held: own, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"},
 		},
 		"revoked, and emptied":              {key: inUse(revoked), account: recorded, held: empty, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
 		"revoked, and the Secret is gone":   {key: inUse(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
 		"revoked, and somebody else's":      {key: inUse(revoked), account: recorded, held: foreign, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, emptied, and drifted":     {key: inUse(revoked), account: recorded, held: drained, want: outline{Steps: "mend Secret shop; ", State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and put back by somebody": {key: inUse(revoked, observed(v1alpha1.StateRevoked)), account: recorded, held: another, want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, emptied, and drifted":     {key: inUse(revoked), account: recorded, held: drained, want: outline{Steps: "repair Secret shop; ", State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and put back by somebody": {key: inUse(revoked, observed(v1alpha1.StateRevoked)), account: recorded, held: another, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"}},
 		"revoked, and the Secret could not be emptied": {
 			key: inUse(revoked), account: recorded, held: own, err: errDown,
-			want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: "False/WriteFailed", Accept: accepted, Valid: "False/Revoked"},
+			want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: "False/WriteFailed", Accept: accepted, Valid: "False/Revoked"},
 		},
 		"revoked in a suspended account: it is emptied all the same": {
 			key: inUse(revoked), account: with(key(), keystest.Suspended()), held: own,
-			want: outline{Steps: "empty Secret shop of material; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: "False/AccountSuspended", Valid: "False/Revoked"},
+			want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: "False/AccountSuspended", Valid: "False/Revoked"},
 		},
 		"revoked without an account: it is emptied first": {
 			key: inUse(revoked), held: own,
-			want: outline{Steps: "empty Secret shop of material; create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
+			want: outline{Steps: "remove all credentials from Secret shop; create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
 		},
 		"a revocation is not hidden by patience": {
 			key: inUse(revoked), account: keystest.NewAccount("acme"), held: own,
-			want: outline{Steps: "empty Secret shop of material; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
+			want: outline{Steps: "remove all credentials from Secret shop; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
 		},
 		"a deactivation is not hidden by patience": {
 			key: inUse(inactive), account: keystest.NewAccount("acme"), held: own,
@@ -208,20 +208,26 @@ func TestDecide(t *testing.T) {
 			key: inUse(), account: recorded, held: nothing, want: in(active, func(o *outline) { o.Steps, o.Ready = "create Secret shop with a new Token; ", pending }),
 		},
 		"the Secret has a key that verifiers do not know": {
-			key: inUse(), account: recorded, held: another, want: in(active, func(o *outline) { o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", pending }),
+			key: inUse(), account: recorded, held: another, want: in(active, func(o *outline) {
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", pending
+			}),
 		},
 		"the Secret has something that is no key": {
-			key: inUse(), account: recorded, held: malformed, want: in(active, func(o *outline) { o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", pending }),
+			key: inUse(), account: recorded, held: malformed, want: in(active, func(o *outline) {
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", pending
+			}),
 		},
 		"the Secret has been emptied": {
-			key: inUse(), account: recorded, held: empty, want: in(active, func(o *outline) { o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", pending }),
+			key: inUse(), account: recorded, held: empty, want: in(active, func(o *outline) {
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", pending
+			}),
 		},
 		"the Secret has drifted": {
-			key: inUse(), account: recorded, held: drifted, want: in(active, func(o *outline) { o.Steps, o.Ready = "mend Secret shop; ", pending }),
+			key: inUse(), account: recorded, held: drifted, want: in(active, func(o *outline) { o.Steps, o.Ready = "repair Secret shop; ", pending }),
 		},
 		"the Secret could not be put right": {
 			key: inUse(), account: recorded, held: another, err: errDown, want: in(active, func(o *outline) {
-				o.Steps, o.Ready = "replace what Secret shop holds by a new Token; ", "False/WriteFailed"
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", "False/WriteFailed"
 			}),
 		},
 		"the Secret is somebody else's": {
@@ -601,15 +607,15 @@ func TestMintedHeld(t *testing.T) {
 func TestStep_SaysWhatItDoes(t *testing.T) {
 	t.Parallel()
 	for want, step := range map[string]keys.Step{
-		"create Account acme":                                keys.CreateAccount{Name: "acme"},
-		"create Secret shop with a new Token":                keys.CreateSecret{Name: "shop", Format: keystest.Token},
-		"replace what Secret shop holds by a new Token":      keys.ReissueCredential{Name: "shop", Format: keystest.Token},
-		"stage a new Token for Secret shop":                  keys.StageCredential{Name: "shop", Format: keystest.Token},
-		"make writes of Secret shop fail that are under way": keys.FenceSecret{Name: "shop"},
-		"write the staged credential to Secret shop":         keys.PromoteStaged{Name: "shop"},
-		"retire the previous credential in Secret shop":      keys.RetirePrevious{Name: "shop"},
-		"empty Secret shop of material":                      keys.ClearSecret{Name: "shop"},
-		"mend Secret shop":                                   keys.RepairSecret{Name: "shop"},
+		"create Account acme":                                    keys.CreateAccount{Name: "acme"},
+		"create Secret shop with a new Token":                    keys.CreateSecret{Name: "shop", Format: keystest.Token},
+		"replace the credential in Secret shop with a new Token": keys.ReissueCredential{Name: "shop", Format: keystest.Token},
+		"stage a new Token for Secret shop":                      keys.StageCredential{Name: "shop", Format: keystest.Token},
+		"fence Secret shop against pending writes":               keys.FenceSecret{Name: "shop"},
+		"write the staged credential to Secret shop":             keys.PromoteStaged{Name: "shop"},
+		"remove the previous credential from Secret shop":        keys.RetirePrevious{Name: "shop"},
+		"remove all credentials from Secret shop":                keys.ClearSecret{Name: "shop"},
+		"repair Secret shop":                                     keys.RepairSecret{Name: "shop"},
 	} {
 		if got := fmt.Sprintf("%v", step); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -9,8 +9,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// DenyDeletion says, in a sentence for the person who tries, why a key may not be deleted under a policy and what to
-// do instead; empty: it may be.
+// DenyDeletion returns a message for the user that says why a key may not be deleted under a policy and what to do
+// instead, or "" if it may be deleted.
 func DenyDeletion(k *v1alpha1.APIKey, policy v1alpha1.DeletionPolicy) string {
 	switch policy {
 	case v1alpha1.DeletionForbid:

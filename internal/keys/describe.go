@@ -11,8 +11,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Describe returns the status of a key as the facts have it, also after a step failed. It returns the status unchanged while
-// the key is being deleted, and while a new key or a key in use waits for its account to be reconciled.
+// Describe returns the status of a key according to the facts, also after a step failed. It returns the status
+// unchanged while the key is being deleted, and while a new key or an Active key waits for its account to be
+// reconciled.
 func Describe(f Facts) v1alpha1.APIKeyStatus {
 	a := assess(&f)
 	after := *f.Key.Status.DeepCopy()
@@ -37,7 +38,7 @@ func Describe(f Facts) v1alpha1.APIKeyStatus {
 	return after
 }
 
-// nextRotationTime returns when the next credential of an accepted key is due; nil: never.
+// nextRotationTime returns when the next credential of an accepted key is due, or nil if never.
 func (a *assessment) nextRotationTime(after *v1alpha1.APIKeyStatus) *metav1.Time {
 	due := a.nextRotation(after)
 	if due == nil || a.violation != nil {
@@ -46,7 +47,7 @@ func (a *assessment) nextRotationTime(after *v1alpha1.APIKeyStatus) *metav1.Time
 	return &metav1.Time{Time: *due}
 }
 
-// deferStatus is whether to say nothing yet.
+// deferStatus reports whether to leave the status unchanged because the account has not been reconciled yet.
 func (a *assessment) deferStatus() bool {
 	switch {
 	case a.Err != nil, a.accountCreationPending():
@@ -57,7 +58,7 @@ func (a *assessment) deferStatus() bool {
 	return a.Key.Status.State == "" && a.Now.Sub(a.Key.CreationTimestamp.Time) < initialStatusGracePeriod
 }
 
-// credentials are those that verifiers are to know from now on.
+// credentials returns the credentials that verifiers accept from now on.
 func (a *assessment) credentials() []v1alpha1.Credential {
 	list := slices.DeleteFunc(slices.Clone(a.Key.Status.Credentials), func(c v1alpha1.Credential) bool {
 		return a.credentialExpired(&c) && (c.Role != v1alpha1.RoleCurrent || a.Secret.JustIssued)
@@ -81,7 +82,7 @@ func (a *assessment) credentials() []v1alpha1.Credential {
 	return append(a.retireCurrent(list), a.toStatusCredential(a.Secret.Current, v1alpha1.RoleCurrent))
 }
 
-// toStatusCredential is what verifiers get to know of what stands in a Secret.
+// toStatusCredential returns the status entry for a credential of a Secret.
 func (a *assessment) toStatusCredential(p ObservedCredential, role v1alpha1.CredentialRole) v1alpha1.Credential {
 	return v1alpha1.Credential{ID: p.PublicPart.ID, Hint: p.PublicPart.Hint, SHA256: p.SHA256, IssuedAt: metav1.NewTime(a.Now), Role: role}
 }
@@ -93,8 +94,9 @@ func (a *assessment) promoteStaged(list []v1alpha1.Credential) []v1alpha1.Creden
 	return append(a.retireCurrent(list), promoted)
 }
 
-// retireCurrent makes the current credential the previous one, which lives on for the overlap and never beyond its own end.
-// A previous one before it ends now: never more than two are accepted. A dead one has no overlap.
+// retireCurrent makes the current credential the previous one. It stays valid for the overlap, but not beyond its own
+// notAfter time. The previous credential before it ends now, so that at most two credentials are accepted. A revoked
+// credential has no overlap.
 func (a *assessment) retireCurrent(list []v1alpha1.Credential) []v1alpha1.Credential {
 	list = without(without(list, v1alpha1.RolePrevious), v1alpha1.RoleStaged)
 	overlap := a.schedule.overlap
@@ -113,8 +115,8 @@ func without(list []v1alpha1.Credential, role v1alpha1.CredentialRole) []v1alpha
 	return slices.DeleteFunc(list, func(c v1alpha1.Credential) bool { return c.Role == role })
 }
 
-// secretRef remembers at which resourceVersion the Secret was last seen to hold the right thing, or, of a key that was never
-// issued, anything at all: see claimed.
+// secretRef returns the reference to the key's Secret. It records the resourceVersion at which the Secret was last seen
+// with the right content or, for a key that was never issued, with any content: see claimed.
 func (a *assessment) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef {
 	if a.Secret.Ownership != SecretOwned {
 		return nil
@@ -132,8 +134,9 @@ func (a *assessment) secretRef(after *v1alpha1.APIKeyStatus) *v1alpha1.SecretRef
 	return ref
 }
 
-// state is the state the key is in. A key that verifiers refuse anyway says so before it says what the account has
-// against it. A key in use stays so while its account has yet to speak, also if a write fails meanwhile.
+// state returns the state of the key. A state in which verifiers refuse the key takes precedence over a violation of
+// the account's policy. A key in use stays Active while its account has not been reconciled yet, even if a write fails
+// meanwhile.
 func (a *assessment) state(after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState {
 	waiting := a.admissionPending && (a.Key.Status.State != v1alpha1.StateActive || a.desiredState != v1alpha1.StateActive)
 	blocked, issued := a.violation != nil || waiting, slices.ContainsFunc(after.Credentials, a.isUsable)
@@ -148,8 +151,8 @@ func (a *assessment) state(after *v1alpha1.APIKeyStatus) v1alpha1.ObservedState 
 	return a.desiredState
 }
 
-// recordAcceptance keeps what the key was accepted with, so that a stricter policy binds it only from the next change
-// of that field on.
+// recordAcceptance records the values with which the key was accepted, so that a stricter policy applies to it only
+// once the field is changed.
 func (a *assessment) recordAcceptance(after *v1alpha1.APIKeyStatus) {
 	if a.violation != nil || a.admissionPending {
 		return
@@ -160,7 +163,7 @@ func (a *assessment) recordAcceptance(after *v1alpha1.APIKeyStatus) {
 		after.ExpirationTime = &t
 	}
 	if specUnwritten(a.Account) {
-		return // no policy has accepted the key yet
+		return // no policy exists yet under which the key could be accepted
 	}
 	after.IPRestriction = v1alpha1.IPUnrestricted
 	if len(a.Key.Spec.IPWhitelist) > 0 {
@@ -168,9 +171,9 @@ func (a *assessment) recordAcceptance(after *v1alpha1.APIKeyStatus) {
 	}
 }
 
-// recordRelease gives the key's grant back: under counting: Usable, and where a policy that was written after the key was
-// issued refuses it. From this write on the key needs another grant to become usable, whatever a stale cache says of its
-// slot.
+// recordRelease releases the key's grant: under counting: Usable, and when a policy that was written after the key was
+// issued refuses it. From this write on, the key needs another grant to become usable, whatever a stale cache says of
+// its slot.
 func (a *assessment) recordRelease(after *v1alpha1.APIKeyStatus) {
 	if a.Account == nil {
 		return

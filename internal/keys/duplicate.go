@@ -10,7 +10,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// KeyDigests returns the digests of all credentials that a key has or has revoked: its values in IndexDigest.
+// KeyDigests returns the digests of all credentials that a key has or has revoked. They are the values of the key in
+// IndexDigest.
 func KeyDigests(k *v1alpha1.APIKey) []string {
 	list := make([]string, 0, len(k.Status.Credentials)+len(k.Status.RevokedCredentials))
 	for _, c := range k.Status.Credentials {
@@ -22,8 +23,8 @@ func KeyDigests(k *v1alpha1.APIKey) []string {
 	return list
 }
 
-// Digests returns the digests that no other key may have: those of the key's credentials, and of the one that is to be
-// imported.
+// Digests returns the digests that no other key may have: those of the key's credentials and of the credential to be
+// imported or adopted.
 func (f *Facts) Digests() []string {
 	var list []string
 	for _, c := range f.Key.Status.Credentials {
@@ -35,7 +36,8 @@ func (f *Facts) Digests() []string {
 	return list
 }
 
-// newDigest returns the digest of the credential, generated elsewhere, that is to be the key's first; empty: there is none.
+// newDigest returns the digest of the externally generated credential that becomes the key's first one, or "" if there
+// is none.
 func (f *Facts) newDigest() string {
 	switch {
 	case f.importsCredential():
@@ -74,7 +76,8 @@ func checkDuplicate(f Facts) *Violation {
 	return nil
 }
 
-// describeOther names another key, unless it is in another namespace, whose objects are not this one's business.
+// describeOther returns a description of another key. It does not name a key in another namespace, because users must
+// not learn what other namespaces contain.
 func (f *Facts) describeOther(other *v1alpha1.APIKey) string {
 	switch {
 	case other.UID == f.Key.UID:
@@ -85,8 +88,8 @@ func (f *Facts) describeOther(other *v1alpha1.APIKey) string {
 	return "another APIKey"
 }
 
-// precedes reports whether a digest was issued to another key before it was to this one: by the time of issue, then by the
-// keys' age and UID. Verifiers have the same order.
+// precedes reports whether a digest was issued to another key first: by the time of issue, then by the creation time
+// and UID of the keys. Verifiers use the same order.
 func precedes(other, k *v1alpha1.APIKey, digest string) bool {
 	theirs, ok := issueTime(other, digest)
 	if !ok || !other.DeletionTimestamp.IsZero() {

@@ -5,25 +5,25 @@ package keys
 
 import "errors"
 
-// PublicError is an error with a sentence that may be shown in a status: no material, and nothing that varies from one try to
-// the next.
+// PublicError is an error with a message that is safe to publish in a condition: it holds no key material and nothing
+// that changes between retries.
 type PublicError struct {
-	// Message says what could not be done.
+	// Message states what failed.
 	Message string
-	// Err is the cause, for logs.
+	// Err holds the cause, for logs.
 	Err error
 }
 
 // Error implements error.
 func (e *PublicError) Error() string { return e.Message + ": " + e.Err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *PublicError) Unwrap() error { return e.Err }
 
-// PublicMessage is what of an error may be shown in a status.
+// PublicMessage returns the part of err that is safe to publish in a condition.
 func PublicMessage(err error) string {
 	if public, ok := errors.AsType[*PublicError](err); ok {
 		return public.Message
 	}
-	return "The manager met an error; its log has the details"
+	return "Reconciliation failed: see the log of the manager"
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Event is something that happened to a key, to be told once: as a Kubernetes Event and as an entry of the history.
+// Event describes a change of a key that is reported once: as a Kubernetes Event and as an entry of status.history.
 type Event struct {
-	// Warning is whether a person has to act.
+	// Warning reports whether a user has to act.
 	Warning bool
-	// Reason is one word, equal to a reason of api/v1alpha1.
+	// Reason holds a reason of api/v1alpha1.
 	Reason string
-	// Action is what the manager did: a verb.
+	// Action states what the manager did, as a verb.
 	Action string
-	// Note is one sentence.
+	// Note holds the message, one sentence.
 	Note string
 }
 
-// Events returns what a round changed of a key, in order: the difference between the status that the facts have and the one
-// after it.
+// Events returns the changes of a key in one reconcile, in order: the difference between the status in the facts and
+// the status after it.
 func Events(f Facts, after v1alpha1.APIKeyStatus) []Event { return assess(&f).events(after) }
 
 func (a *assessment) events(after v1alpha1.APIKeyStatus) []Event {
@@ -49,7 +49,7 @@ func (a *assessment) events(after v1alpha1.APIKeyStatus) []Event {
 	return list
 }
 
-// writeRefusedEvent tells of a write that the API server refused, once for each thing that it says.
+// writeRefusedEvent returns the event for a write that the API server refused. It is emitted once per message.
 func (f *Facts) writeRefusedEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
 	if !IsRefused(f.Err) || is == nil || is.Reason != v1alpha1.ReasonWriteFailed || was != nil && was.Reason == is.Reason && was.Message == is.Message {
@@ -70,14 +70,15 @@ func (a *assessment) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, boo
 	case was == nil:
 		return Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + is.ID}, true
 	case a.revokedByTime(was):
-		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are dead: rotated to credential " + is.ID + " from " + was.ID}, true
+		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are revoked: rotated to credential " + is.ID + " from " + was.ID}, true
 	case slices.ContainsFunc(staged(&before), func(c v1alpha1.Credential) bool { return c.SHA256 == is.SHA256 }):
 		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Rotated to credential " + is.ID + " from " + was.ID}, true
 	}
 	return Event{Reason: v1alpha1.ReasonReissued, Action: "Issue", Note: "The Secret was deleted or edited: issued credential " + is.ID + " in place of " + was.ID}, true
 }
 
-// stateEvent tells of a change of state. That a key becomes Active with its first credential is told by Issued.
+// stateEvent returns the event for a change of state. A key that becomes Active with its first credential has the event
+// Issued instead.
 func stateEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 	if before.State == after.State {
 		return Event{}, false
@@ -86,12 +87,12 @@ func stateEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 	case v1alpha1.StateActive:
 		return Event{Reason: v1alpha1.ReasonActivated, Action: "Activate", Note: "Verifiers accept the key again"}, current(&before) != nil
 	case v1alpha1.StateInactive:
-		return Event{Reason: v1alpha1.ReasonDeactivated, Action: "Deactivate", Note: "The key was switched off"}, current(&before) != nil
+		return Event{Reason: v1alpha1.ReasonDeactivated, Action: "Deactivate", Note: "The key was deactivated"}, current(&before) != nil
 	case v1alpha1.StateExpired:
 		return Event{Reason: v1alpha1.ReasonExpired, Action: "Expire", Note: "The key has expired"}, true
 	case v1alpha1.StateRevoked:
-		return Event{Reason: v1alpha1.ReasonRevoked, Action: "Revoke", Note: "The key was revoked for good"}, true
-	case v1alpha1.StatePending, v1alpha1.StateSuspended: // condition Accepted says why
+		return Event{Reason: v1alpha1.ReasonRevoked, Action: "Revoke", Note: "The key was revoked permanently"}, true
+	case v1alpha1.StatePending, v1alpha1.StateSuspended: // condition Accepted has the reason
 	}
 	return Event{}, false
 }
@@ -109,10 +110,10 @@ func refusalEvent(conditionType string, before, after v1alpha1.APIKeyStatus) (Ev
 	return Event{Warning: true, Reason: is.Reason, Action: "Admit", Note: is.Message}, true
 }
 
-// maxHistory is how many entries a history keeps.
+// maxHistory limits the entries of status.history.
 const maxHistory = 20
 
-// AppendHistory appends what happened to a history, and keeps the last 20.
+// AppendHistory appends events to a history and returns its last 20 entries.
 func AppendHistory(history []v1alpha1.Transition, happened []Event, now time.Time) []v1alpha1.Transition {
 	list := slices.Clone(history)
 	for _, e := range happened {

@@ -49,7 +49,7 @@ func TestAnnouncements(t *testing.T) {
 	)
 	issued := keys.Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + first.ID}
 	activated := keys.Event{Reason: v1alpha1.ReasonActivated, Action: "Activate", Note: "Verifiers accept the key again"}
-	deactivated := keys.Event{Reason: v1alpha1.ReasonDeactivated, Action: "Deactivate", Note: "The key was switched off"}
+	deactivated := keys.Event{Reason: v1alpha1.ReasonDeactivated, Action: "Deactivate", Note: "The key was deactivated"}
 	for name, tc := range map[string]struct {
 		before, after v1alpha1.APIKeyStatus
 		want          []keys.Event
@@ -73,7 +73,7 @@ func TestAnnouncements(t *testing.T) {
 		"the next credential is staged": {status(active, one), status(active, []v1alpha1.Credential{first, staged}), nil, nil},
 		"rotated, because the one before is dead": {
 			status(active, one), status(active, two[1:]),
-			[]keys.Event{{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are dead: rotated to credential " + second.ID + " from " + first.ID}},
+			[]keys.Event{{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are revoked: rotated to credential " + second.ID + " from " + first.ID}},
 			keystest.RevokedBefore(now),
 		},
 		"the previous credential ends":           {status(active, two), status(active, two[1:]), nil, nil},
@@ -82,7 +82,7 @@ func TestAnnouncements(t *testing.T) {
 		"created switched off":                   {status("", none), status(inactive, none), nil, nil},
 		"expired":                                {status(active, one), status(expired, one), []keys.Event{{Reason: v1alpha1.ReasonExpired, Action: "Expire", Note: "The key has expired"}}, nil},
 		"revived":                                {status(expired, one), status(active, one), []keys.Event{activated}, nil},
-		"revoked":                                {status(inactive, one), status(revoked, one), []keys.Event{{Reason: v1alpha1.ReasonRevoked, Action: "Revoke", Note: "The key was revoked for good"}}, nil},
+		"revoked":                                {status(inactive, one), status(revoked, one), []keys.Event{{Reason: v1alpha1.ReasonRevoked, Action: "Revoke", Note: "The key was revoked permanently"}}, nil},
 		"refused":                                {status(active, one, accepted), status(pending, one, refused(v1alpha1.ReasonAccountSuspended)), []keys.Event{warning(v1alpha1.ReasonAccountSuspended)}, nil},
 		"refused from the start":                 {status("", none), status(pending, none, refused(v1alpha1.ReasonLimitReached)), []keys.Event{warning(v1alpha1.ReasonLimitReached)}, nil},
 		"refused as before":                      {status(pending, none, refused(v1alpha1.ReasonLimitReached)), status(pending, none, refused(v1alpha1.ReasonLimitReached)), nil, nil},

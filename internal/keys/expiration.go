@@ -14,10 +14,11 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// ErrUnknownZone says that a name is not an IANA time zone known to this program.
+// ErrUnknownZone reports that a name is not an IANA time zone known to this program.
 var ErrUnknownZone = errors.New("unknown time zone")
 
-// LoadZone returns the IANA zone of that name; empty means UTC. "Local" is refused: what it means depends on the machine.
+// LoadZone returns the IANA time zone of that name. The empty name means UTC. LoadZone refuses "Local", whose meaning
+// depends on the machine.
 func LoadZone(name string) (*time.Location, error) {
 	if name == "Local" {
 		return nil, fmt.Errorf("%w %q", ErrUnknownZone, name)
@@ -36,13 +37,13 @@ var (
 		"with a year from 1000 to 9998")
 )
 
-// instantForm is how instants are written.
+// instantForm matches the notation of instants.
 var instantForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
 
-// ParseInstant reads an instant of a spec. It reads exactly what the CEL rule of v1alpha1.Instant admits.
+// ParseInstant parses an instant of a spec. It accepts exactly what the CEL rule of v1alpha1.Instant accepts.
 func ParseInstant(s string) (time.Time, error) {
 	if !instantForm.MatchString(s) {
-		return time.Time{}, errInstant // time.Parse is more generous
+		return time.Time{}, errInstant // time.Parse accepts more
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !hasUsualYear(t) || !hasUsualYear(t.UTC()) {
@@ -51,7 +52,8 @@ func ParseInstant(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// ParseDate reads a date of a spec, as the midnight in UTC with which it begins. It reads exactly what the CEL rules of dates admit.
+// ParseDate parses a date of a spec and returns the midnight in UTC at which it begins. It accepts exactly what the CEL
+// rules of dates accept.
 func ParseDate(s string) (time.Time, error) {
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil || !hasUsualYear(t) {
@@ -60,10 +62,10 @@ func ParseDate(s string) (time.Time, error) {
 	return t, nil
 }
 
-// hasUsualYear reports whether t has a year of four digits, as have the instants of a day before and a day after.
+// hasUsualYear reports whether the year of t has four digits, and would have if t were a day earlier or later.
 func hasUsualYear(t time.Time) bool { return t.Year() >= 1000 && t.Year() <= 9998 }
 
-// instant returns an instant that validation let pass; nil: the spec has none.
+// instant returns a validated instant of a spec, or nil if the spec has none.
 func instant(s v1alpha1.Instant) *metav1.Time {
 	t, err := ParseInstant(string(s))
 	if err != nil {
@@ -72,8 +74,8 @@ func instant(s v1alpha1.Instant) *metav1.Time {
 	return &metav1.Time{Time: t}
 }
 
-// ResolveExpiration turns a spec's expiration into an instant (UTC, whole seconds): an RFC 3339 instant as it stands,
-// a date as the START of that day in the zone. Empty gives nil: never.
+// ResolveExpiration returns the instant of an expiration (UTC, whole seconds): an RFC 3339 instant as it is, a date as
+// the START of that day in the zone, and nil (never) if the expiration is empty.
 func ResolveExpiration(expiration, zone string) (*time.Time, error) {
 	if expiration == "" {
 		return nil, nil //nolint:nilnil // nil is the instant of a key that never expires
@@ -93,8 +95,9 @@ func ResolveExpiration(expiration, zone string) (*time.Time, error) {
 	return &t, nil
 }
 
-// MidnightWarning returns a warning if a key's expiration is exactly midnight in UTC and its account is in another zone:
-// a YAML tool makes such an instant of a date without quotes. Empty: there is nothing to warn of.
+// MidnightWarning returns a warning if a key's expiration is exactly midnight in UTC and its account is in another time
+// zone: some YAML tools convert a date without quotes to such an instant. It returns "" if there is nothing to warn
+// about.
 func MidnightWarning(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 	t, err := ParseInstant(k.Spec.Expiration)
 	if err != nil || a == nil || !t.Equal(t.Truncate(24*time.Hour)) {
@@ -110,12 +113,12 @@ func MidnightWarning(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 	return fmt.Sprintf(`spec.expiration is midnight in UTC, but the time zone of account %s is %s: to set a date, write it in quotes: "%s"`, a.Name, a.Spec.TimeZone, t.Format(time.DateOnly))
 }
 
-// StartOfDay is the first instant of a day in a zone. Where a change of the clocks takes midnight away that is the
-// instant of the change; where it brings midnight twice, the first.
+// StartOfDay returns the first instant of a day in a zone. If a clock change skips midnight, that is the instant of the
+// change. If midnight occurs twice, it is the first one.
 func StartOfDay(day time.Time, zone *time.Location) time.Time {
 	t := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
 	start, end := t.ZoneBounds()
-	if t.Day() != day.Day() { // midnight does not exist, and t fell on the evening before
+	if t.Day() != day.Day() { // midnight does not exist, and t is on the evening before
 		return end
 	}
 	if start.IsZero() {

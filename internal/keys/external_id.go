@@ -12,13 +12,14 @@ import (
 // IndexExternalID finds the Accounts that declare an external ID.
 const IndexExternalID = "spec.externalID"
 
-// AccountIndexes returns the values of each index over Accounts; none: the account is not in it.
+// AccountIndexes holds the function of each index over Accounts that returns the values of an account. An account
+// without values is not in the index.
 var AccountIndexes = map[string]func(*v1alpha1.Account) []string{
 	IndexExternalID: func(a *v1alpha1.Account) []string { return nonEmpty(a.Spec.ExternalID) },
 }
 
-// ExternalIDHolder returns the account that holds the external ID which an account declares, if that is another one: the
-// oldest of those that declare it. Nil: the account holds it, or declares none.
+// ExternalIDHolder returns the other account that holds the external ID of an account: the oldest of those that declare
+// it. It returns nil if the account itself holds the ID or declares none.
 func ExternalIDHolder(a *v1alpha1.Account, declaring []*v1alpha1.Account) *v1alpha1.Account {
 	if a.Spec.ExternalID == "" {
 		return nil
@@ -35,8 +36,8 @@ func ExternalIDHolder(a *v1alpha1.Account, declaring []*v1alpha1.Account) *v1alp
 	return holder
 }
 
-// WithHeldExternalID returns an account as its keys see it: without an external ID that an older account holds, so that
-// neither their Secrets nor anything else hands it on.
+// WithHeldExternalID returns an account as its keys use it: without an external ID that an older account holds, so that
+// the ID is neither rendered into Secrets nor used elsewhere.
 func WithHeldExternalID(a *v1alpha1.Account, declaring []*v1alpha1.Account) *v1alpha1.Account {
 	if ExternalIDHolder(a, declaring) == nil {
 		return a
@@ -46,7 +47,7 @@ func WithHeldExternalID(a *v1alpha1.Account, declaring []*v1alpha1.Account) *v1a
 	return a
 }
 
-// compareAccountAge orders accounts by creation time, then UID: the older first. An account that is still being created
+// compareAccountAge orders accounts by creation time, then UID, the older first. An account that is still being created
 // has no UID and counts as the youngest.
 func compareAccountAge(a, b *v1alpha1.Account) int {
 	if a.UID == "" || b.UID == "" {

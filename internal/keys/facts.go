@@ -10,43 +10,46 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Facts are everything Decide and Describe may look at. Observe fills them, perform refreshes what a step
-// changed, nobody else writes them.
+// Facts holds everything that Decide and Describe read. The controller fills it when it observes a key, and updates it
+// after each step that it performs.
 type Facts struct {
-	// Key is the APIKey as it was read.
+	// Key holds the APIKey as it was read.
 	Key *v1alpha1.APIKey
-	// Account is the key's; nil: there is none.
+	// Account holds the account of the key, or nil if there is none.
 	Account *v1alpha1.Account
-	// NamespaceLabels are the labels of the key's namespace.
+	// NamespaceLabels holds the labels of the key's namespace.
 	NamespaceLabels map[string]string
-	// Siblings are the other keys of the account with the same label.
+	// Siblings lists the other keys of the account with the same label.
 	Siblings []*v1alpha1.APIKey
-	// Duplicates are the other keys that have, or have revoked, a credential of this key or the one that its Secret offers.
+	// Duplicates lists the other keys that have, or have revoked, a credential of this key or the one that its Secret
+	// offers.
 	Duplicates []*v1alpha1.APIKey
-	// Repairs is what the manager remembers of its repairs of the Secret.
+	// Repairs holds the manager's record of its repairs of the Secret.
 	Repairs Repairs
-	// Secret is what the key's Secret holds, without its bytes.
+	// Secret describes the content of the key's Secret, without key material.
 	Secret ObservedSecret
-	// Staged describes the credential that this process generated for the key and holds in memory until it goes into the
-	// Secret; zero: there is none.
+	// Staged describes the credential that this process generated for the key and keeps in memory until it is written
+	// to the Secret. It is zero if there is none.
 	Staged ObservedCredential
-	// JustStaged reports whether this round generated it.
+	// JustStaged reports whether this reconcile generated the staged credential.
 	JustStaged bool
-	// JustFenced reports whether this round made the writes of the Secret fail that another process may be about to make.
+	// JustFenced reports whether this reconcile performed FenceSecret, after which a pending write of the Secret by
+	// another process fails.
 	JustFenced bool
-	// Propagated reports whether every live verifier knows the credential that the status staged last.
+	// Propagated reports whether every live verifier has observed the credential that the status staged last.
 	Propagated bool
-	// Settings are what the manager's flags say.
+	// Settings holds the settings of the manager's flags.
 	Settings Settings
-	// Now is read once per round: UTC, whole seconds.
+	// Now holds the current time in UTC, in whole seconds. It is read once per reconcile.
 	Now time.Time
-	// Err is what perform could not do, if anything.
+	// Err holds the error of the step that failed, if any.
 	Err error
-	// Template remembers what checking the key's template has found, if it is set: one round asks several times.
+	// Template caches the result of checking the key's template, which one reconcile needs several times. It may be
+	// nil.
 	Template *TemplateCheck
 }
 
-// credentialInRole is the one in a role according to a status; nil: there is none.
+// credentialInRole returns the credential in a role according to a status, or nil if there is none.
 func credentialInRole(s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) *v1alpha1.Credential {
 	for i := range s.Credentials {
 		if s.Credentials[i].Role == role {
@@ -56,16 +59,16 @@ func credentialInRole(s *v1alpha1.APIKeyStatus, role v1alpha1.CredentialRole) *v
 	return nil
 }
 
-// current is the credential in the Secret's current position according to a status; nil: none was issued.
+// current returns the current credential according to a status, or nil if none was issued.
 func current(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 	return credentialInRole(s, v1alpha1.RoleCurrent)
 }
 
-// Issued is whether a key has, or had, a credential.
+// Issued reports whether a key has, or had, a credential.
 func Issued(k *v1alpha1.APIKey) bool { return current(&k.Status) != nil }
 
-// RetainsSlot is whether a key is owed a slot whatever the limit: it was issued lawfully and gave nothing back, so a lower
-// limit, or a lost record, evicts it not.
+// RetainsSlot reports whether the key keeps its slot regardless of the current limit. An issued key that has not
+// released its grant is never evicted, even if the limit is lowered or the slot record is lost.
 func RetainsSlot(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 	if !Issued(k) {
 		return false
@@ -73,12 +76,13 @@ func RetainsSlot(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 	return k.Status.State == v1alpha1.StateActive || (!countsUsableOnly(a) && k.Status.ReleasedGrant == "")
 }
 
-// staged returns the credentials that a status stages, the last one last.
+// staged returns the staged credentials of a status, the last one last.
 func staged(s *v1alpha1.APIKeyStatus) []v1alpha1.Credential {
 	return slices.DeleteFunc(slices.Clone(s.Credentials), func(c v1alpha1.Credential) bool { return c.Role != v1alpha1.RoleStaged })
 }
 
-// LastStaged returns the credential that a status staged last; nil: none. It alone may go into the Secret.
+// LastStaged returns the credential that a status staged last, or nil if there is none. Only this one may be written to
+// the Secret.
 func LastStaged(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 	for i := range slices.Backward(s.Credentials) {
 		if s.Credentials[i].Role == v1alpha1.RoleStaged {
@@ -88,7 +92,7 @@ func LastStaged(s *v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 	return nil
 }
 
-// promoted returns the staged credential that the Secret holds already; nil: none.
+// promoted returns the staged credential that the Secret already holds, or nil if there is none.
 func (f *Facts) promoted() *v1alpha1.Credential {
 	for i, c := range f.Key.Status.Credentials {
 		if c.Role == v1alpha1.RoleStaged && f.Secret.Ownership == SecretOwned && f.Secret.Current.SHA256 == c.SHA256 {
@@ -98,15 +102,15 @@ func (f *Facts) promoted() *v1alpha1.Credential {
 	return nil
 }
 
-// secretHolds is whether the Secret's current position has the credential that verifiers know in a role.
+// secretHolds reports whether the current credential of the Secret is the one in a role of the status.
 func (f *Facts) secretHolds(role v1alpha1.CredentialRole) bool {
 	c := credentialInRole(&f.Key.Status, role)
 	return c != nil && f.Secret.Ownership == SecretOwned && f.Secret.Current.SHA256 == c.SHA256
 }
 
-// adoptable reports whether what stands in the Secret's current position may become the current credential: it was made in
-// this round, or it is offered for adoption to a key that was never issued. What a round left that died before it could
-// write the status is neither: anybody may have put it there.
+// adoptable reports whether the current credential of the Secret may become the current credential of the status: it
+// was generated in this reconcile, or it is offered for adoption to a key that was never issued. A credential from a
+// reconcile that ended before it could update the status qualifies for neither, because any client may have written it.
 func (f *Facts) adoptable() bool {
 	if f.Secret.Ownership != SecretOwned || f.Secret.Current.PublicPart.ID == "" {
 		return false
@@ -114,9 +118,9 @@ func (f *Facts) adoptable() bool {
 	return f.Secret.JustIssued || f.offersCredential()
 }
 
-// claimed reports whether the status says that the manager has seen the Secret as it is, with nothing in it that the status
-// knows. The Secret of a key that was never issued is overwritten only then: the write of the status makes that of any other
-// manager fail which is about to record a credential that it put there.
+// claimed reports whether the status records the resourceVersion of the Secret, which holds no credential that the
+// status knows. The Secret of a key that was never issued is overwritten only then: if another manager is about to
+// record a credential that it wrote to the Secret, this update of the status makes its update fail.
 func (f *Facts) claimed() bool {
 	ref := f.Key.Status.SecretRef
 	return Issued(f.Key) || (ref != nil && ref.ResourceVersion == f.Secret.ResourceVersion)

@@ -8,8 +8,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// EffectiveFormat returns the format of a key's next credential: the key's own, or else the default of its account, or else
-// Token.
+// EffectiveFormat returns the format of a key's next credential: the format of the key, or else the default of its
+// account, or else Token.
 func EffectiveFormat(k *v1alpha1.APIKey, a *v1alpha1.Account) credential.Format {
 	switch {
 	case k.Spec.Format != nil:

@@ -14,11 +14,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// This file holds how a key begins whose credential is known by its digest alone. It has no Secret until its first rotation.
+// This file implements keys whose first credential is imported by its digest alone. Such a key has no Secret until its
+// first rotation.
 
 var (
 	importDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	// importHint admits what a Token shows in public, and otherwise so few characters that the rest can't be guessed.
+	// importHint matches the public part of a Token, or otherwise so few characters that the rest of the key can't be
+	// guessed.
 	importHint = regexp.MustCompile(`^([A-Za-z0-9._-]{1,8}|[a-z][a-z0-9]{0,15}_[A-Za-z0-9]{12})$`)
 )
 
@@ -36,7 +38,7 @@ func validateImport(i *v1alpha1.Import, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// checkImport refuses a digest that the account does not let its keys name. It changes nothing about keys that were imported.
+// checkImport refuses spec.import if the account does not allow it. It does not affect keys that were imported already.
 func checkImport(f Facts) *Violation {
 	if f.Key.Spec.Import == nil || f.Account == nil || Issued(f.Key) || f.Account.Spec.ImportPolicy == v1alpha1.ImportAllow {
 		return nil
@@ -49,7 +51,7 @@ func (f *Facts) importsCredential() bool {
 	return f.Key.Spec.Import != nil && !Issued(f.Key) && f.Key.Spec.State != v1alpha1.KeyStateRevoked
 }
 
-// importedCredential returns what verifiers are to know of the credential that the spec names.
+// importedCredential returns the status entry for the credential that the spec names.
 func (a *assessment) importedCredential() v1alpha1.Credential {
 	i := a.Key.Spec.Import
 	id := i.SHA256[:credential.IDLength]
@@ -59,20 +61,21 @@ func (a *assessment) importedCredential() v1alpha1.Credential {
 	return v1alpha1.Credential{ID: id, Hint: i.Hint, SHA256: i.SHA256, IssuedAt: metav1.NewTime(a.Now), Role: v1alpha1.RoleCurrent}
 }
 
-// isImported reports whether the current credential, according to a status, is the one that the spec names by its digest. It
-// needs no Secret.
+// isImported reports whether the current credential of a status is the one that the spec names by its digest. Such a
+// credential needs no Secret.
 func (f *Facts) isImported(s *v1alpha1.APIKeyStatus) bool {
 	i, is := f.Key.Spec.Import, current(s)
 	return i != nil && is != nil && is.SHA256 == i.SHA256
 }
 
-// replaceImported takes the next step of the first rotation of an imported key, which has no Secret yet. It goes as every
-// rotation does, and creates the Secret with the staged credential. Where too many were staged and lost, one is created without
-// being staged, so that no process can create the Secret with a lost one any more.
+// replaceImported returns the next step of the first rotation of an imported key, which has no Secret yet. It is an
+// ordinary rotation, except that it creates the Secret with the staged credential. If the maximum number of staged
+// credentials is reached and all of them are lost, it creates the Secret with a credential that was not staged, after
+// which no process can create the Secret with a lost one.
 func (a *assessment) replaceImported(name string, format credential.Format) ([]Step, string) {
 	switch {
 	case a.canPromote():
-		return []Step{PromoteStaged{Name: name}}, "verifiers know the staged credential"
+		return []Step{PromoteStaged{Name: name}}, "verifiers have observed the staged credential"
 	case a.stagingDue() && len(staged(&a.Key.Status)) >= maxStaged:
 		return []Step{CreateSecret{Name: name, Format: format}}, "the staged credentials are lost"
 	case a.stagingDue():

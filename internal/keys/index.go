@@ -5,7 +5,7 @@ package keys
 
 import "github.com/apikey-manager/apikey-manager/api/v1alpha1"
 
-// Names of the indexes over APIKeys that a cache must keep for those who look for keys.
+// Names of the indexes over APIKeys that a cache must maintain.
 const (
 	// IndexAccount finds the keys of an account by its name.
 	IndexAccount = "spec.account"
@@ -15,7 +15,7 @@ const (
 	IndexDigest = "status/digest"
 )
 
-// Indexes returns the values of each index; none: the key is not in it.
+// Indexes holds the function of each index that returns the values of a key. A key without values is not in the index.
 var Indexes = map[string]func(*v1alpha1.APIKey) []string{
 	IndexAccount: func(k *v1alpha1.APIKey) []string { return nonEmpty(k.Spec.Account) },
 	IndexLabel:   func(k *v1alpha1.APIKey) []string { return nonEmpty(AccountLabel(k)) },
@@ -29,7 +29,8 @@ func nonEmpty(value string) []string {
 	return []string{value}
 }
 
-// AccountLabel returns the key's value in IndexLabel: its account and the form of its label, or empty for a key without one.
+// AccountLabel returns the value of a key in IndexLabel: its account and the normalized form of its label, or "" if the
+// key has no label.
 func AccountLabel(k *v1alpha1.APIKey) string {
 	if k.Spec.Label == "" {
 		return ""

@@ -13,12 +13,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// maxLabel is how many characters a label may have.
+// maxLabel limits the characters of a label.
 const maxLabel = 128
 
-// LabelForm returns the form in which labels are compared: two labels that a person can't tell apart have the same. It
-// applies Unicode's NFKC (UAX #15), removes invisible characters, and makes each run of white space one space, none at the
-// ends. Upper and lower case stay different.
+// LabelForm returns the normalized form in which labels are compared. Labels that look the same to a reader have the
+// same form. It applies Unicode's NFKC (UAX #15), removes invisible characters, replaces each run of white space with
+// one space, and trims white space at the ends. It preserves case.
 func LabelForm(label string) string {
 	if isPlain(label) {
 		return label
@@ -32,8 +32,7 @@ func LabelForm(label string) string {
 	return strings.Join(strings.Fields(norm.NFKC.String(visible)), " ")
 }
 
-// isPlainText reports whether a label is its own form as far as a look at its bytes tells: printable ASCII, with single spaces
-// inside only.
+// isPlain reports whether a label is obviously in its normalized form: printable ASCII, with only single spaces inside.
 func isPlain(label string) bool {
 	last := byte(' ')
 	for i := range len(label) {
@@ -46,8 +45,8 @@ func isPlain(label string) bool {
 	return last != ' ' || label == ""
 }
 
-// invisible are the characters that show nothing, those of general category Cf aside: Unicode's
-// Other_Default_Ignorable_Code_Point and Variation_Selector, and the blank of Braille.
+// invisible lists the characters that are not displayed: those of general category Cf, Unicode's
+// Other_Default_Ignorable_Code_Point and Variation_Selector, and the Braille blank.
 var invisible = []*unicode.RangeTable{
 	unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector,
 	{R16: []unicode.Range16{{Lo: 0x2800, Hi: 0x2800, Stride: 1}}},
@@ -55,7 +54,7 @@ var invisible = []*unicode.RangeTable{
 
 func isInvisible(r rune) bool { return r > unicode.MaxASCII && unicode.IsOneOf(invisible, r) }
 
-// labelProblem returns what is wrong with a label, as the schema has it too; empty: nothing.
+// labelProblem returns what is wrong with a label, in the words of the schema, or "" if it is valid.
 func labelProblem(label string) string {
 	switch {
 	case label == "":
@@ -70,13 +69,13 @@ func labelProblem(label string) string {
 	return ""
 }
 
-// breaksLine reports whether a character would let a label pretend to be something else where it is shown: a control
+// breaksLine reports whether a character could make a label look like something else where it is displayed: a control
 // character, a line or paragraph separator, or one that embeds, overrides or isolates a direction of writing (UAX #9).
 func breaksLine(r rune) bool {
 	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
 }
 
-// checkLabelText refuses a label that an older schema let in. Keys in use keep theirs.
+// checkLabelText refuses a label that an older schema accepted. Keys that were issued already may keep it.
 func checkLabelText(f Facts) *Violation {
 	problem := labelProblem(f.Key.Spec.Label)
 	if problem == "" || Issued(f.Key) {

@@ -10,8 +10,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// LimitMessage says that an account has no free slot, how many of its slots are held by expired or revoked keys, and the
-// ways out that the account leaves. It has numbers, so it is not for a condition.
+// LimitMessage returns a message that an account has no free slot, how many of its slots are held by expired or revoked
+// keys, and what the account allows to be done about it. The message contains numbers, so it is not suitable for a
+// condition.
 func LimitMessage(f AccountFacts) string {
 	limit, _ := f.Settings.Limit(f.Account)
 	message := fmt.Sprintf("account %s has reached its key limit of %d", f.Account.Name, limit)
@@ -29,7 +30,7 @@ func LimitMessage(f AccountFacts) string {
 	return message + ": " + strings.Join(ways, "") + "raise spec.limits.maxKeys of the account"
 }
 
-// endedHolders counts the expired and revoked keys that hold a slot.
+// endedHolders returns the number of expired and revoked keys that hold a slot.
 func (f AccountFacts) endedHolders() int {
 	ended := map[string]bool{}
 	for _, k := range f.Keys {

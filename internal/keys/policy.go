@@ -11,28 +11,28 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Settings are what the manager's flags say where an Account says nothing.
+// Settings holds the settings of the manager's flags, most of which apply where an Account specifies nothing.
 type Settings struct {
-	// MaxKeys is how many keys an account may have.
+	// MaxKeys limits the keys of an account.
 	MaxKeys int32
-	// DeletionPolicy is whether keys may be deleted.
+	// DeletionPolicy determines whether keys may be deleted.
 	DeletionPolicy v1alpha1.DeletionPolicy
-	// RequireAccount keeps the manager from creating Accounts that a key names.
+	// RequireAccount prevents the manager from creating the Accounts that keys name.
 	RequireAccount bool
-	// AccountCreationDelay is how old a key must be before the manager creates the Account that it names.
+	// AccountCreationDelay specifies how old a key must be before the manager creates the Account that it names.
 	AccountCreationDelay time.Duration
-	// Verifiers is whether the manager asks verifiers what they enforce.
+	// Verifiers reports whether the manager polls verifiers for the keys that they refuse.
 	Verifiers bool
-	// ReservedDomains are further domains, besides those that are always reserved, whose names a template must not use in
-	// types, labels and annotations: tools act upon them.
+	// ReservedDomains lists domains, in addition to those that are always reserved, whose names a template must not use
+	// in types, labels and annotations, because other tools act on them.
 	ReservedDomains []string
-	// MailDomains are the domains to which mail may go.
+	// MailDomains specifies the domains to which mail may be sent.
 	MailDomains MailDomains
-	// MaxMails is how many mails an account may have sent on a day; 0: any number.
+	// MaxMails limits the mails that are sent for an account on a day. 0 means no limit.
 	MaxMails int32
 }
 
-// Limit is how many keys may hold a slot, or that there is no limit.
+// Limit returns how many keys may hold a slot, or that there is no limit.
 func (d Settings) Limit(a *v1alpha1.Account) (limit int, unlimited bool) {
 	l := a.Spec.Limits
 	switch {
@@ -46,13 +46,13 @@ func (d Settings) Limit(a *v1alpha1.Account) (limit int, unlimited bool) {
 	return int(*l.MaxKeys), false
 }
 
-// Deletion is the deletion policy in force.
+// Deletion returns the deletion policy that applies to the account's keys.
 func (d Settings) Deletion(a *v1alpha1.Account) v1alpha1.DeletionPolicy {
 	if a != nil && a.Spec.DeletionPolicy != "" {
 		return a.Spec.DeletionPolicy
 	}
 	if a != nil && wasNotDecoded(a.Undecodable, "spec.deletionPolicy") {
-		return cmp.Or(a.Status.DeletionPolicy, v1alpha1.DeletionForbid) // the last that could be decoded, or else none is lost
+		return cmp.Or(a.Status.DeletionPolicy, v1alpha1.DeletionForbid) // the last policy that could be decoded, or else the strictest
 	}
 	if d.DeletionPolicy != "" {
 		return d.DeletionPolicy
@@ -64,12 +64,12 @@ func countsUsableOnly(a *v1alpha1.Account) bool {
 	return a.Spec.Limits != nil && a.Spec.Limits.Counting == v1alpha1.CountUsable
 }
 
-// AllowsQueueing is whether a key too many may be created, to wait for a slot.
+// AllowsQueueing reports whether a key may be created while the account is at its limit, and waits for a slot.
 func AllowsQueueing(a *v1alpha1.Account) bool {
 	return a.Spec.Limits != nil && a.Spec.Limits.Enforcement == v1alpha1.EnforcementQueue
 }
 
-// EffectiveScopes are the key's scopes, or the account's default scopes for a key that names none.
+// EffectiveScopes returns the scopes of the key, or the default scopes of its account if the key has none.
 func EffectiveScopes(k *v1alpha1.APIKey, a *v1alpha1.Account) []string {
 	if len(k.Spec.Scopes) > 0 || a == nil || a.Spec.KeyDefaults == nil {
 		return k.Spec.Scopes
@@ -77,8 +77,8 @@ func EffectiveScopes(k *v1alpha1.APIKey, a *v1alpha1.Account) []string {
 	return a.Spec.KeyDefaults.Scopes
 }
 
-// Covers is whether a granted scope covers a wanted one. A trailing * in granted matches the rest; a * in wanted is
-// covered only by an equal or wider one.
+// Covers reports whether a granted scope covers a wanted one. A trailing * in granted matches the rest. A * in wanted
+// is covered only by an equal or wider scope.
 func Covers(granted, wanted string) bool {
 	if prefix, wide := strings.CutSuffix(granted, "*"); wide {
 		return strings.HasPrefix(wanted, prefix)

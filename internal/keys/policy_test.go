@@ -226,7 +226,7 @@ func TestSay_ShowsOnlyWhatIsMeantForPeople(t *testing.T) {
 		"a public error":                  {public, "Could not create Secret shop"},
 		"a public error, wrapped":         {fmt.Errorf("round 17: %w", public), "Could not create Secret shop"},
 		"a public error among others":     {errors.Join(cause, public), "Could not create Secret shop"},
-		"an error that is not for people": {cause, "The manager met an error; its log has the details"},
+		"an error that is not for people": {cause, "Reconciliation failed: see the log of the manager"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,40 +16,42 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// IsDisabled is whether a person switched a key off that is in this state, so that they want to know who still accepts it.
+// IsDisabled reports whether a key in this state was disabled by a user, who wants to know when all verifiers refuse
+// it.
 func IsDisabled(s v1alpha1.ObservedState) bool {
 	return s == v1alpha1.StateInactive || s == v1alpha1.StateRevoked
 }
 
-// WantsDisabled is whether a person wants a key to be refused.
+// WantsDisabled reports whether the spec of a key disables it.
 func WantsDisabled(k *v1alpha1.APIKey) bool {
 	return k.Spec.State == v1alpha1.KeyStateInactive || k.Spec.State == v1alpha1.KeyStateRevoked
 }
 
-// Replica is what one live replica of the verifier says of itself. The zero value is one that can't be reached.
+// Replica describes what a live replica of the verifier reported. The zero value stands for a replica that can't be
+// reached.
 type Replica struct {
-	// Reached is whether it answered.
+	// Reached reports whether the replica responded.
 	Reached bool
-	// Synced is whether it gives verdicts. Before, it refuses every key.
+	// Synced reports whether the replica has synced its caches. Until then, it refuses every key.
 	Synced bool
-	// KeysVersion is the newest resourceVersion of APIKeys that it enforces.
+	// KeysVersion holds the newest resourceVersion of APIKeys that the replica has observed.
 	KeysVersion string
-	// Refused are the keys that it refuses, of those that it was asked about.
+	// Refused holds the keys that the replica refuses, among those that the manager asked about.
 	Refused map[types.UID]bool
-	// Known are the credentials that it knows, of those that it was asked about.
+	// Known holds the credentials that the replica knows, among those that the manager asked about.
 	Known map[usage.CredentialReference]bool
 }
 
-// KnownByAll reports whether every live replica knows a credential and gives verdicts. Its word is asked for, and not which
-// version of the key it has come to: versions mean nothing after the API server's store was rolled back.
+// KnownByAll reports whether every live replica has synced and knows a credential. It does not compare
+// resourceVersions, which mean nothing after etcd was restored from a backup.
 func KnownByAll(c usage.CredentialReference, live []Replica) bool {
 	return !slices.ContainsFunc(live, func(r Replica) bool { return !r.Reached || !r.Synced || !r.Known[c] })
 }
 
-// Refuses reports whether the replica refuses a key, and will go on to. Its word that it refuses the key is needed: after
-// the API server's store was rolled back, the order of versions means nothing. It must have come to the key's version as
-// well: one that is behind may refuse a key that it does not know yet, or that was switched off before, and accept the key
-// for a moment while it catches up.
+// Refuses reports whether the replica refuses a key, and will continue to. The replica must report that it refuses the
+// key, because the order of resourceVersions means nothing after etcd was restored from a backup. It must also have
+// observed the version of the key: a replica that lags may refuse a key that it does not know yet, or that was disabled
+// before, and accept the key for a moment while it catches up.
 func (r Replica) Refuses(uid types.UID, version string) bool {
 	return r.Reached && (!r.Synced || r.Refused[uid] && r.hasObserved(version))
 }
@@ -60,10 +62,11 @@ func (r Replica) hasObserved(version string) bool {
 	return err == nil && order >= 0
 }
 
-// Propagation is how far the verifiers have come in refusing a key. Two of them may be compared.
+// Propagation describes how far the refusal of a key has spread to the verifiers. Values are comparable.
 type Propagation struct{ conditionValue }
 
-// PropagationStatus returns how far all live replicas have come with refusing a key that is switched off in a version of it.
+// PropagationStatus returns how far the refusal of a key that is disabled as of a resourceVersion has spread: unknown
+// if no replica is live, done if all of them refuse the key, in progress otherwise.
 func PropagationStatus(uid types.UID, version string, live []Replica) Propagation {
 	lags := func(r Replica) bool { return !r.Refuses(uid, version) }
 	switch {
@@ -72,29 +75,29 @@ func PropagationStatus(uid types.UID, version string, live []Replica) Propagatio
 	case !slices.ContainsFunc(live, lags):
 		return Propagation{conditionValue{metav1.ConditionTrue, v1alpha1.ReasonEnforced, "Every verifier refuses the key"}}
 	}
-	return Propagation{conditionValue{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Some verifier has yet to say that it refuses the key"}}
+	return Propagation{conditionValue{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Waiting for every verifier to report that it refuses the key"}}
 }
 
-// Done is whether every verifier refuses the key.
+// Done reports whether every verifier refuses the key.
 func (e Propagation) Done() bool { return e.status == metav1.ConditionTrue }
 
-// InProgress is whether some verifier may still accept the key.
+// InProgress reports whether some verifier may still accept the key.
 func (e Propagation) InProgress() bool { return e.status == metav1.ConditionFalse }
 
-// IsEnforced is whether the status says of a key as it is now that every verifier refuses it.
+// IsEnforced reports whether the status says, for the current generation of a key, that every verifier refuses it.
 func IsEnforced(k *v1alpha1.APIKey) bool {
 	c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced)
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == k.Generation
 }
 
-// DisabledStatusObserved is whether the status says of a key as it is now that it is switched off, so that its version is one for
-// verifiers to know.
+// DisabledStatusObserved reports whether the status says, for the current generation of a key, that it is disabled, so
+// that verifiers can be expected to observe its resourceVersion.
 func DisabledStatusObserved(k *v1alpha1.APIKey) bool {
 	return WantsDisabled(k) && IsDisabled(k.Status.State) && k.Status.ObservedGeneration == k.Generation && k.DeletionTimestamp.IsZero()
 }
 
-// WithPropagation returns a key's status with how far its verifiers have come. That every verifier refuses the key is not taken
-// back: a verifier that starts later reads the key before it answers.
+// WithPropagation returns the status of a key with condition Enforced. The condition does not change back from True: a
+// verifier that starts later reads the key before it answers requests.
 func WithPropagation(k *v1alpha1.APIKey, e Propagation, now time.Time) v1alpha1.APIKeyStatus {
 	after := *k.Status.DeepCopy()
 	was := meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionEnforced)

@@ -13,20 +13,22 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// This file holds when the manager deletes a key. Deletion can't be undone, so every doubt keeps the key: it is deleted only
-// if its status, which the deletion names as its precondition, says that its end was carried out, and since when.
+// This file decides when the manager deletes a key. Deletion can't be undone, so a key is kept in case of doubt: it is
+// deleted only if its status, which is a precondition of the deletion, says since when the key has been expired or revoked
+// and that this was carried out.
 
-// minRetention is the shortest retention that the schema admits.
+// minRetention is the shortest retention period that the schema accepts.
 const minRetention = time.Minute
 
-// RetentionOver reports whether the manager is to delete a key, as its account's spec.retention asks for. The validating
-// webhook goes by it as well, so it looks at nothing but the key, its account and the time.
+// RetentionOver reports whether the manager should delete a key according to spec.retention of its account. The
+// validating webhook uses it too, so it depends only on the key, its account and the time.
 func RetentionOver(f Facts) bool {
 	end, ok := f.retentionEnd()
 	return ok && !f.Now.Before(end) && !f.mayBeAcceptedStill()
 }
 
-// retentionEnd returns until when a key that is Expired or Revoked is kept; false: for as long as nothing else changes.
+// retentionEnd returns the time until which a key that is Expired or Revoked is kept. It returns false if the key is
+// kept until something else changes.
 func (f *Facts) retentionEnd() (time.Time, bool) {
 	if f.Account == nil || len(f.Account.Undecodable) > 0 || len(f.Key.Undecodable) > 0 || !f.Key.DeletionTimestamp.IsZero() {
 		return time.Time{}, false
@@ -39,7 +41,7 @@ func (f *Facts) retentionEnd() (time.Time, bool) {
 	return since.Add(retention), ok
 }
 
-// retention returns how long the account keeps keys that are in the state the key is in.
+// retention returns how long the account keeps keys in the state of this key.
 func (f *Facts) retention() (time.Duration, bool) {
 	r, after := f.Account.Spec.Retention, v1alpha1.Duration("")
 	switch {
@@ -53,8 +55,8 @@ func (f *Facts) retention() (time.Duration, bool) {
 	return d, err == nil && d >= minRetention
 }
 
-// endCarriedOut reports whether the key is still to be in the state that its status names, and whether the status says of
-// the key as it is now that this has been carried out.
+// endCarriedOut reports whether the desired state is still the state of the status, and condition Ready says, for the
+// current generation, that it has been carried out.
 func (f *Facts) endCarriedOut() bool {
 	s := &f.Key.Status
 	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
@@ -62,10 +64,10 @@ func (f *Facts) endCarriedOut() bool {
 		ready.ObservedGeneration == f.Key.Generation
 }
 
-// endedSince returns since when a key has been Expired or Revoked. The history tells: each change of the state appends to it,
-// in the same write. The time of a condition does not: a key that was Inactive before had Valid=False already. An expired key
-// has been so no longer than its expiration is past either, nor than it has been known to be: an expiration in the past,
-// which may be a slip, takes effect when it is declared.
+// endedSince returns since when a key has been Expired or Revoked, according to the history: each change of the state
+// is recorded there in the same write. The transition time of a condition would not do: a key that was Inactive before
+// already had Valid=False. For an expired key it is not before spec.expiration, and not before the expiration was
+// declared: an expiration in the past, which may be a mistake, takes effect when it is declared.
 func endedSince(s *v1alpha1.APIKeyStatus) (time.Time, bool) {
 	since, ok := stateSince(s)
 	if s.State != v1alpha1.StateExpired || !ok {
@@ -80,8 +82,8 @@ func endedSince(s *v1alpha1.APIKeyStatus) (time.Time, bool) {
 	return since, true
 }
 
-// stateSince returns when the state of a status was recorded in its history. If so much happened since that the entry was
-// dropped, the oldest that is left is later.
+// stateSince returns when the current state was recorded in the history. If that entry has been dropped from the
+// history, it returns the later time of the oldest remaining entry.
 func stateSince(s *v1alpha1.APIKeyStatus) (time.Time, bool) {
 	for _, t := range slices.Backward(s.History) {
 		if t.Reason == string(s.State) {
@@ -94,7 +96,7 @@ func stateSince(s *v1alpha1.APIKeyStatus) (time.Time, bool) {
 	return s.History[0].Time.Time, true
 }
 
-// mayBeAcceptedStill reports whether some verifier is not known to refuse a revoked key.
+// mayBeAcceptedStill reports whether a verifier may still accept a revoked key.
 func (f *Facts) mayBeAcceptedStill() bool {
 	if !f.Settings.Verifiers || f.Key.Status.State != v1alpha1.StateRevoked {
 		return false
@@ -103,8 +105,8 @@ func (f *Facts) mayBeAcceptedStill() bool {
 	return enforced == nil || enforced.Status == metav1.ConditionFalse
 }
 
-// deletion returns the step that deletes the key, if its retention is over and the facts agree with its status that there is
-// nothing left to do for it.
+// deletion returns the step that deletes the key if its retention period has passed and the facts confirm that nothing
+// else has to be done for it.
 func (a *assessment) deletion() []Step {
 	if !RetentionOver(*a.Facts) {
 		return nil
@@ -118,22 +120,22 @@ func (a *assessment) deletion() []Step {
 	return []Step{DeleteKey{Name: a.Key.Name}}
 }
 
-// retentionCheck returns when to look again at a key that is to be deleted; zero: never.
+// retentionCheck returns when to reconcile a key again that will be deleted, or zero if it won't be.
 func (f *Facts) retentionCheck() time.Time {
 	end, ok := f.retentionEnd()
 	switch {
 	case !ok:
 		return time.Time{}
-	case f.mayBeAcceptedStill() && !end.After(f.Now): // the write that says otherwise does not enqueue the key
+	case f.mayBeAcceptedStill() && !end.After(f.Now): // the write that changes this does not enqueue the key
 		return f.Now.Add(conflictRecheckInterval)
 	}
 	return end
 }
 
-// RetentionEvent returns what is announced of a key whose deletion is under way.
+// RetentionEvent returns the event for a key that is deleted because its retention period has passed.
 func RetentionEvent(k *v1alpha1.APIKey) Event {
 	return Event{
 		Reason: v1alpha1.ReasonRetentionOver, Action: "Delete",
-		Note: "Deleting the key: it has been " + string(k.Status.State) + " for as long as spec.retention of account " + k.Spec.Account + " keeps such keys",
+		Note: "Deleting the key: it has been " + string(k.Status.State) + " for longer than spec.retention of account " + k.Spec.Account + " keeps such keys",
 	}
 }

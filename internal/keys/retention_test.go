@@ -46,7 +46,7 @@ func TestRetention_DeletesKeysThatCameToTheirEnd(t *testing.T) {
 			if diff := cmp.Diff([]keys.Step{keys.DeleteKey{Name: "shop"}}, plan.Steps); diff != "" || !plan.DeletesKey() {
 				t.Errorf("steps (-want +got):\n%s", diff)
 			}
-			if plan.Why != "the account's retention is over" || plan.Steps[0].String() != "delete APIKey shop" {
+			if plan.Why != "the retention period of the account has passed" || plan.Steps[0].String() != "delete APIKey shop" {
 				t.Errorf("why: %s, step: %s", plan.Why, plan.Steps[0])
 			}
 			f.Now = f.Now.Add(-time.Second)

@@ -9,12 +9,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// maxRevoked is how many revoked credentials a status keeps. The oldest are dropped, so that a key can always be revoked
-// once more.
+// maxRevoked limits the revoked credentials in a status. The oldest are dropped, so that a key can always be revoked
+// again.
 const maxRevoked = 128
 
-// revokedCredentials returns the credentials that were revoked: those known before, and those that leave the status now
-// because spec.rotation.revokeBefore or the end of the whole key killed them.
+// revokedCredentials returns the revoked credentials: those already in the status, and those that leave the list of
+// credentials now because of spec.rotation.revokeBefore or because the key was revoked.
 func (a *assessment) revokedCredentials(after []v1alpha1.Credential) []v1alpha1.RevokedCredential {
 	list := slices.Clone(a.Key.Status.RevokedCredentials)
 	for _, c := range a.Key.Status.Credentials {

@@ -12,12 +12,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// defaultOverlap is how long the previous credential stays valid unless the spec says otherwise.
+// defaultOverlap is the default of spec.rotation.overlap.
 const defaultOverlap = 24 * time.Hour
 
-// schedule is a key's rotation, with nothing left to default.
+// schedule holds a key's rotation, with all defaults filled in.
 type schedule struct {
-	// interval is zero for a key that is rotated on request only.
+	// A key that is rotated on request only has no interval.
 	interval     time.Duration
 	overlap      time.Duration
 	requestedAt  *metav1.Time
@@ -48,20 +48,22 @@ func (f *Facts) schedule() schedule {
 	return s
 }
 
-// duration reads a duration that validation let pass.
+// duration parses a validated duration.
 func duration(d v1alpha1.Duration) time.Duration {
 	parsed, _ := time.ParseDuration(string(d))
 	return parsed
 }
 
-// revokedByTime is whether a credential was issued before spec.rotation.revokeBefore, once that instant has come.
+// revokedByTime reports whether a credential is revoked because it was issued before spec.rotation.revokeBefore, once
+// that instant has passed.
 func (a *assessment) revokedByTime(c *v1alpha1.Credential) bool {
 	before := a.schedule.revokeBefore
 	return before != nil && !a.Now.Before(before.Time) && c.IssuedAt.Before(before)
 }
 
-// nextRotation returns when the next credential is due, according to a status: an interval after the current one was issued,
-// or when a request says; nil: never. A time in the past means now, and once, however many intervals have passed.
+// nextRotation returns when the next credential is due according to a status: one interval after the current one was
+// issued, or when a rotation is requested, or nil if never. A time in the past means that one rotation is due now,
+// however many intervals have passed.
 func (a *assessment) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
 	is := current(s)
 	if is == nil || a.desiredState != v1alpha1.StateActive {
@@ -79,7 +81,8 @@ func (a *assessment) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
 	return due
 }
 
-// rotationDue reports whether the next credential is due now: by time, by a request, or since the current one is dead.
+// rotationDue reports whether the next credential is due now: because of the interval, because of a request, or because
+// the current one is revoked.
 func (a *assessment) rotationDue() bool {
 	if is := current(&a.Key.Status); is != nil && a.revokedByTime(is) {
 		return true

@@ -10,10 +10,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// pendingRequest returns the instant of spec.rotation.requestedAt if a rotation is yet to be made for it, according to a
-// status; nil: none is. Times are whole seconds, so a request of the second in which the current credential was issued may
-// have come after that: it counts, unless the status says that the key was accepted with this spec. Then a manager has dealt
-// with it, maybe one of a release that did not record which request it carried out.
+// pendingRequest returns the instant of spec.rotation.requestedAt if the requested rotation is still to be carried out
+// according to a status, or nil. Times are whole seconds, so a request in the second in which the current credential
+// was issued may have been made after that. It is pending unless the status says that the key was accepted with this
+// spec: then the request has been handled, perhaps by a release that did not record it.
 func (a *assessment) pendingRequest(s *v1alpha1.APIKeyStatus) *metav1.Time {
 	at, is := a.schedule.requestedAt, current(s)
 	switch {
@@ -31,14 +31,14 @@ func (a *assessment) pendingRequest(s *v1alpha1.APIKeyStatus) *metav1.Time {
 	return at
 }
 
-// observedRequest reports whether a status says that the request of an instant was carried out.
+// observedRequest reports whether a status records the request of an instant as carried out.
 func observedRequest(s *v1alpha1.APIKeyStatus, at *metav1.Time) bool {
 	observed := instant(s.Rotation.ObservedRequestedAt)
 	return observed != nil && observed.Equal(at)
 }
 
-// recordRequest records that a requested rotation was carried out. A request that is older than the current credential needs
-// none; a credential that takes the current place now answers a request of the second in which it was issued.
+// recordRequest records that a requested rotation was carried out. A request older than the current credential needs no
+// rotation. A credential that becomes current now also satisfies a request made in the second in which it was issued.
 func (a *assessment) recordRequest(after *v1alpha1.APIKeyStatus) {
 	at, was, is := a.schedule.requestedAt, current(&a.Key.Status), current(after)
 	if at == nil || is == nil || is.IssuedAt.Before(at) {

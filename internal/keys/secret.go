@@ -12,26 +12,26 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// Ownership is how the Secret of a key's name relates to the key.
+// Ownership is the relation of the Secret with the key's Secret name to the key.
 type Ownership string
 
-// How the Secret of a key's name relates to the key.
+// The possible relations of a Secret to a key.
 const (
-	// SecretMissing means there is no such Secret, as far as is known.
+	// SecretMissing means that there is no such Secret, as far as is known.
 	SecretMissing Ownership = "Nothing"
-	// SecretForeign means the Secret belongs to somebody else.
+	// SecretForeign means that the Secret is not owned by the key.
 	SecretForeign Ownership = "Foreign"
-	// SecretOrphaned means the Secret belonged to a deleted APIKey of this name, and the garbage collector is about to
-	// remove it.
+	// SecretOrphaned means that the Secret is owned by a deleted APIKey of the same name, and that the garbage
+	// collector is about to delete it.
 	SecretOrphaned Ownership = "Leftover"
-	// SecretOwned means the Secret is the key's own.
+	// SecretOwned means that the Secret is owned by the key.
 	SecretOwned Ownership = "Owned"
-	// SecretOffered means that no other object owns the Secret, and that it holds a credential of the key, or asks to be adopted
-	// by the key under an account that allows it.
+	// SecretOffered means that no other object owns the Secret, and that it either holds a credential of the key, or
+	// has the annotation that offers it to the key for adoption under an account that allows it.
 	SecretOffered Ownership = "Offered"
 )
 
-// OwnershipOf is how an existing Secret relates to a key: by its controlling owner.
+// OwnershipOf returns the relation of an existing Secret to a key, according to its controlling owner.
 func OwnershipOf(secret metav1.Object, k *v1alpha1.APIKey) Ownership {
 	owner := metav1.GetControllerOf(secret)
 	switch {
@@ -45,49 +45,50 @@ func OwnershipOf(secret metav1.Object, k *v1alpha1.APIKey) Ownership {
 	return SecretForeign
 }
 
-// ObservedSecret describes what a Secret holds, never its bytes.
+// ObservedSecret describes the content of a Secret without key material.
 type ObservedSecret struct {
 	Ownership Ownership
-	// ResourceVersion is the Secret's.
+	// ResourceVersion holds the resourceVersion of the Secret.
 	ResourceVersion string
-	// Current is what stands in the current position; zero: nothing.
+	// Current describes the current credential of the Secret. It is zero if there is none.
 	Current ObservedCredential
-	// HasPrevious is whether the previous credential is in it.
+	// HasPrevious reports whether the Secret holds the previous credential.
 	HasPrevious bool
-	// IsOffered means that what stands in the current position is well-formed and was put there to be adopted.
+	// IsOffered reports whether the current credential is well-formed and offered for adoption.
 	IsOffered bool
-	// OfferProblem is why a Secret that asks to be adopted can't be; empty: it can.
+	// OfferProblem states why a Secret that is offered for adoption can't be adopted. It is empty if it can.
 	OfferProblem string
-	// Writer is the field manager that last wrote the Secret, if it is another one.
+	// Writer holds the field manager that last wrote the Secret, if that was another client.
 	Writer string
-	// JustIssued means that this round made what stands in the current position.
+	// JustIssued reports whether this reconcile generated the current credential.
 	JustIssued bool
-	// Owner is the kind and the name of what owns a Secret that is not the key's; empty: nothing does.
+	// Owner holds the kind and the name of the owner of a Secret that is not owned by the key. It is empty if it has
+	// none.
 	Owner string
 	// Immutable reports whether the API server refuses changes of the Secret's entries.
 	Immutable bool
-	// WrongType is the type of the Secret if it is not the one that the key declares.
+	// WrongType holds the type of the Secret if it is not the one that the key declares.
 	WrongType string
-	// EntriesDrifted reports whether the entries are not what they would be rendered to now.
+	// EntriesDrifted reports whether the entries differ from what would be rendered now.
 	EntriesDrifted bool
-	// Drifted means that the Secret is not what it would be rendered to now.
+	// Drifted reports whether the Secret differs from what would be rendered now.
 	Drifted bool
 }
 
-// HoldsCredential is whether the Secret holds any credential.
+// HoldsCredential reports whether the Secret holds any credential.
 func (h ObservedSecret) HoldsCredential() bool {
 	return h.Current.SHA256 != "" || h.HasPrevious
 }
 
-// ObservedCredential describes what stands in one position of a Secret.
+// ObservedCredential describes a credential of a Secret without key material.
 type ObservedCredential struct {
-	// SHA256 is its digest.
+	// SHA256 holds the digest of the credential.
 	SHA256 string
-	// PublicPart is zero if it is not a well-formed key.
+	// PublicPart holds its ID and hint. It is zero if the credential is not well-formed.
 	PublicPart credential.PublicPart
 }
 
-// ObserveCredential describes a credential without its bytes.
+// ObserveCredential returns the description of a credential without its key material.
 func ObserveCredential(c credential.Credential) ObservedCredential {
 	if len(c.Material) == 0 {
 		return ObservedCredential{}
@@ -95,8 +96,8 @@ func ObserveCredential(c credential.Credential) ObservedCredential {
 	return ObservedCredential{SHA256: c.Material.SHA256(), PublicPart: c.PublicPart}
 }
 
-// InspectSecret takes a Secret of a key's own apart: what it holds, and the credentials to render it from again. A Secret is
-// right if rendering gives what it is.
+// InspectSecret inspects a Secret that is owned by a key. It returns a description of the content, and the credentials
+// from which the Secret can be rendered again. A Secret has drifted if rendering it gives a different result.
 func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent, resourceVersion string) (ObservedSecret, SecretCredentials) {
 	observed := ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion}
 	credentials, offered := findCredentials(k, a, secret)
@@ -104,7 +105,7 @@ func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent
 	credentials.Revoked = k.Spec.State == v1alpha1.KeyStateRevoked
 	observed.Current = ObserveCredential(credentials.Current)
 	if entry := secret.Data[EntryCurrent]; observed.Current.SHA256 == "" && len(entry) > 0 && secretTemplate(k) == nil {
-		observed.Current.SHA256 = credential.Material(entry).SHA256() // not a key of ours
+		observed.Current.SHA256 = credential.Material(entry).SHA256() // the value is not a credential of the key
 	}
 	observed.HasPrevious = len(credentials.Previous.Material) > 0
 	want, err := Render(k, a, credentials)
@@ -118,9 +119,10 @@ func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent
 	return observed, credentials
 }
 
-// findCredentials finds the credentials in a Secret. Once a staged credential was promoted, what the status still calls current is the
-// previous one. What the status does not know is none of ours, unless the Secret asks to be adopted by a key that was never
-// issued: otherwise anybody could plant the next key.
+// findCredentials finds the credentials in a Secret. Once a staged credential was promoted, the current credential of
+// the status is the previous one of the Secret. A credential that the status does not know is ignored, unless the
+// Secret is offered for adoption to a key that was never issued. Otherwise any client could choose the next credential
+// of the key.
 func findCredentials(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent) (c SecretCredentials, offered bool) {
 	data, status := secret.Data, &k.Status
 	for _, s := range staged(status) {
@@ -151,7 +153,7 @@ func findCredentialInRole(data map[string][]byte, s *v1alpha1.APIKeyStatus, role
 	return findCredential(data, *known)
 }
 
-// Matches is whether a Secret already has all labels and annotations of the shape, and exactly its entries.
+// Matches reports whether a Secret already has all labels and annotations of the content, and exactly its entries.
 func (s SecretContent) Matches(secret SecretContent) bool {
 	return contains(secret.Labels, s.Labels) && contains(secret.Annotations, s.Annotations) &&
 		hasOwnAnnotations(secret.Annotations, s.Annotations) &&
@@ -167,19 +169,19 @@ func contains(all, some map[string]string) bool {
 	return true
 }
 
-// JustIssuedSecret is what a Secret holds that was just written with a new credential.
+// JustIssuedSecret returns the description of a Secret that was just written with a new credential.
 func JustIssuedSecret(resourceVersion string, m credential.Credential) ObservedSecret {
 	return ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion, Current: ObserveCredential(m), JustIssued: true}
 }
 
-// StatusDescribesSecret reports whether the status says what the key's Secret holds. Of a key that was never issued it says at most
-// that the Secret holds something unknown.
+// StatusDescribesSecret reports whether the status describes the content of the key's Secret. The status of a key that
+// was never issued records at most that the Secret holds something unknown.
 func StatusDescribesSecret(k *v1alpha1.APIKey) bool {
 	return k.Status.SecretRef != nil && (Issued(k) || k.Status.State == v1alpha1.StateRevoked)
 }
 
-// SecretFromStatus is what the Secret of a key holds according to the key's status. It holds true while the Secret has the
-// resourceVersion that the status remembers.
+// SecretFromStatus returns the description of a key's Secret according to the key's status. It is accurate while the
+// Secret has the resourceVersion that the status records.
 func SecretFromStatus(k *v1alpha1.APIKey) ObservedSecret {
 	observed := ObservedSecret{Ownership: SecretOwned, ResourceVersion: k.Status.SecretRef.ResourceVersion}
 	if k.Status.State == v1alpha1.StateRevoked {

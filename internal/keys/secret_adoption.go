@@ -17,8 +17,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// ObserveSecret describes the Secret of a key's name, and returns the credentials to render it from again if it is the key's own
-// or may be adopted.
+// ObserveSecret describes the Secret with the key's Secret name. It also returns the credentials from which the Secret
+// can be rendered again, if the key owns it or may adopt it.
 func ObserveSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secret SecretContent) (ObservedSecret, SecretCredentials) {
 	version, p := object.GetResourceVersion(), OwnershipOf(object, k)
 	observed, credentials := ObservedSecret{Ownership: p, ResourceVersion: version}, SecretCredentials{}
@@ -40,9 +40,10 @@ func ObserveSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object
 	return observed, credentials
 }
 
-// mayTakeBack reports whether a key that was issued may take a Secret back, should it hold the key's own credential: no other
-// object owns it. So it is after a restore from a backup, in which the owner is the APIKey as it was then, or is left out.
-// Nobody has to ask for it: only a client that has the credential can put it there.
+// mayTakeBack reports whether a key that was issued may become the owner of a Secret again, provided that it holds the
+// key's own credential: no other object owns it. This is the state after a restore from a backup, in which the owner is
+// the former APIKey, or is left out. No annotation is needed: only a client that has the credential can write it to the
+// Secret.
 func mayTakeBack(k *v1alpha1.APIKey, secret metav1.Object) bool {
 	foreign := func(owner metav1.OwnerReference) bool {
 		return owner.APIVersion != v1alpha1.GroupVersion.String() || owner.Kind != "APIKey" || owner.Name != k.Name
@@ -50,20 +51,21 @@ func mayTakeBack(k *v1alpha1.APIKey, secret metav1.Object) bool {
 	return Issued(k) && secret.GetDeletionTimestamp() == nil && !slices.ContainsFunc(secret.GetOwnerReferences(), foreign)
 }
 
-// asksForAdoption reports whether a Secret's annotations ask that a key adopt it, under an account that allows it.
+// asksForAdoption reports whether the annotations offer a Secret to a key for adoption, under an account that allows
+// it.
 func asksForAdoption(k *v1alpha1.APIKey, a *v1alpha1.Account, annotations map[string]string) bool {
 	return a != nil && a.Spec.ImportPolicy == v1alpha1.ImportAllow && annotations[v1alpha1.AdoptAnnotation] == k.Name &&
 		k.Spec.State != v1alpha1.KeyStateRevoked
 }
 
-// mayAdopt reports whether a key that was never issued may take a Secret over that is not its own: otherwise, whoever may write
-// Secrets could choose the credential of any key. A Secret with an owner is left to that owner:
-// if it no longer exists, the garbage collector is about to remove the Secret.
+// mayAdopt reports whether a key that was never issued may adopt a Secret. Otherwise, any client that may write Secrets
+// could choose the credential of any key. A Secret that has an owner is not adopted: if the owner no longer exists, the
+// garbage collector is about to delete the Secret.
 func mayAdopt(k *v1alpha1.APIKey, a *v1alpha1.Account, secret metav1.Object) bool {
 	return !Issued(k) && asksForAdoption(k, a, secret.GetAnnotations()) && len(secret.GetOwnerReferences()) == 0 && secret.GetDeletionTimestamp() == nil
 }
 
-// inspectOffered takes a Secret apart that asks to be adopted.
+// inspectOffered inspects a Secret that is offered for adoption.
 func inspectOffered(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent, version string) (ObservedSecret, SecretCredentials) {
 	observed, credentials := InspectSecret(k, a, secret, version)
 	observed.Ownership = SecretOffered
@@ -74,7 +76,8 @@ func inspectOffered(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretConten
 	return observed, credentials
 }
 
-// fixedProblem returns what makes a Secret unfit to become the key's that the API server never lets change; empty: nothing.
+// fixedProblem returns the reason for which a Secret can't become the key's that no update can remove, or "" if there
+// is none.
 func (h ObservedSecret) fixedProblem() string {
 	switch {
 	case h.WrongType != "":
@@ -85,8 +88,8 @@ func (h ObservedSecret) fixedProblem() string {
 	return ""
 }
 
-// offeredCredential returns the credential that a Secret offers for adoption. Its error is a sentence that names the entry
-// and the way out, and holds no value.
+// offeredCredential returns the credential that a Secret offers for adoption. Its error names the entry and what to
+// change, and contains no value.
 func offeredCredential(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string][]byte) (credential.Credential, error) {
 	names, err := keyEntries(k, a)
 	if err != nil {
@@ -113,7 +116,7 @@ func offeredCredential(k *v1alpha1.APIKey, a *v1alpha1.Account, data map[string]
 	return credential.Credential{Material: bytes.Clone(key), PublicPart: credential.PublicPartOf(key)}, nil
 }
 
-// keyEntries names the entries of a key's Secret that hold the current credential and nothing else, in order.
+// keyEntries returns the names of the entries of a key's Secret that consist of the current credential alone, in order.
 func keyEntries(k *v1alpha1.APIKey, a *v1alpha1.Account) ([]string, error) {
 	t := secretTemplate(k)
 	if t == nil || len(t.Data) == 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// ownerOf returns the kind and the name of the object that a Secret belongs to: of its controller, or else of its first owner;
-// empty: it has none.
+// ownerOf returns the kind and the name of the owner of a Secret: of its controller, or else of its first owner, or ""
+// if it has none.
 func ownerOf(secret metav1.Object) string {
 	owner := metav1.GetControllerOf(secret)
 	if owners := secret.GetOwnerReferences(); owner == nil && len(owners) > 0 {
@@ -22,8 +22,8 @@ func ownerOf(secret metav1.Object) string {
 	return plainName(owner.Kind, maxName) + " " + plainName(owner.Name, maxName)
 }
 
-// conflictMessage names the ways out of a Secret that is not the key's: adoption first. It never advises deleting a Secret,
-// which may hold the only copy of a key.
+// conflictMessage returns the message for a Secret that is not owned by the key, with the ways to resolve it, adoption
+// first. It never advises to delete a Secret, which may hold the only copy of a key.
 func (f *Facts) conflictMessage() string {
 	message := "Secret " + SecretName(f.Key) + " already exists and is not owned by this APIKey"
 	const another = "create this APIKey again with another spec.secret.name"

@@ -13,56 +13,59 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// Entries of a Secret of the default shape.
+// Entries of a Secret without a template.
 const (
 	// EntryCurrent holds the current credential.
 	EntryCurrent = "api-key"
-	// EntryPrevious holds the previous credential while an overlap lasts, under spec.secret.previousKey: Include.
+	// EntryPrevious holds the previous credential during the overlap, under spec.secret.previousKey: Include.
 	EntryPrevious = "previous-api-key"
 )
 
 // Labels and annotations of a Secret that the manager writes.
 const (
-	// LabelManagedBy is the Kubernetes convention for who manages an object. The manager watches Secrets that have it.
+	// LabelManagedBy is the conventional Kubernetes label for the tool that manages an object. The manager watches the
+	// Secrets that have it.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "apikey-manager"
 	// LabelAccount names the key's account.
 	LabelAccount = "apikey-manager.io/account"
-	// AnnotationTemplateHash is the digest of all that the Secret was rendered from but its material, so that a change shows
-	// without the Secret being read. Only Secrets with a template, or with a place for the previous credential, have it.
+	// AnnotationTemplateHash holds the digest of everything that the Secret was rendered from, except its credentials,
+	// so that a change can be detected without reading the Secret. Only Secrets with a template, or with an entry for
+	// the previous credential, have it.
 	AnnotationTemplateHash = "apikey-manager.io/shape"
 	// AnnotationFence changes with each FenceSecret.
 	AnnotationFence = "apikey-manager.io/fence"
-	// AnnotationRevoked says why a Secret holds no credential. It is no entry, since an entry could be taken for a key.
+	// AnnotationRevoked explains why a Secret holds no credential. It is not an entry, because an entry could be taken
+	// for a key.
 	AnnotationRevoked = "apikey-manager.io/revoked"
 
-	// AnnotationTemplateMetadata names the labels and annotations that the template gave the Secret, so that those are removed
-	// that leave the template.
+	// AnnotationTemplateMetadata lists the labels and annotations that the template gave the Secret, so that those
+	// removed from the template are removed from the Secret.
 	AnnotationTemplateMetadata = "apikey-manager.io/template-metadata"
 
 	revokedNote = "This API key was revoked for good; it has no credential any more."
 )
 
-// SecretCredentials are the credentials a Secret is rendered from. One without material is not in it.
+// SecretCredentials holds the credentials from which a Secret is rendered. A credential without material is left out.
 type SecretCredentials struct {
 	Current  credential.Credential
 	Previous credential.Credential
-	// Revoked is whether the Secret holds no credential for good.
+	// Revoked reports whether the key is revoked, so that its Secret never holds a credential again.
 	Revoked bool
 }
 
-// SecretContent is what a Secret is to be, its name and owner aside.
+// SecretContent describes the content of a Secret, without its name and owner.
 type SecretContent struct {
 	Labels      map[string]string
 	Annotations map[string]string
 	Type        string
 	Data        map[string][]byte
-	// Immutable reports whether a Secret says that its entries never change. No rendered one does.
+	// Immutable reports whether the Secret is immutable. Rendered content never is.
 	Immutable bool
 }
 
-// SecretName is the name of the Secret a key writes, in the key's own namespace.
+// SecretName returns the name of the key's Secret, which is in the namespace of the key.
 func SecretName(k *v1alpha1.APIKey) string {
 	if k.Spec.Secret != nil && k.Spec.Secret.Name != "" {
 		return k.Spec.Secret.Name
@@ -70,9 +73,9 @@ func SecretName(k *v1alpha1.APIKey) string {
 	return k.Name
 }
 
-// Render is the Secret of a key with the given contents, in which Inspect finds the current credential. It fails only if
-// the key's template does, with a TemplateError. A template that Refuse let pass fails if it makes something else of the
-// credential than of others.
+// Render returns the content of a key's Secret with the given credentials. InspectSecret finds the current credential
+// in it. Render fails only if the key's template does, with a TemplateError. A template that CheckPolicy accepted fails
+// only if its output depends on the credential in an unusual way.
 func Render(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) (SecretContent, error) {
 	content := SecretContent{Type: typeOpaque, Labels: map[string]string{}, Annotations: map[string]string{}, Data: map[string][]byte{}}
 	t := secretTemplate(k)
@@ -108,7 +111,7 @@ func put(data map[string][]byte, entry string, c credential.Credential) {
 	}
 }
 
-// includesPrevious reports whether a Secret of the default shape has a place for the previous credential.
+// includesPrevious reports whether a Secret without a template has an entry for the previous credential.
 func includesPrevious(k *v1alpha1.APIKey) bool {
 	return k.Spec.Secret != nil && k.Spec.Secret.PreviousKey == v1alpha1.PreviousKeyInclude
 }
@@ -119,8 +122,8 @@ func mayHoldPrevious(k *v1alpha1.APIKey) bool {
 	return includesPrevious(k) || t != nil && len(t.Data) > 0
 }
 
-// TemplateHash is the SHA-256 of all that a Secret is rendered from but its material; empty for a Secret that has neither a
-// template nor a place for the previous credential.
+// TemplateHash returns the truncated SHA-256 of everything that a Secret is rendered from, except its credentials. It
+// is empty for a Secret that has neither a template nor an entry for the previous credential.
 func TemplateHash(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 	if secretTemplate(k) == nil && !includesPrevious(k) {
 		return ""

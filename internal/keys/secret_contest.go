@@ -13,33 +13,35 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// FieldManager is the name under which the manager writes Secrets.
+// FieldManager is the field manager name with which the manager writes Secrets.
 const FieldManager = "apikey-manager"
 
 const (
-	// contestWindow is the time within which repairs are counted, and for which a Secret must stay as it is for the contest
-	// to be over.
+	// contestWindow is the period in which repairs are counted. A contest is over once the Secret has stayed unchanged
+	// for this long.
 	contestWindow = time.Minute
-	// maxRepairs is how often within the window a Secret is repaired at once.
+	// maxRepairs limits the repairs within the window that are made without a delay.
 	maxRepairs = 3
-	// maxRepairInterval is the longest time between two repairs of a contested Secret.
+	// maxRepairInterval limits the time between two repairs of a contested Secret.
 	maxRepairInterval = time.Hour
 )
 
-// Repairs is what a manager remembers of its repairs of a key's Secret. A repair is a write that undoes another client's
-// change. The rest follows from condition Stalled with reason SecretContested, so a restart does not begin anew.
+// Repairs records the manager's recent repairs of a key's Secret. A repair is a write that undoes another client's
+// change. Condition Stalled with reason SecretContested records the contest itself, so that a restart of the manager
+// does not reset the delays.
 type Repairs struct {
-	// Generation is that of the key. A change of the spec ends a contest.
+	// Generation holds the generation of the key. A change of the spec ends a contest.
 	Generation int64
-	// Times are those of the last repairs, oldest first.
+	// Times lists the times of the last repairs, oldest first.
 	Times []time.Time
-	// FoundChangeAt is when the Secret was last found changed by another client.
+	// FoundChangeAt holds the time when the Secret was last found changed by another client.
 	FoundChangeAt time.Time
-	// Written is the resourceVersion of the Secret that the manager wrote and could not record in the status yet.
+	// Written holds the resourceVersion of the Secret that the manager wrote and has not recorded in the status yet.
 	Written string
 }
 
-// ResumeRepairs returns what a manager that just started assumes: a contested Secret was repaired a moment ago.
+// ResumeRepairs returns the record with which a restarted manager begins. It assumes that a contested Secret was
+// repaired just now.
 func ResumeRepairs(k *v1alpha1.APIKey, now time.Time) Repairs {
 	r := Repairs{Generation: k.Generation}
 	if contestOf(k) != nil {
@@ -48,7 +50,7 @@ func ResumeRepairs(k *v1alpha1.APIKey, now time.Time) Repairs {
 	return r
 }
 
-// After returns what to remember after a plan for the facts was performed, or failed.
+// After returns the record after a plan for the facts was performed, or failed.
 func (r Repairs) After(f Facts, plan Plan, performed bool) Repairs {
 	if assess(&f).repairDue() {
 		r.FoundChangeAt = f.Now
@@ -59,7 +61,7 @@ func (r Repairs) After(f Facts, plan Plan, performed bool) Repairs {
 	return r
 }
 
-// Of returns what to remember of a key: nothing of the time before its spec was changed.
+// Of returns the record for the current generation of a key. It discards the repairs made before the spec was changed.
 func (r Repairs) Of(k *v1alpha1.APIKey) Repairs {
 	if r.Generation != k.Generation {
 		return Repairs{Generation: k.Generation, Written: r.Written}
@@ -67,12 +69,12 @@ func (r Repairs) Of(k *v1alpha1.APIKey) Repairs {
 	return r
 }
 
-// Idle reports whether there is nothing to remember any more.
+// Idle reports whether the record can be discarded.
 func (r Repairs) Idle(now time.Time) bool {
 	return r.Written == "" && now.Sub(r.FoundChangeAt) > 2*maxRepairInterval
 }
 
-// recent counts the repairs within the window.
+// recent returns the number of repairs within the window.
 func (r Repairs) recent(now time.Time) int {
 	n := 0
 	for _, t := range r.Times {
@@ -83,7 +85,7 @@ func (r Repairs) recent(now time.Time) int {
 	return n
 }
 
-// last returns when the Secret was last repaired; since: it is not known to have been.
+// last returns when the Secret was last repaired, or since if no repair is recorded.
 func (r Repairs) last(since time.Time) time.Time {
 	if len(r.Times) == 0 {
 		return since
@@ -91,7 +93,8 @@ func (r Repairs) last(since time.Time) time.Time {
 	return r.Times[len(r.Times)-1]
 }
 
-// contestOf returns the condition that says that a key's Secret is contested, under the spec as it is; nil: it is not.
+// contestOf returns the condition that says that a key's Secret is contested under the current spec, or nil if it is
+// not.
 func contestOf(k *v1alpha1.APIKey) *metav1.Condition {
 	c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionStalled)
 	if c == nil || c.Reason != v1alpha1.ReasonSecretContested || c.ObservedGeneration != k.Generation {
@@ -113,20 +116,21 @@ func (f *Facts) isRepair(step Step) bool {
 	return false
 }
 
-// changedByOthers reports whether the Secret is neither what the status remembers nor what this manager wrote last.
+// changedByOthers reports whether the Secret has neither the resourceVersion that the status records nor the one that
+// this manager wrote last.
 func (f *Facts) changedByOthers() bool {
 	ref, version := f.Key.Status.SecretRef, f.Secret.ResourceVersion
 	return version != f.Repairs.Written && (ref == nil || ref.ResourceVersion != version)
 }
 
-// repairDue reports whether a repair is due, be it now or later.
+// repairDue reports whether a repair is needed, whether now or after its delay.
 func (a *assessment) repairDue() bool {
 	steps, _ := a.dueSteps()
 	return slices.ContainsFunc(steps, a.isRepair)
 }
 
-// nextRepair returns before which time the Secret is not to be repaired again; zero: at once. From the beginning of a
-// contest on there is a repair after a minute, two more, four more and so on, up to an hour.
+// nextRepair returns the time before which the Secret is not repaired again, or zero if it may be repaired now. Counted
+// from the beginning of a contest, repairs follow after one minute, two more, four more and so on, up to an hour.
 func (a *assessment) nextRepair() time.Time {
 	if c := contestOf(a.Key); c != nil {
 		return repairAfter(c.LastTransitionTime.Time, a.Repairs.last(c.LastTransitionTime.Time))
@@ -137,7 +141,7 @@ func (a *assessment) nextRepair() time.Time {
 	return time.Time{}
 }
 
-// repairAfter returns the first time after the last repair at which a Secret that is contested since a time is repaired.
+// repairAfter returns the next repair after the last one, for a Secret that has been contested since the given time.
 func repairAfter(since, last time.Time) time.Time {
 	next, interval := since.Add(contestWindow), contestWindow
 	for !next.After(last) && interval < maxRepairInterval {
@@ -150,7 +154,8 @@ func repairAfter(since, last time.Time) time.Time {
 	return next
 }
 
-// contested reports whether another client keeps changing the Secret, so that it is repaired ever more seldom.
+// contested reports whether another client keeps changing the Secret, so that repairs are delayed with exponential
+// backoff.
 func (a *assessment) contested() bool {
 	due := a.repairDue()
 	if contestOf(a.Key) != nil {
@@ -159,7 +164,7 @@ func (a *assessment) contested() bool {
 	return due && a.Now.Before(a.nextRepair())
 }
 
-// contestRecheckTime returns when to look at a contested Secret again.
+// contestRecheckTime returns when to read a contested Secret again.
 func (a *assessment) contestRecheckTime() time.Time {
 	if a.repairDue() {
 		return a.nextRepair()
@@ -167,7 +172,8 @@ func (a *assessment) contestRecheckTime() time.Time {
 	return a.Repairs.FoundChangeAt.Add(contestWindow)
 }
 
-// contestedCondition names who keeps changing the Secret. It stays as it is while the contest lasts.
+// contestedCondition returns the condition that names the client that keeps changing the Secret. It does not change
+// while the contest lasts.
 func (a *assessment) contestedCondition() conditionValue {
 	v := conditionValue{status: metav1.ConditionFalse, reason: v1alpha1.ReasonSecretContested}
 	name := SecretName(a.Key)
@@ -175,17 +181,17 @@ func (a *assessment) contestedCondition() conditionValue {
 	case c != nil:
 		v.message = c.Message
 	case a.Secret.Ownership == SecretMissing:
-		v.message = truncate("Another client keeps deleting Secret " + name + ", so it is written again ever more seldom: make that client leave it alone")
+		v.message = truncate("Another client keeps deleting Secret " + name + ", so the manager writes it again less and less often: stop that client")
 	case a.Secret.Writer == "":
-		v.message = truncate("Another client keeps changing Secret " + name + ", so it is put back ever more seldom: make that client leave it alone")
+		v.message = truncate("Another client keeps changing Secret " + name + ", so the manager repairs it less and less often: stop that client")
 	default:
-		v.message = truncate("Field manager " + a.Secret.Writer + " keeps changing Secret " + name + ", so it is put back ever more seldom: make it leave the Secret alone")
+		v.message = truncate("Field manager " + a.Secret.Writer + " keeps changing Secret " + name + ", so the manager repairs it less and less often: stop that client")
 	}
 	return v
 }
 
-// lastWriter returns the field manager, other than this one, that last changed an object; empty: none did. Clients choose
-// that name, so what is returned is short and plain.
+// lastWriter returns the field manager, other than this one, that last changed an object, or "" if there is none.
+// Clients choose that name freely, so the result is shortened and restricted to plain characters.
 func lastWriter(entries []metav1.ManagedFieldsEntry) string {
 	var last *metav1.ManagedFieldsEntry
 	for i, e := range entries {

@@ -15,23 +15,23 @@ import (
 )
 
 const (
-	// maxKeyLength bounds the keys that are looked for.
+	// maxKeyLength limits the length of the keys that can be found.
 	maxKeyLength = 300
-	// maxFindSteps bounds the work of one search: a step is one place that begins like the key, or one block of SHA-256.
-	// A search of a Secret of 1 MiB that takes all of them takes about 2 ms.
+	// maxFindSteps limits the work of one search. A step is one position at which the hint occurs, or one block of
+	// SHA-256. A search of a Secret of 1 MiB that takes all steps takes about 2 ms.
 	maxFindSteps = 16 << 10
 )
 
-// credentialFinder looks for one credential in the entries of a Secret, whatever stands around it. It goes to the places that
-// begin like the key, by its hint, and compares digests of what stands there.
+// credentialFinder finds one credential in the entries of a Secret, whatever text surrounds it. It goes to the
+// positions at which the hint of the key occurs and compares digests of the text there.
 type credentialFinder struct {
 	hint   []byte
 	digest [sha256.Size]byte
 	left   int
 }
 
-// findCredential looks for a known credential in a Secret's entries. The work is bounded: where thousands of places begin like the
-// key, it may be missed. What Render returns holds its key where find finds it.
+// findCredential finds a known credential in the entries of a Secret. The work is limited, so it may miss the
+// credential if its hint occurs thousands of times. It always finds the credential in what Render returns.
 func findCredential(data map[string][]byte, known v1alpha1.Credential) (credential.Credential, bool) {
 	f := credentialFinder{hint: []byte(known.Hint), left: maxFindSteps}
 	if n, err := hex.Decode(f.digest[:], []byte(known.SHA256)); err != nil || n != sha256.Size || len(f.hint) == 0 {
@@ -47,8 +47,8 @@ func findCredential(data map[string][]byte, known v1alpha1.Credential) (credenti
 	return credential.Credential{}, false
 }
 
-// scan calls probe for what follows each place in value that begins like the key. probe returns the length of the key
-// there, or 0.
+// scan calls probe with the text at each position in value at which the hint occurs. probe returns the length of the
+// key there, or 0.
 func (f *credentialFinder) scan(value []byte, probe func([]byte) int) []byte {
 	for f.left > 0 {
 		i := bytes.Index(value, f.hint)
@@ -65,8 +65,8 @@ func (f *credentialFinder) scan(value []byte, probe func([]byte) int) []byte {
 	return nil
 }
 
-// likely tries the ends that a key has in nearly every template: that of a Token, whose length follows from its hint;
-// that of a UUID; the first character that no key of this project has; and the end of the entry.
+// likely tries the ends that a key has in nearly every template: the end of a Token, whose length follows from its
+// hint, the end of a UUID, the first character that does not occur in keys of this project, and the end of the entry.
 func (f *credentialFinder) likely(text []byte) int {
 	run := len(f.hint)
 	for run < len(text) && isKeyCharacter(text[run]) {
@@ -94,7 +94,7 @@ func (f *credentialFinder) matches(text []byte, n int) bool {
 	return f.left >= 0 && sha256.Sum256(text[:n]) == f.digest
 }
 
-// anyLength tries every end that the text can have, for a key with further letters or digits right behind it.
+// anyLength tries every possible end, for a key that is directly followed by letters or digits.
 func (f *credentialFinder) anyLength(text []byte) int {
 	h := sha256.New()
 	var sum [sha256.Size]byte

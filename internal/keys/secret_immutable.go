@@ -14,10 +14,11 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// This file holds what the API server never lets change: the entries of an immutable Secret, and the type of any Secret. The
-// manager does not try, and says so. Labels and annotations of an immutable Secret can be changed.
+// This file handles what can never be changed in the API server: the entries of an immutable Secret, and the type of any
+// Secret. The manager does not try, and reports it in the status. Labels and annotations of an immutable Secret can be
+// changed.
 
-// CanReplace reports whether the API server lets a Secret be given the shape.
+// CanReplace reports whether the API server accepts an update of a Secret to this content.
 func (s SecretContent) CanReplace(secret SecretContent) bool {
 	return s.Type == cmp.Or(secret.Type, typeOpaque) && (!secret.Immutable || s.hasEntriesOf(secret))
 }
@@ -26,7 +27,8 @@ func (s SecretContent) hasEntriesOf(secret SecretContent) bool {
 	return maps.EqualFunc(secret.Data, s.Data, bytes.Equal)
 }
 
-// IsUnchangeable reports whether the API server would refuse a step, since it changes what never changes in the key's Secret.
+// IsUnchangeable reports whether the API server would refuse a step because it changes an immutable part of the key's
+// Secret.
 func (f *Facts) IsUnchangeable(step Step) bool {
 	if f.Secret.Ownership != SecretOwned {
 		return false
@@ -45,7 +47,7 @@ func (a *assessment) needsImpossibleStep() bool {
 	return slices.ContainsFunc(a.needed, a.IsUnchangeable)
 }
 
-// dueSteps returns the steps that are due and possible, repairs that are put off included.
+// dueSteps returns the steps that are needed and possible, including repairs that are delayed.
 func (a *assessment) dueSteps() ([]Step, string) {
 	if !a.needsImpossibleStep() {
 		return a.needed, a.why
@@ -53,16 +55,16 @@ func (a *assessment) dueSteps() ([]Step, string) {
 	return slices.DeleteFunc(slices.Clone(a.needed), a.IsUnchangeable), "the Secret can't be changed"
 }
 
-// immutableCondition names the way out of a Secret that can't be changed.
+// immutableCondition returns the condition that says how to replace a Secret that can't be changed.
 func (a *assessment) immutableCondition() conditionValue {
-	message := "Secret " + SecretName(a.Key) + " is immutable and has to change"
+	message := "Secret " + SecretName(a.Key) + " is immutable and must be changed"
 	if a.Secret.WrongType != "" {
 		message = "Secret " + SecretName(a.Key) + " has type " + a.Secret.WrongType + " and the key declares another, which can't be changed"
 	}
 	if a.desiredState == v1alpha1.StateRevoked {
 		message += ": delete it, since the key is revoked"
 	} else {
-		message += ": delete it, and the manager writes another one, with a new key"
+		message += ": delete it, and the manager creates another one with a new key"
 	}
 	return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretImmutable, truncate(message)}
 }

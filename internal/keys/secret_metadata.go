@@ -14,18 +14,18 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// This file holds what happens to labels and annotations of a Secret. Those of the template are written, those that left the
-// template are removed, and those of other clients stay. Their names are remembered in an annotation, not by server-side
-// apply alone: a backup keeps annotations, but its restore makes another client the field manager of all that it restores.
+// This file manages the labels and annotations of a Secret. Those of the template are written, those removed from the
+// template are removed, and those of other clients stay. Their names are recorded in an annotation, not by server-side
+// apply alone: a backup keeps annotations, but restoring it makes another client the field manager of the whole object.
 
-// metadataNames are names of labels and annotations.
+// metadataNames lists the names of labels and annotations.
 type metadataNames struct {
 	Labels      []string `json:"labels,omitempty"`
 	Annotations []string `json:"annotations,omitempty"`
 }
 
-// templateMetadata returns the names of a template's labels and annotations as AnnotationTemplateMetadata has them; empty: it
-// has none.
+// templateMetadata returns the value of AnnotationTemplateMetadata for the labels and annotations of a template, or ""
+// if it has none.
 func templateMetadata(t *v1alpha1.SecretTemplate) string {
 	if t == nil || len(t.Labels)+len(t.Annotations) == 0 {
 		return ""
@@ -38,8 +38,8 @@ func templateMetadata(t *v1alpha1.SecretTemplate) string {
 	return string(text)
 }
 
-// ownAnnotations returns the annotations of a key's Secret that say how it was rendered. They say so without the Secret being
-// read.
+// ownAnnotations returns the annotations of a key's Secret that describe how it was rendered, so that this can be
+// checked without reading the Secret.
 func ownAnnotations(k *v1alpha1.APIKey, a *v1alpha1.Account, revoked bool) map[string]string {
 	own := map[string]string{}
 	add := func(name, value string) {
@@ -55,8 +55,8 @@ func ownAnnotations(k *v1alpha1.APIKey, a *v1alpha1.Account, revoked bool) map[s
 	return own
 }
 
-// hasOwnAnnotations reports whether a Secret's annotations say how it was rendered as own has it. Those that own does not have
-// must be absent.
+// hasOwnAnnotations reports whether the annotations of a Secret that describe how it was rendered equal own. Those that
+// are not in own must be absent.
 func hasOwnAnnotations(annotations, own map[string]string) bool {
 	for _, name := range []string{AnnotationTemplateHash, AnnotationTemplateMetadata, AnnotationRevoked} {
 		is, exists := annotations[name]
@@ -67,13 +67,14 @@ func hasOwnAnnotations(annotations, own map[string]string) bool {
 	return true
 }
 
-// IsRenderedFrom reports whether the annotations of a key's Secret say that it was rendered from the key as it is now.
+// IsRenderedFrom reports whether a Secret with these annotations was rendered from the current spec of the key and of
+// its account.
 func IsRenderedFrom(k *v1alpha1.APIKey, a *v1alpha1.Account, annotations map[string]string) bool {
 	return hasOwnAnnotations(annotations, ownAnnotations(k, a, k.Spec.State == v1alpha1.KeyStateRevoked))
 }
 
-// Metadata returns the labels and annotations that a Secret has once it has the shape: those of the shape, and those of other
-// clients.
+// Metadata returns the labels and annotations of a Secret after it is updated to this content: those of the content,
+// and those of other clients.
 func (s SecretContent) Metadata(secret metav1.Object, settings Settings) (labels, annotations map[string]string) {
 	names := formerNames(secret)
 	keep := func(is map[string]string, former []string) map[string]string {
@@ -97,14 +98,16 @@ func (s SecretContent) Metadata(secret metav1.Object, settings Settings) (labels
 	return labels, annotations
 }
 
-// isReservedName reports whether no template may have a label or annotation of a name, so that it is another client's.
+// isReservedName reports whether templates may not use the name of a label or annotation, so that it must have been
+// written by another client.
 func isReservedName(name string, settings Settings) bool {
 	return strings.Contains(name, "/") && reservedBy(name, slices.Concat(reservedDomains, settings.ReservedDomains)) != ""
 }
 
-// formerNames returns the names of the labels and annotations that templates gave a Secret, as far as is known. Any client that
-// may write the Secret may change the annotation that says so. So a name that, as the API server has it, another client alone
-// wrote is not among them, unless the whole Secret was: then it was restored.
+// formerNames returns the names of the labels and annotations that templates gave a Secret, as far as is known. Any
+// client that may write the Secret may change the annotation that lists them. Therefore it excludes the names that
+// another client alone wrote according to managedFields, unless another client wrote the whole Secret, as a restore
+// does.
 func formerNames(secret metav1.Object) metadataNames {
 	var names metadataNames
 	if json.Unmarshal([]byte(secret.GetAnnotations()[AnnotationTemplateMetadata]), &names) != nil {
@@ -120,7 +123,7 @@ func formerNames(secret metav1.Object) metadataNames {
 	return metadataNames{former(names.Labels, own.Labels, others.Labels), former(names.Annotations, own.Annotations, others.Annotations)}
 }
 
-// writtenNames returns the labels and annotations that this field manager wrote last, and those that others did.
+// writtenNames returns the labels and annotations that this field manager wrote last, and those that others wrote last.
 func writtenNames(entries []metav1.ManagedFieldsEntry) (own, others metadataNames) {
 	for _, e := range entries {
 		if e.Subresource != "" || e.FieldsV1 == nil {
@@ -145,7 +148,7 @@ func writtenNames(entries []metav1.ManagedFieldsEntry) (own, others metadataName
 	return own, others
 }
 
-// appendFieldNames appends the names of the fields of a map, as managedFields has them.
+// appendFieldNames appends the names of the fields of a map in managedFields.
 func appendFieldNames(names []string, fields map[string]json.RawMessage) []string {
 	for field := range fields {
 		if name, isField := strings.CutPrefix(field, "f:"); isField {

@@ -15,17 +15,17 @@ import (
 
 var (
 	templatePath = field.NewPath("spec", "secret", "template")
-	// reservedDomains are those whose labels and annotations Kubernetes and this project act upon.
+	// reservedDomains lists the domains whose labels and annotations Kubernetes and this project act on.
 	reservedDomains = []string{"kubernetes.io", "k8s.io", "x-k8s.io", "apikey-manager.io"}
-	// reservedTypeDomains are those whose Secret types a tool acts upon: Helm takes one for a release, Rancher for a plan
-	// that it carries out on a node.
+	// reservedTypeDomains lists the domains whose Secret types a tool acts on. Helm takes such a Secret for a release,
+	// Rancher for a plan that it carries out on a node.
 	reservedTypeDomains = slices.Concat(reservedDomains, []string{"helm.sh", "cattle.io"})
-	// allowedTypes are the types of reserved domains that only tell applications how to read the entries.
+	// allowedTypes lists the types of reserved domains that only specify how applications read the entries.
 	allowedTypes = []string{"kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson"}
 )
 
-// validateSecretPolicy refuses a template that makes of a Secret what Kubernetes or its tools act upon. The manager may
-// write Secrets where the user may not, so it writes none whose type or metadata has a meaning of its own.
+// validateSecretPolicy refuses a template whose Secret Kubernetes or its tools would act on. The manager may write
+// Secrets where the user may not, so it writes none whose type or metadata has a special meaning.
 func validateSecretPolicy(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorList {
 	if t == nil {
 		return nil
@@ -34,7 +34,7 @@ func validateSecretPolicy(t *v1alpha1.SecretTemplate, path *field.Path) field.Er
 	return append(errs, validateMetadataNames(t, reservedDomains, path)...)
 }
 
-// validateReservedDomains refuses a template that uses a domain which the manager's flags reserve.
+// validateReservedDomains refuses a template that uses a domain reserved by the manager's flags.
 func validateReservedDomains(t *v1alpha1.SecretTemplate, domains []string, path *field.Path) field.ErrorList {
 	if t == nil || len(domains) == 0 {
 		return nil
@@ -68,8 +68,9 @@ func validateNames(metadata map[string]string, domains []string, path *field.Pat
 	return errs
 }
 
-// reservedBy returns the first of domains that a name, such as example.com/team, or a domain above it belongs to; empty:
-// none. Case and surrounding space do not matter: what reads a name laxly must not see another one than this does.
+// reservedBy returns the first of the domains that equals the domain of a name, such as example.com/team, or is a
+// parent of it, or "" if there is none. It ignores case and surrounding space, because a tool may do so when it reads
+// the name.
 func reservedBy(name string, domains []string) string {
 	prefix, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(name)), "/")
 	for _, domain := range domains {

@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// redactWindow is how many characters a text must have in common with a value for them to be redacted: a part of a key is
-	// redacted as well as the whole.
+	// redactWindow is the number of consecutive characters that a text must share with a value for them to be redacted,
+	// so that parts of a key are redacted as well as the whole.
 	redactWindow = 10
-	// maxRedactText and maxRedactValue bound the work.
+	// maxRedactText and maxRedactValue limit the work.
 	maxRedactText  = 4 << 10
 	maxRedactValue = 64 << 10
-	// maxName bounds the names of others in messages, and maxManager those of field managers.
+	// maxName limits the length of names chosen by others in messages, and maxManager that of field managers.
 	maxName, maxManager = 63, 40
 )
 
 var (
-	// opaqueRun is what may be a key in an encoding that is not known: letters and digits without anything between them.
+	// opaqueRun matches what may be a key in an unknown encoding: letters and digits without a separator.
 	opaqueRun = regexp.MustCompile(`[0-9A-Za-z+%\\]{16,}`)
-	// numberList is what may be the bytes of a key.
+	// numberList matches what may be the bytes of a key.
 	numberList = regexp.MustCompile(`\b(?:0[xX])?[0-9a-fA-F]{1,3}(?:[ ,;:-]+(?:0[xX])?[0-9a-fA-F]{1,3}){7,}\b`)
 )
 
-// redactData returns a text, in one line, without anything of some data: not the values, nor parts of them, in the encodings
-// that are common, nor anything else that may be a key.
+// redactData returns a text in one line, without anything that occurs in data: values or parts of them, in all common
+// encodings. It also redacts anything else that may be a key.
 func redactData(text string, data map[string][]byte) string {
 	text = oneLine(text)
 	if unescaped, err := url.PathUnescape(text); err == nil {
@@ -50,13 +50,13 @@ func redactData(text string, data map[string][]byte) string {
 	})
 }
 
-// oneLine returns a text with one space in the place of white space and of characters that are not printed.
+// oneLine returns a text in which white space and unprintable characters are replaced by single spaces.
 func oneLine(text string) string {
 	text = strings.ToValidUTF8(text, "?")
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 }
 
-// redactParts replaces what a text has in common with an encoding of a value, whatever the case of letters.
+// redactParts redacts the parts that a text shares with an encoding of a value, ignoring case.
 func redactParts(text string, data map[string][]byte) string {
 	lower := strings.ToLower(text)
 	if len(lower) != len(text) {
@@ -83,7 +83,8 @@ func redactParts(text string, data map[string][]byte) string {
 	return withoutHidden(text, hidden)
 }
 
-// encodings returns a value as it is, and as the common encodings have it, wherever it begins in what is encoded.
+// encodings returns a value as it is and in the common encodings, for each alignment that it may have in an encoded
+// text.
 func encodings(value []byte) []string {
 	list := []string{string(value), hex.EncodeToString(value)}
 	for shift := range min(3, len(value)) {
@@ -105,8 +106,8 @@ func withoutHidden(text string, hidden []bool) string {
 	return strings.ToValidUTF8(b.String(), "?")
 }
 
-// plainName returns the first characters of a name that another client chose, without anything but letters, digits and what
-// names have.
+// plainName returns the first characters of a name that another client chose, with each character other than letters,
+// digits and - _ . / replaced by an underscore.
 func plainName(name string, most int) string {
 	plain := strings.Map(func(c rune) rune {
 		if strings.ContainsRune(credential.Base62+"-_./", c) {

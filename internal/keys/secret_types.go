@@ -11,7 +11,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// The types of Secrets of which the API server requires entries, among those that a template may have.
+// The types of Secrets that a template may have and that require entries, and Opaque.
 const (
 	typeOpaque       = "Opaque"
 	typeBasicAuth    = "kubernetes.io/basic-auth"
@@ -22,14 +22,15 @@ const (
 	entryDockerConfig = ".dockerconfigjson"
 )
 
-// What a template lacks for its type.
+// The problems of templates that lack what their type requires.
 const (
 	basicAuthProblem  = "type " + typeBasicAuth + " requires an entry " + entryUsername + " or " + entryPassword + " that is not empty"
 	dockerProblem     = "type " + typeDockerConfig + " requires an entry " + entryDockerConfig
 	dockerJSONProblem = "entry " + entryDockerConfig + " must render to a JSON object, as type " + typeDockerConfig + " requires: use quote for values that may have quotation marks"
 )
 
-// validateRequiredEntries refuses a template that names no entry for what its type requires, whatever the entries render to.
+// validateRequiredEntries refuses a template that lacks an entry which its type requires, whatever the entries render
+// to.
 func validateRequiredEntries(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorList {
 	_, hasUsername := t.Data[entryUsername]
 	_, hasPassword := t.Data[entryPassword]
@@ -43,7 +44,7 @@ func validateRequiredEntries(t *v1alpha1.SecretTemplate, path *field.Path) field
 	return nil
 }
 
-// checkRequiredEntries returns what the API server will refuse in the rendered entries of a Secret of a type.
+// checkRequiredEntries returns an error if the API server would refuse the rendered entries of a Secret of this type.
 func checkRequiredEntries(secretType string, entries map[string][]byte) error {
 	switch secretType {
 	case typeBasicAuth:
@@ -56,15 +57,16 @@ func checkRequiredEntries(secretType string, entries map[string][]byte) error {
 		}
 		var config map[string]any
 		if json.Unmarshal(entries[entryDockerConfig], &config) != nil || config == nil {
-			return &TemplateError{dockerJSONProblem} // the error of the decoder shows characters of the entry
+			return &TemplateError{dockerJSONProblem} // the decoder's error would contain characters of the entry
 		}
 	}
 	return nil
 }
 
-// clearedEntries returns the entries of a Secret whose key was revoked: those without which the API server refuses a Secret of
-// its type, with nothing in them. A gateway may take any other entry for a key, be it empty or a constant text. Of basic-auth,
-// the API server requires one entry of two; with both of them empty, some gateways would admit a user without name and password.
+// clearedEntries returns the entries of the Secret of a revoked key: those without which the API server refuses a
+// Secret of its type, with empty values. A gateway may take any other entry for a key, even if it is empty or a
+// constant text. For basic-auth, the API server requires one of two entries. With both of them empty, some gateways
+// would admit a user without a name and a password.
 func clearedEntries(t *v1alpha1.SecretTemplate) map[string][]byte {
 	if t == nil {
 		return map[string][]byte{}

@@ -11,43 +11,45 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// This file holds how the next credential comes to be known to verifiers before it goes into the Secret. It exists in the
-// memory of one process until then. If that process dies, another credential takes its place. The digest of the first stays in
-// the status all the same, until a write of the Secret has made sure that the process, should it be slow and not dead, can't
-// write the first credential to the Secret any more.
+// This file implements staging: verifiers observe the digest of the next credential before the credential is written to the
+// Secret. Until then, the credential exists only in the memory of one process. If that process ends, another credential is
+// staged instead. The digest of the first one stays in the status until a write of the Secret ensures that the process, in
+// case it is slow and has not ended, can no longer write the first credential to the Secret.
 
 const (
-	// stagedPollTimeout is how long a rotation waits for verifiers that don't say that they know the staged credential.
+	// propagationTimeout limits how long a rotation waits for verifiers that don't report that they have observed the
+	// staged credential.
 	propagationTimeout = 5 * time.Second
-	// maxStaged is how many staged credentials a status lists.
+	// maxStaged limits the staged credentials in a status.
 	maxStaged = 2
 )
 
-// hasStaged reports whether this process has the credential that the status staged last, and verifiers are to accept it.
+// hasStaged reports whether this process has the credential that the status staged last, and it has not expired.
 func (a *assessment) hasStaged() bool {
 	next := LastStaged(&a.Key.Status)
 	return next != nil && next.SHA256 == a.Staged.SHA256 && !a.credentialExpired(next)
 }
 
-// propagationDeadline returns until when to wait for verifiers to know the staged credential.
+// propagationDeadline returns until when to wait for verifiers to observe the staged credential.
 func (a *assessment) propagationDeadline() time.Time {
 	return LastStaged(&a.Key.Status).IssuedAt.Add(propagationTimeout)
 }
 
-// canPromote reports whether the staged credential may go into the Secret.
+// canPromote reports whether the staged credential may be written to the Secret.
 func (a *assessment) canPromote() bool {
 	return a.hasStaged() && (a.Propagated || !a.Now.Before(a.propagationDeadline()))
 }
 
-// stagingDue reports whether to stage a credential: a rotation is due, or one is under way whose credential no process has.
+// stagingDue reports whether to stage a credential: because a rotation is due, or because the staged credential of a
+// rotation in progress is lost.
 func (a *assessment) stagingDue() bool {
 	lost := LastStaged(&a.Key.Status) != nil && a.desiredState == v1alpha1.StateActive
 	return !a.hasStaged() && (lost || a.rotationDue())
 }
 
-// stage returns the steps that stage the next credential. No more staged credentials are listed than maxStaged: before one is
-// dropped, the Secret is fenced against the process that may be about to write it. That of the credential staged last may
-// have begun after the fence, so that one is kept.
+// stage returns the steps that stage the next credential. The status lists at most maxStaged staged credentials. Before
+// one is dropped, FenceSecret ensures that no process can still write it to the Secret. The credential that was staged
+// last is kept, because its write may have begun after the fence.
 func (a *assessment) stage(name string, format credential.Format) ([]Step, string) {
 	stage := StageCredential{Name: name, Format: format}
 	if len(staged(&a.Key.Status)) >= maxStaged {
@@ -56,7 +58,7 @@ func (a *assessment) stage(name string, format credential.Format) ([]Step, strin
 	return []Step{stage}, "the next credential is due"
 }
 
-// withStaged adds the credential that this round staged to those that verifiers are to know.
+// withStaged adds the credential that this reconcile staged to those that verifiers accept.
 func (a *assessment) withStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
 	if isListed := slices.ContainsFunc(list, func(c v1alpha1.Credential) bool { return c.SHA256 == a.Staged.SHA256 }); !a.JustStaged || isListed {
 		return list

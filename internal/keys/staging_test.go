@@ -71,7 +71,7 @@ func TestDecide_Staging(t *testing.T) {
 			if diff := cmp.Diff(tc.want, plan.Steps); diff != "" {
 				t.Errorf("steps (-want +got):\n%s", diff)
 			}
-			if waits := plan.Why == "waiting for verifiers to know the staged credential"; waits && !keys.NextCheck(f).Equal(now.Add(5*time.Second)) {
+			if waits := plan.Why == "waiting for verifiers to observe the staged credential"; waits && !keys.NextCheck(f).Equal(now.Add(5*time.Second)) {
 				t.Errorf("looks again at %s: %s", keys.NextCheck(f), plan.Why)
 			}
 		})

@@ -9,61 +9,64 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// Step is one thing to do, as a plain value that can be printed: it says that material is to be minted, never which.
-// The set is closed.
+// Step describes one action of a plan. It is a plain value that can be printed: it may say that a credential is generated, but
+// it never contains one. Only this package implements it.
 type Step interface {
 	fmt.Stringer
 	isStep()
 }
 
-// CreateAccount creates the Account a key names, with an empty spec.
+// CreateAccount creates the Account that a key names, with an empty spec.
 type CreateAccount struct{ Name string }
 
-// CreateSecret mints a credential and creates the key's Secret with it.
+// CreateSecret generates a credential and creates the key's Secret with it.
 type CreateSecret struct {
 	Name   string
 	Format credential.Format
 }
 
-// ReissueCredential mints a credential and puts it in the place of all that the key's Secret holds.
+// ReissueCredential generates a credential and replaces all credentials in the key's Secret with it.
 type ReissueCredential struct {
 	Name   string
 	Format credential.Format
 }
 
-// FenceSecret changes an annotation of the key's Secret, so that each write of it fails that another process is about to make.
+// FenceSecret changes an annotation of the key's Secret, so that a pending write of it by another process fails with a
+// conflict.
 type FenceSecret struct{ Name string }
 
-// StageCredential generates the next credential and keeps it in memory. The status tells verifiers its digest.
+// StageCredential generates the next credential and keeps it in memory. Verifiers observe its digest in the status.
 type StageCredential struct {
 	Name   string
 	Format credential.Format
 }
 
-// PromoteStaged writes the staged credential, which verifiers know by now, to the key's Secret. The one before stays in a
-// Secret that has a place for it if verifiers go on accepting it.
+// PromoteStaged writes the staged credential, which verifiers have observed by now, to the key's Secret. With an overlap, the
+// credential before it stays in a Secret that has an entry for it.
 type PromoteStaged struct {
 	Name        string
 	WithOverlap bool
 }
 
-// RetirePrevious takes the previous credential, whose end has come, out of the key's Secret.
+// RetirePrevious removes the previous credential, whose overlap has ended, from the key's Secret.
 type RetirePrevious struct{ Name string }
 
-// ClearSecret takes all key material out of the key's Secret and leaves a note that says why.
+// ClearSecret removes all key material from the key's Secret and adds an annotation that says why.
 type ClearSecret struct{ Name string }
 
-// AdoptSecret makes the key the owner of a Secret that holds a credential of the key, or asks for it, and keeps the credential.
+// AdoptSecret makes the key the owner of a Secret that holds a credential of the key, or is offered to it for adoption. The
+// credential is kept.
 type AdoptSecret struct{ Name string }
 
-// RepairSecret puts the key's Secret back to what it should be, with the credentials it has.
+// RepairSecret restores the declared content of the key's Secret and keeps its credentials.
 type RepairSecret struct{ Name string }
 
-// DeleteKey deletes the key itself, and its Secret with it, because its account's retention is over. It comes alone.
+// DeleteKey deletes the key itself, and its Secret with it, because the retention period of its account has passed. It is the
+// only step of its plan.
 type DeleteKey struct{ Name string }
 
-// Apply returns the credentials that the key's Secret holds after a step. issued is the credential that the step brings: the
-// one just generated, or for PromoteStaged the staged one. Other steps ignore it.
+// Apply returns the credentials that the key's Secret holds after a step. issued is the credential that the step writes: the
+// staged one for PromoteStaged, or else one just generated. Other steps ignore it.
 func Apply(step Step, c SecretCredentials, issued credential.Credential) SecretCredentials {
 	switch s := step.(type) {
 	case CreateSecret, ReissueCredential:
@@ -93,25 +96,57 @@ func (AdoptSecret) isStep()       {}
 func (RepairSecret) isStep()      {}
 func (DeleteKey) isStep()         {}
 
-func (s CreateAccount) String() string { return "create Account " + s.Name }
+// String describes the step for logs and plans.
+func (s CreateAccount) String() string {
+	return "create Account " + s.Name
+}
+
+// String describes the step for logs and plans.
 func (s CreateSecret) String() string {
 	return "create Secret " + s.Name + " with a new " + s.Format.String()
 }
 
+// String describes the step for logs and plans.
 func (s ReissueCredential) String() string {
-	return "replace what Secret " + s.Name + " holds by a new " + s.Format.String()
+	return "replace the credential in Secret " + s.Name + " with a new " + s.Format.String()
 }
 
+// String describes the step for logs and plans.
 func (s FenceSecret) String() string {
-	return "make writes of Secret " + s.Name + " fail that are under way"
+	return "fence Secret " + s.Name + " against pending writes"
 }
 
+// String describes the step for logs and plans.
 func (s StageCredential) String() string {
 	return "stage a new " + s.Format.String() + " for Secret " + s.Name
 }
-func (s PromoteStaged) String() string  { return "write the staged credential to Secret " + s.Name }
-func (s RetirePrevious) String() string { return "retire the previous credential in Secret " + s.Name }
-func (s ClearSecret) String() string    { return "empty Secret " + s.Name + " of material" }
-func (s AdoptSecret) String() string    { return "adopt Secret " + s.Name }
-func (s RepairSecret) String() string   { return "mend Secret " + s.Name }
-func (s DeleteKey) String() string      { return "delete APIKey " + s.Name }
+
+// String describes the step for logs and plans.
+func (s PromoteStaged) String() string {
+	return "write the staged credential to Secret " + s.Name
+}
+
+// String describes the step for logs and plans.
+func (s RetirePrevious) String() string {
+	return "remove the previous credential from Secret " + s.Name
+}
+
+// String describes the step for logs and plans.
+func (s ClearSecret) String() string {
+	return "remove all credentials from Secret " + s.Name
+}
+
+// String describes the step for logs and plans.
+func (s AdoptSecret) String() string {
+	return "adopt Secret " + s.Name
+}
+
+// String describes the step for logs and plans.
+func (s RepairSecret) String() string {
+	return "repair Secret " + s.Name
+}
+
+// String describes the step for logs and plans.
+func (s DeleteKey) String() string {
+	return "delete APIKey " + s.Name
+}

@@ -22,21 +22,21 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// TemplateError says why a key's template does not render. Its message names the entry and the position, and holds no
-// value.
+// TemplateError describes why a key's template does not render. Its message names the entry and the position, and
+// contains no value.
 type TemplateError struct{ message string }
 
 // Error implements error.
 func (e *TemplateError) Error() string { return e.message }
 
-// IsTemplateError reports whether an error says that a key's template does not render. Only a change of the template, or
-// of what it uses, can help.
+// IsTemplateError reports whether an error was caused by a key's template. It persists until the template, or what it
+// uses, is changed.
 func IsTemplateError(err error) bool {
 	_, ok := errors.AsType[*TemplateError](err)
 	return ok
 }
 
-// templateValues are what a template may use. The names are part of the API.
+// templateValues holds the values that a template may use. The field names are part of the API.
 type templateValues struct {
 	Key         string
 	PreviousKey string
@@ -65,22 +65,21 @@ func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) temp
 	return v
 }
 
-// compiledTemplate holds the entries of a key's template, parsed and found to take no more operations than a rendering
-// may.
+// compiledTemplate holds the entries of a key's template, parsed and checked against the limit on operations.
 type compiledTemplate struct {
 	names []string
 	root  *template.Template
-	// scopes is how often the body of a range is counted.
+	// scopes is the factor by which the operations in the body of a range are multiplied.
 	scopes     int
 	operations int
 	budget     budget
 }
 
-// compileTemplate parses the entries of a template for a key with so many scopes.
+// compileTemplate parses the entries of a template for a key with the given number of scopes.
 func compileTemplate(data map[string]string, scopes int) (*compiledTemplate, error) {
 	c := &compiledTemplate{names: slices.Sorted(maps.Keys(data)), scopes: max(1, scopes)}
 	if len(data) > maxEntries {
-		return nil, &TemplateError{fmt.Sprintf("template: it has %d entries, and at most %d are possible", len(data), maxEntries)}
+		return nil, &TemplateError{fmt.Sprintf("template: it has %d entries, and at most %d are allowed", len(data), maxEntries)}
 	}
 	functions, known := template.FuncMap{writeFunction: c.budget.write}, map[string]any{}
 	for name, f := range templateFunctions {
@@ -98,7 +97,7 @@ func compileTemplate(data map[string]string, scopes int) (*compiledTemplate, err
 	return c, nil
 }
 
-// parse parses an entry, in which only the known functions are defined.
+// parse parses an entry in which only the known functions are defined.
 func (c *compiledTemplate) parse(name, text string, known map[string]any) error {
 	switch {
 	case utf8.RuneCountInString(text) > maxEntryText:
@@ -120,8 +119,8 @@ func (c *compiledTemplate) parse(name, text string, known map[string]any) error 
 	return c.admit(t.Tree, t.Root, visit{weight: 1})
 }
 
-// nestsTooDeep reports whether a text may have so many parentheses one in another that parsing it takes megabytes of
-// stack. Those outside of actions are counted too.
+// nestsTooDeep reports whether a text may have so many nested parentheses that parsing it would take megabytes of
+// stack. It counts parentheses outside of actions too.
 func nestsTooDeep(text string) bool {
 	depth := 0
 	for i := range len(text) {
@@ -149,14 +148,14 @@ func (c *compiledTemplate) render(values templateValues) (map[string][]byte, err
 		if err := c.root.ExecuteTemplate(io.Discard, name, values); err != nil {
 			return nil, &TemplateError{withoutSource(err.Error())}
 		}
-		if c.budget.entry.Len() > 0 { // an entry that renders to nothing is left out: some consumers take each entry as a client
+		if c.budget.entry.Len() > 0 { // leave out empty entries: some gateways take each entry for a client
 			entries[name] = bytes.Clone(c.budget.entry.Bytes())
 		}
 	}
 	return entries, nil
 }
 
-// withoutSource removes from an error of text/template the part that repeats the template.
+// withoutSource removes the quotation of the template from an error of text/template.
 func withoutSource(message string) string {
 	before, after, found := strings.Cut(message, ": executing ")
 	if !found {
@@ -169,11 +168,11 @@ func withoutSource(message string) string {
 	return before + ": " + strings.TrimPrefix(reason, "error calling "+writeFunction+": ")
 }
 
-// errNoKey is the error of a template that renders without its key.
-var errNoKey = &TemplateError{"no entry holds {{ .Key }} as it is: one must, whatever the key is, so that the manager can find the key again"}
+// errNoKey is the error of a template whose output does not contain the key.
+var errNoKey = &TemplateError{"no entry contains {{ .Key }} unchanged: one must, for every key, so that the manager can find the key again"}
 
-// renderEntries renders the entries of a template with the given credentials. The current one is found in what it
-// returns.
+// renderEntries renders the entries of a template with the given credentials. findCredential finds the current one in
+// the result.
 func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account, credentials SecretCredentials) (map[string][]byte, error) {
 	entries, err := c.render(valuesOf(k, a, credentials))
 	if err != nil || len(credentials.Current.Material) == 0 {
@@ -204,13 +203,13 @@ func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, credentials ...Secr
 	return entries, nil
 }
 
-// TemplateCheck is the result of checking the template of one key in one state of its spec and account.
+// TemplateCheck caches the result of checking the template of one key in one state of its spec and account.
 type TemplateCheck struct {
 	once sync.Once
 	err  error
 }
 
-// result checks the template if that was not done yet. A nil check does it every time.
+// result checks the template on the first call. A nil TemplateCheck checks it on every call.
 func (t *TemplateCheck) result(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	if t == nil {
 		return checkTemplate(k, a)
@@ -219,9 +218,9 @@ func (t *TemplateCheck) result(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	return t.err
 }
 
-// checkTemplate returns what is wrong with a key's template. It renders the template as Render does, alone and during an
-// overlap, with keys that are like real ones: they follow from all that the template can use, so that no template can
-// name them.
+// checkTemplate returns the error of a key's template, or nil. It renders the template as Render does, with and without
+// a previous key. It uses placeholder keys that are derived from everything that the template can use, so that no
+// template can contain them.
 func checkTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	if t := secretTemplate(k); t == nil || len(t.Data) == 0 {
 		return nil
@@ -242,7 +241,7 @@ func checkTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account) error {
 	return err
 }
 
-// placeholderSource returns bytes that follow from all that a rendering uses but its credentials.
+// placeholderSource returns bytes that are derived from everything that a rendering uses, except its credentials.
 func placeholderSource(k *v1alpha1.APIKey, a *v1alpha1.Account) (io.Reader, error) {
 	source := sha3.NewSHAKE256()
 	data := secretTemplate(k).Data
@@ -254,7 +253,7 @@ func placeholderSource(k *v1alpha1.APIKey, a *v1alpha1.Account) (io.Reader, erro
 	return source, json.NewEncoder(source).Encode(valuesOf(k, a, SecretCredentials{}))
 }
 
-// templateSource holds all that a Secret is rendered from but its credentials.
+// templateSource returns everything from which a Secret is rendered, except its credentials.
 func templateSource(k *v1alpha1.APIKey, a *v1alpha1.Account) []byte {
 	source := struct {
 		Template    *v1alpha1.SecretTemplate

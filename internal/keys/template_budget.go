@@ -8,38 +8,38 @@ import (
 	"fmt"
 )
 
-// What one rendering may take, all entries of a template together. A template is a program that any user who may write
-// an APIKey makes the manager run.
+// The limits of one rendering, for all entries of a template together. A template is a program that the manager runs for
+// any user who may write an APIKey.
 const (
-	// maxEntry bounds the bytes of one rendered entry of a Secret, which is at most 1 MiB in all.
+	// maxEntry limits the bytes of one rendered entry. All entries of a Secret together may have 1 MiB.
 	maxEntry = 64 << 10
-	// maxBytesMade bounds the bytes that a rendering makes: the arguments and results of functions, and what is written.
+	// maxBytesMade limits the bytes that a rendering produces: the arguments and results of functions, and the output.
 	maxBytesMade = 256 << 10
-	// maxOperations bounds the nodes of the parsed template that a rendering can visit.
+	// maxOperations limits the nodes of the parsed template that a rendering can visit.
 	maxOperations = 8 << 10
-	// maxDepth bounds how deeply the nodes of a template are nested.
+	// maxDepth limits how deeply the nodes of a template are nested.
 	maxDepth = 100
-	// maxEntries and maxEntryText are what the schema of APIKeys admits.
+	// maxEntries and maxEntryText are the limits in the schema of APIKeys.
 	maxEntries   = 32
 	maxEntryText = 4096
 )
 
 var (
-	errMade       = fmt.Errorf("the template makes more than %d bytes, all entries and what is computed on the way together: make less", maxBytesMade)
+	errMade       = fmt.Errorf("the template produces more than %d bytes, counting all entries and intermediate results: shorten it", maxBytesMade)
 	errEntry      = fmt.Errorf("the entry is longer than %d bytes", maxEntry)
-	errOperations = fmt.Errorf("the template takes more than %d steps, all entries together and range once a scope: write less", maxOperations)
+	errOperations = fmt.Errorf("the template takes more than %d steps, counting all entries, and range once per scope: shorten it", maxOperations)
 	errDepth      = fmt.Errorf("actions and parentheses are nested more than %d deep", maxDepth)
 	errText       = fmt.Errorf("the entry has a template of more than %d characters", maxEntryText)
 )
 
-// budget is what is left of maxBytesMade in one rendering. Every function of a template spends from it.
+// budget holds the remainder of maxBytesMade during one rendering. Every function of a template reduces it.
 type budget struct {
 	left int
 	// entry receives the entry that is being rendered.
 	entry bytes.Buffer
 }
 
-// spend takes n bytes from the budget.
+// spend subtracts n bytes from the budget.
 func (b *budget) spend(n int) error {
 	if n > b.left {
 		b.left = 0
@@ -51,14 +51,14 @@ func (b *budget) spend(n int) error {
 
 // function is a function of templates.
 type function struct {
-	// call computes the result. It is called only with arguments whose most fits the budget.
+	// call computes the result. It is called only if the result of most for its arguments fits the budget.
 	call func(args []any) (any, error)
-	// most returns the most bytes that call can make of its arguments, or more.
+	// most returns an upper bound of the bytes that call can produce from its arguments.
 	most func(args []any) int
 }
 
-// metered returns f as templates call it: its arguments, and what it makes of them, are taken from the budget. A result
-// that might exceed the budget is not made.
+// metered returns f as templates call it: the bytes of its arguments and of its result are subtracted from the budget.
+// It does not compute a result that might exceed the budget.
 func (b *budget) metered(f function) func(args ...any) (any, error) {
 	return func(args ...any) (any, error) {
 		taken := 0
@@ -79,8 +79,8 @@ func (b *budget) metered(f function) func(args ...any) (any, error) {
 	}
 }
 
-// write appends a value to the entry. Each text and each action of a template ends with it, so that what is too long is
-// refused with its position.
+// write appends a value to the entry. A call of it follows each text and each action of a template, so that the error
+// for a result that is too long has its position.
 func (b *budget) write(value any) (string, error) {
 	if printed(value) > b.left {
 		return "", b.spend(b.left + 1)
@@ -107,7 +107,8 @@ func length(value any) int {
 	return n
 }
 
-// printedNumber bounds what fmt makes of a number without a width: %f of the largest complex number has 620 digits.
+// printedNumber is an upper bound of what fmt makes of a number without a width: %f of the largest complex number has
+// 620 digits.
 const printedNumber = 700
 
 // printed returns the most bytes that fmt.Sprint makes of a value.

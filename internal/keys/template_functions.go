@@ -14,8 +14,8 @@ import (
 	"text/template"
 )
 
-// templateFunctions are the functions that templates may call, those of text/template among them. They are pure: no
-// environment, no randomness, no time. Each says the most that it can make.
+// templateFunctions holds the functions that templates may call, including those of text/template that are replaced.
+// They are pure: they use no environment, no randomness and no time. Each has an upper bound of what it can produce.
 var templateFunctions = map[string]function{
 	"quote":    {onString(quote), escaping(6)},
 	"b64enc":   {onString(base64Encode), escaping(2)},
@@ -36,14 +36,14 @@ var templateFunctions = map[string]function{
 	"ge":       {ordered(func(order int) bool { return order >= 0 }), makesNothing},
 }
 
-// templateBuiltins are those of text/template's functions that templates call as they are: they copy no bytes, and take
-// the same time however long their arguments are. What is in neither list is not defined.
+// templateBuiltins lists the functions of text/template that templates call unchanged: they copy no bytes and take the
+// same time however long their arguments are. Functions in neither list are not defined.
 var templateBuiltins = []string{"and", "or", "not", "len", "index", "slice"}
 
 var (
-	errStringWanted = errors.New("wants one string")
-	errTwoWanted    = errors.New("wants two values")
-	errComparison   = errors.New("only strings, whole numbers, decimal numbers and truth values can be compared, each with its own kind")
+	errStringWanted = errors.New("must have one argument, a string")
+	errTwoWanted    = errors.New("must have two arguments")
+	errComparison   = errors.New("only strings, integers, decimal numbers and booleans can be compared, and only with the same kind")
 )
 
 func onString(f func(string) (string, error)) func([]any) (any, error) {
@@ -67,7 +67,7 @@ func printing(f func(...any) string) func([]any) (any, error) {
 	return func(args []any) (any, error) { return f(args...), nil }
 }
 
-// escaping returns the most that a function makes that turns each byte of its arguments into at most so many.
+// escaping returns the upper bound for a function that produces at most factor bytes for each byte of its arguments.
 func escaping(factor int) func([]any) int {
 	return func(args []any) int {
 		n := 0
@@ -80,7 +80,7 @@ func escaping(factor int) func([]any) int {
 
 func makesNothing([]any) int { return 0 }
 
-// quote returns a JSON string, which is a YAML string too.
+// quote returns a JSON string, which is also a valid YAML string.
 func quote(s string) (string, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -93,11 +93,11 @@ func base64Encode(s string) (string, error) {
 	return base64.StdEncoding.EncodeToString([]byte(s)), nil
 }
 
-// join returns the strings of its second argument with the first between them.
+// join returns the strings of its second argument, separated by the first.
 func join(args []any) (any, error) {
 	separator, list, ok := joined(args)
 	if !ok {
-		return nil, errors.New("wants a separator and a list of strings, as in join \",\" .Scopes")
+		return nil, errors.New("must have a separator and a list of strings, as in join \",\" .Scopes")
 	}
 	return strings.Join(list, separator), nil
 }
@@ -122,23 +122,23 @@ func printf(args []any) (any, error) {
 			return fmt.Sprintf(format, args[1:]...), nil
 		}
 	}
-	return nil, errors.New("wants a format first")
+	return nil, errors.New("the first argument must be a format string")
 }
 
 const (
-	// maxPrintfWidth is the greatest width and precision that package fmt reads from a format: it looks whether a number is
-	// greater than a million before it reads the next digit.
+	// maxPrintfWidth is the greatest width and precision that package fmt reads from a format: it checks whether a
+	// number is greater than a million before it reads the next digit.
 	maxPrintfWidth = 10_000_009
-	// printfNote bounds what fmt writes around a value whose verb does not fit it, such as %!d(string=...), and around
-	// one in Go syntax.
+	// printfNote is an upper bound of what fmt adds to a value that does not fit its verb, such as %!d(string=...), and
+	// to a value in Go syntax.
 	printfNote = 64
-	// printfEscape is how many bytes %q and "% #x" make of one at most.
+	// printfEscape is the greatest number of bytes that %q and "% #x" produce for one byte.
 	printfEscape = 6
 )
 
-// printfMost returns more than a format can make of its arguments, without knowing what its verbs mean: every directive
-// prints the widest argument, padded by all numbers in it, once for each string in the argument; and fmt adds those that
-// no directive has used.
+// printfMost returns an upper bound of what a format can produce from its arguments. It does not interpret verbs: it
+// assumes that every directive prints the widest argument, padded by all numbers in the directive, once for each string
+// in the argument, and that fmt appends the arguments that no directive uses.
 func printfMost(args []any) int {
 	if len(args) == 0 {
 		return 0
@@ -163,7 +163,7 @@ func printfMost(args []any) int {
 	return most
 }
 
-// starOf returns how wide a value can make what is printed when a * in the format takes it.
+// starOf returns the width that a value specifies if a * in the format takes it.
 func starOf(value any) int {
 	width := maxPrintfWidth
 	switch n := value.(type) {
@@ -175,13 +175,13 @@ func starOf(value any) int {
 		width = int(max(n, -n))
 	}
 	if width < 0 || width > maxPrintfWidth {
-		return 0 // fmt refuses it
+		return 0 // fmt rejects it
 	}
 	return width
 }
 
-// directivePadding adds up the numbers that stand between a % and its verb, with star for each *, and returns where they
-// end.
+// directivePadding returns the sum of the numbers between a % and its verb, with star for each *, and the position at
+// which they end.
 func directivePadding(format string, start, star int) (padding, end int) {
 	number := 0
 	for end = start; end < len(format); end++ {
@@ -202,7 +202,7 @@ func directivePadding(format string, start, star int) (padding, end int) {
 // equalsAny reports whether the first argument equals any other.
 func equalsAny(args []any) (any, error) {
 	if len(args) < 2 {
-		return nil, errors.New("wants two values or more")
+		return nil, errors.New("must have two or more arguments")
 	}
 	for _, arg := range args[1:] {
 		if equal, err := equals(args[0], arg); equal || err != nil {
@@ -234,7 +234,7 @@ func equals(a, b any) (bool, error) {
 	return order == 0 && err == nil, err
 }
 
-// ordered returns the function that compares two values and reports what holds says of their order.
+// ordered returns the function that compares two values and reports whether holds is true of their order.
 func ordered(holds func(order int) bool) func([]any) (any, error) {
 	return func(args []any) (any, error) {
 		if len(args) != 2 {
@@ -264,7 +264,7 @@ func compare(a, b any) (int, error) {
 	return 0, errComparison
 }
 
-// widened returns a whole number as an int64, and any other value as it is.
+// widened returns an integer as an int64, and any other value unchanged.
 func widened(value any) any {
 	switch n := value.(type) {
 	case int:

@@ -9,25 +9,26 @@ import (
 	"text/template/parse"
 )
 
-// writeFunction is the function that every text and every action ends with. Templates can't name it.
+// writeFunction names the function that is called for every text and every action. Templates can't call it by name.
 const writeFunction = "write"
 
 var (
-	errRange    = errors.New("range is available over .Scopes alone, and not within another range")
+	errRange    = errors.New("range is available over .Scopes only, and not within another range")
 	errTemplate = errors.New("template is not available")
 )
 
-// visit says how a rendering comes to a node.
+// visit describes how a rendering reaches a node.
 type visit struct {
-	// weight is how often.
+	// weight holds the number of times.
 	weight int
-	// depth is how many nodes it is nested in.
+	// depth holds the number of nodes in which the node is nested.
 	depth   int
 	inRange bool
 }
 
-// admit counts what a rendering can visit of a node, and refuses what is too much, at its position. Range goes over
-// .Scopes alone and not within another, so that no rendering can visit more than is counted.
+// admit counts the nodes that a rendering can visit below a node, and returns an error with the position if there are
+// too many. Range is allowed over .Scopes only, and not nested, so that no rendering visits more nodes than are
+// counted.
 func (c *compiledTemplate) admit(tree *parse.Tree, node parse.Node, v visit) error {
 	v.depth++
 	switch c.operations += v.weight * steps(node); {
@@ -65,7 +66,7 @@ func (c *compiledTemplate) admit(tree *parse.Tree, node parse.Node, v visit) err
 	return nil
 }
 
-// steps returns how many operations a node is: one, and one more for each name in .a.b.c.
+// steps returns the number of operations for a node: one, plus one for each name in .a.b.c.
 func steps(node parse.Node) int {
 	switch n := node.(type) {
 	case *parse.FieldNode:
@@ -97,7 +98,7 @@ func (c *compiledTemplate) admitBranch(tree *parse.Tree, n *parse.BranchNode, v,
 	return c.admit(tree, n.ElseList, v)
 }
 
-// admitList makes the texts and actions of a list calls of writeFunction, and admits them.
+// admitList replaces the texts and actions of a list by calls of writeFunction, and admits them.
 func (c *compiledTemplate) admitList(tree *parse.Tree, list *parse.ListNode, v visit) error {
 	for i, node := range list.Nodes {
 		switch n := node.(type) {
@@ -122,7 +123,7 @@ func callOfWrite(pos parse.Pos, args ...parse.Node) *parse.CommandNode {
 	return &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pos, Args: append([]parse.Node{name}, args...)}
 }
 
-// at returns err with the entry, line and column of a node.
+// at adds the entry, line and column of a node to an error.
 func at(tree *parse.Tree, node parse.Node, err error) error {
 	location, _ := tree.ErrorContext(node)
 	return fmt.Errorf("template: %s: %w", location, err)

@@ -10,8 +10,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// wasNotDecoded reports whether a field, such as spec.account, is among those that could not be decoded, alone or with all of its
-// parent.
+// wasNotDecoded reports whether a field, such as spec.account, or the whole of its parent, could not be decoded.
 func wasNotDecoded(undecodable []string, field string) bool {
 	parent, _, _ := strings.Cut(field, ".")
 	return slices.Contains(undecodable, field) || slices.Contains(undecodable, parent)
@@ -22,8 +21,8 @@ func MayBeIssued(k *v1alpha1.APIKey) bool {
 	return Issued(k) || wasNotDecoded(k.Undecodable, "status.credentials")
 }
 
-// HolderOf returns the account of a key: the one that its spec names or, if that can't be decoded, the one whose record has a
-// slot of the key; empty: it can't be told.
+// HolderOf returns the account of a key: the one that its spec names or, if that can't be decoded, the one whose record
+// has a slot for the key. It returns "" if the account can't be determined.
 func HolderOf(k *v1alpha1.APIKey, accounts []v1alpha1.Account) string {
 	if !wasNotDecoded(k.Undecodable, "spec.account") {
 		return k.Spec.Account
@@ -38,7 +37,7 @@ func HolderOf(k *v1alpha1.APIKey, accounts []v1alpha1.Account) string {
 	return ""
 }
 
-// NewlyUndecodable returns the fields of a spec that can't be decoded now and could before a change.
+// NewlyUndecodable returns the fields of a spec that can't be decoded, and could be decoded before a change.
 func NewlyUndecodable(was, is []string) []string {
 	var list []string
 	for _, field := range is {
@@ -49,7 +48,7 @@ func NewlyUndecodable(was, is []string) []string {
 	return list
 }
 
-// checkDecoded refuses a key that can't be decoded, or whose account can't be.
+// checkDecoded refuses a key that can't be decoded, or whose account can't be decoded.
 func checkDecoded(f Facts) *Violation {
 	switch {
 	case len(f.Key.Undecodable) > 0:

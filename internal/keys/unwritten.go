@@ -12,9 +12,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// This file holds what is special about Accounts that the manager created. Keys are issued under such an account before
-// anybody has written a policy for it. Those keys are not recorded as accepted, so that the policy binds them when a user
-// writes it; keys accepted under a written policy are bound by later changes only as each field says.
+// This file handles Accounts that the manager created. Keys are issued under such an account before a user has written a
+// policy for it. Those keys are not recorded as accepted, so that the policy applies to them once a user writes it. To keys
+// that were accepted under a written policy, later changes apply as documented for each field.
 
 // specUnwritten reports whether the manager created the account and no user has written its spec since.
 func specUnwritten(a *v1alpha1.Account) bool {
@@ -25,19 +25,19 @@ func createdByManager(a *v1alpha1.Account) bool {
 	return a.Annotations[v1alpha1.CreatedByAnnotation] == v1alpha1.CreatedByManager
 }
 
-// policyUnrecorded reports whether a user has written the spec of an account that the manager created, and its record of
-// slots was not yet put in order for the written limit.
+// policyUnrecorded reports whether a user has written the spec of an account that the manager created, and the order of
+// its slots has not been adapted to the written limit yet.
 func policyUnrecorded(a *v1alpha1.Account) bool {
 	return createdByManager(a) && a.Generation > 1 && a.Status.ObservedGeneration <= 1
 }
 
-// acceptedUnderPolicy reports whether a key was accepted while the spec of its account was written. The status records it
-// once, and never takes it back.
+// acceptedUnderPolicy reports whether a key was accepted while the spec of its account was written by a user. The
+// status records this permanently.
 func acceptedUnderPolicy(k *v1alpha1.APIKey) bool { return k.Status.IPRestriction != "" }
 
-// aboveLimit reports whether the key holds a slot above the account's limit and was never accepted under a written policy.
-// Slots before it in the record go only when their keys have no more use of them, so that the keys accepted by their
-// place are never more than the limit.
+// aboveLimit reports whether the key holds a slot above the account's limit and was never accepted under a written
+// policy. A slot before it in the record is dropped only when its key no longer uses it, so that never more keys than
+// the limit are accepted because of their position.
 func (f *Facts) aboveLimit() bool {
 	limit, unlimited := f.Settings.Limit(f.Account)
 	if unlimited || acceptedUnderPolicy(f.Key) || specUnwritten(f.Account) {
@@ -54,8 +54,8 @@ func (f *Facts) aboveLimit() bool {
 	return false
 }
 
-// losesSlot reports whether a refusal takes the slot from a key that was never accepted under a written policy. It could
-// keep keys within the policy from having a slot otherwise.
+// losesSlot reports whether a violation takes the slot from a key that was never accepted under a written policy.
+// Otherwise the key could keep a slot from keys that comply with the policy.
 func (f *Facts) losesSlot(refusal *Violation) bool {
 	if refusal == nil || acceptedUnderPolicy(f.Key) || specUnwritten(f.Account) {
 		return false
@@ -68,8 +68,9 @@ func (f *Facts) losesSlot(refusal *Violation) bool {
 	return false
 }
 
-// orderSlots puts the slots in the order in which they are kept when a user first writes the spec of an account that the
-// manager created: the oldest keys first. No key has been accepted by its place before that.
+// orderSlots sorts the slots, the oldest keys first, when a user first writes the spec of an account that the manager
+// created. The slots above the limit are lost in that order. No key has been accepted because of its position before
+// that.
 func (a *admitter) orderSlots() {
 	if !policyUnrecorded(a.account) {
 		return
@@ -88,8 +89,8 @@ func (a *admitter) orderSlots() {
 	})
 }
 
-// accountCreationTime returns when the manager creates an account that does not exist: the key may be the first object of a file
-// that has the Account as well.
+// accountCreationTime returns when the manager creates an account that does not exist. The delay allows for a manifest
+// in which the Account follows the key.
 func (f *Facts) accountCreationTime() time.Time {
 	return f.created().Add(f.Settings.AccountCreationDelay)
 }
@@ -99,9 +100,9 @@ func (f *Facts) accountCreationPending() bool {
 	return f.Account == nil && f.Now.Before(f.accountCreationTime())
 }
 
-// AccountRecordDiffers reports whether an account changed beside its spec in a way that concerns all of its keys: the mark
-// of an account that nobody has written came or went, their places in the record were put in order, or their external ID
-// came to be, or is no longer, that of another account.
+// AccountRecordDiffers reports whether an account changed, other than in its spec, in a way that concerns all of its
+// keys: whether its spec is unwritten, whether its slots are in order, or whether its external ID is held by another
+// account.
 func AccountRecordDiffers(was, is *v1alpha1.Account) bool {
 	taken := func(a *v1alpha1.Account) bool {
 		ready := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)

@@ -18,8 +18,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// ValidateAPIKey finds what is wrong with a spec taken alone. The CRD's schema refuses the same on the way in; this
-// holds where an object came in under an older schema.
+// ValidateAPIKey returns the errors of a spec, without regard to its account. The schema of the CRD refuses the same
+// specs. ValidateAPIKey also covers objects that were stored under an older schema.
 func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList
@@ -56,8 +56,8 @@ func validateWhitelist(list []string, path *field.Path) field.ErrorList {
 
 var errNetwork = errors.New("not an address or network")
 
-// ParseNetwork reads a whitelist entry: an IPv4 or IPv6 address, or a CIDR without host bits. IPv4-mapped IPv6 and
-// zones are refused: a client's address is compared unmapped and without zone.
+// ParseNetwork parses an entry of a whitelist: an IPv4 or IPv6 address, or a CIDR without host bits. It refuses
+// IPv4-mapped IPv6 addresses and zones, because a client's address is compared unmapped and without its zone.
 func ParseNetwork(entry string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(entry); err == nil {
 		if addr.Is4In6() || addr.Zone() != "" {
@@ -72,7 +72,7 @@ func ParseNetwork(entry string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// validateRotation holds durations and instants to what the arithmetic needs.
+// validateRotation validates the durations and instants of a rotation.
 func validateRotation(r *v1alpha1.Rotation, path *field.Path) field.ErrorList {
 	if r == nil {
 		return nil
@@ -109,7 +109,7 @@ func validateInstant(s v1alpha1.Instant, path *field.Path) field.ErrorList {
 	return nil
 }
 
-// validateTemplate keeps the manager's own names out of templates.
+// validateTemplate validates the names of the entries, labels and annotations of a template.
 func validateTemplate(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorList {
 	if t == nil {
 		return nil
@@ -130,7 +130,8 @@ func validateTemplate(t *v1alpha1.SecretTemplate, path *field.Path) field.ErrorL
 	return errs
 }
 
-// validateEntryNames refuses names that the API server refuses in a Secret. The schema lets some of them pass, such as "..".
+// validateEntryNames refuses names that the API server refuses in a Secret. The schema accepts some of them, such as
+// "..".
 func validateEntryNames(data map[string]string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, name := range slices.Sorted(maps.Keys(data)) {
@@ -141,7 +142,7 @@ func validateEntryNames(data map[string]string, path *field.Path) field.ErrorLis
 	return errs
 }
 
-// ValidateAccount finds what is wrong with an account taken alone.
+// ValidateAccount returns the errors of the spec of an account.
 func ValidateAccount(a *v1alpha1.Account) field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList

@@ -15,16 +15,19 @@ import (
 )
 
 const (
-	// maxRefusal bounds the message of a condition, and the note of an Event, that repeats what the API server said.
+	// maxRefusal limits the message of a condition, and the note of an Event, that repeats a response of the API
+	// server.
 	maxRefusal = 900
-	// maxRefusedFields bounds the fields that are named of an object that the API server found invalid.
+	// maxRefusedFields limits the number of fields that are named for an object that the API server found invalid.
 	maxRefusedFields = 8
-	// refusalRecheckInterval is how often to try again what the API server refused: what would let it pass does not enqueue the key.
+	// refusalRecheckInterval separates two attempts of a write that the API server refused. A change after which it
+	// would be accepted does not enqueue the key.
 	refusalRecheckInterval = time.Minute
 )
 
-// RefusedError is the error of a write that the API server refused for what it says: by a quota, by an admission plugin or
-// since the object is invalid. It holds nothing else of the answer, which may repeat the object.
+// RefusedError is the error of a write that the API server refused: because of a quota, by an admission plugin, or
+// because the object is invalid. It contains nothing of the response but the reason, since the response may repeat the
+// object.
 type RefusedError struct{ message string }
 
 // Error implements error.
@@ -36,8 +39,8 @@ func IsRefused(err error) bool {
 	return ok
 }
 
-// NewRefusedError returns what the answer of an API server to the write of an object with some data says, without anything of
-// that data; nil: the API server did not refuse the write for what it says.
+// NewRefusedError returns the error for the response of the API server to the write of an object with this data,
+// without anything of the data. It returns nil if the write failed for another reason.
 func NewRefusedError(status metav1.Status, data map[string][]byte) *RefusedError {
 	fields := refusedFields(status, data)
 	switch {
@@ -52,19 +55,21 @@ func NewRefusedError(status metav1.Status, data map[string][]byte) *RefusedError
 	return &RefusedError{redactData(status.Message, data)}
 }
 
-// RedactStatus returns the answer of an API server to the write of an object with some data, without anything of that data.
+// RedactStatus returns the response of the API server to the write of an object with this data, without anything of the
+// data.
 func RedactStatus(status metav1.Status, data map[string][]byte) metav1.Status {
 	return metav1.Status{Status: status.Status, Code: status.Code, Reason: status.Reason, Message: redactData(status.Message, data)}
 }
 
-// isAdmissionMessage reports whether an admission webhook or a ValidatingAdmissionPolicy denied a request. A webhook chooses
-// the code and the reason of its answer, so that they do not tell.
+// isAdmissionMessage reports whether an admission webhook or a ValidatingAdmissionPolicy denied a request. The code and
+// the reason of the response can't be used for this, because webhooks choose them freely.
 func isAdmissionMessage(message string) bool {
 	return strings.HasPrefix(message, "admission webhook ") && strings.Contains(message, "denied the request") ||
 		strings.Contains(message, "ValidatingAdmissionPolicy '") && strings.Contains(message, "denied request")
 }
 
-// refusedFields returns the paths of the fields that the API server found invalid. What it says of them shows their values.
+// refusedFields returns the paths of the fields that the API server found invalid. It omits the details, which contain
+// the values.
 func refusedFields(status metav1.Status, data map[string][]byte) []string {
 	if status.Details == nil || status.Reason != metav1.StatusReasonInvalid {
 		return nil
@@ -80,8 +85,8 @@ func refusedFields(status metav1.Status, data map[string][]byte) []string {
 	return fields[:min(maxRefusedFields, len(fields))]
 }
 
-// FailedWebhook returns the name of the admission webhook that could not be called, according to the answer of an API server;
-// empty: none.
+// FailedWebhook returns the name of the admission webhook that could not be called according to a response of the API
+// server, or "" if there is none.
 func FailedWebhook(status metav1.Status) string {
 	_, after, found := strings.Cut(status.Message, `failed calling webhook "`)
 	name, _, quoted := strings.Cut(after, `"`)
@@ -91,8 +96,9 @@ func FailedWebhook(status metav1.Status) string {
 	return plainName(name, maxName)
 }
 
-// refusalMessage returns the message of a write that was refused. It is the one from before if that differs in numbers only,
-// such as what a quota counts and a webhook's identifiers of requests, so that the condition does not change with each try.
+// refusalMessage returns the message for a write that was refused. It is the previous message if that differs only in
+// numbers, such as the usage of a quota or the request ID of a webhook, so that the condition does not change with each
+// attempt.
 func refusalMessage(before *metav1.Condition, reason, message string) string {
 	message = truncateTo(message, maxRefusal)
 	if before != nil && before.Reason == reason && withoutNumbers(before.Message) == withoutNumbers(message) {
@@ -101,7 +107,7 @@ func refusalMessage(before *metav1.Condition, reason, message string) string {
 	return message
 }
 
-// withoutNumbers returns a text with a # for each word that has a digit.
+// withoutNumbers returns a text in which each word that contains a digit is replaced by #.
 func withoutNumbers(text string) string {
 	words := strings.Fields(text)
 	for i, word := range words {

@@ -108,8 +108,8 @@ func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.
 		"{{ .Kye }}":                  "X-FF-API-Key:1",
 		"{{ .Key":                     "X-FF-API-Key:1",
 		"{{ env \"HOME\" }}":          `"env" not defined`,
-		"{{ range 9 }}{{ end }}":      "range is available over .Scopes alone",
-		"the key is not in any of it": "no entry holds {{ .Key }} as it is",
+		"{{ range 9 }}{{ end }}":      "range is available over .Scopes only",
+		"the key is not in any of it": "no entry contains {{ .Key }} unchanged",
 	} {
 		k := newKey(namespace, uniqueName("bad"), twoHeaderSpec(account, ""))
 		k.Spec.Secret.Template.Data["X-FF-API-Key"] = template

@@ -186,7 +186,7 @@ var _ = Describe("An immutable Secret", func() {
 		become(ctx, v1alpha1.StateActive, k)
 		Eventually(func() map[string]string { return secretOf(ctx, k).Labels }).WithContext(ctx).Should(HaveKeyWithValue("example.com/a", "b"))
 		change(ctx, k, template(v1alpha1.SecretTemplate{Data: map[string]string{"token": "{{ .Key }}"}}))
-		expectStalled(ctx, "has to change")
+		expectStalled(ctx, "must be changed")
 	})
 })
 

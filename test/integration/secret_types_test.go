@@ -70,7 +70,7 @@ var _ = Describe("A Secret of a type", func() {
 				Expect(string(s.Data[name])).To(Equal(string(value)))
 			}
 			Expect(s.Annotations).To(HaveKey(keys.AnnotationRevoked))
-			expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRevoked, "for good")
+			expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRevoked, "permanently")
 		})
 	}
 

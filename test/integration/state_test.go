@@ -34,7 +34,7 @@ var _ = Describe("The state of a key", func() {
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("True/Active"))
 		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key came back as another one")
 		Expect(secretOf(ctx, k).ResourceVersion).To(Equal(version), "the Secret was written")
-		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonDeactivated, "switched off")
+		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonDeactivated, "deactivated")
 		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonActivated, "again")
 		Expect(reasons(k)).To(Equal([]string{"Issued", "Deactivated", "Activated"}))
 	})
@@ -88,7 +88,7 @@ var _ = Describe("The state of a key", func() {
 		Expect(after.Data).To(BeEmpty(), "a gateway may take every entry for a key")
 		Expect(after.Annotations["apikey-manager.io/revoked"]).To(ContainSubstring("revoked for good"))
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/Revoked"))
-		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRevoked, "for good")
+		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonRevoked, "permanently")
 		Expect(tryChange(ctx, k, state(v1alpha1.KeyStateActive))).To(MatchError(ContainSubstring("state must not change once it is Revoked")))
 
 		By("putting a key back into the Secret")

@@ -110,7 +110,7 @@ var _ = Describe("What verifiers say", func() {
 		By("letting one of two catch up")
 		catchUp(first)
 		Consistently(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
-		Expect(message(k.Status.Conditions, v1alpha1.ConditionEnforced)).To(ContainSubstring("yet to say"))
+		Expect(message(k.Status.Conditions, v1alpha1.ConditionEnforced)).To(ContainSubstring("Waiting for every verifier"))
 		By("letting the other one catch up")
 		catchUp(second)
 		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
