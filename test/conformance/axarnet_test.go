@@ -13,6 +13,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // Axarnet e-mail marketing: a key has a label, a creation date, the key and a state, and the state toggles.
@@ -21,16 +22,16 @@ func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "Clave para integración con tienda"})
-	w.issue(t, k)
+	w.Issue(t, k)
 
 	if k.CreationTimestamp.IsZero() || k.Status.State != v1alpha1.StateActive {
 		t.Errorf("created %v, state %s", k.CreationTimestamp, k.Status.State)
 	}
-	material := w.material(t, k)
+	material := w.Material(t, k)
 	if _, err := keys.EffectiveFormat(k, nil).Parse(credential.Material(material)); err != nil {
 		t.Errorf("the Secret does not hold a key: %v", err)
 	}
-	if currentDigest(k) != digest(material) {
+	if currentDigest(k) != controlplanetest.Digest(material) {
 		t.Error("verifiers do not know the key that the Secret holds")
 	}
 	table := w.mustKubectl(t, "get", "apikeys", "-n", k.Namespace)
@@ -48,32 +49,32 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
-	w.issue(t, k)
-	material, secret, verifier := w.material(t, k), w.secret(t, k), w.verifiers.With(t)
+	w.Issue(t, k)
+	material, secret, verifier := w.Material(t, k), w.Secret(t, k), w.verifiers.With(t)
 	w.awaitVerdict(t, "VALID", verifier, "", keyHeader(material))
 
 	for range 2 {
 		w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"state":"Inactive"}}`)
-		w.become(t, k, v1alpha1.StateInactive)
+		w.Become(t, v1alpha1.StateInactive, k)
 		if valid(k) {
 			t.Error("an inactive key still has access")
 		}
 		w.awaitVerdict(t, "401 INACTIVE", verifier, "", keyHeader(material))
-		if w.material(t, k) != material {
+		if w.Material(t, k) != material {
 			t.Error("an inactive key was taken away")
 		}
 		w.mustKubectl(t, "patch", "apikey", k.Name, "-n", k.Namespace, "--type=merge", "-p", `{"spec":{"state":"Active"}}`)
-		w.become(t, k, v1alpha1.StateActive)
-		if !valid(k) || currentDigest(k) != digest(material) || w.material(t, k) != material {
+		w.Become(t, v1alpha1.StateActive, k)
+		if !valid(k) || currentDigest(k) != controlplanetest.Digest(material) || w.Material(t, k) != material {
 			t.Error("the same key did not get its access back")
 		}
 		w.awaitVerdict(t, "VALID", verifier, "", keyHeader(material))
 	}
-	if again := w.secret(t, k); again.UID != secret.UID || again.ResourceVersion != secret.ResourceVersion {
+	if again := w.Secret(t, k); again.UID != secret.UID || again.ResourceVersion != secret.ResourceVersion {
 		t.Error("the Secret was written although nothing about it changed")
 	}
 	want := []string{v1alpha1.ReasonIssued, v1alpha1.ReasonDeactivated, v1alpha1.ReasonActivated, v1alpha1.ReasonDeactivated, v1alpha1.ReasonActivated}
-	if diff := cmp.Diff(want, reasons(k)); diff != "" {
+	if diff := cmp.Diff(want, controlplanetest.HistoryReasons(k)); diff != "" {
 		t.Errorf("the history differs (-want +got):\n%s", diff)
 	}
 }
@@ -84,7 +85,7 @@ func TestAxarnet_KeysAreToldApartByTheirLabel(t *testing.T) {
 	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{}), w.newNamespace(t)
 	shop := newKey(namespace, "tienda", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
 	web := newKey(namespace, "web", v1alpha1.APIKeySpec{Account: account.Name, Label: "Página web"})
-	w.issue(t, shop, web)
+	w.Issue(t, shop, web)
 
 	found := w.listKeys(t, client.MatchingFields{"spec.account": account.Name, "spec.label": "Página web"})
 	if len(found) != 1 || found[0].Name != web.Name {
@@ -94,10 +95,10 @@ func TestAxarnet_KeysAreToldApartByTheirLabel(t *testing.T) {
 	expectDenied(t, w.admin.Create(t.Context(), again), v1alpha1.ReasonLabelTaken, "tienda")
 
 	// The label is for the owner's reference only: another one changes nothing of the key.
-	material := w.material(t, shop)
-	w.change(t, shop, func(s *v1alpha1.APIKeySpec) { s.Label = "Tienda de Sevilla" })
-	w.become(t, shop, v1alpha1.StateActive)
-	if w.material(t, shop) != material {
+	material := w.Material(t, shop)
+	w.Change(t, shop, func(s *v1alpha1.APIKeySpec) { s.Label = "Tienda de Sevilla" })
+	w.Become(t, v1alpha1.StateActive, shop)
+	if w.Material(t, shop) != material {
 		t.Error("a new label made a new key")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,8 +29,10 @@ var (
 	alphanumeric = regexp.MustCompile(`^[0-9A-Za-z]{101,}$`)
 )
 
+var companies atomic.Int64
+
 // newCompany returns the UUID of another customer: no two accounts have the same.
-func newCompany() string { return fmt.Sprintf("7f9c24e8-3b0a-4d56-9a41-%012d", counter.Add(1)) }
+func newCompany() string { return fmt.Sprintf("7f9c24e8-3b0a-4d56-9a41-%012d", companies.Add(1)) }
 
 func (w *suite) facturaFacil(t *testing.T) *v1alpha1.Account {
 	t.Helper()
@@ -50,21 +53,21 @@ func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 	w := shared.Get(t)
 	account := w.facturaFacil(t)
 	k := newKey(w.newNamespace(t), "timbrado", twoHeaderSpec(account, "Timbrado"))
-	w.issue(t, k)
-	data := w.secret(t, k).Data
+	w.Issue(t, k)
+	data := w.Secret(t, k).Data
 	if len(data) != 2 || string(data["X-FF-Company"]) != account.Spec.ExternalID || !alphanumeric.Match(data["X-FF-API-Key"]) {
 		t.Errorf("the Secret has %d entries, company %q, a key of %d characters", len(data), data["X-FF-Company"], len(data["X-FF-API-Key"]))
 	}
-	if currentDigest(k) != digest(string(data["X-FF-API-Key"])) {
+	if currentDigest(k) != controlplanetest.Digest(string(data["X-FF-API-Key"])) {
 		t.Error("verifiers do not know the key in X-FF-API-Key")
 	}
 	// The customer's id changes with the account, and the key stays.
 	const moved = "00000000-0000-4000-8000-000000000001"
 	w.mustKubectl(t, "patch", "account", account.Name, "--type=merge", "-p", `{"spec":{"externalID":"`+moved+`"}}`)
 	controlplanetest.Eventually(t, "the Secret has the new id", func() error {
-		return differs(string(w.secret(t, k).Data["X-FF-Company"]), moved)
+		return controlplanetest.Equal(string(w.Secret(t, k).Data["X-FF-Company"]), moved)
 	})
-	if string(w.secret(t, k).Data["X-FF-API-Key"]) != string(data["X-FF-API-Key"]) {
+	if string(w.Secret(t, k).Data["X-FF-API-Key"]) != string(data["X-FF-API-Key"]) {
 		t.Error("the key changed with the customer's id")
 	}
 }
@@ -74,9 +77,9 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 	w := shared.Get(t)
 	account, namespace := w.facturaFacil(t), w.newNamespace(t)
 	k := newKey(namespace, "timbrado", twoHeaderSpec(account, "Timbrado"))
-	w.issue(t, k)
+	w.Issue(t, k)
 	block := map[string]string{}
-	for name, value := range w.secret(t, k).Data { // the credentials block that an integrator copies
+	for name, value := range w.Secret(t, k).Data { // the credentials block that an integrator copies
 		block[name] = string(value)
 	}
 	other := func(name, value string) map[string]string {
@@ -92,12 +95,12 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 	expectVerdict(t, "401 MISSING", verifier, "", other("X-FF-API-Key", ""))
 	// A key of another customer is as good as none under this one's id.
 	theirs := newKey(namespace, "ajeno", twoHeaderSpec(w.newAccount(t, v1alpha1.AccountSpec{ExternalID: "another"}), "Ajeno"))
-	w.issue(t, theirs)
-	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.secret(t, theirs).Data["X-FF-API-Key"])))
+	w.Issue(t, theirs)
+	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.Secret(t, theirs).Data["X-FF-API-Key"])))
 	// Neither is one of an account that has this one's id for a name, which whoever may create keys can have created.
 	squatter := newKey(namespace, "okupa", v1alpha1.APIKeySpec{Account: account.Spec.ExternalID})
-	w.issue(t, squatter)
-	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.secret(t, squatter).Data["api-key"])))
+	w.Issue(t, squatter)
+	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.Secret(t, squatter).Data["api-key"])))
 }
 
 func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.T) {
@@ -111,16 +114,16 @@ func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.
 		"{{ range 9 }}{{ end }}":      "range is available over .Scopes only",
 		"the key is not in any of it": "no entry contains {{ .Key }} unchanged",
 	} {
-		k := newKey(namespace, uniqueName("bad"), twoHeaderSpec(account, ""))
+		k := newKey(namespace, controlplanetest.UniqueName("bad"), twoHeaderSpec(account, ""))
 		k.Spec.Secret.Template.Data["X-FF-API-Key"] = template
 		expectDenied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonInvalidSpec, says)
 	}
 	// A change that breaks the template of a key in use is denied too, and its Secret stays whole.
 	k := newKey(namespace, "timbrado", twoHeaderSpec(account, "Timbrado"))
-	w.issue(t, k)
-	before := w.secret(t, k)
+	w.Issue(t, k)
+	before := w.Secret(t, k)
 	expectDenied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Secret.Template.Data["X-FF-Company"] = "{{ .Nobody }}" }), v1alpha1.ReasonInvalidSpec, "X-FF-Company:1")
-	if w.secret(t, k).ResourceVersion != before.ResourceVersion {
+	if w.Secret(t, k).ResourceVersion != before.ResourceVersion {
 		t.Error("the Secret was written")
 	}
 }
@@ -131,7 +134,7 @@ func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
 	one, other, namespace := w.facturaFacil(t), w.facturaFacil(t), w.newNamespace(t)
 	a, b := newKey(namespace, "a", twoHeaderSpec(one, "A")), newKey(namespace, "b", twoHeaderSpec(one, "B"))
 	c := newKey(namespace, "c", twoHeaderSpec(other, "A")) // another customer's keys may have the same label
-	w.issue(t, a, b, c)
+	w.Issue(t, a, b, c)
 
 	var found []string
 	for _, k := range w.listKeys(t, client.MatchingFields{"spec.account": one.Name}) {
@@ -149,8 +152,8 @@ func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
 		t.Errorf("the id finds %q", byID)
 	}
 	inactive := func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive }
-	w.change(t, a, inactive)
-	w.become(t, a, v1alpha1.StateInactive)
+	w.Change(t, a, inactive)
+	w.Become(t, v1alpha1.StateInactive, a)
 	if list := w.listKeys(t, client.MatchingFields{"spec.account": one.Name, "status.state": "Active"}); len(list) != 1 || list[0].Name != "b" {
 		t.Errorf("%d keys of the customer are active", len(list))
 	}
@@ -161,7 +164,7 @@ func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 	w := shared.Get(t)
 	account, namespace := w.facturaFacil(t), w.newNamespace(t)
 	a, b, c := newKey(namespace, "a", twoHeaderSpec(account, "A")), newKey(namespace, "b", twoHeaderSpec(account, "B")), newKey(namespace, "c", twoHeaderSpec(account, "C"))
-	w.issue(t, a, b, c)
+	w.Issue(t, a, b, c)
 	confirm := v1alpha1.ConfirmDeletionAnnotation + "="
 
 	// One by one: the question names what will be deleted, and how to say yes.
@@ -175,7 +178,7 @@ func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 	}
 	w.mustKubectl(t, "annotate", "--overwrite", "apikey", "a", "-n", namespace, confirm+"a")
 	w.mustKubectl(t, "delete", "apikey", "a", "-n", namespace)
-	w.awaitDeleted(t, a)
+	w.AwaitDeleted(t, a)
 
 	// In bulk: each of them is named.
 	out, err = w.kubectl(t, "delete", "apikeys", "b", "c", "-n", namespace)
@@ -187,14 +190,14 @@ func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
 	}
 	w.mustKubectl(t, "delete", "apikeys", "--all", "-n", namespace)
 	for _, k := range []*v1alpha1.APIKey{b, c} {
-		w.awaitDeleted(t, k)
+		w.AwaitDeleted(t, k)
 		if w.plane.HasControllers() { // without them nothing collects what is left
-			w.awaitDeleted(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keys.SecretName(k)}})
+			w.AwaitDeleted(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keys.SecretName(k)}})
 		}
 	}
 	// What is deleted can't be recovered: the same manifest makes another key.
 	again := newKey(namespace, "a", twoHeaderSpec(account, "A"))
-	w.issue(t, again)
+	w.Issue(t, again)
 	if again.UID == a.UID || currentDigest(again) == currentDigest(a) {
 		t.Error("a deleted key came back")
 	}
@@ -204,13 +207,13 @@ func TestFacturaFacil_EveryKeyHasAHistory(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "timbrado", twoHeaderSpec(w.facturaFacil(t), "Timbrado"))
-	w.issue(t, k)
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	w.become(t, k, v1alpha1.StateInactive)
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
-	w.become(t, k, v1alpha1.StateActive)
+	w.Issue(t, k)
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.Become(t, v1alpha1.StateInactive, k)
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.Become(t, v1alpha1.StateActive, k)
 	want := []string{v1alpha1.ReasonIssued, v1alpha1.ReasonDeactivated, v1alpha1.ReasonActivated}
-	if got := reasons(k); !slices.Equal(got, want) {
+	if got := controlplanetest.HistoryReasons(k); !slices.Equal(got, want) {
 		t.Errorf("the history is %v, want %v", got, want)
 	}
 	for i, h := range k.Status.History {

@@ -60,8 +60,8 @@ func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
 		"summer": {date: "2099-07-01", want: "2099-07-01T00:00:00+02:00"},
 	} {
 		k := newKey(namespace, name, v1alpha1.APIKeySpec{Account: account.Name, Label: "Newsletter " + name, Expiration: tc.date})
-		w.issue(t, k)
-		if material := w.material(t, k); !uuidVersion4.MatchString(material) {
+		w.Issue(t, k)
+		if material := w.Material(t, k); !uuidVersion4.MatchString(material) {
 			t.Errorf("%s: the key is no UUID", name)
 		}
 		want, err := time.Parse(time.RFC3339, tc.want)
@@ -73,7 +73,7 @@ func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"2099-02-30", "28.02.2099", "2099-2-28"} {
-		k := newKey(namespace, uniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, Expiration: bad})
+		k := newKey(namespace, controlplanetest.UniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, Expiration: bad})
 		expectDenied(t, w.admin.Create(t.Context(), k), "spec.expiration")
 	}
 }
@@ -82,18 +82,18 @@ func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, Expiration: date(t, 2)})
-	w.issue(t, k)
-	material, verifier := w.material(t, k), w.verifiers.With(t, maileonFlags...)
+	w.Issue(t, k)
+	material, verifier := w.Material(t, k), w.verifiers.With(t, maileonFlags...)
 	w.awaitVerdict(t, "VALID", verifier, "", basic(material, ""))
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 0) }) // today began already
-	w.become(t, k, v1alpha1.StateExpired)
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 0) }) // today began already
+	w.Become(t, v1alpha1.StateExpired, k)
 	w.awaitVerdict(t, "401 EXPIRED", verifier, "", basic(material, ""))
 	if valid(k) {
 		t.Error("an expired key is accepted")
 	}
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 30) })
-	w.become(t, k, v1alpha1.StateActive)
-	if w.material(t, k) != material {
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = date(t, 30) })
+	w.Become(t, v1alpha1.StateActive, k)
+	if w.Material(t, k) != material {
 		t.Error("it is another key")
 	}
 	w.awaitVerdict(t, "VALID", verifier, "", basic(material, ""))
@@ -115,8 +115,8 @@ func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
-	w.issue(t, k)
-	material, verifier := w.material(t, k), w.verifiers.With(t, maileonFlags...)
+	w.Issue(t, k)
+	material, verifier := w.Material(t, k), w.verifiers.With(t, maileonFlags...)
 	w.awaitVerdict(t, "VALID", verifier, "", basic(material, "192.0.2.7"))
 	for from, want := range map[string]string{
 		"10.255.0.1": "VALID", "2001:db8::1": "VALID", "::ffff:10.0.0.1": "VALID", "192.0.2.7:4711": "VALID",
@@ -128,7 +128,7 @@ func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
 	}
 	// A gateway that is not trusted speaks for itself alone.
 	w.awaitVerdict(t, "403 IP_NOT_ALLOWED", w.verifiers.With(t, "--key-source=basic"), "", basic(material, "192.0.2.7"))
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"198.51.100.0/24"} })
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"198.51.100.0/24"} })
 	w.awaitVerdict(t, "403 IP_NOT_ALLOWED", verifier, "", basic(material, "192.0.2.7"))
 	expectVerdict(t, "VALID", verifier, "", basic(material, "198.51.100.9"))
 }
@@ -150,9 +150,9 @@ func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 			if locale == "it" || locale == "pt" { // more than the default limit of five holds
 				k.Spec.Account = w.maileon(t).Name
 			}
-			w.issue(t, k)
+			w.Issue(t, k)
 			w.awaitSent(t, k, date(t, 0), "")
-			time.Sleep(quietPeriod)
+			w.expectMails(t, map[string]int{to[0]: 1, to[1]: 1})
 			for _, address := range to {
 				letters := w.mail.mailsTo(address)
 				if len(letters) != 1 {
@@ -161,12 +161,9 @@ func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 				w.checkMail(t, k, letters[0], subject)
 			}
 			// Whatever changes on the key later, nobody is told of the same date again.
-			w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Label += " 2" })
-			w.become(t, k, v1alpha1.StateActive)
-			time.Sleep(quietPeriod)
-			if n := len(w.mail.mailsTo(to[0])); n != 1 {
-				t.Errorf("%d mails came to %s after a change of the label", n, to[0])
-			}
+			w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.Label += " 2" })
+			w.Become(t, v1alpha1.StateActive, k)
+			w.expectMails(t, map[string]int{to[0]: 1})
 		})
 	}
 }
@@ -188,7 +185,7 @@ func TestMaileon_MailHasLimits(t *testing.T) {
 		k := newKey(namespace, fmt.Sprint("many-", i), v1alpha1.APIKeySpec{
 			Account: account.Name, Expiration: date(t, 10), Notification: &v1alpha1.Notification{Emails: to, Date: date(t, 0)},
 		})
-		w.issue(t, k)
+		w.Issue(t, k)
 	}
 	err := controlplanetest.Await(t.Context(), func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
@@ -202,14 +199,16 @@ func TestMaileon_MailHasLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(quietPeriod)
-	got := 0
-	for _, address := range all {
-		got += len(w.mail.mailsTo(address))
+	received := func() (n int) {
+		for _, address := range all {
+			n += len(w.mail.mailsTo(address))
+		}
+		return n
 	}
-	if got != limit {
-		t.Errorf("%d mails came, want %d", got, limit)
-	}
+	controlplanetest.Until(t, "not all mails below the limit have arrived", func() bool { return received() >= limit })
+	controlplanetest.Consistently(t, "no more mails arrive than the limit allows", func() error {
+		return controlplanetest.Equal(fmt.Sprint(received()), fmt.Sprint(limit))
+	})
 	outside := newKey(namespace, "outside", v1alpha1.APIKeySpec{Account: account.Name, Notification: &v1alpha1.Notification{Emails: []string{"a@example.com.evil.net"}}})
 	if err := w.admin.Create(t.Context(), outside); err == nil || !strings.Contains(err.Error(), v1alpha1.ReasonRecipientNotAllowed) {
 		t.Errorf("got %v for an address outside", err)
@@ -219,7 +218,7 @@ func TestMaileon_MailHasLimits(t *testing.T) {
 // checkMail holds a mail to what a person needs to know, and to what nobody may read.
 func (w *suite) checkMail(t *testing.T, k *v1alpha1.APIKey, l receivedMail, subject string) {
 	t.Helper()
-	r, material := l.read(t), w.material(t, k)
+	r, material := l.read(t), w.Material(t, k)
 	if !strings.Contains(r.subject, subject) || !strings.Contains(r.subject, k.Status.KeyID) || strings.Contains(r.subject, k.Spec.Label) {
 		t.Errorf("the subject is %q, without %q or the key's ID, or with the label", r.subject, subject)
 	}
@@ -238,7 +237,7 @@ func (w *suite) checkMail(t *testing.T, k *v1alpha1.APIKey, l receivedMail, subj
 // awaitSent waits until the mail of a date was taken by the mail server.
 func (w *suite) awaitSent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
 	t.Helper()
-	w.awaitStatus(t, k, "the mail of "+on+" is sent", func() error {
+	w.AwaitStatus(t, k, "the mail of "+on+" is sent", func() error {
 		for _, n := range k.Status.Notifications {
 			if n.Date == on && n.State == v1alpha1.NotificationSent && n.Reason == reason && n.SentAt != nil {
 				return nil
@@ -258,11 +257,11 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 	seven := newKey(namespace, "seven", v1alpha1.APIKeySpec{Account: account.Name, Expiration: date(t, 7), Notification: notification("seven@example.com")})
 	far := newKey(namespace, "far", v1alpha1.APIKeySpec{Account: account.Name, Expiration: date(t, 9), Notification: notification("far@example.com")})
 	both := newKey(namespace, "both", v1alpha1.APIKeySpec{Account: account.Name, Expiration: date(t, 3), Notification: notification("both@example.com", 7, 5, 1)})
-	w.issue(t, seven, far, both)
+	w.Issue(t, seven, far, both)
 
 	w.awaitSent(t, seven, date(t, 0), "") // seven days are the default
 	w.awaitSent(t, both, date(t, -2), "") // of two that were due, the more urgent
-	w.awaitStatus(t, both, "the rest is in the status", func() error {
+	w.AwaitStatus(t, both, "the rest is in the status", func() error {
 		var got []string
 		for _, n := range both.Status.Notifications {
 			got = append(got, n.Date+" "+string(n.State)+" "+n.Reason)
@@ -273,12 +272,7 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 		}
 		return nil
 	})
-	time.Sleep(quietPeriod)
-	for address, want := range map[string]int{"seven@example.com": 1, "far@example.com": 0, "both@example.com": 1} {
-		if got := len(w.mail.mailsTo(address)); got != want {
-			t.Errorf("%d mails came to %s, want %d", got, address, want)
-		}
-	}
+	w.expectMails(t, map[string]int{"seven@example.com": 1, "far@example.com": 0, "both@example.com": 1})
 	controlplanetest.Eventually(t, "an Event tells", func() error {
 		if _, ok := w.events(t, seven)[v1alpha1.ReasonNotificationSent]; !ok {
 			return fmt.Errorf("no Event is %s", v1alpha1.ReasonNotificationSent)
@@ -297,17 +291,12 @@ func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
 	inactive := newKey(namespace, "inactive", v1alpha1.APIKeySpec{
 		Account: account.Name, State: v1alpha1.KeyStateInactive, Expiration: date(t, 3), Notification: &v1alpha1.Notification{Emails: []string{"inactive@example.com"}},
 	})
-	w.issue(t, extended)
-	w.create(t, inactive)
-	w.become(t, inactive, v1alpha1.StateInactive)
-	w.change(t, extended, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
-	w.become(t, extended, v1alpha1.StateActive)
-	time.Sleep(quietPeriod)
-	for _, address := range []string{"extended@example.com", "inactive@example.com"} {
-		if n := len(w.mail.mailsTo(address)); n != 0 {
-			t.Errorf("%d mails came to %s", n, address)
-		}
-	}
+	w.Issue(t, extended)
+	w.Create(t, inactive)
+	w.Become(t, v1alpha1.StateInactive, inactive)
+	w.Change(t, extended, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
+	w.Become(t, v1alpha1.StateActive, extended)
+	w.expectMails(t, map[string]int{"extended@example.com": 0, "inactive@example.com": 0})
 }
 
 func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
@@ -317,7 +306,7 @@ func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
 		Account: w.maileon(t).Name, Label: "Newsletter", Expiration: date(t, 5),
 		Notification: &v1alpha1.Notification{Emails: []string{"fallback@example.com"}, Locale: "eo"},
 	})
-	w.issue(t, k)
+	w.Issue(t, k)
 	w.awaitSent(t, k, date(t, -2), v1alpha1.ReasonLocaleNotAvailable)
 	w.checkMail(t, k, w.mail.mailsTo("fallback@example.com")[0], "expires")
 }
@@ -327,7 +316,7 @@ func TestMaileon_TheWhitelistIsTakenAndNeverOpensByAccident(t *testing.T) {
 	w := shared.Get(t)
 	account, namespace := w.maileon(t), w.newNamespace(t)
 	k := newKey(namespace, "newsletter", v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
-	w.issue(t, k)
+	w.Issue(t, k)
 	if k.Status.IPRestriction != v1alpha1.IPRestricted {
 		t.Errorf("the key is %s", k.Status.IPRestriction)
 	}
@@ -336,10 +325,26 @@ func TestMaileon_TheWhitelistIsTakenAndNeverOpensByAccident(t *testing.T) {
 		t.Errorf("emptying the whitelist was answered %q", out)
 	}
 	for _, bad := range []string{"10.0.0.1/8", "::ffff:192.0.2.7", "example.com"} {
-		other := newKey(namespace, uniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{bad}})
+		other := newKey(namespace, controlplanetest.UniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{bad}})
 		expectDenied(t, w.admin.Create(t.Context(), other), "spec.ipWhitelist")
 	}
 	if keys.SecretName(k) != "newsletter" {
 		t.Error("the Secret is not where the key is")
 	}
+}
+
+// expectMails waits until as many mails as wanted have arrived at each address, and expects no more to follow.
+func (w *suite) expectMails(t *testing.T, want map[string]int) {
+	t.Helper()
+	for address, n := range want {
+		controlplanetest.Until(t, "too few mails have arrived at "+address, func() bool { return len(w.mail.mailsTo(address)) >= n })
+	}
+	controlplanetest.Consistently(t, "no more mails arrive", func() error {
+		for address, n := range want {
+			if got := len(w.mail.mailsTo(address)); got != n {
+				return fmt.Errorf("%d mails arrived at %s, want %d", got, address, n)
+			}
+		}
+		return nil
+	})
 }

@@ -44,13 +44,13 @@ func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 	for i := range 5 {
 		list = append(list, newKey(namespace, fmt.Sprintf("key-%d", i), v1alpha1.APIKeySpec{Account: account.Name, Label: fmt.Sprintf("Landing %d", i)}))
 	}
-	w.issue(t, list...)
+	w.Issue(t, list...)
 	sixth := newKey(namespace, "key-5", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing 5"})
 	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached, "5")
 
 	// An inactive key is still one of the five.
-	w.change(t, list[0], func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	w.become(t, list[0], v1alpha1.StateInactive)
+	w.Change(t, list[0], func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.Become(t, v1alpha1.StateInactive, list[0])
 	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
 	controlplanetest.Eventually(t, "the account says 5/5", func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
@@ -69,7 +69,7 @@ func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 	w := shared.Get(t)
 	account, namespace := w.rdStation(t), w.newNamespace(t)
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
-	w.issue(t, k)
+	w.Issue(t, k)
 	if k.Status.ExpirationTime != nil {
 		t.Errorf("the key expires at %v", k.Status.ExpirationTime)
 	}
@@ -78,7 +78,7 @@ func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 	}
 	expectDenied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = "2099-02-28" }), v1alpha1.ReasonExpirationForbidden)
 	for _, scope := range []string{"contacts:read", "conversions:*", "*"} {
-		other := newKey(namespace, uniqueName("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
+		other := newKey(namespace, controlplanetest.UniqueName("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
 		expectDenied(t, w.admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)
 	}
 }
@@ -87,8 +87,8 @@ func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "landing", v1alpha1.APIKeySpec{Account: w.rdStation(t).Name, Label: "Landing"})
-	w.issue(t, k)
-	material := w.material(t, k)
+	w.Issue(t, k)
+	material := w.Material(t, k)
 	calling := func(query string) map[string]string {
 		return map[string]string{"X-Original-URI": "/platform/conversions?" + query}
 	}
@@ -101,9 +101,9 @@ func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
 	expectVerdict(t, "401 MISSING", verifier, "", keyHeader(material))
 	expectVerdict(t, "401 MISSING", w.verifiers.With(t), "", calling("api_key="+material)) // unless asked, queries are not read
 
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.awaitVerdict(t, "401 INACTIVE", verifier, "", calling("api_key="+material))
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
 	w.awaitVerdict(t, "VALID", verifier, "", calling("api_key="+material))
 }
 
@@ -112,8 +112,8 @@ func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
 	w := shared.Get(t)
 	account, namespace := w.rdStation(t), w.newNamespace(t)
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
-	w.issue(t, k)
-	material := w.material(t, k)
+	w.Issue(t, k)
+	material := w.Material(t, k)
 	for _, args := range [][]string{
 		{"delete", "apikey", "landing", "-n", namespace},
 		{"delete", "apikeys", "--all", "-n", namespace},
@@ -126,12 +126,12 @@ func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
 	if _, err := w.kubectl(t, "delete", "account", account.Name); err == nil {
 		t.Error("the account was deleted under its keys")
 	}
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	w.become(t, k, v1alpha1.StateInactive)
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.Become(t, v1alpha1.StateInactive, k)
 	expectDenied(t, w.admin.Delete(t.Context(), k), "forbids the deletion of keys")
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
-	w.become(t, k, v1alpha1.StateActive)
-	if w.material(t, k) != material {
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.Become(t, v1alpha1.StateActive, k)
+	if w.Material(t, k) != material {
 		t.Error("the key is another one after it was activated again")
 	}
 }
@@ -140,23 +140,23 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.rdStation(t), w.newNamespace(t)
-	owner, manager, analyst, outsider := uniqueName("owner"), uniqueName("manager"), uniqueName("analyst"), uniqueName("outsider")
-	w.create(t,
-		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: owner}, RoleRef: clusterRole("apikey-manager-owner"), Subjects: user(owner)},
-		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
-		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: analyst, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-viewer"), Subjects: user(analyst)},
+	owner, manager, analyst, outsider := controlplanetest.UniqueName("owner"), controlplanetest.UniqueName("manager"), controlplanetest.UniqueName("analyst"), controlplanetest.UniqueName("outsider")
+	w.Create(t,
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: owner}, RoleRef: controlplanetest.ClusterRole("apikey-manager-owner"), Subjects: controlplanetest.User(owner)},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: controlplanetest.ClusterRole("apikey-manager-editor"), Subjects: controlplanetest.User(manager)},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: analyst, Namespace: namespace}, RoleRef: controlplanetest.ClusterRole("apikey-manager-viewer"), Subjects: controlplanetest.User(analyst)},
 	)
 	// Whoever may manage keys here may use the account.
-	w.create(t,
+	w.Create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{account.Name},
 		}}},
-		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager}, RoleRef: clusterRole(manager), Subjects: user(manager)},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager}, RoleRef: controlplanetest.ClusterRole(manager), Subjects: controlplanetest.User(manager)},
 	)
 	for person, may := range map[string]bool{owner: true, manager: true, analyst: false, outsider: false} {
 		k := newKey(namespace, "by-"+person, v1alpha1.APIKeySpec{Account: account.Name, Label: person})
 		controlplanetest.Eventually(t, person+" gets the right answer", func() error {
-			switch err := w.clientAs(t, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
+			switch err := controlplanetest.ConnectAs(t, w.plane, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
 			case may:
 				return err
 			case !apierrors.IsForbidden(err):
@@ -166,63 +166,55 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 		})
 	}
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
-	if err := w.clientAs(t, manager).Create(t.Context(), k); err != nil {
+	if err := controlplanetest.ConnectAs(t, w.plane, manager).Create(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
-	w.become(t, k, v1alpha1.StateActive)
-	off := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Inactive"}}`))
-	if err := w.clientAs(t, analyst).Get(t.Context(), objectKey(k), k.DeepCopy()); err != nil {
+	w.Become(t, v1alpha1.StateActive, k)
+	off := controlplanetest.MergePatch(`{"spec":{"state":"Inactive"}}`)
+	if err := controlplanetest.ConnectAs(t, w.plane, analyst).Get(t.Context(), client.ObjectKeyFromObject(k), k.DeepCopy()); err != nil {
 		t.Errorf("an analyst can't see a key: %v", err)
 	}
-	if err := w.clientAs(t, analyst).Patch(t.Context(), k.DeepCopy(), off); !apierrors.IsForbidden(err) {
+	if err := controlplanetest.ConnectAs(t, w.plane, analyst).Patch(t.Context(), k.DeepCopy(), off); !apierrors.IsForbidden(err) {
 		t.Errorf("an analyst switched a key off: %v", err)
 	}
 	for _, person := range []string{manager, analyst} {
-		if err := w.clientAs(t, person).Get(t.Context(), objectKey(k), w.secret(t, k)); !apierrors.IsForbidden(err) {
+		if err := controlplanetest.ConnectAs(t, w.plane, person).Get(t.Context(), client.ObjectKeyFromObject(k), w.Secret(t, k)); !apierrors.IsForbidden(err) {
 			t.Errorf("%s read the key itself through our roles: %v", person, err)
 		}
-		raise := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"limits":{"maxKeys":50}}}`))
-		if err := w.clientAs(t, person).Patch(t.Context(), account.DeepCopy(), raise); !apierrors.IsForbidden(err) {
+		raise := controlplanetest.MergePatch(`{"spec":{"limits":{"maxKeys":50}}}`)
+		if err := controlplanetest.ConnectAs(t, w.plane, person).Patch(t.Context(), account.DeepCopy(), raise); !apierrors.IsForbidden(err) {
 			t.Errorf("%s raised the limit: %v", person, err)
 		}
 	}
-	if err := w.clientAs(t, manager).Patch(t.Context(), k, off); err != nil {
+	if err := controlplanetest.ConnectAs(t, w.plane, manager).Patch(t.Context(), k, off); err != nil {
 		t.Errorf("a Manager can't switch a key off: %v", err)
 	}
-	w.become(t, k, v1alpha1.StateInactive)
+	w.Become(t, v1alpha1.StateInactive, k)
 }
 
 func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
-	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.newNamespace(t), uniqueName("manager")
-	w.create(t,
+	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.newNamespace(t), controlplanetest.UniqueName("manager")
+	w.Create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{own.Name},
 		}}},
-		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager}, RoleRef: clusterRole(manager), Subjects: user(manager)},
-		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: clusterRole("apikey-manager-editor"), Subjects: user(manager)},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager}, RoleRef: controlplanetest.ClusterRole(manager), Subjects: controlplanetest.User(manager)},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: controlplanetest.ClusterRole("apikey-manager-editor"), Subjects: controlplanetest.User(manager)},
 	)
 	controlplanetest.Eventually(t, "the policy is in force", func() error {
-		err := w.clientAs(t, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
+		err := controlplanetest.ConnectAs(t, w.plane, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not use account "+other.Name) {
 			return fmt.Errorf("a key of the other account was answered %w", errOrAccepted(err))
 		}
 		return nil
 	})
 	k := newKey(namespace, "ours", v1alpha1.APIKeySpec{Account: own.Name, Label: "Ours"})
-	if err := w.clientAs(t, manager).Create(t.Context(), k); err != nil {
+	if err := controlplanetest.ConnectAs(t, w.plane, manager).Create(t.Context(), k); err != nil {
 		t.Fatalf("a key of the own account: %v", err)
 	}
-	w.become(t, k, v1alpha1.StateActive) // the manager's own writes are not in the policy's way
-}
-
-func clusterRole(name string) rbacv1.RoleRef {
-	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
-}
-
-func user(name string) []rbacv1.Subject {
-	return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}}
+	w.Become(t, v1alpha1.StateActive, k) // the manager's own writes are not in the policy's way
 }
 
 func errOrAccepted(err error) error {

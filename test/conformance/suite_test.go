@@ -10,40 +10,28 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/credential"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-const (
-	// patience is how long anything may take to come about: a busy laptop, not a fast one.
-	patience = controlplanetest.Timeout
-	// quietPeriod is how long nothing may happen for it to count as nothing.
-	quietPeriod = 3 * time.Second
-)
-
 // suite is what all tests share: a control plane, a manager that guards it, and a mail server and verifiers.
 type suite struct {
+	controlplanetest.Objects
+
 	plane     *controlplane.ControlPlane
 	admin     client.Client
 	mail      *mailbox
@@ -69,6 +57,7 @@ func newSuite(ctx context.Context) (w *suite, err error) {
 	if w.admin, err = controlplanetest.NewClient(w.plane.Config()); err != nil {
 		return w, err
 	}
+	w.Objects = controlplanetest.NewObjects(w.admin)
 	if w.mail, err = startMailbox(); err != nil {
 		return w, err
 	}
@@ -82,7 +71,7 @@ func newSuite(ctx context.Context) (w *suite, err error) {
 	if err != nil {
 		return w, err
 	}
-	return w, w.awaitWebhooks(ctx)
+	return w, controlplanetest.AwaitWebhooks(ctx, w.admin, true)
 }
 
 // Stop implements what a shared world needs.
@@ -95,26 +84,6 @@ func (w *suite) Stop() error {
 		problems = append(problems, w.mail.stop())
 	}
 	return errors.Join(problems...)
-}
-
-// awaitWebhooks waits until the API server asks the webhook. It tells by a selector that only the webhook refuses.
-func (w *suite) awaitWebhooks(ctx context.Context) error {
-	probe := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
-	probe.Spec.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}
-	return controlplanetest.Await(ctx, func() error {
-		if w.admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) == nil {
-			return errors.New("the API server does not ask the webhook")
-		}
-		return nil
-	})
-}
-
-// clientAs is a client of a person who has the rights that were given to them, and no others.
-func (w *suite) clientAs(t *testing.T, user string) client.Client {
-	t.Helper()
-	config := w.plane.Config()
-	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
-	return controlplanetest.Connect(t, config)
 }
 
 // kubectl runs a command as an administrator.
@@ -137,22 +106,18 @@ func (w *suite) mustKubectl(t *testing.T, args ...string) string {
 	return out
 }
 
-var counter atomic.Int64
-
-func uniqueName(prefix string) string { return fmt.Sprintf("%s-%d", prefix, counter.Add(1)) }
-
 func (w *suite) newNamespace(t *testing.T) string {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: uniqueName("team")}}
-	w.create(t, namespace)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: controlplanetest.UniqueName("team")}}
+	w.Create(t, namespace)
 	return namespace.Name
 }
 
 // newAccount creates an account, and waits until the manager, and with it the webhook, has heard of it.
 func (w *suite) newAccount(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Account {
 	t.Helper()
-	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: uniqueName("customer")}, Spec: spec}
-	w.create(t, a)
+	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: controlplanetest.UniqueName("customer")}, Spec: spec}
+	w.Create(t, a)
 	controlplanetest.Eventually(t, "the manager speaks of account "+a.Name, func() error {
 		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
 			return err
@@ -163,106 +128,6 @@ func (w *suite) newAccount(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Ac
 		return nil
 	})
 	return a
-}
-
-func newKey(namespace, name string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
-	return &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
-}
-
-func (w *suite) create(t *testing.T, objects ...client.Object) {
-	t.Helper()
-	for _, o := range objects {
-		if err := w.admin.Create(t.Context(), o); err != nil {
-			t.Fatalf("create %s: %v", o.GetName(), err)
-		}
-	}
-}
-
-// issue creates keys and waits until they are in use.
-func (w *suite) issue(t *testing.T, list ...*v1alpha1.APIKey) {
-	t.Helper()
-	for _, k := range list {
-		w.create(t, k)
-	}
-	for _, k := range list {
-		w.become(t, k, v1alpha1.StateActive)
-	}
-}
-
-// change changes a key as kubectl patch does.
-func (w *suite) change(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) {
-	t.Helper()
-	if err := w.tryChange(t, k, change); err != nil {
-		t.Fatalf("change %s: %v", k.Name, err)
-	}
-}
-
-func (w *suite) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) error {
-	t.Helper()
-	before, after := k.DeepCopy(), k.DeepCopy()
-	change(&after.Spec)
-	err := w.admin.Patch(t.Context(), after, client.MergeFrom(before))
-	if err == nil {
-		*k = *after
-	}
-	return err
-}
-
-// become waits until what is declared of a key has been carried out, and the key is in a state.
-func (w *suite) become(t *testing.T, k *v1alpha1.APIKey, want v1alpha1.ObservedState) {
-	t.Helper()
-	w.awaitStatus(t, k, fmt.Sprintf("APIKey %s is %s", k.Name, want), func() error {
-		ready := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady)
-		if k.Status.State != want || ready == nil || ready.Status != metav1.ConditionTrue || ready.Reason != string(want) {
-			return fmt.Errorf("state %s, conditions %v", k.Status.State, k.Status.Conditions)
-		}
-		return nil
-	})
-}
-
-// awaitStatus waits until the status speaks of the spec as it is, and the check passes.
-func (w *suite) awaitStatus(t *testing.T, k *v1alpha1.APIKey, what string, check func() error) {
-	t.Helper()
-	controlplanetest.Eventually(t, what, func() error {
-		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
-			return err
-		}
-		if k.Status.ObservedGeneration != k.Generation {
-			return fmt.Errorf("the status speaks of generation %d, not %d", k.Status.ObservedGeneration, k.Generation)
-		}
-		return check()
-	})
-}
-
-// secret is the Secret of a key.
-func (w *suite) secret(t *testing.T, k *v1alpha1.APIKey) *corev1.Secret {
-	t.Helper()
-	secret := &corev1.Secret{}
-	if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, secret); err != nil {
-		t.Fatal(err)
-	}
-	return secret
-}
-
-// material is the entry of the default shape.
-func (w *suite) material(t *testing.T, k *v1alpha1.APIKey) string {
-	t.Helper()
-	return string(w.secret(t, k).Data[keys.EntryCurrent])
-}
-
-// awaitDeleted waits until an object is not there any more.
-func (w *suite) awaitDeleted(t *testing.T, o client.Object) {
-	t.Helper()
-	name := client.ObjectKeyFromObject(o)
-	controlplanetest.Eventually(t, name.String()+" is gone", func() error {
-		switch err := w.admin.Get(t.Context(), name, o); {
-		case apierrors.IsNotFound(err):
-			return nil
-		case err != nil:
-			return err
-		}
-		return errors.New("it is there")
-	})
 }
 
 // events are the reasons of what was told about a key.
@@ -305,34 +170,13 @@ func expectDenied(t *testing.T, err error, says ...string) {
 	}
 }
 
-// reasons are those of a key's history, in order.
-func reasons(k *v1alpha1.APIKey) []string {
-	var list []string
-	for _, h := range k.Status.History {
-		list = append(list, h.Reason)
-	}
-	return list
-}
-
-// credentialInRole is the one of a role that verifiers know; nil: there is none.
-func credentialInRole(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
-	for i := range k.Status.Credentials {
-		if k.Status.Credentials[i].Role == role {
-			return &k.Status.Credentials[i]
-		}
-	}
-	return nil
-}
-
 // currentDigest is the digest of what verifiers take for current.
 func currentDigest(k *v1alpha1.APIKey) string {
-	if c := credentialInRole(k, v1alpha1.RoleCurrent); c != nil {
+	if c := controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent); c != nil {
 		return c.SHA256
 	}
 	return ""
 }
-
-func digest(material string) string { return credential.Material(material).SHA256() }
 
 // programLogs are all that the programs of this world wrote down.
 func (w *suite) programLogs(t *testing.T) string {
@@ -357,11 +201,13 @@ func valid(k *v1alpha1.APIKey) bool {
 	return meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionValid)
 }
 
-func objectKey(o client.Object) client.ObjectKey { return client.ObjectKeyFromObject(o) }
+// newKey returns a key with a spec.
+func newKey(namespace, name string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
+	return controlplanetest.NewKey(namespace, name, spec.Account, func(s *v1alpha1.APIKeySpec) { *s = spec })
+}
 
-func differs(got, want string) error {
-	if got != want {
-		return fmt.Errorf("it is %q, want %q", got, want)
-	}
-	return nil
+// tryChange changes the spec of a key, and returns the error of the API server.
+func (w *suite) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) error {
+	t.Helper()
+	return controlplanetest.Change(t.Context(), w.admin, k, change)
 }

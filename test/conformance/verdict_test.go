@@ -50,7 +50,7 @@ func (w *suite) awaitVerdict(t *testing.T, want string, verifier *controlplane.V
 		if err != nil {
 			return err
 		}
-		return differs(got, want)
+		return controlplanetest.Equal(got, want)
 	})
 }
 

@@ -44,7 +44,8 @@ func TestControlPlane(t *testing.T) {
 		}
 		t.Logf("stopped in %s", time.Since(began).Round(time.Millisecond))
 	})
-	s := &suite{plane: plane, admin: controlplanetest.Connect(t, plane.Config())}
+	admin := controlplanetest.Connect(t, plane.Config())
+	s := &suite{Objects: controlplanetest.NewObjects(admin), plane: plane, admin: admin}
 	t.Run("the manager is its ServiceAccount, with our roles", s.identity)
 	t.Run("what an APIKey owns goes with it", s.collection)
 	t.Run("a namespace with keys goes away", s.namespace)
@@ -55,6 +56,8 @@ func TestControlPlane(t *testing.T) {
 
 // suite is what the tests of one control plane share. They run one after the other.
 type suite struct {
+	controlplanetest.Objects
+
 	plane *controlplane.ControlPlane
 	admin client.Client
 }
@@ -84,7 +87,7 @@ func (s *suite) collection(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
-	controlplanetest.Until(t, "the Secret of a deleted APIKey is still there", func() bool { return s.gone(t, secret) })
+	s.AwaitDeleted(t, secret)
 }
 
 func (s *suite) namespace(t *testing.T) {
@@ -97,7 +100,7 @@ func (s *suite) namespace(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	controlplanetest.Until(t, "the deleted namespace is still there", func() bool { return s.gone(t, namespace) })
+	s.AwaitDeleted(t, namespace)
 }
 
 func (s *suite) apiServerRestart(t *testing.T) {
@@ -171,30 +174,18 @@ func (s *suite) needControllers(t *testing.T) {
 
 func (s *suite) newKey(t *testing.T, namespace, name string) *v1alpha1.APIKey {
 	t.Helper()
-	key := &v1alpha1.APIKey{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       v1alpha1.APIKeySpec{Account: "acme"},
-	}
-	if err := s.admin.Create(t.Context(), key); err != nil {
-		t.Fatal(err)
-	}
+	key := controlplanetest.NewKey(namespace, name, "acme")
+	s.Create(t, key)
 	return key
 }
 
-// newSecret is one that the key controls, like those the manager creates.
+// newSecret creates a Secret that the key controls, like those that the manager creates.
 func (s *suite) newSecret(t *testing.T, key *v1alpha1.APIKey) *corev1.Secret {
 	t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Namespace: key.Namespace, Name: key.Name,
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(key, v1alpha1.GroupVersion.WithKind("APIKey"))},
 	}}
-	if err := s.admin.Create(t.Context(), secret); err != nil {
-		t.Fatal(err)
-	}
+	s.Create(t, secret)
 	return secret
-}
-
-func (s *suite) gone(t *testing.T, object client.Object) bool {
-	t.Helper()
-	return apierrors.IsNotFound(s.admin.Get(t.Context(), client.ObjectKeyFromObject(object), object))
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -118,14 +117,14 @@ func manyScopes() []string {
 }
 
 func (w *suite) issue(ctx context.Context, k *v1alpha1.APIKey) error {
-	if err := w.admin.Create(ctx, k); err != nil {
+	if err := controlplanetest.Create(ctx, w.admin, k); err != nil {
 		return err
 	}
-	if err := w.await(ctx, k, v1alpha1.StateActive); err != nil {
+	if err := controlplanetest.Become(ctx, w.admin, v1alpha1.StateActive, k); err != nil {
 		return err
 	}
-	secret := &corev1.Secret{}
-	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, secret); err != nil {
+	secret, err := controlplanetest.SecretOf(ctx, w.admin, k)
+	if err != nil {
 		return err
 	}
 	w.keys[k.Name] = issued{material: string(secret.Data[keys.EntryCurrent]), id: k.Status.KeyID, name: k.Namespace + "/" + k.Name}
@@ -134,26 +133,9 @@ func (w *suite) issue(ctx context.Context, k *v1alpha1.APIKey) error {
 
 // become changes a key, and waits until the manager has carried it out.
 func (w *suite) become(ctx context.Context, name string, want v1alpha1.ObservedState, change func(*v1alpha1.APIKeySpec)) error {
-	k := &v1alpha1.APIKey{}
-	if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: name}, k); err != nil {
+	k := controlplanetest.NewKey("default", name, "")
+	if err := controlplanetest.Change(ctx, w.admin, k, change); err != nil {
 		return err
 	}
-	before := k.DeepCopy()
-	change(&k.Spec)
-	if err := w.admin.Patch(ctx, k, client.MergeFrom(before)); err != nil {
-		return err
-	}
-	return w.await(ctx, k, want)
-}
-
-func (w *suite) await(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) error {
-	return controlplanetest.Await(ctx, func() error {
-		if err := w.admin.Get(ctx, client.ObjectKeyFromObject(k), k); err != nil {
-			return err
-		}
-		if k.Status.ObservedGeneration != k.Generation || k.Status.State != want {
-			return fmt.Errorf("APIKey %s is %s, not %s", k.Name, k.Status.State, want)
-		}
-		return nil
-	})
+	return controlplanetest.Become(ctx, w.admin, want, k)
 }

@@ -162,7 +162,7 @@ var _ = Describe("An external ID that two accounts have", func() {
 		id := func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4711" }
 		older, younger := newAccount(uniqueName("acme"), id), newAccount(uniqueName("bob"), id)
 		create(ctx, older)
-		time.Sleep(time.Until(older.CreationTimestamp.Add(1100 * time.Millisecond))) // creation times have whole seconds
+		awaitNextSecond() // creation times have whole seconds
 		create(ctx, younger)
 		k := newKey(namespace, uniqueName("key"), younger.Name, func(s *v1alpha1.APIKeySpec) {
 			s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"key": "{{ .Key }}", "company": "{{ .ExternalID }}"}}}

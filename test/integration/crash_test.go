@@ -15,6 +15,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // crashPoint is one of the writes that a story takes, and what goes wrong there. Each has a namespace and an account of
@@ -116,13 +117,13 @@ func runScenario(ctx context.Context, c *crashPoint) {
 	if !c.reaches(ctx, lost, v1alpha1.StateActive) || !c.reaches(ctx, revoked, v1alpha1.StateActive) {
 		return
 	}
-	first := credentialInRole(lost, v1alpha1.RoleCurrent).SHA256
+	first := controlplanetest.CredentialOf(lost, v1alpha1.RoleCurrent).SHA256
 	Expect(admin.Delete(ctx, secretOf(ctx, lost))).To(Succeed())
 	change(ctx, revoked, state(v1alpha1.KeyStateRevoked))
 	c.reaches(ctx, revoked, v1alpha1.StateRevoked)
 	Eventually(func() bool {
 		read(ctx, lost)
-		return c.crashed() || credentialInRole(lost, v1alpha1.RoleCurrent).SHA256 != first
+		return c.crashed() || controlplanetest.CredentialOf(lost, v1alpha1.RoleCurrent).SHA256 != first
 	}).WithContext(ctx).Should(BeTrue())
 }
 

@@ -34,6 +34,7 @@ import (
 	guard "github.com/apikey-manager/apikey-manager/internal/webhook"
 	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // What cmd/manager has for defaults.
@@ -205,10 +206,7 @@ func removeWebhooks(ctx context.Context) {
 // refuse, and by a deletion that fails without them.
 func awaitWebhooks(ctx context.Context, on bool) {
 	GinkgoHelper()
-	probe := newAccount("probe", func(a *v1alpha1.AccountSpec) {
-		a.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Bogus"}}}
-	})
-	Eventually(func() bool { return admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) != nil }).WithContext(ctx).Should(Equal(on))
+	Expect(controlplanetest.AwaitWebhooks(ctx, admin, on)).To(Succeed())
 	if on {
 		return
 	}

@@ -5,10 +5,6 @@ package integration_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -20,19 +16,18 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-var names struct {
-	sync.Mutex
-	n int
+// uniqueName returns a name that no other call returned.
+func uniqueName(prefix string) string { return controlplanetest.UniqueName(prefix) }
+
+func newKey(namespace, name, account string, changes ...func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
+	return controlplanetest.NewKey(namespace, name, account, changes...)
 }
 
-// uniqueName is a name that was never used.
-func uniqueName(prefix string) string {
-	names.Lock()
-	defer names.Unlock()
-	names.n++
-	return fmt.Sprintf("%s-%d", prefix, names.n)
+func newAccount(name string, changes ...func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
+	return controlplanetest.NewAccount(name, changes...)
 }
 
 // newNamespace creates a namespace.
@@ -41,22 +36,6 @@ func newNamespace(ctx context.Context, labels map[string]string) string {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: uniqueName("shop"), Labels: labels}}
 	Expect(admin.Create(ctx, namespace)).To(Succeed())
 	return namespace.Name
-}
-
-func newKey(namespace, name, account string, changes ...func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
-	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
-	for _, change := range changes {
-		change(&k.Spec)
-	}
-	return k
-}
-
-func newAccount(name string, changes ...func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
-	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	for _, change := range changes {
-		change(&a.Spec)
-	}
-	return a
 }
 
 // limits gives an account so many slots.
@@ -88,7 +67,7 @@ func expiration(s string) func(*v1alpha1.APIKeySpec) {
 func create[T client.Object](ctx context.Context, objects ...T) {
 	GinkgoHelper()
 	for _, o := range objects {
-		Expect(admin.Create(ctx, o)).To(Succeed(), "create %s", o.GetName())
+		Expect(controlplanetest.Create(ctx, admin, o)).To(Succeed())
 	}
 }
 
@@ -101,14 +80,6 @@ func read(ctx context.Context, o client.Object) {
 func change(ctx context.Context, k *v1alpha1.APIKey, changes ...func(*v1alpha1.APIKeySpec)) {
 	GinkgoHelper()
 	Expect(tryChange(ctx, k, changes...)).To(Succeed())
-}
-
-func tryChange(ctx context.Context, k *v1alpha1.APIKey, changes ...func(*v1alpha1.APIKeySpec)) error {
-	before := k.DeepCopy()
-	for _, change := range changes {
-		change(&k.Spec)
-	}
-	return admin.Patch(ctx, k, client.MergeFrom(before))
 }
 
 // changeAccount changes the spec of an account as `kubectl patch` does.
@@ -150,17 +121,6 @@ func awaitStatus(ctx context.Context, k *v1alpha1.APIKey, check func(Gomega)) {
 	}).WithContext(ctx).Should(Succeed())
 }
 
-// become waits until keys are in a state that is fully carried out.
-func become(ctx context.Context, want v1alpha1.ObservedState, list ...*v1alpha1.APIKey) {
-	GinkgoHelper()
-	for _, k := range list {
-		awaitStatus(ctx, k, func(g Gomega) {
-			g.Expect(k.Status.State).To(Equal(want), "state of %s: %s", k.Name, ready(k))
-			g.Expect(ready(k)).To(Equal("True/"+string(want)), "Ready of %s", k.Name)
-		})
-	}
-}
-
 // becomeNotAccepted waits until a key is not accepted, for a reason.
 func becomeNotAccepted(ctx context.Context, reason string, list ...*v1alpha1.APIKey) {
 	GinkgoHelper()
@@ -180,33 +140,10 @@ func awaitAccount(ctx context.Context, a *v1alpha1.Account, check func(Gomega)) 
 	}).WithContext(ctx).Should(Succeed())
 }
 
-// secretOf is the Secret of a key.
-func secretOf(ctx context.Context, k *v1alpha1.APIKey) *corev1.Secret {
-	GinkgoHelper()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: keys.SecretName(k)}}
-	read(ctx, secret)
-	return secret
-}
-
 // materialOf is what the Secret of a key has for its key.
 func materialOf(ctx context.Context, k *v1alpha1.APIKey) string {
 	GinkgoHelper()
 	return string(secretOf(ctx, k).Data[keys.EntryCurrent])
-}
-
-// credentialInRole is the credential of a role in the status; nil: there is none.
-func credentialInRole(k *v1alpha1.APIKey, role v1alpha1.CredentialRole) *v1alpha1.Credential {
-	for i := range k.Status.Credentials {
-		if k.Status.Credentials[i].Role == role {
-			return &k.Status.Credentials[i]
-		}
-	}
-	return nil
-}
-
-func digest(material string) string {
-	sum := sha256.Sum256([]byte(material))
-	return hex.EncodeToString(sum[:])
 }
 
 // expectSecretMatchesStatus checks the invariant: the one Secret that the key controls holds the credential that verifiers know.
@@ -224,10 +161,29 @@ func expectSecretMatchesStatus(ctx context.Context, g Gomega, k *v1alpha1.APIKey
 	material := string(own[0].Data[keys.EntryCurrent])
 	identity, err := keys.EffectiveFormat(k, nil).Parse(credential.Material(material))
 	g.Expect(err).NotTo(HaveOccurred(), "Secret of APIKey %s", k.Name)
-	current := credentialInRole(k, v1alpha1.RoleCurrent)
+	current := controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent)
 	g.Expect(current).NotTo(BeNil(), "credential of APIKey %s", k.Name)
-	g.Expect(current.SHA256 == digest(material)).To(BeTrue(), "the Secret of APIKey %s does not hold what verifiers know", k.Name)
+	g.Expect(current.SHA256 == controlplanetest.Digest(material)).To(BeTrue(), "the Secret of APIKey %s does not hold what verifiers know", k.Name)
 	g.Expect(current.ID).To(Equal(identity.ID))
 	g.Expect(k.Status.KeyID).To(Equal(identity.ID))
 	g.Expect(k.Status.SecretRef).To(Equal(&v1alpha1.SecretRef{Name: own[0].Name, ResourceVersion: own[0].ResourceVersion}))
+}
+
+// tryChange changes the spec of a key as `kubectl patch` does, and returns the error of the API server.
+func tryChange(ctx context.Context, k *v1alpha1.APIKey, changes ...func(*v1alpha1.APIKeySpec)) error {
+	return controlplanetest.Change(ctx, admin, k, changes...)
+}
+
+// become waits until keys are in a state and Ready.
+func become(ctx context.Context, want v1alpha1.ObservedState, list ...*v1alpha1.APIKey) {
+	GinkgoHelper()
+	Expect(controlplanetest.Become(ctx, admin, want, list...)).To(Succeed())
+}
+
+// secretOf reads the Secret of a key.
+func secretOf(ctx context.Context, k *v1alpha1.APIKey) *corev1.Secret {
+	GinkgoHelper()
+	secret, err := controlplanetest.SecretOf(ctx, admin, k)
+	Expect(err).NotTo(HaveOccurred())
+	return secret
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 var _ = Describe("The state of a key", func() {
@@ -36,7 +37,7 @@ var _ = Describe("The state of a key", func() {
 		Expect(secretOf(ctx, k).ResourceVersion).To(Equal(version), "the Secret was written")
 		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonDeactivated, "deactivated")
 		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonActivated, "again")
-		Expect(reasons(k)).To(Equal([]string{"Issued", "Deactivated", "Activated"}))
+		Expect(controlplanetest.HistoryReasons(k)).To(Equal([]string{"Issued", "Deactivated", "Activated"}))
 	})
 
 	It("expires at the second it is told to, and is revived by a later one", func(ctx SpecContext) {
@@ -160,15 +161,6 @@ var _ = Describe("The state of a key", func() {
 	})
 })
 
-// reasons are those of the history.
-func reasons(k *v1alpha1.APIKey) []string {
-	var list []string
-	for _, t := range k.Status.History {
-		list = append(list, t.Reason)
-	}
-	return list
-}
-
 // stateObservedAt is when a watch told of a state.
 func stateObservedAt(ctx SpecContext, k *v1alpha1.APIKey, want v1alpha1.ObservedState) time.Time {
 	GinkgoHelper()
@@ -187,12 +179,12 @@ func expectReissued(ctx SpecContext, k *v1alpha1.APIKey, old string) {
 	GinkgoHelper()
 	previous := ""
 	awaitStatus(ctx, k, func(g Gomega) {
-		c := credentialInRole(k, v1alpha1.RolePrevious)
+		c := controlplanetest.CredentialOf(k, v1alpha1.RolePrevious)
 		g.Expect(c).NotTo(BeNil())
 		g.Expect(c.NotAfter).NotTo(BeNil())
-		g.Expect(c.NotAfter.Sub(credentialInRole(k, v1alpha1.RoleCurrent).IssuedAt.Time)).To(Equal(24 * time.Hour))
+		g.Expect(c.NotAfter.Sub(controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent).IssuedAt.Time)).To(Equal(24 * time.Hour))
 		previous = c.SHA256
-		g.Expect(previous == digest(old)).To(BeTrue(), "the previous credential is not the one that was lost")
+		g.Expect(previous == controlplanetest.Digest(old)).To(BeTrue(), "the previous credential is not the one that was lost")
 		expectSecretMatchesStatus(ctx, g, k)
 	})
 	Expect(ready(k)).To(Equal("True/Active"))

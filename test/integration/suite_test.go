@@ -20,9 +20,6 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -32,6 +29,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 const (
@@ -115,14 +113,8 @@ func setLoggers() {
 // connect reaches the API server, without the client's own brake. What the API server says against a request is heard.
 func connect(config *rest.Config) client.WithWatch {
 	GinkgoHelper()
-	config.QPS = -1
-	config.WarningHandler = rest.NoWarnings{}
 	config.Wrap((&traffic{}).wrap)
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme} {
-		Expect(add(scheme)).To(Succeed())
-	}
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	c, err := controlplanetest.NewClient(config)
 	Expect(err).NotTo(HaveOccurred())
 	return c
 }

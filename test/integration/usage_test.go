@@ -29,6 +29,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 const (
@@ -61,7 +62,7 @@ var _ = Describe("What verifiers say", func() {
 			if k.Status.LastUsedTime == nil {
 				return time.Time{}
 			}
-			Expect(credentialInRole(k, v1alpha1.RoleCurrent).LastUsedTime.Time).To(Equal(k.Status.LastUsedTime.Time))
+			Expect(controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent).LastUsedTime.Time).To(Equal(k.Status.LastUsedTime.Time))
 			return k.Status.LastUsedTime.UTC()
 		}
 		Expect(lastUsed()).To(BeZero())
@@ -174,7 +175,7 @@ var _ = Describe("What the verifier itself says", func() {
 		Eventually(func() int { return authorize(ctx, replicas[1], material) }).WithContext(ctx).Should(Equal(http.StatusOK))
 		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.LastUsedTime).NotTo(BeNil()) })
 		Expect(k.Status.LastUsedTime.Time).To(BeTemporally(">=", begun))
-		Expect(credentialInRole(k, v1alpha1.RoleCurrent).LastUsedTime).To(Equal(k.Status.LastUsedTime))
+		Expect(controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent).LastUsedTime).To(Equal(k.Status.LastUsedTime))
 
 		By("switching it off")
 		change(ctx, k, state(v1alpha1.KeyStateInactive))

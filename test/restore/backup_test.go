@@ -4,7 +4,6 @@
 package restore_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +15,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +34,7 @@ type docRunner struct {
 func newDocRunner(t *testing.T, s *suite) *docRunner {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.plane.Root(), "docs", "backup.md"))
-	must(t, err)
+	controlplanetest.Must(t, err)
 	w := &docRunner{suite: s, dir: t.TempDir(), blocks: map[string][]string{}}
 	heading := ""
 	for _, part := range regexp.MustCompile("(?ms)^#+ ([^\n]*)$|^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
@@ -66,16 +64,16 @@ func (w *docRunner) runBlock(t *testing.T, heading string, n int, environment ..
 // deleteAll deletes all keys, Secrets and accounts, and waits until they are gone.
 func (w *docRunner) deleteAll(t *testing.T) {
 	t.Helper()
-	must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.APIKey{}, client.InNamespace("default")))
-	must(t, w.admin.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace("default"), client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}))
-	must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.Account{}))
-	w.await(t, func(ctx context.Context) error {
+	controlplanetest.Must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.APIKey{}, client.InNamespace("default")))
+	controlplanetest.Must(t, w.admin.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace("default"), client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}))
+	controlplanetest.Must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.Account{}))
+	controlplanetest.Eventually(t, "no key and no Secret is left", func() error {
 		var list v1alpha1.APIKeyList
 		var secrets corev1.SecretList
-		if err := w.admin.List(ctx, &list); err != nil {
+		if err := w.admin.List(t.Context(), &list); err != nil {
 			return err
 		}
-		if err := w.admin.List(ctx, &secrets, client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}); err != nil {
+		if err := w.admin.List(t.Context(), &secrets, client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}); err != nil {
 			return err
 		}
 		if n := len(list.Items) + len(secrets.Items); n > 0 {
@@ -83,11 +81,6 @@ func (w *docRunner) deleteAll(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func (w *docRunner) await(t *testing.T, check func(context.Context) error) {
-	t.Helper()
-	must(t, controlplanetest.Await(t.Context(), func() error { return check(t.Context()) }))
 }
 
 // savedKey is a key as it was before the backup.
@@ -103,8 +96,8 @@ func (w *docRunner) snapshot(t *testing.T, names ...string) []savedKey {
 	for _, name := range names {
 		var k v1alpha1.APIKey
 		var secret corev1.Secret
-		must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &k))
-		must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &secret))
+		controlplanetest.Must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &k))
+		controlplanetest.Must(t, w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &secret))
 		list = append(list, savedKey{name: name, keyID: k.Status.KeyID, data: secret.Data, state: k.Status.State})
 	}
 	return list
@@ -113,13 +106,13 @@ func (w *docRunner) snapshot(t *testing.T, names ...string) []savedKey {
 // awaitRestored waits until a key is as it was, and its Secret is its own again, with the same content.
 func (w *docRunner) awaitRestored(t *testing.T, was savedKey) {
 	t.Helper()
-	w.await(t, func(ctx context.Context) error {
+	controlplanetest.Eventually(t, "APIKey "+was.name+" is restored", func() error {
 		var k v1alpha1.APIKey
 		var secret corev1.Secret
-		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: was.name}, &k); err != nil {
+		if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: was.name}, &k); err != nil {
 			return err
 		}
-		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: was.name}, &secret); err != nil {
+		if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: was.name}, &secret); err != nil {
 			return err
 		}
 		switch {
@@ -134,31 +127,23 @@ func (w *docRunner) awaitRestored(t *testing.T, was savedKey) {
 	})
 }
 
-func newKey(name, account string, change func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
-	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
-	if change != nil {
-		change(&k.Spec)
-	}
-	return k
-}
-
 // TestBackup types what docs/backup.md says, with a garbage collector at work.
 func TestBackup(t *testing.T) {
 	w := newDocRunner(t, start(t))
-	must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}))
-	must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "mirror"}, Spec: v1alpha1.AccountSpec{ImportPolicy: v1alpha1.ImportAllow}}))
+	controlplanetest.Must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}))
+	controlplanetest.Must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "mirror"}, Spec: v1alpha1.AccountSpec{ImportPolicy: v1alpha1.ImportAllow}}))
 	names := []string{"shop-key", "templated-key", "revoked-key"}
-	must(t, w.admin.Create(t.Context(), newKey("shop-key", "acme", nil)))
-	must(t, w.admin.Create(t.Context(), newKey("revoked-key", "acme", nil)))
-	must(t, w.admin.Create(t.Context(), newKey("templated-key", "acme", func(s *v1alpha1.APIKeySpec) {
+	controlplanetest.Must(t, w.admin.Create(t.Context(), controlplanetest.NewKey("default", "shop-key", "acme")))
+	controlplanetest.Must(t, w.admin.Create(t.Context(), controlplanetest.NewKey("default", "revoked-key", "acme")))
+	controlplanetest.Must(t, w.admin.Create(t.Context(), controlplanetest.NewKey("default", "templated-key", "acme", func(s *v1alpha1.APIKeySpec) {
 		s.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"config.json": `{"key":"{{ .Key }}"}`}}}
 	})))
 	for _, name := range names {
-		w.awaitState(t, name, v1alpha1.StateActive)
+		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", name, ""))
 	}
 	revoked := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "revoked-key"}}
-	must(t, w.admin.Patch(t.Context(), revoked, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Revoked"}}`))))
-	w.awaitState(t, "revoked-key", v1alpha1.StateRevoked)
+	controlplanetest.Must(t, w.admin.Patch(t.Context(), revoked, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Revoked"}}`))))
+	w.Become(t, v1alpha1.StateRevoked, controlplanetest.NewKey("default", "revoked-key", ""))
 	before := w.snapshot(t, names...)
 	w.runBlock(t, "Back up", 0)
 
@@ -182,9 +167,9 @@ func TestBackup(t *testing.T) {
 		w.blocks["no status"] = []string{strings.ReplaceAll(w.blocks["Restore"][0], "kubectl replace --subresource=status -f restored.yaml", "")}
 		w.runBlock(t, "no status", 0)
 		w.startManager(t)
-		w.await(t, func(ctx context.Context) error {
+		controlplanetest.Eventually(t, "the key conflicts with its Secret", func() error {
 			var k v1alpha1.APIKey
-			if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: "shop-key"}, &k); err != nil {
+			if err := w.admin.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "shop-key"}, &k); err != nil {
 				return err
 			}
 			for _, c := range k.Status.Conditions {
@@ -200,17 +185,17 @@ func TestBackup(t *testing.T) {
 	t.Run("mirrored by its digest", func(t *testing.T) {
 		w.runBlock(t, "Two clusters that serve the same keys", 0)
 		// The same cluster stands for the other: there the key is the first one's no longer.
-		must(t, w.admin.Delete(t.Context(), newKey("shop-key", "acme", nil)))
+		controlplanetest.Must(t, w.admin.Delete(t.Context(), controlplanetest.NewKey("default", "shop-key", "acme")))
 		w.runBlock(t, "Two clusters that serve the same keys", 1)
-		w.awaitState(t, "shop-key-of-the-first-cluster", v1alpha1.StateActive)
+		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", "shop-key-of-the-first-cluster", ""))
 		w.awaitVerdict(t, string(before[0].data["api-key"]), "VALID")
 	})
 	t.Run("imported", func(t *testing.T) {
 		const byValue, byDigest = "lg_3f9Kq2ZpW7xYvB1nTc8Rm5Ls", "im_8Hd2Xw6QzJ4yUe0aVb7Nk3Pt9G"
 		w.runBlock(t, "Import keys of another system", 0, "LEGACY_KEY="+byValue)
-		w.awaitState(t, "legacy-key", v1alpha1.StateActive)
+		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", "legacy-key", ""))
 		w.runBlock(t, "Import keys of another system", 1, "IMPORTED_KEY="+byDigest)
-		w.awaitState(t, "imported-key", v1alpha1.StateActive)
+		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", "imported-key", ""))
 		w.awaitVerdict(t, byValue, "VALID")
 		w.awaitVerdict(t, byDigest, "VALID")
 	})
@@ -224,9 +209,9 @@ func (w *docRunner) awaitGarbageCollection(t *testing.T) {
 		Namespace: "default", Name: "orphan",
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "gone", UID: "00000000-0000-4000-8000-000000000000"}},
 	}}
-	must(t, w.admin.Create(t.Context(), orphan))
-	w.await(t, func(ctx context.Context) error {
-		switch err := w.admin.Get(ctx, client.ObjectKeyFromObject(orphan), orphan); {
+	controlplanetest.Must(t, w.admin.Create(t.Context(), orphan))
+	controlplanetest.Eventually(t, "the garbage collector deletes a Secret without an owner", func() error {
+		switch err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(orphan), orphan); {
 		case apierrors.IsNotFound(err):
 			return nil
 		case err != nil:
@@ -238,20 +223,5 @@ func (w *docRunner) awaitGarbageCollection(t *testing.T) {
 
 func (w *docRunner) stopManager(t *testing.T) {
 	t.Helper()
-	must(t, w.manager.Stop(controlplanetest.Timeout))
-}
-
-// awaitState waits until a key is in a state that is carried out.
-func (w *docRunner) awaitState(t *testing.T, name string, want v1alpha1.ObservedState) {
-	t.Helper()
-	w.await(t, func(ctx context.Context) error {
-		var k v1alpha1.APIKey
-		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: "default", Name: name}, &k); err != nil {
-			return err
-		}
-		if k.Status.ObservedGeneration != k.Generation || k.Status.State != want || !meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionReady) {
-			return fmt.Errorf("APIKey %s is %s, not %s: %v", name, k.Status.State, want, k.Status.Conditions)
-		}
-		return nil
-	})
+	controlplanetest.Must(t, w.manager.Stop(controlplanetest.Timeout))
 }

@@ -34,7 +34,7 @@ const (
 func TestRestore(t *testing.T) {
 	s := start(t)
 	maxKeys := int32(limit)
-	must(t, s.admin.Create(t.Context(), &v1alpha1.Account{
+	controlplanetest.Must(t, s.admin.Create(t.Context(), &v1alpha1.Account{
 		ObjectMeta: metav1.ObjectMeta{Name: "limited"},
 		Spec:       v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{MaxKeys: &maxKeys, Enforcement: v1alpha1.EnforcementQueue}},
 	}))
@@ -42,21 +42,21 @@ func TestRestore(t *testing.T) {
 	kept, keptKey := s.issue(t, "acme", "kept")
 	later, laterKey := s.issue(t, "acme", "later")
 	backup, err := s.plane.BackUpEtcd(t.Context())
-	must(t, err)
+	controlplanetest.Must(t, err)
 	_, lost := s.issue(t, "limited", "lost")
 	newest := s.makeChanges(t)
 
 	t.Run("with the API server stopped", func(t *testing.T) {
-		must(t, s.plane.StopAPIServer())
-		must(t, s.plane.RestoreEtcd(backup))
-		must(t, s.plane.StartAPIServer(t.Context()))
+		controlplanetest.Must(t, s.plane.StopAPIServer())
+		controlplanetest.Must(t, s.plane.RestoreEtcd(backup))
+		controlplanetest.Must(t, s.plane.StartAPIServer(t.Context()))
 		s.disable(t, kept, newest)
 		s.awaitDisabled(t, kept, keptKey)
 		s.awaitVerdict(t, lost, "UNKNOWN")
 		s.awaitVerdict(t, before, "VALID")
 		s.awaitManagerExit(t)
 		for i, v := range s.verifiers {
-			if got := rollbacks(t, v); got != "1" {
+			if got := controlplanetest.Metric(t, v, "apikey_verifier_store_rollbacks_total"); got != "1" {
 				t.Errorf("verifier %d noticed %s rollbacks, want 1", i, got)
 			}
 		}
@@ -66,13 +66,13 @@ func TestRestore(t *testing.T) {
 	})
 	t.Run("with the API server left running", func(t *testing.T) {
 		newest := s.makeChanges(t)
-		must(t, s.plane.RestoreEtcd(backup))
-		must(t, s.plane.AwaitReady(t.Context()))
+		controlplanetest.Must(t, s.plane.RestoreEtcd(backup))
+		controlplanetest.Must(t, s.plane.AwaitReady(t.Context()))
 		s.disable(t, later, newest)
 		s.awaitNotAccepted(t, later, laterKey)
 		// Kubernetes wants API servers to be started again. From then on all is well.
-		must(t, s.plane.StopAPIServer())
-		must(t, s.plane.StartAPIServer(t.Context()))
+		controlplanetest.Must(t, s.plane.StopAPIServer())
+		controlplanetest.Must(t, s.plane.StartAPIServer(t.Context()))
 		s.awaitDisabled(t, later, laterKey)
 		s.awaitManagerExit(t)
 		s.startManager(t)
@@ -84,9 +84,10 @@ func TestRestore(t *testing.T) {
 // makeChanges makes changes that verifiers hear of, and returns a resourceVersion that they have come to.
 func (s *suite) makeChanges(t *testing.T) int {
 	t.Helper()
-	k := s.create(t, "busy", "busy-"+strconv.Itoa(int(time.Now().UnixNano())))
+	k := newKey("busy", "busy-"+strconv.Itoa(int(time.Now().UnixNano())))
+	s.Create(t, k)
 	for i := range changes {
-		s.change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.Label = fmt.Sprintf("change %d", i) })
+		s.Change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.Label = fmt.Sprintf("change %d", i) })
 	}
 	_, material := s.issue(t, "busy", "last-"+strconv.Itoa(int(time.Now().UnixNano())))
 	s.awaitVerdict(t, material, "VALID")
@@ -96,14 +97,14 @@ func (s *suite) makeChanges(t *testing.T) int {
 func version(t *testing.T, o client.Object) int {
 	t.Helper()
 	number, err := strconv.Atoi(o.GetResourceVersion())
-	must(t, err)
+	controlplanetest.Must(t, err)
 	return number
 }
 
 // disable switches a key off at a resourceVersion below one that verifiers had.
 func (s *suite) disable(t *testing.T, k *v1alpha1.APIKey, newest int) {
 	t.Helper()
-	s.change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.State = v1alpha1.KeyStateInactive })
+	s.Change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.State = v1alpha1.KeyStateInactive })
 	if at := version(t, k); at >= newest {
 		t.Fatalf("switched off at %d, which is not below %d: the test proves nothing", at, newest)
 	}
@@ -186,7 +187,7 @@ func (s *suite) awaitNotAccepted(t *testing.T, k *v1alpha1.APIKey, material stri
 func (s *suite) expectLimitKept(t *testing.T) {
 	t.Helper()
 	for i := range 2 * limit {
-		s.create(t, "limited", fmt.Sprintf("more-%d", i))
+		s.Create(t, newKey("limited", fmt.Sprintf("more-%d", i)))
 	}
 	controlplanetest.Eventually(t, "as many keys are issued as the limit allows", func() error {
 		active, err := s.issuedKeys(t)
@@ -195,11 +196,12 @@ func (s *suite) expectLimitKept(t *testing.T) {
 		}
 		return nil
 	})
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	controlplanetest.Consistently(t, "no more keys are issued than the limit allows", func() error {
 		if active, err := s.issuedKeys(t); err != nil || active > limit {
-			t.Fatalf("%d keys are issued, %v", active, err)
+			return errors.Join(err, fmt.Errorf("%d keys are issued", active))
 		}
-	}
+		return nil
+	})
 }
 
 // issuedKeys counts the keys of account limited that have a Secret.

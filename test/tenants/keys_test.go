@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // keyOutcomes are about what verifiers accept, and what guards keys.
@@ -36,12 +37,12 @@ func declareOfOther(u *tenant) bool {
 	if u.everywhere {
 		return false // may use all accounts: there is no other
 	}
-	return valid(u.createKey(newKey(u.namespace, "of-other", foreign)))
+	return valid(u.createKey(controlplanetest.NewKey(u.namespace, "of-other", foreign)))
 }
 
 func switchOffOther(u *tenant) bool {
-	key := newKey(elsewhere, u.id, foreign)
-	return u.allowed(u.c.Patch(u.Context(), key, merge(`{"spec":{"state":"Inactive"}}`))) || u.allowed(u.c.Delete(u.Context(), key))
+	key := controlplanetest.NewKey(elsewhere, u.id, foreign)
+	return u.allowed(u.c.Patch(u.Context(), key, controlplanetest.MergePatch(`{"spec":{"state":"Inactive"}}`))) || u.allowed(u.c.Delete(u.Context(), key))
 }
 
 func writeStatus(u *tenant) bool {
@@ -52,8 +53,8 @@ func writeStatus(u *tenant) bool {
 		key = u.key("kept")
 	}
 	key.Status = forged
-	u.allowed(u.c.Status().Patch(u.Context(), key.DeepCopy(), merge(`{"status":{"keyID":"forged"}}`)))
-	u.allowed(u.c.Patch(u.Context(), key.DeepCopy(), merge(`{"status":{"keyID":"forged"}}`)))
+	u.allowed(u.c.Status().Patch(u.Context(), key.DeepCopy(), controlplanetest.MergePatch(`{"status":{"keyID":"forged"}}`)))
+	u.allowed(u.c.Patch(u.Context(), key.DeepCopy(), controlplanetest.MergePatch(`{"status":{"keyID":"forged"}}`)))
 	u.awaitStatus(key)
 	return key.Status.KeyID == "forged"
 }
@@ -67,10 +68,10 @@ func deleteKept(u *tenant) bool {
 	if err != nil {
 		u.Fatal(err)
 	}
-	if u.allowed(u.c.Patch(u.Context(), key.DeepCopy(), merge(string(owners)))) {
+	if u.allowed(u.c.Patch(u.Context(), key.DeepCopy(), controlplanetest.MergePatch(string(owners)))) {
 		u.awaitCollector()
 	}
-	return !u.get(u.Context(), u.T, u.namespace, key.Name, key) || !key.DeletionTimestamp.IsZero()
+	return !u.get(u.T, u.namespace, key.Name, key) || !key.DeletionTimestamp.IsZero()
 }
 
 // readSecret looks for a key in all that the user may read about it.

@@ -69,7 +69,7 @@ func createSecretIn(namespace string) func(*tenant) error {
 func patchSecret(name string) func(*tenant) error {
 	return func(u *tenant) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: name}}
-		return u.c.Patch(u.Context(), secret, merge(`{"stringData":{"config":"x"}}`), client.DryRunAll)
+		return u.c.Patch(u.Context(), secret, controlplanetest.MergePatch(`{"stringData":{"config":"x"}}`), client.DryRunAll)
 	}
 }
 
@@ -96,8 +96,8 @@ func declareOpaque(u *tenant) bool {
 }
 
 func declareElsewhere(u *tenant) bool {
-	key := newKey(elsewhere, u.id+"-declared", u.account)
-	return u.createKey(key) != nil && u.get(u.Context(), u.T, elsewhere, key.Name, &corev1.Secret{})
+	key := controlplanetest.NewKey(elsewhere, u.id+"-declared", u.account)
+	return u.createKey(key) != nil && u.get(u.T, elsewhere, key.Name, &corev1.Secret{})
 }
 
 // createTemplated returns the Secret that a key with a template writes; nil: none.
@@ -148,12 +148,12 @@ func deleteKey(u *tenant) bool {
 
 func keepByFinalizer(u *tenant) bool {
 	key := u.key("finalized")
-	if !u.allowed(u.c.Patch(u.Context(), key, merge(`{"metadata":{"finalizers":["example.com/keep"]}}`))) || !u.allowed(u.c.Delete(u.Context(), key)) {
+	if !u.allowed(u.c.Patch(u.Context(), key, controlplanetest.MergePatch(`{"metadata":{"finalizers":["example.com/keep"]}}`))) || !u.allowed(u.c.Delete(u.Context(), key)) {
 		return false
 	}
 	u.awaitCollector()
 	err := u.admin.Delete(u.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.account}}, client.DryRunAll)
-	return u.get(u.Context(), u.T, u.namespace, key.Name, key) && u.secret(key.Name) != nil && apierrors.IsForbidden(err)
+	return u.get(u.T, u.namespace, key.Name, key) && u.secret(key.Name) != nil && apierrors.IsForbidden(err)
 }
 
 // awaitCollector waits until the garbage collector has dealt with an object that lost its owner later than all before.
@@ -162,9 +162,9 @@ func (u *tenant) awaitCollector() {
 	orphan := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 		Namespace: u.namespace, GenerateName: "orphan-", OwnerReferences: []metav1.OwnerReference{absentOwner},
 	}}
-	u.create(u.T, orphan)
+	u.Create(u.T, orphan)
 	controlplanetest.Until(u.T, "an orphan was not collected", func() bool {
-		return !u.get(u.Context(), u.T, u.namespace, orphan.Name, &corev1.ConfigMap{})
+		return !u.get(u.T, u.namespace, orphan.Name, &corev1.ConfigMap{})
 	})
 }
 
@@ -222,12 +222,12 @@ func createAccount(suffix string) func(*tenant) error {
 // createKeyFor declares a key of an account, and reports whether the account exists then.
 func (u *tenant) createKeyFor(name, account string) bool {
 	u.Helper()
-	return u.createKey(newKey(u.namespace, name, account)) != nil && u.get(u.Context(), u.T, "", account, &v1alpha1.Account{})
+	return u.createKey(controlplanetest.NewKey(u.namespace, name, account)) != nil && u.get(u.T, "", account, &v1alpha1.Account{})
 }
 
 func patchAccountStatus(u *tenant) error {
 	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.account}}
-	return u.c.Status().Patch(u.Context(), account, merge(`{"status":{"slots":[]}}`), client.DryRunAll)
+	return u.c.Status().Patch(u.Context(), account, controlplanetest.MergePatch(`{"status":{"slots":[]}}`), client.DryRunAll)
 }
 
 func takeSlot(u *tenant) bool {
@@ -236,12 +236,12 @@ func takeSlot(u *tenant) bool {
 		return false
 	}
 	var account v1alpha1.Account
-	return u.get(u.Context(), u.T, "", u.account, &account) &&
+	return u.get(u.T, "", u.account, &account) &&
 		slices.ContainsFunc(account.Status.Slots, func(s v1alpha1.Slot) bool { return s.UID == string(key.UID) })
 }
 
 func holdAccount(u *tenant) bool {
-	if u.createKey(newKey(u.namespace, "holding", u.small)) == nil {
+	if u.createKey(controlplanetest.NewKey(u.namespace, "holding", u.small)) == nil {
 		return false
 	}
 	held := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.small}}
@@ -250,7 +250,7 @@ func holdAccount(u *tenant) bool {
 
 func exceedLimit(u *tenant) bool {
 	for i := range 3 {
-		u.createKey(newKey(u.namespace, fmt.Sprintf("exceeding-%d", i), u.small))
+		u.createKey(controlplanetest.NewKey(u.namespace, fmt.Sprintf("exceeding-%d", i), u.small))
 	}
 	var list v1alpha1.APIKeyList
 	if err := u.admin.List(u.Context(), &list, client.InNamespace(u.namespace), client.MatchingFields{"spec.account": u.small}); err != nil {

@@ -79,7 +79,7 @@ func (f *fixture) tenants(t *testing.T) []*tenant {
 	}
 	for _, u := range all {
 		u.awaitSecrets(t, "templated", "untemplated", "doomed", "finalized", "kept")
-		u.awaitStatus(newKey(elsewhere, u.id, foreign))
+		u.awaitStatus(controlplanetest.NewKey(elsewhere, u.id, foreign))
 	}
 	return all
 }
@@ -88,7 +88,7 @@ func (f *fixture) tenants(t *testing.T) []*tenant {
 func (u *tenant) createObjects(t *testing.T) {
 	t.Helper()
 	room, one := int32(100), int32(1)
-	u.create(t,
+	u.Create(t,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: u.namespace}},
 		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.account}, Spec: v1alpha1.AccountSpec{
 			Limits: &v1alpha1.Limits{MaxKeys: &room}, AllowedScopes: []string{"told:by-the-account"}, LabelPolicy: v1alpha1.LabelShared,
@@ -96,15 +96,15 @@ func (u *tenant) createObjects(t *testing.T) {
 		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.small}, Spec: v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{MaxKeys: &one}}},
 		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.keeping}, Spec: v1alpha1.AccountSpec{DeletionPolicy: v1alpha1.DeletionForbid}},
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: "present"}, StringData: map[string]string{"a": "b"}},
-		newKey(u.namespace, "doomed", u.account), newKey(u.namespace, "finalized", u.account), newKey(u.namespace, "kept", u.keeping),
-		newKey(elsewhere, u.id, foreign),
+		controlplanetest.NewKey(u.namespace, "doomed", u.account), controlplanetest.NewKey(u.namespace, "finalized", u.account), controlplanetest.NewKey(u.namespace, "kept", u.keeping),
+		controlplanetest.NewKey(elsewhere, u.id, foreign),
 	)
 	for _, name := range []string{"templated", "untemplated"} {
-		key := newKey(u.namespace, name, u.account)
+		key := controlplanetest.NewKey(u.namespace, name, u.account)
 		key.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{
 			Data: map[string]string{"config": "label: {{ .Label }}", "api-key": "{{ .Key }}"},
 		}}
-		u.create(t, key)
+		u.Create(t, key)
 	}
 	u.createServiceAccount(t)
 	u.bind(t, u.namespace)
@@ -118,29 +118,29 @@ func (u *tenant) createObjects(t *testing.T) {
 // bind gives the tenant the role.
 func (u *tenant) bind(t *testing.T, namespace string) {
 	t.Helper()
-	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: u.id}}
+	subjects := controlplanetest.User(u.id)
 	if u.everywhere {
-		u.create(t, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: u.id + "-" + namespace}, RoleRef: clusterRole(u.role), Subjects: subjects,
+		u.Create(t, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: u.id + "-" + namespace}, RoleRef: controlplanetest.ClusterRole(u.role), Subjects: subjects,
 		})
 		return
 	}
-	u.create(t, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: u.id}, RoleRef: clusterRole(u.role), Subjects: subjects,
+	u.Create(t, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: u.id}, RoleRef: controlplanetest.ClusterRole(u.role), Subjects: subjects,
 	})
 }
 
 // letUse gives the tenant the right to use its accounts, as docs/access.md does.
 func (u *tenant) letUse(t *testing.T) {
 	t.Helper()
-	u.create(t,
+	u.Create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "use-" + u.id}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"},
 			ResourceNames: []string{u.account, u.small, u.keeping, u.created},
 		}}},
 		&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "use-" + u.id}, RoleRef: clusterRole("use-" + u.id),
-			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: u.id}},
+			ObjectMeta: metav1.ObjectMeta{Name: "use-" + u.id}, RoleRef: controlplanetest.ClusterRole("use-" + u.id),
+			Subjects: controlplanetest.User(u.id),
 		},
 	)
 }
@@ -148,7 +148,7 @@ func (u *tenant) letUse(t *testing.T) {
 // connect waits until the API server's authorizer has heard of what the tenant was given.
 func (u *tenant) connect(t *testing.T) {
 	t.Helper()
-	u.c = u.clientAs(t, u.id)
+	u.c = controlplanetest.ConnectAs(t, u.plane, u.id)
 	group := v1alpha1.GroupVersion.Group
 	u.awaitRight(t, authorizationv1.ResourceAttributes{Namespace: u.namespace, Verb: "list", Group: group, Resource: "apikeys"})
 	if u.use {
@@ -174,7 +174,7 @@ func (u *tenant) awaitRight(t *testing.T, right authorizationv1.ResourceAttribut
 func (u *tenant) awaitSecrets(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if key := u.awaitStatus(newKey(u.namespace, name, "")); key.Status.SecretRef == nil {
+		if key := u.awaitStatus(controlplanetest.NewKey(u.namespace, name, "")); key.Status.SecretRef == nil {
 			t.Fatalf("key %s has no Secret: %+v", name, key.Status.Conditions)
 		}
 	}
@@ -190,7 +190,9 @@ func (u *tenant) allowed(err error) bool {
 }
 
 // key is one of the tenant's own.
-func (u *tenant) key(name string) *v1alpha1.APIKey { return newKey(u.namespace, name, u.account) }
+func (u *tenant) key(name string) *v1alpha1.APIKey {
+	return controlplanetest.NewKey(u.namespace, name, u.account)
+}
 
 // createKey creates a key as the tenant, and returns it once the manager has done about it what it can; nil: it was refused.
 func (u *tenant) createKey(key *v1alpha1.APIKey) *v1alpha1.APIKey {
@@ -205,7 +207,7 @@ func (u *tenant) createKey(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 func (u *tenant) change(name, patch string) bool {
 	u.Helper()
 	key := u.key(name)
-	if !u.allowed(u.c.Patch(u.Context(), key, merge(patch))) {
+	if !u.allowed(u.c.Patch(u.Context(), key, controlplanetest.MergePatch(patch))) {
 		return false
 	}
 	u.awaitStatus(key)
@@ -237,7 +239,7 @@ func (u *tenant) awaitStatus(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 func (u *tenant) secret(name string) *corev1.Secret {
 	u.Helper()
 	secret := &corev1.Secret{}
-	if !u.get(u.Context(), u.T, u.namespace, name, secret) {
+	if !u.get(u.T, u.namespace, name, secret) {
 		return nil
 	}
 	return secret

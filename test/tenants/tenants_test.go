@@ -4,8 +4,6 @@
 package tenants_test
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,10 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -72,6 +68,8 @@ func (u *tenant) check(t *testing.T, documented map[string][]string) {
 
 // fixture is the control plane that all tenants share.
 type fixture struct {
+	controlplanetest.Objects
+
 	plane *controlplane.ControlPlane
 	admin client.Client
 	mail  *mailbox.Server
@@ -88,6 +86,7 @@ func start(t *testing.T) *fixture {
 		t.Skip("SKIPPED: no kube-controller-manager among the binaries: no token is issued, and no role aggregated")
 	}
 	f.admin = controlplanetest.Connect(t, f.plane.Config())
+	f.Objects = controlplanetest.NewObjects(f.admin)
 	if f.mail, err = mailbox.Start(""); err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +97,8 @@ func start(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: elsewhere}})
-	f.create(t, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: foreign}, Spec: v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}}})
+	f.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: elsewhere}})
+	f.Create(t, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: foreign}, Spec: v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}}})
 	f.awaitAdmission(t)
 	return f
 }
@@ -110,65 +109,27 @@ func (f *fixture) awaitAdmission(t *testing.T) {
 	probe := &tenant{T: t, fixture: f, access: access{role: "apikey-manager-editor"}, id: "probe", namespace: elsewhere, account: "probe"}
 	probe.bind(t, elsewhere)
 	probe.connect(t)
-	reserved := newKey(elsewhere, "reserved", foreign)
+	reserved := controlplanetest.NewKey(elsewhere, "reserved", foreign)
 	reserved.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Labels: map[string]string{"argocd.argoproj.io/a": "b"}}}
-	f.awaitRefusal(t, f.admin, reserved, "argocd.argoproj.io")
-	f.awaitRefusal(t, probe.c, newKey(elsewhere, "unusable", foreign), "may not use account")
-	templated := newKey(elsewhere, "templated", probe.account)
+	controlplanetest.AwaitDenied(t, f.admin, reserved, "argocd.argoproj.io")
+	controlplanetest.AwaitDenied(t, probe.c, controlplanetest.NewKey(elsewhere, "unusable", foreign), "may not use account")
+	templated := controlplanetest.NewKey(elsewhere, "templated", probe.account)
 	templated.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Labels: map[string]string{"a": "b"}}}
 	probe.letUse(t)
-	f.awaitRefusal(t, probe.c, templated, "spec.secret.template")
-}
-
-func (f *fixture) awaitRefusal(t *testing.T, c client.Client, key *v1alpha1.APIKey, because string) {
-	t.Helper()
-	controlplanetest.Eventually(t, "a key is refused because of "+because, func() error {
-		err := c.Create(t.Context(), key.DeepCopy(), client.DryRunAll)
-		if err == nil || !strings.Contains(err.Error(), because) {
-			return errors.Join(errors.New("not refused, or for another reason"), err)
-		}
-		return nil
-	})
-}
-
-func (f *fixture) create(t *testing.T, objects ...client.Object) {
-	t.Helper()
-	for _, o := range objects {
-		if err := f.admin.Create(t.Context(), o); err != nil {
-			t.Fatalf("create %s: %v", o.GetName(), err)
-		}
-	}
-}
-
-// clientAs connects as a user, who is authenticated and in no other group.
-func (f *fixture) clientAs(t *testing.T, user string) client.Client {
-	t.Helper()
-	config := f.plane.Config()
-	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
-	return controlplanetest.Connect(t, config)
-}
-
-func newKey(namespace, name, account string) *v1alpha1.APIKey {
-	return &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1alpha1.APIKeySpec{Account: account}}
-}
-
-func clusterRole(name string) rbacv1.RoleRef {
-	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
-}
-
-func merge(patch string) client.Patch {
-	return client.RawPatch("application/merge-patch+json", []byte(patch))
+	controlplanetest.AwaitDenied(t, probe.c, templated, "spec.secret.template")
 }
 
 // refused reports whether an error is an answer of the API server's authorization, admission or validation.
 func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
 
-// get reads an object as an administrator, and reports whether it is there.
-func (f *fixture) get(ctx context.Context, t *testing.T, namespace, name string, into client.Object) bool {
+// get reads an object as an administrator, and reports whether it exists.
+func (f *fixture) get(t *testing.T, namespace, name string, into client.Object) bool {
 	t.Helper()
-	err := f.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, into)
-	if client.IgnoreNotFound(err) != nil {
+	into.SetNamespace(namespace)
+	into.SetName(name)
+	found, err := controlplanetest.Exists(t.Context(), f.admin, into)
+	if err != nil {
 		t.Error(err)
 	}
-	return err == nil
+	return found
 }

@@ -32,10 +32,10 @@ func tokenOutcomes() []outcome {
 
 func (u *tenant) createServiceAccount(t *testing.T) {
 	t.Helper()
-	u.create(t,
+	u.Create(t,
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: powerful}},
 		&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: u.id + "-" + powerful}, RoleRef: clusterRole("cluster-admin"),
+			ObjectMeta: metav1.ObjectMeta{Name: u.id + "-" + powerful}, RoleRef: controlplanetest.ClusterRole("cluster-admin"),
 			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: u.namespace, Name: powerful}},
 		},
 	)
@@ -62,7 +62,7 @@ func mintServiceAccountToken(u *tenant) bool {
 func mintBootstrapToken(u *tenant) bool {
 	id := fmt.Sprintf("%06s", u.id[len("user-"):])
 	const secret = "0123456789abcdef"
-	key := newKey(metav1.NamespaceSystem, "bootstrap-token-"+id, u.account)
+	key := controlplanetest.NewKey(metav1.NamespaceSystem, "bootstrap-token-"+id, u.account)
 	key.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{
 		Type: string(corev1.SecretTypeBootstrapToken),
 		Data: map[string]string{
@@ -73,7 +73,7 @@ func mintBootstrapToken(u *tenant) bool {
 	if u.createKey(key) == nil {
 		return false
 	}
-	if !u.get(u.Context(), u.T, key.Namespace, key.Name, &corev1.Secret{}) {
+	if !u.get(u.T, key.Namespace, key.Name, &corev1.Secret{}) {
 		return false
 	}
 	controlplanetest.Until(u.T, "the API server does not take the token", func() bool { return u.usernameOf(id+"."+secret) != "" })

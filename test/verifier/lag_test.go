@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // lag is by how much a verifier is behind that reaches the API server over lagging.
@@ -21,9 +23,9 @@ const lag = 300 * time.Millisecond
 func (w *suite) laggingFlags(t *testing.T) []string {
 	t.Helper()
 	server, err := url.Parse(w.plane.Config().Host)
-	must(t, err)
+	controlplanetest.Must(t, err)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
+	controlplanetest.Must(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -35,9 +37,9 @@ func (w *suite) laggingFlags(t *testing.T) []string {
 		}
 	}()
 	config, err := os.ReadFile(w.plane.VerifierKubeconfig())
-	must(t, err)
+	controlplanetest.Must(t, err)
 	file := filepath.Join(w.plane.Dir(), "verifier-that-lags.kubeconfig")
-	must(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(config), server.Host, listener.Addr().String())), 0o600))
+	controlplanetest.Must(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(config), server.Host, listener.Addr().String())), 0o600))
 	return []string{"--kubeconfig=" + file}
 }
 

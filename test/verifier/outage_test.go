@@ -5,7 +5,6 @@ package verifier_test
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -33,57 +32,55 @@ func (w *suite) testWithoutManager(t *testing.T) {
 	_, suspendedKey := w.issue(t, "suspended", v1alpha1.APIKeySpec{Account: "suspended"})
 	end := expirationSoon()
 	_, expiringKey := w.issue(t, "expiring", v1alpha1.APIKeySpec{Account: "expiring", Expiration: end.UTC().Format(time.RFC3339)})
-	must(t, w.manager.Stop(controlplanetest.Timeout))
+	controlplanetest.Must(t, w.manager.Stop(controlplanetest.Timeout))
 
 	for _, material := range []string{inactiveKey, revokedKey, compromisedKey, shortenedKey, deletedKey, suspendedKey} {
-		awaitVerdict(t, w.verifier, material, "VALID")
+		controlplanetest.AwaitVerdict(t, w.verifier, material, "VALID")
 	}
-	w.change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	awaitVerdict(t, w.verifier, inactiveKey, "INACTIVE")
-	w.change(t, revoked, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked })
-	awaitVerdict(t, w.verifier, revokedKey, "REVOKED")
-	w.change(t, compromised, func(s *v1alpha1.APIKeySpec) {
+	w.Change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	controlplanetest.AwaitVerdict(t, w.verifier, inactiveKey, "INACTIVE")
+	w.Change(t, revoked, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked })
+	controlplanetest.AwaitVerdict(t, w.verifier, revokedKey, "REVOKED")
+	w.Change(t, compromised, func(s *v1alpha1.APIKeySpec) {
 		s.Rotation = &v1alpha1.Rotation{RevokeBefore: keystest.Instant(time.Now().Add(time.Second))}
 	})
-	awaitVerdict(t, w.verifier, compromisedKey, "REVOKED")
-	must(t, w.admin.Delete(t.Context(), deleted))
-	awaitVerdict(t, w.verifier, deletedKey, "UNKNOWN")
+	controlplanetest.AwaitVerdict(t, w.verifier, compromisedKey, "REVOKED")
+	controlplanetest.Must(t, w.admin.Delete(t.Context(), deleted))
+	controlplanetest.AwaitVerdict(t, w.verifier, deletedKey, "UNKNOWN")
 	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "suspended"}}
-	must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account))
+	controlplanetest.Must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account))
 	account.Spec.State = v1alpha1.AccountSuspended
-	must(t, w.admin.Update(t.Context(), account))
-	awaitVerdict(t, w.verifier, suspendedKey, "ACCOUNT_SUSPENDED")
+	controlplanetest.Must(t, w.admin.Update(t.Context(), account))
+	controlplanetest.AwaitVerdict(t, w.verifier, suspendedKey, "ACCOUNT_SUSPENDED")
 	expectExpiry(t, w.verifier, expiringKey, end)
 
 	end = expirationSoon()
-	w.change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = end.UTC().Format(time.RFC3339) })
+	w.Change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = end.UTC().Format(time.RFC3339) })
 	expectExpiry(t, w.verifier, shortenedKey, end)
 	// What a person loosens waits for the manager, who alone knows whether it may be.
-	w.change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
-	w.change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
-	awaitVerdict(t, w.verifier, shortenedKey, "VALID") // the manager never heard of the shorter one
+	w.Change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
+	w.Change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
+	controlplanetest.AwaitVerdict(t, w.verifier, shortenedKey, "VALID") // the manager never heard of the shorter one
 }
 
 // expectExpiry asks on and on: no answer from before the second is a refusal, and none from after it is not.
 func expectExpiry(t *testing.T, v *controlplane.Verifier, material string, end time.Time) {
 	t.Helper()
-	for {
+	controlplanetest.Eventually(t, "the key expires", func() error {
 		before := time.Now()
 		got, err := controlplanetest.Verdict(t.Context(), v, material)
-		must(t, err)
+		controlplanetest.Must(t, err)
 		after := time.Now()
 		switch {
 		case got == "EXPIRED" && after.Before(end):
-			t.Fatalf("it has expired at %s, and was to at %s", after, end)
+			t.Fatalf("the key has expired at %s, before its expiration at %s", after, end)
 		case got == "VALID" && !before.Before(end):
-			t.Fatalf("it is good at %s, and was to expire at %s", before, end)
-		case got == "EXPIRED":
-			return
-		case got != "VALID":
-			t.Fatalf("the verifier says %s", got)
+			t.Fatalf("the key is valid at %s, after its expiration at %s", before, end)
+		case got != "VALID" && got != "EXPIRED":
+			t.Fatalf("the verifier returns %s", got)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return controlplanetest.Equal(got, "EXPIRED")
+	})
 }
 
 func (w *suite) testWithoutAPIServer(t *testing.T) {
@@ -91,16 +88,16 @@ func (w *suite) testWithoutAPIServer(t *testing.T) {
 	_, lasting := w.createWithStatus(t, "lasting", "")
 	end := expirationSoon().Add(4 * time.Second)
 	_, expiring := w.createWithStatus(t, "ending", end.UTC().Format(time.RFC3339))
-	awaitVerdict(t, w.verifier, lasting, "VALID")
-	awaitVerdict(t, w.verifier, expiring, "VALID")
+	controlplanetest.AwaitVerdict(t, w.verifier, lasting, "VALID")
+	controlplanetest.AwaitVerdict(t, w.verifier, expiring, "VALID")
 	if age := cacheAge(t, w.verifier); age != 0 {
 		t.Errorf("while it is told of changes, its cache is %gs old", age)
 	}
-	must(t, w.plane.StopAPIServer())
+	controlplanetest.Must(t, w.plane.StopAPIServer())
 
-	expectVerdict(t, w.verifier, lasting, "VALID")
+	controlplanetest.ExpectVerdict(t, w.verifier, lasting, "VALID")
 	expectExpiry(t, w.verifier, expiring, end)
-	expectVerdict(t, w.verifier, lasting, "VALID")
+	controlplanetest.ExpectVerdict(t, w.verifier, lasting, "VALID")
 	young := cacheAge(t, w.verifier)
 	controlplanetest.Eventually(t, "the cache grows old", func() error {
 		if age := cacheAge(t, w.verifier); age <= young || age == 0 {
@@ -110,21 +107,21 @@ func (w *suite) testWithoutAPIServer(t *testing.T) {
 	})
 
 	fresh := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true})
-	awaitVerdict(t, fresh, lasting, "NOT_SYNCED")
-	if status, _ := get(t, "http://"+fresh.Probes+"/readyz"); status != http.StatusServiceUnavailable {
+	controlplanetest.AwaitVerdict(t, fresh, lasting, "NOT_SYNCED")
+	if status, _ := controlplanetest.GetURL(t, "http://"+fresh.Probes+"/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("a verifier that knows nobody answers %d on /readyz", status)
 	}
-	if status, _ := get(t, "http://"+fresh.HTTP+"/authz"); status != http.StatusServiceUnavailable {
+	if status, _ := controlplanetest.GetURL(t, "http://"+fresh.HTTP+"/authz"); status != http.StatusServiceUnavailable {
 		t.Errorf("a verifier that knows nobody answers %d on /authz", status)
 	}
 
-	must(t, w.plane.StartAPIServer(t.Context()))
-	must(t, fresh.AwaitReady(t.Context()))
-	awaitVerdict(t, fresh, lasting, "VALID")
+	controlplanetest.Must(t, w.plane.StartAPIServer(t.Context()))
+	controlplanetest.Must(t, fresh.AwaitReady(t.Context()))
+	controlplanetest.AwaitVerdict(t, fresh, lasting, "VALID")
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "lasting"}}
-	w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	for _, v := range []*controlplane.Verifier{w.verifier, fresh} {
-		awaitVerdict(t, v, lasting, "INACTIVE")
+		controlplanetest.AwaitVerdict(t, v, lasting, "INACTIVE")
 		controlplanetest.Eventually(t, "the cache is young again", func() error {
 			if age := cacheAge(t, v); age != 0 {
 				return errors.New("it is not")
@@ -142,35 +139,16 @@ func (w *suite) createWithStatus(t *testing.T, name, expiration string) (*v1alph
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
 		Spec:       v1alpha1.APIKeySpec{Account: "away", Label: name, Expiration: expiration},
 	}
-	must(t, w.admin.Create(t.Context(), k))
+	controlplanetest.Must(t, w.admin.Create(t.Context(), k))
 	k.Status = statusOf(name, material, expiration)
-	must(t, w.admin.Status().Update(t.Context(), k))
+	controlplanetest.Must(t, w.admin.Status().Update(t.Context(), k))
 	return k, material
 }
 
 // cacheAge is apikey_verifier_cache_age_seconds.
 func cacheAge(t *testing.T, v *controlplane.Verifier) float64 {
 	t.Helper()
-	_, text := get(t, "http://"+v.Metrics+"/metrics")
-	for line := range strings.Lines(text) {
-		if value, found := strings.CutPrefix(strings.TrimSpace(line), "apikey_verifier_cache_age_seconds "); found {
-			age, err := strconv.ParseFloat(value, 64)
-			must(t, err)
-			return age
-		}
-	}
-	t.Fatalf("there is no apikey_verifier_cache_age_seconds in %s", text)
-	return 0
-}
-
-func get(t *testing.T, url string) (status int, body string) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	must(t, err)
-	response, err := http.DefaultClient.Do(request)
-	must(t, err)
-	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(response.Body)
-	must(t, err)
-	return response.StatusCode, string(text)
+	age, err := strconv.ParseFloat(controlplanetest.Metric(t, v, "apikey_verifier_cache_age_seconds"), 64)
+	controlplanetest.Must(t, err)
+	return age
 }

@@ -23,7 +23,7 @@ import (
 func (w *suite) testRights(t *testing.T) {
 	verifier := controlplanetest.Connect(t, w.plane.VerifierConfig())
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: w.plane.Namespace()}}
-	must(t, verifier.Create(t.Context(), review))
+	controlplanetest.Must(t, verifier.Create(t.Context(), review))
 	got := map[string][]string{}
 	for _, rule := range review.Status.ResourceRules {
 		for _, group := range rule.APIGroups {
@@ -67,5 +67,5 @@ func (w *suite) testRights(t *testing.T) {
 	if err := verifier.Create(t.Context(), &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: "any"}}); err != nil {
 		t.Errorf("it may not review tokens: %v", err)
 	}
-	must(t, verifier.List(t.Context(), &v1alpha1.APIKeyList{}))
+	controlplanetest.Must(t, verifier.List(t.Context(), &v1alpha1.APIKeyList{}))
 }

@@ -34,7 +34,7 @@ func (w *suite) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 		overlap := []v1alpha1.Duration{"0s", "1h"}[i%2]
 		k, material := w.issue(t, fmt.Sprint("rotating-", i), v1alpha1.APIKeySpec{Account: rotating, Rotation: &v1alpha1.Rotation{Overlap: overlap}})
 		for _, v := range replicas {
-			awaitVerdict(t, v, material, "VALID")
+			controlplanetest.AwaitVerdict(t, v, material, "VALID")
 		}
 		all[i] = k
 	}
@@ -42,17 +42,17 @@ func (w *suite) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 	for range rotations {
 		requested := keystest.Instant(time.Now().Truncate(time.Second))
 		for _, k := range all {
-			w.change(t, k, func(s *v1alpha1.APIKeySpec) { s.Rotation.RequestedAt = requested })
+			w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.Rotation.RequestedAt = requested })
 		}
 		for _, k := range all {
 			controlplanetest.Eventually(t, "the request is carried out", func() error {
 				if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
 					return err
 				}
-				return differs(string(k.Status.Rotation.ObservedRequestedAt), string(requested))
+				return controlplanetest.Equal(string(k.Status.Rotation.ObservedRequestedAt), string(requested))
 			})
 		}
-		time.Sleep(time.Until(keystest.Time(requested).Add(time.Second))) // a second has one request
+		controlplanetest.SleepUntil(t, keystest.Time(requested).Add(time.Second)) // timestamps have whole seconds: one request each
 	}
 	use.stop()
 	if n := use.asked.Load(); n < count*rotations {
@@ -83,10 +83,10 @@ func newConsumers(t *testing.T, w *suite, replicas []*controlplane.Verifier) *co
 	c := &consumers{t: t, w: w, replicas: replicas, changes: map[string]int{}}
 	selector := client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy, keys.LabelAccount: rotating}
 	var before corev1.SecretList
-	must(t, w.admin.List(ctx, &before, client.InNamespace("default"), selector))
+	controlplanetest.Must(t, w.admin.List(ctx, &before, client.InNamespace("default"), selector))
 	changes, err := controlplanetest.Connect(t, w.plane.Config()).Watch(ctx, &corev1.SecretList{}, client.InNamespace("default"), selector,
 		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: before.ResourceVersion}})
-	must(t, err)
+	controlplanetest.Must(t, err)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for e := range changes.ResultChan() {

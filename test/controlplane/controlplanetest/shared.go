@@ -16,19 +16,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// Shared is a world that all tests of a package share: the first that needs it starts it, and it is stopped after the last.
-type Shared[W interface{ Stop() error }] struct {
-	// New starts the world. What it returns is stopped, also if it comes with an error.
-	New func(ctx context.Context) (W, error)
+// Shared is a suite that all tests of a package share. The first test that needs it starts it, and Main stops it after the
+// last.
+type Shared[S interface{ Stop() error }] struct {
+	// New starts the suite. Main stops the returned suite, also if New returns an error.
+	New func(ctx context.Context) (S, error)
 
 	once    sync.Once
-	suite   W
+	suite   S
 	started bool
 	err     error
 }
 
-// Get starts the world if it has to, or skips the test where there is nothing to start.
-func (s *Shared[W]) Get(t *testing.T) W {
+// Get returns the suite, which it starts at the first call. It skips the test if there are no control plane binaries.
+func (s *Shared[S]) Get(t *testing.T) S {
 	t.Helper()
 	skipShort(t)
 	s.once.Do(func() {
@@ -39,9 +40,9 @@ func (s *Shared[W]) Get(t *testing.T) W {
 	return s.suite
 }
 
-// Main runs the tests of a package that share the world, so many of them side by side: most wait more than they work. What
-// the command line says comes after, and wins.
-func (s *Shared[W]) Main(m *testing.M, parallel int) {
+// Main runs the tests of a package, at most parallel of them at a time: most of them wait more than they compute. A
+// -test.parallel flag on the command line takes precedence.
+func (s *Shared[S]) Main(m *testing.M, parallel int) {
 	if err := flag.Set("test.parallel", strconv.Itoa(parallel)); err != nil {
 		panic(err)
 	}

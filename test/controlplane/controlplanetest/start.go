@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -20,7 +21,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// Start starts a control plane for a test and stops it at its end. The test is skipped where there is none to start.
+// Start starts a control plane and stops it at the end of the test. It skips the test if there are no control plane binaries.
 func Start(t *testing.T, o controlplane.Options) *controlplane.ControlPlane {
 	t.Helper()
 	skipShort(t)
@@ -42,7 +43,7 @@ func skipShort(t *testing.T) {
 	}
 }
 
-// skipWithout skips a test for want of binaries, and ends it on any other error.
+// skipWithout skips a test if err is ErrNoBinaries, and ends it on any other error.
 func skipWithout(t *testing.T, err error) {
 	t.Helper()
 	if errors.Is(err, controlplane.ErrNoBinaries) {
@@ -53,7 +54,7 @@ func skipWithout(t *testing.T, err error) {
 	}
 }
 
-// Connect reaches the API server, for a test.
+// Connect returns a client like NewClient does, and ends the test on an error.
 func Connect(t *testing.T, config *rest.Config) client.WithWatch {
 	t.Helper()
 	c, err := NewClient(config)
@@ -63,10 +64,11 @@ func Connect(t *testing.T, config *rest.Config) client.WithWatch {
 	return c
 }
 
-// NewClient returns a client that knows our kinds, and is as fast as the API server. Warnings are not printed.
+// NewClient returns a client that knows the built-in kinds, CustomResourceDefinitions, APIKeys and Accounts. It has no rate limit
+// and does not print warnings.
 func NewClient(config *rest.Config) (client.WithWatch, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("register kinds: %w", err)
 	}
 	config = rest.CopyConfig(config)
@@ -74,7 +76,7 @@ func NewClient(config *rest.Config) (client.WithWatch, error) {
 	return client.NewWithWatch(config, client.Options{Scheme: scheme})
 }
 
-// StartManager builds the manager and runs it.
+// StartManager builds the manager and starts it.
 func StartManager(ctx context.Context, plane *controlplane.ControlPlane, o controlplane.ManagerOptions) (m *controlplane.Manager, err error) {
 	if o.Binary, err = controlplane.BuildManager(ctx); err != nil {
 		return nil, err
