@@ -18,7 +18,7 @@ import (
 
 // Axarnet e-mail marketing: a key has a label, a creation date, the key and a state, and the state toggles.
 
-func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
+func TestAxarnet_KeyShowsLabelDateAndState(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "Clave para integración con tienda"})
@@ -45,7 +45,7 @@ func TestAxarnet_CreatingAKeyShowsLabelDateKeyAndState(t *testing.T) {
 	}
 }
 
-func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
+func TestAxarnet_ReactivatedKeyIsTheSame(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
@@ -79,7 +79,7 @@ func TestAxarnet_StateTogglesAndTheSameKeyGetsItsAccessBack(t *testing.T) {
 	}
 }
 
-func TestAxarnet_KeysAreToldApartByTheirLabel(t *testing.T) {
+func TestAxarnet_LabelsAreUnique(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{}), w.newNamespace(t)

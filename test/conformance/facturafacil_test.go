@@ -48,7 +48,7 @@ func twoHeaderSpec(account *v1alpha1.Account, label string) v1alpha1.APIKeySpec 
 	}}
 }
 
-func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
+func TestFacturaFacil_SecretHoldsBothHeaders(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account := w.facturaFacil(t)
@@ -72,7 +72,7 @@ func TestFacturaFacil_TheSecretHoldsBothHeaders(t *testing.T) {
 	}
 }
 
-func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
+func TestFacturaFacil_BothHeadersMustMatch(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.facturaFacil(t), w.newNamespace(t)
@@ -103,7 +103,7 @@ func TestFacturaFacil_ARequestNeedsBothHeadersToMatch(t *testing.T) {
 	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.Secret(t, squatter).Data["api-key"])))
 }
 
-func TestFacturaFacil_ATemplateThatDoesNotRenderIsDeniedWithItsPlace(t *testing.T) {
+func TestFacturaFacil_InvalidTemplateIsDenied(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.facturaFacil(t), w.newNamespace(t)
@@ -159,7 +159,7 @@ func TestFacturaFacil_KeysAreFoundByCustomerAndByID(t *testing.T) {
 	}
 }
 
-func TestFacturaFacil_DeletionAsksFirstOneByOneAndInBulk(t *testing.T) {
+func TestFacturaFacil_DeletionNeedsConfirmation(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.facturaFacil(t), w.newNamespace(t)

@@ -22,7 +22,7 @@ import (
 // Good practice for e-mail marketing keys: named, no more rights than needed, rotated, kept safe, watched, and revoked and
 // replaced when compromised.
 
-func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
+func TestGoodPractice_KeysAreLimitedToScopes(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account := w.newAccount(t, v1alpha1.AccountSpec{
@@ -53,7 +53,7 @@ func TestGoodPractice_EachKeyHasNoMoreThanItsIntegrationNeeds(t *testing.T) {
 }
 
 // The least interval is a minute, so this test takes one.
-func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
+func TestGoodPractice_KeysRotateWithOverlap(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account := w.newAccount(t, v1alpha1.AccountSpec{KeyDefaults: &v1alpha1.KeyDefaults{Rotation: &v1alpha1.RotationDefaults{Interval: "1m", Overlap: "30s"}}})
@@ -97,7 +97,7 @@ func TestGoodPractice_KeysAreRotatedRegularlyWithTimeToFollow(t *testing.T) {
 	}
 }
 
-func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
+func TestGoodPractice_RotationOnRequest(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
@@ -123,7 +123,7 @@ func TestGoodPractice_AReviewMayRotateAKeyAtOnce(t *testing.T) {
 	w.Become(t, v1alpha1.StateActive, k)
 }
 
-func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
+func TestGoodPractice_OnlySecretHoldsKey(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
@@ -151,7 +151,7 @@ func TestGoodPractice_TheKeyIsKeptInOneSafePlace(t *testing.T) {
 	}
 }
 
-func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
+func TestGoodPractice_TransitionsAreRecorded(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
@@ -175,7 +175,7 @@ func TestGoodPractice_WhatHappensToAKeyCanBeWatched(t *testing.T) {
 	})
 }
 
-func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
+func TestGoodPractice_CompromisedKeyIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "crm", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "CRM sync"})
@@ -207,7 +207,7 @@ func TestGoodPractice_ACompromisedKeyIsDeadAtOnceAndReplaced(t *testing.T) {
 	expectVerdict(t, "401 REVOKED", w.verifiers.With(t), "", keyHeader(stolen)) // it stays known, so that nobody can bring it back to life
 }
 
-func TestGoodPractice_ARevokedKeyIsReplacedByAnother(t *testing.T) {
+func TestGoodPractice_RevokedKeyStaysRevoked(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{}), w.newNamespace(t)

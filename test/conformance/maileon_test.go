@@ -51,7 +51,7 @@ func date(t *testing.T, days int) string {
 	return day(t, days).Format(time.DateOnly)
 }
 
-func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
+func TestMaileon_KeyIsUUIDAndExpiresAtStartOfDay(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.maileon(t), w.newNamespace(t)
@@ -78,7 +78,7 @@ func TestMaileon_TheAnswerIsAUUIDAndTheStartOfTheDay(t *testing.T) {
 	}
 }
 
-func TestMaileon_AKeyIsRefusedFromItsDateOnAndRevivedByALaterOne(t *testing.T) {
+func TestMaileon_ExpirationCanBeExtended(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, Expiration: date(t, 2)})
@@ -111,7 +111,7 @@ func basic(material, from string) map[string]string {
 	return headers
 }
 
-func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
+func TestMaileon_OtherAddressesAreDenied(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{Account: w.maileon(t).Name, IPWhitelist: []string{"192.0.2.7", "10.0.0.0/8", "2001:db8::/32"}})
@@ -133,7 +133,7 @@ func TestMaileon_RequestsFromOtherAddressesAreRefused(t *testing.T) {
 	expectVerdict(t, "VALID", verifier, "", basic(material, "198.51.100.9"))
 }
 
-func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
+func TestMaileon_MailArrivesOnceInItsLocale(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.maileon(t), w.newNamespace(t)
@@ -168,9 +168,9 @@ func TestMaileon_MailArrivesOnceInTheLocale(t *testing.T) {
 	}
 }
 
-// TestMaileon_MailHasLimits: a hundred mails a day, as the flag has it by default, are for one account, and none is for other
+// TestMaileon_MailsAreLimited: a hundred mails a day, as the flag has it by default, are for one account, and none is for other
 // domains than the provider's own.
-func TestMaileon_MailHasLimits(t *testing.T) {
+func TestMaileon_MailsAreLimited(t *testing.T) {
 	t.Parallel()
 	const limit, each, many = 100, 20, 6
 	w := shared.Get(t)
@@ -247,7 +247,7 @@ func (w *suite) awaitSent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
 	})
 }
 
-func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
+func TestMaileon_DaysBeforeDetermineMailDate(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.maileon(t), w.newNamespace(t)
@@ -281,7 +281,7 @@ func TestMaileon_WithoutADateMailGoesOutDaysBefore(t *testing.T) {
 	})
 }
 
-func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
+func TestMaileon_InactiveOrExtendedKeySendsNoMail(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.maileon(t), w.newNamespace(t)
@@ -299,7 +299,7 @@ func TestMaileon_AKeyThatNobodyNeedsToKnowOfSendsNothing(t *testing.T) {
 	w.expectMails(t, map[string]int{"extended@example.com": 0, "inactive@example.com": 0})
 }
 
-func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
+func TestMaileon_UnknownLocaleFallsBackToEnglish(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "newsletter", v1alpha1.APIKeySpec{
@@ -311,7 +311,7 @@ func TestMaileon_ALanguageThatThereIsNotFallsBackToEnglish(t *testing.T) {
 	w.checkMail(t, k, w.mail.mailsTo("fallback@example.com")[0], "expires")
 }
 
-func TestMaileon_TheWhitelistIsTakenAndNeverOpensByAccident(t *testing.T) {
+func TestMaileon_WhitelistMustNotBeEmptied(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.maileon(t), w.newNamespace(t)

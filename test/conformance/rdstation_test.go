@@ -64,7 +64,7 @@ func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 	expectDenied(t, w.tryChange(t, list[1], func(s *v1alpha1.APIKeySpec) { s.Label = "Landing 2" }), v1alpha1.ReasonLabelTaken)
 }
 
-func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
+func TestRDStation_KeysAllowConversionsOnly(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.rdStation(t), w.newNamespace(t)
@@ -83,7 +83,7 @@ func TestRDStation_KeysNeverExpireAndAllowConversionsOnly(t *testing.T) {
 	}
 }
 
-func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
+func TestRDStation_KeyIsReadFromQuery(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	k := newKey(w.newNamespace(t), "landing", v1alpha1.APIKeySpec{Account: w.rdStation(t).Name, Label: "Landing"})
@@ -107,7 +107,7 @@ func TestRDStation_AKeyTravelsInTheQuery(t *testing.T) {
 	w.awaitVerdict(t, "VALID", verifier, "", calling("api_key="+material))
 }
 
-func TestRDStation_DeletionIsImpossibleDeactivationIsNot(t *testing.T) {
+func TestRDStation_KeysCanBeDisabledNotDeleted(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	account, namespace := w.rdStation(t), w.newNamespace(t)
@@ -192,7 +192,7 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	w.Become(t, v1alpha1.StateInactive, k)
 }
 
-func TestRDStation_AManagerOfOneAccountDoesNotReachAnother(t *testing.T) {
+func TestRDStation_ManagerIsLimitedToOneAccount(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	own, other, namespace, manager := w.rdStation(t), w.rdStation(t), w.newNamespace(t), controlplanetest.UniqueName("manager")

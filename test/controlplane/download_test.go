@@ -58,7 +58,7 @@ func tarball(t *testing.T, name, content string) string {
 	return out.String()
 }
 
-func TestDownload_OnlyWithThePublishedChecksum(t *testing.T) {
+func TestDownload_VerifiesChecksums(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(releases)

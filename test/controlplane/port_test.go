@@ -9,7 +9,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-func TestFreePort_IsGivenOnce(t *testing.T) {
+func TestFreePort_ReturnsEachPortOnce(t *testing.T) {
 	t.Parallel()
 	given := map[int]bool{}
 	for range 500 {

@@ -17,7 +17,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-func TestStart_SaysHowToGetTheBinaries(t *testing.T) {
+func TestStart_WithoutBinariesNamesRemedy(t *testing.T) {
 	t.Setenv("KUBEBUILDER_ASSETS", t.TempDir())
 	_, err := controlplane.Start(t.Context(), controlplane.Options{})
 	if !errors.Is(err, controlplane.ErrNoBinaries) || !strings.Contains(err.Error(), "make controlplane") {
@@ -68,7 +68,7 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-func TestProcess_DeafToStopIsKilled(t *testing.T) {
+func TestProcess_KilledIfItIgnoresSIGTERM(t *testing.T) {
 	t.Parallel()
 	p := startScript(t, `trap '' TERM; echo up; while true; do sleep 0.05; done`)
 	if err := p.Stop(100 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "was killed") {
@@ -77,7 +77,7 @@ func TestProcess_DeafToStopIsKilled(t *testing.T) {
 	<-p.Done()
 }
 
-func TestTail_IsWholeLines(t *testing.T) {
+func TestTail_ReturnsWholeLines(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	if err := os.WriteFile(path, []byte("one\ntwo\nthree\n"), 0o600); err != nil {
@@ -94,7 +94,7 @@ func TestTail_IsWholeLines(t *testing.T) {
 }
 
 // Verifiers are started side by side by tests that share a control plane: none may be forgotten.
-func TestStop_StopsAllThatWereStartedTogether(t *testing.T) {
+func TestStop_StopsConcurrentlyStartedVerifiers(t *testing.T) {
 	t.Parallel()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel() // nobody waits for them to be ready

@@ -35,8 +35,8 @@ import (
 // No Envoy is run here: it comes neither as a Go module nor from Debian. Its sample is read into Envoy's own types, which
 // knows every field and its bounds; that the verifier speaks its protocol is tested in internal/verifier.
 
-// TestEnvoy_TheSampleIsABootstrap reads it as Envoy does, and looks at what must not be got wrong.
-func TestEnvoy_TheSampleIsABootstrap(t *testing.T) {
+// TestEnvoy_SampleIsValidBootstrap reads it as Envoy does, and looks at what must not be got wrong.
+func TestEnvoy_SampleIsValidBootstrap(t *testing.T) {
 	t.Parallel()
 	bootstrap := &bootstrapv3.Bootstrap{}
 	readEnvoy(t, bootstrap)
@@ -172,8 +172,8 @@ func unpack[M interface {
 	}
 }
 
-// TestEnvoyGateway_TheSampleIsAccepted has a real API server hold the sample to Envoy Gateway's own CRDs.
-func TestEnvoyGateway_TheSampleIsAccepted(t *testing.T) {
+// TestEnvoyGateway_SampleIsAccepted has a real API server hold the sample to Envoy Gateway's own CRDs.
+func TestEnvoyGateway_SampleIsAccepted(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	crds := filepath.Join(w.plane.Root(), "bin", "gateways", "envoy-gateway-crds")

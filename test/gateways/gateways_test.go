@@ -409,17 +409,17 @@ func (w *suite) testFailClosed(t *testing.T, g *gateway) {
 	})
 }
 
-// TestHAProxy_AnErrorInLuaLetsNobodyIn breaks the script: HAProxy goes on with a request whose action failed.
-func TestHAProxy_AnErrorInLuaLetsNobodyIn(t *testing.T) {
+// TestHAProxy_LuaErrorDeniesRequests breaks the script: HAProxy goes on with a request whose action failed.
+func TestHAProxy_LuaErrorDeniesRequests(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	f := w.serve(t, gatewayNamed("haproxy"), w.verifier(t).HTTP, "core.httpclient()", "core.nothing()")
 	f.expectUnavailable(t, w.requestWithKey("full"))
 }
 
-// TestTraefik_EncodedCharactersAreRefused has all that 3.6.4 and later call suspicious, but for the percent sign: 3.6.1
+// TestTraefik_RejectsEncodedCharacters has all that 3.6.4 and later call suspicious, but for the percent sign: 3.6.1
 // routes by them as they are, and an application may decode them.
-func TestTraefik_EncodedCharactersAreRefused(t *testing.T) {
+func TestTraefik_RejectsEncodedCharacters(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	f := w.serve(t, gatewayNamed("traefik"), w.verifier(t).HTTP)

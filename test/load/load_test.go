@@ -40,7 +40,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestNewScene(t *testing.T) {
+func TestNewDataset(t *testing.T) {
 	t.Parallel()
 	var together, byTurns []string
 	for _, k := range newDataset(1, 5, 2, false).keys {
@@ -64,7 +64,7 @@ func TestNewScene(t *testing.T) {
 	}
 }
 
-func TestNewScene_PreparesAccountsThatNeedALimit(t *testing.T) {
+func TestNewDataset_PreparesAccountsAboveDefaultLimit(t *testing.T) {
 	t.Parallel()
 	if list := newDataset(1, 10, 2, false).prepared(); len(list) != 0 {
 		t.Errorf("%d accounts are prepared that need no limit", len(list))
