@@ -94,7 +94,7 @@ func TestAxarnet_LabelsAreUnique(t *testing.T) {
 	again := newKey(namespace, "otra", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
 	expectDenied(t, w.admin.Create(t.Context(), again), v1alpha1.ReasonLabelTaken, "tienda")
 
-	// The label is for the owner's reference only: another one changes nothing of the key.
+	// The label is for the user's reference only. Changing it does not change the key.
 	material := w.Material(t, shop)
 	w.Change(t, shop, func(s *v1alpha1.APIKeySpec) { s.Label = "Tienda de Sevilla" })
 	w.Become(t, v1alpha1.StateActive, shop)

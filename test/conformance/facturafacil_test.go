@@ -31,7 +31,7 @@ var (
 
 var companies atomic.Int64
 
-// newCompany returns the UUID of another customer: no two accounts have the same.
+// newCompany returns the UUID of a new customer.
 func newCompany() string { return fmt.Sprintf("7f9c24e8-3b0a-4d56-9a41-%012d", companies.Add(1)) }
 
 func (w *suite) facturaFacil(t *testing.T) *v1alpha1.Account {
@@ -61,7 +61,7 @@ func TestFacturaFacil_SecretHoldsBothHeaders(t *testing.T) {
 	if currentDigest(k) != controlplanetest.Digest(string(data["X-FF-API-Key"])) {
 		t.Error("verifiers do not know the key in X-FF-API-Key")
 	}
-	// The customer's id changes with the account, and the key stays.
+	// The customer's ID can be changed in the account without changing the key.
 	const moved = "00000000-0000-4000-8000-000000000001"
 	w.mustKubectl(t, "patch", "account", account.Name, "--type=merge", "-p", `{"spec":{"externalID":"`+moved+`"}}`)
 	controlplanetest.Eventually(t, "the Secret has the new id", func() error {
@@ -93,11 +93,12 @@ func TestFacturaFacil_BothHeadersMustMatch(t *testing.T) {
 	expectVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-Company", ""))
 	expectVerdict(t, "401 UNKNOWN", verifier, "", other("X-FF-API-Key", block["X-FF-API-Key"][1:]+"x"))
 	expectVerdict(t, "401 MISSING", verifier, "", other("X-FF-API-Key", ""))
-	// A key of another customer is as good as none under this one's id.
+	// A key of another customer is rejected with this customer's ID.
 	theirs := newKey(namespace, "ajeno", twoHeaderSpec(w.newAccount(t, v1alpha1.AccountSpec{ExternalID: "another"}), "Ajeno"))
 	w.Issue(t, theirs)
 	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.Secret(t, theirs).Data["X-FF-API-Key"])))
-	// Neither is one of an account that has this one's id for a name, which whoever may create keys can have created.
+	// So is a key of an account whose name is this customer's ID. Any user who may create keys can have such an account
+	// created.
 	squatter := newKey(namespace, "okupa", v1alpha1.APIKeySpec{Account: account.Spec.ExternalID})
 	w.Issue(t, squatter)
 	w.awaitVerdict(t, "403 ACCOUNT_MISMATCH", verifier, "", other("X-FF-API-Key", string(w.Secret(t, squatter).Data["api-key"])))
@@ -118,7 +119,7 @@ func TestFacturaFacil_InvalidTemplateIsDenied(t *testing.T) {
 		k.Spec.Secret.Template.Data["X-FF-API-Key"] = template
 		expectDenied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonInvalidSpec, says)
 	}
-	// A change that breaks the template of a key in use is denied too, and its Secret stays whole.
+	// A change that breaks the template of an active key is denied, and its Secret does not change.
 	k := newKey(namespace, "timbrado", twoHeaderSpec(account, "Timbrado"))
 	w.Issue(t, k)
 	before := w.Secret(t, k)
@@ -167,12 +168,12 @@ func TestFacturaFacil_DeletionNeedsConfirmation(t *testing.T) {
 	w.Issue(t, a, b, c)
 	confirm := v1alpha1.ConfirmDeletionAnnotation + "="
 
-	// One by one: the question names what will be deleted, and how to say yes.
+	// Deleting one key: the message names the key and the command that confirms the deletion.
 	out, err := w.kubectl(t, "delete", "apikey", "a", "-n", namespace)
 	if err == nil || !strings.Contains(out, "kubectl annotate apikey a -n "+namespace+" "+confirm+"a") || !strings.Contains(out, "cannot be undone") {
 		t.Errorf("deleting without a confirmation was answered: %v\n%s", err, out)
 	}
-	w.mustKubectl(t, "annotate", "apikey", "a", "-n", namespace, confirm+"b") // somebody else's name is no yes
+	w.mustKubectl(t, "annotate", "apikey", "a", "-n", namespace, confirm+"b") // the name of another key does not confirm the deletion
 	if _, err := w.kubectl(t, "delete", "apikey", "a", "-n", namespace); err == nil {
 		t.Fatal("a confirmation of another key let this one be deleted")
 	}
@@ -180,7 +181,7 @@ func TestFacturaFacil_DeletionNeedsConfirmation(t *testing.T) {
 	w.mustKubectl(t, "delete", "apikey", "a", "-n", namespace)
 	w.AwaitDeleted(t, a)
 
-	// In bulk: each of them is named.
+	// Deleting several keys: the messages name each of them.
 	out, err = w.kubectl(t, "delete", "apikeys", "b", "c", "-n", namespace)
 	if err == nil || !strings.Contains(out, confirm+"b") || !strings.Contains(out, confirm+"c") {
 		t.Errorf("deleting in bulk without a confirmation was answered: %v\n%s", err, out)
@@ -195,7 +196,7 @@ func TestFacturaFacil_DeletionNeedsConfirmation(t *testing.T) {
 			w.AwaitDeleted(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keys.SecretName(k)}})
 		}
 	}
-	// What is deleted can't be recovered: the same manifest makes another key.
+	// A deleted key cannot be recovered: the same manifest creates another key.
 	again := newKey(namespace, "a", twoHeaderSpec(account, "A"))
 	w.Issue(t, again)
 	if again.UID == a.UID || currentDigest(again) == currentDigest(a) {

@@ -52,7 +52,7 @@ func TestGoodPractice_KeysAreLimitedToScopes(t *testing.T) {
 	expectVerdict(t, "403 SCOPE_MISSING", verifier, "scopes=contacts:write,campaigns:send", sync)
 }
 
-// The least interval is a minute, so this test takes one.
+// The minimum rotation interval is one minute, so this test takes more than a minute.
 func TestGoodPractice_KeysRotateWithOverlap(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
@@ -165,9 +165,9 @@ func TestGoodPractice_TransitionsAreRecorded(t *testing.T) {
 		t.Errorf("the history is %v, want %v", got, want)
 	}
 	controlplanetest.Eventually(t, "each of it is an Event", func() error {
-		told := w.events(t, k)
+		events := w.events(t, k)
 		for _, reason := range want {
-			if _, ok := told[reason]; !ok {
+			if _, ok := events[reason]; !ok {
 				return fmt.Errorf("no Event is %s", reason)
 			}
 		}
@@ -204,7 +204,7 @@ func TestGoodPractice_CompromisedKeyIsReplaced(t *testing.T) {
 		t.Error("the new key is not accepted")
 	}
 	w.awaitVerdict(t, "VALID", w.verifiers.With(t), "", keyHeader(w.Material(t, k)))
-	expectVerdict(t, "401 REVOKED", w.verifiers.With(t), "", keyHeader(stolen)) // it stays known, so that nobody can bring it back to life
+	expectVerdict(t, "401 REVOKED", w.verifiers.With(t), "", keyHeader(stolen)) // its digest is kept, so that it cannot become valid again
 }
 
 func TestGoodPractice_RevokedKeyStaysRevoked(t *testing.T) {
@@ -230,7 +230,7 @@ func TestGoodPractice_RevokedKeyStaysRevoked(t *testing.T) {
 	}
 }
 
-// awaitRotated waits until a key is in use with another credential than before, and its Secret holds that.
+// awaitRotated waits until a key is Active with another credential than before, and its Secret holds the new one.
 func (w *suite) awaitRotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
 	t.Helper()
 	controlplanetest.Within(t, limit, "APIKey "+k.Name+" has another credential", func() error {

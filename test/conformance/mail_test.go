@@ -20,7 +20,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// mailbox is a real SMTP server on a socket that keeps what it gets.
+// mailbox is an SMTP server that stores the mails that it receives.
 type mailbox struct {
 	port   int
 	server *smtp.Server
@@ -30,7 +30,7 @@ type mailbox struct {
 	mails []receivedMail
 }
 
-// receivedMail is a mail as it came.
+// receivedMail is a mail as it was received.
 type receivedMail struct{ to, raw string }
 
 func startMailbox() (*mailbox, error) {
@@ -55,7 +55,7 @@ func (m *mailbox) stop() error {
 	return err
 }
 
-// mailsTo are the mails to an address, in order.
+// mailsTo returns the mails to an address, in order.
 func (m *mailbox) mailsTo(address string) []receivedMail {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -68,7 +68,7 @@ func (m *mailbox) mailsTo(address string) []receivedMail {
 	return list
 }
 
-// session is one conversation with a client.
+// session is one SMTP session.
 type session struct {
 	mailbox *mailbox
 	to      []string
@@ -92,7 +92,7 @@ func (s *session) Data(r io.Reader) error {
 	return nil
 }
 
-// reading is a mail as a person sees it.
+// reading is a decoded mail.
 type reading struct{ subject, text, html string }
 
 // read decodes a mail.

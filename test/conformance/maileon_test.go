@@ -24,10 +24,10 @@ import (
 
 var uuidVersion4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
-// maileonZone is where the accounts of these tests are. It has summer time.
+// maileonZone is the time zone of the accounts. It has daylight saving time.
 const maileonZone = "Europe/Berlin"
 
-// maileon is an account as Maileon has them.
+// maileon creates an account with the settings of Maileon.
 func (w *suite) maileon(t *testing.T) *v1alpha1.Account {
 	t.Helper()
 	return w.newAccount(t, v1alpha1.AccountSpec{
@@ -35,7 +35,7 @@ func (w *suite) maileon(t *testing.T) *v1alpha1.Account {
 	})
 }
 
-// day is a date in the zone, so many days from today.
+// day returns the start of a day in the time zone, a number of days from today.
 func day(t *testing.T, days int) time.Time {
 	t.Helper()
 	zone, err := time.LoadLocation(maileonZone)
@@ -99,10 +99,10 @@ func TestMaileon_ExpirationCanBeExtended(t *testing.T) {
 	w.awaitVerdict(t, "VALID", verifier, "", basic(material, ""))
 }
 
-// maileonFlags take keys as Maileon's clients send them, and believe the gateway, which is on this machine.
+// maileonFlags make a verifier read keys as Maileon's clients send them, and trust the gateway on this machine.
 var maileonFlags = []string{"--key-source=basic", "--trusted-proxy=127.0.0.1"}
 
-// basic are the headers of a request with a key as HTTP Basic authentication, sent from an address.
+// basic returns the headers of a request with a key as HTTP Basic authentication, forwarded for an address.
 func basic(material, from string) map[string]string {
 	headers := map[string]string{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(material))}
 	if from != "" {
@@ -126,7 +126,7 @@ func TestMaileon_OtherAddressesAreDenied(t *testing.T) {
 	} {
 		expectVerdict(t, want, verifier, "", basic(material, from))
 	}
-	// A gateway that is not trusted speaks for itself alone.
+	// Without --trusted-proxy the verifier uses the address of the gateway.
 	w.awaitVerdict(t, "403 IP_NOT_ALLOWED", w.verifiers.With(t, "--key-source=basic"), "", basic(material, "192.0.2.7"))
 	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"198.51.100.0/24"} })
 	w.awaitVerdict(t, "403 IP_NOT_ALLOWED", verifier, "", basic(material, "192.0.2.7"))
@@ -160,7 +160,7 @@ func TestMaileon_MailArrivesOnceInItsLocale(t *testing.T) {
 				}
 				w.checkMail(t, k, letters[0], subject)
 			}
-			// Whatever changes on the key later, nobody is told of the same date again.
+			// Later changes of the key do not send the mail of the same date again.
 			w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.Label += " 2" })
 			w.Become(t, v1alpha1.StateActive, k)
 			w.expectMails(t, map[string]int{to[0]: 1})
@@ -168,8 +168,8 @@ func TestMaileon_MailArrivesOnceInItsLocale(t *testing.T) {
 	}
 }
 
-// TestMaileon_MailsAreLimited: a hundred mails a day, as the flag has it by default, are for one account, and none is for other
-// domains than the provider's own.
+// TestMaileon_MailsAreLimited checks that an account sends at most 100 mails a day, which is the default of the flag, and none
+// to other domains than the allowed ones.
 func TestMaileon_MailsAreLimited(t *testing.T) {
 	t.Parallel()
 	const limit, each, many = 100, 20, 6
@@ -215,7 +215,7 @@ func TestMaileon_MailsAreLimited(t *testing.T) {
 	}
 }
 
-// checkMail holds a mail to what a person needs to know, and to what nobody may read.
+// checkMail checks that a mail names the key and the commands, and does not contain the key material.
 func (w *suite) checkMail(t *testing.T, k *v1alpha1.APIKey, l receivedMail, subject string) {
 	t.Helper()
 	r, material := l.read(t), w.Material(t, k)
@@ -234,7 +234,7 @@ func (w *suite) checkMail(t *testing.T, k *v1alpha1.APIKey, l receivedMail, subj
 	}
 }
 
-// awaitSent waits until the mail of a date was taken by the mail server.
+// awaitSent waits until the status reports the mail of a date as sent.
 func (w *suite) awaitSent(t *testing.T, k *v1alpha1.APIKey, on, reason string) {
 	t.Helper()
 	w.AwaitStatus(t, k, "the mail of "+on+" is sent", func() error {

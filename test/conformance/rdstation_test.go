@@ -22,7 +22,7 @@ import (
 // RD Station Marketing: at most five keys with unique names, that never expire, are never deleted, and allow conversions
 // only. A key travels in the query string as api_key.
 
-// rdStation is an account as config/samples/account-forbid-deletion.yaml has it.
+// rdStation creates an account like the one in config/samples/account-forbid-deletion.yaml.
 func (w *suite) rdStation(t *testing.T) *v1alpha1.Account {
 	t.Helper()
 	five := int32(5)
@@ -48,7 +48,7 @@ func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 	sixth := newKey(namespace, "key-5", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing 5"})
 	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached, "5")
 
-	// An inactive key is still one of the five.
+	// An inactive key still counts towards the limit.
 	w.Change(t, list[0], func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.Become(t, v1alpha1.StateInactive, list[0])
 	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
@@ -146,7 +146,7 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: controlplanetest.ClusterRole("apikey-manager-editor"), Subjects: controlplanetest.User(manager)},
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: analyst, Namespace: namespace}, RoleRef: controlplanetest.ClusterRole("apikey-manager-viewer"), Subjects: controlplanetest.User(analyst)},
 	)
-	// Whoever may manage keys here may use the account.
+	// The manager of keys may also use the account.
 	w.Create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manager}, Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"accounts"}, Verbs: []string{"use"}, ResourceNames: []string{account.Name},

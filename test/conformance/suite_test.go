@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conformance_test proves that what five public products offer their users for API keys can be said in our
-// manifests and is carried out: one file a system, on a real API server, with the manager's own binary, its webhook and
-// a real SMTP server, and with verifiers that are asked as a gateway asks.
+// Package conformance_test checks that the API key features of five public products can be expressed in APIKeys and Accounts.
+// There is one file for each product. The tests run on a real API server, with the binaries of the manager and the verifier,
+// the webhook and an SMTP server.
 package conformance_test
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// suite is what all tests share: a control plane, a manager that guards it, and a mail server and verifiers.
+// suite holds what all tests share: a control plane, a manager with webhooks, a mail server and verifiers.
 type suite struct {
 	controlplanetest.Objects
 
@@ -74,7 +74,7 @@ func newSuite(ctx context.Context) (w *suite, err error) {
 	return w, controlplanetest.AwaitWebhooks(ctx, w.admin, true)
 }
 
-// Stop implements what a shared world needs.
+// Stop stops the control plane and the mail server.
 func (w *suite) Stop() error {
 	var problems []error
 	if w.plane != nil {
@@ -86,7 +86,7 @@ func (w *suite) Stop() error {
 	return errors.Join(problems...)
 }
 
-// kubectl runs a command as an administrator.
+// kubectl runs kubectl as an administrator.
 func (w *suite) kubectl(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -96,7 +96,7 @@ func (w *suite) kubectl(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// mustKubectl runs a command that must succeed, and returns what it says.
+// mustKubectl runs kubectl, and returns its output. It ends the test if the command fails.
 func (w *suite) mustKubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := w.kubectl(t, args...)
@@ -113,7 +113,7 @@ func (w *suite) newNamespace(t *testing.T) string {
 	return namespace.Name
 }
 
-// newAccount creates an account, and waits until the manager, and with it the webhook, has heard of it.
+// newAccount creates an account, and waits until the manager, and so its webhook, has observed it.
 func (w *suite) newAccount(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Account {
 	t.Helper()
 	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: controlplanetest.UniqueName("customer")}, Spec: spec}
@@ -130,7 +130,7 @@ func (w *suite) newAccount(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Ac
 	return a
 }
 
-// events are the reasons of what was told about a key.
+// events returns the Events about a key, by reason.
 func (w *suite) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Event {
 	t.Helper()
 	var list eventsv1.EventList
@@ -146,7 +146,7 @@ func (w *suite) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Eve
 	return found
 }
 
-// listKeys lists the keys of an account, as `kubectl get apikeys -A --field-selector` does.
+// listKeys lists keys by field selectors, as `kubectl get apikeys -A --field-selector` does.
 func (w *suite) listKeys(t *testing.T, fields client.MatchingFields) []v1alpha1.APIKey {
 	t.Helper()
 	var list v1alpha1.APIKeyList
@@ -156,7 +156,7 @@ func (w *suite) listKeys(t *testing.T, fields client.MatchingFields) []v1alpha1.
 	return list.Items
 }
 
-// expectDenied wants an error that says all of that.
+// expectDenied fails the test unless there is an error that contains all texts.
 func expectDenied(t *testing.T, err error, says ...string) {
 	t.Helper()
 	if err == nil {
@@ -170,7 +170,7 @@ func expectDenied(t *testing.T, err error, says ...string) {
 	}
 }
 
-// currentDigest is the digest of what verifiers take for current.
+// currentDigest returns the digest of the current credential of a key.
 func currentDigest(k *v1alpha1.APIKey) string {
 	if c := controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent); c != nil {
 		return c.SHA256
@@ -178,7 +178,7 @@ func currentDigest(k *v1alpha1.APIKey) string {
 	return ""
 }
 
-// programLogs are all that the programs of this world wrote down.
+// programLogs returns the logs of all programs.
 func (w *suite) programLogs(t *testing.T) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(w.plane.Dir(), "*.log"))
@@ -196,7 +196,7 @@ func (w *suite) programLogs(t *testing.T) string {
 	return all.String()
 }
 
-// valid is whether verifiers accept the key now.
+// valid reports whether a key has condition Valid=True.
 func valid(k *v1alpha1.APIKey) bool {
 	return meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionValid)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// authorize has a verifier say whether a request may pass, as a gateway would ask. The route's needs are a query, such as
-// scopes=a.
+// authorize sends a request to the /authz endpoint of a verifier, as a gateway does, and returns VALID, or the status and code
+// of the response. The requirements of the route are a query, such as scopes=a.
 func authorize(t *testing.T, verifier *controlplane.Verifier, needs string, headers map[string]string) (code string, err error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+verifier.HTTP+"/authz?"+needs, http.NoBody)
@@ -42,7 +42,7 @@ func authorize(t *testing.T, verifier *controlplane.Verifier, needs string, head
 	return fmt.Sprintf("%d %s", problem.Status, problem.Code), nil
 }
 
-// awaitVerdict waits for an answer: what was declared a moment ago is on its way.
+// awaitVerdict waits until the verifier returns a verdict, after a change that it may not have received yet.
 func (w *suite) awaitVerdict(t *testing.T, want string, verifier *controlplane.Verifier, needs string, headers map[string]string) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the verifier answers "+want, func() error {
@@ -54,7 +54,7 @@ func (w *suite) awaitVerdict(t *testing.T, want string, verifier *controlplane.V
 	})
 }
 
-// expectVerdict wants an answer at once: it is no news.
+// expectVerdict fails the test unless the verifier returns a verdict at once.
 func expectVerdict(t *testing.T, want string, verifier *controlplane.Verifier, needs string, headers map[string]string) {
 	t.Helper()
 	got, err := authorize(t, verifier, needs, headers)
@@ -66,5 +66,5 @@ func expectVerdict(t *testing.T, want string, verifier *controlplane.Verifier, n
 	}
 }
 
-// keyHeader are the headers of a request with a key where most clients have it.
+// keyHeader returns the headers of a request with a key in X-API-Key.
 func keyHeader(material string) map[string]string { return map[string]string{"X-API-Key": material} }

@@ -18,14 +18,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// access is how somebody reaches the API server: the same in memory and in a file.
+// access holds the configuration of a client of the API server, in memory and as a kubeconfig file.
 type access struct {
 	config     *rest.Config
 	kubeconfig string
 }
 
-// asServiceAccount is what the manager's pod has on a cluster: a token that the API server issues for its ServiceAccount,
-// and with it the permissions of our bindings, no more.
+// asServiceAccount returns access with a token that the API server issues for a ServiceAccount, as a pod on a cluster has it.
+// Its permissions are those of the shipped bindings.
 func (c *ControlPlane) asServiceAccount(ctx context.Context, namespace, name string) (access, error) {
 	lifetime := int64((30 * 24 * time.Hour).Seconds())
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// ErrNoBinaries says that there is no control plane to start; the error that wraps it says what to do about it.
+// ErrNoBinaries is returned if binaries of the control plane are missing. The error that wraps it says how to get them.
 var ErrNoBinaries = errors.New("no control plane to start")
 
 const (
@@ -26,7 +26,7 @@ const (
 
 var ourModule = regexp.MustCompile(`(?m)^module github\.com/apikey-manager/apikey-manager$`)
 
-// Root is the folder of this module: the working directory, or the nearest one above it, whose go.mod says so.
+// Root returns the root folder of this module: the working directory or the nearest folder above it with its go.mod.
 func Root() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
@@ -43,7 +43,7 @@ func Root() (string, error) {
 	}
 }
 
-// assets is the folder of the control plane's binaries: $KUBEBUILDER_ASSETS, or bin/k8s of the repository.
+// assets returns the folder of the control plane's binaries: $KUBEBUILDER_ASSETS, or bin/k8s of the repository.
 func assets(root string) (string, error) {
 	dir := os.Getenv(assetsVariable)
 	if dir == "" {

@@ -20,24 +20,23 @@ import (
 
 const (
 	clusterName = "local"
-	// startStopTimeout is how long one part may take to start or to stop: a busy laptop, not a fast one.
+	// startStopTimeout limits the start and the stop of each process. It allows for a busy laptop.
 	startStopTimeout = 90 * time.Second
 )
 
-// Options say what to start. The zero value is right for most.
+// Options configure a control plane. The zero value suits most tests.
 type Options struct {
-	// Manifests is the kustomization to install, relative to the repository: config/default unless said.
+	// Manifests is the kustomization to install, relative to the root of the repository. It defaults to config/default.
 	Manifests string
-	// WebhookPort, unless 0, is the port of 127.0.0.1 on which a manager will serve the webhooks, which are then installed.
-	// Until that manager is there, what they guard is refused.
+	// WebhookPort is the port of 127.0.0.1 on which a manager will serve the webhooks. If it is not 0, the webhooks are
+	// installed, and the API server rejects the requests that they match until that manager runs.
 	WebhookPort int
-	// WithoutControllers leaves kube-controller-manager out, for tests that need neither garbage collection nor the end
-	// of a namespace and want its share of the machine.
+	// WithoutControllers omits kube-controller-manager, for tests that need neither garbage collection nor the deletion of
+	// namespaces, to save processor time.
 	WithoutControllers bool
-	// Tokens makes the control plane issue and accept the tokens that Secrets stand for, as kubeadm sets one up: those of
-	// ServiceAccounts and those with which nodes join.
+	// Tokens enables the tokens that are stored in Secrets, as kubeadm does: those of ServiceAccounts and bootstrap tokens.
 	Tokens bool
-	// APIServerFlags are added to kube-apiserver's, without their dashes: {"audit-log-path": "..."}.
+	// APIServerFlags are further flags of kube-apiserver, without dashes: {"audit-log-path": "..."}.
 	APIServerFlags map[string]string
 }
 
@@ -55,11 +54,11 @@ type ControlPlane struct {
 	controlled *Process // kube-controller-manager
 	tokens     bool
 
-	mu      sync.Mutex // tests start managers and verifiers side by side
+	mu      sync.Mutex // tests start managers and verifiers concurrently
 	running []*Process
 }
 
-// Start starts a control plane and puts on it what the manifests install, except for the pods. It is the caller's to Stop.
+// Start starts a control plane and installs the manifests, except for workloads. The caller must call Stop.
 func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	c, err := prepare(options)
 	if err != nil {
@@ -71,37 +70,37 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	return c, nil
 }
 
-// Config reaches the API server as an administrator.
+// Config returns an administrator's client configuration.
 func (c *ControlPlane) Config() *rest.Config { return rest.CopyConfig(c.admin.config) }
 
-// Kubeconfig is the administrator's file.
+// Kubeconfig returns the path of the administrator's kubeconfig.
 func (c *ControlPlane) Kubeconfig() string { return c.admin.kubeconfig }
 
-// ManagerConfig reaches the API server as the manager's ServiceAccount, with the permissions that we ship.
+// ManagerConfig returns the client configuration of the manager's ServiceAccount, which has the shipped permissions.
 func (c *ControlPlane) ManagerConfig() *rest.Config { return rest.CopyConfig(c.manager.config) }
 
-// ManagerKubeconfig is the manager's file.
+// ManagerKubeconfig returns the path of the manager's kubeconfig.
 func (c *ControlPlane) ManagerKubeconfig() string { return c.manager.kubeconfig }
 
-// VerifierConfig reaches the API server as the verifier's ServiceAccount, with the permissions that we ship.
+// VerifierConfig returns the client configuration of the verifier's ServiceAccount, which has the shipped permissions.
 func (c *ControlPlane) VerifierConfig() *rest.Config { return rest.CopyConfig(c.verifier.config) }
 
-// VerifierKubeconfig is the verifier's file.
+// VerifierKubeconfig returns the path of the verifier's kubeconfig.
 func (c *ControlPlane) VerifierKubeconfig() string { return c.verifier.kubeconfig }
 
-// Namespace is the manager's own, and the verifier's.
+// Namespace returns the namespace of the manager and the verifier.
 func (c *ControlPlane) Namespace() string { return c.manifests.manager.Namespace }
 
-// Kubectl is the path of kubectl.
+// Kubectl returns the path of kubectl.
 func (c *ControlPlane) Kubectl() string { return filepath.Join(c.assets, kubectl) }
 
-// HasControllers tells whether garbage collection and the end of a namespace work.
+// HasControllers reports whether kube-controller-manager runs, so that garbage collection and the deletion of namespaces work.
 func (c *ControlPlane) HasControllers() bool { return c.controlled != nil }
 
-// Root is the repository's folder.
+// Root returns the root folder of the repository.
 func (c *ControlPlane) Root() string { return c.root }
 
-// Dir is where logs, kubeconfigs and data are, until Stop removes it.
+// Dir returns the folder of logs, kubeconfigs and data. Stop removes it.
 func (c *ControlPlane) Dir() string { return c.dir }
 
 func prepare(options Options) (*ControlPlane, error) {
@@ -124,8 +123,8 @@ func prepare(options Options) (*ControlPlane, error) {
 	return c, nil
 }
 
-// configure describes etcd and the API server. Their folders are named, and not left to envtest, so that they outlive a
-// restart of one of them.
+// configure configures etcd and the API server. It sets their data folders, because those that envtest creates do not survive a
+// restart of the process.
 func (c *ControlPlane) configure(options Options) error {
 	c.env = &envtest.Environment{ControlPlaneStartTimeout: startStopTimeout, ControlPlaneStopTimeout: startStopTimeout}
 	c.env.ControlPlane.KubectlPath = c.Kubectl()
@@ -144,9 +143,9 @@ func (c *ControlPlane) configure(options Options) error {
 		Set("max-requests-inflight", "4000").
 		Set("max-mutating-requests-inflight", "4000").
 		Set("endpoint-reconciler-type", "none").
-		// Without it, a stop waits a minute for open watches to end by themselves.
+		// Without this flag, a stop waits a minute for open watches to end.
 		Set("shutdown-watch-termination-grace-period", "1s").
-		// As OpenShift has it: who writes an owner reference that blocks deletion needs update on the owner's finalizers.
+		// OpenShift enables this plugin. It requires permission to update the owner's finalizers to set blockOwnerDeletion.
 		Set("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	if options.Tokens {
 		flags.Set("enable-bootstrap-token-auth", "true")
@@ -223,7 +222,7 @@ func (c *ControlPlane) installManifests(ctx context.Context, options Options) (e
 	return err
 }
 
-// launch starts the program of a Deployment, with what that sets in its environment. Stop stops it.
+// launch starts a program with the environment variables of a Deployment. Stop stops it.
 func (c *ControlPlane) launch(of *appsv1.Deployment, log, program string, args ...string) (*Process, error) {
 	var environment []string
 	for _, container := range of.Spec.Template.Spec.Containers {
@@ -243,7 +242,7 @@ func (c *ControlPlane) launch(of *appsv1.Deployment, log, program string, args .
 	return p, nil
 }
 
-// Stop stops all that was started, managers and verifiers first, and removes its files. Stopping twice is fine.
+// Stop stops all processes, managers and verifiers first, and removes Dir. It may be called more than once.
 func (c *ControlPlane) Stop() error {
 	c.mu.Lock()
 	running := c.running

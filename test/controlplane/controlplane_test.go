@@ -46,15 +46,15 @@ func TestControlPlane(t *testing.T) {
 	})
 	admin := controlplanetest.Connect(t, plane.Config())
 	s := &suite{Objects: controlplanetest.NewObjects(admin), plane: plane, admin: admin}
-	t.Run("the manager is its ServiceAccount, with our roles", s.identity)
-	t.Run("what an APIKey owns goes with it", s.collection)
-	t.Run("a namespace with keys goes away", s.namespace)
-	t.Run("the API server comes back as it was", s.apiServerRestart)
-	t.Run("etcd comes back with its data", s.etcdRestart)
-	t.Run("webhooks point at this machine", s.webhooks)
+	t.Run("the manager has the permissions of its ServiceAccount", s.identity)
+	t.Run("objects owned by a deleted APIKey are collected", s.collection)
+	t.Run("a namespace with keys can be deleted", s.namespace)
+	t.Run("the API server restarts with its address and tokens", s.apiServerRestart)
+	t.Run("etcd restarts with its data", s.etcdRestart)
+	t.Run("webhooks call this machine", s.webhooks)
 }
 
-// suite is what the tests of one control plane share. They run one after the other.
+// suite holds what the tests share. They run one after the other.
 type suite struct {
 	controlplanetest.Objects
 
@@ -146,7 +146,7 @@ func (s *suite) etcdRestart(t *testing.T) {
 	}
 }
 
-// A manager that is down blocks the deletion of keys, and the refusal names the address at which it was sought.
+// webhooks checks that the deletion of keys is denied while no manager runs, and that the error names its address.
 func (s *suite) webhooks(t *testing.T) {
 	key := s.newKey(t, "default", "guarded")
 	port, err := controlplane.FreePort()

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controlplane starts a real Kubernetes control plane on this machine, and stops it: etcd, kube-apiserver with
-// RBAC and, where it is built, kube-controller-manager, so that owned objects are collected and namespaces go away. On it
-// are the CRDs, roles and bindings that config/default installs on a cluster, and the manager gets a token of the very
-// ServiceAccount it has there, so that what it may do is what we ship. The demo, the integration tests and the benchmark
-// share it. It imports nothing of this module.
+// Package controlplane starts and stops a real Kubernetes control plane on this machine: etcd, kube-apiserver with RBAC and, if
+// its binary exists, kube-controller-manager, so that garbage collection and the deletion of namespaces work. It installs the
+// CRDs, roles and bindings of config/default. The manager and the verifier run as processes with tokens of their ServiceAccounts,
+// so that they have the shipped permissions and no others. The demo, the tests and the benchmarks use it. It imports no other
+// package of this module.
 package controlplane

@@ -12,26 +12,27 @@ import (
 	"strconv"
 )
 
-// ManagerOptions say how to run a manager.
+// ManagerOptions configure a manager process.
 type ManagerOptions struct {
-	// Binary is what BuildManager returned.
+	// Binary is the path of the manager, as returned by BuildManager.
 	Binary string
-	// Log is the file its output is appended to: manager.log in Dir unless said.
+	// Log is the file to which the output is appended. It defaults to manager.log in Dir.
 	Log string
-	// WebhookPort is the port of 127.0.0.1 to serve the webhooks on. 0: it serves none.
+	// WebhookPort is the port of 127.0.0.1 on which the manager serves the webhooks. If it is 0, it serves none.
 	WebhookPort int
-	// Flags come last, so that they win.
+	// Flags are further flags. They take precedence over the default ones.
 	Flags []string
 }
 
-// Manager is a running manager.
+// Manager is a running manager process.
 type Manager struct {
 	*Process
 
 	health string
 }
 
-// BuildManager builds cmd/manager into bin/manager, as `make build` does, with more flags if given, and returns its path.
+// BuildManager builds cmd/manager into bin/manager, as `make build` does, and returns its path. The flags are further flags of
+// `go build`.
 func BuildManager(ctx context.Context, flags ...string) (string, error) {
 	return build(ctx, "manager", flags...)
 }
@@ -51,8 +52,8 @@ func build(ctx context.Context, command string, flags ...string) (string, error)
 	return binary, nil
 }
 
-// StartManager runs a manager outside the cluster with the permissions and the environment it has inside, and waits until it
-// is ready. Stop of the control plane stops it, if it still runs.
+// StartManager starts a manager outside the cluster with the permissions and the environment variables that it has on a cluster,
+// and waits until it is ready. ControlPlane.Stop stops it.
 func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions) (*Manager, error) {
 	port, err := FreePort()
 	if err != nil {
@@ -79,7 +80,7 @@ func (c *ControlPlane) managerFlags(webhookPort int, health string) []string {
 		"--leader-elect=false",
 		"--metrics-bind-address=0",
 		"--health-probe-bind-address=" + health,
-		"--account-creation-delay=0s", // most tests name accounts that do not exist, and are not about the wait
+		"--account-creation-delay=0s", // most tests use accounts that do not exist and do not test this delay
 	}
 	if webhookPort == 0 {
 		return append(flags, "--webhooks=false")
@@ -87,5 +88,5 @@ func (c *ControlPlane) managerFlags(webhookPort int, health string) []string {
 	return append(flags, "--webhook-port="+strconv.Itoa(webhookPort), "--webhook-host=127.0.0.1")
 }
 
-// AwaitReady waits until the manager says that it is ready.
+// AwaitReady waits until the manager is ready.
 func (m *Manager) AwaitReady(ctx context.Context) error { return m.awaitOK(ctx, m.health+"/readyz") }

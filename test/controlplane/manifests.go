@@ -25,16 +25,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// fieldManager owns the fields that are applied here; the CA bundle of a webhook is the manager's.
+// fieldManager is the field manager of the applied objects. The manager owns the CA bundles of the webhooks.
 const fieldManager = "test-controlplane"
 
-// manifests are what a kustomization installs, sorted by what becomes of them here.
+// manifests holds the objects of a kustomization, grouped by how they are installed.
 type manifests struct {
 	crds     []*apiextensionsv1.CustomResourceDefinition
 	spaces   []*unstructured.Unstructured
 	rest     []*unstructured.Unstructured
 	webhooks []*unstructured.Unstructured
-	// Not applied: nothing here runs pods. They tell whose permissions the manager and the verifier have.
+	// The Deployments are not applied, because nothing runs pods. They name the ServiceAccounts and the environment variables.
 	manager, verifier appsv1.Deployment
 }
 
@@ -96,7 +96,7 @@ func (m *manifests) addDeployment(object *unstructured.Unstructured) error {
 	return nil
 }
 
-// install puts everything but the webhooks on the control plane: CRDs first, and namespaces before what is in them.
+// install installs everything except the webhooks: the CRDs first, and namespaces before the objects in them.
 func (c *ControlPlane) install(ctx context.Context, m *manifests) error {
 	if _, err := envtest.InstallCRDs(c.admin.config, envtest.CRDInstallOptions{CRDs: m.crds, MaxTime: time.Minute}); err != nil {
 		return err
@@ -117,8 +117,8 @@ func (c *ControlPlane) apply(ctx context.Context, objects []*unstructured.Unstru
 	return nil
 }
 
-// InstallWebhooks installs the webhooks of the manifests, pointed at a manager that serves them on 127.0.0.1:port instead
-// of at its Service. The CA bundle is left to the manager.
+// InstallWebhooks installs the webhooks of the manifests with the URL of a manager on 127.0.0.1:port in place of its Service. The
+// manager sets the CA bundle.
 func (c *ControlPlane) InstallWebhooks(ctx context.Context, port int) error {
 	var local []*unstructured.Unstructured
 	for _, object := range c.manifests.webhooks {

@@ -20,10 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// StopAPIServer stops kube-apiserver and nothing else: clients see refused connections.
+// StopAPIServer stops kube-apiserver only. Connections to it are then refused.
 func (c *ControlPlane) StopAPIServer() error { return c.env.ControlPlane.APIServer.Stop() }
 
-// StartAPIServer starts kube-apiserver again, at the same address and with the same certificates, and waits until it is ready.
+// StartAPIServer restarts kube-apiserver with the same address and certificates, and waits until it is ready.
 func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	if err := c.env.ControlPlane.APIServer.Start(); err != nil {
 		return fmt.Errorf("%w\n%s", err, Tail(c.logOf(apiServer), 2000))
@@ -31,10 +31,10 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	return c.AwaitReady(ctx)
 }
 
-// StopEtcd stops etcd and nothing else: the API server answers with errors and time-outs.
+// StopEtcd stops etcd only. The API server then answers with errors and timeouts.
 func (c *ControlPlane) StopEtcd() error { return c.env.ControlPlane.Etcd.Stop() }
 
-// StartEtcd starts etcd again with the data it had. Wait for the API server to find it with AwaitReady.
+// StartEtcd restarts etcd with its data. Call AwaitReady to wait until the API server has reconnected.
 func (c *ControlPlane) StartEtcd() error {
 	if err := c.env.ControlPlane.Etcd.Start(); err != nil {
 		return fmt.Errorf("%w\n%s", err, Tail(c.logOf(etcd), 1000))
@@ -42,7 +42,7 @@ func (c *ControlPlane) StartEtcd() error {
 	return nil
 }
 
-// BackUpEtcd copies etcd's data, for which it is stopped for a moment, and returns where the backup is.
+// BackUpEtcd stops etcd, copies its data, starts it again, and returns the folder of the backup.
 func (c *ControlPlane) BackUpEtcd(ctx context.Context) (backup string, err error) {
 	backup = filepath.Join(c.dir, "backup")
 	if err := c.StopEtcd(); err != nil {
@@ -57,7 +57,7 @@ func (c *ControlPlane) BackUpEtcd(ctx context.Context) (backup string, err error
 	return backup, c.AwaitReady(ctx)
 }
 
-// RestoreEtcd starts etcd again with the data of a backup. Resource versions begin anew where they were.
+// RestoreEtcd restarts etcd with the data of a backup. Resource versions continue from the backup.
 func (c *ControlPlane) RestoreEtcd(backup string) error {
 	data := c.env.ControlPlane.Etcd.DataDir
 	if err := errors.Join(c.StopEtcd(), os.RemoveAll(data), os.CopyFS(data, os.DirFS(backup)), os.Chmod(data, 0o700)); err != nil {
@@ -66,7 +66,7 @@ func (c *ControlPlane) RestoreEtcd(backup string) error {
 	return c.StartEtcd()
 }
 
-// AwaitReady waits until the API server says that it is ready.
+// AwaitReady waits until the API server is ready.
 func (c *ControlPlane) AwaitReady(ctx context.Context) error {
 	d, err := discovery.NewDiscoveryClientForConfig(c.admin.config)
 	if err != nil {
@@ -79,15 +79,15 @@ func (c *ControlPlane) AwaitReady(ctx context.Context) error {
 	})
 }
 
-// controllers are those of kube-controller-manager that a cluster's keys depend on.
+// controllers are the controllers of kube-controller-manager that keys depend on.
 var controllers = []string{
 	"garbage-collector-controller", "namespace-controller", "serviceaccount-controller", "clusterrole-aggregation-controller",
 }
 
-// tokenControllers are those that issue the tokens of Options.Tokens, and take them away.
+// tokenControllers are the controllers that issue and delete the tokens of Options.Tokens.
 var tokenControllers = []string{"serviceaccount-token-controller", "bootstrap-signer-controller", "token-cleaner-controller"}
 
-// controllerFlags are those of kube-controller-manager. The key with which it signs tokens is the API server's own.
+// controllerFlags returns the flags of kube-controller-manager. It signs tokens with the key of the API server.
 func (c *ControlPlane) controllerFlags() []string {
 	names := controllers
 	if c.tokens {
@@ -113,15 +113,15 @@ func (c *ControlPlane) startControllers(ctx context.Context, options Options) er
 	return c.StartControllers(ctx)
 }
 
-// StartControllers starts kube-controller-manager and waits until it is at work. It comes after the CRDs, so that the
-// garbage collector knows them from the start.
+// StartControllers starts kube-controller-manager and waits until its controllers work. The CRDs must be installed first, so that
+// the garbage collector watches their resources from the start.
 func (c *ControlPlane) StartControllers(ctx context.Context) (err error) {
 	c.controlled, err = StartProcess(c.logOf(controllerManager), filepath.Join(c.assets, controllerManager), c.controllerFlags()...)
 	if err != nil {
 		return err
 	}
 	var account corev1.ServiceAccount
-	err = poll(ctx, "kube-controller-manager does nothing", func(ctx context.Context) bool {
+	err = poll(ctx, "kube-controller-manager is not working", func(ctx context.Context) bool {
 		return c.controlled.ended() || c.client.Get(ctx, client.ObjectKey{Namespace: "default", Name: "default"}, &account) == nil
 	})
 	return errors.Join(err, c.controlled.Err())

@@ -11,13 +11,13 @@ import (
 	"sync"
 )
 
-// The ports to hand out are below those that kernels give to whoever asks for any: one of those could be taken, as the
-// near end of some connection, before the program that it is meant for listens.
+// Returned ports are below the range of ephemeral ports: one of those could become the local port of a connection before the
+// program that it is meant for listens on it.
 const lowestPort, highestPort = 15000, 30000
 
 var handedOut sync.Map
 
-// FreePort is a TCP port of 127.0.0.1 on which nothing listens, and which this process was not given before.
+// FreePort returns a TCP port of 127.0.0.1 on which nothing listens and which it has not returned before in this process.
 func FreePort() (int, error) {
 	var problem error
 	for range 100 {

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// Process is a program that runs in a process group of its own, so that a Ctrl-C in the terminal reaches it only through
-// whoever started it. Its output goes to a file.
+// Process is a running program. It has a process group of its own, so that a Ctrl-C in the terminal does not reach it directly.
+// Its output goes to a file.
 type Process struct {
-	// Log is the file that has its output.
+	// Log is the path of the file with its output.
 	Log string
 
 	name string
@@ -34,14 +34,14 @@ func StartProcess(log, program string, args ...string) (*Process, error) {
 	return startProcess(log, nil, program, args...)
 }
 
-// startProcess adds to our own environment.
+// startProcess starts a program with variables in addition to the environment of this process.
 func startProcess(log string, environment []string, program string, args ...string) (*Process, error) {
 	file, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }() // the child has its own descriptor
-	//nolint:noctx // it outlives the context of its start
+	//nolint:noctx // the process outlives the context of its start
 	cmd := exec.Command(program, args...)
 	p := &Process{Log: log, name: filepath.Base(program), cmd: cmd, done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), environment...)
@@ -57,13 +57,14 @@ func startProcess(log string, environment []string, program string, args ...stri
 	return p, nil
 }
 
-// Pid is its process id.
+// Pid returns the process ID.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Done is closed when it has ended.
+// Done returns a channel that is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Stop asks it to end and waits; after the grace it is killed, which is an error. Stopping twice is fine.
+// Stop sends SIGTERM and waits for the process to end. If it has not ended after the grace period, Stop kills it and returns an
+// error. It may be called more than once.
 func (p *Process) Stop(grace time.Duration) error {
 	if p.ended() {
 		return nil
@@ -78,7 +79,7 @@ func (p *Process) Stop(grace time.Duration) error {
 	}
 }
 
-// Kill ends it with SIGKILL, at once, and waits until it is gone.
+// Kill sends SIGKILL and waits for the process to end.
 func (p *Process) Kill() {
 	if !p.ended() {
 		p.signal(syscall.SIGKILL)
@@ -86,7 +87,8 @@ func (p *Process) Kill() {
 	}
 }
 
-// Err says how it ended: its exit status, the end of its log and where the log is. It is nil while it runs.
+// Err returns how the process ended: its exit status, the end of its log and the path of the log. It returns nil while the
+// process runs.
 func (p *Process) Err() error {
 	if !p.ended() {
 		return nil
@@ -98,7 +100,7 @@ func (p *Process) Err() error {
 	return fmt.Errorf("%s ended: %w\n%s(all of it: %s)", p.name, how, Tail(p.Log, 2000), p.Log)
 }
 
-func (p *Process) signal(s syscall.Signal) { _ = syscall.Kill(-p.Pid(), s) } // gone already is fine
+func (p *Process) signal(s syscall.Signal) { _ = syscall.Kill(-p.Pid(), s) } // an error means that it has ended already
 
 func (p *Process) ended() bool {
 	select {
@@ -109,7 +111,7 @@ func (p *Process) ended() bool {
 	}
 }
 
-// awaitOK waits until url answers 200; it gives up when the process ends or ctx does.
+// awaitOK waits until url answers 200. It returns an error when the process or ctx ends.
 func (p *Process) awaitOK(ctx context.Context, url string) error {
 	for {
 		if answersOK(ctx, url) {
@@ -138,7 +140,7 @@ func answersOK(ctx context.Context, url string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// Tail is the last whole lines of a file, at most size bytes of them; nothing if there is no such file.
+// Tail returns the last whole lines of a file, at most size bytes, or an empty string if the file does not exist.
 func Tail(path string, size int64) string {
 	file, err := os.Open(path)
 	if err != nil {

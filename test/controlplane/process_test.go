@@ -31,12 +31,12 @@ func TestProcess(t *testing.T) {
 		end    func(*controlplane.Process) error
 		want   []string
 	}{
-		"stopped, it may tidy up": {
+		"stopped, and cleans up": {
 			script: `trap 'echo tidy; exit 3' TERM; echo up; while true; do sleep 0.05; done`,
 			end:    func(p *controlplane.Process) error { return p.Stop(time.Minute) },
 			want:   []string{"exit status 3", "tidy"},
 		},
-		"stopped, what it started ends too": {
+		"stopped with its child processes": {
 			script: `sleep 60 & echo up; wait; echo late`,
 			end:    func(p *controlplane.Process) error { return p.Stop(time.Minute) },
 			want:   []string{"signal: terminated"},
@@ -93,11 +93,11 @@ func TestTail_ReturnsWholeLines(t *testing.T) {
 	}
 }
 
-// Verifiers are started side by side by tests that share a control plane: none may be forgotten.
+// TestStop_StopsConcurrentlyStartedVerifiers starts verifiers concurrently, as tests that share a control plane do.
 func TestStop_StopsConcurrentlyStartedVerifiers(t *testing.T) {
 	t.Parallel()
 	gone, cancel := context.WithCancel(t.Context())
-	cancel() // nobody waits for them to be ready
+	cancel() // StartVerifier does not wait until they are ready
 	var plane controlplane.ControlPlane
 	program := filepath.Join("testdata", "deaf-to-flags")
 	started := make([]*controlplane.Verifier, 20)
@@ -122,7 +122,7 @@ func TestStop_StopsConcurrentlyStartedVerifiers(t *testing.T) {
 	}
 }
 
-// startScript starts a shell script that says "up" once it can be stopped, and waits for that.
+// startScript starts a shell script and waits until it prints "up".
 func startScript(t *testing.T, script string) *controlplane.Process {
 	t.Helper()
 	p, err := controlplane.StartProcess(filepath.Join(t.TempDir(), "log"), "/bin/sh", "-c", script)

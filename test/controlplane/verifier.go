@@ -9,33 +9,34 @@ import (
 	"strconv"
 )
 
-// VerifierOptions say how to run a verifier.
+// VerifierOptions configure a verifier process.
 type VerifierOptions struct {
-	// Binary is what BuildVerifier returned.
+	// Binary is the path of the verifier, as returned by BuildVerifier.
 	Binary string
-	// Log is the file its output is appended to: verifier.log in Dir unless said.
+	// Log is the file to which the output is appended. It defaults to verifier.log in Dir.
 	Log string
-	// Flags come last, so that they win.
+	// Flags are further flags. They take precedence over the default ones.
 	Flags []string
-	// Unready waits only until it is alive.
+	// Unready makes StartVerifier wait until the verifier is alive instead of ready.
 	Unready bool
 }
 
-// Verifier is a running verifier.
+// Verifier is a running verifier process.
 type Verifier struct {
 	*Process
 
-	// GRPC, HTTP, Usage, Metrics and Probes are the addresses, host:port, of its faces.
+	// GRPC, HTTP, Usage, Metrics and Probes are the addresses, host:port, of its servers.
 	GRPC, HTTP, Usage, Metrics, Probes string
 }
 
-// BuildVerifier builds cmd/verifier into bin/verifier, as `make build` does, with more flags if given, and returns its path.
+// BuildVerifier builds cmd/verifier into bin/verifier, as `make build` does, and returns its path. The flags are further flags of
+// `go build`.
 func BuildVerifier(ctx context.Context, flags ...string) (string, error) {
 	return build(ctx, "verifier", flags...)
 }
 
-// StartVerifier runs a verifier outside the cluster with the permissions and the environment it has inside, on ports of
-// 127.0.0.1, and waits until it is ready. Stop of the control plane stops it, if it still runs.
+// StartVerifier starts a verifier outside the cluster with the permissions and the environment variables that it has on a
+// cluster, on ports of 127.0.0.1, and waits until it is ready. ControlPlane.Stop stops it.
 func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOptions) (*Verifier, error) {
 	v := &Verifier{}
 	for _, address := range []*string{&v.GRPC, &v.HTTP, &v.Usage, &v.Metrics, &v.Probes} {
@@ -64,7 +65,7 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 	return v, v.AwaitReady(ctx)
 }
 
-// AwaitReady waits until the verifier says that it is ready.
+// AwaitReady waits until the verifier is ready.
 func (v *Verifier) AwaitReady(ctx context.Context) error {
 	return v.awaitOK(ctx, "http://"+v.Probes+"/readyz")
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// snapshot is all there is, at an instant at which people have stopped.
+// snapshot holds all keys and Secrets while the load is paused.
 type snapshot struct {
 	keys     map[string]*v1alpha1.APIKey
 	secrets  map[string]*corev1.Secret
@@ -26,7 +26,7 @@ type snapshot struct {
 	problems []string
 }
 
-// findProblems reads everything and says what is not as it should be once the manager has caught up.
+// findProblems returns what is not in the state that the manager should have established.
 func (l *load) findProblems(ctx context.Context) []string {
 	var list v1alpha1.APIKeyList
 	var secrets corev1.SecretList
@@ -59,7 +59,7 @@ func (s *snapshot) problem(name, format string, args ...any) {
 	s.problems = append(s.problems, name+" "+fmt.Sprintf(format, args...))
 }
 
-// checkKey looks at one key and its Secret.
+// checkKey checks one key and its Secret.
 func (s *snapshot) checkKey(k *v1alpha1.APIKey) {
 	accepted := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionAccepted)
 	switch {
@@ -89,8 +89,8 @@ func (s *snapshot) wantedState(k *v1alpha1.APIKey) v1alpha1.ObservedState {
 	return v1alpha1.StateActive
 }
 
-// checkActive looks at a key in use: its Secret holds a current key that verifiers accept, nothing is half done, and what was
-// asked for has happened.
+// checkActive checks an active key: its Secret holds a current key that verifiers accept, no rotation is in progress, and
+// requested rotations have been carried out.
 func (s *snapshot) checkActive(k *v1alpha1.APIKey) {
 	secret := s.secrets[k.Name]
 	if secret == nil || len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != k.UID {
@@ -124,7 +124,7 @@ func (s *snapshot) checkActive(k *v1alpha1.APIKey) {
 	}
 }
 
-// checkHistory looks whether what happened to a key that is only ever rotated is told in order, and its first issue once.
+// checkHistory checks that the history of a key that is only rotated is in order and has no other transitions.
 func (s *snapshot) checkHistory(k *v1alpha1.APIKey) {
 	if !strings.HasPrefix(k.Name, steady) {
 		return
@@ -139,7 +139,7 @@ func (s *snapshot) checkHistory(k *v1alpha1.APIKey) {
 	}
 }
 
-// accepts is what a verifier says of a key that hashes to digest.
+// accepts reports whether a verifier accepts a key with a digest.
 func (s *snapshot) accepts(k *v1alpha1.APIKey, digest string, role v1alpha1.CredentialRole) bool {
 	for _, c := range k.Status.Credentials {
 		if c.SHA256 == digest && c.Role == role && (c.NotAfter == nil || s.now.Before(c.NotAfter.Time)) {
@@ -149,7 +149,7 @@ func (s *snapshot) accepts(k *v1alpha1.APIKey, digest string, role v1alpha1.Cred
 	return false
 }
 
-// checkSlots looks at the accounts that have more keys than slots: none is over its limit, and no slot is idle.
+// checkSlots checks the accounts that have more keys than slots: the limit is kept, and no slot is unused.
 func (s *snapshot) checkSlots() {
 	for account, limit := range limits {
 		holders, wanting := 0, 0

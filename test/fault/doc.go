@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fault has a test that lets two managers do a lot of work on a real control plane, kills whichever leads, stops
-// the API server and etcd, cuts the network, and then looks whether a key, a limit or a mail has suffered.
+// Package fault has a test in which two managers work on a real control plane while it kills the leader, stops the API server
+// and etcd, and cuts connections. It checks that keys, limits and mails are not affected.
 package fault

@@ -25,10 +25,10 @@ import (
 
 var (
 	full = flag.Bool("full", false, "run all faults, which takes up to ten minutes: make test-fault")
-	seed = flag.Uint64("seed", 0, "the order of faults and the choices of people, as a run before printed it; 0 is a new one")
+	seed = flag.Uint64("seed", 0, "seed of the random choices, as printed by an earlier run; 0 chooses a new one")
 )
 
-// How long things may take before they are faults themselves.
+// Timeouts of the test.
 const (
 	faultPeriod     = 7*time.Minute + 15*time.Second // all faults of a full run; the rest of ten minutes is for mails to be tried again
 	settleTimeout   = time.Minute
@@ -36,7 +36,7 @@ const (
 	mailTimeout     = 140 * time.Second // longer than the life of a claim
 )
 
-// fault is something that happens to the managers or to what they depend on.
+// fault is a failure of a manager or of something that it depends on.
 type fault string
 
 const (
@@ -49,7 +49,7 @@ const (
 	stopEtcd       fault = "stop and start etcd"
 )
 
-// schedule is what a run does, in an order that the seed gives.
+// schedule returns the faults of a run, in an order that depends on the seed.
 func schedule(random *rand.Rand) []fault {
 	times := map[fault]int{killAndRelease: 2, dropAll: 1, stopServer: 1}
 	if *full {
@@ -100,11 +100,11 @@ func TestFault(t *testing.T) {
 	writes, hidden, gaps := h.recorder.counts()
 	t.Logf("saw %d writes, and compared Secret and status at %d instants; %d versions are hidden in %d gaps", writes, looked, hidden, gaps)
 	done, failed := h.load.total()
-	t.Logf("people did %d things, of which %d failed with the API server; managers were started %d and %d times",
+	t.Logf("the load ran %d actions, of which %d failed; managers were started %d and %d times",
 		done, failed, h.replicas[0].startCount(), h.replicas[1].startCount())
 }
 
-// environment is everything that runs.
+// environment holds all running parts of the test.
 type environment struct {
 	plane    *controlplane.ControlPlane
 	admin    client.Client
@@ -115,7 +115,7 @@ type environment struct {
 	recorder *recorder
 
 	mu sync.Mutex
-	// unsettledMails are the keys whose mail was claimed and not settled when a manager ended, and how often.
+	// unsettledMails counts, by key, the mails that were being sent when a manager ended.
 	unsettledMails map[string]int
 	pending        sync.WaitGroup
 }
@@ -138,7 +138,7 @@ func newEnvironment(t *testing.T) *environment {
 	return h
 }
 
-// startReplicas gets two managers and a mail server that takes a moment for each mail.
+// startReplicas starts two managers and a mail server that delays each mail.
 func (h *environment) startReplicas(t *testing.T, binary string) {
 	t.Helper()
 	var err error
@@ -156,7 +156,7 @@ func (h *environment) startReplicas(t *testing.T, binary string) {
 	}
 }
 
-// startLoad lets everybody work, until the test ends.
+// startLoad starts the recorder, the managers and the load, which run until the test ends.
 func (h *environment) startLoad(t *testing.T) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -169,7 +169,7 @@ func (h *environment) startLoad(t *testing.T) {
 	all.Go(func() { h.load.run(t.Context()) })
 }
 
-// recordUnsettledMails notes the mails that were being sent when a manager ended: they may arrive twice.
+// recordUnsettledMails records the mails that were being sent when a manager ended. They may arrive twice.
 func (h *environment) recordUnsettledMails(at time.Time) {
 	h.pending.Go(func() {
 		const pause = 50 * time.Millisecond
@@ -198,7 +198,7 @@ func (h *environment) unsettledCount() int {
 	return len(h.unsettledMails)
 }
 
-// inject lets people work for a moment, and then the fault happen.
+// inject waits for a random time and then injects a fault.
 func (h *environment) inject(t *testing.T, f fault) {
 	t.Helper()
 	h.sleepRandomly(200, 1800)
@@ -239,7 +239,7 @@ func (h *environment) inject(t *testing.T, f fault) {
 	h.leader(t)
 }
 
-// cutConnections keeps the leader from the API server until another leads.
+// cutConnections blocks the leader's connections to the API server until another manager leads.
 func (h *environment) cutConnections(t *testing.T, leader *replica) {
 	t.Helper()
 	process := leader.running()
@@ -261,12 +261,12 @@ func (h *environment) must(t *testing.T, err error) {
 	}
 }
 
-// sleepRandomly waits for a time between two numbers of milliseconds.
+// sleepRandomly waits for a random time between two numbers of milliseconds.
 func (h *environment) sleepRandomly(least, most int) {
 	time.Sleep(time.Duration(least+h.random.IntN(most-least)) * time.Millisecond)
 }
 
-// leader waits until one leads. If two believe that they do, it is either.
+// leader waits until a manager leads, and returns it. If two managers assume that they lead, it returns either.
 func (h *environment) leader(t *testing.T) *replica {
 	t.Helper()
 	const pause = 50 * time.Millisecond
@@ -278,12 +278,12 @@ func (h *environment) leader(t *testing.T) *replica {
 		}
 	}
 	h.report(t)
-	t.Fatalf("after %s, nobody leads", electionTimeout)
+	t.Fatalf("after %s, no manager leads", electionTimeout)
 	return nil
 }
 
-// releaseLease says that nobody leads, as a leader does that ends in peace. Without it, each death would cost the 15
-// seconds that the lease lasts.
+// releaseLease clears the holder of the lease, as a leader does on a normal exit. Without it, the next leader would have to
+// wait for the 15 seconds of the lease.
 func (h *environment) releaseLease(t *testing.T) {
 	t.Helper()
 	for {
@@ -298,7 +298,7 @@ func (h *environment) releaseLease(t *testing.T) {
 	}
 }
 
-// awaitSettled stops people, and waits until all is as it should be.
+// awaitSettled pauses the load, and waits until everything is in its wanted state.
 func (h *environment) awaitSettled(t *testing.T, after fault) {
 	t.Helper()
 	h.load.pause.Lock()
@@ -324,14 +324,14 @@ func (h *environment) awaitSettled(t *testing.T, after fault) {
 	}
 }
 
-// checkMails looks whether everybody was told, and nobody twice without a reason.
+// checkMails checks that all mails have arrived, and none twice unless a manager ended while it was being sent.
 func (h *environment) checkMails(t *testing.T) {
 	t.Helper()
 	h.load.pause.Lock()
 	defer h.load.pause.Unlock()
-	untold := h.unsentMails(t)
-	for deadline := time.Now().Add(mailTimeout); len(untold) > 0 && time.Now().Before(deadline); time.Sleep(time.Second) {
-		if untold = h.unsentMails(t); !*full && len(untold) <= h.unsettledCount() {
+	unsent := h.unsentMails(t)
+	for deadline := time.Now().Add(mailTimeout); len(unsent) > 0 && time.Now().Before(deadline); time.Sleep(time.Second) {
+		if unsent = h.unsentMails(t); !*full && len(unsent) <= h.unsettledCount() {
 			break // what was claimed by a dead leader is tried again in two minutes
 		}
 	}
@@ -346,16 +346,16 @@ func (h *environment) checkMails(t *testing.T) {
 			twice++
 		}
 		if arrived[m.MessageID] > 1+h.unsettledMails[name] {
-			t.Errorf("the mail about %s arrived %d times, and a leader died between its claim and its end %d times", name, arrived[m.MessageID], h.unsettledMails[name])
+			t.Errorf("the mail about %s arrived %d times, and a leader ended while it was being sent %d times", name, arrived[m.MessageID], h.unsettledMails[name])
 		}
 	}
-	if *full && len(untold) > 0 {
-		t.Errorf("nobody was told of %s", strings.Join(untold, ", "))
+	if *full && len(unsent) > 0 {
+		t.Errorf("no mail was sent about %s", strings.Join(unsent, ", "))
 	}
-	t.Logf("%d mails arrived, %d of them again; leaders died while %d were being sent; %d are still to be sent", len(arrived), twice, len(h.unsettledMails), len(untold))
+	t.Logf("%d mails arrived, %d of them again; leaders ended while %d were being sent; %d are still to be sent", len(arrived), twice, len(h.unsettledMails), len(unsent))
 }
 
-// unsentMails are the keys of which nobody is known to have been told.
+// unsentMails returns the keys whose mail is not reported as sent.
 func (h *environment) unsentMails(t *testing.T) []string {
 	t.Helper()
 	var list v1alpha1.APIKeyList
@@ -372,7 +372,7 @@ func (h *environment) unsentMails(t *testing.T) []string {
 	return names
 }
 
-// report says what was seen to be wrong.
+// report reports the problems found so far.
 func (h *environment) report(t *testing.T) {
 	t.Helper()
 	for _, problem := range h.recorder.foundProblems() {

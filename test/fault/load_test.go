@@ -27,10 +27,10 @@ const (
 	queued   = "queued-"   // keys that are switched, more than their account has slots for
 	passing  = "passing-"  // keys that come and go, more than their account has slots for
 	expiring = "expiring-" // keys that expire within seconds, some after being revoked
-	mailed   = "told-"     // keys of which people are told by mail at once
+	mailed   = "told-"     // keys whose mail is due at once
 )
 
-// limit is how many keys of an account may hold a credential at any instant.
+// limit is how many keys of an account may have a credential at any time.
 type limit struct {
 	maxKeys int
 	usable  bool // only usable keys count
@@ -50,15 +50,15 @@ var limits = map[string]limit{
 	"large": {maxKeys: 1000},
 }
 
-// load is people at work, all at once.
+// load creates and changes keys at random.
 type load struct {
 	client client.Client
 	random *rand.Rand
 
-	// pause is held by whoever wants people to stop for a while.
+	// pause is locked while the load is paused.
 	pause sync.RWMutex
 	mu    sync.Mutex
-	// existing are the keys that exist for certain, by name.
+	// existing are the keys that are known to exist, by name.
 	existing             map[string]types.UID
 	serial, done, failed int
 }
@@ -67,7 +67,7 @@ func newLoad(c client.Client, seed uint64) *load {
 	return &load{client: c, random: rand.New(rand.NewPCG(seed, 1)), existing: map[string]types.UID{}}
 }
 
-// createObjects creates the accounts, and the keys that stay.
+// createObjects creates the accounts, and the keys that are not deleted.
 func (l *load) createObjects(ctx context.Context) error {
 	if err := l.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}}); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (l *load) createObjects(ctx context.Context) error {
 	return nil
 }
 
-// run does something every so often until the context ends.
+// run executes random actions until the context ends.
 func (l *load) run(ctx context.Context) {
 	const pause = 90 * time.Millisecond
 	for ctx.Err() == nil {
@@ -116,7 +116,7 @@ func (l *load) run(ctx context.Context) {
 	}
 }
 
-// total is how much people have done, and how much of it failed.
+// total returns the number of actions, and how many of them failed.
 func (l *load) total() (done, failed int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,7 +130,7 @@ func (l *load) try(ctx context.Context) error {
 	return l.randomAction(ctx)
 }
 
-// randomAction picks what to do. Errors are part of life here: the API server may be down.
+// randomAction executes a random action. It may return an error, because the API server may be down.
 func (l *load) randomAction(ctx context.Context) error {
 	what, which := l.random.IntN(100), l.random.IntN(10)
 	switch {

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// proxy is a wire that can be cut. It forwards TCP connections from an address of its own.
+// proxy forwards TCP connections from an address of its own, and can cut them.
 type proxy struct {
 	address, target string
-	// delay holds every new connection up, to make what is said over it last longer.
+	// delay is the time for which each new connection is held.
 	delay time.Duration
 
 	mu          sync.Mutex
@@ -33,7 +33,7 @@ func startProxy(t *testing.T, target string, delay time.Duration) *proxy {
 	return p
 }
 
-// open makes the wire whole, at the address it had.
+// open starts listening at the address that the proxy had.
 func (p *proxy) open() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,7 +46,7 @@ func (p *proxy) open() error {
 	return nil
 }
 
-// cut ends all connections and refuses new ones.
+// cut closes all connections and rejects new ones.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	_ = p.listener.Close()
@@ -54,7 +54,7 @@ func (p *proxy) cut() {
 	p.drop()
 }
 
-// drop ends all connections in the middle of whatever is said over them. New ones are welcome.
+// drop closes all connections. New ones are accepted.
 func (p *proxy) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -26,8 +26,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// recorder sees every state that keys, accounts and Secrets are ever in, in the order in which they were written, except
-// for what passes while the API server is down, if it has forgotten about it when it is back.
+// recorder records every version of keys, accounts and Secrets, in the order of the writes. Versions are missing if the API
+// server dropped them while it was down.
 type recorder struct {
 	client client.WithWatch
 
@@ -41,20 +41,20 @@ type recorder struct {
 	writes    int
 }
 
-// write is a write of a key that is only ever rotated, or of its Secret.
+// write is a write of a key that is only rotated, or of its Secret.
 type write struct {
 	version uint64
 	key     string
-	// digest is of the current key, if it is the Secret that was written.
+	// digest is the digest of the current key, if the Secret was written.
 	digest string
-	// known is what verifiers accept for good, if it is the key that was written.
+	// known are the digests of the credentials without an end, if the key was written.
 	known []string
 }
 
-// gap is what was not seen: writes after one version and up to another.
+// gap is a range of versions that were not recorded: those after one version, up to another.
 type gap struct{ after, upTo uint64 }
 
-// stream is what is seen of one kind.
+// stream is the watch of one kind.
 type stream struct {
 	list    func() client.ObjectList
 	reset   func()
@@ -91,7 +91,7 @@ func (r *recorder) run(ctx context.Context) {
 	all.Wait()
 }
 
-// watch sees what happens after the last version that was seen. False: the API server no longer knows.
+// watch records the events after the last recorded version. It returns false if the API server no longer has them.
 func (r *recorder) watch(ctx context.Context, s *stream) bool {
 	w, err := r.client.Watch(ctx, s.list(), &client.ListOptions{
 		Namespace: namespaceOf(s), Raw: &metav1.ListOptions{ResourceVersion: s.last, AllowWatchBookmarks: true},
@@ -116,7 +116,7 @@ func (r *recorder) watch(ctx context.Context, s *stream) bool {
 	return true
 }
 
-// relist sees the state of everything at one instant, and notes that what led to it was not seen.
+// relist records the current state of a kind, and a gap before it.
 func (r *recorder) relist(ctx context.Context, s *stream) {
 	list := s.list()
 	if err := r.client.List(ctx, list, client.InNamespace(namespaceOf(s))); err != nil {
@@ -202,7 +202,7 @@ func digest(material []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// isBehind is whether something that was written by now is still to be seen.
+// isBehind reports whether a write has not been recorded yet.
 func (r *recorder) isBehind(ctx context.Context) bool {
 	r.mu.Lock()
 	streams := r.streams
@@ -226,8 +226,8 @@ func (r *recorder) isBehind(ctx context.Context) bool {
 	return false
 }
 
-// checkSecrets goes through all that was ever true, in order, and says when a Secret's current key was one that verifiers
-// refuse. It returns how many instants it looked at.
+// checkSecrets replays all writes in order, and reports a problem if a Secret held a current key that verifiers rejected. It
+// returns the number of checks.
 func (r *recorder) checkSecrets() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -256,7 +256,7 @@ func (r *recorder) checkSecrets() int {
 	return looked
 }
 
-// counts is how many writes were seen, and how many versions were not, in how many gaps.
+// counts returns the number of recorded writes, of missing versions, and of gaps.
 func (r *recorder) counts() (writes int, hidden uint64, gaps int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -266,7 +266,7 @@ func (r *recorder) counts() (writes int, hidden uint64, gaps int) {
 	return r.writes, hidden, len(r.gaps)
 }
 
-// foundProblems are the problems so far.
+// foundProblems returns the problems found so far.
 func (r *recorder) foundProblems() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

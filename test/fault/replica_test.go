@@ -21,13 +21,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// replica is a manager that is started again whenever it ends, as a Deployment's pod is, with a wire of its own to the
-// API server.
+// replica is a manager that is restarted whenever it ends, like a pod of a Deployment. It connects to the API server through a
+// proxy of its own.
 type replica struct {
 	name, binary, metrics string
 	flags                 []string
 	proxy                 *proxy
-	// onExit is told when a process has ended, and when.
+	// onExit is called with the time when a process has ended.
 	onExit func(time.Time)
 
 	mu      sync.Mutex
@@ -68,7 +68,7 @@ func newReplica(t *testing.T, plane *controlplane.ControlPlane, name, binary str
 	return r
 }
 
-// run keeps it running until the context ends.
+// run restarts the manager until the context ends.
 func (r *replica) run(ctx context.Context) {
 	const pause = 200 * time.Millisecond
 	for ctx.Err() == nil {
@@ -96,28 +96,28 @@ func (r *replica) running() *controlplane.Process {
 	return r.process
 }
 
-// startCount is how often it was started.
+// startCount returns how often the manager was started.
 func (r *replica) startCount() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.starts
 }
 
-// kill ends it at once. It comes back by itself.
+// kill kills the process. It is restarted by run.
 func (r *replica) kill() {
 	if process := r.running(); process != nil {
 		process.Kill()
 	}
 }
 
-// pause stops its process without its noticing, as a machine does that swaps or migrates; the result lets it go on.
+// pause suspends the process, as happens on a machine that swaps or migrates. The returned function resumes it.
 func (r *replica) pause() func() {
 	process := r.running()
 	_ = syscall.Kill(-process.Pid(), syscall.SIGSTOP)
 	return func() { _ = syscall.Kill(-process.Pid(), syscall.SIGCONT) }
 }
 
-// leads is whether it believes that it leads.
+// leads reports whether the manager assumes that it leads.
 func (r *replica) leads(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

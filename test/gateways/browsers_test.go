@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// testPreflight sends what a browser sends of a page of another origin: a preflight without a key, and then the request.
+// testPreflight sends the requests of a browser for a page of another origin: a preflight without a key, and then the request.
 func (w *suite) testPreflight(t *testing.T, f *runningGateway) {
 	page := func(more ...string) http.Header {
 		h := http.Header{"Origin": {"https://shop.example"}}
@@ -19,29 +19,29 @@ func (w *suite) testPreflight(t *testing.T, f *runningGateway) {
 		return h
 	}
 	preflight := page("Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-api-key")
-	t.Run("a preflight reaches the application, as nobody's", func(t *testing.T) {
+	t.Run("a preflight reaches the application without identity headers", func(t *testing.T) {
 		q := clientRequest{method: http.MethodOptions, path: "/orders/7", header: preflight.Clone()}
 		q.header["X-Apikey-Id"] = []string{"forged"}
 		if s := f.expectAllowed(t, q, map[string]string{}); s.method != http.MethodOptions {
 			t.Errorf("the application sees %s", s.method)
 		}
 	})
-	t.Run("not on another route", func(t *testing.T) {
+	t.Run("a preflight on another route is denied", func(t *testing.T) {
 		f.expectDenied(t, clientRequest{method: http.MethodOptions, path: "/stock", header: preflight}, http.StatusUnauthorized, "MISSING")
 	})
-	t.Run("nothing but a preflight does", func(t *testing.T) {
+	t.Run("other requests without a key are denied", func(t *testing.T) {
 		for about, q := range map[string]clientRequest{
-			"another method":                {method: http.MethodGet, header: preflight},
-			"one that says it is":           {method: http.MethodGet, header: page("Access-Control-Request-Method", "GET", "X-Forwarded-Method", "OPTIONS", "X-Original-Method", "OPTIONS", "X-Http-Method-Override", "OPTIONS")},
-			"through the load balancer too": {method: http.MethodDelete, from: "127.0.0.1", header: page("Access-Control-Request-Method", "GET", "X-Forwarded-Method", "OPTIONS")},
-			"OPTIONS of no page":            {method: http.MethodOptions, header: http.Header{"Access-Control-Request-Method": {"GET"}}},
-			"OPTIONS that asks for nothing": {method: http.MethodOptions, header: page()},
+			"another method":                           {method: http.MethodGet, header: preflight},
+			"another method with forged headers":       {method: http.MethodGet, header: page("Access-Control-Request-Method", "GET", "X-Forwarded-Method", "OPTIONS", "X-Original-Method", "OPTIONS", "X-Http-Method-Override", "OPTIONS")},
+			"another method through the load balancer": {method: http.MethodDelete, from: "127.0.0.1", header: page("Access-Control-Request-Method", "GET", "X-Forwarded-Method", "OPTIONS")},
+			"OPTIONS without Origin":                   {method: http.MethodOptions, header: http.Header{"Access-Control-Request-Method": {"GET"}}},
+			"OPTIONS without a requested method":       {method: http.MethodOptions, header: page()},
 		} {
 			q.path = "/orders/7"
 			t.Run(about, func(t *testing.T) { f.expectDenied(t, q, http.StatusUnauthorized, "MISSING") })
 		}
 	})
-	t.Run("a page can read a refusal", func(t *testing.T) {
+	t.Run("pages can read a denial", func(t *testing.T) {
 		a := f.send(t, clientRequest{path: "/orders/7", header: page("X-API-Key", w.keys["revoked"].material)})
 		if got := a.header.Values("Access-Control-Allow-Origin"); a.status != http.StatusUnauthorized || len(got) != 1 || got[0] != "*" {
 			t.Errorf("it was answered %d, for origins %q", a.status, got)
@@ -49,7 +49,7 @@ func (w *suite) testPreflight(t *testing.T, f *runningGateway) {
 	})
 }
 
-// testOwnCredentials sends a key beside what the application wants for itself.
+// testOwnCredentials sends a key in addition to credentials for the application.
 func (w *suite) testOwnCredentials(t *testing.T, f *runningGateway) {
 	material := w.keys["full"].material
 	for about, authorization := range map[string]string{

@@ -32,10 +32,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// No Envoy is run here: it comes neither as a Go module nor from Debian. Its sample is read into Envoy's own types, which
-// knows every field and its bounds; that the verifier speaks its protocol is tested in internal/verifier.
+// These tests do not run Envoy, which is neither a Go module nor a Debian package. They parse its sample with Envoy's own
+// types, which validate every field. The ext_authz protocol of the verifier is tested in internal/verifier.
 
-// TestEnvoy_SampleIsValidBootstrap reads it as Envoy does, and looks at what must not be got wrong.
+// TestEnvoy_SampleIsValidBootstrap parses the sample as Envoy does, and checks the settings that matter for security.
 func TestEnvoy_SampleIsValidBootstrap(t *testing.T) {
 	t.Parallel()
 	bootstrap := &bootstrapv3.Bootstrap{}
@@ -50,11 +50,11 @@ func TestEnvoy_SampleIsValidBootstrap(t *testing.T) {
 	for _, cluster := range bootstrap.GetStaticResources().GetClusters() {
 		clusters[cluster.GetName()] = true
 	}
-	t.Run("the verifier is asked, and without it nobody passes", func(t *testing.T) { testExtAuthz(t, filter, clusters) })
-	t.Run("clients do not choose what is seen of them", func(t *testing.T) { testConnectionManager(t, manager) })
+	t.Run("ext_authz denies requests if the verifier does not answer", func(t *testing.T) { testExtAuthz(t, filter, clusters) })
+	t.Run("clients cannot forge addresses, paths and headers", func(t *testing.T) { testConnectionManager(t, manager) })
 	routes := manager.GetRouteConfig().GetVirtualHosts()[0].GetRoutes()
-	t.Run("segments that applications strip are refused before all routes", func(t *testing.T) { testRefusedPaths(t, routes[0]) })
-	t.Run("routes need what they say", func(t *testing.T) {
+	t.Run("path segments with semicolons are rejected before all routes", func(t *testing.T) { testRefusedPaths(t, routes[0]) })
+	t.Run("routes pass their requirements", func(t *testing.T) {
 		testRouteRequirements(t, manager.GetHttpFilters()[0].GetName(), routes[1:], clusters)
 	})
 }
@@ -71,7 +71,7 @@ func testExtAuthz(t *testing.T, filter *ext_authzv3.ExtAuthz, clusters map[strin
 		t.Errorf("Envoy waits %s for it", timeout)
 	}
 	if status := filter.GetStatusOnError().GetCode(); status != typev3.StatusCode_ServiceUnavailable {
-		t.Errorf("without it clients are told %s", status)
+		t.Errorf("without it clients receive %s", status)
 	}
 }
 
@@ -96,7 +96,7 @@ func testConnectionManager(t *testing.T, manager *hcmv3.HttpConnectionManager) {
 	}
 }
 
-// testRefusedPaths has paths as they are once Envoy has cleaned them.
+// testRefusedPaths uses paths as they are after Envoy has normalized them.
 func testRefusedPaths(t *testing.T, route *routev3.Route) {
 	if status := route.GetDirectResponse().GetStatus(); status != http.StatusBadRequest {
 		t.Errorf("they are answered %d", status)
@@ -130,7 +130,7 @@ func testRouteRequirements(t *testing.T, filter string, routes []*routev3.Route,
 	}
 }
 
-// anchored is an expression as Envoy matches it: RE2, as Go's are, and against the whole text.
+// anchored returns an expression as Envoy matches it: in RE2 syntax, like Go, and against the whole text.
 func anchored(t *testing.T, expression *matcherv3.RegexMatcher) *regexp.Regexp {
 	t.Helper()
 	if expression.GetRegex() == "" {
@@ -158,7 +158,7 @@ func readEnvoy(t *testing.T, into *bootstrapv3.Bootstrap) {
 	}
 }
 
-// unpack reads and checks a part that Envoy leaves to an extension.
+// unpack decodes and validates the configuration of an extension.
 func unpack[M interface {
 	proto.Message
 	ValidateAll() error
@@ -172,7 +172,7 @@ func unpack[M interface {
 	}
 }
 
-// TestEnvoyGateway_SampleIsAccepted has a real API server hold the sample to Envoy Gateway's own CRDs.
+// TestEnvoyGateway_SampleIsAccepted applies the sample to a real API server with the CRDs of Envoy Gateway.
 func TestEnvoyGateway_SampleIsAccepted(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)

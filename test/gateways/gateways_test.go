@@ -17,7 +17,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// TestGateways tells the same stories to each gateway.
+// TestGateways runs the same tests with each gateway.
 func TestGateways(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
@@ -26,15 +26,15 @@ func TestGateways(t *testing.T) {
 			t.Parallel()
 			g.logVersion(t, g.binary(t, w.plane.Root()))
 			t.Run("a key in a header", func(t *testing.T) { w.testHeaderKey(t, &g) })
-			t.Run("a key in the query, as RD Station has it", func(t *testing.T) { w.testQueryKey(t, &g) })
-			t.Run("a key and a company in two headers, as Factura Fácil has it", func(t *testing.T) { w.testTwoHeaders(t, &g) })
-			t.Run("a key as Basic credentials, as Maileon has it", func(t *testing.T) { w.testBasicKey(t, &g) })
-			t.Run("a verifier that can't answer lets nobody in", func(t *testing.T) { w.testFailClosed(t, &g) })
+			t.Run("a key in the query", func(t *testing.T) { w.testQueryKey(t, &g) })
+			t.Run("a key and an external ID in two headers", func(t *testing.T) { w.testTwoHeaders(t, &g) })
+			t.Run("a key as Basic credentials", func(t *testing.T) { w.testBasicKey(t, &g) })
+			t.Run("requests are denied if the verifier does not answer", func(t *testing.T) { w.testFailClosed(t, &g) })
 		})
 	}
 }
 
-// requestWithKey is a request that has a key in the header where keys are looked for first.
+// requestWithKey returns a request with a key in X-API-Key.
 func (w *suite) requestWithKey(name string) clientRequest {
 	return clientRequest{header: http.Header{"X-API-Key": {w.keys[name].material}}}
 }
@@ -48,7 +48,7 @@ func (w *suite) identityOf(name string, more ...string) map[string]string {
 	return identity
 }
 
-// fullIdentity is the identity of the key that has everything an identity can have.
+// fullIdentity returns the identity headers of the key that has all of them.
 func (w *suite) fullIdentity() map[string]string {
 	return w.identityOf("full", "x-apikey-account", "acme", "x-apikey-external-id", externalID, "x-apikey-scopes", "orders:read")
 }
@@ -56,18 +56,18 @@ func (w *suite) fullIdentity() map[string]string {
 func (w *suite) testHeaderKey(t *testing.T, g *gateway) {
 	v := w.verifier(t, g.verifierFlags...)
 	f := w.serve(t, g, v.HTTP)
-	t.Run("a good key passes, and its identity goes on without it", func(t *testing.T) { w.testValidKeys(t, f) })
-	t.Run("identity that a client forges is replaced or dropped", func(t *testing.T) { w.testForgedIdentity(t, f) })
-	t.Run("other keys are refused, and their holders told why", func(t *testing.T) { w.testInvalidKeys(t, f) })
-	t.Run("a route's scope and account are required", func(t *testing.T) { w.testRoutes(t, f) })
-	t.Run("another way to write a path is no way around a scope", func(t *testing.T) { w.testPaths(t, f) })
-	t.Run("an ordinary path stays as it is", func(t *testing.T) { w.testPlainPaths(t, f) })
-	t.Run("an address is the client's own", func(t *testing.T) { w.testClientAddresses(t, f) })
-	t.Run("what is asked for is audited, and not what a client says of it", func(t *testing.T) { w.testAuditLog(t, f, v.Log) })
-	t.Run("the application's own credentials reach it", func(t *testing.T) { w.testOwnCredentials(t, f) })
-	t.Run("a browser may ask first, where the route says so", func(t *testing.T) { w.testPreflight(t, f) })
-	t.Run("all scopes that a key can have are handed on", func(t *testing.T) { w.testManyScopes(t, f) })
-	t.Run("nothing of a request or an answer is lost", func(t *testing.T) { w.testUnchangedRequests(t, f) })
+	t.Run("a valid key is replaced by its identity headers", func(t *testing.T) { w.testValidKeys(t, f) })
+	t.Run("forged identity headers are replaced or removed", func(t *testing.T) { w.testForgedIdentity(t, f) })
+	t.Run("invalid keys are denied with a reason", func(t *testing.T) { w.testInvalidKeys(t, f) })
+	t.Run("routes require their scope and account", func(t *testing.T) { w.testRoutes(t, f) })
+	t.Run("other spellings of a path do not bypass a scope", func(t *testing.T) { w.testPaths(t, f) })
+	t.Run("ordinary paths are not changed", func(t *testing.T) { w.testPlainPaths(t, f) })
+	t.Run("the client address cannot be forged", func(t *testing.T) { w.testClientAddresses(t, f) })
+	t.Run("the audit log has the request as the client sent it", func(t *testing.T) { w.testAuditLog(t, f, v.Log) })
+	t.Run("credentials for the application reach it", func(t *testing.T) { w.testOwnCredentials(t, f) })
+	t.Run("preflight requests are allowed on routes that allow them", func(t *testing.T) { w.testPreflight(t, f) })
+	t.Run("the maximum number of scopes is passed on", func(t *testing.T) { w.testManyScopes(t, f) })
+	t.Run("requests and responses are complete", func(t *testing.T) { w.testUnchangedRequests(t, f) })
 }
 
 func (w *suite) testValidKeys(t *testing.T, f *runningGateway) {
@@ -89,7 +89,7 @@ func (w *suite) testValidKeys(t *testing.T, f *runningGateway) {
 			}
 		})
 	}
-	t.Run("whatever the client's query says of scopes and accounts", func(t *testing.T) {
+	t.Run("with scopes and account in the query of the client", func(t *testing.T) {
 		q := w.requestWithKey("full")
 		q.path = "/stock?scopes=never&account=nobody"
 		if s := f.expectAllowed(t, q, w.fullIdentity()); s.uri != q.path {
@@ -113,11 +113,11 @@ func (w *suite) testForgedIdentity(t *testing.T, f *runningGateway) {
 			for _, name := range names {
 				q.header[spell(name)] = []string{"forged", "forged again"}
 			}
-			// The account of this key has no external id, and the key no scopes: those are absent.
+			// The account of this key has no external ID, and the key has no scopes, so these headers are absent.
 			f.expectAllowed(t, q, w.identityOf("plain"))
 		})
 	}
-	t.Run("by having them taken off with Connection", func(t *testing.T) {
+	t.Run("listed in the Connection header", func(t *testing.T) {
 		q := w.requestWithKey("full")
 		q.header["Connection"] = []string{"close, " + strings.Join(names, ", ")}
 		f.expectAllowed(t, q, w.fullIdentity())
@@ -156,7 +156,7 @@ func (w *suite) testRoutes(t *testing.T, f *runningGateway) {
 	f.expectDenied(t, acme, http.StatusForbidden, "ACCOUNT_MISMATCH")
 }
 
-// testPaths are all below /orders to some gateway or application, in one way of reading them.
+// testPaths sends paths that some gateway or application may interpret as being below /orders.
 func (w *suite) testPaths(t *testing.T, f *runningGateway) {
 	for _, path := range []string{
 		"/orders", "//orders/7", "/%6Frders/7", "/./orders/7", "/stock/../orders/7", "/stock/%2e%2e/orders/7", "/%2Forders/7",
@@ -164,9 +164,9 @@ func (w *suite) testPaths(t *testing.T, f *runningGateway) {
 		// A gateway cleans these, and takes them for /stock.
 		"/orders/../stock", "/orders/%2e%2E/stock", "/orders%2f..%2Fstock",
 		`/stock\..\orders/7`, "/stock%5C..%5corders/7", "/orders/..#/stock",
-		// They can't be decoded.
+		// These cannot be decoded.
 		"/orders/7%", "/orders/%zz", "/orders/%2", "/%6Frders/%",
-		// Tomcat strips what a segment has from the semicolon on, before it cleans the path.
+		// Tomcat strips everything after a semicolon from a segment before it normalizes the path.
 		"/stock/..;/orders/7", "/stock/..;x=1/orders/7", "/stock/%2e.;/orders/7", "/stock/..%3B/orders/7", "/.;/orders/7",
 		"/;/orders/7", "/;x=1/orders/7", "/%3b/orders/7",
 	} {
@@ -174,7 +174,7 @@ func (w *suite) testPaths(t *testing.T, f *runningGateway) {
 			f.application.requests.Store(0)
 			a := f.sendRaw(t, path, w.keys["plain"].material)
 			refused := f.application.requests.Load() == 0 && a.status >= 300 && a.status < 500
-			// Where the application is told nothing of /orders, it is right to pass.
+			// The request may pass if the path that the application receives is not below /orders.
 			cleaned := len(a.received) == 1 && a.received[0].uri == "/stock"
 			if !refused && !cleaned {
 				t.Errorf("it was answered %d and reached the application as %v", a.status, a.received)
@@ -196,8 +196,8 @@ func (w *suite) testPlainPaths(t *testing.T, f *runningGateway) {
 	}
 }
 
-// testAuditLog wants the verifier's log to tell what the client asked for, also through a trusted load balancer that hands
-// whatever headers it gets on.
+// testAuditLog checks that the verifier logs the request of the client, also behind a trusted load balancer that forwards all
+// headers.
 func (w *suite) testAuditLog(t *testing.T, f *runningGateway, log string) {
 	for about, from := range map[string]string{"from anywhere": "127.0.0.2", "through the load balancer": "127.0.0.1"} {
 		t.Run(about, func(t *testing.T) {
@@ -219,7 +219,7 @@ func (w *suite) testAuditLog(t *testing.T, f *runningGateway, log string) {
 	}
 }
 
-// testManyScopes is for a key whose scopes take more than eight kilobytes, and a client that leaves little room for them.
+// testManyScopes uses a key whose scopes take more than eight kilobytes, and a client that sends large headers.
 func (w *suite) testManyScopes(t *testing.T, f *runningGateway) {
 	identity := w.identityOf("wide", "x-apikey-scopes", strings.Join(manyScopes(), ","))
 	f.expectAllowed(t, w.requestWithKey("wide"), identity)
@@ -244,20 +244,20 @@ func (w *suite) testUnchangedRequests(t *testing.T, f *runningGateway) {
 		}
 	})
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
-		t.Run("a refusal of the application's own with "+strconv.Itoa(status), func(t *testing.T) {
+		t.Run("an error response of the application with "+strconv.Itoa(status), func(t *testing.T) {
 			q := w.requestWithKey("full")
 			q.header[answerWith] = []string{strconv.Itoa(status)}
 			a := f.send(t, q)
 			challenges := a.header.Values("WWW-Authenticate")
 			if a.status != status || len(a.received) != 1 || a.body != ownBody || !slices.Equal(challenges, []string{ownChallenge}) {
-				t.Errorf("the client is told %d %q %q, and the application saw %d requests", a.status, challenges, a.body, len(a.received))
+				t.Errorf("the client receives %d %q %q, and the application saw %d requests", a.status, challenges, a.body, len(a.received))
 			}
 		})
 	}
 }
 
-// testClientAddresses come from a loopback network, where a client can choose its own. 127.0.0.1 is the gateway's to the verifier,
-// and that of a load balancer in front of it: the one that is trusted.
+// testClientAddresses uses addresses of the loopback network as client addresses. 127.0.0.1 is the address of the gateway and
+// of the trusted load balancer in front of it.
 func (w *suite) testClientAddresses(t *testing.T, f *runningGateway) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: client addresses were not tested: only Linux has all of 127.0.0.0/8")
@@ -268,16 +268,16 @@ func (w *suite) testClientAddresses(t *testing.T, f *runningGateway) {
 		forwarded []string
 		allowed   bool
 	}{
-		"from the listed one":                     {from: allowedAddress, allowed: true},
-		"from another one":                        {from: elsewhere},
-		"from another one that says otherwise":    {from: elsewhere, forwarded: []string{allowedAddress}},
-		"in two headers":                          {from: elsewhere, forwarded: []string{allowedAddress, allowedAddress}},
-		"by naming the load balancer":             {from: elsewhere, forwarded: []string{allowedAddress + ", 127.0.0.1"}},
-		"through the load balancer":               {from: "127.0.0.1", forwarded: []string{allowedAddress}, allowed: true},
-		"through it, with a past that is no news": {from: "127.0.0.1", forwarded: []string{elsewhere + ", " + allowedAddress}, allowed: true},
-		"through it from another one":             {from: "127.0.0.1", forwarded: []string{elsewhere}},
-		"through it from one that says otherwise": {from: "127.0.0.1", forwarded: []string{allowedAddress + ", " + elsewhere}},
-		"through it in two headers":               {from: "127.0.0.1", forwarded: []string{allowedAddress, elsewhere}},
+		"from the allowed address":                            {from: allowedAddress, allowed: true},
+		"from another address":                                {from: elsewhere},
+		"from another address with a forged X-Forwarded-For":  {from: elsewhere, forwarded: []string{allowedAddress}},
+		"in two headers":                                      {from: elsewhere, forwarded: []string{allowedAddress, allowedAddress}},
+		"by naming the load balancer":                         {from: elsewhere, forwarded: []string{allowedAddress + ", 127.0.0.1"}},
+		"through the load balancer":                           {from: "127.0.0.1", forwarded: []string{allowedAddress}, allowed: true},
+		"through it, with an earlier entry":                   {from: "127.0.0.1", forwarded: []string{elsewhere + ", " + allowedAddress}, allowed: true},
+		"through it from another address":                     {from: "127.0.0.1", forwarded: []string{elsewhere}},
+		"through it from another address with a forged entry": {from: "127.0.0.1", forwarded: []string{allowedAddress + ", " + elsewhere}},
+		"through it in two headers":                           {from: "127.0.0.1", forwarded: []string{allowedAddress, elsewhere}},
 	} {
 		t.Run(about, func(t *testing.T) {
 			q := w.requestWithKey("near")
@@ -320,13 +320,13 @@ func (w *suite) testQueryKey(t *testing.T, g *gateway) {
 	t.Run("none", func(t *testing.T) {
 		f.expectDenied(t, clientRequest{path: "/?api=" + material}, http.StatusUnauthorized, "MISSING")
 	})
-	t.Run("in the header, where no key is looked for", func(t *testing.T) { f.expectDenied(t, w.requestWithKey("full"), http.StatusUnauthorized, "MISSING") })
-	t.Run("twice, one of them empty", func(t *testing.T) {
+	t.Run("a key in a header that is not a key source", func(t *testing.T) { f.expectDenied(t, w.requestWithKey("full"), http.StatusUnauthorized, "MISSING") })
+	t.Run("two keys, one of them empty", func(t *testing.T) {
 		if a := f.send(t, clientRequest{path: "/?api_key=&api_key=" + material}); len(a.received) != 0 && len(a.received[0].placesOfKey(material)) != 0 && !g.keepsQuery {
 			t.Errorf("the application sees the key in %v", a.received[0].placesOfKey(material))
 		}
 	})
-	t.Run("in a URL that a header speaks of", func(t *testing.T) {
+	t.Run("a key in a URL in a header", func(t *testing.T) {
 		for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
 			header := http.Header{name: {"/?api_key=" + material}}
 			for _, from := range []string{"127.0.0.2", "127.0.0.1"} { // from anywhere, and through the load balancer
@@ -372,14 +372,14 @@ func (w *suite) testBasicKey(t *testing.T, g *gateway) {
 			}
 		})
 	}
-	t.Run("a key that nobody has", func(t *testing.T) {
+	t.Run("an unknown key", func(t *testing.T) {
 		header := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("nobody"))}}
 		f.expectDenied(t, clientRequest{header: header}, http.StatusUnauthorized, "UNKNOWN")
 	})
 }
 
 func (w *suite) testFailClosed(t *testing.T, g *gateway) {
-	t.Run("because it died", func(t *testing.T) {
+	t.Run("because it was killed", func(t *testing.T) {
 		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: append([]string{trustedProxyFlag}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
 		f := w.serve(t, g, v.HTTP)
@@ -388,7 +388,7 @@ func (w *suite) testFailClosed(t *testing.T, g *gateway) {
 		for range 3 {
 			f.expectUnavailable(t, w.requestWithKey("full"))
 		}
-		// What it logs of these is looked at when it has ended.
+		// The log of the gateway is checked when it has ended.
 		material := w.keys["full"].material
 		f.expectUnavailable(t, clientRequest{path: "/?api_key=" + material})
 		f.expectUnavailable(t, clientRequest{header: http.Header{"Authorization": {"Bearer " + material}}})
@@ -409,7 +409,7 @@ func (w *suite) testFailClosed(t *testing.T, g *gateway) {
 	})
 }
 
-// TestHAProxy_LuaErrorDeniesRequests breaks the script: HAProxy goes on with a request whose action failed.
+// TestHAProxy_LuaErrorDeniesRequests breaks the script, because HAProxy continues with a request whose action failed.
 func TestHAProxy_LuaErrorDeniesRequests(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
@@ -417,8 +417,8 @@ func TestHAProxy_LuaErrorDeniesRequests(t *testing.T) {
 	f.expectUnavailable(t, w.requestWithKey("full"))
 }
 
-// TestTraefik_RejectsEncodedCharacters has all that 3.6.4 and later call suspicious, but for the percent sign: 3.6.1
-// routes by them as they are, and an application may decode them.
+// TestTraefik_RejectsEncodedCharacters sends the encoded characters that Traefik 3.6.4 and later reject, except the percent
+// sign. Traefik 3.6.1 does not decode them for routing, but an application may decode them.
 func TestTraefik_RejectsEncodedCharacters(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
@@ -430,7 +430,7 @@ func TestTraefik_RejectsEncodedCharacters(t *testing.T) {
 	}
 }
 
-// expectUnavailable wants a request not to pass, whatever the client is told.
+// expectUnavailable fails the test if a request reaches the application, or the status is below 500.
 func (f *runningGateway) expectUnavailable(t *testing.T, q clientRequest) {
 	t.Helper()
 	if a := f.send(t, q); len(a.received) != 0 || a.status < 500 {
@@ -438,7 +438,7 @@ func (f *runningGateway) expectUnavailable(t *testing.T, q clientRequest) {
 	}
 }
 
-// unreachableKubeconfig is the kubeconfig of an API server that is not there.
+// unreachableKubeconfig returns the kubeconfig of an API server that does not exist.
 func (w *suite) unreachableKubeconfig(t *testing.T) string {
 	t.Helper()
 	file := t.TempDir() + "/nowhere.kubeconfig"

@@ -24,16 +24,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// trustedProxyFlag has a verifier believe the gateways of these tests.
+// trustedProxyFlag makes a verifier trust the gateways of these tests.
 const trustedProxyFlag = "--trusted-proxy=127.0.0.1/32"
 
-// verifier is one that runs with these flags. It is there for all tests.
+// verifier returns the verifier with these flags, which all tests share.
 func (w *suite) verifier(t *testing.T, flags ...string) *controlplane.Verifier {
 	t.Helper()
 	return w.verifiers.With(t, append([]string{trustedProxyFlag}, flags...)...)
 }
 
-// awaitStarted waits until a check of a process passes. It does not wait for one that has ended.
+// awaitStarted waits until a check passes. It returns an error if the process ends before.
 func awaitStarted(ctx context.Context, p *controlplane.Process, check func() error) error {
 	err := controlplanetest.Await(ctx, func() error {
 		select {
@@ -46,21 +46,22 @@ func awaitStarted(ctx context.Context, p *controlplane.Process, check func() err
 	return errors.Join(err, p.Err())
 }
 
-// gateway is how one of them is run with its sample.
+// gateway describes how to run a gateway with its sample.
 type gateway struct {
 	name string
-	// version and args are its arguments; DIR is where its configuration is.
+	// version is the argument that prints the version, and args are the arguments that run the gateway. DIR is replaced by the
+	// folder of its configuration.
 	version string
 	args    []string
-	// otherFiles are files that the sample is a part of, where it is not the whole configuration.
+	// otherFiles are files that include the sample, if it is not a whole configuration.
 	otherFiles map[string]string
-	// verifierFlags are those that its sample asks for.
+	// verifierFlags are the flags of the verifier that the sample needs.
 	verifierFlags []string
-	// keepsQuery says that it can't take a parameter out of a query.
+	// keepsQuery reports whether the gateway cannot remove a parameter from a query.
 	keepsQuery bool
-	// logsQuery says that it can't leave a query out of what it logs.
+	// logsQuery reports whether the gateway cannot omit queries from its log.
 	logsQuery bool
-	// unsyncedStatus is what it answers while the verifier has not read the keys.
+	// unsyncedStatus is the status of its responses while the verifier has not read the keys.
 	unsyncedStatus int
 }
 
@@ -85,7 +86,7 @@ func gatewayNamed(name string) *gateway {
 	return &gateways[slices.IndexFunc(gateways, func(g gateway) bool { return g.name == name })]
 }
 
-// nginxMain is what Debian's nginx.conf does around the files of conf.d, with every path of its own.
+// nginxMain is the part of Debian's nginx.conf around conf.d, with paths below DIR.
 const nginxMain = `daemon off;
 pid DIR/nginx.pid;
 error_log stderr;
@@ -103,7 +104,7 @@ http {
 }
 `
 
-// binary is the gateway's program; the test is skipped where there is none.
+// binary returns the path of the gateway. It skips the test if the file does not exist.
 func (g *gateway) binary(t *testing.T, root string) string {
 	t.Helper()
 	program := filepath.Join(root, "bin", "gateways", g.name)
@@ -113,7 +114,7 @@ func (g *gateway) binary(t *testing.T, root string) string {
 	return program
 }
 
-// logVersion says which version is tested.
+// logVersion logs the version of the gateway.
 func (g *gateway) logVersion(t *testing.T, program string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), program, g.version).CombinedOutput()
@@ -123,7 +124,7 @@ func (g *gateway) logVersion(t *testing.T, program string) {
 	t.Logf("%s", strings.TrimSpace(string(out)))
 }
 
-// runningGateway is a running gateway, between the tests' client and the application.
+// runningGateway is a running gateway in front of an application.
 type runningGateway struct {
 	*gateway
 
@@ -131,7 +132,7 @@ type runningGateway struct {
 	application *application
 }
 
-// serve runs a gateway with its sample, in which nothing but addresses is changed, and what the test changes besides.
+// serve runs a gateway with its sample. It replaces only addresses in the sample, and applies the changes of the test.
 func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...string) *runningGateway {
 	t.Helper()
 	program, dir, address := g.binary(t, w.plane.Root()), t.TempDir(), freeAddress(t)
@@ -141,10 +142,10 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 		"127.0.0.1:8080", verifier, "127.0.0.1:8090", f.application.address(),
 		"0.0.0.0:8000", address, ":8000", ":" + port, "8000", address,
 		"/etc/haproxy/", dir + "/", "/etc/traefik/", dir + "/",
-		// The load balancer that is trusted: where these tests' client is unless it says otherwise.
+		// The trusted load balancer has the default address of the test client.
 		"192.0.2.0/24", "127.0.0.1/32",
 	}, changes...))
-	// Caddy keeps state in these folders, and listens on another port unless it is told where.
+	// Caddy stores its state in these folders, and its admin endpoint needs a port of its own.
 	args := []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "CADDY_ADMIN=127.0.0.1:0", program}
 	for _, arg := range g.args {
 		args = append(args, strings.ReplaceAll(arg, "DIR", dir))
@@ -166,10 +167,10 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 	return f
 }
 
-// loggedQuery is where nginx's error log has the query of a request.
+// loggedQuery matches the query of a request in nginx's error log.
 var loggedQuery = regexp.MustCompile(`(, request: "[A-Z]+ [^"?]*)\?[^"]*`)
 
-// expectNoKeysLogged wants no key in what a gateway logged, but in a query where docs/gateways.md says so.
+// expectNoKeysLogged fails the test if a gateway has logged a key, except in a query where docs/gateways.md documents it.
 func (w *suite) expectNoKeysLogged(t *testing.T, g *gateway, log string) {
 	t.Helper()
 	text, err := os.ReadFile(log)
@@ -186,7 +187,7 @@ func (w *suite) expectNoKeysLogged(t *testing.T, g *gateway, log string) {
 	}
 }
 
-// configure renders the sample into a folder.
+// configure writes the sample with its changes to a folder.
 func (g *gateway) configure(t *testing.T, root, dir string, changes []string) {
 	t.Helper()
 	samples := filepath.Join(root, "config", "samples", "gateways", g.name)
@@ -214,7 +215,7 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// awaitRoutes waits until a request is answered, or kept waiting, by a route: Traefik listens before it has any.
+// awaitRoutes waits until a route answers a request or lets it wait. Traefik listens before it has routes.
 func (f *runningGateway) awaitRoutes(t *testing.T, process *controlplane.Process) {
 	t.Helper()
 	impatient := http.Client{Timeout: time.Second}

@@ -30,24 +30,24 @@ import (
 )
 
 const (
-	// answerWith is a header by which a client tells the application which status to refuse it with.
+	// answerWith is a request header with the status that the application must answer with.
 	answerWith = "Answer-With"
-	// ownChallenge and ownBody are what the application says then.
+	// ownChallenge and ownBody are the challenge and the body of these responses.
 	ownChallenge = "Application"
 	ownBody      = "the application's own words"
 )
 
-// application is what the gateway protects. It remembers what it saw.
+// application is the server behind the gateway. It stores the requests that it receives.
 type application struct {
 	server *httptest.Server
-	// requests counts those as well that Go's server does not understand.
+	// requests also counts requests that Go's server rejects.
 	requests atomic.Int32
 
 	mu       sync.Mutex
 	received []receivedRequest
 }
 
-// receivedRequest is a request as the application saw it.
+// receivedRequest is a request as the application received it.
 type receivedRequest struct {
 	method, uri, body string
 	header            http.Header
@@ -79,7 +79,7 @@ func newApplication(t *testing.T) *application {
 
 func (a *application) address() string { return a.server.Listener.Addr().String() }
 
-// takeRequests is what it saw since the last time.
+// takeRequests returns the requests since the last call.
 func (a *application) takeRequests() []receivedRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,9 +91,9 @@ func (a *application) takeRequests() []receivedRequest {
 // clientRequest is a request that a client sends to the gateway.
 type clientRequest struct {
 	method, path, body string
-	// chunked sends the body without saying how long it is.
+	// chunked sends the body without a Content-Length.
 	chunked bool
-	// from is the client's address: 127.0.0.1 unless said, which is also the trusted load balancer's.
+	// from is the address of the client. It defaults to 127.0.0.1, which is also the address of the trusted load balancer.
 	from   string
 	header http.Header
 }
@@ -138,7 +138,7 @@ func (f *runningGateway) send(t *testing.T, q clientRequest) clientResponse {
 	return clientResponse{status: response.StatusCode, header: response.Header, body: string(body), received: f.application.takeRequests()}
 }
 
-// sendRaw asks for a path, byte for byte as it is written: Go's client refuses some and writes others anew.
+// sendRaw requests a path without encoding it. Go's client would reject or rewrite some of them.
 func (f *runningGateway) sendRaw(t *testing.T, path, key string) clientResponse {
 	t.Helper()
 	host := strings.TrimPrefix(f.url, "http://")
@@ -159,7 +159,7 @@ func (f *runningGateway) sendRaw(t *testing.T, path, key string) clientResponse 
 	return clientResponse{status: response.StatusCode, header: response.Header, received: f.application.takeRequests()}
 }
 
-// expectAllowed wants the request to reach the application once, with exactly this identity and without the key.
+// expectAllowed fails the test unless the request reaches the application once, with exactly these identity headers.
 func (f *runningGateway) expectAllowed(t *testing.T, q clientRequest, identity map[string]string) receivedRequest {
 	t.Helper()
 	a := f.send(t, q)
@@ -172,7 +172,8 @@ func (f *runningGateway) expectAllowed(t *testing.T, q clientRequest, identity m
 	return a.received[0]
 }
 
-// expectDenied wants the request not to reach the application, and the client to be told the verifier's words.
+// expectDenied fails the test unless the request does not reach the application and the client receives the response of the
+// verifier.
 func (f *runningGateway) expectDenied(t *testing.T, q clientRequest, status int, code string) {
 	t.Helper()
 	a := f.send(t, q)
@@ -185,7 +186,7 @@ func (f *runningGateway) expectDenied(t *testing.T, q clientRequest, status int,
 	}
 	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	if err := json.Unmarshal([]byte(a.body), &problem); err != nil || media != "application/problem+json" || problem.Code != code || problem.Status != status {
-		t.Errorf("the client is told %s %s, want %s", media, a.body, code)
+		t.Errorf("the client receives %s %s, want %s", media, a.body, code)
 	}
 	challenges := a.header.Values("WWW-Authenticate")
 	if status == http.StatusUnauthorized && (len(challenges) != 1 || !strings.HasPrefix(challenges[0], "ApiKey realm=")) {
@@ -196,12 +197,12 @@ func (f *runningGateway) expectDenied(t *testing.T, q clientRequest, status int,
 	}
 }
 
-// audit is what the verifier's log says of a request.
+// audit is an entry of the verifier's audit log.
 type audit struct {
 	Method, Host, Path string
 }
 
-// auditLine is what a verifier's log says first of a request with this path, or one that begins so.
+// auditLine returns the first entry of a verifier's log whose path has a prefix.
 func auditLine(t *testing.T, log, path string) (line audit) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the audit has "+path, func() error {
@@ -220,7 +221,8 @@ func auditLine(t *testing.T, log, path string) (line audit) {
 	return line
 }
 
-// identityHeaders are the headers that an application may take for the verifier's, in whatever way it reads names.
+// identityHeaders returns the headers that an application may take for identity headers of the verifier, however it normalizes
+// names.
 func (s receivedRequest) identityHeaders() map[string]string {
 	found := map[string]string{}
 	for name, values := range s.header {
@@ -232,7 +234,7 @@ func (s receivedRequest) identityHeaders() map[string]string {
 	return found
 }
 
-// placesOfKey tells where a key can be read in what the application saw.
+// placesOfKey returns where a request contains a key.
 func (s receivedRequest) placesOfKey(material string) []string {
 	var found []string
 	for _, text := range []string{material, base64.StdEncoding.EncodeToString([]byte(material)), base64.StdEncoding.EncodeToString([]byte(material + ":"))} {

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gateways_test puts real gateways, configured as config/samples/gateways tells users to, in front of the real
-// verifier, with keys that the real manager issued on a real API server. What can be seen from outside is checked: which
-// requests reach the application, what it sees of them, and what a client is told of a refusal.
+// Package gateways_test runs real gateways, configured with the samples of config/samples/gateways, in front of the verifier,
+// with keys that the manager issued on a real API server. It checks which requests reach the application, how the application
+// receives them, and which responses clients get.
 package gateways_test
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// suite is what all gateways share: a control plane, a manager, keys in every state, and verifiers.
+// suite holds what all gateways share: a control plane, a manager, keys in every state, and verifiers.
 type suite struct {
 	plane     *controlplane.ControlPlane
 	admin     client.Client
@@ -30,7 +30,7 @@ type suite struct {
 	keys      map[string]issued
 }
 
-// issued is a key as its holder knows it.
+// issued is an issued key.
 type issued struct {
 	material, id, name string
 }
@@ -59,7 +59,7 @@ func newSuite(ctx context.Context) (w *suite, err error) {
 	return w, w.createKeys(ctx)
 }
 
-// Stop implements what a shared world needs.
+// Stop stops the control plane.
 func (w *suite) Stop() error {
 	if w.plane == nil {
 		return nil
@@ -68,13 +68,13 @@ func (w *suite) Stop() error {
 }
 
 const (
-	// externalID is the id of account acme at its provider.
+	// externalID is the external ID of account acme.
 	externalID = "7f9c24e8-3b0a-4d56-9a41-58d2c1f0b6e3"
-	// allowedAddress is the one address that key near works from.
+	// allowedAddress is the only address in the whitelist of key near.
 	allowedAddress = "127.0.0.3"
 )
 
-// createKeys has the manager issue the keys, and puts some of them out of use.
+// createKeys creates the keys and brings them into their states.
 func (w *suite) createKeys(ctx context.Context) error {
 	accounts := map[string]v1alpha1.AccountSpec{"acme": {ExternalID: externalID}, "bare": {}}
 	for name, spec := range accounts {
@@ -101,12 +101,12 @@ func (w *suite) createKeys(ctx context.Context) error {
 	return errors.Join(
 		w.become(ctx, "inactive", v1alpha1.StateInactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive }),
 		w.become(ctx, "revoked", v1alpha1.StateRevoked, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateRevoked }),
-		// Today has begun already.
+		// The start of today is in the past.
 		w.become(ctx, "expired", v1alpha1.StateExpired, func(s *v1alpha1.APIKeySpec) { s.Expiration = time.Now().UTC().Format(time.DateOnly) }),
 	)
 }
 
-// manyScopes are as many as a key can have, each as long as can be.
+// manyScopes returns the maximum number of scopes, each of the maximum length.
 func manyScopes() []string {
 	const most, longest = 64, 128
 	scopes := make([]string, most)
@@ -131,7 +131,7 @@ func (w *suite) issue(ctx context.Context, k *v1alpha1.APIKey) error {
 	return nil
 }
 
-// become changes a key, and waits until the manager has carried it out.
+// become changes a key, and waits until it is in a state.
 func (w *suite) become(ctx context.Context, name string, want v1alpha1.ObservedState, change func(*v1alpha1.APIKeySpec)) error {
 	k := controlplanetest.NewKey("default", name, "")
 	if err := controlplanetest.Change(ctx, w.admin, k, change); err != nil {

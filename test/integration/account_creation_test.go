@@ -18,17 +18,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// installCount is how many files with a key before its Account are created one after the other.
+// installCount is the number of installations of a key and its Account, one after the other.
 const installCount = 20
 
-// keyThenAccount is a file in the order in which Helm, which sorts by kind, creates such objects.
+// keyThenAccount returns the manifests of a key and its account. Helm, which sorts by kind, creates them in this order.
 func keyThenAccount(namespace, name string) (key, account string) {
 	return fmt.Sprintf("apiVersion: apikey-manager.io/v1alpha1\nkind: APIKey\nmetadata: {name: %s, namespace: %s}\nspec: {account: %s}\n", name, namespace, name),
 		fmt.Sprintf("apiVersion: apikey-manager.io/v1alpha1\nkind: Account\nmetadata: {name: %s}\nspec: {displayName: Written, limits: {maxKeys: 3}}\n", name)
 }
 
-// helmInstall does what decides whether `helm install` of a chart works: no object may exist beforehand without Helm's
-// ownership labels, and each is then created in Helm's order.
+// helmInstall does what `helm install` does: it checks that no object exists without Helm's ownership labels, and creates the objects
+// in Helm's order.
 func helmInstall(ctx SpecContext, name string, key, account string, create ...string) {
 	GinkgoHelper()
 	err := admin.Get(ctx, client.ObjectKey{Name: name}, &v1alpha1.Account{})
@@ -38,11 +38,11 @@ func helmInstall(ctx SpecContext, name string, key, account string, create ...st
 	}
 }
 
-var _ = Describe("An account that a key names and nobody has created", func() {
+var _ = Describe("An account that a key names and that does not exist", func() {
 	var namespace string
 	BeforeEach(func(ctx SpecContext) { namespace = newNamespace(ctx, nil) })
 
-	Context("while the manager waits for it", func() {
+	Context("while the manager waits before it creates the account", func() {
 		BeforeEach(func(ctx SpecContext) {
 			patient := flagDefaults
 			patient.AccountCreationDelay = 5 * time.Second
@@ -66,18 +66,18 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 			"kubectl apply":               {"apply", "-f", "-"},
 			"kubectl apply --server-side": {"apply", "--server-side", "-f", "-"},
 		} {
-			It("is created by the same file with "+about+", 20 times of 20", func(ctx SpecContext) {
+			It("is created from the file of the key with "+about+", in each of 20 attempts", func(ctx SpecContext) {
 				inARow(ctx, func(_, key, account string) { run(ctx, key+"---\n"+account, args...) })
 			}, NodeTimeout(5*time.Minute))
 		}
 		for about, args := range map[string][]string{
 			"Helm 3": {"create"}, "Helm 4": {"apply", "--server-side", "--field-manager=helm"},
 		} {
-			It("is created by the same chart as "+about+" does it, 20 times of 20", func(ctx SpecContext) {
+			It("is created from the chart of the key by "+about+", in each of 20 attempts", func(ctx SpecContext) {
 				inARow(ctx, func(name, key, account string) { helmInstall(ctx, name, key, account, args...) })
 			}, NodeTimeout(5*time.Minute))
 		}
-		It("says so, and creates it when nobody did", func(ctx SpecContext) {
+		It("is announced in the key's status, and then created by the manager", func(ctx SpecContext) {
 			k := newKey(namespace, uniqueName("key"), uniqueName("acme"))
 			create(ctx, k)
 			awaitStatus(ctx, k, func(g Gomega) {
@@ -92,7 +92,7 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 		})
 	})
 
-	Context("once the manager created it", func() {
+	Context("after the manager has created it", func() {
 		var k *v1alpha1.APIKey
 		BeforeEach(func(ctx SpecContext) {
 			startManagerWithWebhooks(ctx, managerOptions{})
@@ -103,7 +103,7 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 		const policy = "apiVersion: apikey-manager.io/v1alpha1\nkind: Account\nmetadata: {name: %s}\nspec: {state: Active, timeZone: Europe/Madrid, " +
 			"expirationPolicy: {mode: Required}, ipWhitelistPolicy: Required, labelPolicy: Shared, limits: {maxKeys: 1, enforcement: Queue}}\n"
 
-		It("has no field of its spec owned by anybody", func(ctx SpecContext) {
+		It("has no field manager for its spec", func(ctx SpecContext) {
 			a := newAccount(k.Spec.Account)
 			read(ctx, a)
 			for _, f := range a.ManagedFields {
@@ -114,27 +114,27 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 		for about, args := range map[string][]string{
 			"kubectl apply": {"apply", "-f", "-"}, "kubectl apply --server-side": {"apply", "--server-side", "-f", "-"}, "kubectl replace": {"replace", "-f", "-"},
 		} {
-			It("is written by "+about+" without a conflict, and its policy binds the keys issued before", func(ctx SpecContext) {
+			It("can be changed with "+about+" without a conflict, and its policy binds the keys issued before", func(ctx SpecContext) {
 				second := newKey(namespace, uniqueName("second"), k.Spec.Account)
 				create(ctx, second)
 				become(ctx, v1alpha1.StateActive, second)
 				run(ctx, fmt.Sprintf(policy, k.Spec.Account), args...)
 				becomeNotAccepted(ctx, v1alpha1.ReasonExpirationRequired, k, second)
 				Expect(k.Status.State).To(Equal(v1alpha1.StatePending))
-				By("mending one")
+				By("fixing one key")
 				change(ctx, k, expiration("2099-01-01"))
 				becomeNotAccepted(ctx, v1alpha1.ReasonIPWhitelistRequired, k)
 				mend := func(s *v1alpha1.APIKeySpec) { s.IPWhitelist = []string{"192.0.2.7"} }
 				change(ctx, k, mend)
 				become(ctx, v1alpha1.StateActive, k)
-				By("mending another, above the limit")
+				By("fixing another key, above the limit")
 				change(ctx, second, expiration("2099-01-01"), mend)
 				becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, second)
 			})
 		}
 	})
 
-	It("is not marked if a user creates it while the manager is about to", func(ctx SpecContext) {
+	It("is not marked as created by the manager if a user creates it at the same time", func(ctx SpecContext) {
 		name := uniqueName("acme")
 		startManager(ctx, managerOptions{injectFault: func(r request) fault {
 			if r.method == http.MethodPatch && r.resource == "accounts" && r.name == name {
@@ -155,8 +155,8 @@ var _ = Describe("An account that a key names and nobody has created", func() {
 	})
 })
 
-var _ = Describe("An external ID that two accounts have", func() {
-	It("is the older one's, and is not handed on for the younger", func(ctx SpecContext) {
+var _ = Describe("An external ID of two accounts", func() {
+	It("belongs to the older account, and is not passed on for the younger one", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{}) // without webhooks, which deny it
 		id := func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4711" }
@@ -177,7 +177,7 @@ var _ = Describe("An external ID that two accounts have", func() {
 		})
 		become(ctx, v1alpha1.StateActive, k)
 		Expect(secretOf(ctx, k).Data).NotTo(HaveKeyWithValue("company", Not(BeEmpty())))
-		By("deleting the older")
+		By("deleting the older account")
 		Expect(admin.Delete(ctx, older)).To(Succeed())
 		awaitAccount(ctx, younger, func(g Gomega) {
 			g.Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/Active"))
@@ -187,7 +187,7 @@ var _ = Describe("An external ID that two accounts have", func() {
 		}).WithContext(ctx).Should(Succeed())
 	})
 
-	It("can't be given by whoever writes the second", func(ctx SpecContext) {
+	It("is rejected for the second account", func(ctx SpecContext) {
 		startManagerWithWebhooks(ctx, managerOptions{})
 		older := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) { a.ExternalID = "company-4712" })
 		create(ctx, older)

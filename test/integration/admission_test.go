@@ -27,7 +27,7 @@ var _ = Describe("Admission", func() {
 		namespace = newNamespace(ctx, nil)
 		startManagerWithWebhooks(ctx, managerOptions{})
 	})
-	// fill gives an account as many keys as it has room for.
+	// fill creates an account with n active keys.
 	fill := func(ctx SpecContext, account *v1alpha1.Account, n int) {
 		GinkgoHelper()
 		create(ctx, account)
@@ -40,7 +40,7 @@ var _ = Describe("Admission", func() {
 	}
 	tryCreate := func(ctx SpecContext, k *v1alpha1.APIKey) error { return admin.Create(ctx, k, client.DryRunAll) }
 
-	It("refuses the sixth key with the reason, and takes it once there is room", func(ctx SpecContext) {
+	It("denies the sixth key with a reason, and accepts it once a slot is free", func(ctx SpecContext) {
 		account := newAccount(uniqueName("acme"))
 		fill(ctx, account, 5)
 		sixth := newKey(namespace, "sixth", account.Name)
@@ -52,7 +52,7 @@ var _ = Describe("Admission", func() {
 		Eventually(func() error { return tryCreate(ctx, sixth) }).WithContext(ctx).Should(Succeed())
 	})
 
-	It("takes the sixth key under Queue, and warns", func(ctx SpecContext) {
+	It("accepts the sixth key under Queue with a warning", func(ctx SpecContext) {
 		account := newAccount(uniqueName("acme"), limits(1, queue))
 		fill(ctx, account, 1)
 		user, warnings := newWarningClient()
@@ -61,7 +61,7 @@ var _ = Describe("Admission", func() {
 		becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, newKey(namespace, "second", account.Name))
 	})
 
-	It("warns of a suspended account, whose keys may come back", func(ctx SpecContext) {
+	It("warns that the account is suspended", func(ctx SpecContext) {
 		account := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended })
 		create(ctx, account)
 		user, warnings := newWarningClient()
@@ -72,7 +72,7 @@ var _ = Describe("Admission", func() {
 		}).WithContext(ctx).Should(ContainElement(ContainSubstring("is suspended")))
 	})
 
-	It("refuses what the account's policy is against, and says what to do", func(ctx SpecContext) {
+	It("denies what the account's policy forbids, and says what to do", func(ctx SpecContext) {
 		account := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) {
 			a.AllowedScopes = []string{"conversions:*"}
 			a.ExpirationPolicy = &v1alpha1.ExpirationPolicy{MaxLifetime: "720h"}
@@ -85,14 +85,14 @@ var _ = Describe("Admission", func() {
 		Expect(tryCreate(ctx, newKey(namespace, "web", account.Name, expiration("2099-01-01")))).To(
 			MatchError(And(ContainSubstring("LifetimeTooLong"), ContainSubstring("720h"), ContainSubstring("earlier"))))
 
-		By("changing one that is fine into one that is not")
+		By("changing a valid key into one that violates the policy")
 		k := newKey(namespace, "key-0", "")
 		read(ctx, k)
 		Expect(tryChange(ctx, k, func(k *v1alpha1.APIKeySpec) { k.Scopes = []string{"orders:read"} })).To(MatchError(ContainSubstring("ScopeNotAllowed")))
 		read(ctx, k)
 		Expect(tryChange(ctx, k, expiration("2099-01-01"))).To(MatchError(ContainSubstring("LifetimeTooLong")))
 
-		By("switching off one that is not fine any more: always possible")
+		By("disabling a key that violates the policy")
 		read(ctx, account)
 		changeAccount(ctx, account, func(a *v1alpha1.AccountSpec) {
 			a.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "b"}}
@@ -104,7 +104,7 @@ var _ = Describe("Admission", func() {
 			MatchError(And(ContainSubstring("NamespaceNotAllowed"), ContainSubstring("spec.allowedNamespaces"))))
 	})
 
-	It("refuses an account that cannot be carried out", func(ctx SpecContext) {
+	It("denies an account with an invalid selector", func(ctx SpecContext) {
 		err := admin.Create(ctx, newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) {
 			a.AllowedNamespaces = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Within", Values: []string{"a"}}}}
 		}))
@@ -112,7 +112,7 @@ var _ = Describe("Admission", func() {
 	})
 })
 
-var _ = Describe("Bad input", func() {
+var _ = Describe("Invalid input", func() {
 	whitelist := func(n int) string {
 		var list []string
 		for i := range n {
@@ -120,7 +120,7 @@ var _ = Describe("Bad input", func() {
 		}
 		return "[" + strings.Join(list, ", ") + "]"
 	}
-	DescribeTable("is refused with a message that names the field and the remedy", func(ctx SpecContext, was, is, field string, remedy ...string) {
+	DescribeTable("is rejected with a message that names the field and the remedy", func(ctx SpecContext, was, is, field string, remedy ...string) {
 		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		manifest := func(spec string) *unstructured.Unstructured {
 			o := &unstructured.Unstructured{}
@@ -149,17 +149,17 @@ var _ = Describe("Bad input", func() {
 		Entry("an unknown state", "", `spec: {account: ACME, state: Paused}`, "spec.state", `"Active"`, `"Inactive"`, `"Revoked"`),
 		Entry("a changed account", `spec: {account: ACME}`, `spec: {account: other}`, "spec.account", "account is immutable", "create another APIKey"),
 		Entry("un-revoking", `spec: {account: ACME, state: Revoked}`, `spec: {account: ACME, state: Active}`, "spec.state", "state must not change once it is Revoked", "create another APIKey"),
-		Entry("un-revoking by leaving it out", `spec: {account: ACME, state: Revoked}`, `spec: {account: ACME, state: Inactive}`, "spec.state", "create another APIKey"),
+		Entry("un-revoking by deactivating", `spec: {account: ACME, state: Revoked}`, `spec: {account: ACME, state: Inactive}`, "spec.state", "create another APIKey"),
 		Entry("a day that does not exist", "", `spec: {account: ACME, expiration: "2027-02-30"}`, "spec.expiration", "a valid date, such as 2027-02-28"),
 		Entry("an empty whitelist", "", `spec: {account: ACME, ipWhitelist: []}`, "spec.ipWhitelist", "must not be empty", "omit the field"),
 		Entry("a network with host bits", "", `spec: {account: ACME, ipWhitelist: ["10.0.0.1/8"]}`, "spec.ipWhitelist[0]", "CIDRs without host bits, such as 10.0.0.0/8"),
-		Entry("a whitelist of 300", "", `spec: {account: ACME, ipWhitelist: `+whitelist(300)+`}`, "spec.ipWhitelist", "at most 256 items"),
+		Entry("a whitelist of 300 entries", "", `spec: {account: ACME, ipWhitelist: `+whitelist(300)+`}`, "spec.ipWhitelist", "at most 256 items"),
 		Entry("a label of 129 characters", "", `spec: {account: ACME, label: "`+strings.Repeat("é", 129)+`"}`, "spec.label", "128"),
 		Entry("an interval of 1s", "", `spec: {account: ACME, rotation: {interval: 1s}}`, "spec.rotation.interval", "at least 1m"),
-		Entry("a zone on Mars", "", `{kind: Account, spec: {timeZone: Mars/Base}}`, "spec.timeZone", "such as UTC or Europe/Madrid"),
+		Entry("an unknown time zone", "", `{kind: Account, spec: {timeZone: Mars/Base}}`, "spec.timeZone", "such as UTC or Europe/Madrid"),
 		Entry("a Secret's name that changes", `spec: {account: ACME}`, `spec: {account: ACME, secret: {name: other}}`, "spec.secret.name", "create another APIKey"),
 	)
-	It("leaves nothing behind at the borders: 128 characters and 256 entries are fine", func(ctx SpecContext) {
+	It("does not include a label of 128 characters and a whitelist of 256 entries", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
 		k := newKey(namespace, "web", uniqueName("acme"), label(strings.Repeat("é", 128)), func(k *v1alpha1.APIKeySpec) {
@@ -172,7 +172,7 @@ var _ = Describe("Bad input", func() {
 	})
 })
 
-// newWarningClient is a client that collects the API server's warnings.
+// newWarningClient returns a client and a function that returns the warnings of the API server.
 func newWarningClient() (client.Client, func() []string) {
 	GinkgoHelper()
 	w := &warnings{}

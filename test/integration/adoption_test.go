@@ -24,7 +24,7 @@ import (
 
 const zeroUUID = "00000000-0000-4000-8000-000000000000"
 
-// startVerifier starts a verifier's index on the API server.
+// startVerifier returns the index of a verifier that is synced with the API server.
 func startVerifier(ctx context.Context) *verdicts.Index {
 	GinkgoHelper()
 	scheme, err := controllers.NewScheme()
@@ -39,7 +39,7 @@ func startVerifier(ctx context.Context) *verdicts.Index {
 	return index
 }
 
-// verdictOf is the verdict on a key, and whose it is: "VALID shop-1/a".
+// verdictOf returns the verdict on a key and the name of its APIKey, such as "VALID shop-1/a".
 func verdictOf(index *verdicts.Index, material string) string {
 	in := verdicts.Input{Key: material, ExtractResult: verdicts.Valid, Client: netip.MustParseAddr("192.0.2.1")}
 	v := index.Check(&in, time.Now())
@@ -49,12 +49,12 @@ func verdictOf(index *verdicts.Index, material string) string {
 	return v.Code.String()
 }
 
-// secretContents are the default one, and one by a template: how a key asks for it, and in which entry the key is.
+// secretContents are the default content of a Secret and one from a template: the change of the spec, and the entry that holds the key.
 var secretContents = map[string]struct {
 	entry string
 	spec  func(*v1alpha1.APIKeySpec)
 }{
-	"the default shape": {keys.EntryCurrent, func(*v1alpha1.APIKeySpec) {}},
+	"the default content": {keys.EntryCurrent, func(*v1alpha1.APIKeySpec) {}},
 	"a template": {"token", func(k *v1alpha1.APIKeySpec) {
 		k.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{"token": "{{ .Key }}"}}}
 	}},
@@ -62,7 +62,7 @@ var secretContents = map[string]struct {
 
 func allowImport(a *v1alpha1.AccountSpec) { a.ImportPolicy = v1alpha1.ImportAllow }
 
-// userSecret is a Secret that bob wrote: under the name of a key, with an owner if there is one.
+// userSecret returns a Secret that a user wrote, with the name of a key and, if given, an owner.
 func userSecret(k *v1alpha1.APIKey, owner *v1alpha1.APIKey, annotations map[string]string, entry, value string) *corev1.Secret {
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name, Annotations: annotations}, Data: map[string][]byte{entry: []byte(value)}}
 	if owner != nil {
@@ -75,7 +75,7 @@ func adoptAnnotation(k *v1alpha1.APIKey) map[string]string {
 	return map[string]string{v1alpha1.AdoptAnnotation: k.Name}
 }
 
-var _ = Describe("Only the manager mints", func() {
+var _ = Describe("Only the manager issues credentials", func() {
 	var (
 		namespace, other string
 		account          *v1alpha1.Account
@@ -99,7 +99,7 @@ var _ = Describe("Only the manager mints", func() {
 	}
 
 	for name, shape := range secretContents {
-		It("overwrites what bob put into a Secret with a forged owner, in "+name, func(ctx SpecContext) {
+		It("which replaces the credential of a Secret with a forged owner, with "+name, func(ctx SpecContext) {
 			formats := map[string]*v1alpha1.Format{zeroUUID: {Type: v1alpha1.FormatUUID}}
 			wellFormed, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(zeroes{})
 			Expect(err).NotTo(HaveOccurred())
@@ -119,7 +119,7 @@ var _ = Describe("Only the manager mints", func() {
 			}
 		})
 
-		It("keeps alice's leaked key dead under bob's account, in "+name, func(ctx SpecContext) {
+		It("so that a leaked key does not become valid under another account, with "+name, func(ctx SpecContext) {
 			hers := newAccount(uniqueName("alices"), limits(100))
 			create(ctx, hers)
 			for how, kill := range map[string]func(*v1alpha1.APIKeySpec){
@@ -161,7 +161,7 @@ var _ = Describe("Only the manager mints", func() {
 			}
 		})
 
-		It("lets a key adopt an annotated Secret where the account allows it, in "+name, func(ctx SpecContext) {
+		It("unless the account allows a key to adopt an annotated Secret, with "+name, func(ctx SpecContext) {
 			issued, err := keys.EffectiveFormat(&v1alpha1.APIKey{}, nil).Generate(&seeded{})
 			Expect(err).NotTo(HaveOccurred())
 			value := string([]byte(issued.Material))
@@ -179,7 +179,7 @@ var _ = Describe("Only the manager mints", func() {
 			Expect(k.Status.History[len(k.Status.History)-1].Reason).To(Equal(v1alpha1.ReasonAdopted))
 			Eventually(func() string { return verdictOf(index, value) }).WithContext(ctx).Should(Equal("VALID " + namespace + "/" + k.Name))
 
-			By("and refuses a weak one, with a sentence")
+			By("rejecting a weak key, with a message")
 			weak := newKey(namespace, uniqueName("weak"), account.Name, shape.spec)
 			create(ctx, userSecret(weak, nil, adoptAnnotation(weak), shape.entry, zeroUUID))
 			create(ctx, weak)
@@ -192,7 +192,7 @@ var _ = Describe("Only the manager mints", func() {
 	}
 })
 
-// zeroes is a source of no randomness at all: what bob chooses.
+// zeroes is a reader of zero bytes in place of random ones.
 type zeroes struct{}
 
 func (zeroes) Read(p []byte) (int, error) {
@@ -200,7 +200,7 @@ func (zeroes) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// seeded is a source of bytes that look random.
+// seeded is a reader of pseudo-random bytes.
 type seeded struct{ n uint64 }
 
 func (s *seeded) Read(p []byte) (int, error) {
@@ -211,14 +211,14 @@ func (s *seeded) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// conflictingClient is another controller that has an opinion about our Secret.
+// conflictingClient is another controller that changes the Secret of a key.
 type conflictingClient struct {
-	// writes counts those that changed something, and last is the version that the last one led to.
+	// writes is the number of writes that changed the Secret, and last is the version after the last one.
 	writes int
 	last   string
 }
 
-// revertWrites undoes what the manager writes, as fast as it can, for a time.
+// revertWrites reverts the writes of the manager until a point in time.
 func (f *conflictingClient) revertWrites(ctx context.Context, secret *corev1.Secret, until time.Time, undo func(*corev1.Secret)) {
 	GinkgoHelper()
 	for time.Now().Before(until) && ctx.Err() == nil {
@@ -235,12 +235,12 @@ func (f *conflictingClient) revertWrites(ctx context.Context, secret *corev1.Sec
 	}
 }
 
-var _ = Describe("Repairs don't fight", func() {
+var _ = Describe("Repairs back off", func() {
 	for name, undo := range map[string]func(*corev1.Secret){
 		"an extra entry":     func(s *corev1.Secret) { s.Data["extra"] = []byte("mine") },
 		"another credential": func(s *corev1.Secret) { s.Data[keys.EntryCurrent] = []byte("theirs") },
 	} {
-		It("with a controller that writes "+name, func(ctx SpecContext) {
+		It("from a controller that writes "+name, func(ctx SpecContext) {
 			startManager(ctx, managerOptions{})
 			namespace := newNamespace(ctx, nil)
 			k := newKey(namespace, uniqueName("key"), uniqueName("acme"))
@@ -265,7 +265,7 @@ var _ = Describe("Repairs don't fight", func() {
 			GinkgoLogr.Info("Revisions of a contested Secret", "in 5 s", five, "in 15 s", fifteen, "by the other client", f.writes)
 			Expect(fifteen-f.writes).To(BeNumerically("<=", 3), "writes of the manager")
 
-			By("ending with a change of the spec, once the other client has stopped")
+			By("changing the spec after the other client has stopped")
 			change(ctx, k, label("mended"))
 			become(ctx, v1alpha1.StateActive, k)
 			Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
@@ -273,7 +273,7 @@ var _ = Describe("Repairs don't fight", func() {
 		}, SpecTimeout(3*time.Minute))
 	}
 
-	It("with a client that deletes the Secret again and again", func(ctx SpecContext) {
+	It("from a client that deletes the Secret repeatedly", func(ctx SpecContext) {
 		startManager(ctx, managerOptions{})
 		namespace := newNamespace(ctx, nil)
 		k := newKey(namespace, uniqueName("key"), uniqueName("acme"))

@@ -19,7 +19,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// restartKeyCount is how many keys "quiet" is shown with: INTEGRATION_KEYS, or enough to see it.
+// restartKeyCount returns the number of keys of the restart test: INTEGRATION_KEYS, or 500.
 func restartKeyCount() int {
 	GinkgoHelper()
 	text := os.Getenv("INTEGRATION_KEYS")
@@ -31,12 +31,12 @@ func restartKeyCount() int {
 	return n
 }
 
-// readsSecrets is a request that brings the bytes of Secrets.
+// readsSecrets reports whether a request reads the data of Secrets.
 func readsSecrets(r request) bool {
 	return strings.HasPrefix(r.resource, "secrets") && r.method == http.MethodGet && !r.metadata
 }
 
-var _ = Describe("What it costs", func() {
+var _ = Describe("The requests of the manager", func() {
 	const perAccount = 5
 	issue := func(ctx SpecContext, total int) (namespace string, all []*v1alpha1.APIKey) {
 		GinkgoHelper()
@@ -52,7 +52,7 @@ var _ = Describe("What it costs", func() {
 		return namespace, all
 	}
 
-	It("to issue keys: a Secret, a status and an Event each, and a share of the account's write", func(ctx SpecContext) {
+	It("to issue keys are one Secret, one status and one Event each, and few writes of the account", func(ctx SpecContext) {
 		const total, accounts = 200, 200 / perAccount
 		m := startManager(ctx, managerOptions{})
 		_, all := issue(ctx, total)
@@ -69,7 +69,7 @@ var _ = Describe("What it costs", func() {
 		Expect(writes).To(HaveLen(4), "it writes nothing else")
 		Expect(m.traffic.all(readsSecrets)).To(BeEmpty(), "it reads no Secret")
 
-		By("switching all off and on")
+		By("disabling and enabling all keys")
 		m.traffic.reset()
 		concurrently(16, total, func(i int) {
 			change(ctx, all[i], state(v1alpha1.KeyStateInactive))
@@ -85,7 +85,7 @@ var _ = Describe("What it costs", func() {
 		Expect(m.traffic.all(readsSecrets)).To(BeEmpty(), "it reads no Secret")
 	})
 
-	It("to rotate 500 keys at once: a Secret, three statuses at most and an Event each, none of them lost", func(ctx SpecContext) {
+	It("to rotate 500 keys at once are one Secret, at most three statuses and one Event each", func(ctx SpecContext) {
 		const total = 500
 		m := startManager(ctx, managerOptions{})
 		_, all := issue(ctx, total)
@@ -120,7 +120,7 @@ var _ = Describe("What it costs", func() {
 		Expect(writes).To(HaveLen(3), "it writes nothing else")
 	})
 
-	It("to restart: nothing", func(ctx SpecContext) {
+	It("after a restart do not write anything", func(ctx SpecContext) {
 		total := restartKeyCount()
 		first := startManager(ctx, managerOptions{})
 		began := time.Now()
@@ -151,7 +151,7 @@ var _ = Describe("What it costs", func() {
 	})
 })
 
-// reconcileCount is how many rounds all managers of this process have run without an error.
+// reconcileCount returns the number of reconciliations of all managers in this process.
 func reconcileCount() int {
 	GinkgoHelper()
 	families, err := metrics.Registry.Gather()

@@ -18,8 +18,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// crashPoint is one of the writes that a story takes, and what goes wrong there. Each has a namespace and an account of
-// its own, so that all of them go on at the same time.
+// crashPoint is a failure at one write of the scenario. Each has a namespace and an account of its own, so that all of them can
+// run at the same time.
 type crashPoint struct {
 	failure string
 	at      int
@@ -31,12 +31,12 @@ type crashPoint struct {
 }
 
 const (
-	failRequest  = "refused" // the write does not reach the API server; the manager goes on
-	loseResponse = "lost"    // it is carried out, and the manager never learns; it goes on
-	crash        = "dies"    // it is carried out, and then nothing of this manager's reaches the API server any more
+	failRequest  = "refused" // the write does not reach the API server; the manager continues
+	loseResponse = "lost"    // the write is carried out, but its response is lost; the manager continues
+	crash        = "dies"    // the write is carried out, and no later request of the manager reaches the API server
 )
 
-// faultFor says what becomes of a request about this namespace or account.
+// faultFor returns the fault for a request about this namespace or account.
 func (c *crashPoint) faultFor(r request) fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,9 +54,9 @@ func (c *crashPoint) faultFor(r request) fault {
 	return faultAfter
 }
 
-var _ = Describe("A manager that fails or dies at the n-th write, for every n,", func() {
-	It("leaves a world that heals", func(ctx SpecContext) {
-		const furthest = 18 // writes that the story takes, and some
+var _ = Describe("A manager that fails or crashes at its n-th write, for every n,", func() {
+	It("leaves nothing that the next manager cannot repair", func(ctx SpecContext) {
+		const furthest = 18 // more writes than the scenario needs
 		points := map[string]*crashPoint{}
 		for _, how := range []string{failRequest, loseResponse, crash} {
 			for at := 1; at <= furthest; at++ {
@@ -76,11 +76,11 @@ var _ = Describe("A manager that fails or dies at the n-th write, for every n,",
 		}
 		faulty := startManager(ctx, managerOptions{injectFault: sabotage})
 
-		By("telling the story with something going wrong at each point")
+		By("running the scenario with a failure at each write")
 		forEach(points, func(c *crashPoint) { runScenario(ctx, c) })
 		faulty.stop()
 
-		By("letting a healthy manager take over")
+		By("starting another manager")
 		startManager(ctx, managerOptions{})
 		forEach(points, func(c *crashPoint) { expectRecovered(ctx, c) })
 		recorder.awaitQuiet(ctx)
@@ -90,10 +90,10 @@ var _ = Describe("A manager that fails or dies at the n-th write, for every n,",
 		for _, c := range points {
 			longest = max(longest, c.writes)
 			if c.at == furthest {
-				Expect(c.triggered).To(BeFalse(), "the story takes more writes than were tried")
+				Expect(c.triggered).To(BeFalse(), "the scenario needs more writes than were tested")
 			}
 		}
-		GinkgoWriter.Printf("%d crash points; the story took up to %d writes\n", len(points), longest)
+		GinkgoWriter.Printf("%d crash points; the scenario needed up to %d writes\n", len(points), longest)
 	})
 })
 
@@ -108,8 +108,7 @@ func forEach(points map[string]*crashPoint, do func(*crashPoint)) {
 	all.Wait()
 }
 
-// runScenario is what users do: two keys, one of which loses its Secret and one of which is revoked. They do not wait for a
-// manager that died.
+// runScenario creates two keys, deletes the Secret of one and revokes the other. It does not wait for a manager that has crashed.
 func runScenario(ctx context.Context, c *crashPoint) {
 	GinkgoHelper()
 	lost, revoked := newKey(c.name, "lost", c.name, label("lost")), newKey(c.name, "revoked", c.name)
@@ -133,7 +132,7 @@ func (c *crashPoint) crashed() bool {
 	return c.triggered && c.failure == crash
 }
 
-// reaches waits until a key is in a state; false: its manager died first.
+// reaches waits until a key is in a state, and reports whether it is. It does not wait if the manager has crashed.
 func (c *crashPoint) reaches(ctx context.Context, k *v1alpha1.APIKey, want v1alpha1.ObservedState) bool {
 	GinkgoHelper()
 	reached := func() bool {
@@ -144,8 +143,8 @@ func (c *crashPoint) reaches(ctx context.Context, k *v1alpha1.APIKey, want v1alp
 	return reached()
 }
 
-// expectRecovered waits for the invariant: whatever happened, the Secret of each Active key holds what verifiers know, and a
-// revoked key has no material anywhere.
+// expectRecovered waits until the Secret of each Active key holds the current credential of its status, and the Secret of the revoked key
+// holds none.
 func expectRecovered(ctx context.Context, c *crashPoint) {
 	GinkgoHelper()
 	what := fmt.Sprintf("%s at write %d", c.failure, c.at)
@@ -168,7 +167,7 @@ func expectRecovered(ctx context.Context, c *crashPoint) {
 }
 
 var _ = Describe("A manager that is killed with SIGKILL at random moments", func() {
-	It("leaves a world that heals", func(ctx SpecContext) {
+	It("leaves nothing that the next manager cannot repair", func(ctx SpecContext) {
 		const total, kills = 60, 4
 		namespace := newNamespace(ctx, nil)
 		m := startProcess(ctx)
@@ -181,7 +180,7 @@ var _ = Describe("A manager that is killed with SIGKILL at random moments", func
 			defer GinkgoRecover()
 			for i, k := range all {
 				create(ctx, k)
-				if i%3 == 2 { // somebody deletes Secrets all the while
+				if i%3 == 2 { // delete Secrets meanwhile
 					before := newKey(namespace, all[i-2].Name, "")
 					read(ctx, before)
 					if before.Status.SecretRef != nil {

@@ -23,7 +23,7 @@ var _ = Describe("Deletion", func() {
 		Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(o), o)) }).WithContext(ctx).Should(BeTrue())
 	}
 
-	It("takes the Secret and the slot with the key", func(ctx SpecContext) {
+	It("of a key deletes its Secret and frees its slot", func(ctx SpecContext) {
 		requireControllers()
 		startManagerWithWebhooks(ctx, managerOptions{})
 		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
@@ -39,7 +39,7 @@ var _ = Describe("Deletion", func() {
 		})
 	})
 
-	It("waits for the Secret to go first when it is asked to", func(ctx SpecContext) {
+	It("of a key in the foreground deletes the Secret first", func(ctx SpecContext) {
 		requireControllers()
 		startManagerWithWebhooks(ctx, managerOptions{})
 		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
@@ -51,7 +51,7 @@ var _ = Describe("Deletion", func() {
 		gone(ctx, secret)
 	})
 
-	It("of the definitions is refused while an account forbids that of its keys", func(ctx SpecContext) {
+	It("of the CRDs is denied while an account forbids the deletion of its keys", func(ctx SpecContext) {
 		startManagerWithWebhooks(ctx, managerOptions{})
 		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionForbid))
 		create(ctx, account)
@@ -68,7 +68,7 @@ var _ = Describe("Deletion", func() {
 		}
 	})
 
-	It("is refused under Forbid, with what to do instead", func(ctx SpecContext) {
+	It("is denied under Forbid, and the message names the alternative", func(ctx SpecContext) {
 		startManagerWithWebhooks(ctx, managerOptions{})
 		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionForbid), limits(1, queue))
 		create(ctx, account)
@@ -81,27 +81,27 @@ var _ = Describe("Deletion", func() {
 		Expect(err).To(MatchError(And(ContainSubstring("forbids the deletion of keys"),
 			ContainSubstring(`kubectl patch apikey web -n `+namespace+` --type=merge -p '{"spec":{"state":"Inactive"}}'`))))
 
-		By("doing what it says")
+		By("following the message")
 		kubectl(ctx, "patch", "apikey", "web", "-n", namespace, "--type=merge", "-p", `{"spec":{"state":"Inactive"}}`)
 		become(ctx, v1alpha1.StateInactive, k)
 
-		By("deleting one that never got a credential")
+		By("deleting a key that never got a credential")
 		waiting := newKey(namespace, "waiting", account.Name)
 		create(ctx, waiting)
 		becomeNotAccepted(ctx, v1alpha1.ReasonLimitReached, waiting)
 		Expect(admin.Delete(ctx, waiting)).To(Succeed())
 
-		By("deleting all of them")
+		By("deleting all keys")
 		Expect(admin.DeleteAllOf(ctx, &v1alpha1.APIKey{}, client.InNamespace(namespace))).To(MatchError(ContainSubstring("forbids the deletion of keys")))
 		read(ctx, k)
 
-		By("allowing it")
+		By("allowing the deletion")
 		read(ctx, account)
 		changeAccount(ctx, account, deletion(v1alpha1.DeletionAllow))
 		Eventually(func() error { return admin.Delete(ctx, k) }).WithContext(ctx).Should(Succeed())
 	})
 
-	It("is refused under the manager's own --default-deletion-policy too", func(ctx SpecContext) {
+	It("is denied by --default-deletion-policy=Forbid", func(ctx SpecContext) {
 		settings := flagDefaults
 		settings.DeletionPolicy = v1alpha1.DeletionForbid
 		startManagerWithWebhooks(ctx, managerOptions{defaults: &settings})
@@ -114,7 +114,7 @@ var _ = Describe("Deletion", func() {
 		Expect(account.Status.DeletionPolicy).To(Equal(v1alpha1.DeletionForbid))
 	})
 
-	It("wants to be confirmed under RequireConfirmation", func(ctx SpecContext) {
+	It("needs a confirmation under RequireConfirmation", func(ctx SpecContext) {
 		startManagerWithWebhooks(ctx, managerOptions{})
 		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionRequireConfirmation))
 		create(ctx, account)
@@ -123,7 +123,7 @@ var _ = Describe("Deletion", func() {
 		become(ctx, v1alpha1.StateActive, k)
 		annotate := "kubectl annotate apikey web -n " + k.Namespace + " apikey-manager.io/confirm-deletion=web"
 		Expect(admin.Delete(ctx, k)).To(MatchError(ContainSubstring(annotate)))
-		By("confirming another")
+		By("confirming with another name")
 		confirm := func(name string) {
 			kubectl(ctx, "annotate", "--overwrite", "apikey", "web", "-n", k.Namespace, "apikey-manager.io/confirm-deletion="+name)
 		}
@@ -134,7 +134,7 @@ var _ = Describe("Deletion", func() {
 		gone(ctx, k)
 	})
 
-	It("of a namespace that holds keys under Forbid finishes", func(ctx SpecContext) {
+	It("of a namespace with keys under Forbid succeeds", func(ctx SpecContext) {
 		requireControllers()
 		startManagerWithWebhooks(ctx, managerOptions{})
 		account := newAccount(uniqueName("acme"), deletion(v1alpha1.DeletionForbid))
@@ -149,7 +149,7 @@ var _ = Describe("Deletion", func() {
 		awaitAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Slots).To(BeEmpty()) })
 	})
 
-	It("of an account in use is refused, with how to find its keys", func(ctx SpecContext) {
+	It("of an account in use is denied, and the message says how to find its keys", func(ctx SpecContext) {
 		startManagerWithWebhooks(ctx, managerOptions{})
 		k := newKey(newNamespace(ctx, nil), "web", uniqueName("acme"))
 		create(ctx, k)
@@ -165,7 +165,7 @@ var _ = Describe("Deletion", func() {
 		gone(ctx, account)
 	})
 
-	It("of keys and accounts is all that a manager which is down blocks", func(ctx SpecContext) {
+	It("of keys and accounts is blocked while the manager is down, and nothing else is", func(ctx SpecContext) {
 		m := startManagerWithWebhooks(ctx, managerOptions{})
 		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		k := newKey(namespace, "web", account)
@@ -183,7 +183,7 @@ var _ = Describe("Deletion", func() {
 		By("deleting")
 		Expect(admin.Delete(ctx, k)).To(MatchError(ContainSubstring(`failed calling webhook "delete.apikeys.apikey-manager.io"`)))
 		Expect(admin.Delete(ctx, made)).To(MatchError(ContainSubstring(`failed calling webhook "delete.accounts.apikey-manager.io"`)))
-		By("starting it again")
+		By("restarting the manager")
 		startManager(ctx, managerOptions{})
 		become(ctx, v1alpha1.StateInactive, k)
 		become(ctx, v1alpha1.StateActive, newKey(namespace, "new", account))
@@ -191,7 +191,7 @@ var _ = Describe("Deletion", func() {
 	})
 })
 
-// requireControllers skips a spec that needs the garbage collector or the end of a namespace.
+// requireControllers skips a spec that needs garbage collection or the deletion of a namespace if kube-controller-manager does not run.
 func requireControllers() {
 	GinkgoHelper()
 	if !plane.HasControllers() {

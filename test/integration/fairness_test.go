@@ -35,7 +35,7 @@ var _ = Describe("The keys of one tenant", func() {
 		return took
 	}
 
-	It("do not hold up another's new key when one of them changes all the time", func(ctx SpecContext) {
+	It("do not delay another tenant's new key while one of them changes all the time", func(ctx SpecContext) {
 		const each = 15
 		flooded, quiet := newNamespace(ctx, nil), newNamespace(ctx, nil)
 		bystander := newAccount(uniqueName("bystander"), limits(2*each))
@@ -58,7 +58,7 @@ var _ = Describe("The keys of one tenant", func() {
 		awaitStatus(ctx, hot, func(g Gomega) { g.Expect(hot.Status.ObservedGeneration).To(Equal(hot.Generation)) })
 	})
 
-	It("do not hold up another's new key when a thousand of them change at once", func(ctx SpecContext) {
+	It("do not delay another tenant's new key while a thousand of them change at once", func(ctx SpecContext) {
 		const total = 1000
 		flooded, quiet := newNamespace(ctx, nil), newNamespace(ctx, nil)
 		bystander, flood := newAccount(uniqueName("bystander")), newAccount(uniqueName("flood"), limits(total))
@@ -88,8 +88,7 @@ var _ = Describe("The keys of one tenant", func() {
 	})
 })
 
-// changeRepeatedly changes a key as fast as several clients can, until stop is called. It counts what the API server
-// took.
+// changeRepeatedly changes a key from several clients as fast as possible until stop is called, and counts the accepted changes.
 func changeRepeatedly(k *v1alpha1.APIKey) (changes *atomic.Int64, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	changes = &atomic.Int64{}

@@ -16,10 +16,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-var _ = Describe("One bad key", func() {
-	It("hurts nobody", func(ctx SpecContext) {
+var _ = Describe("An invalid key", func() {
+	It("does not affect other keys", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
-		By("letting a zone in that no manager knows, and a spec that no schema lets through")
+		By("creating an account with an unknown time zone and a key that the schema forbids")
 		relaxValidation(ctx)
 		nowhere := newAccount(uniqueName("nowhere"), func(a *v1alpha1.AccountSpec) { a.TimeZone = "Mars/Base" })
 		Eventually(func() error { return admin.Create(ctx, nowhere) }).WithContext(ctx).Should(Succeed())
@@ -27,7 +27,7 @@ var _ = Describe("One bad key", func() {
 		invalid := newKey(namespace, "invalid", account, expiration("2027-02-30"))
 		Eventually(func() error { return admin.Create(ctx, invalid) }).WithContext(ctx).Should(Succeed())
 
-		By("putting a Secret of somebody else in the way")
+		By("creating Secrets that the keys do not own")
 		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "conflict"}, StringData: map[string]string{"api-key": "theirs"}}
 		labelled := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "conflict-labelled", Labels: map[string]string{"app.kubernetes.io/managed-by": "apikey-manager"}},
@@ -64,7 +64,7 @@ var _ = Describe("One bad key", func() {
 		})
 		Expect(message(nowhere.Status.Conditions, v1alpha1.ConditionReady)).To(And(ContainSubstring("spec.timeZone"), ContainSubstring("Europe/Madrid")))
 
-		By("leaving alone what is not ours")
+		By("expecting that the other Secrets have not changed")
 		recorder.awaitQuiet(ctx)
 		for _, s := range []*corev1.Secret{foreign, labelled} {
 			before := s.ResourceVersion
@@ -72,8 +72,8 @@ var _ = Describe("One bad key", func() {
 			Expect(s.ResourceVersion).To(Equal(before), "Secret %s was touched", s.Name)
 		}
 
-		By("doing what the messages say")
-		Expect(admin.Delete(ctx, labelled)).To(Succeed()) // nobody tells the manager: it looks again every minute, or when asked
+		By("following the messages")
+		Expect(admin.Delete(ctx, labelled)).To(Succeed()) // the manager does not watch this Secret: it checks every minute, and after a change of the key
 		change(ctx, conflictLabelled, label("look again"))
 		change(ctx, invalid, expiration("2099-02-28"))
 		changeAccount(ctx, nowhere, func(a *v1alpha1.AccountSpec) { a.TimeZone = "Europe/Madrid" })
@@ -85,9 +85,9 @@ var _ = Describe("One bad key", func() {
 	})
 })
 
-// relaxValidation takes the rules on time zones and expirations out of the CRDs of this control plane, until the spec ends. The
-// rule on time zones must stay out while the account is there: it fails to evaluate for an unknown zone, and the API
-// server then refuses every write of that account, its status too.
+// relaxValidation removes the validation rules of time zones and expirations from the CRDs until the spec ends. The rule of time zones must
+// not be restored while the account exists: it cannot be evaluated for an unknown zone, and the API server would then reject every
+// write of the account, including its status.
 func relaxValidation(ctx SpecContext) {
 	GinkgoHelper()
 	DeferCleanup(func(ctx SpecContext) {
@@ -95,7 +95,7 @@ func relaxValidation(ctx SpecContext) {
 		Eventually(func() error { return admin.Create(ctx, bad.DeepCopy(), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
 		late := newKey("default", "probe", "probe", expiration("2027-02-30"))
 		Eventually(func() error { return admin.Create(ctx, late.DeepCopy(), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
-		recorder.restartWatches() // the API server ends the watches of a changed CRD some time later: better now
+		recorder.restartWatches() // the API server would end the watches of a changed CRD some time later
 	})
 	for _, rule := range []struct{ crd, field string }{{"accounts.apikey-manager.io", "timeZone"}, {"apikeys.apikey-manager.io", "expiration"}} {
 		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: rule.crd}}

@@ -21,7 +21,7 @@ import (
 )
 
 var _ = Describe("A new key", func() {
-	It("goes from kubectl apply to a key in a Secret, and makes its account", func(ctx SpecContext) {
+	It("is issued into a Secret after kubectl apply, and its account is created", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		kubectlApply(ctx, fmt.Sprintf(`
@@ -70,7 +70,7 @@ spec:
 		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonIssued, "Issued credential "+k.Status.KeyID)
 	})
 
-	It("is shown by kubectl with the columns that people look for", func(ctx SpecContext) {
+	It("is listed by kubectl with the documented columns", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		k := newKey(namespace, "web", account, label("Shop"), expiration("2099-02-28"))
@@ -87,7 +87,7 @@ spec:
 		Eventually(func() string { return kubectl(ctx, "get", "acct", account) }).WithContext(ctx).Should(MatchRegexp(`%s +1/5 +Active +Allow`, account))
 	})
 
-	It("takes its Secret's name, its prefix and its scopes from where it is said", func(ctx SpecContext) {
+	It("takes the Secret name and the prefix from its spec or its account", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) {
 			a.KeyDefaults = &v1alpha1.KeyDefaults{Format: &v1alpha1.Format{Prefix: "shop"}}
 		})
@@ -104,7 +104,7 @@ spec:
 		expectSecretMatchesStatus(ctx, Default, own)
 	})
 
-	It("waits for its account under --require-account, and gets a key as soon as there is one", func(ctx SpecContext) {
+	It("waits for its account under --require-account, and is issued once the account exists", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		settings := flagDefaults
 		settings.RequireAccount = true
@@ -123,7 +123,7 @@ spec:
 		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
-	It("starts out inactive, and has its key ready", func(ctx SpecContext) {
+	It("that is inactive has a Secret", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
 		k := newKey(namespace, "web", uniqueName("acme"), state(v1alpha1.KeyStateInactive))
@@ -132,7 +132,7 @@ spec:
 		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
-	It("gets no key if it is revoked or expired from the start", func(ctx SpecContext) {
+	It("that is revoked or expired has no Secret", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		revoked := newKey(namespace, "revoked", account, state(v1alpha1.KeyStateRevoked))
@@ -141,7 +141,7 @@ spec:
 		become(ctx, v1alpha1.StateRevoked, revoked)
 		become(ctx, v1alpha1.StateExpired, expired)
 		Expect(secretsIn(ctx, namespace)).To(BeEmpty())
-		By("moving the expiration of the one into the future")
+		By("moving the expiration into the future")
 		change(ctx, expired, expiration("2099-01-01"))
 		become(ctx, v1alpha1.StateActive, expired)
 		expectSecretMatchesStatus(ctx, Default, expired)

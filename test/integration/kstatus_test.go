@@ -17,7 +17,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// kstatus returns what Flux, Argo CD and kubectl-like tools make of an object's status.
+// kstatus returns the status that Flux and other tools derive from an object.
 func kstatus(ctx context.Context, g Gomega, kind string, o client.Object) status.Status {
 	GinkgoHelper()
 	u := &unstructured.Unstructured{}
@@ -28,13 +28,13 @@ func kstatus(ctx context.Context, g Gomega, kind string, o client.Object) status
 	return result.Status
 }
 
-var _ = Describe("By the rules of kstatus", func() {
+var _ = Describe("kstatus", func() {
 	becomes := func(ctx context.Context, want status.Status, kind string, o client.Object) {
 		GinkgoHelper()
 		Eventually(func(g Gomega) { g.Expect(kstatus(ctx, g, kind, o)).To(Equal(want)) }).WithContext(ctx).Should(Succeed())
 	}
 
-	It("a key and an account are in progress until a manager has seen them", func(ctx SpecContext) {
+	It("reports keys and accounts as InProgress until a manager has reconciled them", func(ctx SpecContext) {
 		account := newAccount(uniqueName("acme"))
 		k := newKey(newNamespace(ctx, nil), "web", account.Name)
 		create(ctx, account)
@@ -46,7 +46,7 @@ var _ = Describe("By the rules of kstatus", func() {
 		becomes(ctx, status.CurrentStatus, "Account", account)
 	})
 
-	It("a key is current in every state that is carried out", func(ctx SpecContext) {
+	It("reports a key as Current in every settled state", func(ctx SpecContext) {
 		startManager(ctx, managerOptions{})
 		account := newAccount(uniqueName("acme"))
 		k, off := newKey(newNamespace(ctx, nil), "web", account.Name), newKey(newNamespace(ctx, nil), "off", account.Name)
@@ -67,7 +67,7 @@ var _ = Describe("By the rules of kstatus", func() {
 		becomes(ctx, status.CurrentStatus, "APIKey", k)
 	})
 
-	It("a key that only a user can help has failed", func(ctx SpecContext) {
+	It("reports a key that needs a user's action as Failed", func(ctx SpecContext) {
 		startManager(ctx, managerOptions{})
 		namespace := newNamespace(ctx, nil)
 		create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}})

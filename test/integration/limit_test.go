@@ -22,7 +22,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-var _ = Describe("The limit of an account is strict", func() {
+var _ = Describe("The limit of an account is never exceeded", func() {
 	var namespaces []string
 	BeforeEach(func(ctx SpecContext) {
 		namespaces = nil
@@ -31,7 +31,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		}
 	})
 
-	It("under 200 keys of 40 concurrent clients, with two managers and one of them killed in the middle", func(ctx SpecContext) {
+	It("while 40 clients create 200 keys, with two managers of which one is killed", func(ctx SpecContext) {
 		const limit, total, clients = 5, 200, 40
 		account := newAccount(uniqueName("acme"), limits(limit, queue))
 		create(ctx, account)
@@ -39,7 +39,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		victim := startProcess(ctx)
 		kill := firstSecretWritten(namespaces)
 
-		By("creating them")
+		By("creating the keys")
 		awaitNextSecond()
 		restarted := make(chan struct{})
 		go func() {
@@ -55,7 +55,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		Eventually(restarted).WithContext(ctx).Should(BeClosed())
 		awaitLimit(ctx, account.Name, limit, total)
 
-		By("looking at every write")
+		By("checking every write")
 		expectLimitKept(ctx, account.Name, limit, (*snapshot).holders)
 		holders, waiters := holdersAndWaiters(ctx, account.Name)
 		Expect(holders).To(HaveLen(limit))
@@ -65,7 +65,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		}
 		GinkgoWriter.Printf("holders were created %s..%s, waiters %s..%s\n", creationTime(holders[0]), creationTime(holders[limit-1]), creationTime(waiters[0]), creationTime(waiters[len(waiters)-1]))
 
-		By("deleting one: the oldest waiter is admitted, and nobody touched it")
+		By("deleting a key: the oldest waiting key is admitted without a change")
 		for range 3 {
 			_, waiters = holdersAndWaiters(ctx, account.Name)
 			oldest, generation := waiters[0], waiters[0].Generation
@@ -78,7 +78,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		expectLimitKept(ctx, account.Name, limit, (*snapshot).holders)
 	})
 
-	It("while keys come and go and managers are killed again and again", func(ctx SpecContext) {
+	It("while keys are created and deleted and managers are killed repeatedly", func(ctx SpecContext) {
 		const limit, clients = 5, 12
 		const duration = 8 * time.Second
 		account := newAccount(uniqueName("acme"), limits(limit, queue))
@@ -124,7 +124,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		}
 	})
 
-	It("in a storm of switching off and on, where only usable keys count", func(ctx SpecContext) {
+	It("while keys are disabled and enabled, where only usable keys count", func(ctx SpecContext) {
 		const limit, total, clients = 3, 12, 10
 		const duration = 6 * time.Second
 		account := newAccount(uniqueName("acme"), limits(limit, queue, usableOnly))
@@ -137,7 +137,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		}
 		create(ctx, all...)
 
-		By("switching them off and on")
+		By("disabling and enabling keys")
 		storm, cancel := context.WithTimeout(ctx, duration)
 		defer cancel()
 		var switched atomic.Int64
@@ -159,7 +159,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		startProcess(ctx)
 		work.Wait()
 
-		By("switching all on: the limit is reached, and the others wait")
+		By("enabling all keys: the limit is reached, and the others wait")
 		for _, k := range all {
 			read(ctx, k)
 			change(ctx, k, state(v1alpha1.KeyStateActive))
@@ -179,7 +179,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		most, writes := expectLimitKept(ctx, account.Name, limit, (*snapshot).activeKeys)
 		GinkgoWriter.Printf("%d switches; at most %d of %d were Active in %d writes\n", switched.Load(), most, limit, writes)
 
-		By("switching the active ones off: three others come in")
+		By("disabling the active keys: three others are admitted")
 		before := map[string]bool{}
 		for _, k := range all {
 			if k.Status.State == v1alpha1.StateActive {
@@ -199,7 +199,7 @@ var _ = Describe("The limit of an account is strict", func() {
 		expectLimitKept(ctx, account.Name, limit, (*snapshot).activeKeys)
 	})
 
-	It("lets a key that was switched off come back only into a free slot, where only usable keys count", func(ctx SpecContext) {
+	It("when a disabled key is enabled and no slot is free, where only usable keys count", func(ctx SpecContext) {
 		account := newAccount(uniqueName("acme"), limits(1, queue, usableOnly))
 		create(ctx, account)
 		startManager(ctx, managerOptions{})
@@ -225,7 +225,7 @@ var _ = Describe("The limit of an account is strict", func() {
 	})
 })
 
-// firstSecretWritten is closed when the first Secret in one of the namespaces has been written: issuing is in full swing.
+// firstSecretWritten returns a channel that is closed when the first Secret in one of the namespaces has been written.
 func firstSecretWritten(namespaces []string) <-chan struct{} {
 	kill := make(chan struct{})
 	now := sync.OnceFunc(func() { close(kill) })
@@ -237,14 +237,14 @@ func firstSecretWritten(namespaces []string) <-chan struct{} {
 	return kill
 }
 
-// awaitNextSecond waits for a second to begin, so that what is created next carries the time of one second: creation times
-// have no fractions, and around the turn of a second they do not tell the order.
+// awaitNextSecond waits for the next second to begin. Creation times have whole seconds: they show the order of two objects only if
+// they were created in different seconds.
 func awaitNextSecond() {
 	next := time.Now().Truncate(time.Second).Add(time.Second + 20*time.Millisecond)
 	<-time.After(time.Until(next))
 }
 
-// pause lets a client rest between two requests.
+// pause waits for a time, or until the context ends.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -252,7 +252,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// concurrently lets so many clients do a number of things together.
+// concurrently calls do for each number below total, with a number of concurrent clients.
 func concurrently(clients, total int, do func(i int)) {
 	var next atomic.Int64
 	var work sync.WaitGroup
@@ -278,7 +278,7 @@ func keysOf(ctx context.Context, account string) []*v1alpha1.APIKey {
 	return all
 }
 
-// holdersAndWaiters are the keys of an account that hold a credential, and those that hold none, oldest first.
+// holdersAndWaiters returns the keys of an account with a credential and those without, oldest first.
 func holdersAndWaiters(ctx context.Context, account string) (holders, waiters []*v1alpha1.APIKey) {
 	GinkgoHelper()
 	for _, k := range keysOf(ctx, account) {
@@ -307,7 +307,7 @@ func awaitHolders(ctx context.Context, account string, want int) {
 	Expect(holders).To(HaveLen(want))
 }
 
-// awaitLimit waits until so many keys of an account are Active, and all others know that they have to wait.
+// awaitLimit waits until as many keys of an account as the limit are Active, and all others report LimitReached.
 func awaitLimit(ctx context.Context, account string, limit, total int) {
 	GinkgoHelper()
 	Eventually(func() map[string]int {
@@ -327,7 +327,7 @@ func awaitLimit(ctx context.Context, account string, limit, total int) {
 	Expect(list.Items).To(HaveLen(limit))
 }
 
-// expectLimitKept goes through every write about an account and holds it to its limit.
+// expectLimitKept checks that no write exceeded the limit of an account.
 func expectLimitKept(ctx context.Context, account string, limit int, count func(*snapshot, string) int) (most, writes int) {
 	GinkgoHelper()
 	recorder.catchUp(ctx)
@@ -335,10 +335,10 @@ func expectLimitKept(ctx context.Context, account string, limit int, count func(
 		n := count(m, account)
 		most = max(most, n)
 		if n > limit {
-			Fail(fmt.Sprintf("after write %d, of %s %s, %d keys of account %s were in, of a limit of %d", m.version, m.kind, client.ObjectKeyFromObject(m.object), n, account, limit))
+			Fail(fmt.Sprintf("after write %[1]d, of %[2]s %[3]s, account %[5]s had %[4]d keys, and its limit is %[6]d", m.version, m.kind, client.ObjectKeyFromObject(m.object), n, account, limit))
 		}
 	})
-	Expect(most).To(Equal(limit), "the limit was never reached: the test is too tame")
+	Expect(most).To(Equal(limit), "the limit was never reached: the test does not prove anything")
 	return most, writes
 }
 

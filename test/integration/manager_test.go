@@ -37,7 +37,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// What cmd/manager has for defaults.
+// The defaults of cmd/manager.
 const (
 	concurrency          = 8
 	webhookConfiguration = "apikey-manager"
@@ -46,28 +46,28 @@ const (
 
 var flagDefaults = keys.Settings{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
 
-// managerOptions say how to run a manager. The zero value is one as the flags make it by default, without webhooks.
+// managerOptions configure a manager. The zero value has the defaults of the flags and no webhooks.
 type managerOptions struct {
 	defaults *keys.Settings
-	// webhookPort, unless 0, is where it serves the webhooks.
+	// webhookPort is the port of the webhooks. If it is 0, the manager serves none.
 	webhookPort int
-	// injectFault says what becomes of its requests.
+	// injectFault returns the fault to inject into a request of the manager.
 	injectFault func(request) fault
-	// verifiers are whom it asks; nil: nobody.
+	// verifiers configure the verifiers that the manager polls. If it is nil, it polls none.
 	verifiers *controllers.Verifiers
-	// clock, unless nil, is what it has for the time.
+	// clock is the clock of the manager. It defaults to the real clock.
 	clock clock.PassiveClock
 }
 
-// manager is a manager within this process, wired as cmd/manager wires it, with a cache of its own and the permissions
-// of the ServiceAccount. It does not run for election, so several may run at once.
+// manager is a manager in this process, set up like cmd/manager, with a cache of its own and the permissions of the
+// ServiceAccount. It has no leader election, so several managers can run at the same time.
 type manager struct {
 	traffic  *traffic
 	registry *prometheus.Registry
 	stop     func()
 }
 
-// startManager starts a manager and waits until it is at work. It is stopped at the end of the spec at the latest.
+// startManager starts a manager and waits until its caches are synced. The manager is stopped at the end of the spec.
 func startManager(ctx context.Context, o managerOptions) *manager {
 	GinkgoHelper()
 	if o.defaults == nil {
@@ -110,7 +110,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	return m
 }
 
-// newManager is newManager of cmd/manager, but for what would get into the way of a second one in this process.
+// newManager is like newManager of cmd/manager, without the parts that would conflict with a second manager in this process.
 func newManager(config *rest.Config, o managerOptions, rotator *certs.Rotator) ctrl.Manager {
 	GinkgoHelper()
 	scheme, err := controllers.NewScheme()
@@ -163,7 +163,7 @@ func newRotator(config *rest.Config) *certs.Rotator {
 	return rotator
 }
 
-// recordMetrics writes down what the metrics say.
+// recordMetrics records the metrics.
 func (m *manager) recordMetrics() {
 	GinkgoHelper()
 	for _, registry := range []prometheus.Gatherer{m.registry, ctrlmetrics.Registry} {
@@ -184,7 +184,7 @@ func startManagerWithWebhooks(ctx context.Context, o managerOptions) *manager {
 	return m
 }
 
-// installWebhooks points the API server at a manager that is yet to come.
+// installWebhooks installs the webhooks of a manager that has not been started yet.
 func installWebhooks(ctx context.Context) (port int) {
 	GinkgoHelper()
 	port, err := controlplane.FreePort()
@@ -202,8 +202,7 @@ func removeWebhooks(ctx context.Context) {
 	awaitWebhooks(ctx, false)
 }
 
-// awaitWebhooks waits until the API server asks the webhooks, or does so no more. It tells by a selector that only they
-// refuse, and by a deletion that fails without them.
+// awaitWebhooks waits until the API server calls the webhooks, or no longer calls them.
 func awaitWebhooks(ctx context.Context, on bool) {
 	GinkgoHelper()
 	Expect(controlplanetest.AwaitWebhooks(ctx, admin, on)).To(Succeed())
@@ -219,7 +218,7 @@ func awaitWebhooks(ctx context.Context, on bool) {
 
 var managerBinary = sync.OnceValues(func() (string, error) { return controlplane.BuildManager(context.Background()) })
 
-// startProcess runs the manager's own binary, without leader election.
+// startProcess starts the binary of the manager, without leader election.
 func startProcess(ctx context.Context, flags ...string) *controlplane.Manager {
 	GinkgoHelper()
 	binary, err := managerBinary()

@@ -38,7 +38,7 @@ func newNamespace(ctx context.Context, labels map[string]string) string {
 	return namespace.Name
 }
 
-// limits gives an account so many slots.
+// limits returns a change that sets spec.limits.maxKeys.
 func limits(n int32, changes ...func(*v1alpha1.Limits)) func(*v1alpha1.AccountSpec) {
 	return func(a *v1alpha1.AccountSpec) {
 		a.Limits = &v1alpha1.Limits{MaxKeys: &n}
@@ -63,7 +63,7 @@ func expiration(s string) func(*v1alpha1.APIKeySpec) {
 	return func(k *v1alpha1.APIKeySpec) { k.Expiration = s }
 }
 
-// create creates objects, all of which the API server must take.
+// create creates objects.
 func create[T client.Object](ctx context.Context, objects ...T) {
 	GinkgoHelper()
 	for _, o := range objects {
@@ -92,7 +92,7 @@ func changeAccount(ctx context.Context, a *v1alpha1.Account, changes ...func(*v1
 	Expect(admin.Patch(ctx, a, client.MergeFrom(before))).To(Succeed())
 }
 
-// verdict is status and reason of a condition: True/Active.
+// verdict returns status and reason of a condition, such as True/Active, or an empty string.
 func verdict(conditions []metav1.Condition, conditionType string) string {
 	c := meta.FindStatusCondition(conditions, conditionType)
 	if c == nil {
@@ -103,7 +103,7 @@ func verdict(conditions []metav1.Condition, conditionType string) string {
 
 func ready(k *v1alpha1.APIKey) string { return verdict(k.Status.Conditions, v1alpha1.ConditionReady) }
 
-// message is a condition's message.
+// message returns the message of a condition.
 func message(conditions []metav1.Condition, conditionType string) string {
 	if c := meta.FindStatusCondition(conditions, conditionType); c != nil {
 		return c.Message
@@ -111,7 +111,7 @@ func message(conditions []metav1.Condition, conditionType string) string {
 	return ""
 }
 
-// awaitStatus waits until the status speaks of the spec as it is and is as the check wants it.
+// awaitStatus waits until the status of a key describes the current spec and a check passes.
 func awaitStatus(ctx context.Context, k *v1alpha1.APIKey, check func(Gomega)) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
@@ -121,7 +121,7 @@ func awaitStatus(ctx context.Context, k *v1alpha1.APIKey, check func(Gomega)) {
 	}).WithContext(ctx).Should(Succeed())
 }
 
-// becomeNotAccepted waits until a key is not accepted, for a reason.
+// becomeNotAccepted waits until keys have condition Accepted=False with a reason.
 func becomeNotAccepted(ctx context.Context, reason string, list ...*v1alpha1.APIKey) {
 	GinkgoHelper()
 	for _, k := range list {
@@ -131,7 +131,7 @@ func becomeNotAccepted(ctx context.Context, reason string, list ...*v1alpha1.API
 	}
 }
 
-// awaitAccount waits until an account is as the check wants it.
+// awaitAccount waits until a check of an account passes.
 func awaitAccount(ctx context.Context, a *v1alpha1.Account, check func(Gomega)) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
@@ -140,13 +140,13 @@ func awaitAccount(ctx context.Context, a *v1alpha1.Account, check func(Gomega)) 
 	}).WithContext(ctx).Should(Succeed())
 }
 
-// materialOf is what the Secret of a key has for its key.
+// materialOf returns the current key in the Secret of an APIKey.
 func materialOf(ctx context.Context, k *v1alpha1.APIKey) string {
 	GinkgoHelper()
 	return string(secretOf(ctx, k).Data[keys.EntryCurrent])
 }
 
-// expectSecretMatchesStatus checks the invariant: the one Secret that the key controls holds the credential that verifiers know.
+// expectSecretMatchesStatus checks that the key controls one Secret, which holds the current credential of its status.
 func expectSecretMatchesStatus(ctx context.Context, g Gomega, k *v1alpha1.APIKey) {
 	GinkgoHelper()
 	var list corev1.SecretList

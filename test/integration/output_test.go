@@ -25,10 +25,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// levelEverything is a log level below all that we use.
+// levelEverything is a log level below all levels in use.
 const levelEverything = zapcore.Level(-5)
 
-// outputLog writes down what is said, by source.
+// outputLog records output by source.
 type outputLog struct {
 	mu    sync.Mutex
 	texts map[string]*bytes.Buffer
@@ -47,7 +47,7 @@ func (w *outputLog) record(source string, text []byte) {
 	w.texts[source].WriteByte('\n')
 }
 
-// save writes what was said into a folder, a file for each source.
+// save writes the recorded output to a folder, one file for each source.
 func (w *outputLog) save(dir string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -70,7 +70,7 @@ func (w outputWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// searcher finds keys in a text, also if only their secret part is there, or in base64, alone or behind something else.
+// searcher finds keys in text: whole keys, their secret part alone, and their base64 encoding, also after other characters.
 type searcher struct {
 	secrets map[string]bool // what follows prefix_id_, without the checksum
 	encoded map[string]bool // characters of the base64 of a key, wherever it begins
@@ -88,17 +88,17 @@ func newSearcher() *searcher {
 func (s *searcher) add(key []byte) {
 	parts := strings.Split(string(key), "_")
 	if len(parts) != 3 || len(parts[2]) < secretLength {
-		return // what a test put there
+		return // a value that a test wrote
 	}
 	s.secrets[parts[2][:secretLength]] = true
 	s.encoded[base64.StdEncoding.EncodeToString(key)[:encodedLength]] = true
-	for shift := range 3 { // base64 of the key behind something else, such as a user's name
+	for shift := range 3 { // base64 of the key after other characters, such as a user name
 		encoded := base64.StdEncoding.EncodeToString(append(bytes.Repeat([]byte{'x'}, shift), key...))
 		s.encoded[encoded[4:4+encodedLength]] = true
 	}
 }
 
-// find returns the first key in a text, with what is around it.
+// find returns the first key in a text with its surroundings, or an empty string.
 func (s *searcher) find(text []byte) string {
 	for start := 0; start < len(text); {
 		end := start
@@ -130,7 +130,7 @@ func isWord(b byte) bool {
 	return b >= '0' && b <= '9' || b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b == '+' || b == '/'
 }
 
-// expectNoLeak looks for every key that ever was in a Secret in all that was said.
+// expectNoLeak searches the recorded output and objects for every key that was in a Secret.
 func expectNoLeak(h *writeRecorder, w *outputLog) {
 	GinkgoHelper()
 	s := newSearcher()
@@ -158,7 +158,7 @@ func expectNoLeak(h *writeRecorder, w *outputLog) {
 	expectSearchWorks(s)
 }
 
-// expectSearchWorks makes sure that the search would have found something.
+// expectSearchWorks checks that the search finds keys if there are any.
 func expectSearchWorks(s *searcher) {
 	GinkgoHelper()
 	for secret := range s.secrets {

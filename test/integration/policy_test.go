@@ -45,7 +45,7 @@ var _ = Describe("A change of an account's policy", func() {
 		Expect(k.Status.Credentials).To(HaveLen(1))
 	}
 
-	It("suspends its keys at once and brings them back", func(ctx SpecContext) {
+	It("suspends its keys immediately, and makes them valid again", func(ctx SpecContext) {
 		k, material := issued(ctx)
 		policy(ctx, func(a *v1alpha1.AccountSpec) { a.State = v1alpha1.AccountSuspended })
 		becomeNotAccepted(ctx, v1alpha1.ReasonAccountSuspended, k)
@@ -56,7 +56,7 @@ var _ = Describe("A change of an account's policy", func() {
 		awaitAccount(ctx, account, func(g Gomega) {
 			g.Expect(verdict(account.Status.Conditions, v1alpha1.ConditionReady)).To(Equal("True/AccountSuspended"))
 		})
-		By("creating one meanwhile")
+		By("creating a key meanwhile")
 		late := newKey(namespace, "late", account.Name)
 		create(ctx, late)
 		becomeNotAccepted(ctx, v1alpha1.ReasonAccountSuspended, late)
@@ -66,7 +66,7 @@ var _ = Describe("A change of an account's policy", func() {
 		become(ctx, v1alpha1.StateActive, late)
 	})
 
-	It("shuts out namespaces at once and lets them in again, also by the namespace's labels", func(ctx SpecContext) {
+	It("excludes and includes namespaces immediately, also by the namespace's labels", func(ctx SpecContext) {
 		k, material := issued(ctx)
 		policy(ctx, func(a *v1alpha1.AccountSpec) {
 			a.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "b"}}
@@ -86,7 +86,7 @@ var _ = Describe("A change of an account's policy", func() {
 		back(ctx, k, material)
 	})
 
-	It("takes scopes away at once and gives them back", func(ctx SpecContext) {
+	It("takes scopes away immediately, and allows them again", func(ctx SpecContext) {
 		k, material := issued(ctx, func(k *v1alpha1.APIKeySpec) { k.Scopes = []string{"orders:read"} })
 		other, _ := issued(ctx)
 		policy(ctx, func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"conversions:*"} })
@@ -97,7 +97,7 @@ var _ = Describe("A change of an account's policy", func() {
 		back(ctx, k, material)
 	})
 
-	It("evicts nobody by a lower limit, and admits by a higher one", func(ctx SpecContext) {
+	It("evicts no key if the limit is lowered, and admits keys if it is raised", func(ctx SpecContext) {
 		var list []*v1alpha1.APIKey
 		for range 3 {
 			k, _ := issued(ctx)
@@ -110,14 +110,14 @@ var _ = Describe("A change of an account's policy", func() {
 		recorder.awaitQuiet(ctx)
 		become(ctx, v1alpha1.StateActive, list...)
 		awaitAccount(ctx, account, func(g Gomega) { g.Expect(account.Status.Keys.Usage).To(Equal("3/1")) })
-		By("switching one off and on: it keeps its slot")
+		By("disabling and enabling a key, which keeps its slot")
 		change(ctx, list[0], state(v1alpha1.KeyStateInactive))
 		become(ctx, v1alpha1.StateInactive, list[0])
 		change(ctx, list[0], state(v1alpha1.KeyStateActive))
 		become(ctx, v1alpha1.StateActive, list[0])
 		policy(ctx, limits(4, queue))
 		become(ctx, v1alpha1.StateActive, waiting)
-		By("lifting it, and setting it again")
+		By("removing the limit, and setting it again")
 		policy(ctx, func(a *v1alpha1.AccountSpec) { a.Limits = &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled} })
 		sixth, _ := issued(ctx)
 		policy(ctx, limits(2, queue))
@@ -125,7 +125,7 @@ var _ = Describe("A change of an account's policy", func() {
 		become(ctx, v1alpha1.StateActive, append(list, waiting, sixth)...)
 	})
 
-	It("binds only new keys, and later changes, by lifetime, expiration and whitelist", func(ctx SpecContext) {
+	It("applies lifetime, expiration and whitelist rules to new and changed keys only", func(ctx SpecContext) {
 		k, _ := issued(ctx)
 		policy(ctx, func(a *v1alpha1.AccountSpec) {
 			a.ExpirationPolicy = &v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationRequired, MaxLifetime: "24h"}
@@ -142,14 +142,14 @@ var _ = Describe("A change of an account's policy", func() {
 		becomeNotAccepted(ctx, v1alpha1.ReasonIPWhitelistRequired, late)
 		change(ctx, late, func(k *v1alpha1.APIKeySpec) { k.IPWhitelist = []string{"192.0.2.7", "2001:db8::/32"} })
 		become(ctx, v1alpha1.StateActive, late)
-		By("changing the field of the one that was issued before")
+		By("changing the field of a key that was issued before")
 		change(ctx, k, label("renamed"))
 		become(ctx, v1alpha1.StateActive, k)
 		change(ctx, k, expiration("2099-01-01"))
 		becomeNotAccepted(ctx, v1alpha1.ReasonLifetimeTooLong, k)
 	})
 
-	It("gives a label to the older key, and to the younger when the older is gone or renamed", func(ctx SpecContext) {
+	It("assigns a label to the older key, and to the younger one once the older is deleted or renamed", func(ctx SpecContext) {
 		for _, unlimited := range []bool{false, true} {
 			policy(ctx, func(a *v1alpha1.AccountSpec) {
 				a.Limits = nil
@@ -165,17 +165,17 @@ var _ = Describe("A change of an account's policy", func() {
 			becomeNotAccepted(ctx, v1alpha1.ReasonLabelTaken, younger)
 			Expect(verdict(younger.Status.Conditions, v1alpha1.ConditionStalled)).To(Equal("True/LabelTaken"))
 			Expect(message(younger.Status.Conditions, v1alpha1.ConditionAccepted)).To(ContainSubstring(namespace + "/" + older.Name))
-			By("renaming the older")
+			By("renaming the older key")
 			change(ctx, older, label(name+", renamed"))
 			become(ctx, v1alpha1.StateActive, younger, older)
-			By("a third, and the second goes")
+			By("creating a third key and deleting the second")
 			awaitNextSecond()
 			third := newKey(namespace, uniqueName("key"), account.Name, label(name))
 			create(ctx, third)
 			becomeNotAccepted(ctx, v1alpha1.ReasonLabelTaken, third)
 			Expect(admin.Delete(ctx, younger)).To(Succeed())
 			become(ctx, v1alpha1.StateActive, third)
-			By("sharing")
+			By("allowing shared labels")
 			awaitNextSecond()
 			fourth := newKey(namespace, uniqueName("key"), account.Name, label(name))
 			create(ctx, fourth)

@@ -27,20 +27,20 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// writeRecorder is every version of every key, account, Secret and Event of the run. The API server numbers its writes, of all
-// kinds together, so that several watches make one ordered view.
+// writeRecorder records every version of every key, account, Secret and Event of the run. The resource versions of all kinds come
+// from one sequence, so that the records of several watches can be put in one order.
 type writeRecorder struct {
-	ctx     context.Context //nolint:containedctx // it is the watches' life
+	ctx     context.Context //nolint:containedctx // the watches run until it ends
 	mu      sync.Mutex
 	writes  []write
-	gaps    []uint64                   // versions before which something may be missing
+	gaps    []uint64                   // versions before which records may be missing
 	watches map[string]watch.Interface // by kind
-	// subscribers is called for each entry as it comes.
+	// subscribers are called for each write.
 	subscribers map[int]func(write)
 	nextID      int
 }
 
-// write is one write.
+// write is one recorded write.
 type write struct {
 	version uint64
 	kind    string
@@ -66,7 +66,7 @@ func newWriteRecorder(ctx context.Context) *writeRecorder {
 	return h
 }
 
-// watchKind watches a kind. A watch that ends is taken up where it ended, so that nothing is missed.
+// watchKind watches a kind. A watch that ends is continued from its last version, so that no write is missed.
 func (h *writeRecorder) watchKind(kind string, list client.ObjectList) {
 	GinkgoHelper()
 	Expect(admin.List(h.ctx, list)).To(Succeed())
@@ -94,7 +94,7 @@ func (h *writeRecorder) setWatch(kind string, w watch.Interface) {
 	h.watches[kind] = w
 }
 
-// restartWatches begins all watches anew.
+// restartWatches restarts all watches.
 func (h *writeRecorder) restartWatches() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -103,7 +103,8 @@ func (h *writeRecorder) restartWatches() {
 	}
 }
 
-// readWatch takes what a watch has, and returns how far it came; empty: the API server does not have what comes next.
+// readWatch records the events of a watch until it ends, and returns the last version. It returns an empty string if the API server no
+// longer has the following versions.
 func (h *writeRecorder) readWatch(kind, from string, w watch.Interface) string {
 	defer w.Stop()
 	for e := range w.ResultChan() {
@@ -122,8 +123,8 @@ func (h *writeRecorder) readWatch(kind, from string, w watch.Interface) string {
 	return from
 }
 
-// relist goes on from what is there now. The API server forgets the past of a kind when its CRD changes; what it forgot
-// is missing, and replay says so to who asks for it.
+// relist continues from the current objects. The API server drops the past versions of a kind when its CRD changes. They are then
+// missing from the records, and replay fails if it needs them.
 func (h *writeRecorder) relist(kind string, list client.ObjectList) string {
 	if err := admin.List(h.ctx, list); err != nil {
 		return "0"
@@ -149,7 +150,7 @@ func (h *writeRecorder) relist(kind string, list client.ObjectList) string {
 	return list.GetResourceVersion()
 }
 
-// latest is the last entry of each object of a kind.
+// latest returns the latest write of each object of a kind.
 func (h *writeRecorder) latest(kind string) map[types.UID]write {
 	have := map[types.UID]write{}
 	for _, e := range h.all() {
@@ -165,14 +166,14 @@ func (h *writeRecorder) add(kind string, deleted bool, object client.Object) {
 	e := write{version: parseVersion(object.GetResourceVersion()), kind: kind, deleted: deleted, object: object, seen: time.Now()}
 	h.mu.Lock()
 	h.writes = append(h.writes, e)
-	told := slices.Collect(maps.Values(h.subscribers))
+	subscribers := slices.Collect(maps.Values(h.subscribers))
 	h.mu.Unlock()
-	for _, tell := range told {
+	for _, tell := range subscribers {
 		tell(e)
 	}
 }
 
-// subscribe calls tell for each entry from now on, until the spec ends.
+// subscribe calls tell for each following write, until the spec ends.
 func (h *writeRecorder) subscribe(tell func(write)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -186,7 +187,7 @@ func (h *writeRecorder) subscribe(tell func(write)) {
 	})
 }
 
-// all are the entries so far, in the order of the writes.
+// all returns the writes so far, in order.
 func (h *writeRecorder) all() []write {
 	h.mu.Lock()
 	list := slices.Clone(h.writes)
@@ -195,12 +196,12 @@ func (h *writeRecorder) all() []write {
 	return list
 }
 
-// versionsOf are the versions of one object, in order.
+// versionsOf returns the versions of one object, in order.
 func (h *writeRecorder) versionsOf(kind string, uid types.UID) []write {
 	return slices.DeleteFunc(h.all(), func(e write) bool { return e.kind != kind || e.object.GetUID() != uid })
 }
 
-// catchUp waits until the history has got everything that was written before the call.
+// catchUp waits until everything that was written before the call has been recorded.
 func (h *writeRecorder) catchUp(ctx context.Context) {
 	GinkgoHelper()
 	for kind, list := range map[string]client.ObjectList{kindKey: &v1alpha1.APIKeyList{}, kindSecret: &corev1.SecretList{}, kindAccount: &v1alpha1.AccountList{}} {
@@ -209,8 +210,8 @@ func (h *writeRecorder) catchUp(ctx context.Context) {
 	}
 }
 
-// missing names something that the history does not know yet: an object in the version that a list had it, or that one
-// which is not in the list is gone.
+// missing describes a difference between a list and the records: a version or a deletion that has not been recorded yet. It
+// returns an empty string if there is none.
 func (h *writeRecorder) missing(kind string, list client.ObjectList) string {
 	have := h.latest(kind)
 	for _, o := range objectsOf(list) {
@@ -243,19 +244,19 @@ func objectsOf(list client.ObjectList) []client.Object {
 	return found
 }
 
-// snapshot is the world after one write: the keys that exist, and how many Secrets each controls.
+// snapshot is the state after one write: the existing keys, and how many Secrets each of them controls.
 type snapshot struct {
 	write
 	keys    map[types.UID]*v1alpha1.APIKey
 	secrets map[types.UID]int
 }
 
-// holders is how many existing keys of an account hold a credential or a Secret.
+// holders returns how many keys of an account have a credential or a Secret.
 func (m *snapshot) holders(account string) int {
 	return m.count(account, func(k *v1alpha1.APIKey) bool { return len(k.Status.Credentials) > 0 || m.secrets[k.UID] > 0 })
 }
 
-// activeKeys is how many existing keys of an account verifiers accept.
+// activeKeys returns how many keys of an account verifiers accept.
 func (m *snapshot) activeKeys(account string) int {
 	return m.count(account, func(k *v1alpha1.APIKey) bool { return k.Status.State == v1alpha1.StateActive })
 }
@@ -270,7 +271,8 @@ func (m *snapshot) count(account string, is func(*v1alpha1.APIKey) bool) int {
 	return n
 }
 
-// replay goes through all that was written about the keys of an account and their Secrets, one write after the other.
+// replay calls look with the state after each write of a key of an account or of a Secret, in order, and returns the number of
+// writes.
 func (h *writeRecorder) replay(account string, look func(*snapshot)) (writes int) {
 	m := &snapshot{keys: map[types.UID]*v1alpha1.APIKey{}, secrets: map[types.UID]int{}}
 	owners := map[types.UID]types.UID{} // of Secrets
@@ -308,10 +310,10 @@ func (h *writeRecorder) expectNoGapSince(version uint64) {
 	GinkgoHelper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	Expect(slices.ContainsFunc(h.gaps, func(gap uint64) bool { return gap > version })).To(BeFalse(), "the API server forgot what happened; look again")
+	Expect(slices.ContainsFunc(h.gaps, func(gap uint64) bool { return gap > version })).To(BeFalse(), "the API server dropped versions; run the test again")
 }
 
-// awaitQuiet waits until nothing has been written for a while.
+// awaitQuiet waits until nothing has been written for quietPeriod.
 func (h *writeRecorder) awaitQuiet(ctx context.Context) {
 	GinkgoHelper()
 	Eventually(func() time.Duration {

@@ -16,7 +16,7 @@ import (
 )
 
 var _ = Describe("Retention", func() {
-	// retain lets an hour go by, and has keys that came to their end kept for a minute.
+	// retain advances the clock by an hour, and sets a retention of one minute.
 	retain := func(ctx SpecContext, clock *offsetClock, a *v1alpha1.Account) {
 		GinkgoHelper()
 		clock.advance(time.Hour)
@@ -25,7 +25,7 @@ var _ = Describe("Retention", func() {
 			s.Retention = &v1alpha1.Retention{ExpiredAfter: "1m", RevokedAfter: "1m"}
 		})
 	}
-	// endedKeys creates a key in use, an expired and a revoked one.
+	// endedKeys creates an active, an expired and a revoked key.
 	endedKeys := func(ctx SpecContext, account string) (active, expired, revoked *v1alpha1.APIKey) {
 		GinkgoHelper()
 		namespace := newNamespace(ctx, nil)
@@ -39,7 +39,7 @@ var _ = Describe("Retention", func() {
 		return active, expired, revoked
 	}
 
-	It("deletes keys that came to their end, also where a user would have to confirm it", func(ctx SpecContext) {
+	It("deletes expired and revoked keys, also under RequireConfirmation", func(ctx SpecContext) {
 		clock := &offsetClock{}
 		startManagerWithWebhooks(ctx, managerOptions{clock: clock})
 		account := newAccount(uniqueName("acme"), func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionRequireConfirmation })
@@ -68,7 +68,7 @@ var _ = Describe("Retention", func() {
 		become(ctx, v1alpha1.StateRevoked, revoked)
 		Expect(admin.Delete(ctx, revoked)).To(MatchError(ContainSubstring("forbids the deletion of keys")))
 
-		By("allowing it")
+		By("allowing the deletion")
 		read(ctx, account)
 		changeAccount(ctx, account, func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionAllow })
 		for _, k := range []*v1alpha1.APIKey{expired, revoked} {

@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// denySecrets has a policy refuse Secrets of a namespace, with what an expression says of them.
+// denySecrets creates a policy that denies Secrets of a namespace with the message of an expression.
 func denySecrets(ctx context.Context, namespace, says string, operations ...admissionregistrationv1.OperationType) {
 	GinkgoHelper()
 	name := uniqueName("no-secrets")
@@ -47,7 +47,7 @@ func denySecrets(ctx context.Context, namespace, says string, operations ...admi
 		Expect(admin.Delete(ctx, policy)).To(Succeed())
 		Expect(admin.Delete(ctx, binding)).To(Succeed())
 	})
-	// An API server takes a while until it enforces a policy.
+	// The API server enforces a policy some time after its creation.
 	refused := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: uniqueName("other"), Labels: map[string]string{"n": "0"}}}
 	if operations[0] == admissionregistrationv1.Update {
 		create(ctx, refused)
@@ -62,7 +62,7 @@ func denySecrets(ctx context.Context, namespace, says string, operations ...admi
 	}).WithContext(ctx).WithPolling(200 * time.Millisecond).Should(MatchError(ContainSubstring("denied request")))
 }
 
-var _ = Describe("A Secret that the API server refuses", func() {
+var _ = Describe("A Secret that the API server rejects", func() {
 	var namespace string
 	BeforeEach(func(ctx SpecContext) {
 		namespace = newNamespace(ctx, nil)
@@ -81,11 +81,11 @@ var _ = Describe("A Secret that the API server refuses", func() {
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionReady)).To(ContainSubstring(says))
 	}
 
-	It("is explained by the sentence of a quota, and written once there is room", func(ctx SpecContext) {
+	It("reports the message of a quota, and is written once the quota allows it", func(ctx SpecContext) {
 		limit := corev1.ResourceList{"count/secrets": resource.MustParse("0")}
 		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "few-secrets"}, Spec: corev1.ResourceQuotaSpec{Hard: limit}}
 		create(ctx, quota)
-		quota.Status = corev1.ResourceQuotaStatus{Hard: limit, Used: limit} // there is no controller that does it
+		quota.Status = corev1.ResourceQuotaStatus{Hard: limit, Used: limit} // no quota controller runs
 		Expect(admin.Status().Update(ctx, quota)).To(Succeed())
 		Eventually(func() error {
 			return admin.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: uniqueName("probe")}})
@@ -101,17 +101,17 @@ var _ = Describe("A Secret that the API server refuses", func() {
 		}).WithContext(ctx).WithPolling(500 * time.Millisecond).Should(Succeed())
 	})
 
-	// The policies repeat an entry that is no key, since the API server's answers are searched for keys at the end of the suite.
+	// The policies repeat an entry that holds no key, because responses of the API server are searched for keys at the end.
 	withMore := v1alpha1.SecretTemplate{Data: map[string]string{"token": "{{ .Key }}", "more": "what is in the entry"}}
 
-	It("is explained by the sentence of a policy, without the entry that the policy repeats", func(ctx SpecContext) {
+	It("reports the message of a policy, with entries of the Secret redacted", func(ctx SpecContext) {
 		denySecrets(ctx, namespace, `"ask the platform team: " + (has(object.data) && 'more' in object.data ? string(object.data['more']) : '')`, admissionregistrationv1.Create)
 		k := newKey(namespace, "web", uniqueName("acme"), template(withMore))
 		create(ctx, k)
 		expectRefused(ctx, k, "ask the platform team: [redacted]")
 	})
 
-	It("keeps a revoked key's Secret from being cleared, and says so", func(ctx SpecContext) {
+	It("reports that the Secret of a revoked key cannot be cleared", func(ctx SpecContext) {
 		k := newKey(namespace, "web", uniqueName("acme"), template(withMore))
 		create(ctx, k)
 		become(ctx, v1alpha1.StateActive, k)
@@ -159,7 +159,7 @@ var _ = Describe("An immutable Secret", func() {
 		recorder.awaitQuiet(ctx)
 	}
 
-	It("stalls a rotation, which goes on once the Secret is deleted", func(ctx SpecContext) {
+	It("stalls a rotation, which continues once the Secret is deleted", func(ctx SpecContext) {
 		change(ctx, k, func(s *v1alpha1.APIKeySpec) {
 			s.Rotation = &v1alpha1.Rotation{RequestedAt: v1alpha1.Instant(time.Now().UTC().Truncate(time.Second).Format(time.RFC3339))}
 		})
@@ -172,7 +172,7 @@ var _ = Describe("An immutable Secret", func() {
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionStalled)).To(BeEmpty())
 	})
 
-	It("stalls a revocation, which is over once the Secret is deleted", func(ctx SpecContext) {
+	It("stalls a revocation, which completes once the Secret is deleted", func(ctx SpecContext) {
 		change(ctx, k, state(v1alpha1.KeyStateRevoked))
 		expectStalled(ctx, "the key is revoked")
 		Expect(k.Status.State).To(Equal(v1alpha1.StateRevoked), "verifiers refuse it all the same")
@@ -181,7 +181,7 @@ var _ = Describe("An immutable Secret", func() {
 		Expect(secretsIn(ctx, namespace)).NotTo(ContainElement("web"))
 	})
 
-	It("stalls a change of the template, and not that of labels", func(ctx SpecContext) {
+	It("stalls a change of the template's data, but not of its labels", func(ctx SpecContext) {
 		change(ctx, k, template(v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/a": "b"}}))
 		become(ctx, v1alpha1.StateActive, k)
 		Eventually(func() map[string]string { return secretOf(ctx, k).Labels }).WithContext(ctx).Should(HaveKeyWithValue("example.com/a", "b"))
@@ -190,8 +190,8 @@ var _ = Describe("An immutable Secret", func() {
 	})
 })
 
-var _ = Describe("A Secret that belongs to something else", func() {
-	It("is named with its owner, and nothing says to delete it", func(ctx SpecContext) {
+var _ = Describe("A Secret that the key does not own", func() {
+	It("is reported with its owner, and the message does not tell users to delete it", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), uniqueName("acme")
 		startManager(ctx, managerOptions{})
 		first := newKey(namespace, "first", account)
@@ -206,7 +206,7 @@ var _ = Describe("A Secret that belongs to something else", func() {
 		expectSecretMatchesStatus(ctx, Default, first)
 	})
 
-	It("can't be changed if its type is another, and a key says so", func(ctx SpecContext) {
+	It("cannot be changed if it has another type, and the key reports that", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		m := startManager(ctx, managerOptions{})
 		k := newKey(namespace, "web", uniqueName("acme"))

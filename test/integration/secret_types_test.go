@@ -18,7 +18,7 @@ func template(t v1alpha1.SecretTemplate) func(*v1alpha1.APIKeySpec) {
 	return func(k *v1alpha1.APIKeySpec) { k.Secret = &v1alpha1.SecretSpec{Template: &t} }
 }
 
-var _ = Describe("A Secret of a type", func() {
+var _ = Describe("A Secret with a type", func() {
 	var (
 		namespace string
 		account   *v1alpha1.Account
@@ -74,7 +74,7 @@ var _ = Describe("A Secret of a type", func() {
 		})
 	}
 
-	It("is refused at once without the entries that it requires, and without names that a Secret can have", func(ctx SpecContext) {
+	It("is rejected without the entries that its type requires, or with invalid entry names", func(ctx SpecContext) {
 		for says, t := range map[string]v1alpha1.SecretTemplate{
 			"requires an entry username or password": {Type: "kubernetes.io/basic-auth"},
 			"requires an entry .dockerconfigjson":    {Type: "kubernetes.io/dockerconfigjson", Data: map[string]string{"x": "{{ .Key }}"}},
@@ -86,7 +86,7 @@ var _ = Describe("A Secret of a type", func() {
 			becomeNotAccepted(ctx, v1alpha1.ReasonInvalidSpec, k)
 			Expect(message(k.Status.Conditions, v1alpha1.ConditionStalled)).To(ContainSubstring(says))
 			Expect(secretsIn(ctx, namespace)).NotTo(ContainElement(k.Name))
-			By("mending it")
+			By("fixing the template")
 			change(ctx, k, func(s *v1alpha1.APIKeySpec) {
 				s.Secret.Template.Data = map[string]string{"password": "{{ .Key }}", ".dockerconfigjson": `{"x":"{{ .Key }}"}`}
 			})
@@ -95,8 +95,8 @@ var _ = Describe("A Secret of a type", func() {
 	})
 })
 
-var _ = Describe("What leaves a template", func() {
-	It("leaves the Secret, and what other clients put there stays", func(ctx SpecContext) {
+var _ = Describe("An item that is removed from the template", func() {
+	It("is removed from the Secret, and items of other clients stay", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		startManager(ctx, managerOptions{})
 		k := newKey(namespace, "web", uniqueName("acme"), template(v1alpha1.SecretTemplate{
@@ -107,7 +107,7 @@ var _ = Describe("What leaves a template", func() {
 		become(ctx, v1alpha1.StateActive, k)
 		token := string(secretOf(ctx, k).Data["token"])
 
-		By("labelling the Secret as other clients do, and forging what the manager remembers")
+		By("labelling the Secret as other clients do, and forging the manager's annotation")
 		kubectl(ctx, "label", "secret", "web", "-n", namespace, "team=blue")
 		kubectl(ctx, "annotate", "secret", "web", "-n", namespace, "reloader.stakater.com/match=true")
 		recorder.awaitQuiet(ctx)
@@ -136,7 +136,7 @@ var _ = Describe("What leaves a template", func() {
 		Expect(string(s.Data["api-key"]) == token).To(BeTrue(), "the key is another one")
 	})
 
-	It("leaves also what a manager wrote that remembered nothing", func(ctx SpecContext) {
+	It("is removed also if the manager's annotation is missing", func(ctx SpecContext) {
 		namespace := newNamespace(ctx, nil)
 		m := startManager(ctx, managerOptions{})
 		k := newKey(namespace, "web", uniqueName("acme"), template(v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/a": "1"}}))

@@ -24,7 +24,7 @@ var _ = Describe("The state of a key", func() {
 		become(ctx, v1alpha1.StateActive, k)
 	})
 
-	It("goes off and on again with the same key", func(ctx SpecContext) {
+	It("can be Inactive and Active again with the same key", func(ctx SpecContext) {
 		material, version := materialOf(ctx, k), secretOf(ctx, k).ResourceVersion
 		change(ctx, k, state(v1alpha1.KeyStateInactive))
 		become(ctx, v1alpha1.StateInactive, k)
@@ -40,7 +40,7 @@ var _ = Describe("The state of a key", func() {
 		Expect(controlplanetest.HistoryReasons(k)).To(Equal([]string{"Issued", "Deactivated", "Activated"}))
 	})
 
-	It("expires at the second it is told to, and is revived by a later one", func(ctx SpecContext) {
+	It("becomes Expired at the second of its expiration, and Active again with a later one", func(ctx SpecContext) {
 		material := materialOf(ctx, k)
 		end := time.Now().UTC().Truncate(time.Second).Add(4 * time.Second)
 		change(ctx, k, expiration(end.Format(time.RFC3339)))
@@ -55,20 +55,20 @@ var _ = Describe("The state of a key", func() {
 		Expect(verdict(k.Status.Conditions, v1alpha1.ConditionValid)).To(Equal("False/Expired"))
 		expectEvent(ctx, k, corev1.EventTypeNormal, v1alpha1.ReasonExpired, "expired")
 
-		By("moving it later")
+		By("moving the expiration later")
 		change(ctx, k, expiration(time.Now().Add(time.Hour).Format(time.RFC3339)))
 		become(ctx, v1alpha1.StateActive, k)
-		By("moving it into the past")
+		By("moving the expiration into the past")
 		change(ctx, k, expiration("2020-01-01"))
 		become(ctx, v1alpha1.StateExpired, k)
-		By("removing it")
+		By("removing the expiration")
 		change(ctx, k, expiration(""))
 		become(ctx, v1alpha1.StateActive, k)
 		Expect(k.Status.ExpirationTime).To(BeNil())
 		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key came back as another one")
 	})
 
-	It("has a date begin in the account's zone", func(ctx SpecContext) {
+	It("depends on the account's time zone if the expiration is a date", func(ctx SpecContext) {
 		change(ctx, k, expiration("2099-02-28"))
 		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.ExpirationTime).NotTo(BeNil()) })
 		Expect(k.Status.ExpirationTime.UTC().Format(time.RFC3339)).To(Equal("2099-02-28T00:00:00Z"))
@@ -80,7 +80,7 @@ var _ = Describe("The state of a key", func() {
 		})
 	})
 
-	It("is Revoked for good, and its Secret is emptied but stays", func(ctx SpecContext) {
+	It("stays Revoked, and its Secret is cleared but not deleted", func(ctx SpecContext) {
 		before := secretOf(ctx, k)
 		change(ctx, k, state(v1alpha1.KeyStateRevoked))
 		become(ctx, v1alpha1.StateRevoked, k)
@@ -100,7 +100,7 @@ var _ = Describe("The state of a key", func() {
 		become(ctx, v1alpha1.StateRevoked, k)
 	})
 
-	It("survives the deletion of its Secret: a new key, and the old one for the overlap", func(ctx SpecContext) {
+	It("stays Active when its Secret is deleted: a new credential is issued, the old one is valid during the overlap", func(ctx SpecContext) {
 		old := materialOf(ctx, k)
 		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
 		expectReissued(ctx, k, old)
@@ -109,7 +109,7 @@ var _ = Describe("The state of a key", func() {
 		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
-	It("survives an edit of its Secret: a new key, and the old one for the overlap", func(ctx SpecContext) {
+	It("stays Active when its Secret is edited: a new credential is issued, the old one is valid during the overlap", func(ctx SpecContext) {
 		old, secret := materialOf(ctx, k), secretOf(ctx, k)
 		secret.Data["api-key"] = []byte("of my own")
 		Expect(admin.Update(ctx, secret)).To(Succeed())
@@ -119,7 +119,7 @@ var _ = Describe("The state of a key", func() {
 		expectSecretMatchesStatus(ctx, Default, k)
 	})
 
-	It("survives a second loss: only the last two keys are accepted", func(ctx SpecContext) {
+	It("stays Active when its Secret is deleted twice: only the last two credentials are valid", func(ctx SpecContext) {
 		first := materialOf(ctx, k)
 		Expect(admin.Delete(ctx, secretOf(ctx, k))).To(Succeed())
 		expectReissued(ctx, k, first)
@@ -129,7 +129,7 @@ var _ = Describe("The state of a key", func() {
 		Expect(k.Status.Credentials).To(HaveLen(2))
 	})
 
-	It("has the labels of its Secret put back", func(ctx SpecContext) {
+	It("does not depend on labels of the Secret, which are restored", func(ctx SpecContext) {
 		material, secret := materialOf(ctx, k), secretOf(ctx, k)
 		secret.Labels = map[string]string{"app.kubernetes.io/managed-by": "apikey-manager", "mine": "stays"}
 		Expect(admin.Update(ctx, secret)).To(Succeed())
@@ -137,7 +137,7 @@ var _ = Describe("The state of a key", func() {
 			HaveKeyWithValue(keys.LabelAccount, k.Spec.Account), HaveKeyWithValue("mine", "stays")))
 		Expect(materialOf(ctx, k) == material).To(BeTrue(), "the key changed")
 
-		By("taking away the label that the manager finds it by")
+		By("removing the label by which the manager selects Secrets")
 		secret = secretOf(ctx, k)
 		delete(secret.Labels, keys.LabelManagedBy)
 		Expect(admin.Update(ctx, secret)).To(Succeed())
@@ -146,7 +146,7 @@ var _ = Describe("The state of a key", func() {
 		awaitStatus(ctx, k, func(g Gomega) { expectSecretMatchesStatus(ctx, g, k) })
 	})
 
-	It("ends with the key, and another key of the same name has another one", func(ctx SpecContext) {
+	It("is not inherited by another key of the same name", func(ctx SpecContext) {
 		material := materialOf(ctx, k)
 		Expect(admin.Delete(ctx, k)).To(Succeed())
 		again := newKey(k.Namespace, k.Name, k.Spec.Account)
@@ -161,7 +161,7 @@ var _ = Describe("The state of a key", func() {
 	})
 })
 
-// stateObservedAt is when a watch told of a state.
+// stateObservedAt returns when a watch received the first version with a state.
 func stateObservedAt(ctx SpecContext, k *v1alpha1.APIKey, want v1alpha1.ObservedState) time.Time {
 	GinkgoHelper()
 	recorder.catchUp(ctx)
@@ -174,7 +174,7 @@ func stateObservedAt(ctx SpecContext, k *v1alpha1.APIKey, want v1alpha1.Observed
 	return time.Time{}
 }
 
-// expectReissued waits until a key has another current credential, with the old one beside it.
+// expectReissued waits until a key has a new current credential, and the old one as the previous credential.
 func expectReissued(ctx SpecContext, k *v1alpha1.APIKey, old string) {
 	GinkgoHelper()
 	previous := ""

@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package integration_test holds the managers to what the issue asks of them, on a real API server and under the roles
-// that we ship. There is one control plane for the suite, and one file for each behaviour.
+// Package integration_test tests the manager on a real API server, with the shipped roles. There is one control plane for the
+// suite, and one file for each behaviour.
 //
-// Whatever is said during the run - logs, events, statuses, metrics, answers of the API server - is written down, and at
-// the end searched for every key that was ever made: see output_test.go.
+// All output of the run is recorded: logs, events, statuses, metrics and responses of the API server. At the end it is searched
+// for every key that was issued: see output_test.go.
 package integration_test
 
 import (
@@ -33,21 +33,21 @@ import (
 )
 
 const (
-	// timeout is how long anything may take to come about: a busy laptop, not a fast one.
+	// timeout is how long to wait for a condition. It allows for a busy laptop.
 	timeout = time.Minute
-	// pollInterval is how often to look whether it has.
+	// pollInterval is the time between two checks of a condition.
 	pollInterval = 25 * time.Millisecond
-	// quietPeriod is how long nothing may happen for it to count as nothing. The managers' own windows are shorter.
+	// quietPeriod is how long nothing may be written before the manager counts as idle. The delays of the manager are shorter.
 	quietPeriod = 2 * time.Second
 )
 
 var (
 	plane *controlplane.ControlPlane
-	// admin may do everything, as fast as it can.
+	// admin is an administrator's client without rate limit.
 	admin client.WithWatch
-	// recorder is what happened on the API server, in order.
+	// recorder records the writes on the API server, in order.
 	recorder *writeRecorder
-	// output is what anybody said.
+	// output records the output of all programs and the responses of the API server.
 	output = &outputLog{}
 )
 
@@ -78,8 +78,8 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	recorder = newWriteRecorder(watching)
 })
 
-// Every spec begins on a control plane without keys, accounts and webhooks. What a spec defers to its end comes before
-// this, because it is deferred later.
+// Every spec starts on a control plane without keys, accounts and webhooks. Cleanups of a spec run before cleanUp, because they
+// are deferred later.
 var _ = BeforeEach(func() { DeferCleanup(cleanUp) })
 
 var _ = AfterSuite(func() {
@@ -96,8 +96,8 @@ var _ = AfterSuite(func() {
 	expectNoLeak(recorder, output)
 })
 
-// INTEGRATION_OUTPUT names a folder to which all that was said is written, for whoever has to understand a failure.
-var _ = ReportAfterSuite("what was said", func(Report) {
+// INTEGRATION_OUTPUT names a folder to which the recorded output is written, to investigate failures.
+var _ = ReportAfterSuite("recorded output", func(Report) {
 	if dir := os.Getenv("INTEGRATION_OUTPUT"); dir != "" {
 		Expect(output.save(dir)).To(Succeed())
 	}
@@ -110,7 +110,7 @@ func setLoggers() {
 	log.SetOutput(output.writer("standard log"))
 }
 
-// connect reaches the API server, without the client's own brake. What the API server says against a request is heard.
+// connect returns a client that records errors and warnings of the API server.
 func connect(config *rest.Config) client.WithWatch {
 	GinkgoHelper()
 	config.Wrap((&traffic{}).wrap)
@@ -119,7 +119,7 @@ func connect(config *rest.Config) client.WithWatch {
 	return c
 }
 
-// cleanUp removes what a spec left behind.
+// cleanUp deletes the objects that a spec left behind.
 func cleanUp(ctx SpecContext) {
 	removeWebhooks(ctx)
 	var list v1alpha1.APIKeyList

@@ -14,47 +14,47 @@ import (
 	"sync"
 )
 
-// request is what somebody asked of the API server.
+// request describes a request to the API server.
 type request struct {
 	method    string
 	resource  string // "apikeys", "apikeys/status"
 	namespace string
 	name      string
 	watch     bool
-	metadata  bool // the answer has the metadata only
+	metadata  bool // the response contains metadata only
 	url       string
 	sentName  string // of the object in the body of a POST without a name in the path
-	conflict  bool   // it was refused, because it rested on stale facts
+	conflict  bool   // the API server returned a conflict
 }
 
 func (r request) String() string { return r.method + " " + r.url }
 
-// writes is whether it changes anything.
+// writes reports whether the request changes anything.
 func (r request) writes() bool {
 	return !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, r.method)
 }
 
-// fault is what becomes of a request.
+// fault is a failure to inject into a request.
 type fault int
 
 const (
 	faultNone   fault = iota
-	faultBefore       // it does not reach the API server
-	faultAfter        // it is carried out, and the answer is lost
+	faultBefore       // the request does not reach the API server
+	faultAfter        // the request is carried out, and the response is lost
 )
 
 var errInjected = errors.New("injected: the connection broke")
 
-// traffic counts the requests of one client and, where asked, makes some of them fail.
+// traffic records the requests of one client, and injects faults into them.
 type traffic struct {
-	// injectFault says what becomes of a request; nil: nothing.
+	// injectFault returns the fault to inject into a request. If it is nil, none is injected.
 	injectFault func(request) fault
 
 	mu       sync.Mutex
 	requests []*request
 }
 
-// wrap is for rest.Config.Wrap.
+// wrap returns a round tripper for rest.Config.Wrap.
 func (t *traffic) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) { return t.roundTrip(next, r) })
 }
@@ -91,7 +91,7 @@ func (t *traffic) roundTrip(next http.RoundTripper, r *http.Request) (*http.Resp
 	return response, recordResponse(is, response)
 }
 
-// recordResponse writes down what the API server says against a request, and its warnings.
+// recordResponse records the warnings and the body of an error response of the API server.
 func recordResponse(is request, response *http.Response) error {
 	for _, warning := range response.Header.Values("Warning") {
 		output.record("API warnings", []byte(warning))
@@ -109,7 +109,7 @@ func recordResponse(is request, response *http.Response) error {
 	return nil
 }
 
-// parse reads what a request is about from its path:
+// parse derives a request from its path:
 // /apis/apikey-manager.io/v1alpha1/namespaces/shop/apikeys/web/status.
 func parse(r *http.Request) request {
 	is := request{method: r.Method, url: r.URL.Path, watch: r.URL.Query().Get("watch") != ""}
@@ -139,7 +139,7 @@ func parse(r *http.Request) request {
 	return is
 }
 
-// sentName is the name of the object that is being created.
+// sentName returns the name of the object in the body of a POST request.
 func sentName(r *http.Request) string {
 	body, err := r.GetBody()
 	if err != nil {
@@ -155,14 +155,14 @@ func sentName(r *http.Request) string {
 	return name
 }
 
-// reset forgets what was counted.
+// reset deletes the recorded requests.
 func (t *traffic) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.requests = nil
 }
 
-// all are the requests for which keep says so.
+// all returns the requests for which keep returns true.
 func (t *traffic) all(keep func(request) bool) []request {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -175,12 +175,12 @@ func (t *traffic) all(keep func(request) bool) []request {
 	return list
 }
 
-// writes are the requests that changed something, by method and resource.
+// writes returns the number of successful writes, by method and resource.
 func (t *traffic) writes() map[string]int {
 	return t.count(func(r request) bool { return r.writes() && !r.conflict })
 }
 
-// conflicts are the writes that rested on stale facts, and were made again.
+// conflicts returns the number of writes that failed with a conflict, by method and resource.
 func (t *traffic) conflicts() map[string]int {
 	return t.count(func(r request) bool { return r.conflict })
 }

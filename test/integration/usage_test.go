@@ -38,7 +38,7 @@ const (
 	usagePath        = "/v1/usage"
 )
 
-var _ = Describe("What verifiers say", func() {
+var _ = Describe("Usage reports of verifiers", func() {
 	var (
 		f     *fakeVerifiers
 		clock *offsetClock
@@ -54,7 +54,7 @@ var _ = Describe("What verifiers say", func() {
 		become(ctx, v1alpha1.StateActive, k)
 	})
 
-	It("tells people when a key was last used, at most every five minutes and never backwards", func(ctx SpecContext) {
+	It("update lastUsedTime at most every five minutes, and never backwards", func(ctx SpecContext) {
 		first, second := f.replicas["192.0.2.1"], f.replicas["192.0.2.2"]
 		now := time.Now().UTC().Truncate(time.Minute)
 		lastUsed := func() time.Time {
@@ -66,23 +66,23 @@ var _ = Describe("What verifiers say", func() {
 			return k.Status.LastUsedTime.UTC()
 		}
 		Expect(lastUsed()).To(BeZero())
-		By("using it for the first time")
+		By("using the key for the first time")
 		first.recordUse(k, now.Add(-8*time.Minute))
 		Eventually(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
-		By("using it again, within five minutes")
+		By("using the key again within five minutes")
 		second.recordUse(k, now.Add(-4*time.Minute))
 		second.waitForPolls(ctx, 2) // the answer to the first has been read when the second begins
 		Consistently(lastUsed).WithContext(ctx).Should(Equal(now.Add(-8 * time.Minute)))
-		By("letting the replica die that knows, before it is written")
+		By("stopping the replica that has reported the use, before it is written")
 		second.setDown(true)
 		clock.advance(5 * time.Minute)
 		Eventually(lastUsed).WithContext(ctx).Should(Equal(now.Add(-4 * time.Minute)))
-		By("letting it come back, and know nothing")
+		By("starting the replica without its report")
 		second.clearUsage()
 		second.setDown(false)
 		clock.advance(5 * time.Minute)
 		Consistently(lastUsed).WithContext(ctx).Should(Equal(now.Add(-4 * time.Minute)))
-		By("using it once more, by a clock that is ahead")
+		By("using the key once more, with a clock that is ahead")
 		second.setClockOffset(1000 * time.Hour)
 		second.recordUse(k, clock.Now().Add(1000*time.Hour))
 		clock.advance(5 * time.Minute)
@@ -94,7 +94,7 @@ var _ = Describe("What verifiers say", func() {
 			To(Equal([]time.Time{now.Add(-8 * time.Minute), now.Add(-4 * time.Minute), lastUsed()}), "each was written once")
 	})
 
-	It("tells when every verifier refuses a key that is switched off", func(ctx SpecContext) {
+	It("set Enforced=True when every verifier rejects a disabled key", func(ctx SpecContext) {
 		first, second := f.replicas["192.0.2.1"], f.replicas["192.0.2.2"]
 		enforced := func() string { read(ctx, k); return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }
 		catchUp := func(list ...*fakeVerifier) {
@@ -108,14 +108,14 @@ var _ = Describe("What verifiers say", func() {
 		change(ctx, k, state(v1alpha1.KeyStateInactive))
 		become(ctx, v1alpha1.StateInactive, k)
 		Eventually(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
-		By("letting one of two catch up")
+		By("updating one of two replicas")
 		catchUp(first)
 		Consistently(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
 		Expect(message(k.Status.Conditions, v1alpha1.ConditionEnforced)).To(ContainSubstring("Waiting for every verifier"))
-		By("letting the other one catch up")
+		By("updating the other replica")
 		catchUp(second)
 		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
-		By("changing something else")
+		By("changing another field")
 		change(ctx, k, label("off"))
 		become(ctx, v1alpha1.StateInactive, k)
 		Consistently(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
@@ -126,20 +126,20 @@ var _ = Describe("What verifiers say", func() {
 		Expect(observed()).To(BeNumerically("<", k.Generation))
 		catchUp(first, second)
 		Eventually(observed).WithContext(ctx).Should(Equal(k.Generation))
-		By("using it again")
+		By("enabling the key")
 		change(ctx, k, state(v1alpha1.KeyStateActive))
 		become(ctx, v1alpha1.StateActive, k)
 		Expect(enforced()).To(BeEmpty())
-		By("revoking it while one can't be reached")
+		By("revoking the key while one replica cannot be reached")
 		second.setDown(true)
 		change(ctx, k, state(v1alpha1.KeyStateRevoked))
 		become(ctx, v1alpha1.StateRevoked, k)
 		catchUp(first)
 		Eventually(enforced).WithContext(ctx).Should(Equal("False/Enforcing"))
-		By("taking its endpoint away")
+		By("removing the endpoint of that replica")
 		f.setEndpoints(ctx, "192.0.2.1")
 		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
-		By("bringing it back as it was")
+		By("adding the endpoint of the outdated replica again")
 		f.setEndpoints(ctx, "192.0.2.1", "192.0.2.2")
 		Consistently(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
 
@@ -150,8 +150,8 @@ var _ = Describe("What verifiers say", func() {
 	})
 })
 
-var _ = Describe("What the verifier itself says", func() {
-	It("comes back to people: the use of a key, and its refusal by every replica", func(ctx SpecContext) {
+var _ = Describe("Usage reports of the verifier binary", func() {
+	It("update lastUsedTime and Enforced", func(ctx SpecContext) {
 		binary, err := controlplane.BuildVerifier(ctx)
 		Expect(err).NotTo(HaveOccurred())
 		f := newFakeVerifiers(ctx, nil)
@@ -170,14 +170,14 @@ var _ = Describe("What the verifier itself says", func() {
 		enforced := func() string { read(ctx, k); return verdict(k.Status.Conditions, v1alpha1.ConditionEnforced) }
 		material := materialOf(ctx, k)
 
-		By("using it")
+		By("using the key")
 		begun := time.Now().UTC().Truncate(time.Minute)
 		Eventually(func() int { return authorize(ctx, replicas[1], material) }).WithContext(ctx).Should(Equal(http.StatusOK))
 		awaitStatus(ctx, k, func(g Gomega) { g.Expect(k.Status.LastUsedTime).NotTo(BeNil()) })
 		Expect(k.Status.LastUsedTime.Time).To(BeTemporally(">=", begun))
 		Expect(controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent).LastUsedTime).To(Equal(k.Status.LastUsedTime))
 
-		By("switching it off")
+		By("disabling the key")
 		change(ctx, k, state(v1alpha1.KeyStateInactive))
 		Eventually(enforced).WithContext(ctx).Should(Equal("True/Enforced"))
 		for _, v := range replicas {
@@ -185,7 +185,7 @@ var _ = Describe("What the verifier itself says", func() {
 		}
 		Expect(m.propagationCount()).To(Equal(uint64(1)))
 
-		By("revoking it while one of them does not answer")
+		By("revoking the key while one replica does not answer")
 		Expect(replicas[0].Stop(timeout)).To(Succeed())
 		change(ctx, k, state(v1alpha1.KeyStateActive))
 		become(ctx, v1alpha1.StateActive, k)
@@ -198,7 +198,7 @@ var _ = Describe("What the verifier itself says", func() {
 	})
 })
 
-// authorize asks a verifier for its verdict on a key, as a gateway does.
+// authorize returns the status with which a verifier answers a gateway about a key.
 func authorize(ctx context.Context, v *controlplane.Verifier, material string) int {
 	GinkgoHelper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.HTTP+"/authz", nil)
@@ -210,7 +210,7 @@ func authorize(ctx context.Context, v *controlplane.Verifier, material string) i
 	return response.StatusCode
 }
 
-// distinctValues are the values that something of a key took on, each when it changed, as the watch told.
+// distinctValues returns the values that a field of a key had, in order and without repetitions.
 func distinctValues[T comparable](k *v1alpha1.APIKey, of func(*v1alpha1.APIKey) T, has func(*v1alpha1.APIKey) bool) []T {
 	var list []T
 	for _, e := range recorder.versionsOf(kindKey, k.UID) {
@@ -221,7 +221,7 @@ func distinctValues[T comparable](k *v1alpha1.APIKey, of func(*v1alpha1.APIKey) 
 	return slices.Compact(list)
 }
 
-// propagationCount is how often the manager measured how long verifiers took to refuse a key.
+// propagationCount returns the number of observations in apikey_manager_enforcement_seconds.
 func (m *manager) propagationCount() uint64 {
 	GinkgoHelper()
 	families, err := m.registry.Gather()
@@ -235,7 +235,7 @@ func (m *manager) propagationCount() uint64 {
 	return 0
 }
 
-// offsetClock is the time, moved forward.
+// offsetClock is a clock that is ahead of the real one by an offset.
 type offsetClock struct {
 	mu     sync.Mutex
 	offset time.Duration
@@ -255,24 +255,24 @@ func (c *offsetClock) advance(by time.Duration) {
 	c.offset += by
 }
 
-// fakeVerifiers are verifiers on this machine. The API server takes no loopback address for an endpoint's, so that each has
-// another one there.
+// fakeVerifiers are verifiers on this machine. The API server rejects loopback addresses in EndpointSlices, so each has another address
+// there.
 type fakeVerifiers struct {
 	service types.NamespacedName
-	// replicas are those whose words the test sets, and reach is where each replica answers.
+	// replicas are the fake verifiers, and reach the addresses on which all verifiers listen, by their address in the EndpointSlice.
 	replicas  map[string]*fakeVerifier
 	addresses map[string]string
 	client    *controllers.UsageClient
 }
 
-// fakeVerifier is a replica that says what it is told to, to whom may ask.
+// fakeVerifier is an HTTP server that returns a usage report to authorized clients.
 type fakeVerifier struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	down   bool
 	polls  int
 	report usage.Report
-	// clock is the manager's, from which its own is off.
+	// clock is the clock of the manager. The clock of the fake verifier differs from it by clockOffset.
 	clock       *offsetClock
 	clockOffset time.Duration
 }
@@ -306,7 +306,7 @@ func (f *fakeVerifiers) slice(addresses []string) *discoveryv1.EndpointSlice {
 	return s
 }
 
-// setEndpoints says which replicas the Service has.
+// setEndpoints sets the endpoints of the Service.
 func (f *fakeVerifiers) setEndpoints(ctx context.Context, addresses ...string) {
 	GinkgoHelper()
 	s := f.slice(nil)
@@ -315,7 +315,7 @@ func (f *fakeVerifiers) setEndpoints(ctx context.Context, addresses ...string) {
 	Expect(admin.Update(ctx, s)).To(Succeed())
 }
 
-// verifiers are how the manager asks: with the token that the kubelet would give it.
+// verifiers returns the configuration with which the manager polls, with a token of its ServiceAccount.
 func (f *fakeVerifiers) verifiers(ctx context.Context) *controllers.Verifiers {
 	GinkgoHelper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: plane.Namespace(), Name: "apikey-manager"}}
@@ -327,13 +327,13 @@ func (f *fakeVerifiers) verifiers(ctx context.Context) *controllers.Verifiers {
 	return &controllers.Verifiers{Service: f.service, Port: verifierPort, Client: f, PollInterval: 100 * time.Millisecond}
 }
 
-// GetUsage implements controllers.Asker.
+// GetUsage implements controllers.ReplicaClient.
 func (f *fakeVerifiers) GetUsage(ctx context.Context, address string, q controllers.UsageRequest) (controllers.UsageResponse, error) {
 	host, _, _ := strings.Cut(address, ":")
 	return f.client.GetUsage(ctx, f.addresses[host], q)
 }
 
-// ServeHTTP answers whom the API server authenticates for verifiers and authorizes.
+// ServeHTTP returns the usage report if the API server authenticates and authorizes the client.
 func (v *fakeVerifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -359,7 +359,7 @@ func (v *fakeVerifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(report)
 }
 
-// authorized is whether the API server knows the token as one for verifiers, of somebody who may get the path.
+// authorized reports whether the token has the audience of verifiers and its user is allowed to get the path.
 func authorized(r *http.Request) bool {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{verifierAudience}}}
@@ -382,14 +382,14 @@ func (v *fakeVerifier) recordUse(k *v1alpha1.APIKey, last time.Time) {
 	}}
 }
 
-// setClockOffset puts its clock forward.
+// setClockOffset sets how far the clock of the fake verifier is ahead.
 func (v *fakeVerifier) setClockOffset(by time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.clockOffset = by
 }
 
-// waitForPolls waits until the manager has asked for uses so many more times.
+// waitForPolls waits until the manager has polled a number of times more.
 func (v *fakeVerifier) waitForPolls(ctx context.Context, more int) {
 	GinkgoHelper()
 	polls := func() int {

@@ -21,8 +21,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// baseline is the bare client: it makes the manager's writes in the manager's name, and watches nothing, waits for nothing
-// and meets nobody. Keys and accounts have workers of their own, as they have in the manager.
+// baseline is the bare client. It makes the same writes as the manager, with its identity, but does not watch or wait. Keys
+// and accounts have separate workers, as in the manager.
 type baseline struct {
 	client   client.Client
 	accounts int
@@ -38,7 +38,7 @@ type baseline struct {
 	accountQueue chan accountJob
 }
 
-// accountJob is all that is written about one account.
+// accountJob holds the writes of one account.
 type accountJob struct {
 	name   string
 	keys   []*v1alpha1.APIKey
@@ -52,7 +52,7 @@ func newBaseline(c client.Client, s dataset, writes float64) *baseline {
 	}
 }
 
-// created takes a key that exists now. An account is written once its last key exists.
+// created queues a key that has been created. An account is queued once its last key exists.
 func (f *baseline) created(key *v1alpha1.APIKey) {
 	key.ManagedFields = nil // the manager's cache strips them too
 	f.mu.Lock()
@@ -70,7 +70,7 @@ func (f *baseline) created(key *v1alpha1.APIKey) {
 	}
 }
 
-// work makes the writes, with n workers for keys and as many for accounts, until all are made.
+// work makes all writes, with n workers for keys and n for accounts.
 func (f *baseline) work(ctx context.Context, n int) error {
 	issued, recorded := make(chan error, 1), make(chan error, 1)
 	go func() { issued <- drain(ctx, n, f.keyQueue, f.issue) }()
@@ -78,7 +78,7 @@ func (f *baseline) work(ctx context.Context, n int) error {
 	return errors.Join(<-issued, <-recorded)
 }
 
-// issue makes the writes of one key: its Secret, its status and the Event.
+// issue makes the writes of one key: its Secret, its status and its Event.
 func (f *baseline) issue(ctx context.Context, key *v1alpha1.APIKey) error {
 	issued, err := keys.EffectiveFormat(key, nil).Generate(rand.Reader)
 	if err != nil {
@@ -105,7 +105,7 @@ func (f *baseline) issue(ctx context.Context, key *v1alpha1.APIKey) error {
 	return nil
 }
 
-// record makes the writes of one account: the account, and its record as often as the manager writes it.
+// record makes the writes of one account: the account, and its status as often as the manager writes it.
 func (f *baseline) record(ctx context.Context, job accountJob) error {
 	account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: job.name}}
 	if err := f.obtain(ctx, account); err != nil {
@@ -130,15 +130,15 @@ func (f *baseline) obtain(ctx context.Context, account *v1alpha1.Account) error 
 	return f.client.Create(ctx, account)
 }
 
-// defaults are those of the manager's flags.
+// defaults are the default settings of the manager.
 var defaults = keys.Settings{MaxKeys: defaultLimit, DeletionPolicy: v1alpha1.DeletionAllow}
 
-// hostname is in every Event of the manager.
+// hostname is part of every Event of the manager.
 var hostname, _ = os.Hostname()
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
-// admitting is an account in which the key holds a slot.
+// admitting returns an account in which the key has a slot.
 func admitting(key *v1alpha1.APIKey) *v1alpha1.Account {
 	slot := v1alpha1.Slot{Namespace: key.Namespace, Name: key.Name, UID: string(key.UID), Grant: "1", Label: key.Spec.Label}
 	return &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: key.Spec.Account}, Status: v1alpha1.AccountStatus{Slots: []v1alpha1.Slot{slot}}}

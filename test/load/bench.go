@@ -25,7 +25,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// bench is what all phases share.
+// bench holds what all phases share.
 type bench struct {
 	options
 
@@ -38,7 +38,7 @@ type bench struct {
 	datasets int
 }
 
-// managerBuild is a manager to measure.
+// managerBuild is a manager binary to measure.
 type managerBuild struct{ name, binary string }
 
 func (b *bench) connect() (err error) {
@@ -63,7 +63,7 @@ func (b *bench) connect() (err error) {
 	return err
 }
 
-// measure warms everything up, and then lets the sides take turns.
+// measure warms up, and then runs the phases of all managers and of the bare client in turns.
 func (b *bench) measure(ctx context.Context) (results, error) {
 	f := results{managers: make([][]managerPhase, len(b.builds))}
 	if err := b.warmUp(ctx); err != nil {
@@ -88,7 +88,7 @@ func (b *bench) measure(ctx context.Context) (results, error) {
 	return f, nil
 }
 
-// warmUp lets each side issue a tenth, so that nobody pays for being first.
+// warmUp issues a tenth of the keys with each manager and the bare client, so that the first phase has no disadvantage.
 func (b *bench) warmUp(ctx context.Context) error {
 	const few = 10
 	b.printf("Warming up")
@@ -102,7 +102,7 @@ func (b *bench) warmUp(ctx context.Context) error {
 	return err
 }
 
-// issuePhase is what both sides have in common.
+// issuePhase holds the results of a phase that managers and the bare client have in common.
 type issuePhase struct {
 	timing
 
@@ -114,7 +114,7 @@ type issuePhase struct {
 	sequential     []float64          // milliseconds from create to Ready of keys that came one at a time
 }
 
-// managerPhase is what was measured of a manager.
+// managerPhase holds the results of a phase of a manager.
 type managerPhase struct {
 	issuePhase
 
@@ -125,7 +125,7 @@ type managerPhase struct {
 	restartRequests          counts
 }
 
-// cpuAll is the processor time of everything that had a part in it.
+// cpuAll returns the processor time of all programs.
 func (p issuePhase) cpuAll() float64 {
 	total := 0.0
 	for _, seconds := range p.cpu {
@@ -186,7 +186,7 @@ func (b *bench) issueByManager(ctx context.Context, side managerBuild, s dataset
 	return m.Stop(time.Minute)
 }
 
-// restart starts the manager again with all keys there, and measures how it comes to rest.
+// restart restarts the manager while all keys exist, and measures the time until it is idle.
 func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase) error {
 	before, err := b.served(ctx)
 	if err != nil {
@@ -216,7 +216,7 @@ func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase)
 	return m.Stop(time.Minute)
 }
 
-// baselinePhase lets the bare client issue keys. No manager runs.
+// baselinePhase issues keys with the bare client. No manager runs.
 func (b *bench) baselinePhase(ctx context.Context, keys, accounts int, accountWrites float64) (issuePhase, error) {
 	p := issuePhase{keys: keys, accounts: accounts}
 	s, err := b.createDataset(ctx, keys, accounts)
@@ -247,7 +247,7 @@ func (b *bench) baselinePhase(ctx context.Context, keys, accounts int, accountWr
 	return p, b.cleanUp(ctx, s)
 }
 
-// sequentialKeys creates keys of accounts of their own one after the other, each when the one before is Ready.
+// sequentialKeys creates keys one after the other, each when the one before is Ready.
 func (b *bench) sequentialKeys(ctx context.Context, by func(context.Context, dataset) (func(*v1alpha1.APIKey), func() error)) ([]float64, error) {
 	const few = 25
 	s, err := b.createDataset(ctx, few, few)
@@ -270,7 +270,7 @@ func (b *bench) sequentialKeys(ctx context.Context, by func(context.Context, dat
 	return latencies, b.cleanUp(ctx, s)
 }
 
-// issues creates the keys of a scene and measures until the last is Ready; then it waits for the rest of the writes.
+// issues creates the keys of a dataset and measures until the last one is Ready. Then it waits for the remaining writes.
 func (b *bench) issues(ctx context.Context, s dataset, p *issuePhase, created func(*v1alpha1.APIKey), finish func() error) error {
 	before, err := b.served(ctx)
 	if err != nil {
@@ -296,7 +296,7 @@ func (b *bench) issues(ctx context.Context, s dataset, p *issuePhase, created fu
 	return err
 }
 
-// service is what the API server has done so far.
+// service counts the requests that the API server has served.
 type service struct {
 	requests  counts
 	conflicts int
@@ -312,7 +312,7 @@ func (b *bench) served(ctx context.Context) (service, error) {
 	return s, nil
 }
 
-// storedBytes is how long the lists of a scene's objects are as JSON, with their managedFields.
+// storedBytes returns the size of a dataset's objects as JSON, with managedFields.
 func (b *bench) storedBytes(ctx context.Context, s dataset) (counts, error) {
 	sizes := counts{}
 	ours := "/apis/" + v1alpha1.GroupVersion.String()
@@ -348,7 +348,7 @@ func (b *bench) get(ctx context.Context, path string) ([]byte, error) {
 	return io.ReadAll(response.Body)
 }
 
-// lateEvents is how many keys of a scene have no Event yet.
+// lateEvents returns how many keys of a dataset have no Event yet.
 func (b *bench) lateEvents(ctx context.Context, s dataset) (int, error) {
 	var list eventsv1.EventList
 	if err := b.admin.List(ctx, &list, client.InNamespace(s.namespace.Name)); err != nil {
@@ -368,7 +368,7 @@ func (b *bench) createDataset(ctx context.Context, keys, accounts int) (dataset,
 	})
 }
 
-// cleanUp deletes what a scene left, so that the next one finds an empty world. The namespace stays: nobody here ends one.
+// cleanUp deletes the objects of a dataset. Its namespace stays, because no namespace controller runs.
 func (b *bench) cleanUp(ctx context.Context, s dataset) error {
 	here := client.InNamespace(s.namespace.Name)
 	err := errors.Join(

@@ -18,8 +18,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// managers are those to measure: the one given, or bin/manager, which is built; and those to compare it with. Each is put
-// aside, so that a build by somebody else changes nothing here.
+// managers returns the managers to measure: the given one, or bin/manager, which it builds, and those to compare it with. It
+// copies them, so that other builds do not change them.
 func (b *bench) managers(ctx context.Context) ([]managerBuild, error) {
 	sides := []managerBuild{{name: "manager"}}
 	for _, path := range b.against {
@@ -68,7 +68,7 @@ var profileSource []byte
 
 const profileVariable = "LOAD_PROFILE_ADDRESS"
 
-// buildProfiled builds cmd/manager with one more file, which serves profiles. The product itself has no such thing.
+// buildProfiled builds cmd/manager with an additional file that serves profiles.
 func (b *bench) buildProfiled(ctx context.Context, binary string) error {
 	source, overlay := filepath.Join(b.plane.Dir(), "profile.go"), filepath.Join(b.plane.Dir(), "overlay.json")
 	replace := map[string]string{filepath.Join(b.plane.Root(), "cmd", "manager", "profile.go"): source}
@@ -116,7 +116,7 @@ func (b *bench) profileHeap(ctx context.Context) {
 	}
 }
 
-// fetchProfile asks the manager for a profile and keeps the answer. A profile that fails is worth a word, not an end.
+// fetchProfile requests a profile from the manager and saves it. An error is printed, but does not end the benchmark.
 func (b *bench) fetchProfile(ctx context.Context, what, file string) {
 	if err := b.tryProfile(ctx, what, file); err != nil {
 		b.printf("Profile %s: %v", what, err)

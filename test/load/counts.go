@@ -11,10 +11,10 @@ type request struct {
 	resource string // with its subresource: apikeys/status
 }
 
-// counts are how many requests of each kind there were.
+// counts is the number of requests of each kind.
 type counts map[request]int
 
-// since are the requests that came after an earlier count.
+// since returns the requests after an earlier count.
 func (c counts) since(before counts) counts {
 	diff := counts{}
 	for r, n := range c {
@@ -25,7 +25,7 @@ func (c counts) since(before counts) counts {
 	return diff
 }
 
-// writes are all but reads.
+// writes returns the number of requests other than reads.
 func (c counts) writes() int {
 	n := 0
 	for r, k := range c {
@@ -36,7 +36,7 @@ func (c counts) writes() int {
 	return n
 }
 
-// of are the writes of a resource, whatever the verb.
+// of returns the number of writes of a resource.
 func (c counts) of(resource string) int {
 	n := 0
 	for r, k := range c {
@@ -47,14 +47,14 @@ func (c counts) of(resource string) int {
 	return n
 }
 
-// reads are the reads of single objects.
+// reads returns the number of reads of single objects.
 func (c counts) reads(resource string) int { return c[request{http.MethodGet, resource}] }
 
-// ours are the resources that keys are made of.
+// ours are the resources that are counted.
 var ours = map[string]bool{"apikeys": true, "accounts": true, "secrets": true, "events": true}
 
-// requestsServed reads from the API server's metrics how many requests for our resources it has answered, and how many
-// of them it answered with a conflict. Lists and watches are not counted.
+// requestsServed returns how many requests for these resources the API server has served, and how many of them ended with a
+// conflict, from its metrics. It does not count lists and watches.
 func requestsServed(metrics []sample) (served counts, conflicts int) {
 	served = counts{}
 	for _, s := range metrics {

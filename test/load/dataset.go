@@ -12,16 +12,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// dataset is what one phase works on: a namespace of its own, and keys to create in it. Names are of the same length in
-// each phase, so that objects are of the same size.
+// dataset is a namespace and the keys to create in it during one phase. Names have the same length in each phase, so that
+// objects have the same size.
 type dataset struct {
 	namespace *corev1.Namespace
 	keys      []*v1alpha1.APIKey // in the order of their creation
 	accounts  int
-	limit     int32 // of accounts that have to exist beforehand; 0: whoever issues a key creates its account
+	limit     int32 // of accounts that must exist before the keys; 0: the issuer of a key creates its account
 }
 
-// createDataset makes the n-th scene. Accounts take turns if spread; else the keys of one come together, as a customer's do.
+// newDataset returns the n-th dataset. If spread is set, consecutive keys have different accounts; otherwise the keys of an
+// account follow each other.
 func newDataset(n, keys, accounts int, spread bool) dataset {
 	s := dataset{accounts: accounts}
 	s.namespace = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("load-%03d", n)}}
@@ -44,7 +45,7 @@ func newDataset(n, keys, accounts int, spread bool) dataset {
 	return s
 }
 
-// prepared are the accounts that have to exist beforehand.
+// prepared returns the accounts that must exist before the keys.
 func (s dataset) prepared() []*v1alpha1.Account {
 	if s.limit == 0 {
 		return nil
@@ -58,7 +59,7 @@ func (s dataset) prepared() []*v1alpha1.Account {
 	return list
 }
 
-// sizes are how many keys each account has.
+// sizes returns the number of keys of each account.
 func (s dataset) sizes() map[string]int {
 	sizes := map[string]int{}
 	for _, k := range s.keys {

@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command load measures the manager under load, beside a bare client that makes the same writes, in one run on one
-// control plane: `make bench`. docs/performance.md says how, and what came of it.
+// Command load measures the manager under load, next to a bare client that makes the same writes on the same control plane:
+// `make bench`. docs/performance.md describes the method and the results.
 //
-// Phases alternate: a manager issues keys that the bench creates; then, with no manager running, a bare client makes the
-// writes that the manager made, as many of each kind and of the same size. Noise of the machine hits both, so it is the
-// ratio of the two that says something, and the medians over several rounds.
+// Phases alternate: a manager issues the keys that the benchmark creates; then, while no manager runs, a bare client makes as many
+// writes of each kind and of the same size. Noise of the machine affects both, so their ratio and the medians over several rounds
+// are meaningful.
 package main

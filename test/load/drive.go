@@ -17,21 +17,21 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// timing is how the keys of a scene came to be Ready.
+// timing holds how long the keys of a dataset took to become Ready.
 type timing struct {
 	took      time.Duration // from the first create to the last Ready
 	latencies []float64     // in milliseconds, from the answer to a create to Ready
 }
 
-// times remembers when each key was created, and when it was Ready.
+// times holds when each key was created, and when it became Ready.
 type times struct {
 	mu      sync.Mutex
 	created map[string]time.Time
 	ready   map[string]time.Time
 }
 
-// drive creates the keys of a scene and waits until a watch has seen all of them Ready. Each is handed on once it
-// exists.
+// drive creates the keys of a dataset and waits until a watch has received all of them as Ready. It calls created for each
+// key.
 func (b *bench) drive(ctx context.Context, s dataset, created func(*v1alpha1.APIKey), watched ...client.ListOption) (timing, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -93,7 +93,7 @@ func (t *times) latencies() []float64 {
 	return list
 }
 
-// parallel does something with each item, n at a time, in their order. The first error ends it.
+// parallel calls do for each item in order, with n concurrent workers. The first error ends it.
 func parallel[T any](ctx context.Context, n int, items []T, do func(context.Context, T) error) error {
 	queue := make(chan T, len(items))
 	for _, item := range items {
@@ -103,7 +103,7 @@ func parallel[T any](ctx context.Context, n int, items []T, do func(context.Cont
 	return drain(ctx, n, queue, do)
 }
 
-// drain does something with each item of a queue, n at a time, until the queue is closed. The first error ends it.
+// drain calls do for each item of a queue until it is closed, with n concurrent workers. The first error ends it.
 func drain[T any](ctx context.Context, n int, queue <-chan T, do func(context.Context, T) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -44,9 +44,9 @@ func (o *options) bind(f *flag.FlagSet) {
 }
 
 const (
-	// defaultLimit is how many keys an account may have by default.
+	// defaultLimit is the default limit of keys of an account.
 	defaultLimit = 5
-	// highestLimit is how many it may have at all.
+	// highestLimit is the highest possible limit.
 	highestLimit = 1000
 )
 
@@ -69,7 +69,7 @@ func main() {
 	o.bind(flag.CommandLine)
 	flag.Parse()
 	ctrl.SetLogger(logr.Discard()) // what goes wrong comes back as an error
-	// A closed pipe or terminal too must not leave servers behind.
+	// A closed pipe or terminal must not leave servers running either.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	err := run(ctx, os.Stdout, o)
 	cancel()
@@ -79,7 +79,7 @@ func main() {
 	}
 }
 
-// run measures, prints the table, and stops whatever it started.
+// run measures, prints the table, and stops everything that it started.
 func run(ctx context.Context, out io.Writer, o options) (err error) {
 	if err := o.validate(); err != nil {
 		return err
@@ -101,7 +101,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	return figures.violation()
 }
 
-// stop stops the control plane, and with it every manager.
+// stop stops the control plane and all managers.
 func (b *bench) stop() error {
 	if b.plane == nil {
 		return nil
@@ -109,7 +109,7 @@ func (b *bench) stop() error {
 	return b.plane.Stop()
 }
 
-// start builds the managers and starts the control plane. Nothing collects garbage there: phases clean up themselves.
+// start starts the control plane and builds the managers. There is no garbage collector: phases delete their objects.
 func (b *bench) start(ctx context.Context) (err error) {
 	b.printf("Starting a control plane")
 	b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true})

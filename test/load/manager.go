@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// idlePeriod is how long nothing may happen in a manager that counts as settled: longer than whatever it puts off.
+	// idlePeriod is how long a manager must do nothing to count as idle. It is longer than all delays of the manager.
 	idlePeriod = 6 * time.Second
-	// pollInterval is how often to look.
+	// pollInterval is the time between two reads of the metrics.
 	pollInterval = 250 * time.Millisecond
 )
 
-// manager is a running manager of which the metrics can be read.
+// manager is a running manager whose metrics can be read.
 type manager struct {
 	*controlplane.Manager
 
@@ -31,7 +31,7 @@ type manager struct {
 	client  *http.Client
 }
 
-// startManager runs a manager and waits until it is ready.
+// startManager starts a manager and waits until it is ready.
 func (b *bench) startManager(ctx context.Context, binary string) (*manager, error) {
 	port, err := controlplane.FreePort()
 	if err != nil {
@@ -53,7 +53,7 @@ func (m *manager) metrics(ctx context.Context) ([]sample, error) {
 	return metrics, err
 }
 
-// activity is what tells a manager at work from one at rest.
+// activity tells a busy manager from an idle one.
 type activity struct{ waiting, working, rounds float64 }
 
 func activityOf(metrics []sample) activity {
@@ -63,8 +63,8 @@ func activityOf(metrics []sample) activity {
 	}
 }
 
-// awaitIdle waits until the manager has done at least so many rounds, its queues are empty and it has been at rest for a
-// while. It says when that while began, counted from the start of the manager, and how many rounds there were.
+// awaitIdle waits until the manager has run a number of reconciliations and has been idle for idlePeriod. It returns the time
+// from the start of the manager until it became idle, and its activity.
 func (m *manager) awaitIdle(ctx context.Context, rounds int) (time.Duration, activity, error) {
 	var last activity
 	var since time.Time
@@ -88,13 +88,13 @@ func (m *manager) awaitIdle(ctx context.Context, rounds int) (time.Duration, act
 	}
 }
 
-// reconcilesUntilIdle waits until the manager has settled, and says how many rounds it has run.
+// reconcilesUntilIdle waits until the manager is idle, and returns the number of reconciliations.
 func (m *manager) reconcilesUntilIdle(ctx context.Context, least int) (int, error) {
 	_, settled, err := m.awaitIdle(ctx, least)
 	return int(settled.rounds), err
 }
 
-// memory is what a manager needs, in bytes.
+// memory is the memory use of a manager in bytes.
 type memory struct{ heap, resident float64 }
 
 // memory measures the heap that is in use: the least that any of several garbage collections left. Scrapes allocate

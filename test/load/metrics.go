@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// The metrics that are looked at: the API server's, controller-runtime's and the Go runtime's.
+// Names of the metrics of the API server, controller-runtime and the Go runtime.
 const (
 	metricRequests   = "apiserver_request_total"
 	metricDepth      = "workqueue_depth"
@@ -35,7 +35,7 @@ type sample struct {
 	value  float64
 }
 
-// sum adds up the samples of a name that have a label; an empty label: all of that name.
+// sum returns the sum of the samples with a name and, unless it is empty, a label.
 func sum(metrics []sample, name, label, value string) float64 {
 	total := 0.0
 	for _, s := range metrics {

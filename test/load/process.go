@@ -9,11 +9,11 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// thisProgram stands for the bench itself, whatever its file is called.
+// thisProgram stands for the benchmark itself, whatever the name of its binary.
 const thisProgram = "bench"
 
-// processorTime is the processor time so far, in seconds, of this process and of those it started, by program. Where
-// there is no /proc it is empty.
+// processorTime returns the processor time in seconds of this process and its children, by program. It is empty where there is
+// no /proc.
 func processorTime() map[string]float64 {
 	times := map[string]float64{}
 	all, err := procfs.AllProcs()
@@ -34,7 +34,7 @@ func processorTime() map[string]float64 {
 	return times
 }
 
-// residentSize is how much of a process is in memory; 0 where the system does not say.
+// residentSize returns the resident memory of a process, or 0 if it is unknown.
 func residentSize(pid int) float64 {
 	process, err := procfs.NewProc(pid)
 	if err != nil {

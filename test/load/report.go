@@ -19,13 +19,13 @@ const (
 	goalMemory = 12.0 // KiB a key
 )
 
-// results are what was measured: of each manager and of the bare client one phase a round.
+// results holds one phase a round of each manager and of the bare client.
 type results struct {
 	managers  [][]managerPhase
 	baselines []issuePhase
 }
 
-// violation says what must not be, however slow the machine is.
+// violation returns an error for results that are wrong on any machine.
 func (f results) violation() error {
 	for _, phases := range f.managers {
 		for _, p := range phases {
@@ -37,14 +37,14 @@ func (f results) violation() error {
 	return nil
 }
 
-// row is a line of the table: a figure of each manager, of the bare client, and the goal.
+// row is a row of the table: the results of each manager and of the bare client, and the goal.
 type row struct {
 	title string
 	cells []string
 	goal  string
 }
 
-// report is the table.
+// report returns the table.
 func report(o options, f results) string {
 	head := row{cells: []string{"manager"}, goal: "goal"}
 	for _, path := range o.against {
@@ -86,7 +86,7 @@ func (f results) rateRows() []row {
 	}
 }
 
-// shareRow is what the managers reach of the bare client's, the most being 100.
+// shareRow returns the results of managers in per cent of those of the bare client.
 func (f results) shareRow(title string, of func(issuePhase) float64) row {
 	var floor []float64
 	for _, p := range f.baselines {
@@ -174,7 +174,7 @@ func (f results) restartRows() []row {
 	return []row{f.managerRow("start to settled, s", "%.1f", func(p managerPhase) float64 { return p.restart.Seconds() }), writes, reads}
 }
 
-// bothRow is a row of medians that the bare client has too.
+// bothRow returns a row of medians of the managers and the bare client.
 func (f results) bothRow(title, format string, of func(issuePhase) float64) row {
 	r := f.managerRow(title, format, func(p managerPhase) float64 { return of(p.issuePhase) })
 	var values []float64
@@ -185,7 +185,7 @@ func (f results) bothRow(title, format string, of func(issuePhase) float64) row 
 	return r
 }
 
-// managerRow is a row of medians.
+// managerRow returns a row of medians of the managers.
 func (f results) managerRow(title, format string, of func(managerPhase) float64) row {
 	r := row{title: title}
 	for _, phases := range f.managers {
@@ -198,7 +198,7 @@ func (f results) managerRow(title, format string, of func(managerPhase) float64)
 	return r
 }
 
-// show writes a figure, if there is one: not all systems tell of processor time.
+// show formats a number, or returns - if there is none: not all systems report processor time.
 func show(format string, figure float64) string {
 	if math.IsNaN(figure) || math.IsInf(figure, 0) {
 		return "-"
@@ -206,8 +206,7 @@ func show(format string, figure float64) string {
 	return fmt.Sprintf(format, figure)
 }
 
-// layout writes rows with their columns in line: titles to the left, figures to the right. A row without figures is a
-// heading for those below.
+// layout aligns the columns of rows: titles to the left, numbers to the right. A row without numbers is a heading.
 func layout(rows []row) string {
 	wide, columns := 0, 0
 	for _, r := range rows {

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// quantile is the smallest value that at least a share q of the values do not exceed; 0 of none.
+// quantile returns the smallest value that at least a share q of the values do not exceed, or 0 if there are no values.
 func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -18,7 +18,7 @@ func quantile(values []float64, q float64) float64 {
 	return sorted[max(0, min(rank, len(sorted)-1))]
 }
 
-// median is the middle one of the values, or the mean of the middle two; 0 of none.
+// median returns the middle value, or the mean of the middle two, or 0 if there are no values.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -31,8 +31,8 @@ func median(values []float64) float64 {
 	return (sorted[half-1] + sorted[half]) / 2
 }
 
-// share is the k-th of n parts, counted from 0, of a total that need not be whole: the parts are whole, differ by one at
-// most, and add up to the total, rounded down.
+// share returns the k-th of n parts of a total, counted from 0. The parts are whole numbers that differ by at most one and add
+// up to the total, rounded down.
 func share(total float64, k, n int) int {
 	upTo := func(k int) int { return int(total*float64(k)/float64(n) + 1e-9) }
 	return upTo(k+1) - upTo(k)

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mailbox is a real SMTP server on a loopback socket that keeps what it gets, for tests and the demo.
+// Package mailbox implements an SMTP server for tests and the demo. It listens on a loopback address and stores the mails that
+// it receives.
 package mailbox
 
 import (
@@ -23,14 +24,14 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// Mail is a mail as it arrived.
+// Mail is a received mail.
 type Mail struct {
 	From, To, MessageID, Subject string
-	// Text and HTML are the two parts, decoded.
+	// Text and HTML are the decoded parts.
 	Text, HTML string
 }
 
-// Server takes any mail.
+// Server is an SMTP server that accepts every mail.
 type Server struct {
 	server   *smtp.Server
 	listener net.Listener
@@ -40,7 +41,7 @@ type Server struct {
 	mails []Mail
 }
 
-// Start begins to listen on a free port of 127.0.0.1. If dir is not empty, the text of each mail is written to a file in
+// Start starts a server on a free port of 127.0.0.1. If dir is not empty, the server writes the text of each mail to a file in
 // it: 1.txt, 2.txt and so on.
 func Start(dir string) (*Server, error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -54,17 +55,17 @@ func Start(dir string) (*Server, error) {
 	return s, nil
 }
 
-// Port is the one it listens on.
+// Port returns the port on which the server listens.
 func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:forcetypeassert // listens on tcp
 
-// Mails are those that arrived so far.
+// Mails returns the mails received so far.
 func (s *Server) Mails() []Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Mail(nil), s.mails...)
 }
 
-// Close stops it.
+// Close stops the server.
 func (s *Server) Close() error { return s.server.Close() }
 
 func (s *Server) keep(m Mail) error {

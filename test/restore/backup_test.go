@@ -23,7 +23,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// docRunner types the commands of docs/backup.md, in a folder of its own.
+// docRunner runs the commands of docs/backup.md in a folder of its own.
 type docRunner struct {
 	*suite
 
@@ -47,7 +47,7 @@ func newDocRunner(t *testing.T, s *suite) *docRunner {
 	return w
 }
 
-// runBlock types the n-th block of commands below a heading.
+// runBlock runs the n-th block of commands below a heading.
 func (w *docRunner) runBlock(t *testing.T, heading string, n int, environment ...string) {
 	t.Helper()
 	if len(w.blocks[heading]) <= n {
@@ -83,7 +83,7 @@ func (w *docRunner) deleteAll(t *testing.T) {
 	})
 }
 
-// savedKey is a key as it was before the backup.
+// savedKey is the state of a key before the backup.
 type savedKey struct {
 	name, keyID string
 	data        map[string][]byte
@@ -103,7 +103,7 @@ func (w *docRunner) snapshot(t *testing.T, names ...string) []savedKey {
 	return list
 }
 
-// awaitRestored waits until a key is as it was, and its Secret is its own again, with the same content.
+// awaitRestored waits until a key has its former state, and owns its Secret, which has its former content.
 func (w *docRunner) awaitRestored(t *testing.T, was savedKey) {
 	t.Helper()
 	controlplanetest.Eventually(t, "APIKey "+was.name+" is restored", func() error {
@@ -127,7 +127,7 @@ func (w *docRunner) awaitRestored(t *testing.T, was savedKey) {
 	})
 }
 
-// TestBackup types what docs/backup.md says, with a garbage collector at work.
+// TestBackup runs the commands of docs/backup.md while the garbage collector works.
 func TestBackup(t *testing.T) {
 	w := newDocRunner(t, start(t))
 	controlplanetest.Must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}))
@@ -184,7 +184,7 @@ func TestBackup(t *testing.T) {
 	})
 	t.Run("mirrored by its digest", func(t *testing.T) {
 		w.runBlock(t, "Two clusters that serve the same keys", 0)
-		// The same cluster stands for the other: there the key is the first one's no longer.
+		// The test uses the same cluster as the second one, so the key must not exist there.
 		controlplanetest.Must(t, w.admin.Delete(t.Context(), controlplanetest.NewKey("default", "shop-key", "acme")))
 		w.runBlock(t, "Two clusters that serve the same keys", 1)
 		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", "shop-key-of-the-first-cluster", ""))
@@ -201,8 +201,8 @@ func TestBackup(t *testing.T) {
 	})
 }
 
-// awaitGarbageCollection waits until the garbage collector removes a Secret whose owner does not exist. By then it has looked at
-// those that were there before.
+// awaitGarbageCollection waits until the garbage collector deletes a Secret whose owner does not exist. By then it has
+// processed the older objects.
 func (w *docRunner) awaitGarbageCollection(t *testing.T) {
 	t.Helper()
 	orphan := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{

@@ -23,14 +23,14 @@ import (
 )
 
 const (
-	// changes are as many as come after the backup: more than the manager makes by itself after the restore.
+	// changes is the number of changes after the backup. It is higher than the number of writes of the manager after the
+	// restore.
 	changes = 600
-	// limit is the most keys of account limited.
+	// limit is spec.limits.maxKeys of account limited.
 	limit = 2
 )
 
-// TestRestore restores the API server's store twice: as Kubernetes wants it, with the API server stopped meanwhile, and
-// under a running API server.
+// TestRestore restores etcd twice: while the API server is stopped, as Kubernetes requires, and while it runs.
 func TestRestore(t *testing.T) {
 	s := start(t)
 	maxKeys := int32(limit)
@@ -70,7 +70,7 @@ func TestRestore(t *testing.T) {
 		controlplanetest.Must(t, s.plane.AwaitReady(t.Context()))
 		s.disable(t, later, newest)
 		s.awaitNotAccepted(t, later, laterKey)
-		// Kubernetes wants API servers to be started again. From then on all is well.
+		// Kubernetes requires a restart of API servers after a restore.
 		controlplanetest.Must(t, s.plane.StopAPIServer())
 		controlplanetest.Must(t, s.plane.StartAPIServer(t.Context()))
 		s.awaitDisabled(t, later, laterKey)
@@ -81,7 +81,7 @@ func TestRestore(t *testing.T) {
 	})
 }
 
-// makeChanges makes changes that verifiers hear of, and returns a resourceVersion that they have come to.
+// makeChanges makes changes that verifiers observe, and returns a resourceVersion that they have reached.
 func (s *suite) makeChanges(t *testing.T) int {
 	t.Helper()
 	k := newKey("busy", "busy-"+strconv.Itoa(int(time.Now().UnixNano())))
@@ -101,7 +101,7 @@ func version(t *testing.T, o client.Object) int {
 	return number
 }
 
-// disable switches a key off at a resourceVersion below one that verifiers had.
+// disable sets a key to Inactive, at a resourceVersion below one that verifiers had.
 func (s *suite) disable(t *testing.T, k *v1alpha1.APIKey, newest int) {
 	t.Helper()
 	s.Change(t, k, func(spec *v1alpha1.APIKeySpec) { spec.State = v1alpha1.KeyStateInactive })
@@ -111,7 +111,7 @@ func (s *suite) disable(t *testing.T, k *v1alpha1.APIKey, newest int) {
 	t.Logf("switched off at %d, verifiers were at %d or later", version(t, k), newest)
 }
 
-// awaitDisabled waits until no verifier accepts a key, and measures how long that takes.
+// awaitDisabled waits until every verifier returns INACTIVE for a key, and logs how long that takes.
 func (s *suite) awaitDisabled(t *testing.T, k *v1alpha1.APIKey, material string) {
 	t.Helper()
 	began := time.Now()
@@ -119,7 +119,7 @@ func (s *suite) awaitDisabled(t *testing.T, k *v1alpha1.APIKey, material string)
 	t.Logf("%s is refused by every verifier %s after the API server was back", k.Name, time.Since(began).Round(time.Millisecond))
 }
 
-// awaitManagerExit waits until the manager has ended because of the rollback.
+// awaitManagerExit waits until the manager has exited because of the rollback.
 func (s *suite) awaitManagerExit(t *testing.T) {
 	t.Helper()
 	began := time.Now()
@@ -157,8 +157,8 @@ func (s *suite) awaitEnforced(t *testing.T, k *v1alpha1.APIKey, material string)
 	}
 }
 
-// awaitNotAccepted waits until no verifier accepts a key, though the API server tells none that it was switched off. Until
-// then condition Enforced must not be True.
+// awaitNotAccepted waits until no verifier accepts a key, although the API server sends none of them the change. Until then
+// condition Enforced must not be True.
 func (s *suite) awaitNotAccepted(t *testing.T, k *v1alpha1.APIKey, material string) {
 	t.Helper()
 	began, said := time.Now(), []string(nil)
@@ -183,7 +183,7 @@ func (s *suite) awaitNotAccepted(t *testing.T, k *v1alpha1.APIKey, material stri
 	t.Logf("with the API server left running, the verifiers say %v after %s; the manager has ended: %t", said, time.Since(began).Round(time.Millisecond), ended)
 }
 
-// expectLimitKept declares more keys than there is room for.
+// expectLimitKept creates more keys than the limit allows, and checks that the limit is kept.
 func (s *suite) expectLimitKept(t *testing.T) {
 	t.Helper()
 	for i := range 2 * limit {
@@ -204,7 +204,7 @@ func (s *suite) expectLimitKept(t *testing.T) {
 	})
 }
 
-// issuedKeys counts the keys of account limited that have a Secret.
+// issuedKeys returns the number of keys of account limited that have a Secret.
 func (s *suite) issuedKeys(t *testing.T) (int, error) {
 	t.Helper()
 	var list v1alpha1.APIKeyList

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package restore_test restores etcd from a backup under a running manager and two running verifiers, and proves that what
-// is switched off afterwards is refused, that condition Enforced says so when it is, and that limits hold.
+// Package restore_test restores etcd from a backup while a manager and two verifiers run. It checks that a key that is
+// disabled afterwards is rejected, that condition Enforced is True only then, and that limits are kept.
 package restore_test
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// suite is a control plane with a manager and two verifiers.
+// suite holds a control plane with a manager and two verifiers.
 type suite struct {
 	controlplanetest.Objects
 
@@ -50,7 +50,7 @@ func (s *suite) startManager(t *testing.T) {
 	controlplanetest.Must(t, err)
 }
 
-// verdicts returns what the verifiers say of a key.
+// verdicts returns the verdicts of all verifiers on a key.
 func (s *suite) verdicts(t *testing.T, material string) []string {
 	t.Helper()
 	var list []string

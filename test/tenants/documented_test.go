@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// page is where the outcomes are documented, in the table whose first column has this heading.
+// page is the document with the outcomes, in the table whose first column has this heading.
 const (
 	page    = "docs/access.md"
 	heading = "What comes about through keys"
 )
 
-// documentedOutcomes returns who brings each outcome about, by the outcome's name: the cells of a row say whether those who
-// head the column do, always ("yes") or with the right to use the account ("with `use`").
+// documentedOutcomes returns the roles that can cause each outcome, by the name of the outcome. A cell of the table states
+// whether the roles at the head of its column can, always ("yes") or with the right to use the account ("with `use`").
 func documentedOutcomes(t *testing.T, root string) map[string][]string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(page)))
@@ -43,7 +43,7 @@ func documentedOutcomes(t *testing.T, root string) map[string][]string {
 	return documented
 }
 
-// cells takes a row of a table apart; none: it is no row.
+// cells returns the cells of a table row, or nil if the line is not a row.
 func cells(line string) []string {
 	if !strings.HasPrefix(line, "|") {
 		return nil

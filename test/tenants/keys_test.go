@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// keyOutcomes are about what verifiers accept, and what guards keys.
+// keyOutcomes returns the outcomes that concern valid keys and the protection of keys.
 func keyOutcomes() []outcome {
 	return []outcome{
 		{"a key that verifiers accept, of an account the user may use", nil, func(u *tenant) bool { return valid(u.createKey(u.key("valid"))) }},
@@ -74,30 +74,30 @@ func deleteKept(u *tenant) bool {
 	return !u.get(u.T, u.namespace, key.Name, key) || !key.DeletionTimestamp.IsZero()
 }
 
-// readSecret looks for a key in all that the user may read about it.
+// readSecret searches everything that the user may read about a key for its material.
 func readSecret(u *tenant) bool {
 	material := u.secret("templated").Data["api-key"]
-	var told []any
+	var readable []any
 	var list v1alpha1.APIKeyList
 	if u.allowed(u.c.List(u.Context(), &list, client.InNamespace(u.namespace))) {
-		told = append(told, list)
+		readable = append(readable, list)
 	}
 	var events eventsv1.EventList
 	if u.allowed(u.c.List(u.Context(), &events, client.InNamespace(u.namespace))) {
-		told = append(told, events)
+		readable = append(readable, events)
 	}
 	var core corev1.EventList
 	if u.allowed(u.c.List(u.Context(), &core, client.InNamespace(u.namespace))) {
-		told = append(told, core)
+		readable = append(readable, core)
 	}
-	text, err := json.Marshal(told)
+	text, err := json.Marshal(readable)
 	if err != nil {
 		u.Fatal(err)
 	}
 	return strings.Contains(string(text), string(material)) || strings.Contains(string(text), base64.StdEncoding.EncodeToString(material))
 }
 
-// readAccount asks for a scope that the account does not allow, and reads the answer.
+// readAccount requests a scope that the account does not allow, and reads the message.
 func readAccount(u *tenant) bool {
 	key := u.key("curious")
 	key.Spec.Scopes = []string{"other"}

@@ -20,19 +20,19 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/mailbox"
 )
 
-// outcome is something that a user might bring about. The outcomes are tried in order.
+// outcome is something that a user may try to cause. The outcomes are tried in order.
 type outcome struct {
-	// name is what the page calls it, if it comes about through keys for anyone.
+	// name is the name of the outcome in the document, if any role can cause it through keys.
 	name string
-	// direct is what the user would do without keys, as a dry run; nil: nothing but the manager's rights would do.
+	// direct does the same without keys, as a dry run. It is nil if only the manager has the permissions.
 	direct func(*tenant) error
-	// throughKeys tries it through APIKeys and Accounts, and reports whether it came about.
+	// throughKeys tries to cause the outcome through APIKeys and Accounts, and reports whether it did.
 	throughKeys func(*tenant) bool
 }
 
 var outcomes = slices.Concat(secretOutcomes(), typeOutcomes(), metadataOutcomes(), tokenOutcomes(), accountOutcomes(), keyOutcomes())
 
-// secretOutcomes are about the Secrets that keys write, and those that they do not.
+// secretOutcomes returns the outcomes that concern Secrets.
 func secretOutcomes() []outcome {
 	return []outcome{
 		{"an Opaque Secret of a free name, with a generated key as its only entry", createSecret("", nil), declareOpaque},
@@ -100,7 +100,7 @@ func declareElsewhere(u *tenant) bool {
 	return u.createKey(key) != nil && u.get(u.T, elsewhere, key.Name, &corev1.Secret{})
 }
 
-// createTemplated returns the Secret that a key with a template writes; nil: none.
+// createTemplated returns the Secret of a new key with a template, or nil if there is none.
 func (u *tenant) createTemplated(name string, template v1alpha1.SecretTemplate) *corev1.Secret {
 	u.Helper()
 	key := u.key(name)
@@ -156,7 +156,7 @@ func keepByFinalizer(u *tenant) bool {
 	return u.get(u.T, u.namespace, key.Name, key) && u.secret(key.Name) != nil && apierrors.IsForbidden(err)
 }
 
-// awaitCollector waits until the garbage collector has dealt with an object that lost its owner later than all before.
+// awaitCollector waits until the garbage collector has processed the objects that exist now.
 func (u *tenant) awaitCollector() {
 	u.Helper()
 	orphan := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
@@ -168,7 +168,7 @@ func (u *tenant) awaitCollector() {
 	})
 }
 
-// absentOwner makes the garbage collector delete what names it.
+// absentOwner makes the garbage collector delete the object that refers to it.
 var absentOwner = metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "absent", UID: "00000000-0000-4000-8000-000000000000"}
 
 func probeSecret(u *tenant) bool {
@@ -194,7 +194,7 @@ func takeSecret(u *tenant) bool {
 	return after == nil || after.ResourceVersion != before.ResourceVersion
 }
 
-// accountOutcomes are about Accounts, and what the manager does for them.
+// accountOutcomes returns the outcomes that concern Accounts, and what the manager does for them.
 func accountOutcomes() []outcome {
 	return []outcome{
 		{"a new Account with an empty spec, of a name the user may use", createAccount("created"), func(u *tenant) bool {
@@ -219,7 +219,7 @@ func createAccount(suffix string) func(*tenant) error {
 	}
 }
 
-// createKeyFor declares a key of an account, and reports whether the account exists then.
+// createKeyFor creates a key of an account, and reports whether the account exists afterwards.
 func (u *tenant) createKeyFor(name, account string) bool {
 	u.Helper()
 	return u.createKey(controlplanetest.NewKey(u.namespace, name, account)) != nil && u.get(u.T, "", account, &v1alpha1.Account{})

@@ -22,15 +22,15 @@ const (
 	withKey     = `{"auths":{"registry.example.com":{"auth":"{{ .Key }}"}}}`
 )
 
-// harmlessTypes are types that only tell applications how to read the entries, with entries that Kubernetes wants of them. Those
-// who may create Secrets may have them through keys too.
+// harmlessTypes are Secret types that only tell applications how to read the entries, with the entries that Kubernetes
+// requires. Users who may create Secrets may create them through keys.
 var harmlessTypes = map[string]map[string]string{
 	"example.com/api-key":            {"api-key": "{{ .Key }}"},
 	"kubernetes.io/basic-auth":       {"password": "{{ .Key }}"},
 	"kubernetes.io/dockerconfigjson": {".dockerconfigjson": withKey},
 }
 
-// reservedTypes are types that Kubernetes or its tools act upon. No user has them through keys, whatever the user may do.
+// reservedTypes are Secret types that Kubernetes or its tools act upon. No user can create them through keys.
 var reservedTypes = map[string]map[string]string{
 	"kubernetes.io/tls":          {"tls.crt": certificate, "tls.key": "{{ .Key }}"},
 	"kubernetes.io/ssh-auth":     {"ssh-privatekey": "{{ .Key }}"},
@@ -65,7 +65,7 @@ func declareType(secretType string, data map[string]string) func(*tenant) bool {
 	}
 }
 
-// metadataOutcomes are labels and annotations that controllers act upon.
+// metadataOutcomes returns the outcomes that concern labels and annotations that controllers act upon.
 func metadataOutcomes() []outcome {
 	all := []outcome{{"a Secret with labels and annotations of the user's own", createSecret("", nil), func(u *tenant) bool {
 		own := map[string]string{"example.com/team": "a"}
@@ -91,12 +91,12 @@ func metadataOutcomes() []outcome {
 	return all
 }
 
-// byManager reports whether the field manager of a write is one that the manager writes as.
+// byManager reports whether a field manager is one of the manager's.
 func byManager(name string) bool {
 	return name == "manager" || strings.HasPrefix(name, "apikey-manager")
 }
 
-// checkManagerWrites looks at all objects of all kinds for what the manager wrote.
+// checkManagerWrites checks the kinds of all objects that the manager has written.
 func (f *fixture) checkManagerWrites(t *testing.T) {
 	want := sets.New("Secret", "Account", "APIKey", "Event", "ValidatingWebhookConfiguration")
 	got := sets.New[string]()
@@ -120,7 +120,7 @@ func (f *fixture) checkManagerWrites(t *testing.T) {
 	f.checkSecrets(t)
 }
 
-// kinds are all that the API server lists.
+// kinds returns all kinds that the API server lists.
 func (f *fixture) kinds(t *testing.T) []schema.GroupVersionKind {
 	t.Helper()
 	d, err := discovery.NewDiscoveryClientForConfig(f.plane.Config())
@@ -142,7 +142,7 @@ func (f *fixture) kinds(t *testing.T) []schema.GroupVersionKind {
 	return kinds
 }
 
-// checkSecrets checks that each Secret of a key is of a harmless type and has no metadata that anything acts upon.
+// checkSecrets checks that each Secret of a key has a harmless type, and no metadata that controllers act upon.
 func (f *fixture) checkSecrets(t *testing.T) {
 	t.Helper()
 	var secrets corev1.SecretList

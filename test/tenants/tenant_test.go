@@ -19,16 +19,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// access is what a user was given.
+// access describes the permissions of a user.
 type access struct {
-	// role is a ClusterRole, bound in one namespace unless everywhere.
+	// role is a ClusterRole. It is bound in one namespace, or in all if everywhere is set.
 	role       string
 	everywhere bool
-	// use is whether the user may use the accounts named in tenant.letUse.
+	// use reports whether the user may use the accounts named in tenant.letUse.
 	use bool
 }
 
-// String is what the page calls it.
+// String returns the name of the access in the document.
 func (a access) String() string {
 	name := map[string]string{"apikey-manager-owner": "owner", "apikey-manager-editor": "editor", "apikey-manager-viewer": "viewer"}[a.role]
 	if name == "" {
@@ -43,8 +43,8 @@ func (a access) String() string {
 	return name
 }
 
-// accesses are each role that is shipped or built in, bound in one namespace, with and without the right to use an account,
-// and an owner as docs/access.md makes one.
+// accesses returns each shipped and built-in role, bound in one namespace, with and without the right to use an account, and
+// an owner as docs/access.md creates one.
 func accesses() []access {
 	all := []access{{role: "apikey-manager-owner", everywhere: true}}
 	for _, role := range []string{"apikey-manager-owner", "apikey-manager-editor", "apikey-manager-viewer", "view", "edit", "admin"} {
@@ -84,7 +84,8 @@ func (f *fixture) tenants(t *testing.T) []*tenant {
 	return all
 }
 
-// createObjects makes the tenant's namespace and accounts, and an administrator's keys and Secrets in that namespace.
+// createObjects creates the namespace and the accounts of the tenant, and an administrator's keys and Secrets in that
+// namespace.
 func (u *tenant) createObjects(t *testing.T) {
 	t.Helper()
 	room, one := int32(100), int32(1)
@@ -115,7 +116,7 @@ func (u *tenant) createObjects(t *testing.T) {
 	u.connect(t)
 }
 
-// bind gives the tenant the role.
+// bind binds the role to the tenant.
 func (u *tenant) bind(t *testing.T, namespace string) {
 	t.Helper()
 	subjects := controlplanetest.User(u.id)
@@ -130,7 +131,7 @@ func (u *tenant) bind(t *testing.T, namespace string) {
 	})
 }
 
-// letUse gives the tenant the right to use its accounts, as docs/access.md does.
+// letUse grants the tenant the right to use its accounts, as docs/access.md does.
 func (u *tenant) letUse(t *testing.T) {
 	t.Helper()
 	u.Create(t,
@@ -145,7 +146,7 @@ func (u *tenant) letUse(t *testing.T) {
 	)
 }
 
-// connect waits until the API server's authorizer has heard of what the tenant was given.
+// connect waits until the API server's authorizer has observed the permissions of the tenant.
 func (u *tenant) connect(t *testing.T) {
 	t.Helper()
 	u.c = controlplanetest.ConnectAs(t, u.plane, u.id)
@@ -170,7 +171,7 @@ func (u *tenant) awaitRight(t *testing.T, right authorizationv1.ResourceAttribut
 	})
 }
 
-// awaitSecrets waits until an administrator's keys have their Secrets.
+// awaitSecrets waits until the administrator's keys have Secrets.
 func (u *tenant) awaitSecrets(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -180,7 +181,7 @@ func (u *tenant) awaitSecrets(t *testing.T, names ...string) {
 	}
 }
 
-// allowed reports whether the API server let the tenant do something. An answer that is no refusal fails the test.
+// allowed reports whether the API server allowed a request of the tenant. Any error other than a denial fails the test.
 func (u *tenant) allowed(err error) bool {
 	u.Helper()
 	if err != nil && !refused(err) {
@@ -189,12 +190,12 @@ func (u *tenant) allowed(err error) bool {
 	return err == nil
 }
 
-// key is one of the tenant's own.
+// key returns a key in the namespace and of the account of the tenant.
 func (u *tenant) key(name string) *v1alpha1.APIKey {
 	return controlplanetest.NewKey(u.namespace, name, u.account)
 }
 
-// createKey creates a key as the tenant, and returns it once the manager has done about it what it can; nil: it was refused.
+// createKey creates a key as the tenant, and returns it when the manager has reconciled it, or nil if it was denied.
 func (u *tenant) createKey(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 	u.Helper()
 	if !u.allowed(u.c.Create(u.Context(), key)) {
@@ -203,7 +204,7 @@ func (u *tenant) createKey(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 	return u.awaitStatus(key)
 }
 
-// change patches a key as the tenant, and waits until the manager has done about it what it can; false: it was refused.
+// change patches a key as the tenant, waits until the manager has reconciled it, and reports whether the patch was allowed.
 func (u *tenant) change(name, patch string) bool {
 	u.Helper()
 	key := u.key(name)
@@ -214,7 +215,7 @@ func (u *tenant) change(name, patch string) bool {
 	return true
 }
 
-// awaitStatus waits until the manager has done about a key what it can.
+// awaitStatus waits until the manager has reconciled a key.
 func (u *tenant) awaitStatus(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 	u.Helper()
 	controlplanetest.Eventually(u.T, "the manager has dealt with key "+key.Name, func() error {
@@ -235,7 +236,7 @@ func (u *tenant) awaitStatus(key *v1alpha1.APIKey) *v1alpha1.APIKey {
 	return key
 }
 
-// secret reads a Secret of the tenant's namespace as an administrator; nil: it is not there.
+// secret reads a Secret of the tenant's namespace as an administrator. It returns nil if the Secret does not exist.
 func (u *tenant) secret(name string) *corev1.Secret {
 	u.Helper()
 	secret := &corev1.Secret{}

@@ -38,8 +38,8 @@ func TestTenants(t *testing.T) {
 			})
 		}
 	})
-	t.Run("the manager wrote nothing else", f.checkManagerWrites)
-	t.Run("each documented outcome is tried", func(t *testing.T) {
+	t.Run("the manager writes only the expected kinds", f.checkManagerWrites)
+	t.Run("each documented outcome is tested", func(t *testing.T) {
 		for name := range documented {
 			if !slices.ContainsFunc(outcomes, func(o outcome) bool { return o.name == name }) {
 				t.Errorf("%s names %q, which no attempt of this suite is about", page, name)
@@ -48,7 +48,7 @@ func TestTenants(t *testing.T) {
 	})
 }
 
-// check compares what a tenant brings about through keys alone with what is documented.
+// check compares what the tenant can cause through keys alone with what is documented.
 func (u *tenant) check(t *testing.T, documented map[string][]string) {
 	u.T = t
 	var got, want []string
@@ -66,7 +66,7 @@ func (u *tenant) check(t *testing.T, documented map[string][]string) {
 	}
 }
 
-// fixture is the control plane that all tenants share.
+// fixture holds the control plane that all tenants share.
 type fixture struct {
 	controlplanetest.Objects
 
@@ -103,7 +103,7 @@ func start(t *testing.T) *fixture {
 	return f
 }
 
-// awaitAdmission waits until the API server asks the webhook and both policies.
+// awaitAdmission waits until the API server calls the webhook and evaluates both policies.
 func (f *fixture) awaitAdmission(t *testing.T) {
 	t.Helper()
 	probe := &tenant{T: t, fixture: f, access: access{role: "apikey-manager-editor"}, id: "probe", namespace: elsewhere, account: "probe"}
@@ -119,7 +119,7 @@ func (f *fixture) awaitAdmission(t *testing.T) {
 	controlplanetest.AwaitDenied(t, probe.c, templated, "spec.secret.template")
 }
 
-// refused reports whether an error is an answer of the API server's authorization, admission or validation.
+// refused reports whether an error is a denial by authorization, admission or validation.
 func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
 
 // get reads an object as an administrator, and reports whether it exists.

@@ -18,10 +18,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// powerful is a ServiceAccount that an administrator made a cluster-admin, in each tenant's namespace.
+// powerful is a ServiceAccount in each tenant's namespace that an administrator has bound to cluster-admin.
 const powerful = "powerful"
 
-// tokenOutcomes are Secrets whose content the API server takes for a proof of who somebody is.
+// tokenOutcomes returns the outcomes that concern Secrets with credentials for the cluster.
 func tokenOutcomes() []outcome {
 	return []outcome{
 		{"a token of a ServiceAccount, written by the manager", nil, mintServiceAccountToken},
@@ -89,7 +89,7 @@ func declareRelease(u *tenant) bool {
 	return u.createKey(key) != nil && u.secret("sh.helm.release.v1.shop.v1") != nil
 }
 
-// usernameOf returns the user that the API server takes the bearer of a token for; empty: nobody.
+// usernameOf returns the user name that the API server derives from a token, or an empty string.
 func (u *tenant) usernameOf(token string) string {
 	u.Helper()
 	config := rest.AnonymousClientConfig(u.plane.Config())

@@ -16,10 +16,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// lag is by how much a verifier is behind that reaches the API server over lagging.
+// lag is the delay of responses of the API server to a lagging verifier.
 const lag = 300 * time.Millisecond
 
-// laggingFlags returns the flags of a verifier to which everything that the API server says comes late.
+// laggingFlags returns the flags of a verifier that receives all responses of the API server late.
 func (w *suite) laggingFlags(t *testing.T) []string {
 	t.Helper()
 	server, err := url.Parse(w.plane.Config().Host)
@@ -43,7 +43,7 @@ func (w *suite) laggingFlags(t *testing.T) []string {
 	return []string{"--kubeconfig=" + file}
 }
 
-// forward connects a client to a server, whose answers it delivers late and in order.
+// forward connects a client to a server, and delivers the responses late and in order.
 func forward(client net.Conn, address string) {
 	defer func() { _ = client.Close() }()
 	server, err := new(net.Dialer).Dial("tcp", address)

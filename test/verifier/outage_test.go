@@ -20,7 +20,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// expirationSoon is an expiration that comes while a test looks on.
+// expirationSoon returns an expiration a few seconds from now.
 func expirationSoon() time.Time { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
 
 func (w *suite) testWithoutManager(t *testing.T) {
@@ -57,13 +57,13 @@ func (w *suite) testWithoutManager(t *testing.T) {
 	end = expirationSoon()
 	w.Change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = end.UTC().Format(time.RFC3339) })
 	expectExpiry(t, w.verifier, shortenedKey, end)
-	// What a person loosens waits for the manager, who alone knows whether it may be.
+	// A change that makes a key valid again has no effect until the manager has accepted it.
 	w.Change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
 	w.Change(t, shortened, func(s *v1alpha1.APIKeySpec) { s.Expiration = "" })
 	controlplanetest.AwaitVerdict(t, w.verifier, shortenedKey, "VALID") // the manager never heard of the shorter one
 }
 
-// expectExpiry asks on and on: no answer from before the second is a refusal, and none from after it is not.
+// expectExpiry polls until a key is EXPIRED, and checks that it is VALID before its expiration and EXPIRED from then on.
 func expectExpiry(t *testing.T, v *controlplane.Verifier, material string, end time.Time) {
 	t.Helper()
 	controlplanetest.Eventually(t, "the key expires", func() error {
@@ -84,14 +84,14 @@ func expectExpiry(t *testing.T, v *controlplane.Verifier, material string, end t
 }
 
 func (w *suite) testWithoutAPIServer(t *testing.T) {
-	// The manager is away too: what this asks for was issued before.
+	// The manager does not run either: these keys have the status that it would write.
 	_, lasting := w.createWithStatus(t, "lasting", "")
 	end := expirationSoon().Add(4 * time.Second)
 	_, expiring := w.createWithStatus(t, "ending", end.UTC().Format(time.RFC3339))
 	controlplanetest.AwaitVerdict(t, w.verifier, lasting, "VALID")
 	controlplanetest.AwaitVerdict(t, w.verifier, expiring, "VALID")
 	if age := cacheAge(t, w.verifier); age != 0 {
-		t.Errorf("while it is told of changes, its cache is %gs old", age)
+		t.Errorf("while it receives changes, its cache is %gs old", age)
 	}
 	controlplanetest.Must(t, w.plane.StopAPIServer())
 
@@ -109,10 +109,10 @@ func (w *suite) testWithoutAPIServer(t *testing.T) {
 	fresh := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true})
 	controlplanetest.AwaitVerdict(t, fresh, lasting, "NOT_SYNCED")
 	if status, _ := controlplanetest.GetURL(t, "http://"+fresh.Probes+"/readyz"); status != http.StatusServiceUnavailable {
-		t.Errorf("a verifier that knows nobody answers %d on /readyz", status)
+		t.Errorf("a verifier that has not synced answers %d on /readyz", status)
 	}
 	if status, _ := controlplanetest.GetURL(t, "http://"+fresh.HTTP+"/authz"); status != http.StatusServiceUnavailable {
-		t.Errorf("a verifier that knows nobody answers %d on /authz", status)
+		t.Errorf("a verifier that has not synced answers %d on /authz", status)
 	}
 
 	controlplanetest.Must(t, w.plane.StartAPIServer(t.Context()))
@@ -131,7 +131,7 @@ func (w *suite) testWithoutAPIServer(t *testing.T) {
 	}
 }
 
-// createWithStatus is a key with a status that says what the manager would say.
+// createWithStatus creates a key with the status that the manager would write.
 func (w *suite) createWithStatus(t *testing.T, name, expiration string) (*v1alpha1.APIKey, string) {
 	t.Helper()
 	material := "ak_" + name + strings.Repeat("0", 60)
@@ -145,7 +145,7 @@ func (w *suite) createWithStatus(t *testing.T, name, expiration string) (*v1alph
 	return k, material
 }
 
-// cacheAge is apikey_verifier_cache_age_seconds.
+// cacheAge returns apikey_verifier_cache_age_seconds.
 func cacheAge(t *testing.T, v *controlplane.Verifier) float64 {
 	t.Helper()
 	age, err := strconv.ParseFloat(controlplanetest.Metric(t, v, "apikey_verifier_cache_age_seconds"), 64)

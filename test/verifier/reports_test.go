@@ -28,15 +28,15 @@ func (w *suite) testReports(t *testing.T) {
 	replicas := []*controlplane.Verifier{
 		w.verifiers.StartReplica(t, w.admin), w.verifiers.StartReplica(t, w.admin, w.laggingFlags(t)...),
 	}
-	t.Run("while keys are rotated", func(t *testing.T) { w.testRotations(t, replicas) })
-	t.Run("to the manager alone", func(t *testing.T) { w.testUsageAccess(t, replicas[0]) })
+	t.Run("keys are rotated without rejected requests", func(t *testing.T) { w.testRotations(t, replicas) })
+	t.Run("only the manager may read reports", func(t *testing.T) { w.testUsageAccess(t, replicas[0]) })
 
 	k, material := w.issue(t, "used", v1alpha1.APIKeySpec{Account: "reports"})
 	began := time.Now().Truncate(time.Minute)
 	for _, v := range replicas {
 		controlplanetest.AwaitVerdict(t, v, material, "VALID")
 	}
-	controlplanetest.Eventually(t, "people see when the key was used", func() error {
+	controlplanetest.Eventually(t, "the status has the time of the last use", func() error {
 		controlplanetest.Must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k))
 		current := k.Status.Credentials[0].LastUsedTime
 		if k.Status.LastUsedTime == nil || current == nil {
@@ -49,7 +49,7 @@ func (w *suite) testReports(t *testing.T) {
 	})
 
 	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
-	controlplanetest.Eventually(t, "people see that every verifier refuses the key", func() error {
+	controlplanetest.Eventually(t, "condition Enforced is True", func() error {
 		controlplanetest.Must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k))
 		c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionEnforced)
 		if c == nil || c.Status != metav1.ConditionTrue || c.ObservedGeneration != k.Generation {
@@ -70,7 +70,7 @@ func (w *suite) testReports(t *testing.T) {
 	})
 }
 
-// testUsageAccess tries whoever might want to.
+// testUsageAccess checks which tokens may read usage reports.
 func (w *suite) testUsageAccess(t *testing.T, v *controlplane.Verifier) {
 	controlplanetest.Must(t, w.admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "stranger"}}))
 	namespace := w.plane.Namespace()
@@ -78,11 +78,11 @@ func (w *suite) testUsageAccess(t *testing.T, v *controlplane.Verifier) {
 		token string
 		want  int
 	}{
-		"nobody":                            {"", http.StatusUnauthorized},
+		"no token":                          {"", http.StatusUnauthorized},
 		"nonsense":                          {"nonsense", http.StatusUnauthorized},
 		"the manager":                       {controlplanetest.Token(t, w.admin, namespace, "apikey-manager", controlplanetest.VerifierService), http.StatusOK},
 		"the manager, for the API server":   {controlplanetest.Token(t, w.admin, namespace, "apikey-manager"), http.StatusUnauthorized},
-		"the manager, for somebody else":    {controlplanetest.Token(t, w.admin, namespace, "apikey-manager", "other"), http.StatusUnauthorized},
+		"the manager, for another audience": {controlplanetest.Token(t, w.admin, namespace, "apikey-manager", "other"), http.StatusUnauthorized},
 		"a stranger":                        {controlplanetest.Token(t, w.admin, "default", "stranger", controlplanetest.VerifierService), http.StatusForbidden},
 		"the verifier, who serves it":       {controlplanetest.Token(t, w.admin, namespace, "apikey-verifier", controlplanetest.VerifierService), http.StatusForbidden},
 		"the manager, for several, with us": {controlplanetest.Token(t, w.admin, namespace, "apikey-manager", "other", controlplanetest.VerifierService), http.StatusOK},
@@ -104,7 +104,7 @@ func (w *suite) testUsageAccess(t *testing.T, v *controlplane.Verifier) {
 	}
 }
 
-// statusOf is what the manager says of a key that it issued.
+// statusOf returns the status that the manager would write for an issued key.
 func statusOf(name, material, expiration string) v1alpha1.APIKeyStatus {
 	now := metav1.NewTime(time.Now().Truncate(time.Second))
 	id := strings.ToUpper(name)

@@ -19,7 +19,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// testRights asks the API server for all that the verifier's ServiceAccount may do, and tries what matters most.
+// testRights compares the permissions of the verifier's ServiceAccount with the expected ones, and tries the most important
+// ones.
 func (w *suite) testRights(t *testing.T) {
 	verifier := controlplanetest.Connect(t, w.plane.VerifierConfig())
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: w.plane.Namespace()}}

@@ -25,8 +25,8 @@ import (
 // rotating is the account whose keys are rotated.
 const rotating = "rotating"
 
-// testRotations rotates keys, some of them without an overlap, while applications that use what the Secrets hold ask two
-// verifiers, one of which lags: none is refused, and each rotation changes each Secret once.
+// testRotations rotates keys, some of them without an overlap, while consumers send the keys in the Secrets to two verifiers,
+// one of which lags. No verifier may reject a key, and each rotation must change its Secret once.
 func (w *suite) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 	const count, rotations = 4, 4
 	all := make([]*v1alpha1.APIKey, count)
@@ -72,11 +72,11 @@ type consumers struct {
 	replicas []*controlplane.Verifier
 	stop     func()
 	asked    atomic.Int64
-	// changes counts how often each Secret was changed.
+	// changes is the number of changes of each Secret.
 	changes map[string]int
 }
 
-// newConsumers starts a consumer that uses each key as soon as its Secret changes, and one that uses all keys all the time.
+// newConsumers starts a consumer that uses each key as soon as its Secret changes, and one that uses all keys continuously.
 func newConsumers(t *testing.T, w *suite, replicas []*controlplane.Verifier) *consumers {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -114,8 +114,8 @@ func (c *consumers) useAll(ctx context.Context, selector client.MatchingLabels) 
 	}
 }
 
-// use asks all verifiers about the key in a Secret. A key that is refused and still in the Secret afterwards was in it when it
-// was refused.
+// use asks all verifiers about the key in a Secret. If a key is rejected and the Secret has not changed afterwards, the key
+// was in the Secret when it was rejected.
 func (c *consumers) use(ctx context.Context, s *corev1.Secret) {
 	for _, v := range c.replicas {
 		verdict, err := controlplanetest.Verdict(ctx, v, string(s.Data[keys.EntryCurrent]))

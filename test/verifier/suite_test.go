@@ -1,9 +1,8 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package verifier_test proves what the verifier's own binary promises together with a real API server and the manager's
-// own binary: what holds while either is away, how use and enforcement come back to people, and that it has no right to
-// more than it needs.
+// Package verifier_test tests the binaries of the verifier and the manager with a real API server: the permissions of the
+// verifier, usage reports, and the verdicts while the manager or the API server is down.
 package verifier_test
 
 import (
@@ -16,7 +15,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// suite is a control plane with a manager and a verifier.
+// suite holds a control plane with a manager and verifiers.
 type suite struct {
 	controlplanetest.Objects
 
@@ -27,13 +26,13 @@ type suite struct {
 	verifier  *controlplane.Verifier // the first
 }
 
-// TestVerifier tells one story, in order: each part takes away something that the next can do without.
+// TestVerifier runs its parts in order: each stops something that the following ones do not need.
 func TestVerifier(t *testing.T) {
 	w := start(t)
-	t.Run("it may do what it needs, and no more", w.testRights)
-	t.Run("use and enforcement come back to people", w.testReports)
-	t.Run("without a manager", w.testWithoutManager)
-	t.Run("without an API server", w.testWithoutAPIServer)
+	t.Run("the ServiceAccount has only the needed permissions", w.testRights)
+	t.Run("usage reports update lastUsedTime and Enforced", w.testReports)
+	t.Run("verdicts without a manager", w.testWithoutManager)
+	t.Run("verdicts without an API server", w.testWithoutAPIServer)
 }
 
 func start(t *testing.T) *suite {
@@ -44,7 +43,7 @@ func start(t *testing.T) *suite {
 	var err error
 	w.verifiers, err = controlplanetest.NewVerifiers(t.Context(), plane)
 	controlplanetest.Must(t, err)
-	// Two verifiers: use is merged, and both have to refuse.
+	// With several verifiers, usage is merged, and a disabled key counts as enforced only if all of them reject it.
 	w.verifier = w.verifiers.Start(t, controlplane.VerifierOptions{})
 	w.manager, err = controlplanetest.StartManager(t.Context(), plane, controlplane.ManagerOptions{Flags: controlplanetest.VerifierFlags(t, plane, admin)})
 	controlplanetest.Must(t, err)

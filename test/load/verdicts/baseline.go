@@ -12,10 +12,10 @@ import (
 	"google.golang.org/grpc"
 )
 
-// baselineCommand makes this program the floor.
+// baselineCommand makes this program run the baseline server.
 const baselineCommand = "floor"
 
-// always answers OK, and does nothing else.
+// always answers OK to every request.
 type always struct {
 	authv3.UnimplementedAuthorizationServer
 }

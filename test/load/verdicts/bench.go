@@ -22,7 +22,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 )
 
-// bench is what a run has started.
+// bench holds what a run has started.
 type bench struct {
 	options
 	out io.Writer
@@ -38,13 +38,13 @@ type bench struct {
 	revoked   []time.Duration
 }
 
-// server is one of the two servers that are measured.
+// server is one of the two measured servers.
 type server struct {
 	address string
 	process *controlplane.Process
 }
 
-// processor is the time that the server has computed so far.
+// processor returns the processor time of the server.
 func (s server) processor() (time.Duration, error) {
 	process, err := procfs.NewProc(s.process.Pid())
 	if err != nil {
@@ -56,8 +56,8 @@ func (s server) processor() (time.Duration, error) {
 
 func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
 
-// start starts a control plane, a verifier that it feeds, and the floor. No manager runs: the bench writes what a
-// manager would.
+// start starts a control plane, a verifier and the baseline server. No manager runs: the benchmark writes what a manager would
+// write.
 func (b *bench) start(ctx context.Context) (err error) {
 	b.printf("Starting a control plane")
 	if b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true}); err != nil {
@@ -117,8 +117,7 @@ func (b *bench) stop() error {
 	return errors.Join(problems...)
 }
 
-// row is what was measured of both sides in one situation: figures of each round, and the same place in each is the
-// same round.
+// row holds the results of both servers in one situation. Elements with the same index belong to the same round.
 type row struct {
 	keys               int
 	what               string
@@ -126,7 +125,7 @@ type row struct {
 	heap               float64 // of the verifier, over what it weighed without keys
 }
 
-// measure lets both sides take turns at a number of keys.
+// measure measures both servers in turns, at a number of keys.
 func (b *bench) measure(ctx context.Context, size int) ([]row, error) {
 	if err := b.grow(ctx, size); err != nil {
 		return nil, err
@@ -162,7 +161,7 @@ func (b *bench) measure(ctx context.Context, size int) ([]row, error) {
 	return rows, nil
 }
 
-// startup is how a verifier starts where there are keys already.
+// startup describes the start of a verifier while keys exist.
 type startup struct {
 	keys  int
 	ready time.Duration // from its start

@@ -21,14 +21,14 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// phase is what was measured of one side at a time.
+// phase holds the results of one server in one round.
 type phase struct {
 	rate      float64       // checks a second
 	p50, p99  time.Duration // as the one who asks sees it
 	processor time.Duration // of the server, for each check
 }
 
-// wanted is what the answer has to be.
+// wanted is the expected response.
 type wanted int
 
 const (
@@ -51,10 +51,10 @@ func (w wanted) check(got codes.Code) error {
 	return nil
 }
 
-// asker asks once, and returns the status of the answer.
+// asker sends one request, and returns the status of the response.
 type asker func(context.Context, *authv3.CheckRequest) (codes.Code, error)
 
-// reads takes the whole of an answer in.
+// reads decodes the whole response.
 func reads(connection *grpc.ClientConn) asker {
 	client := authv3.NewAuthorizationClient(connection)
 	return func(ctx context.Context, question *authv3.CheckRequest) (codes.Code, error) {
@@ -63,7 +63,7 @@ func reads(connection *grpc.ClientConn) asker {
 	}
 }
 
-// skims reads the status alone, which is the first field, and its code the first field of that.
+// skims decodes the status code of the response only.
 func skims(connection *grpc.ClientConn) asker {
 	return func(ctx context.Context, question *authv3.CheckRequest) (codes.Code, error) {
 		var answer emptypb.Empty
@@ -76,8 +76,7 @@ func skims(connection *grpc.ClientConn) asker {
 	}
 }
 
-// firstField is what comes after the tag of the field with number 1: the bytes of a message, or a varint; nothing: there
-// is no such field.
+// firstField returns the value of the field with number 1, or nil if there is none.
 func firstField(message []byte) []byte {
 	number, kind, n := protowire.ConsumeTag(message)
 	switch {
@@ -90,7 +89,7 @@ func firstField(message []byte) []byte {
 	return message[n:]
 }
 
-// drive asks one side for the length of a phase, each connection with some requests under way.
+// drive sends requests to one server for the length of a phase, with several concurrent requests on each connection.
 func (b *bench) drive(ctx context.Context, s server, key func(int) string, want wanted) (phase, error) {
 	asking, cancel := context.WithTimeout(ctx, b.phase)
 	defer cancel()
@@ -115,7 +114,7 @@ func (b *bench) drive(ctx context.Context, s server, key func(int) string, want 
 	}, nil
 }
 
-// askAll asks until asking ends, and returns how long each answer took.
+// askAll sends requests until asking ends, and returns the latency of each response.
 func (b *bench) askAll(ctx, asking context.Context, address string, key func(int) string, want wanted) ([]time.Duration, error) {
 	var (
 		group sync.WaitGroup
@@ -167,7 +166,7 @@ func ask(ctx, asking context.Context, check asker, key func() string, want wante
 	return times, nil
 }
 
-// envoys is a request as Envoy asks about it, of a browser's size.
+// envoys returns a request as Envoy sends it, of the size of a browser's request.
 func envoys(key string) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:      &authv3.AttributeContext_Peer{Address: address("192.0.2.7", 41234)},
@@ -190,7 +189,7 @@ func address(host string, port uint32) *corev3.Address {
 	}}}
 }
 
-// quantile reads a sorted list.
+// quantile returns a quantile of a sorted list.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }

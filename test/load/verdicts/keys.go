@@ -28,10 +28,10 @@ const (
 	writers    = 16
 )
 
-// material is the whole key of a number, in the shape of a Token.
+// material returns the key with a number, in the format Token.
 func material(i int) string { return fmt.Sprintf("ak_%012d_%043d%06d", i, i, i) }
 
-// grow adds keys as people and the manager would, until there are so many, and the verifier knows them.
+// grow creates keys with the status that the manager would write, until there are size of them and the verifier knows them.
 func (b *bench) grow(ctx context.Context, size int) error {
 	if b.keys < size {
 		b.printf("Writing keys, up to %d", size)
@@ -65,7 +65,8 @@ func (b *bench) grow(ctx context.Context, size int) error {
 	return b.awaitIdleMachine(ctx)
 }
 
-// awaitIdleMachine waits until the machine has little to do, a minute at most: the API server is busy for a while after so many writes.
+// awaitIdleMachine waits until the machine is nearly idle, at most a minute: the API server is busy for a while after many
+// writes.
 func (b *bench) awaitIdleMachine(ctx context.Context) error {
 	const little, longest = 0.15, time.Minute
 	machine, err := procfs.NewDefaultFS()
@@ -134,13 +135,13 @@ func (b *bench) await(ctx context.Context, gauge string, want float64) error {
 	}
 }
 
-// heap is what the verifier's last garbage collection found in use. The runtime collects at least every two minutes; the
-// load before has made it do so often.
+// heap returns the memory that the verifier's last garbage collection found in use. There were many collections during the
+// load before.
 func (b *bench) heap(ctx context.Context) (float64, error) {
 	return b.gauge(ctx, "go_gc_heap_live_bytes")
 }
 
-// gauge is one of the verifier's metrics without labels.
+// gauge returns the value of one of the verifier's metrics without labels.
 func (b *bench) gauge(ctx context.Context, name string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.verifier.Metrics+"/metrics", http.NoBody)
 	if err != nil {

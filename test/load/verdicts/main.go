@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command verdicts measures the verifier's own binary, fed by a real API server: how many requests a second Envoy may
-// ask about, side by side with a gRPC server that speaks the same protocol and always answers OK; what it weighs; and how
-// long it takes from the API server's answer to a deactivation until the first refusal.
+// Command verdicts measures the binary of the verifier on a real API server: the number of ext_authz requests per second, next to
+// a gRPC server of the same protocol that always answers OK; its memory; and the time from the API server's response to the
+// deactivation of a key until its first denial.
 package main
 
 import (
@@ -43,7 +43,7 @@ func (o *options) bind(f *flag.FlagSet) {
 	f.DurationVar(&o.phase, "phase", 3*time.Second, "how long each side is measured at a time")
 	f.IntVar(&o.connections, "connections", 2, "how many connections ask")
 	f.IntVar(&o.burst, "burst", 16, "how many requests are under way on each connection")
-	f.BoolVar(&o.skim, "skim", false, "read no more of an answer than whether it lets the request in, as if whoever asks had processors of its own")
+	f.BoolVar(&o.skim, "skim", false, "decode only the status of each response, to save processor time of the client")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys to switch off, one after the other, under load")
 	f.IntVar(&o.revocationsAt, "revocations-at", 10_000, "how many keys there are meanwhile")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
@@ -82,7 +82,7 @@ func main() {
 	}
 }
 
-// run measures, prints the tables, and stops whatever it started.
+// run measures, prints the tables, and stops everything that it started.
 func run(ctx context.Context, out io.Writer, o options) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()

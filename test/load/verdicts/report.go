@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// report has medians over rounds; ratios are taken round by round, since the machine's mood changes.
+// report returns the tables with medians over rounds. Ratios are computed for each round, because the speed of the machine
+// varies.
 func report(o options, rows []row, revoked []time.Duration, fresh startup) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "\next_authz over gRPC, %d connections with %d requests under way each, medians of %d rounds of %s.\n", o.connections, o.burst, o.rounds, o.phase)

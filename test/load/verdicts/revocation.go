@@ -21,8 +21,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// measureRevocations switches keys off one after the other while others are asked about as fast as it goes, and measures
-// from the API server's answer to the first refusal.
+// measureRevocations disables keys one after the other under load, and measures the time from the API server's response to the
+// first denial.
 func (b *bench) measureRevocations(ctx context.Context) error {
 	if err := b.grow(ctx, max(b.keys, b.revocationsAt)); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (b *bench) measureRevocations(ctx context.Context) error {
 	return errors.Join(<-load, b.restore(ctx))
 }
 
-// revoke switches a key off, and asks until it is refused.
+// revoke disables a key, and polls until it is denied.
 func (b *bench) revoke(ctx context.Context, c authv3.AuthorizationClient, i int) (time.Duration, error) {
 	if err := b.set(ctx, i, v1alpha1.KeyStateInactive); err != nil {
 		return 0, err
@@ -75,7 +75,7 @@ func (b *bench) set(ctx context.Context, i int, state v1alpha1.KeyState) error {
 	return b.admin.Patch(ctx, k, client.RawPatch(types.MergePatchType, patch))
 }
 
-// restore switches the keys on again, and waits until that is known.
+// restore enables the keys again, and waits until the verifier knows that.
 func (b *bench) restore(ctx context.Context) error {
 	for i := range b.revocations {
 		if err := b.set(ctx, i, v1alpha1.KeyStateActive); err != nil {
