@@ -3,6 +3,5 @@
 
 // Package credential holds the formats of API keys: how a key is generated, parsed, digested and redacted.
 //
-// It is a leaf: it imports the API types and the standard library only. Random bytes come from an io.Reader that the caller
-// passes in.
+// It imports only the API types and the standard library. Random bytes come from an io.Reader that the caller passes in.
 package credential

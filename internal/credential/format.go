@@ -14,34 +14,34 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// ErrMalformed says that bytes are not a key in the format asked for.
+// ErrMalformed reports that bytes are not a key in the expected format.
 var ErrMalformed = errors.New("not a well-formed key")
 
-// Credential is a key: the secret itself, and the part of it that may be shown.
+// Credential holds a key: the secret material, and the part of it that may be shown.
 type Credential struct {
 	Material Material
 	PublicPart
 }
 
-// PublicPart is the part of a credential that may be shown and logged.
+// PublicPart holds the part of a credential that may be shown and logged.
 type PublicPart struct {
-	// ID is public and safe to log.
+	// ID identifies the credential. It is public.
 	ID string
-	// Hint is how the key begins.
+	// Hint holds the first characters of the key.
 	Hint string
 }
 
-// Format is what a credential looks like, with nothing left to default.
+// Format describes the format of a credential, with all defaults filled in.
 type Format struct {
 	Type   v1alpha1.FormatType
 	Prefix string
 	Length int
 }
 
-// String names the format for plans and logs.
+// String returns the name of the format for plans and logs.
 func (f Format) String() string { return string(f.Type) }
 
-// Base62 is the alphabet of the secret part of a Token, in the order of its digits.
+// Base62 lists the digits of base 62, in order. It is the alphabet of the secret part of a Token.
 const Base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // UUIDLength is the length of a UUID in its textual form (RFC 9562, section 4).
@@ -58,7 +58,7 @@ const (
 // uuidVersion4 matches a random UUID (RFC 9562, section 5.4).
 var uuidVersion4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
-// FormatOf returns the format that an API object describes, with its defaults filled in.
+// FormatOf returns the format that an API object specifies, with its defaults filled in.
 func FormatOf(spec v1alpha1.Format) Format {
 	f := Format{Type: spec.Type, Prefix: spec.Prefix, Length: int(spec.Length)}
 	switch f.Type {
@@ -76,7 +76,7 @@ func FormatOf(spec v1alpha1.Format) Format {
 	return f
 }
 
-// Generate makes a key from a source of random bytes. It fails only if the source does.
+// Generate generates a key from a source of random bytes. It fails only if the source does.
 func (f Format) Generate(random io.Reader) (Credential, error) {
 	var material []byte
 	var err error
@@ -122,14 +122,14 @@ func consistsOf(key []byte, alphabet string) bool {
 	return strings.Trim(string(key), alphabet) == ""
 }
 
-// opaquePart returns the public part of a key that carries no ID of its own: the first 12 digits of its SHA-256, which
-// reveal nothing about a key of 122 bits or more, and its first four characters.
+// opaquePart returns the public part of a key that contains no ID: the first 12 digits of its SHA-256, which reveal
+// nothing about a key of 122 bits or more, and its first four characters.
 func opaquePart(key Material) PublicPart {
 	const hintLength = 4
 	return PublicPart{ID: key.SHA256()[:IDLength], Hint: string(key[:hintLength])}
 }
 
-// generateUUID makes a version 4 UUID (RFC 9562, section 5.4): 122 random bits.
+// generateUUID generates a version 4 UUID (RFC 9562, section 5.4), which has 122 random bits.
 func generateUUID(random io.Reader) ([]byte, error) {
 	b := make([]byte, 16)
 	if _, err := io.ReadFull(random, b); err != nil {
@@ -140,7 +140,8 @@ func generateUUID(random io.Reader) ([]byte, error) {
 	return fmt.Appendf(nil, "%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]), nil
 }
 
-// drawCharacters takes n characters of an alphabet without bias: bytes that would favour its first characters are thrown away.
+// drawCharacters draws n characters of an alphabet without bias: it discards bytes that would favour the first
+// characters of the alphabet.
 func drawCharacters(random io.Reader, alphabet string, n int) ([]byte, error) {
 	fair := 256 - 256%len(alphabet)
 	chars, buf := make([]byte, 0, n), make([]byte, n)

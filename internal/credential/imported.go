@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// Bounds of a key that the manager did not generate.
+// Requirements for a key that the manager did not generate.
 const (
 	minImportLength = 22
 	maxImportLength = 256
 	minImportBits   = 122
 )
 
-// anyUUID is the textual form of a UUID of whichever version.
+// anyUUID matches the textual form of a UUID of any version.
 var anyUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
 
-// CheckImported returns what makes bytes unfit to be a key, as the rest of a sentence; empty: nothing. Only the form of a
-// key can be examined, not how it was made: so the alphabet and the length must allow 122 bits, and the characters must
-// not repeat or count as no random key does.
+// CheckImported returns the reason why bytes can't be used as a key, as the second part of a sentence, or "" if they
+// can. Only the form of a key can be checked, not how it was generated: its alphabet and length must allow 122 bits,
+// and its characters must not repeat or count up or down in a way that is implausible for a random key.
 func CheckImported(key Material) string {
 	switch {
 	case strings.ContainsAny(string(key), " \t\r\n\v\f"):
@@ -56,8 +56,8 @@ func printable(key Material) bool {
 	return true
 }
 
-// alphabetOf returns how many characters a key seems to be drawn from: of each class of characters that occurs in it all,
-// but of punctuation only those that occur, since it mostly separates.
+// alphabetOf returns the size of the alphabet from which a key seems to be drawn: all characters of each class that
+// occurs in it, but only those punctuation characters that occur, because punctuation mostly separates.
 func alphabetOf(s string) float64 {
 	if strings.Trim(s, hexDigits) == "" || strings.Trim(s, "0123456789ABCDEF") == "" {
 		return float64(len(hexDigits) - 6*boolToInt(strings.Trim(s, "0123456789") == ""))
@@ -86,8 +86,9 @@ func boolToInt(b bool) int {
 	return 0
 }
 
-// repeats reports whether a text has less than half as many different characters, or different pairs of neighbours, as a
-// random one would have, or whether more than half of its characters count up or down from the one before.
+// repeats reports whether a text has fewer than half as many different characters, or different pairs of adjacent
+// characters, as expected of a random text, or whether more than half of its characters count up or down from the one
+// before.
 func repeats(s string) bool {
 	letters, pairs, counts := map[byte]bool{s[0]: true}, map[string]bool{}, 0
 	for i := 1; i < len(s); i++ {
@@ -100,11 +101,11 @@ func repeats(s string) bool {
 	return float64(len(letters)) < distinct(k, n)/2 || float64(len(pairs)) < distinct(k*k, n-1)/2 || float64(counts) > (n-1)/2
 }
 
-// distinct returns how many different values n random draws from k are expected to show.
+// distinct returns the expected number of different values among n random draws from k values.
 func distinct(k, n float64) float64 { return k * (1 - math.Pow(1-1/k, n)) }
 
-// PublicPartOf returns the part of an imported key that may be shown. A Token has its own ID; the ID of any other key is
-// computed from its digest.
+// PublicPartOf returns the part of an imported key that may be shown. A Token contains its ID. The ID of any other key
+// is computed from its digest.
 func PublicPartOf(key Material) PublicPart {
 	if part, err := parseToken(key); err == nil {
 		return part

@@ -11,14 +11,14 @@ import (
 	"log/slog"
 )
 
-// Redacted stands in the place of key material in text.
+// Redacted replaces key material in text.
 const Redacted = "[redacted]"
 
-// Material is the bytes of a key. However it is printed, logged or marshalled, it reads [redacted]; only a conversion to
-// []byte gives the bytes.
+// Material holds the bytes of a key. It is printed, logged and marshalled as [redacted] in all formats. Only a
+// conversion to []byte returns the bytes.
 type Material []byte
 
-// SHA256 is the lower-case hexadecimal SHA-256 of the whole key, 64 characters. A plain hash is a sound stored form
+// SHA256 returns the SHA-256 of the whole key as 64 lower-case hexadecimal digits. Storing a plain hash is sound
 // because every key has at least 122 bits of entropy (NIST SP 800-63B, section 5.1.2).
 func (m Material) SHA256() string {
 	sum := sha256.Sum256(m)

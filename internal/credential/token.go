@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// A Token is <prefix>_<id>_<secret><checksum>.
+// A Token has the form <prefix>_<id>_<secret><checksum>.
 const (
 	// IDLength is the length of the public ID of a credential.
 	IDLength       = 12
 	secretLength   = 43 // 43 * log2(62) = 256 bits
 	checksumLength = 6  // 62^6 > 2^32
 
-	// TokenTailLength is the length of what follows the hint of a Token.
+	// TokenTailLength is the length of the part of a Token after its hint.
 	TokenTailLength = len("_") + secretLength + checksumLength
 )
 
@@ -53,8 +53,8 @@ func IsPrefix(s string) bool {
 	return consistsOf([]byte(s), "abcdefghijklmnopqrstuvwxyz0123456789")
 }
 
-// checksum is the CRC-32 (IEEE) of body in base62, zero-padded. It lets scanners tell a key from a look-alike; it
-// protects nothing.
+// checksum returns the CRC-32 (IEEE) of body in base62, zero-padded. It lets secret scanners recognise keys, and does
+// not protect them.
 func checksum(body []byte) []byte {
 	n := crc32.ChecksumIEEE(body)
 	sum := make([]byte, checksumLength)

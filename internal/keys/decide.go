@@ -13,7 +13,7 @@ import (
 
 // Plan lists what a reconcile does to bring the cluster closer to the spec.
 type Plan struct {
-	// Steps are performed in order, until one fails.
+	// Steps lists the steps in the order in which they are performed, until one fails.
 	Steps []Step
 	// Why explains the steps, or why there is none. It is used in logs and by make plan.
 	Why string

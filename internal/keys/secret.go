@@ -12,7 +12,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// Ownership is the relation of the Secret with the key's Secret name to the key.
+// Ownership describes how a Secret with the key's Secret name relates to the key.
 type Ownership string
 
 // The possible relations of a Secret to a key.

@@ -49,7 +49,7 @@ func (b *budget) spend(n int) error {
 	return nil
 }
 
-// function is a function of templates.
+// function implements a function of templates.
 type function struct {
 	// call computes the result. It is called only if the result of most for its arguments fits the budget.
 	call func(args []any) (any, error)

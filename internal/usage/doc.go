@@ -4,5 +4,5 @@
 // Package usage holds the reports that replicas of the verifier send to the manager: how API keys were used, and which keys
 // and credentials the replica knows. A Ledger merges the reports of all replicas into statuses.
 //
-// It is pure, and a leaf: it imports the API types, apimachinery and the standard library only.
+// It is pure, and imports only the API types, apimachinery and the standard library.
 package usage

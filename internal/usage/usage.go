@@ -16,14 +16,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// Path is where a replica of the verifier tells the manager how keys are used.
+// Path is the HTTP path at which a replica of the verifier serves its Report to the manager.
 const Path = "/v1/usage"
 
-// MaxReferences is how many keys a replica can be asked about at once whether it refuses them, and about how many credentials
-// whether it knows them.
+// MaxReferences limits the keys, and the credentials, about which one request can ask.
 const MaxReferences = 200
 
-// KeyReference names an APIKey, and tells it from another one of the same name before it.
+// KeyReference identifies an APIKey, and distinguishes it from an earlier one of the same name.
 type KeyReference struct {
 	Namespace, Name string
 	UID             types.UID
@@ -32,7 +31,7 @@ type KeyReference struct {
 // String returns the reference as NAMESPACE/NAME/UID.
 func (r KeyReference) String() string { return r.Namespace + "/" + r.Name + "/" + string(r.UID) }
 
-// ParseKeyReference reads what String returns, and reports whether it could.
+// ParseKeyReference parses the output of String. ok reports whether the text was valid.
 func ParseKeyReference(text string) (r KeyReference, ok bool) {
 	parts := strings.Split(text, "/")
 	if len(parts) != 3 || slices.Contains(parts, "") {
@@ -41,7 +40,7 @@ func ParseKeyReference(text string) (r KeyReference, ok bool) {
 	return KeyReference{Namespace: parts[0], Name: parts[1], UID: types.UID(parts[2])}, true
 }
 
-// CredentialReference names a credential of an APIKey by its public ID.
+// CredentialReference identifies a credential of an APIKey by its public ID.
 type CredentialReference struct {
 	KeyReference
 	ID string
@@ -53,12 +52,12 @@ func (r CredentialReference) String() string { return r.KeyReference.String() + 
 // MarshalText implements encoding.TextMarshaler.
 func (r CredentialReference) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler: it reads what String returns.
+// UnmarshalText implements encoding.TextUnmarshaler. It parses the output of String.
 func (r *CredentialReference) UnmarshalText(text []byte) error {
 	key, id, _ := cutLast(string(text), "/")
 	reference, ok := ParseKeyReference(key)
 	if !ok || id == "" {
-		return errors.New("no credential: must be NAMESPACE/NAME/UID/ID")
+		return errors.New("invalid credential reference: must be NAMESPACE/NAME/UID/ID")
 	}
 	r.KeyReference, r.ID = reference, id
 	return nil
@@ -72,75 +71,79 @@ func cutLast(text, separator string) (before, after string, found bool) {
 	return text, "", false
 }
 
-// Report is what it tells there, as JSON.
+// Report is the response of a replica, in JSON.
 type Report struct {
-	// Replica names the process that answers, anew with each start of it.
+	// Replica identifies the process that responds. It changes when the process restarts.
 	Replica string `json:"replica"`
-	// Synced is whether the replica gives verdicts. Before, it refuses every key.
+	// Synced reports whether the replica has synced its caches. Until then, it refuses every key.
 	Synced bool `json:"synced"`
-	// KeysVersion is the newest resourceVersion of APIKeys that the replica enforces.
+	// KeysVersion holds the newest resourceVersion of APIKeys that the replica has observed.
 	KeysVersion string `json:"keysVersion"`
-	// Refused are those of the keys that were asked for (?refused=NAMESPACE/NAME/UID, up to MaxReferences times) of which
-	// the replica refuses every credential now, by their UIDs. It also refuses a key that it does not know.
+	// Refused lists the UIDs of the requested keys (?refused=NAMESPACE/NAME/UID, up to MaxReferences times) of which
+	// the replica refuses every credential now. It also refuses a key that it does not know.
 	Refused []types.UID `json:"refused,omitempty"`
-	// Known are those of the credentials that were asked for (?known=NAMESPACE/NAME/UID/ID, up to MaxReferences times) that the
-	// replica knows.
+	// Known lists the requested credentials (?known=NAMESPACE/NAME/UID/ID, up to MaxReferences times) that the replica
+	// knows.
 	Known []CredentialReference `json:"known,omitempty"`
-	// Keys are the keys in use since the time that was asked for (?since=, RFC 3339), or all that were ever used; none if
-	// nobody asked for them (?keys=none).
+	// Keys lists the keys used since the requested time (?since=, RFC 3339), or all keys ever used without it. It is
+	// empty if the request excludes it (?keys=none).
 	Keys []KeyUsage `json:"keys,omitempty"`
 }
 
-// KeyUsage is how one key was used at one replica since that replica started.
+// KeyUsage describes how one key was used at one replica since that replica started.
 type KeyUsage struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// UID tells the key from another one of the same name before it.
+	// UID distinguishes the key from an earlier one of the same name.
 	UID string `json:"uid"`
-	// Credentials are those that were presented.
+	// Credentials lists the credentials that were presented.
 	Credentials []CredentialUsage `json:"credentials"`
 }
 
-// CredentialUsage is how one credential was used at one replica since that replica started.
+// CredentialUsage describes how one credential was used at one replica since that replica started.
 type CredentialUsage struct {
-	// ID is the credential's, as in status.credentials.
+	// ID holds the ID of the credential, as in status.credentials.
 	ID string `json:"id"`
-	// LastUsed is when it was last accepted, to the minute, by the replica's clock; absent: never.
+	// LastUsed holds the time when the credential was last accepted, in whole minutes of the replica's clock. It is
+	// absent if it never was.
 	LastUsed *time.Time `json:"lastUsed,omitempty"`
-	// LastRefused is when it was last refused, to the minute, by the replica's clock; absent: never.
+	// LastRefused holds the time when the credential was last refused, in whole minutes of the replica's clock. It is
+	// absent if it never was.
 	LastRefused *time.Time `json:"lastRefused,omitempty"`
-	// Counts are how often each verdict was given.
+	// Counts holds the number of requests for each verdict.
 	Counts map[string]uint64 `json:"counts"`
 }
 
-// usageWriteInterval is how often, at most, the uses of a key are written: a key in steady use costs a write in that time, however
-// many verifiers it is used at.
+// usageWriteInterval limits how often the usage of a key is written to its status: a key in steady use costs one write
+// in this time, however many verifiers accept it.
 const usageWriteInterval = 5 * time.Minute
 
-// Ledger has what replicas said of the uses of keys until it stands in the keys' statuses, so that what a replica said
-// outlives it.
+// Ledger collects the usage that replicas reported until it is written to the statuses of the keys, so that it is not
+// lost when a replica ends.
 type Ledger struct {
 	began   time.Time
 	uses    map[types.UID]keyUses
 	written map[types.UID]time.Time
 }
 
-// keyUses are when the credentials of a key were last used.
+// keyUses holds the times when the credentials of a key were last used.
 type keyUses struct {
 	key  types.NamespacedName
 	last map[string]time.Time
 }
 
-// NewLedger returns an empty ledger. Whoever kept one before may have written a moment ago.
+// NewLedger returns an empty ledger. It assumes that an earlier manager may have written the usage of every key just
+// now.
 func NewLedger(now time.Time) *Ledger {
 	return &Ledger{began: now, uses: map[types.UID]keyUses{}, written: map[types.UID]time.Time{}}
 }
 
-// Observe enters what a replica reported now. Its clock may be off: behind is by how much it is behind ours, negative if it is
-// ahead, and its times are taken for ours that much later. What was not yet by then is nothing that anybody did.
+// Observe records a usage report. behind is how far the clock of the replica is behind the clock of the manager,
+// negative if it is ahead, and is added to the timestamps of the report. Timestamps that are still in the future are
+// ignored.
 func (l *Ledger) Observe(now time.Time, behind time.Duration, report Report) {
 	if behind.Abs() < time.Minute {
-		behind = 0 // uses are told to the minute
+		behind = 0 // reported times are whole minutes
 	}
 	for _, k := range report.Keys {
 		for _, c := range k.Credentials {
@@ -173,7 +176,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// Keys are those with uses that their statuses may not have, by UID.
+// Keys returns the keys whose usage may not have been written to their statuses, by UID.
 func (l *Ledger) Keys() map[types.UID]types.NamespacedName {
 	list := make(map[types.UID]types.NamespacedName, len(l.uses))
 	for uid, entry := range l.uses {
@@ -182,15 +185,15 @@ func (l *Ledger) Keys() map[types.UID]types.NamespacedName {
 	return list
 }
 
-// Forget drops the uses of a key that is no more.
+// Forget discards the usage of a key that no longer exists.
 func (l *Ledger) Forget(uid types.UID) {
 	delete(l.uses, uid)
 	delete(l.written, uid)
 }
 
-// Record returns a key's status with its uses, and whether that is to be written now: the first use of a key or of a
-// credential is, further ones wait for their window. Times never go backwards. The use of a credential that is no longer
-// listed is one of the key all the same.
+// Record returns a key's status with its usage, and whether it should be written now: the first use of a key or of a
+// credential is written at once, later uses at most once per usageWriteInterval. Times never go backwards. The use of a
+// credential that is no longer listed counts as a use of the key.
 func (l *Ledger) Record(k *v1alpha1.APIKey, now time.Time) (after v1alpha1.APIKeyStatus, due bool) {
 	after = k.Status
 	after.Credentials = slices.Clone(k.Status.Credentials)
@@ -219,10 +222,10 @@ func (l *Ledger) lastWrite(uid types.UID) time.Time {
 	return l.began
 }
 
-// MarkWritten takes note that a key's status has the uses that Record returned at that time.
+// MarkWritten records that the usage that Record returned at that time was written to the key's status.
 func (l *Ledger) MarkWritten(uid types.UID, now time.Time) { l.written[uid] = now }
 
-// Prune forgets the uses of a key that stand in its status.
+// Prune discards the usage of a key that its status already contains.
 func (l *Ledger) Prune(k *v1alpha1.APIKey) {
 	if l.isWritten(k) {
 		delete(l.uses, k.UID)

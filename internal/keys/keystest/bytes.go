@@ -8,7 +8,7 @@ import (
 	"encoding/binary"
 )
 
-// Bytes is an endless source of bytes that are the same for the same seed: what a test gives out as random.
+// Bytes generates an endless sequence of bytes that depends only on the seed. Tests use it in place of random bytes.
 type Bytes struct {
 	Seed string
 

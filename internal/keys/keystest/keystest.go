@@ -1,12 +1,12 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package keystest builds keys, accounts and what a Secret holds for tests, each in one expression:
+// Package keystest builds keys, accounts and observed Secrets for tests, each in one expression:
 //
 //	keystest.Key("shop", keystest.Label("web"), keystest.Created(t))
 //
-// What is not said is what most tests want: an Active key of account acme in namespace default, created at Epoch, and an
-// account with room for five. It is for tests. Nothing but tests may import it.
+// The defaults suit most tests: an Active key of account acme in namespace default, created at Epoch, and an account with a
+// limit of five keys. Only tests may import this package.
 package keystest
 
 import (
@@ -21,16 +21,16 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// Epoch is when everything begins, unless said otherwise.
+// Epoch is the default creation time of keys and accounts.
 var Epoch = time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)
 
-// Settings are a manager's flags as they come.
+// Settings holds settings that suit most tests.
 var Settings = keys.Settings{MaxKeys: 5, DeletionPolicy: v1alpha1.DeletionAllow}
 
-// KeyOption says something about a key.
+// KeyOption changes a key.
 type KeyOption func(*v1alpha1.APIKey)
 
-// Key is an APIKey as the API server would hand it out.
+// Key returns an APIKey as the API server would return it.
 func Key(name string, options ...KeyOption) *v1alpha1.APIKey {
 	k := &v1alpha1.APIKey{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey"},
@@ -46,74 +46,74 @@ func Key(name string, options ...KeyOption) *v1alpha1.APIKey {
 	return k
 }
 
-// Account says who owns the key.
+// Account sets spec.account.
 func Account(name string) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.Account = name } }
 
-// Namespace says where the key is.
+// Namespace sets the namespace of the key.
 func Namespace(name string) KeyOption { return func(k *v1alpha1.APIKey) { k.Namespace = name } }
 
-// UID gives the key that UID.
+// UID sets the UID of the key.
 func UID(uid string) KeyOption { return func(k *v1alpha1.APIKey) { k.UID = types.UID(uid) } }
 
-// Created says when the key was created.
+// Created sets the creation time of the key.
 func Created(t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) { k.CreationTimestamp = metav1.NewTime(t) }
 }
 
-// BeingCreated takes away what the API server has yet to give: the key as a webhook sees it on CREATE.
+// BeingCreated removes the metadata that the API server sets, so that the key is as a webhook receives it on CREATE.
 func BeingCreated() KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		k.UID, k.ResourceVersion, k.CreationTimestamp = "", "", metav1.Time{}
 	}
 }
 
-// Deleting says that the key is being deleted since t.
+// Deleting marks the key as being deleted since t.
 func Deleting(t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) { k.DeletionTimestamp = &metav1.Time{Time: t} }
 }
 
-// Generation gives the key that generation.
+// Generation sets the generation of the key.
 func Generation(n int64) KeyOption { return func(k *v1alpha1.APIKey) { k.Generation = n } }
 
-// Label is what a person calls the key.
+// Label sets spec.label.
 func Label(label string) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.Label = label } }
 
-// State is the state a person wants.
+// State sets spec.state.
 func State(s v1alpha1.KeyState) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.State = s } }
 
-// Expiration is when the key shall expire, as the spec says it.
+// Expiration sets spec.expiration.
 func Expiration(s string) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.Expiration = s } }
 
-// Expiring is when the key shall expire, as an instant.
+// Expiring sets spec.expiration to an instant.
 func Expiring(t time.Time) KeyOption { return Expiration(t.Format(time.RFC3339)) }
 
-// Whitelist is where the key may be used from.
+// Whitelist sets spec.ipWhitelist.
 func Whitelist(entries ...string) KeyOption {
 	return func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = entries }
 }
 
-// Scopes are what the key may do.
+// Scopes sets spec.scopes.
 func Scopes(scopes ...string) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.Scopes = scopes } }
 
-// Format is what the key's credentials look like.
+// Format sets spec.format.
 func Format(f v1alpha1.Format) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.Format = &f } }
 
-// SecretName is the name of the key's Secret.
+// SecretName sets spec.secret.name.
 func SecretName(name string) KeyOption {
 	return func(k *v1alpha1.APIKey) { secretSpec(k).Name = name }
 }
 
-// Template is the shape of the key's Secret.
+// Template sets spec.secret.template.
 func Template(t v1alpha1.SecretTemplate) KeyOption {
 	return func(k *v1alpha1.APIKey) { secretSpec(k).Template = &t }
 }
 
-// Data are the entries of the key's Secret, as templates.
+// Data sets the entries of spec.secret.template.
 func Data(entries map[string]string) KeyOption {
 	return Template(v1alpha1.SecretTemplate{Data: entries})
 }
 
-// PreviousKey says whether the key's Secret holds the previous credential.
+// PreviousKey sets spec.secret.previousKey.
 func PreviousKey(p v1alpha1.PreviousKeyPolicy) KeyOption {
 	return func(k *v1alpha1.APIKey) { secretSpec(k).PreviousKey = p }
 }
@@ -125,7 +125,7 @@ func secretSpec(k *v1alpha1.APIKey) *v1alpha1.SecretSpec {
 	return k.Spec.Secret
 }
 
-// Import names the credential that a name stands for, by its digest.
+// Import sets spec.import to the digest and the hint of CredentialOf(name).
 func Import(name string) KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		c := CredentialOf(name)
@@ -133,12 +133,12 @@ func Import(name string) KeyOption {
 	}
 }
 
-// Rotation is when the key gets its next credential: an interval and an overlap, each of which may be empty.
+// Rotation sets the interval and the overlap of spec.rotation, each of which may be empty.
 func Rotation(interval, overlap v1alpha1.Duration) KeyOption {
 	return func(k *v1alpha1.APIKey) { rotation(k).Interval, rotation(k).Overlap = interval, overlap }
 }
 
-// Instant is t as a spec writes it; the zero time is no instant.
+// Instant returns t in the notation of a spec, or "" for the zero time.
 func Instant(t time.Time) v1alpha1.Instant {
 	if t.IsZero() {
 		return ""
@@ -146,7 +146,7 @@ func Instant(t time.Time) v1alpha1.Instant {
 	return v1alpha1.Instant(t.UTC().Format(time.RFC3339))
 }
 
-// Time reads an instant of a spec; nil: there is none, or it can't be read.
+// Time parses an instant of a spec. It returns nil if there is none or it is invalid.
 func Time(s v1alpha1.Instant) *metav1.Time {
 	t, err := keys.ParseInstant(string(s))
 	if err != nil {
@@ -155,12 +155,12 @@ func Time(s v1alpha1.Instant) *metav1.Time {
 	return &metav1.Time{Time: t}
 }
 
-// Requested asks for a rotation at t.
+// Requested sets spec.rotation.requestedAt.
 func Requested(t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) { rotation(k).RequestedAt = Instant(t) }
 }
 
-// RevokedBefore kills every credential from before t.
+// RevokedBefore sets spec.rotation.revokeBefore.
 func RevokedBefore(t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) { rotation(k).RevokeBefore = Instant(t) }
 }
@@ -172,12 +172,12 @@ func rotation(k *v1alpha1.APIKey) *v1alpha1.Rotation {
 	return k.Spec.Rotation
 }
 
-// Notify is whom to tell before the key expires, and when.
+// Notify sets spec.notification.
 func Notify(n v1alpha1.Notification) KeyOption {
 	return func(k *v1alpha1.APIKey) { k.Spec.Notification = &n }
 }
 
-// WithCredential says that verifiers know the credential that a name stands for, in a role and since t.
+// WithCredential adds CredentialOf(name) to status.credentials, in a role and issued at t.
 func WithCredential(name string, role v1alpha1.CredentialRole, t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		c := CredentialOf(name)
@@ -186,7 +186,7 @@ func WithCredential(name string, role v1alpha1.CredentialRole, t time.Time) KeyO
 	}
 }
 
-// Revoked says that the key had the credential that a name stands for since t, and that it was revoked.
+// Revoked adds CredentialOf(name) to status.revokedCredentials, issued at t.
 func Revoked(name string, t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		c := CredentialOf(name)
@@ -194,7 +194,7 @@ func Revoked(name string, t time.Time) KeyOption {
 	}
 }
 
-// Issued says that the key got a credential at t, and was accepted and Active then.
+// Issued sets the status of a key that got its credential at t, and was accepted and became Active then.
 func Issued(t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		c := CredentialOf(k.Namespace + "/" + k.Name)
@@ -210,25 +210,25 @@ func Issued(t time.Time) KeyOption {
 	}
 }
 
-// Observed is the state the key is in.
+// Observed sets status.state.
 func Observed(s v1alpha1.ObservedState) KeyOption {
 	return func(k *v1alpha1.APIKey) { k.Status.State = s }
 }
 
-// Released says which grant the key gave back.
+// Released sets status.releasedGrant.
 func Released(grant string) KeyOption {
 	return func(k *v1alpha1.APIKey) { k.Status.ReleasedGrant = grant }
 }
 
-// Status changes what was observed of the key.
+// Status changes the status of the key.
 func Status(change func(*v1alpha1.APIKeyStatus)) KeyOption {
 	return func(k *v1alpha1.APIKey) { change(&k.Status) }
 }
 
-// AccountOption says something about an account.
+// AccountOption changes an account.
 type AccountOption func(*v1alpha1.Account)
 
-// NewAccount is an Account as the API server would hand it out.
+// NewAccount returns an Account as the API server would return it.
 func NewAccount(name string, options ...AccountOption) *v1alpha1.Account {
 	a := &v1alpha1.Account{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Account"},
@@ -242,7 +242,7 @@ func NewAccount(name string, options ...AccountOption) *v1alpha1.Account {
 	return a
 }
 
-// Version gives the account that resourceVersion.
+// Version sets the resourceVersion of the account.
 func Version(v string) AccountOption { return func(a *v1alpha1.Account) { a.ResourceVersion = v } }
 
 // CreatedByManager marks the account as one that the manager created.
@@ -252,30 +252,30 @@ func CreatedByManager() AccountOption {
 	}
 }
 
-// Written says that the account's spec is at a generation, and that the manager has observed one.
+// Written sets the generation of the account and the generation that the manager has observed.
 func Written(generation, observed int64) AccountOption {
 	return func(a *v1alpha1.Account) { a.Generation, a.Status.ObservedGeneration = generation, observed }
 }
 
-// Suspended makes every key of the account invalid.
+// Suspended suspends the account.
 func Suspended() AccountOption {
 	return func(a *v1alpha1.Account) { a.Spec.State = v1alpha1.AccountSuspended }
 }
 
-// Zone is the account's time zone.
+// Zone sets spec.timeZone.
 func Zone(name string) AccountOption { return func(a *v1alpha1.Account) { a.Spec.TimeZone = name } }
 
-// MaxKeys is how many keys may hold a slot.
+// MaxKeys sets spec.limits.maxKeys.
 func MaxKeys(n int32) AccountOption {
 	return func(a *v1alpha1.Account) { limits(a).MaxKeys = &n }
 }
 
-// Unlimited lifts the limit.
+// Unlimited removes the limit of the account.
 func Unlimited() AccountOption {
 	return func(a *v1alpha1.Account) { limits(a).MaxKeys, limits(a).Unlimited = nil, v1alpha1.SwitchEnabled }
 }
 
-// Counting is which keys count towards the limit.
+// Counting sets spec.limits.counting.
 func Counting(c v1alpha1.Counting) AccountOption {
 	return func(a *v1alpha1.Account) { limits(a).Counting = c }
 }
@@ -287,17 +287,17 @@ func limits(a *v1alpha1.Account) *v1alpha1.Limits {
 	return a.Spec.Limits
 }
 
-// ImportAllowed lets the account's keys adopt Secrets.
+// ImportAllowed allows the account's keys to adopt Secrets and to import credentials.
 func ImportAllowed() AccountOption {
 	return func(a *v1alpha1.Account) { a.Spec.ImportPolicy = v1alpha1.ImportAllow }
 }
 
-// Policy changes the account's policy.
+// Policy changes the spec of the account.
 func Policy(change func(*v1alpha1.AccountSpec)) AccountOption {
 	return func(a *v1alpha1.Account) { change(&a.Spec) }
 }
 
-// Slots records that keys hold a slot under grant g0, g1 and so on, each with its label.
+// Slots records a slot for each key, with its label, and with grants 1, 2 and so on.
 func Slots(holders ...*v1alpha1.APIKey) AccountOption {
 	return func(a *v1alpha1.Account) {
 		for _, k := range holders {
@@ -306,15 +306,15 @@ func Slots(holders ...*v1alpha1.APIKey) AccountOption {
 	}
 }
 
-// SlotOf is a key's slot under a grant, with its label.
+// SlotOf returns the slot of a key with a grant, and with its label.
 func SlotOf(k *v1alpha1.APIKey, grant string) v1alpha1.Slot {
 	return v1alpha1.Slot{Namespace: k.Namespace, Name: k.Name, UID: string(k.UID), Grant: grant, Label: k.Spec.Label}
 }
 
-// Token is the format of a key that asks for none.
+// Token is the format of a key whose spec and account specify none.
 var Token = keys.EffectiveFormat(&v1alpha1.APIKey{}, nil)
 
-// CredentialOf is the Current credential that a name stands for, issued at Epoch.
+// CredentialOf returns the status entry of NewCredential(name) as the current credential, issued at Epoch.
 func CredentialOf(name string) v1alpha1.Credential {
 	m := NewCredential(name)
 	return v1alpha1.Credential{
@@ -322,7 +322,7 @@ func CredentialOf(name string) v1alpha1.Credential {
 	}
 }
 
-// NewCredential is the well-formed Token that a name stands for, with its identity.
+// NewCredential returns a well-formed Token that depends only on the name, with its public part.
 func NewCredential(name string) credential.Credential {
 	issued, err := Token.Generate(&Bytes{Seed: name})
 	if err != nil {
@@ -331,21 +331,21 @@ func NewCredential(name string) credential.Credential {
 	return issued
 }
 
-// MaterialOf is the well-formed key that a name stands for.
+// MaterialOf returns the key material of NewCredential(name).
 func MaterialOf(name string) credential.Material { return NewCredential(name).Material }
 
-// ObservedCredential is the position of a Secret with the credential that a name stands for.
+// ObservedCredential returns the description of NewCredential(name) in a Secret.
 func ObservedCredential(name string) keys.ObservedCredential {
 	c := CredentialOf(name)
 	return keys.ObservedCredential{SHA256: c.SHA256, PublicPart: credential.PublicPart{ID: c.ID, Hint: c.Hint}}
 }
 
-// ObservedSecret is a Secret of the key's own with the credential that the name stands for.
+// ObservedSecret returns the description of a Secret that the key owns and that holds NewCredential(name).
 func ObservedSecret(name string) keys.ObservedSecret {
 	return keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7", Current: ObservedCredential(name)}
 }
 
-// SecretOf is the Secret of an issued key as it should be.
+// SecretOf returns the description of the Secret of an issued key, without drift.
 func SecretOf(k *v1alpha1.APIKey) keys.ObservedSecret {
 	return ObservedSecret(k.Namespace + "/" + k.Name)
 }
