@@ -28,20 +28,22 @@ import (
 )
 
 const (
-	// admissionWindow collects keys that come together, so that they share one write of the account's record.
+	// admissionWindow is the time during which new keys are collected, so that they share one write of the account's
+	// status.
 	admissionWindow = 20 * time.Millisecond
-	// countsWindow collects changes of state, which the record only counts.
+	// countsWindow is the time during which changes of state are collected: the status of the account only counts
+	// them.
 	countsWindow = time.Second
 )
 
-// AccountReconciler keeps the record of which keys hold a slot of an account.
+// AccountReconciler records in the status of an account which keys hold its slots.
 type AccountReconciler struct {
 	client.Client
-	// APIReader reads from the API server itself, past the cache.
+	// APIReader reads from the API server instead of the cache.
 	APIReader client.Reader
-	// Clock tells the time.
+	// Clock returns the current time.
 	Clock clock.PassiveClock
-	// Settings are what the manager's flags say.
+	// Settings holds the defaults from the manager's flags.
 	Settings keys.Settings
 
 	undecodable undecodableLog
@@ -49,7 +51,7 @@ type AccountReconciler struct {
 
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts/status,verbs=update
 
-// Reconcile runs one round for an account. Its only step is the write of the record.
+// Reconcile reconciles an account. It writes only the status.
 func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Account) (ctrl.Result, error) {
 	if r.undecodable.setAside(ctx, account) {
 		return ctrl.Result{}, nil
@@ -92,8 +94,8 @@ func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Accou
 	return facts, r.confirm(ctx, facts)
 }
 
-// confirm asks the API server about what a cache is not to be trusted with: that a slot's holder is gone, and that a
-// key without a slot is owed one.
+// confirm reads from the API server what the cache may not show yet: that a key with a slot no longer exists, and that
+// a key without a slot retains one.
 func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts) error {
 	missing, unrecorded := keys.UnconfirmedSlots(facts)
 	for _, slot := range missing {
@@ -113,12 +115,12 @@ func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts
 	return nil
 }
 
-// readKey reads a key from the API server; nil: it does not exist.
+// readKey reads a key from the API server. It returns nil if the key does not exist.
 func (r *AccountReconciler) readKey(ctx context.Context, namespace, name string) (*v1alpha1.APIKey, error) {
 	var key v1alpha1.APIKey
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &key)
 	if apierrors.IsNotFound(err) {
-		return nil, nil //nolint:nilnil // nil is the key that does not exist
+		return nil, nil //nolint:nilnil // nil means that the key does not exist
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read APIKey %s/%s: %w", namespace, name, err)
@@ -126,8 +128,8 @@ func (r *AccountReconciler) readKey(ctx context.Context, namespace, name string)
 	return &key, nil
 }
 
-// updateStatus writes the record if it changed, provided that nobody wrote the account meanwhile: this is where the limit is
-// kept.
+// updateStatus writes the status if it changed. The write fails if the account changed since it was read, which
+// enforces the limit.
 func (r *AccountReconciler) updateStatus(ctx context.Context, account *v1alpha1.Account, after v1alpha1.AccountStatus) error {
 	if equality.Semantic.DeepEqual(account.Status, after) {
 		return nil
@@ -151,14 +153,14 @@ func (r *AccountReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error 
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// namespaceHandler wakes the accounts that the keys of a namespace name.
+// namespaceHandler enqueues the accounts to which the keys of a namespace belong.
 func (r *AccountReconciler) namespaceHandler() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		return requests(ctx, r, o.GetName(), func(k *v1alpha1.APIKey) types.NamespacedName { return types.NamespacedName{Name: k.Spec.Account} })
 	})
 }
 
-// keyHandler wakes the account of a key that came, went or changed.
+// keyHandler enqueues the account of a key that was created, deleted or changed.
 func keyHandler() handler.EventHandler {
 	wake := func(o client.Object, q queue, after time.Duration) {
 		name := o.(*v1alpha1.APIKey).Spec.Account //nolint:forcetypeassert // watched as APIKey
@@ -166,7 +168,7 @@ func keyHandler() handler.EventHandler {
 	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
-			if !e.IsInInitialList { // accounts are worked on at start anyway
+			if !e.IsInInitialList { // all accounts are enqueued at start anyway
 				wake(e.Object, q, admissionWindow)
 			}
 		},

@@ -16,12 +16,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// accountFieldManager owns the mark on an Account that the manager created, and nothing else.
+// accountFieldManager owns the annotation of an Account that the manager created, and no other field.
 const accountFieldManager = "apikey-manager"
 
-// createAccount creates an account. The keys of a new one mostly come together: the first asks for it, and once it exists
-// it wakes them all. Server-side apply is what leaves the defaults of the spec without an owner, so that no later apply by a
-// user meets a conflict.
+// createAccount creates an account. The keys of a new account are often created together: the first of them requests
+// the account, and the creation of the account enqueues them all. Server-side apply leaves the defaulted fields of
+// spec without an owner, so that a later apply by a user has no conflict.
 func (r *APIKeyReconciler) createAccount(ctx context.Context, s keys.CreateAccount) error {
 	if _, busy := r.creating.LoadOrStore(s.Name, true); busy {
 		return nil
@@ -29,7 +29,7 @@ func (r *APIKeyReconciler) createAccount(ctx context.Context, s keys.CreateAccou
 	defer r.creating.Delete(s.Name)
 	err := r.APIReader.Get(ctx, client.ObjectKey{Name: s.Name}, &v1alpha1.Account{})
 	if !apierrors.IsNotFound(err) {
-		return err // nil: it exists, and the cache will tell
+		return err // nil: the account exists, and the watch will enqueue its keys
 	}
 	applied := accountConfiguration(s.Name, map[string]any{v1alpha1.CreatedByAnnotation: v1alpha1.CreatedByManager})
 	if err := r.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(accountFieldManager)); err != nil {
@@ -38,11 +38,11 @@ func (r *APIKeyReconciler) createAccount(ctx context.Context, s keys.CreateAccou
 	if !ownedByOthers(applied) {
 		return nil
 	}
-	// A user created the account between the two requests. The mark is taken off again.
+	// A user created the account between the two requests. Remove the annotation again.
 	return r.Apply(ctx, client.ApplyConfigurationFromUnstructured(accountConfiguration(s.Name, nil)), client.FieldOwner(accountFieldManager))
 }
 
-// accountConfiguration is what the manager applies: no field of spec.
+// accountConfiguration returns what the manager applies to an account. It has no field of spec.
 func accountConfiguration(name string, annotations map[string]any) *unstructured.Unstructured {
 	metadata := map[string]any{"name": name}
 	if annotations != nil {
@@ -53,7 +53,7 @@ func accountConfiguration(name string, annotations map[string]any) *unstructured
 	}}
 }
 
-// ownedByOthers reports whether anything of an object, its status aside, was written by another client.
+// ownedByOthers reports whether another client wrote any field of an object outside its status.
 func ownedByOthers(o client.Object) bool {
 	return slices.ContainsFunc(o.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool {
 		return f.Subresource == "" && f.Manager != accountFieldManager

@@ -16,8 +16,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
-// externalIDHandler enqueues the accounts that declare an external ID which another account began or stopped declaring: the
-// oldest of them holds it.
+// externalIDHandler enqueues the accounts that declare an external ID when another account starts or stops declaring
+// it: the oldest of them holds it.
 func (r *AccountReconciler) externalIDHandler() handler.EventHandler {
 	enqueue := func(ctx context.Context, id string, q queue) {
 		list, err := lookup.Accounts(ctx, r, id)
@@ -32,7 +32,7 @@ func (r *AccountReconciler) externalIDHandler() handler.EventHandler {
 	idOf := func(o client.Object) string { return o.(*v1alpha1.Account).Spec.ExternalID } //nolint:forcetypeassert // watched as Account
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			if !e.IsInInitialList { // accounts are worked on at start anyway
+			if !e.IsInInitialList { // all accounts are enqueued at start anyway
 				enqueue(ctx, idOf(e.Object), q)
 			}
 		},

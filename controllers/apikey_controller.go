@@ -30,35 +30,36 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
-// APIKeyReconciler brings APIKeys closer to their spec.
+// APIKeyReconciler reconciles APIKeys.
 type APIKeyReconciler struct {
 	client.Client
-	// APIReader reads from the API server itself, past the cache.
+	// APIReader reads from the API server instead of the cache.
 	APIReader client.Reader
-	// Clock tells the time.
+	// Clock returns the current time.
 	Clock clock.PassiveClock
 	// Random is the source of key material.
 	Random io.Reader
-	// Settings are what the manager's flags say.
+	// Settings holds the defaults from the manager's flags.
 	Settings keys.Settings
-	// Events tells what happened.
+	// Events emits the events.
 	Events EventEmitter
 
-	// creating has the names of the accounts whose creation is under way.
+	// creating holds the names of the accounts whose creation is in progress.
 	creating sync.Map
-	// staged holds the credentials that go into Secrets next.
+	// staged holds the credentials that are to be written to Secrets.
 	staged stagedCredentials
-	// propagation finds out whether verifiers know them; nil: there are none.
+	// propagation reports whether verifiers know the staged credentials. It is nil without verifiers.
 	propagation *credentialPropagation
-	// repairs has the keys whose Secrets were lately put back to what they should be.
+	// repairs holds recent repairs of Secrets.
 	repairs     repairs
 	undecodable undecodableLog
 }
 
-// errStaleFacts says that the round was based on facts that are no longer true. It is no failure: the round is run again.
+// errStaleFacts means that the facts of a reconciliation are out of date. It is not a failure: the key is reconciled
+// again.
 var errStaleFacts = errors.New("the facts have changed meanwhile")
 
-// errImpossibleStep says that a step is not possible, since the Secret can't be changed. The facts say why.
+// errImpossibleStep means that a step is impossible because the Secret cannot be changed. The facts hold the reason.
 var errImpossibleStep = errors.New("the Secret can't be changed")
 
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch;delete
@@ -70,11 +71,12 @@ var errImpossibleStep = errors.New("the Secret can't be changed")
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// maxRounds bounds the rounds of one Reconcile. A rotation that waits for no verifier takes three.
+// maxRounds limits the rounds of one Reconcile. A rotation that does not wait for verifiers takes three.
 const maxRounds = 8
 
-// Reconcile runs rounds for a key until there is nothing to do: observe, decide, perform, describe, patch, announce. A
-// further round builds on the status that the one before has written, not on a cache that may not have heard of it.
+// Reconcile runs rounds for a key until there is nothing left to do. A round consists of observe, decide, perform,
+// describe, patch and announce. A further round is based on the status that the previous one wrote, because the cache
+// may not contain it yet.
 func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
 	if r.undecodable.setAside(ctx, key) {
 		return ctrl.Result{}, nil
@@ -96,13 +98,13 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 	return r.result(ctx, keys.NextCheck(facts), nil)
 }
 
-// round carries out a plan and tells of it: perform, describe, patch, announce. It says whether a further round may find
-// something to do.
+// round carries out a plan, writes the status and emits events. It reports whether a further round may find something
+// to do.
 func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan keys.Plan) (bool, error) {
 	before := *facts
 	facts.Err = r.perform(ctx, facts, plan.Steps)
 	facts.Repairs = facts.Repairs.After(before, plan, facts.Err == nil)
-	if isStale(facts.Err) || plan.DeletesKey() { // what fails is the deletion, and the status remains true
+	if isStale(facts.Err) || plan.DeletesKey() { // if the deletion fails, the status is still correct
 		return false, facts.Err
 	}
 	after := keys.Describe(*facts)
@@ -111,17 +113,17 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 		return false, errors.Join(facts.Err, err)
 	}
 	if keys.IsTemplateError(facts.Err) {
-		return false, nil // the status says so, and another try would find the same
+		return false, nil // the status contains the reason, and a retry would fail again
 	}
 	if keys.IsRefused(facts.Err) {
 		log.FromContext(ctx).Info("The API server refused a write", "cause", keys.PublicMessage(facts.Err))
-		return false, nil // the status says so, and when to try again
+		return false, nil // the status contains the reason and the time of the next attempt
 	}
-	offered := before.Secret.Ownership == keys.SecretMissing && facts.Secret.Ownership == keys.SecretOffered // the cache has labelled Secrets alone
+	offered := before.Secret.Ownership == keys.SecretMissing && facts.Secret.Ownership == keys.SecretOffered // the cache contains only labelled Secrets
 	return wrote || offered, facts.Err
 }
 
-// observe reads everything this round may look at. In a settled world it reads from the cache alone.
+// observe reads the facts of a round. It reads only from the cache if nothing has changed.
 func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {
 	facts, err := lookup.Facts(ctx, r, key.DeepCopy(), r.Settings, r.Clock.Now())
 	if err != nil {
@@ -143,7 +145,8 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 	return facts, err
 }
 
-// observeStaged finds out whether this process has the credential that the key's status staged, and whether verifiers know it.
+// observeStaged sets the facts about the credential that the key's status staged: whether this process holds it, and
+// whether verifiers know it.
 func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
 	issued, has := r.staged.get(facts.Key.UID)
 	facts.Staged, facts.Propagated = keys.ObservedCredential{}, false
@@ -152,7 +155,7 @@ func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
 	}
 }
 
-// duplicates reads from the cache the other keys that have, or have revoked, a credential of this one.
+// duplicates returns the other keys in the cache that have, or have revoked, a credential of this key.
 func (r *APIKeyReconciler) duplicates(ctx context.Context, facts *keys.Facts) ([]*v1alpha1.APIKey, error) {
 	var others []*v1alpha1.APIKey
 	for _, digest := range facts.Digests() {
@@ -171,8 +174,8 @@ func (r *APIKeyReconciler) duplicates(ctx context.Context, facts *keys.Facts) ([
 
 var secretMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
 
-// observeSecret says what the key's Secret holds. The Secret itself is read only if its metadata is not what the status
-// remembers: after a restart with unchanged Secrets none is.
+// observeSecret returns the state of the key's Secret. It reads the Secret itself only if its metadata differs from
+// the status. After a restart no unchanged Secret is read.
 func (r *APIKeyReconciler) observeSecret(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, error) {
 	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
 	err := r.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &seen)
@@ -182,9 +185,9 @@ func (r *APIKeyReconciler) observeSecret(ctx context.Context, key *v1alpha1.APIK
 	ref := key.Status.SecretRef
 	switch {
 	case apierrors.IsNotFound(err) && ref == nil:
-		return keys.ObservedSecret{Ownership: keys.SecretMissing}, nil // creation tells if that is wrong
+		return keys.ObservedSecret{Ownership: keys.SecretMissing}, nil // the creation fails if that is wrong
 	case err == nil && keys.StatusDescribesSecret(key) && ref.ResourceVersion == seen.ResourceVersion &&
-		keys.OwnershipOf(&seen, key) == keys.SecretOwned && // a restored status may remember the version of another Secret
+		keys.OwnershipOf(&seen, key) == keys.SecretOwned && // a restored status may contain the version of another Secret
 		keys.IsRenderedFrom(key, account, seen.Annotations):
 		return keys.SecretFromStatus(key), nil
 	}
@@ -192,7 +195,8 @@ func (r *APIKeyReconciler) observeSecret(ctx context.Context, key *v1alpha1.APIK
 	return observed, err
 }
 
-// updateStatus writes the status if it changed, provided that nobody wrote the key meanwhile, and announces what changed.
+// updateStatus writes the status if it changed, and emits events. The write fails if the key changed since it was
+// read.
 func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, after v1alpha1.APIKeyStatus) (bool, error) {
 	if equality.Semantic.DeepEqual(facts.Key.Status, after) {
 		return false, nil
@@ -203,7 +207,7 @@ func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, 
 		return false, fmt.Errorf("write the status of APIKey %s: %w", next.Name, err)
 	}
 	r.Events.emit(next, keys.Events(*facts, after))
-	next.Status = after // what was meant, not what the API server made of it, so that a further round compares like with like
+	next.Status = after // not as the API server returned it, so that a further round compares equal values
 	facts.Key = next
 	facts.Secret.JustIssued, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
 	r.staged.prune(next)
@@ -213,7 +217,7 @@ func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, 
 	return true, nil
 }
 
-// result turns what came of the rounds into when to run the next.
+// result returns the time of the next reconciliation, or the error of this one.
 func (r *APIKeyReconciler) result(ctx context.Context, next time.Time, err error) (ctrl.Result, error) {
 	switch {
 	case isStale(err):

@@ -19,13 +19,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
-// siblingHandler enqueues the keys with a label that another key of the account gave up or took, by its creation, a rename or
-// its end: which of them has the label may have changed. The account's record does not always tell of it: without a limit it
-// has no slots, and a key that waits has none.
+// siblingHandler enqueues the keys that request a label when another key of the account takes or releases it: by its
+// creation, deletion or end, or by a change of its label. Another key may hold the label then. The record of the
+// account does not always change with it: without a limit it has no slots, and a key that waits has no slot.
 func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 	enqueue := func(ctx context.Context, k *v1alpha1.APIKey, label string, q queue) {
 		if label != "" {
-			r.enqueueKeys(ctx, keys.IndexLabel, label, q, map[types.UID]bool{k.UID: true}) // its own change enqueues the key itself
+			r.enqueueKeys(ctx, keys.IndexLabel, label, q, map[types.UID]bool{k.UID: true}) // the key itself is enqueued by its own watch
 		}
 	}
 	return handler.Funcs{
@@ -48,7 +48,7 @@ func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 	}
 }
 
-// stagedHandler drops the credentials that were staged for keys that no longer exist. It enqueues nothing.
+// stagedHandler drops the staged credentials of keys that no longer exist. It enqueues nothing.
 func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
 	drop := func(o client.Object) {
 		r.staged.drop(o.GetUID())
@@ -56,7 +56,7 @@ func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
 	}
 	return handler.Funcs{
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
-			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // the end of the one before was missed
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // the watch missed the deletion of the old key
 				drop(e.ObjectOld)
 			}
 		},
@@ -64,8 +64,8 @@ func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
 	}
 }
 
-// duplicateHandler enqueues the other keys that have a credential which a key got, gave up or took to its end: which of them
-// it belongs to may have changed.
+// duplicateHandler enqueues the other keys that have a certain credential when a key receives, releases or revokes it:
+// the credential may belong to another key then.
 func (r *APIKeyReconciler) duplicateHandler() handler.EventHandler {
 	enqueue := func(ctx context.Context, k *v1alpha1.APIKey, digests []string, q queue) {
 		for _, digest := range digests {
@@ -94,13 +94,13 @@ func (r *APIKeyReconciler) duplicateHandler() handler.EventHandler {
 	}
 }
 
-// without returns the values of one list that are not in another.
+// without returns the values of one list that are not in the other.
 func without(list, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
 }
 
-// accountHandler wakes the keys that a change of their account concerns: all of them when its spec changed; when only
-// its record did, those whose entry changed and those that have none.
+// accountHandler enqueues the keys that a change of their account affects: all keys if the spec changed; the keys with
+// a changed slot or without a slot if only the status changed.
 func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
 	all := func(ctx context.Context, o client.Object, q queue) {
 		r.enqueueKeys(ctx, keys.IndexAccount, o.GetName(), q, nil)
@@ -124,7 +124,7 @@ func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
 	}
 }
 
-// unchangedSlots are the UIDs of the keys whose slot is the same in both.
+// unchangedSlots returns the UIDs of the keys whose slot is the same in both accounts.
 func unchangedSlots(was, is *v1alpha1.Account) map[types.UID]bool {
 	old := map[v1alpha1.Slot]bool{}
 	for _, slot := range was.Status.Slots {
@@ -142,7 +142,7 @@ func unchangedSlots(was, is *v1alpha1.Account) map[types.UID]bool {
 func (r *APIKeyReconciler) enqueueKeys(ctx context.Context, index, value string, q queue, except map[types.UID]bool) {
 	list, err := lookup.Keys(ctx, r, index, value)
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not wake keys", "index", index, "value", value)
+		ctrl.LoggerFrom(ctx).Error(err, "Could not enqueue keys", "index", index, "value", value)
 		return
 	}
 	for _, k := range list {
@@ -152,7 +152,7 @@ func (r *APIKeyReconciler) enqueueKeys(ctx context.Context, index, value string,
 	}
 }
 
-// namespaceHandler wakes the keys of a namespace whose labels changed: accounts select namespaces by label.
+// namespaceHandler enqueues the keys of a namespace whose labels changed: accounts select namespaces by label.
 func (r *APIKeyReconciler) namespaceHandler() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		return requests(ctx, r, o.GetName(), func(k *v1alpha1.APIKey) types.NamespacedName { return client.ObjectKeyFromObject(k) })
@@ -162,7 +162,7 @@ func (r *APIKeyReconciler) namespaceHandler() handler.EventHandler {
 func requests(ctx context.Context, reader client.Reader, namespace string, of func(*v1alpha1.APIKey) types.NamespacedName) []reconcile.Request {
 	var list v1alpha1.APIKeyList
 	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of a namespace", "namespace", namespace)
+		ctrl.LoggerFrom(ctx).Error(err, "Could not enqueue the keys of a namespace", "namespace", namespace)
 		return nil
 	}
 	found := make([]reconcile.Request, len(list.Items))

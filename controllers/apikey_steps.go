@@ -18,14 +18,14 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// perform carries out the steps in order, each idempotent, and stops at the first that fails. After each it refreshes
-// what the Secret holds.
+// perform carries out the steps in order and stops at the first that fails. Each step is idempotent, and updates the
+// observed Secret.
 func (r *APIKeyReconciler) perform(ctx context.Context, facts *keys.Facts, steps []keys.Step) error {
 	for _, step := range steps {
 		err := withoutData(r.performStep(ctx, facts, step))
 		switch {
 		case errors.Is(err, errImpossibleStep):
-			return nil // facts.Held says why
+			return nil // facts.Secret holds the reason
 		case isStale(err):
 			return err
 		case err != nil:
@@ -59,8 +59,8 @@ func (r *APIKeyReconciler) performStep(ctx context.Context, facts *keys.Facts, s
 	return fmt.Errorf("unknown step %T", step)
 }
 
-// createSecret creates under a fixed name, so that a second manager, or a stale cache, meets AlreadyExists instead of
-// making a second credential. What is there then is looked at.
+// createSecret creates the Secret under a fixed name, so that a second manager, or one with a stale cache, receives
+// AlreadyExists and does not create a second credential. It then observes the existing Secret.
 func (r *APIKeyReconciler) createSecret(ctx context.Context, facts *keys.Facts, s keys.CreateSecret) error {
 	issued, err := s.Format.Generate(r.Random)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *APIKeyReconciler) createSecretWith(ctx context.Context, facts *keys.Fac
 		if facts.Secret, _, _, err = r.readSecret(ctx, facts.Key, facts.Account); err != nil {
 			return err
 		}
-		facts.Duplicates, err = r.duplicates(ctx, facts) // it may hold a key that is offered
+		facts.Duplicates, err = r.duplicates(ctx, facts) // the Secret may hold a credential that is offered for adoption
 		return err
 	}
 	if err != nil {
@@ -92,7 +92,7 @@ func (r *APIKeyReconciler) createSecretWith(ctx context.Context, facts *keys.Fac
 	return nil
 }
 
-// reissueCredential overwrites all that the Secret holds.
+// reissueCredential replaces all credentials in the Secret.
 func (r *APIKeyReconciler) reissueCredential(ctx context.Context, facts *keys.Facts, s keys.ReissueCredential) error {
 	issued, err := s.Format.Generate(r.Random)
 	if err != nil {
@@ -105,8 +105,8 @@ func (r *APIKeyReconciler) reissueCredential(ctx context.Context, facts *keys.Fa
 	return nil
 }
 
-// stageCredential keeps a new credential in memory. If there is one already, the key may be one that a stale cache has not
-// heard of, so the key is read again first.
+// stageCredential generates a credential and keeps it in memory. If one is staged already, the cache may not contain
+// the status that staged it, so the key is read from the API server first.
 func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Facts, s keys.StageCredential) error {
 	if _, exists := r.staged.get(facts.Key.UID); exists {
 		if err := r.confirmUnchanged(ctx, facts.Key); err != nil {
@@ -125,7 +125,7 @@ func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Fact
 	return nil
 }
 
-// checkChangeable reads the Secret that a rotation is about to change. What the status remembers of it does not say whether it
+// checkChangeable reads the Secret that a rotation is about to change. The status does not contain whether the Secret
 // can be changed.
 func (r *APIKeyReconciler) checkChangeable(ctx context.Context, facts *keys.Facts, step keys.Step) error {
 	observed, _, _, err := r.readSecret(ctx, facts.Key, facts.Account)
@@ -156,7 +156,7 @@ func (r *APIKeyReconciler) promoteStaged(ctx context.Context, facts *keys.Facts,
 	return r.updateSecret(ctx, facts, s, issued)
 }
 
-// fenceSecret changes the Secret's version, so that a write that rests on the one before fails.
+// fenceSecret changes the version of the Secret, so that a write that is based on the previous version fails.
 func (r *APIKeyReconciler) fenceSecret(ctx context.Context, facts *keys.Facts) error {
 	_, secret, err := r.rereadSecret(ctx, facts, keys.SecretOwned)
 	if err != nil {
@@ -170,7 +170,7 @@ func (r *APIKeyReconciler) fenceSecret(ctx context.Context, facts *keys.Facts) e
 	return nil
 }
 
-// confirmUnchanged asks the API server whether a key is still what the facts say.
+// confirmUnchanged returns errStaleFacts if the key in the API server is not the version in the facts.
 func (r *APIKeyReconciler) confirmUnchanged(ctx context.Context, key *v1alpha1.APIKey) error {
 	var live v1alpha1.APIKey
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil {
@@ -182,8 +182,8 @@ func (r *APIKeyReconciler) confirmUnchanged(ctx context.Context, key *v1alpha1.A
 	return nil
 }
 
-// updateSecret changes what the key's own Secret, as it was observed, is rendered from, and renders it again. What looks like
-// a credential too many may be one that a stale cache has not heard of, so the key is read again first.
+// updateSecret applies a step to the credentials in the key's Secret and renders it again. The key is read from the
+// API server first: a credential that seems superfluous may belong to a status that the cache does not contain yet.
 func (r *APIKeyReconciler) updateSecret(ctx context.Context, facts *keys.Facts, step keys.Step, issued credential.Credential) error {
 	credentials, secret, err := r.rereadSecret(ctx, facts, keys.SecretOwned)
 	if err != nil {
@@ -206,7 +206,8 @@ func (r *APIKeyReconciler) updateSecret(ctx context.Context, facts *keys.Facts, 
 	return nil
 }
 
-// adoptSecret makes the key the owner of a Secret that is to be adopted, and renders it with the credential that it holds.
+// adoptSecret makes the key the owner of a Secret that is to be adopted, and renders the Secret with the credential
+// that it holds.
 func (r *APIKeyReconciler) adoptSecret(ctx context.Context, facts *keys.Facts) error {
 	credentials, secret, err := r.rereadSecret(ctx, facts, keys.SecretOffered)
 	if err != nil {
@@ -222,7 +223,7 @@ func (r *APIKeyReconciler) adoptSecret(ctx context.Context, facts *keys.Facts) e
 	return r.writeSecret(ctx, facts, secret, was)
 }
 
-// writeSecret writes the key's Secret, which had some data before, and notes what it holds then.
+// writeSecret writes the key's Secret and updates the facts. was is the data before the change.
 func (r *APIKeyReconciler) writeSecret(ctx context.Context, facts *keys.Facts, secret *corev1.Secret, was map[string][]byte) error {
 	data := secret.Data
 	if err := r.Update(ctx, secret, secretWriter); err != nil {
@@ -233,7 +234,8 @@ func (r *APIKeyReconciler) writeSecret(ctx context.Context, facts *keys.Facts, s
 	return nil
 }
 
-// rereadSecret reads the key's Secret and the key itself from the API server, and fails if either is not what was observed.
+// rereadSecret reads the key and its Secret from the API server. It returns errStaleFacts if either differs from the
+// facts.
 func (r *APIKeyReconciler) rereadSecret(ctx context.Context, facts *keys.Facts, want keys.Ownership) (keys.SecretCredentials, *corev1.Secret, error) {
 	observed, credentials, secret, err := r.readSecret(ctx, facts.Key, facts.Account)
 	if err != nil {
@@ -245,7 +247,7 @@ func (r *APIKeyReconciler) rereadSecret(ctx context.Context, facts *keys.Facts, 
 	return credentials, secret, r.confirmUnchanged(ctx, facts.Key)
 }
 
-// readSecret reads the key's Secret from the API server and takes it apart.
+// readSecret reads the key's Secret from the API server and parses it.
 func (r *APIKeyReconciler) readSecret(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, keys.SecretCredentials, *corev1.Secret, error) {
 	var secret corev1.Secret
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &secret)

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers is the hands of apikey-manager: the APIKey and Account reconcilers.
+// Package controllers contains the reconcilers of APIKeys and Accounts.
 //
-// A round is six verbs: observe, decide, perform, describe, patch, announce. Decide and describe are in internal/keys,
-// and so is every rule about keys; this package reads, writes and tells.
+// A reconciliation has six steps: observe, decide, perform, describe, patch, announce. Package internal/keys decides
+// and describes, and contains all rules about keys. This package reads and writes objects, and emits events.
 package controllers

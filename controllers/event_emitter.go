@@ -11,14 +11,14 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// EventEmitter tells what happened to keys: as Kubernetes Events, and to whoever counts.
+// EventEmitter emits Kubernetes Events about keys, and counts them.
 type EventEmitter struct {
 	Recorder events.EventRecorder
-	// Count is for metrics; nil: nobody counts.
+	// Count counts the events for metrics. It may be nil.
 	Count func([]keys.Event)
 }
 
-// emit tells what happened, once its record is written.
+// emit emits events after the status that they describe is written.
 func (t EventEmitter) emit(key *v1alpha1.APIKey, list []keys.Event) {
 	for _, e := range list {
 		kind := corev1.EventTypeNormal

@@ -24,36 +24,36 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/reminder"
 )
 
-// Mailer sends a mail to each of its addresses, and says what came of each. It bounds its own time.
+// Mailer sends a mail to each of its addresses, and returns the result for each. It has its own timeout.
 type Mailer interface {
 	Send(ctx context.Context, mail reminder.Mail) []reminder.Delivery
 }
 
-// MailReconciler tells people that a key is about to expire. It has workers of its own, so that a mail server that
-// hangs keeps no key waiting, and of the status it writes notifications and history alone.
+// MailReconciler sends mail before keys expire. It has its own workers, so that a slow mail server does not delay the
+// reconciliation of keys. It writes only the notifications and the history in a status.
 type MailReconciler struct {
 	client.Client
-	// APIReader reads from the API server itself, past the cache.
+	// APIReader reads from the API server instead of the cache.
 	APIReader client.Reader
-	// Clock tells the time.
+	// Clock returns the current time.
 	Clock clock.PassiveClock
-	// Settings are what the manager's flags say.
+	// Settings holds the defaults from the manager's flags.
 	Settings keys.Settings
-	// Mailer sends; nil: there is no mail server.
+	// Mailer sends mail. It is nil without a mail server.
 	Mailer Mailer
-	// Events tells what happened.
+	// Events emits the events.
 	Events EventEmitter
 }
 
-// Reconcile claims what is due, sends it, and settles it. The claim builds on what the API server has, so that a stale
-// cache sends nothing twice.
+// Reconcile claims the mail that is due, sends it, and records the results. The claim is based on the version of the
+// key in the API server, so that a stale cache does not cause a second mail.
 func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
 	facts, err := r.observe(ctx, key)
 	if err != nil {
 		return r.result(time.Time{}, err)
 	}
 	if len(key.Undecodable) > 0 || facts.Account != nil && len(facts.Account.Undecodable) > 0 {
-		return ctrl.Result{}, nil // whom to tell, and when, may be among what could not be decoded
+		return ctrl.Result{}, nil // the recipients or the times may be among the fields that could not be decoded
 	}
 	plan := reminder.Decide(facts, r.Mailer != nil)
 	if plan.Send != nil {
@@ -72,20 +72,20 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	}
 	deliveries := r.Mailer.Send(ctx, *plan.Send)
 	facts.Now = r.now()
-	ctx = context.WithoutCancel(ctx) // what was sent is recorded also when the manager is told to stop
+	ctx = context.WithoutCancel(ctx) // record what was sent even if the manager stops
 	r.uncountMails(ctx, facts.Account, reminder.CountUnreached(deliveries))
 	err = r.updateStatus(ctx, facts.Key, reminder.RecordDeliveries(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
-	if isStale(err) { // somebody wrote the key meanwhile: the outcome must not be lost with the claim
+	if isStale(err) { // the key changed meanwhile; the results must not be lost
 		err = r.recordDeliveriesAgain(ctx, facts.Key, *plan.Send, deliveries)
 	}
 	return r.result(reminder.Decide(facts, true).Next, err)
 }
 
-// maxRecordTries bounds how often an outcome, or a count of mails, is written again after a conflict.
+// maxRecordTries is the number of attempts to write a result or a count of mails after conflicts.
 const maxRecordTries = 5
 
-// countMails counts the mails of a plan in the status of the account, which has the last word on how many there may be. The count
-// is written before the mail is claimed, so that two managers that send at once do not exceed it.
+// countMails counts the mails of a plan in the status of the account, which limits their number. The count is written
+// before the mail is claimed, so that two managers that send at the same time do not exceed the limit.
 func (r *MailReconciler) countMails(ctx context.Context, facts *keys.Facts) (reminder.Plan, error) {
 	if r.Settings.MaxMails == 0 {
 		return reminder.Decide(*facts, true), nil
@@ -112,8 +112,8 @@ func (r *MailReconciler) countMails(ctx context.Context, facts *keys.Facts) (rem
 	return reminder.Plan{}, err
 }
 
-// uncountMails takes back what count counted for mails that the mail server was not asked to take. If that fails they stay
-// counted: fewer mails are sent than could be, never more.
+// uncountMails subtracts mails that were counted and not passed to the mail server. If that fails they remain counted:
+// fewer mails than the limit may be sent, but not more.
 func (r *MailReconciler) uncountMails(ctx context.Context, counted *v1alpha1.Account, n int) {
 	if r.Settings.MaxMails == 0 || n == 0 {
 		return
@@ -130,7 +130,7 @@ func (r *MailReconciler) uncountMails(ctx context.Context, counted *v1alpha1.Acc
 	}
 }
 
-// recordDeliveriesAgain records an outcome on the key as it is now.
+// recordDeliveriesAgain records the results on the current version of the key.
 func (r *MailReconciler) recordDeliveriesAgain(ctx context.Context, key *v1alpha1.APIKey, mail reminder.Mail, deliveries []reminder.Delivery) error {
 	var err error
 	for range maxRecordTries {
@@ -150,8 +150,8 @@ func (r *MailReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (key
 	return keys.Facts{Key: key.DeepCopy(), Account: account, Settings: r.Settings, Now: r.now()}, err
 }
 
-// updateStatus writes notifications and the history of them if they changed, and announces what changed. The write fails if
-// the key is not what it was when it was read.
+// updateStatus writes the notifications and their history if they changed, and emits events. The write fails if the
+// key changed since it was read.
 func (r *MailReconciler) updateStatus(ctx context.Context, key *v1alpha1.APIKey, list []v1alpha1.NotificationStatus) error {
 	before := key.Status.Notifications
 	if equality.Semantic.DeepEqual(before, list) {
@@ -181,7 +181,7 @@ func (r *MailReconciler) result(next time.Time, err error) (ctrl.Result, error) 
 	return ctrl.Result{RequeueAfter: requeueAfter(next, r.Clock.Now())}, nil
 }
 
-// mailWorkers is how many mail servers' answers are waited for at once.
+// mailWorkers is the number of mails that are sent at the same time.
 const mailWorkers = 4
 
 // SetupWithManager adds the controller to a manager.
@@ -196,19 +196,19 @@ func (r *MailReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// affectsReminders is whether an update of a key may change when people are to be told.
+// affectsReminders reports whether an update of a key may change when mail about it is due.
 func affectsReminders(e event.UpdateEvent) bool {
 	was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
 	return was.Generation != is.Generation || len(was.Undecodable) != len(is.Undecodable) || was.Status.State != is.Status.State ||
 		!was.Status.ExpirationTime.Equal(is.Status.ExpirationTime)
 }
 
-// accountSpecHandler wakes all keys of an account.
+// accountSpecHandler enqueues all keys of an account.
 func accountSpecHandler(reader client.Reader) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		list, err := lookup.Keys(ctx, reader, keys.IndexAccount, o.GetName())
 		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not wake the keys of an account", "account", o.GetName())
+			ctrl.LoggerFrom(ctx).Error(err, "Could not enqueue the keys of an account", "account", o.GetName())
 			return nil
 		}
 		found := make([]reconcile.Request, len(list))

@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// minBackoff and maxBackoff are between two questions while a key waits: soon at first, so that what takes
-	// milliseconds is not measured in tenths of seconds, and ever later while a verifier lags.
+	// minBackoff and maxBackoff limit the time between two polls while the propagation of a change is in progress. The
+	// time is short at first, because most changes propagate within milliseconds, and grows while a verifier lags.
 	minBackoff = 10 * time.Millisecond
 	maxBackoff = 15 * time.Second
-	// triggerDelay is between two questions when there is news: keys that change together share a question.
+	// triggerDelay is the time from a trigger to the poll, so that keys that change together share one poll.
 	triggerDelay = 50 * time.Millisecond
 )
 
-// pollWhileInProgress calls poll when it is kicked, and again for as long as poll returns true, until the context is done.
+// pollWhileInProgress calls poll when it is triggered, and again while poll returns true, until the context is done.
 func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, kick <-chan struct{}, poll func(context.Context) bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -31,7 +31,7 @@ func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, kick <-cha
 	for {
 		select {
 		case <-kicked:
-			kicked, pause = nil, minBackoff // further ones are answered by the same question
+			kicked, pause = nil, minBackoff // further triggers share this poll
 			timer.Reset(max(minBackoff, triggerDelay-now.Since(asked)))
 			continue
 		case <-timer.C:
@@ -46,7 +46,7 @@ func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, kick <-cha
 	}
 }
 
-// enqueue has keys reconciled by whoever reads the channel.
+// enqueue sends keys to the controller that reads the channel.
 func enqueue(ctx context.Context, ch chan<- event.GenericEvent, list ...types.NamespacedName) {
 	for _, name := range list {
 		k := &v1alpha1.APIKey{}

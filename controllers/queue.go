@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fairQueue is a controller's queue whose order is that of turns. It implements priorityqueue.PriorityQueue, so that
-// controller-runtime says which requests come from an initial list.
+// fairQueue is the queue of a controller, with the order of roundRobin. It implements priorityqueue.PriorityQueue, so
+// that controller-runtime marks the requests of an initial list.
 type fairQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 	order *roundRobin
@@ -52,23 +52,23 @@ func (q *fairQueue) GetWithPriority() (reconcile.Request, int, bool) {
 	return item, 0, shutdown
 }
 
-// roundRobin is the order in which requests are worked on: namespace by namespace in turn, so that one that has many requests
-// delays the others by one each. Accounts, which have no namespace, each have a turn of their own. Within a namespace
-// changed objects come first, then those of an initial list. It implements workqueue.Queue.
+// roundRobin orders requests by namespace in turn, so that a namespace with many requests delays each of the others by
+// only one request at a time. Accounts have no namespace, and each has its own turn. Within a namespace, changed
+// objects come before those of an initial list. It implements workqueue.Queue.
 type roundRobin struct {
 	// mu guards unchanged. The rest is guarded by the work queue.
 	mu        sync.Mutex
 	unchanged map[reconcile.Request]bool
 
-	// waiting has the requests that wait, and whether each is in the unchanged part of its line.
+	// waiting holds the requests that wait, and whether each is in the unchanged part of its namespace.
 	waiting    map[reconcile.Request]bool
 	namespaces map[string]*namespaceQueue
-	// next has the lines that are not empty, in the order of their turns.
+	// next holds the namespaces with requests, in the order of their turns.
 	next []string
 }
 
-// namespaceQueue has the requests of one namespace. Unchanged may hold some that have moved to changed, or have been worked on
-// since.
+// namespaceQueue holds the requests of one namespace. unchanged may contain requests that were moved to changed, or
+// that were handled since.
 type namespaceQueue struct{ changed, unchanged []reconcile.Request }
 
 func newRoundRobin() *roundRobin {
@@ -105,7 +105,8 @@ func (t *roundRobin) Push(item reconcile.Request) {
 	l.changed = append(l.changed, item)
 }
 
-// Touch implements workqueue.Queue: a request that waits is asked for again. If its object has changed since, it moves.
+// Touch implements workqueue.Queue. It is called for a request that waits already, and moves the request if its object
+// has changed since.
 func (t *roundRobin) Touch(item reconcile.Request) {
 	if unchanged := t.takeMark(item); !unchanged && t.waiting[item] {
 		t.Push(item)
@@ -134,7 +135,7 @@ func (t *roundRobin) Pop() reconcile.Request {
 	}
 }
 
-// first removes the first request of a line that still waits there.
+// first removes and returns the first waiting request of a namespace.
 func (t *roundRobin) first(l *namespaceQueue) (reconcile.Request, bool) {
 	if len(l.changed) > 0 {
 		item := l.changed[0]

@@ -12,9 +12,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// delayedQueue is a queue to which requests can be added later. A request that a worker gets earlier is not added again:
-// the reconcile says anew when to look next. It implements workqueue.TypedDelayingInterface. Client-go's own adds the
-// request all the same, which costs each new key a reconcile five seconds after it was issued.
+// delayedQueue is a queue to which requests can be added after a delay. A request that a worker gets before that is
+// not added again: its reconciliation returns a new delay. It implements workqueue.TypedDelayingInterface. The
+// implementation in client-go adds the request in any case, so that each new key would be reconciled again five
+// seconds after it was issued.
 type delayedQueue struct {
 	workqueue.TypedInterface[reconcile.Request]
 	clock clock.WithDelayedExecution
@@ -24,7 +25,7 @@ type delayedQueue struct {
 	stopped bool
 }
 
-// delay is when a request is to be added.
+// delay holds the time at which a request is to be added.
 type delay struct {
 	due   time.Time
 	timer clock.Timer
@@ -34,7 +35,7 @@ func newDelayedQueue(queue workqueue.TypedInterface[reconcile.Request], clk cloc
 	return &delayedQueue{TypedInterface: queue, clock: clk, delays: map[reconcile.Request]delay{}}
 }
 
-// AddAfter implements workqueue.TypedDelayingInterface. Of two delays of one request the one that ends first counts.
+// AddAfter implements workqueue.TypedDelayingInterface. If a request has two delays, the one that ends first applies.
 func (q *delayedQueue) AddAfter(item reconcile.Request, after time.Duration) {
 	if after <= 0 {
 		q.Add(item)

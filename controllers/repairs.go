@@ -14,18 +14,17 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// repairs remembers which Secrets were lately put back to what they should be, by the UID of their key. The zero value is
-// ready to use.
+// repairs holds recent repairs of Secrets by the UID of their key. The zero value is ready to use.
 type repairs struct {
 	mu    sync.Mutex
 	byKey map[types.UID]keys.Repairs
-	// sweepSize is at how many entries those that are idle are dropped.
+	// sweepSize is the number of entries at which idle entries are dropped.
 	sweepSize int
 }
 
 const minSweepSize = 64
 
-// get returns what is remembered of a key.
+// get returns the recent repairs of the Secret of a key.
 func (r *repairs) get(k *v1alpha1.APIKey, now time.Time) keys.Repairs {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -35,7 +34,7 @@ func (r *repairs) get(k *v1alpha1.APIKey, now time.Time) keys.Repairs {
 	return keys.ResumeRepairs(k, now)
 }
 
-// put remembers what happened to a key, if there is anything to remember.
+// put stores the repairs of the Secret of a key, if there are any.
 func (r *repairs) put(k *v1alpha1.APIKey, happened keys.Repairs, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

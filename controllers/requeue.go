@@ -12,16 +12,18 @@ import (
 )
 
 const (
-	// staleRequeueAfter gives a lagging cache time to catch up.
+	// staleRequeueAfter is the delay of a retry that waits for a lagging cache.
 	staleRequeueAfter = 100 * time.Millisecond
-	// maxRequeueAfter lets a clock that jumped, or a watch event that got lost, heal within the hour.
+	// maxRequeueAfter is the longest delay, so that a key recovers within an hour from a changed clock or a lost watch
+	// event.
 	maxRequeueAfter = time.Hour
-	// minRequeueAfter keeps a time that has just passed from becoming "never", which is what zero means.
+	// minRequeueAfter is the delay for a time that has just passed: a delay of zero would mean no requeue.
 	minRequeueAfter = 10 * time.Millisecond
 )
 
-// requeueAfter is how long to sleep until next; zero next: until the healing round. A deadline is kept to the instant; only
-// the healing round is spread out, by up to ten per cent, so that keys do not all come at once.
+// requeueAfter returns the delay until next, or until the periodic reconciliation if that is earlier or next is zero.
+// A deadline is met exactly; only periodic reconciliations are spread by up to ten per cent, so that keys are not all
+// reconciled at once.
 func requeueAfter(next, now time.Time) time.Duration {
 	if d := next.Sub(now); !next.IsZero() && d < maxRequeueAfter {
 		return max(d, minRequeueAfter)
@@ -30,10 +32,10 @@ func requeueAfter(next, now time.Time) time.Duration {
 	return maxRequeueAfter - time.Duration(spread)
 }
 
-// jitterSeed spreads the healing rounds; it protects nothing.
+// jitterSeed spreads the periodic reconciliations. It need not be secret.
 var jitterSeed = maphash.MakeSeed()
 
-// isStale is whether an error only says that the facts of a round were no longer true.
+// isStale reports whether an error only means that the facts of a reconciliation are out of date.
 func isStale(err error) bool {
 	return errors.Is(err, errStaleFacts) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }

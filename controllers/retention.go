@@ -13,9 +13,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// deleteKey deletes a key whose retention is over; the garbage collector removes its Secret. The account is read again from
-// the API server, since a cache may not have heard yet that its owner keeps such keys. The key must be the very version
-// whose status said that its end was carried out: one that was revived meanwhile is another.
+// deleteKey deletes a key whose retention period is over; the garbage collector then removes its Secret. It reads the
+// account from the API server, because the cache may lack a change by which the account retains such keys. The
+// deletion applies only to the version of the key whose status reported that the key had ended: a key that was renewed
+// since has another version.
 func (r *APIKeyReconciler) deleteKey(ctx context.Context, facts keys.Facts) error {
 	var account v1alpha1.Account
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(facts.Account), &account); err != nil {

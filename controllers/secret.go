@@ -12,10 +12,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// secretWriter is who writes Secrets, as managedFields has it.
+// secretWriter is the field manager of Secrets that this package writes.
 const secretWriter = client.FieldOwner(keys.FieldManager)
 
-// newSecret is the Secret of a key in the shape given.
+// newSecret returns the Secret of a key, with the given content.
 func newSecret(key *v1alpha1.APIKey, content keys.SecretContent) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -27,8 +27,8 @@ func newSecret(key *v1alpha1.APIKey, content keys.SecretContent) *corev1.Secret 
 	}
 }
 
-// controllerReference makes the garbage collector remove the Secret after its key. It does not block the key's deletion:
-// that would take the right to set finalizers on keys.
+// controllerReference returns an owner reference with which the garbage collector removes the Secret after its key. It
+// does not block the deletion of the key: that would require permission to set finalizers on keys.
 func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
 	isController := true
 	return metav1.OwnerReference{
@@ -36,13 +36,14 @@ func controllerReference(key *v1alpha1.APIKey) metav1.OwnerReference {
 	}
 }
 
-// applyContent gives a Secret a shape. Labels and annotations that others put on stay; entries that others put in do not.
+// applyContent sets the content of a Secret. Labels and annotations of other clients are kept; data entries of other
+// clients are removed.
 func (r *APIKeyReconciler) applyContent(secret *corev1.Secret, content keys.SecretContent) {
 	secret.Labels, secret.Annotations = content.Metadata(secret, r.Settings)
 	secret.Data = content.Data
 }
 
-// contentOf is the shape a Secret has.
+// contentOf returns the content of a Secret.
 func contentOf(secret *corev1.Secret) keys.SecretContent {
 	return keys.SecretContent{
 		Labels: secret.Labels, Annotations: secret.Annotations, Type: string(secret.Type), Data: secret.Data,

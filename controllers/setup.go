@@ -27,25 +27,25 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
-// Options are what the reconcilers need beside a manager.
+// Options holds what the reconcilers need besides a manager.
 type Options struct {
-	// Clock tells the time.
+	// Clock returns the current time.
 	Clock clock.PassiveClock
-	// Random is the source of key material: crypto/rand.Reader outside tests.
+	// Random is the source of key material. It is crypto/rand.Reader outside tests.
 	Random io.Reader
-	// Settings are what the manager's flags say where an Account says nothing.
+	// Settings holds the defaults from the manager's flags for fields that an Account does not set.
 	Settings keys.Settings
-	// MaxConcurrentReconciles is how many keys, and how many accounts, are worked on at once.
+	// MaxConcurrentReconciles is the number of keys, and of accounts, that are reconciled at the same time.
 	MaxConcurrentReconciles int
-	// Mailer sends mail before keys expire; nil: there is no mail server.
+	// Mailer sends mail before keys expire. It is nil without a mail server.
 	Mailer Mailer
-	// Verifiers are whom to ask how keys are used; nil: there are none.
+	// Verifiers locates the replicas of the verifier. It is nil without verifiers.
 	Verifiers *Verifiers
-	// Count is told what happened to keys, for metrics; nil: nobody counts.
+	// Count counts events about keys for metrics. It may be nil.
 	Count func([]keys.Event)
-	// Recorder takes the events; nil: the manager's own.
+	// Recorder receives the events. It defaults to the recorder of the manager.
 	Recorder events.EventRecorder
-	// SkipNameValidation lets a test run several managers in one process.
+	// SkipNameValidation allows several managers in one process, for tests.
 	SkipNameValidation bool
 }
 
@@ -65,7 +65,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Verifiers != nil {
 		k.propagation = newCredentialPropagation(mgr.GetClient(), o.Clock, *o.Verifiers)
 		if err := mgr.Add(manager.RunnableFunc(k.propagation.run)); err != nil {
-			return fmt.Errorf("set up the question which credentials verifiers know: %w", err)
+			return fmt.Errorf("set up the poller for staged credentials: %w", err)
 		}
 	}
 	if err := k.SetupWithManager(mgr, o); err != nil {
@@ -88,7 +88,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	return nil
 }
 
-// NewScheme returns a scheme with what this package reads and writes.
+// NewScheme returns a scheme with the types that this package reads and writes.
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
@@ -105,10 +105,11 @@ func controllerOptions(o Options) controller.Options {
 	}
 }
 
-// specChanged lets changes of a spec pass, and those of an object that can't be decoded.
+// specChanged passes updates that change a spec, or whether an object can be decoded.
 var specChanged = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, undecodableChanged)
 
-// exceptCreation drops creations: those of Secrets are the manager's own, and keys are worked on at start anyway.
+// exceptCreation drops create events. The manager itself creates the Secrets, and all keys are enqueued at start
+// anyway.
 var exceptCreation = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]

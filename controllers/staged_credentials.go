@@ -13,11 +13,12 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// maxStagedCredentials bounds the staged credentials that are held in memory. A key whose credential is dropped gets another.
+// maxStagedCredentials limits the number of staged credentials in memory. A key whose credential is dropped gets
+// another one.
 const maxStagedCredentials = 10_000
 
-// stagedCredentials holds the credentials that were generated and are not written to a Secret yet, by the UID of their key.
-// They exist nowhere else. The zero value is ready to use.
+// stagedCredentials holds credentials that were generated and not written to a Secret yet, by the UID of their key.
+// They are stored nowhere else. The zero value is ready to use.
 type stagedCredentials struct {
 	mu    sync.Mutex
 	byKey map[types.UID]credential.Credential
@@ -30,7 +31,7 @@ func (s *stagedCredentials) get(uid types.UID) (credential.Credential, bool) {
 	return issued, ok
 }
 
-// put holds a credential in the place of the one before.
+// put stores a credential, and replaces the previous one.
 func (s *stagedCredentials) put(uid types.UID, issued credential.Credential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +47,7 @@ func (s *stagedCredentials) put(uid types.UID, issued credential.Credential) {
 	s.byKey[uid] = issued
 }
 
-// prune drops the credential of a key whose status, as it was just written, does not stage it.
+// prune drops the credential of a key if the status that was just written does not stage it.
 func (s *stagedCredentials) prune(key *v1alpha1.APIKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

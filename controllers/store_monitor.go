@@ -24,38 +24,42 @@ import (
 )
 
 const (
-	// storeProbeInterval and storeProbeJitter have the API server asked for its resourceVersion every 10 to 15 seconds.
+	// storeProbeInterval and storeProbeJitter result in a request for the resourceVersion every 10 to 15 seconds.
 	storeProbeInterval = 10 * time.Second
 	storeProbeJitter   = 0.5
-	// storeProbeRetry is the interval while probes fail, and that at which informers are looked at.
+	// storeProbeRetry is the interval of probes while they fail, and the interval at which informers are checked.
 	storeProbeRetry   = time.Second
 	storeProbeTimeout = 5 * time.Second
 )
 
-// errStoreRolledBack ends the manager: its caches can't be emptied in place, and what they have may never have been.
-var errStoreRolledBack = errors.New("the API server's store was rolled back, as by restoring a backup of etcd: the manager ends, to start again with what is there now")
+// errStoreRolledBack stops the manager: its caches cannot be emptied in place, and may hold objects that never existed
+// in the current store.
+var errStoreRolledBack = errors.New("the API server's store was rolled back, for example by restoring a backup of etcd: the manager stops, so that it starts again with empty caches")
 
-// storeMonitor ends the manager when the API server's store was put back to an earlier state. After that the watches of
-// informers hang, since they wait for resourceVersions of a future that may come to be another one.
+// storeMonitor stops the manager after the API server's store was reset to an earlier state. The watches of informers
+// hang then, because they wait for resourceVersions that the store has not reached again, and that may belong to other
+// changes when it does.
 type storeMonitor struct {
 	reader client.Reader
 	clock  clock.PassiveClock
 	kinds  []*monitoredKind
 }
 
-// monitoredKind is a kind that the manager has in its caches. Each may have a store of its own (--etcd-servers-overrides).
+// monitoredKind is a kind of objects in the manager's caches. Each kind may have its own store
+// (--etcd-servers-overrides).
 type monitoredKind struct {
 	list schema.GroupVersionKind
-	// informer says how far the cache is.
+	// informer returns the resourceVersion of the cache.
 	informer syncedInformer
-	// informed is what the informer said last, and newest the newest resourceVersion that it or the API server named.
+	// informed is the last resourceVersion of the informer. newest is the newest resourceVersion of the informer or
+	// the API server.
 	informed, newest string
 }
 
-// syncedInformer is what the informers of controller-runtime are underneath.
+// syncedInformer is implemented by the informers of client-go, which controller-runtime returns.
 type syncedInformer interface{ LastSyncResourceVersion() string }
 
-// AddStoreMonitor has every replica of the manager watch the store, whether it leads or not.
+// AddStoreMonitor adds a monitor of the store to a manager. It runs in every replica, whether it leads or not.
 func AddStoreMonitor(ctx context.Context, mgr ctrl.Manager, now clock.PassiveClock) error {
 	m := &storeMonitor{reader: mgr.GetAPIReader(), clock: now}
 	core := func(kind string) client.Object {
@@ -73,7 +77,7 @@ func AddStoreMonitor(ctx context.Context, mgr ctrl.Manager, now clock.PassiveClo
 		}
 		synced, ok := informer.(syncedInformer)
 		if !ok {
-			return fmt.Errorf("the informer of %s does not say how far it is", list.Kind)
+			return fmt.Errorf("the informer of %s does not report its resourceVersion", list.Kind)
 		}
 		m.kinds = append(m.kinds, &monitoredKind{list: list, informer: synced})
 	}
@@ -108,8 +112,8 @@ func (m *storeMonitor) Start(ctx context.Context) error {
 	}
 }
 
-// pauseAfter returns how long to wait after a probe. While the API server is away it is asked again soon, before its store
-// comes past the resourceVersion at which it was put back.
+// pauseAfter returns the time until the next probe. It is short while the API server is unavailable, so that the next
+// probe comes before a restored store reaches the last known resourceVersion again.
 func pauseAfter(failed bool) time.Duration {
 	if failed {
 		return storeProbeRetry
@@ -117,7 +121,7 @@ func pauseAfter(failed bool) time.Duration {
 	return waitutil.Jitter(storeProbeInterval, storeProbeJitter)
 }
 
-// probe asks the API server how far the store of each kind is, by a read that the store itself answers.
+// probe requests the current resourceVersion of each kind from the store, past the caches of the API server.
 func (m *storeMonitor) probe(ctx context.Context) (failed bool, err error) {
 	for _, k := range m.kinds {
 		list := &metav1.PartialObjectMetadataList{}
@@ -126,7 +130,7 @@ func (m *storeMonitor) probe(ctx context.Context) (failed bool, err error) {
 		err := m.reader.List(limited, list, client.Limit(1))
 		cancel()
 		if err != nil {
-			log.FromContext(ctx).V(1).Info("Could not ask for the resourceVersion", "list", k.list.Kind, "cause", err.Error())
+			log.FromContext(ctx).V(1).Info("Could not request the resourceVersion", "list", k.list.Kind, "cause", err.Error())
 			return true, nil
 		}
 		if err := k.observe(list.ResourceVersion); err != nil {
@@ -136,7 +140,8 @@ func (m *storeMonitor) probe(ctx context.Context) (failed bool, err error) {
 	return false, nil
 }
 
-// observeInformer takes note of how far the cache is. It may be behind what the API server said, but not behind itself.
+// observeInformer records the resourceVersion of the cache. It may be older than that of the API server, but not older
+// than its own previous one.
 func (k *monitoredKind) observeInformer() error {
 	version := k.informer.LastSyncResourceVersion()
 	before := k.informed
@@ -150,7 +155,7 @@ func (k *monitoredKind) observeInformer() error {
 	return nil
 }
 
-// observe takes note of the resourceVersion of the store.
+// observe records the resourceVersion of the store.
 func (k *monitoredKind) observe(version string) error {
 	if earlier(version, k.newest) {
 		return k.rolledBack(k.newest, version)
@@ -163,7 +168,7 @@ func (k *monitoredKind) rolledBack(newest, now string) error {
 	return fmt.Errorf("%w (%s: resourceVersion %s, after %s)", errStoreRolledBack, k.list.Kind, now, newest)
 }
 
-// earlier reports whether one resourceVersion is below another one. Those that are not numbers can't be compared.
+// earlier reports whether one resourceVersion is lower than another one. It returns false if they are not numbers.
 func earlier(version, than string) bool {
 	order, err := resourceversion.CompareResourceVersion(version, than)
 	return err == nil && order < 0

@@ -15,15 +15,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// undecodableLog names the objects that are set aside because not all of them could be decoded, once for each of their
-// versions.
+// undecodableLog logs the objects that are set aside because not all of their fields could be decoded, once for each
+// version of an object.
 type undecodableLog struct {
-	// versions are the resourceVersions that were named, by UID.
+	// versions holds the resourceVersion that was logged last for each UID.
 	versions sync.Map
 }
 
-// setAside reports whether an object must not be worked on. Nothing is written about it: a status that is written from what
-// could be decoded would wipe out the rest.
+// setAside reports whether an object must not be reconciled. Its status is not written: a status that is computed from
+// the decoded fields would remove the others.
 func (l *undecodableLog) setAside(ctx context.Context, object client.Object) bool {
 	fields := undecodable(object)
 	if len(fields) == 0 {
@@ -49,7 +49,7 @@ func undecodable(object client.Object) []string {
 	return nil
 }
 
-// undecodableChanged lets updates pass after which an object can't be decoded, or can be again.
+// undecodableChanged passes updates after which an object cannot be decoded, or can be decoded again.
 var undecodableChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		return len(undecodable(e.ObjectNew)) > 0 || len(undecodable(e.ObjectOld)) > 0

@@ -21,33 +21,36 @@ import (
 )
 
 const (
-	// maxUsageBytes bounds what is read of an answer with the uses of keys: of some hundred thousand; maxStateBytes of one without.
+	// maxUsageBytes limits the size of a response with the uses of keys, which is enough for some hundred thousand
+	// keys. maxStateBytes limits the size of a response without them.
 	maxUsageBytes = 32 << 20
 	maxStateBytes = 64 << 10
-	// maxReportObjects bounds what is made of it.
+	// maxReportObjects limits the number of JSON objects in a response.
 	maxReportObjects = 1 << 20
-	// idleConnTimeout outlives the pause between two polls.
+	// idleConnTimeout is longer than the time between two polls, so that connections are reused.
 	idleConnTimeout = 2 * time.Minute
 )
 
-// UsageClientOptions say how to reach the replicas of the verifier.
+// UsageClientOptions defines how to connect to the replicas of the verifier.
 type UsageClientOptions struct {
-	// TokenFile has the token that tells them who asks, read anew for each question: the kubelet renews it.
+	// TokenFile contains the bearer token that authenticates the manager. It is read for each request, because the
+	// kubelet renews it.
 	TokenFile string
-	// CAFile has the certificates that may vouch for them, read anew for each connection. Left out, any certificate will
-	// do: verifiers make their own, and the token opens nothing but them.
+	// CAFile contains the certificate authorities of the verifiers. It is read for each connection. If it is empty,
+	// any certificate is accepted: verifiers generate their own, and the token grants access only to verifiers.
 	CAFile string
-	// ServerName is what a certificate must be for, if CAFile is given.
+	// ServerName is the host name that a certificate must be valid for if CAFile is set.
 	ServerName string
 }
 
-// UsageClient asks replicas of the verifier over HTTPS.
+// UsageClient requests reports from replicas of the verifier over HTTPS.
 type UsageClient struct {
 	options UsageClientOptions
 	http    *http.Client
 }
 
-// NewUsageClient returns a client that follows no redirect and asks no proxy, so that the token goes to replicas alone.
+// NewUsageClient returns a client that follows no redirects and uses no proxy, so that only replicas receive the
+// token.
 func NewUsageClient(options UsageClientOptions) *UsageClient {
 	c := &UsageClient{options: options}
 	c.http = &http.Client{
@@ -55,7 +58,7 @@ func NewUsageClient(options UsageClientOptions) *UsageClient {
 		Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{
 				MinVersion: tls.VersionTLS12, ServerName: options.ServerName,
-				InsecureSkipVerify: true, //nolint:gosec // verifyConnection verifies, with a CA file that may change
+				InsecureSkipVerify: true, //nolint:gosec // verifyConnection verifies the certificate
 				VerifyConnection:   c.verifyConnection,
 			},
 			IdleConnTimeout: idleConnTimeout,
@@ -64,7 +67,7 @@ func NewUsageClient(options UsageClientOptions) *UsageClient {
 	return c
 }
 
-// GetUsage implements Asker.
+// GetUsage implements ReplicaClient.
 func (c *UsageClient) GetUsage(ctx context.Context, address string, q UsageRequest) (UsageResponse, error) {
 	request, err := c.request(ctx, address, q)
 	if err != nil {
@@ -72,18 +75,18 @@ func (c *UsageClient) GetUsage(ctx context.Context, address string, q UsageReque
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return UsageResponse{}, fmt.Errorf("ask a verifier: %w", err)
+		return UsageResponse{}, fmt.Errorf("request a report: %w", err)
 	}
-	defer response.Body.Close() //nolint:errcheck // what was needed of it was read
+	defer response.Body.Close() //nolint:errcheck // the body was read
 	if response.StatusCode != http.StatusOK {
-		return UsageResponse{}, fmt.Errorf("ask a verifier: %s answered %s", request.URL, response.Status)
+		return UsageResponse{}, fmt.Errorf("request a report: %s responded with %s", request.URL, response.Status)
 	}
-	var answer UsageResponse
-	if err := readReport(http.MaxBytesReader(nil, response.Body, q.maxResponseBytes()), &answer.Report); err != nil {
-		return UsageResponse{}, fmt.Errorf("read the answer of %s: %w", request.URL, err)
+	var report UsageResponse
+	if err := readReport(http.MaxBytesReader(nil, response.Body, q.maxResponseBytes()), &report.Report); err != nil {
+		return UsageResponse{}, fmt.Errorf("read the response of %s: %w", request.URL, err)
 	}
-	answer.SentAt, _ = http.ParseTime(response.Header.Get("Date")) // zero if it is left out
-	return answer, nil
+	report.SentAt, _ = http.ParseTime(response.Header.Get("Date")) // zero if it is left out
+	return report, nil
 }
 
 func (c *UsageClient) request(ctx context.Context, address string, q UsageRequest) (*http.Request, error) {
@@ -94,31 +97,32 @@ func (c *UsageClient) request(ctx context.Context, address string, q UsageReques
 	target := url.URL{Scheme: "https", Host: address, Path: usage.Path, RawQuery: q.query()}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("ask a verifier: %w", err)
+		return nil, fmt.Errorf("request a report: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
 	return request, nil
 }
 
-// readReport reads what a verifier says of itself, and nothing else. A short text may be a large report: "{}" is one key.
+// readReport reads the report of a verifier, and refuses anything else. It counts objects because a short text may
+// become a large report: "{}" is one key.
 func readReport(from io.Reader, report *usage.Report) error {
 	text, err := io.ReadAll(from)
 	if err != nil {
 		return err
 	}
 	if bytes.Count(text, []byte("{")) > maxReportObjects {
-		return errors.New("it is too large")
+		return errors.New("report is too large")
 	}
 	if err := json.Unmarshal(text, report); err != nil {
 		return err
 	}
 	if report.Replica == "" {
-		return errors.New("it is no verifier's")
+		return errors.New("invalid report: replica must not be empty")
 	}
 	return nil
 }
 
-// query asks for no more than is wanted: most questions are asked while somebody waits.
+// query returns the query parameters of the request.
 func (q UsageRequest) query() string {
 	values := url.Values{}
 	switch {
@@ -143,7 +147,7 @@ func (q UsageRequest) maxResponseBytes() int64 {
 	return maxStateBytes
 }
 
-// verifyConnection is what crypto/tls does by itself, with the CA file as it is now.
+// verifyConnection verifies the certificate like crypto/tls, with the current content of the CA file.
 func (c *UsageClient) verifyConnection(state tls.ConnectionState) error {
 	if c.options.CAFile == "" {
 		return nil
@@ -154,7 +158,7 @@ func (c *UsageClient) verifyConnection(state tls.ConnectionState) error {
 	}
 	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), DNSName: c.options.ServerName}
 	if !options.Roots.AppendCertsFromPEM(pem) {
-		return errors.New("--verifier-ca-file has no certificate: give one or more in PEM")
+		return errors.New("invalid --verifier-ca-file: must contain at least one certificate in PEM")
 	}
 	for _, certificate := range state.PeerCertificates[1:] {
 		options.Intermediates.AddCert(certificate)

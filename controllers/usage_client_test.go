@@ -109,9 +109,9 @@ func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
 	}{
 		"it refuses":             {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "403 Forbidden"},
 		"it redirects":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) }, "302 Found"},
-		"it breaks off":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":`) }, "read the answer"},
-		"it says something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<html>`) }, "read the answer"},
-		"it says nothing":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) }, "no verifier's"},
+		"it breaks off":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":`) }, "read the response"},
+		"it says something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<html>`) }, "read the response"},
+		"it says nothing":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) }, "invalid report"},
 		"it is short, and grows": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"replica":"a","keys":[`+strings.Repeat("{},", maxReportObjects)+`{}]}`)
 		}, "too large"},

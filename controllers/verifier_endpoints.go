@@ -23,32 +23,33 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// ReplicaClient asks one replica of the verifier what it enforces, and which keys were used.
+// ReplicaClient requests a report from one replica of the verifier.
 type ReplicaClient interface {
 	GetUsage(ctx context.Context, address string, q UsageRequest) (UsageResponse, error)
 }
 
-// UsageRequest is what a replica is asked.
+// UsageRequest defines what a replica is to report.
 type UsageRequest struct {
-	// IncludeUsage is whether to tell which keys were used, since a time; the zero time: ever.
+	// IncludeUsage requests the uses of keys since a time. The zero time requests all uses.
 	IncludeUsage bool
 	Since        time.Time
-	// Refused are the keys to ask about whether the replica refuses them.
+	// Refused lists the keys for which the replica is to report whether it refuses them.
 	Refused []usage.KeyReference
-	// Known are the credentials to ask about whether the replica knows them.
+	// Known lists the credentials for which the replica is to report whether it knows them.
 	Known []usage.CredentialReference
 }
 
-// UsageResponse is what a replica reports.
+// UsageResponse holds the report of a replica.
 type UsageResponse struct {
 	usage.Report
-	// SentAt is when it answered by its own clock, in whole seconds; zero: it did not say.
+	// SentAt is the time of the response by the clock of the replica, in whole seconds. It is zero if the response has
+	// no date.
 	SentAt time.Time
 }
 
-// clockSkew returns how far the clock of the replica is behind the clock of the manager, and a negative duration if it is
-// ahead. The manager sent the request at asked and had the answer at now. A replica that answered in between has no
-// measurable skew, even if the manager's clock was set meanwhile.
+// clockSkew returns how far the clock of the replica is behind the clock of the manager, and a negative duration if it
+// is ahead. The manager sent the request at asked and received the response at now. If the replica responded between
+// the two, its skew cannot be measured and is taken as zero, even if the manager's clock was set meanwhile.
 func (a *UsageResponse) clockSkew(asked, now time.Time) time.Duration {
 	switch {
 	case a.SentAt.IsZero():
@@ -62,48 +63,49 @@ func (a *UsageResponse) clockSkew(asked, now time.Time) time.Duration {
 	}
 }
 
-// VerifierRecorder is told how the verifiers do, for metrics.
+// VerifierRecorder records measurements of verifiers for metrics.
 type VerifierRecorder interface {
-	// Replicas is told how many replicas there are, and how many of them answered.
+	// Replicas records the number of replicas, and the number of those that responded.
 	Replicas(live, reached int)
-	// Enforced is told how long it took from the moment in which a key was seen to be switched off until every replica
-	// refused it.
+	// Enforced records the time from when a key was seen to be disabled until every replica refused it.
 	Enforced(time.Duration)
 }
 
-// Verifiers say where the replicas of the verifier are, and how to ask them.
+// Verifiers locates the replicas of the verifier, and polls them.
 type Verifiers struct {
-	// Service is the verifier's. Its EndpointSlices name the replicas.
+	// Service is the Service of the verifier. Its EndpointSlices list the replicas.
 	Service types.NamespacedName
-	// Port is the name of the Service's port that answers.
+	// Port is the name of the port of the Service that serves reports.
 	Port string
-	// Client asks a replica.
+	// Client requests reports from a replica.
 	Client ReplicaClient
-	// Recorder is told how they do; nil: nobody measures.
+	// Recorder records measurements of verifiers. It may be nil.
 	Recorder VerifierRecorder
-	// PollInterval is how often to ask for the uses of keys: each minute unless said.
+	// PollInterval is the time between two polls for the uses of keys. It defaults to one minute.
 	PollInterval time.Duration
 }
 
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch,namespace=system
 // +kubebuilder:rbac:urls=/v1/usage,verbs=get
 
-// replica is a replica of the verifier, and what came of asking it.
+// replica holds the state of a replica of the verifier and its response to a poll.
 type replica struct {
-	// address is where it answers, with its port.
+	// address is the host and the port that serves reports.
 	address string
-	// serves is whether gateways are sent to it. Those that were before may be connected still.
+	// serves reports whether gateways are directed to the replica. Gateways may still be connected to one that does
+	// not serve.
 	serves bool
-	// requestedAt is when it was asked, by the manager's clock. Whoever reads the clocks of replicas sets it.
+	// requestedAt is the time of the request by the manager's clock. Only requests that measure the clock skew set it.
 	requestedAt time.Time
 	response    UsageResponse
 	err         error
 }
 
-// terminated is whether it gives no verdicts: nobody is sent to it, and nothing listens where it was.
+// terminated reports whether the replica no longer verifies requests: no gateway is directed to it, and nothing
+// listens at its address.
 func (r replica) terminated() bool { return !r.serves && errors.Is(r.err, syscall.ECONNREFUSED) }
 
-// state is what the rules need to know of a replica.
+// state returns the state of a replica for the rules in internal/keys.
 func (r *replica) state() keys.Replica {
 	if r.err != nil {
 		return keys.Replica{}
@@ -119,11 +121,12 @@ func (r *replica) state() keys.Replica {
 	return keys.Replica{Reached: true, Synced: r.response.Synced, KeysVersion: r.response.KeysVersion, Refused: refused, Known: known}
 }
 
-// maxParallelPolls is how many replicas are asked at once: their answers may be long.
+// maxParallelPolls is the number of replicas that are polled at the same time. It is low because responses may be
+// long.
 const maxParallelPolls = 4
 
-// poll asks all replicas, each no longer than patience, and hands each to heard as soon as it has answered or failed to.
-// It returns those that are live.
+// poll polls all replicas, each with the given timeout, and calls onResponse for each after it responded or failed. It
+// returns the replicas that are live.
 func (v *Verifiers) poll(
 	ctx context.Context, reader client.Reader, patience time.Duration, question func(*replica) UsageRequest, heard func(*replica),
 ) ([]replica, error) {
@@ -140,7 +143,7 @@ func (v *Verifiers) poll(
 		heard(&live[i])
 	})
 	if ctx.Err() != nil {
-		return nil, ctx.Err() // replicas that were not asked are not silent
+		return nil, ctx.Err() // replicas that were not polled have not failed
 	}
 	live = slices.DeleteFunc(live, replica.terminated)
 	v.recordReplicas(live)
@@ -154,8 +157,8 @@ func (v *Verifiers) pollOne(ctx context.Context, address string, q UsageRequest)
 	return v.pollInBatches(ctx, address, q)
 }
 
-// pollInBatches asks about as many keys at a time as a replica answers to. What of the answers holds for all keys is the least
-// that any of them says: a key counts as refused if the answer about it says so.
+// pollInBatches divides the keys of a request into batches that a replica accepts. Values that apply to all keys are
+// the minimum over all responses. A key is refused if the response about it reports so.
 func (v *Verifiers) pollInBatches(ctx context.Context, address string, q UsageRequest) (UsageResponse, error) {
 	var whole UsageResponse
 	for first := true; first || len(q.Refused)+len(q.Known) > 0; first = false {
@@ -189,8 +192,8 @@ func (v *Verifiers) recordReplicas(live []replica) {
 	v.Recorder.Replicas(len(live), reached)
 }
 
-// replicas are all that there are. One that is not ready may give verdicts all the same, over connections that it had
-// before. A Pod with addresses of both families is one replica.
+// replicas returns all replicas. One that is not ready may still verify requests over existing connections. A Pod with
+// addresses of both families is one replica.
 func (v *Verifiers) replicas(list []discoveryv1.EndpointSlice) []replica {
 	slices.SortFunc(list, func(a, b discoveryv1.EndpointSlice) int {
 		return cmp.Or(cmp.Compare(a.AddressType, b.AddressType), cmp.Compare(a.Name, b.Name)) // IPv4 comes before IPv6
@@ -216,13 +219,13 @@ func (v *Verifiers) replicas(list []discoveryv1.EndpointSlice) []replica {
 	return live
 }
 
-// serves is whether an endpoint may be asked for verdicts. What is not said is yes, as the API has it.
+// serves reports whether an endpoint accepts requests. As defined by the API, a missing condition means that it does.
 func serves(c discoveryv1.EndpointConditions) bool {
 	ready := c.Ready == nil || *c.Ready
 	return ready || c.Serving != nil && *c.Serving
 }
 
-// address is an endpoint with the port that answers; empty: there is none.
+// address returns the host with the port that serves reports. It returns the empty string if there is no such port.
 func (v *Verifiers) address(ports []discoveryv1.EndpointPort, host string) string {
 	for _, port := range ports {
 		if port.Name != nil && *port.Name == v.Port && port.Port != nil {

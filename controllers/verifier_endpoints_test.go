@@ -65,7 +65,7 @@ func (f *fleet) GetUsage(_ context.Context, address string, q UsageRequest) (Usa
 		f.onAsk(address)
 	}
 	if f.refused[address] {
-		return UsageResponse{}, fmt.Errorf("ask a verifier: %w", syscall.ECONNREFUSED)
+		return UsageResponse{}, fmt.Errorf("request a report: %w", syscall.ECONNREFUSED)
 	}
 	report, ok := f.reports[address]
 	if !ok {

@@ -141,7 +141,7 @@ func (p *verifierPoller) pollPropagationOnce(ctx context.Context) (changed []typ
 		}
 	}
 	changed, inProgress = p.propagation.evaluate(versions, states)
-	if len(versions) == maxKeysPerPoll && len(changed) > 0 { // others wait, and those before them are done
+	if len(versions) == maxKeysPerPoll && len(changed) > 0 { // there may be more keys to poll for
 		p.propagation.trigger()
 	}
 	return changed, inProgress, nil

@@ -12,8 +12,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// withoutData returns the error of a write of an object with some data, without anything of that data: what the API server
-// and its admission plugins say may repeat the object, and an error is logged.
+// withoutData returns the error of a write without any part of the data that was written. The messages of the API
+// server and of its admission plugins may contain the object, and errors are logged.
 func withoutData(err error, data ...map[string][]byte) error {
 	var answer apierrors.APIStatus
 	if !errors.As(err, &answer) {
@@ -26,7 +26,7 @@ func withoutData(err error, data ...map[string][]byte) error {
 	return &apierrors.StatusError{ErrStatus: keys.RedactStatus(answer.Status(), hidden)}
 }
 
-// joined returns the values of all data, under names that do not matter.
+// joined returns the values of all maps in one map. The names of its entries have no meaning.
 func joined(data []map[string][]byte) map[string][]byte {
 	all := map[string][]byte{}
 	for i, values := range data {
@@ -37,8 +37,8 @@ func joined(data []map[string][]byte) map[string][]byte {
 	return all
 }
 
-// errorKind names the kind of an API error without its text, which may vary from one try to the next. What the API server refused
-// is repeated.
+// errorKind returns the kind of an API error without its text, which may differ from one attempt to the next. The
+// message is kept if the API server refused the write.
 func errorKind(err error) string {
 	if refused, ok := errors.AsType[*keys.RefusedError](err); ok {
 		return refused.Error()

@@ -20,14 +20,15 @@ import (
 )
 
 const (
-	// stagedPollTimeout is how long one replica may take to answer which staged credentials it knows.
+	// stagedPollTimeout is the time that one replica has to report which staged credentials it knows.
 	stagedPollTimeout = time.Second
-	// stagedCredentialLifetime is how long verifiers are asked about a staged credential, and how long the answer is kept. A rotation
-	// waits less than that.
+	// stagedCredentialLifetime is how long verifiers are polled for a staged credential, and how long the result is
+	// kept. A rotation waits for a shorter time.
 	stagedCredentialLifetime = time.Minute
 )
 
-// credentialPropagation finds out whether every live verifier knows the credentials that are staged.
+// credentialPropagation keeps the staged credentials that some verifier may not know yet, and polls the verifiers for
+// them.
 type credentialPropagation struct {
 	client.Reader
 	clock     clock.PassiveClock
@@ -35,13 +36,13 @@ type credentialPropagation struct {
 
 	mu    sync.Mutex
 	waits map[types.UID]*stagedCredential
-	// triggered says that there is a reason to ask at once.
+	// triggered receives a value when there is a reason to poll at once.
 	triggered chan struct{}
-	// enqueueCh takes the keys whose credential all verifiers know.
+	// enqueueCh receives the keys whose staged credential all verifiers know.
 	enqueueCh chan event.GenericEvent
 }
 
-// stagedCredential is a credential that verifiers are to know.
+// stagedCredential is a staged credential, and whether all verifiers are known to know it.
 type stagedCredential struct {
 	credential usage.CredentialReference
 	since      time.Time
@@ -55,8 +56,8 @@ func newCredentialPropagation(reader client.Reader, now clock.PassiveClock, v Ve
 	}
 }
 
-// done reports whether every live verifier knows the credential that a key's status staged last. If not, verifiers are asked,
-// and the key is enqueued once they all know it. Without verifiers there is nothing to wait for.
+// done reports whether every live verifier knows the credential that the status of a key staged last. If not, it
+// triggers a poll, and the key is enqueued once all verifiers know the credential. Without verifiers it returns true.
 func (p *credentialPropagation) done(key *v1alpha1.APIKey) bool {
 	next := keys.LastStaged(&key.Status)
 	if p == nil || next == nil {
@@ -73,7 +74,7 @@ func (p *credentialPropagation) done(key *v1alpha1.APIKey) bool {
 	return false
 }
 
-// forget drops what is known of a key.
+// forget drops the staged credential of a key.
 func (p *credentialPropagation) forget(uid types.UID) {
 	if p == nil {
 		return
@@ -83,6 +84,7 @@ func (p *credentialPropagation) forget(uid types.UID) {
 	delete(p.waits, uid)
 }
 
+// trigger asks for a poll at once.
 func (p *credentialPropagation) trigger() {
 	select {
 	case p.triggered <- struct{}{}:
@@ -90,24 +92,24 @@ func (p *credentialPropagation) trigger() {
 	}
 }
 
-// run asks verifiers for as long as this manager leads.
+// run polls the verifiers for as long as this manager leads.
 func (p *credentialPropagation) run(ctx context.Context) error {
 	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("propagation"))
 	pollWhileInProgress(ctx, p.clock, p.triggered, p.poll)
 	return nil
 }
 
-// poll asks all replicas once, and reports whether to ask again soon.
+// poll polls all replicas once, and reports whether to poll again soon.
 func (p *credentialPropagation) poll(ctx context.Context) bool {
-	awaited := p.unconfirmed()
-	if len(awaited) == 0 {
+	polled := p.unconfirmed()
+	if len(polled) == 0 {
 		return false
 	}
-	question := func(*replica) UsageRequest { return UsageRequest{Known: awaited} }
-	live, err := p.verifiers.poll(ctx, p, stagedPollTimeout, question, func(*replica) {})
+	request := func(*replica) UsageRequest { return UsageRequest{Known: polled} }
+	live, err := p.verifiers.poll(ctx, p, stagedPollTimeout, request, func(*replica) {})
 	if err != nil {
 		if ctx.Err() == nil {
-			log.FromContext(ctx).Error(err, "Could not ask verifiers which credentials they know")
+			log.FromContext(ctx).Error(err, "Could not poll the verifiers for staged credentials")
 		}
 		return true
 	}
@@ -115,19 +117,19 @@ func (p *credentialPropagation) poll(ctx context.Context) bool {
 	for i := range live {
 		states[i] = live[i].state()
 	}
-	done := p.record(awaited, states)
+	done := p.record(polled, states)
 	for _, c := range done {
 		enqueue(ctx, p.enqueueCh, types.NamespacedName{Namespace: c.Namespace, Name: c.Name})
 	}
-	return len(done) < len(awaited)
+	return len(done) < len(polled)
 }
 
-// unconfirmed returns the credentials to ask about, and drops those that nobody waits for any more.
+// unconfirmed returns the credentials to poll for, and drops those whose lifetime is over.
 func (p *credentialPropagation) unconfirmed() []usage.CredentialReference {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var list []usage.CredentialReference
-	for uid, w := range p.waits { // in no order, so that credentials that wait for long keep no others waiting
+	for uid, w := range p.waits { // in random order, so that credentials that wait for long do not block the others
 		switch {
 		case p.clock.Since(w.since) > stagedCredentialLifetime:
 			delete(p.waits, uid)
@@ -138,12 +140,12 @@ func (p *credentialPropagation) unconfirmed() []usage.CredentialReference {
 	return list
 }
 
-// record keeps which credentials all live replicas know by now, and returns those.
-func (p *credentialPropagation) record(asked []usage.CredentialReference, live []keys.Replica) []usage.CredentialReference {
+// record records which of the polled credentials all live replicas know, and returns them.
+func (p *credentialPropagation) record(polled []usage.CredentialReference, live []keys.Replica) []usage.CredentialReference {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var done []usage.CredentialReference
-	for _, credential := range asked {
+	for _, credential := range polled {
 		if !keys.KnownByAll(credential, live) {
 			continue
 		}
