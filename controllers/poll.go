@@ -24,18 +24,18 @@ const (
 )
 
 // pollWhileInProgress calls poll when it is triggered, and again while poll returns true, until the context is done.
-func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, kick <-chan struct{}, poll func(context.Context) bool) {
+func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, triggered <-chan struct{}, poll func(context.Context) bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	kicked, pause, asked := kick, minBackoff, time.Time{}
+	armed, pause, polledAt := triggered, minBackoff, time.Time{}
 	for {
 		select {
-		case <-kicked:
-			kicked, pause = nil, minBackoff // further triggers share this poll
-			timer.Reset(max(minBackoff, triggerDelay-now.Since(asked)))
+		case <-armed:
+			armed, pause = nil, minBackoff // further triggers share this poll
+			timer.Reset(max(minBackoff, triggerDelay-now.Since(polledAt)))
 			continue
 		case <-timer.C:
-			kicked, asked = kick, now.Now()
+			armed, polledAt = triggered, now.Now()
 		case <-ctx.Done():
 			return
 		}

@@ -48,14 +48,14 @@ type UsageResponse struct {
 }
 
 // clockSkew returns how far the clock of the replica is behind the clock of the manager, and a negative duration if it
-// is ahead. The manager sent the request at asked and received the response at now. If the replica responded between
-// the two, its skew cannot be measured and is taken as zero, even if the manager's clock was set meanwhile.
-func (a *UsageResponse) clockSkew(asked, now time.Time) time.Duration {
+// is ahead. The manager sent the request at requestedAt and received the response at now. If the replica responded
+// between the two, its skew cannot be measured and is taken as zero, even if the manager's clock was set meanwhile.
+func (a *UsageResponse) clockSkew(requestedAt, now time.Time) time.Duration {
 	switch {
 	case a.SentAt.IsZero():
 		return 0
-	case a.SentAt.Before(asked.Truncate(time.Second)):
-		return asked.Sub(a.SentAt)
+	case a.SentAt.Before(requestedAt.Truncate(time.Second)):
+		return requestedAt.Sub(a.SentAt)
 	case a.SentAt.After(now):
 		return now.Sub(a.SentAt)
 	default:
@@ -128,7 +128,7 @@ const maxParallelPolls = 4
 // poll polls all replicas, each with the given timeout, and calls onResponse for each after it responded or failed. It
 // returns the replicas that are live.
 func (v *Verifiers) poll(
-	ctx context.Context, reader client.Reader, patience time.Duration, question func(*replica) UsageRequest, heard func(*replica),
+	ctx context.Context, reader client.Reader, timeout time.Duration, request func(*replica) UsageRequest, onResponse func(*replica),
 ) ([]replica, error) {
 	var list discoveryv1.EndpointSliceList
 	err := reader.List(ctx, &list, client.InNamespace(v.Service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: v.Service.Name})
@@ -137,10 +137,10 @@ func (v *Verifiers) poll(
 	}
 	live := v.replicas(list.Items)
 	workqueue.ParallelizeUntil(ctx, maxParallelPolls, len(live), func(i int) {
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		live[i].response, live[i].err = v.pollOne(ctx, live[i].address, question(&live[i]))
-		heard(&live[i])
+		live[i].response, live[i].err = v.pollOne(ctx, live[i].address, request(&live[i]))
+		onResponse(&live[i])
 	})
 	if ctx.Err() != nil {
 		return nil, ctx.Err() // replicas that were not polled have not failed
@@ -165,16 +165,16 @@ func (v *Verifiers) pollInBatches(ctx context.Context, address string, q UsageRe
 		part := q
 		part.Refused, part.Known = q.Refused[:min(len(q.Refused), usage.MaxReferences)], q.Known[:min(len(q.Known), usage.MaxReferences)]
 		q.Refused, q.Known = q.Refused[len(part.Refused):], q.Known[len(part.Known):]
-		answer, err := v.Client.GetUsage(ctx, address, part)
+		response, err := v.Client.GetUsage(ctx, address, part)
 		if err != nil {
 			return UsageResponse{}, err
 		}
 		if first {
-			whole = answer
+			whole = response
 			continue
 		}
-		whole.Synced = whole.Synced || answer.Synced
-		whole.Refused, whole.Known = append(whole.Refused, answer.Refused...), append(whole.Known, answer.Known...)
+		whole.Synced = whole.Synced || response.Synced
+		whole.Refused, whole.Known = append(whole.Refused, response.Refused...), append(whole.Known, response.Known...)
 	}
 	return whole, nil
 }
