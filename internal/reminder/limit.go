@@ -11,7 +11,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// recipients are the addresses that a mail is still to go to, and may.
+// recipients returns the allowed addresses that a mail has not reached yet.
 func (f facts) recipients(n v1alpha1.NotificationStatus) []string {
 	list := n.Remaining
 	if len(list) == 0 {
@@ -20,7 +20,8 @@ func (f facts) recipients(n v1alpha1.NotificationStatus) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(address string) bool { return !f.Settings.MailDomains.Allow(address) })
 }
 
-// remainingMails is how many mails the account may have sent today. An account that does not exist has nowhere to count them.
+// remainingMails returns how many mails may still be sent for the account today. It is zero for an account that does not exist,
+// since the mails could not be counted.
 func (f facts) remainingMails() int {
 	switch {
 	case f.Settings.MaxMails == 0:
@@ -31,8 +32,8 @@ func (f facts) remainingMails() int {
 	return max(0, int(f.Settings.MaxMails)-int(sentToday(f.Account, f.Now)))
 }
 
-// sentToday is how many of an account's mails count for today. A count of a later day, by a clock that is ahead, counts for
-// today too: clocks that differ must not make it begin anew each time.
+// sentToday returns how many mails of an account count for today. A count of a later day, by a clock that is ahead, counts for
+// today too, so that two clocks that differ do not reset the count in turn.
 func sentToday(a *v1alpha1.Account, now time.Time) int32 {
 	m := a.Status.Mail
 	if m == nil || m.Sent == nil || m.Date < mailDay(now) {
@@ -41,7 +42,7 @@ func sentToday(a *v1alpha1.Account, now time.Time) int32 {
 	return *m.Sent
 }
 
-// CountMails returns an account's count with n more mails.
+// CountMails returns the mail count of an account after n more mails.
 func CountMails(a *v1alpha1.Account, n int, now time.Time) *v1alpha1.MailStatus {
 	date := mailDay(now)
 	if m := a.Status.Mail; m != nil && m.Date > date {
@@ -51,7 +52,7 @@ func CountMails(a *v1alpha1.Account, n int, now time.Time) *v1alpha1.MailStatus 
 	return &v1alpha1.MailStatus{Date: date, Sent: &sent}
 }
 
-// UncountMails returns an account's count without n mails that were counted as before and not sent after all.
+// UncountMails returns the mail count of an account without n mails that were counted in before and were not sent.
 func UncountMails(a *v1alpha1.Account, before *v1alpha1.MailStatus, n int) *v1alpha1.MailStatus {
 	m := a.Status.Mail.DeepCopy()
 	if m == nil || m.Sent == nil || before == nil || m.Date != before.Date {
@@ -61,7 +62,7 @@ func UncountMails(a *v1alpha1.Account, before *v1alpha1.MailStatus, n int) *v1al
 	return m
 }
 
-// CountUnreached is how many of a mail's recipients the mail server was not asked about.
+// CountUnreached returns the number of recipients that the mail server was not asked about.
 func CountUnreached(deliveries []Delivery) int {
 	n := 0
 	for _, d := range deliveries {

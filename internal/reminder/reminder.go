@@ -15,69 +15,70 @@ import (
 )
 
 const (
-	// defaultDaysBefore is when to tell people unless the spec says otherwise.
+	// defaultDaysBefore is the number of days before the expiration on which a reminder is sent by default.
 	defaultDaysBefore = 7
-	// claimLifetime is how long a mail that was begun is left to whoever began it. It is longer than any conversation with a
-	// mail server may take.
+	// claimLifetime is how long a claimed mail is left to the manager that claimed it. It is longer than any SMTP session may
+	// take.
 	claimLifetime = 2 * time.Minute
-	// firstRetry doubles with every attempt, up to lastRetry.
+	// firstRetry is the pause after the first failure. It doubles with every attempt, up to lastRetry.
 	firstRetry = time.Minute
 	lastRetry  = 6 * time.Hour
-	// maxNotifications is how many entries a status has room for.
+	// maxNotifications is the number of entries that the schema admits in status.notifications.
 	maxNotifications = 16
 )
 
-// Mail is one mail to send before a key expires. It has no field for key material.
+// Mail describes one mail to send before a key expires. It has no field for key material.
 type Mail struct {
-	// Date is its entry in status.notifications.
+	// Date names the entry in status.notifications, as YYYY-MM-DD.
 	Date string
-	// To are the addresses to tell.
+	// To lists the recipients.
 	To []string
-	// Later are those for which the account has no mail left today.
+	// Later lists the recipients for which the account has no mail left today.
 	Later []string
-	// HasForbiddenRecipients is whether there are addresses to which no mail may go.
+	// HasForbiddenRecipients reports whether the notification names addresses outside the allowed domains.
 	HasForbiddenRecipients bool
-	// Locale is the language asked for, two letters.
+	// Locale holds the requested language, as two letters (ISO 639-1).
 	Locale string
-	// Key and Account are what it speaks of.
+	// Key and Account are the subject of the mail.
 	Key     *v1alpha1.APIKey
 	Account *v1alpha1.Account
-	// Expiration is when the key expires, and Zone the account's time zone.
+	// Expiration is when the key expires, and Zone is the time zone of the account.
 	Expiration time.Time
 	Zone       *time.Location
-	// Now is when the mail is written.
+	// Now is when the mail is composed.
 	Now time.Time
 }
 
-// Delivery is what came of a mail to one address.
+// Delivery holds the result of a mail to one recipient.
 type Delivery struct {
 	To string
-	// Sent means that the mail server took it; Temporary that it may take it later.
+	// Sent reports whether the mail server accepted the mail, and Temporary whether another attempt may succeed.
 	Sent, Temporary bool
-	// Reason is why not: one word.
+	// Reason says in one word why the mail was not sent.
 	Reason string
-	// Unreached means that the mail server was not asked to take the mail.
+	// Unreached reports whether the mail server was not asked to accept the mail.
 	Unreached bool
-	// Fallback means that the language asked for is not available, and the mail was in English.
+	// Fallback reports whether the mail was in English because the requested language is not available.
 	Fallback bool
 }
 
-// facts are those of internal/keys. Reminders use the key, its account, the settings and the time.
+// facts adds the methods of this package to the facts of internal/keys. Reminders use the key, its account, the settings and
+// the time.
 type facts struct{ keys.Facts }
 
-// Plan is what to do about the mails of a key.
+// Plan holds what to do about the reminders of a key.
 type Plan struct {
-	// Notifications is what the status is to say before anything is sent.
+	// Notifications is written to the status before anything is sent.
 	Notifications []v1alpha1.NotificationStatus
-	// Send is the mail that Notifications claims; nil: there is none to send now.
+	// Send is the mail that Notifications claims. It is nil if there is none to send now.
 	Send *Mail
-	// Next is when to look again; zero: never.
+	// Next is when to decide again. It is zero if there is nothing left to decide.
 	Next time.Time
 }
 
-// Decide says which mails a key has, which of them to send now, and when to look again. A mail is claimed in the
-// status before it is sent, and settled after, so that it is sent at least once whatever crashes, and twice only if a
-// crash falls between the two. Of several that came due while nobody was there only the most urgent is sent.
+// Decide returns the reminders of a key, the mail to send now, and when to decide again. A mail is claimed in the status before
+// it is sent, and its result is recorded afterwards, so that it is sent at least once, and twice only if the manager crashes
+// between the two. If several mails came due while no manager ran, only the most urgent one is sent.
 func Decide(in keys.Facts, withServer bool) Plan {
 	f, plan := facts{in}, Plan{}
 	due := f.reminderDates()
@@ -117,13 +118,13 @@ func (p *Plan) sooner(t time.Time) {
 	}
 }
 
-// reminderDate is a day on which people are to be told, and its first instant in the account's zone.
+// reminderDate holds a day on which a reminder is due, and the first instant of that day in the zone of the account.
 type reminderDate struct {
 	date string
 	at   time.Time
 }
 
-// reminderDates are the days on which people are to be told before the accepted expiration, earliest first.
+// reminderDates returns the days on which reminders are due before the accepted expiration, earliest first.
 func (f facts) reminderDates() []reminderDate {
 	n, zone := f.effectiveNotification(), f.zone()
 	if n == nil || len(n.Emails) == 0 || f.Key.Status.ExpirationTime == nil || zone == nil {
@@ -149,7 +150,7 @@ func (f facts) reminderDates() []reminderDate {
 	return slices.CompactFunc(list, func(a, b reminderDate) bool { return a.date == b.date })
 }
 
-// effectiveNotification is the key's own, else its account's default; nil: nobody is to be told.
+// effectiveNotification returns the notification of the key, or else the default of its account. It is nil if there is neither.
 func (f facts) effectiveNotification() *v1alpha1.Notification {
 	if f.Key.Spec.Notification != nil {
 		return f.Key.Spec.Notification
@@ -160,7 +161,7 @@ func (f facts) effectiveNotification() *v1alpha1.Notification {
 	return nil
 }
 
-// zone is the account's time zone; nil: it is not known here.
+// zone returns the time zone of the account. It is nil if the zone is unknown to this program.
 func (f facts) zone() *time.Location {
 	name := ""
 	if f.Account != nil {
@@ -173,7 +174,7 @@ func (f facts) zone() *time.Location {
 	return zone
 }
 
-// mostUrgent is the date of the last mail that is due.
+// mostUrgent returns the date of the last reminder that is due.
 func (f facts) mostUrgent(due []reminderDate) string {
 	urgent := ""
 	for _, d := range due {
@@ -184,7 +185,7 @@ func (f facts) mostUrgent(due []reminderDate) string {
 	return urgent
 }
 
-// notification is the status's entry for a date, or a new one.
+// notification returns the entry of the status for a date, or a new one.
 func (f facts) notification(date string) v1alpha1.NotificationStatus {
 	for _, n := range f.Key.Status.Notifications {
 		if n.Date == date {
@@ -200,9 +201,8 @@ func skipReminder(n *v1alpha1.NotificationStatus, reason string) {
 	n.State, n.Reason, n.Remaining = v1alpha1.NotificationSkipped, reason, nil
 }
 
-// retryAt is when a mail may be tried again: at once for one that was never tried, when the claim has run out for one
-// whose end nobody recorded, and later with every failure for the rest. It is computed from the status alone, so it
-// survives a restart.
+// retryAt returns when a mail may be tried again: at once if it was never tried, when the claim expires if its result was not
+// recorded, and otherwise later with every failure. It is computed from the status alone, so it survives a restart.
 func retryAt(n v1alpha1.NotificationStatus) time.Time {
 	if n.LastAttemptTime == nil || n.Attempts == nil {
 		return time.Time{}
@@ -215,7 +215,7 @@ func retryAt(n v1alpha1.NotificationStatus) time.Time {
 	return n.LastAttemptTime.Add(min(pause, lastRetry))
 }
 
-// claimDelivery records that a mail is being sent, and says which.
+// claimDelivery records in an entry that its mail is being sent, and returns the mail.
 func (f facts) claimDelivery(n *v1alpha1.NotificationStatus) *Mail {
 	attempts := int32(1)
 	if n.Attempts != nil {
@@ -232,8 +232,8 @@ func (f facts) claimDelivery(n *v1alpha1.NotificationStatus) *Mail {
 	}
 }
 
-// keepSent keeps the record of mails that were sent, to all or to some, for an expiration that has moved since, as far as there is room: if
-// it moves back, they are not sent twice.
+// keepSent adds the entries of mails that were sent for an expiration that has moved since, as far as there is room, so that
+// they are not sent twice if the expiration moves back.
 func (f facts) keepSent(list []v1alpha1.NotificationStatus) []v1alpha1.NotificationStatus {
 	for _, old := range slices.Backward(f.Key.Status.Notifications) {
 		listed := slices.ContainsFunc(list, func(n v1alpha1.NotificationStatus) bool { return n.Date == old.Date })
@@ -245,8 +245,8 @@ func (f facts) keepSent(list []v1alpha1.NotificationStatus) []v1alpha1.Notificat
 	return list
 }
 
-// RecordDeliveries records what came of a mail. Addresses that may yet take it are tried again; that the rest refused it does
-// not keep those who got it from counting as told.
+// RecordDeliveries returns the notifications with the results of a mail. Recipients with a temporary failure are tried again. The
+// mail counts as sent once one recipient received it.
 func RecordDeliveries(list []v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) []v1alpha1.NotificationStatus {
 	list = slices.Clone(list)
 	for i := range list {
@@ -258,7 +258,7 @@ func RecordDeliveries(list []v1alpha1.NotificationStatus, m Mail, deliveries []D
 }
 
 func recordDeliveries(n *v1alpha1.NotificationStatus, m Mail, deliveries []Delivery, now time.Time) {
-	told := n.SentAt != nil // others were told at an earlier try
+	told := n.SentAt != nil // an earlier attempt reached other recipients
 	var remaining []string
 	refusal, delay := "", v1alpha1.ReasonMailLimitReached
 	for _, d := range deliveries {
@@ -286,7 +286,7 @@ func recordDeliveries(n *v1alpha1.NotificationStatus, m Mail, deliveries []Deliv
 	}
 }
 
-// sentReason is what there is to say of a mail that was sent; empty: nothing.
+// sentReason returns the reason of an entry whose mail was sent. It is empty if all recipients received the mail as requested.
 func sentReason(m Mail, deliveries []Delivery, refusal string) string {
 	switch {
 	case refusal != "":
@@ -299,7 +299,7 @@ func sentReason(m Mail, deliveries []Delivery, refusal string) string {
 	return ""
 }
 
-// Events are what changed in the mails of a key.
+// Events returns what changed in the notifications of a key.
 func Events(before, after []v1alpha1.NotificationStatus) []keys.Event {
 	was := map[string]v1alpha1.NotificationStatus{}
 	for _, n := range before {
@@ -322,22 +322,22 @@ func mailEvent(n v1alpha1.NotificationStatus) (keys.Event, bool) {
 	failed := keys.Event{Warning: true, Reason: v1alpha1.ReasonNotificationFailed, Action: "Notify"}
 	switch {
 	case n.State == v1alpha1.NotificationSent && n.Reason == "":
-		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire"}, true
+		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Sent a reminder that the key is about to expire"}, true
 	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonLocaleNotAvailable:
-		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Told people by mail that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it"}, true
+		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Sent a reminder that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it"}, true
 	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonRecipientNotAllowed:
-		failed.Note = "Told people by mail that the key is about to expire, but not the addresses outside the domains of --smtp-allowed-domains"
+		failed.Note = "Sent a reminder that the key is about to expire, but not the addresses outside the domains of --smtp-allowed-domains"
 	case n.State == v1alpha1.NotificationSent:
-		failed.Note = "Told people by mail that the key is about to expire, but some addresses were refused by their mail server"
+		failed.Note = "Sent a reminder that the key is about to expire, but some addresses were refused by their mail server"
 	case n.State == v1alpha1.NotificationFailed:
-		failed.Note = "Could not tell anybody that the key is about to expire: " + n.Reason
+		failed.Note = "Could not send a reminder that the key is about to expire: " + n.Reason
 	case n.Reason == v1alpha1.ReasonMailLimitReached:
 		failed.Reason = v1alpha1.ReasonMailLimitReached
-		failed.Note = "The account has no mail left today: those that are told that the key is about to expire are told tomorrow"
+		failed.Note = "The account has no mail left today: the remaining reminders that the key is about to expire are sent tomorrow"
 	case n.Reason == v1alpha1.ReasonRecipientNotAllowed:
-		failed.Note = "The key is about to expire, and nobody was told: no address of notification.emails is in a domain of --smtp-allowed-domains"
+		failed.Note = "The key is about to expire, and no reminder was sent: no address of notification.emails is in a domain of --smtp-allowed-domains"
 	case n.Reason == v1alpha1.ReasonNoMailServer:
-		failed.Note = "The key is about to expire, and nobody was told: the manager runs without --smtp-host"
+		failed.Note = "The key is about to expire, and no reminder was sent: the manager runs without --smtp-host"
 	default:
 		return keys.Event{}, false
 	}

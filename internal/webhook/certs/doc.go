@@ -9,7 +9,7 @@
 //
 //	authority A, certificate of A      caBundle: A
 //	   | two thirds of A's life are over
-//	authorities B and A, cert. of A    caBundle: B, A     the API server trusts B before anybody serves it
+//	authorities B and A, cert. of A    caBundle: B, A     the API server trusts B before a replica serves it
 //	   | the caBundle has held B for settlePeriod
 //	authorities B and A, cert. of B    caBundle: B, A     replicas change over, each when it looks
 //	   | retirePeriod

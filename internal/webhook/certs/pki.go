@@ -146,7 +146,7 @@ func (m material) ofSigner() bool {
 	return m.serving.Leaf.CheckSignatureFrom(m.signer) == nil
 }
 
-// retirable says whether nobody can still be serving a certificate of an authority before the current one.
+// retirable reports whether no replica can still be serving a certificate of an authority before the current one.
 func (m material) retirable(now time.Time) bool {
 	return len(m.authorities) > 1 && m.ofSigner() && now.Sub(m.serving.Leaf.NotBefore) >= clockSkew+retirePeriod
 }
@@ -258,7 +258,7 @@ func (b bundle) ofKey(key crypto.Signer, now time.Time) *x509.Certificate {
 	return nil
 }
 
-// verify says whether somebody who trusts only these authorities accepts the serving certificate.
+// verify reports whether a client that trusts only these authorities accepts the serving certificate.
 func (b bundle) verify(leaf *x509.Certificate, now time.Time) bool {
 	roots := x509.NewCertPool()
 	for _, cert := range b {

@@ -213,7 +213,7 @@ func (r *Rotator) report(ctx context.Context, problem error) {
 // be.
 //
 // The configuration is read before the Secret, and written on condition that it has not changed since. An authority is
-// in the Secret before it is in the configuration, so whoever saw it there also reads it here: a slow replica can't put
+// in the Secret before it is in the configuration, so a replica that saw it there also reads it here: a slow replica can't put
 // an older bundle back.
 func (r *Rotator) reconcile(ctx context.Context) error {
 	config, err := r.readConfiguration(ctx)
@@ -267,7 +267,7 @@ func (r *Rotator) renew(have material, settled bundle, now time.Time) (want mate
 // hostsToCertify returns the hosts that a new serving certificate is needed for, or nil if none is needed.
 //
 // Hosts that are missing are added to those of the certificate: replicas with different hosts, as in a rolling update,
-// would otherwise replace each other's certificate for ever. The next renewal drops what nobody asks for.
+// would otherwise replace each other's certificate for ever. The next renewal drops names that are no longer requested.
 func (r *Rotator) hostsToCertify(m material, settled bundle, now time.Time) []string {
 	switch {
 	case m.serving == nil:

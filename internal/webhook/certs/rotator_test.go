@@ -213,7 +213,7 @@ func TestRotation_NewAuthorityIsConfiguredBeforeItIsServed(t *testing.T) {
 	if w.material().ofSigner() {
 		t.Fatal("a certificate of the new authority before it has settled")
 	}
-	w.setCABundle(string(bundle{first.signer}.encode())) // somebody applies an older manifest
+	w.setCABundle(string(bundle{first.signer}.encode())) // a user applies an older manifest
 	w.settle(r, other)
 	w.clock.Step(settlePeriod - time.Second)
 	w.settle(r, other)
@@ -341,7 +341,7 @@ func TestPass_DamagedSecretHeals(t *testing.T) {
 	}
 }
 
-// foreignSecret returns the entries of somebody else's Secret of the same kind.
+// foreignSecret returns the entries of a Secret of the same kind that has another owner.
 func foreignSecret(t *testing.T) map[string][]byte {
 	t.Helper()
 	w := newWorld(t, configuration())
