@@ -116,11 +116,14 @@ func (f *Facts) isRepair(step Step) bool {
 	return false
 }
 
-// changedByOthers reports whether the Secret has neither the resourceVersion that the status records nor the one that
-// this manager wrote last.
+// changedByOthers reports whether another client changed the Secret since the status recorded that it was right: it has neither
+// the recorded resourceVersion nor the one that this manager wrote last. The status of a contested Secret records none.
 func (f *Facts) changedByOthers() bool {
 	ref, version := f.Key.Status.SecretRef, f.Secret.ResourceVersion
-	return version != f.Repairs.Written && (ref == nil || ref.ResourceVersion != version)
+	if version == f.Repairs.Written || ref == nil || ref.ResourceVersion == version {
+		return false
+	}
+	return ref.ResourceVersion != "" || contestOf(f.Key) != nil
 }
 
 // repairDue reports whether a repair is needed, whether now or after its delay.

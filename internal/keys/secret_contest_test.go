@@ -4,6 +4,7 @@
 package keys_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -259,5 +260,22 @@ func TestContest_NamesTheFieldManagerPlainly(t *testing.T) {
 	}
 	if c := meta.FindStatusCondition(newFight(t, fights["drift"]).key.Status.Conditions, v1alpha1.ConditionStalled); c != nil {
 		t.Errorf("Stalled without a fight: %+v", c)
+	}
+}
+
+// TestRepairs_ExcludeTheFirstClearing: a revocation whose first write failed is no contest, even right after repairs.
+func TestRepairs_ExcludeTheFirstClearing(t *testing.T) {
+	t.Parallel()
+	now := keystest.Epoch.Add(time.Hour)
+	k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateRevoked))
+	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now, Err: errors.New("x")}
+	f.Repairs = keys.Repairs{Generation: k.Generation, Times: []time.Time{now, now, now}}
+	k.Status = keys.Describe(f)
+	if got := conditionOf(k.Status, v1alpha1.ConditionReady); got != "False/WriteFailed" {
+		t.Fatalf("after the failed write Ready is %s", got)
+	}
+	f.Err = nil
+	if plan := keys.Decide(f); len(plan.Steps) != 1 || conditionOf(keys.Describe(f), v1alpha1.ConditionStalled) != "" {
+		t.Errorf("then the plan is %v", plan)
 	}
 }

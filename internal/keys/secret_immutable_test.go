@@ -52,6 +52,7 @@ func TestDecide_AnImmutableSecret(t *testing.T) {
 			}
 			observed, _ := keys.InspectSecret(k, a, content, "8")
 			keystest.Slots(k)(a)
+			k.Status.SecretRef = &v1alpha1.SecretRef{Name: "shop", ResourceVersion: "7"}
 			f := keys.Facts{Key: k, Account: a, Secret: observed, Settings: keystest.Settings, Now: keystest.Epoch.Add(time.Hour)}
 			plan := keys.Decide(f)
 			if found := f.Repairs.After(f, plan, true).FoundChangeAt; len(plan.Steps) != tc.steps || found.IsZero() != (tc.steps == 0) {
