@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// formats are the shapes of credentials, each with what it must look like and how many choices it draws from.
+// formats lists formats, each with the pattern of its keys and the number of bits that it draws.
 var formats = map[string]struct {
 	spec  *v1alpha1.Format
 	shape string
@@ -40,7 +40,7 @@ func formatOf(spec *v1alpha1.Format) credential.Format {
 	return keys.EffectiveFormat(k, nil)
 }
 
-func TestFormat_Mint(t *testing.T) {
+func TestFormat_Generate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range formats {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestFormat_Mint(t *testing.T) {
 	}
 }
 
-func TestFormat_MintUsesAllCharactersEvenly(t *testing.T) {
+func TestFormat_GenerateIsUnbiased(t *testing.T) {
 	t.Parallel()
 	f := formatOf(&v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 256})
 	counts, random := map[byte]int{}, &keystest.Bytes{Seed: "even"}
@@ -95,8 +95,8 @@ func TestFormat_MintUsesAllCharactersEvenly(t *testing.T) {
 	}
 }
 
-// TestFormat_MintOfAScript: bytes that would favour the first characters are thrown away.
-func TestFormat_MintOfAScript(t *testing.T) {
+// Bytes that would favour the first characters of the alphabet are discarded.
+func TestFormat_GenerateDiscardsBiasedBytes(t *testing.T) {
 	t.Parallel()
 	script := bytes.NewReader(append(bytes.Repeat([]byte{255, 248, 0, 61, 62, 247}, 40), bytes.Repeat([]byte{1}, 40)...))
 	m, err := formatOf(&v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 22}).Generate(script)
@@ -105,7 +105,7 @@ func TestFormat_MintOfAScript(t *testing.T) {
 	}
 }
 
-func TestFormat_MintFailsWithItsSource(t *testing.T) {
+func TestFormat_GenerateReturnsSourceError(t *testing.T) {
 	t.Parallel()
 	for name, tc := range formats {
 		broken := errors.New("no randomness")
@@ -115,7 +115,7 @@ func TestFormat_MintFailsWithItsSource(t *testing.T) {
 	}
 }
 
-func TestFormat_Identify_Malformed(t *testing.T) {
+func TestFormat_Parse_Malformed(t *testing.T) {
 	t.Parallel()
 	token := []byte(keystest.MaterialOf("shop"))
 	damaged := bytes.Clone(token)

@@ -19,8 +19,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestMaterial_ShowsInNothing prints, marshals and logs a key in every way there is.
-func TestMaterial_ShowsInNothing(t *testing.T) {
+// TestMaterial_IsRedacted prints, marshals and logs a key in every way.
+func TestMaterial_IsRedacted(t *testing.T) {
 	t.Parallel()
 	m := keystest.MaterialOf("secret")
 	issued := credential.Credential{Material: m, PublicPart: credential.PublicPart{ID: "public"}}
@@ -59,9 +59,10 @@ func TestMaterial_ShowsInNothing(t *testing.T) {
 	}
 }
 
-// TestMaterial_ShowsInNoVerb tries every letter as a verb, with the flags that change how verbs print. Two are left out:
-// %w of what is no error and %p of what is no pointer, on which fmt passes all methods by. go vet refuses both.
-func TestMaterial_ShowsInNoVerb(t *testing.T) {
+// TestMaterial_IsRedactedForEveryVerb tries every letter as a verb, with the flags that change how verbs print. It
+// leaves out two for which fmt calls no method and which go vet refuses: %w of a value that is no error, and %p of one
+// that is no pointer.
+func TestMaterial_IsRedactedForEveryVerb(t *testing.T) {
 	t.Parallel()
 	m := keystest.MaterialOf("secret")
 	for _, value := range []any{m, &m, []credential.Material{m}, credential.Credential{Material: m}, &credential.Credential{Material: m}, map[string]any{"key": m}, [1]any{m}} {
@@ -92,7 +93,7 @@ func check(t *testing.T, text []byte, err error) string {
 	return string(text)
 }
 
-// mustHide looks for a key, in full and in part, in every encoding that printing may give it.
+// mustHide searches for a key, in full and in part, in every encoding that printing may give it.
 func mustHide(t *testing.T, text string, m credential.Material) {
 	t.Helper()
 	b := []byte(m)

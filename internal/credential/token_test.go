@@ -22,7 +22,7 @@ import (
 
 const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// TestToken_KnownAnswer fixes the format: keys in the hands of customers must be recognised for ever.
+// The format is fixed: keys that customers have must stay valid.
 func TestToken_KnownAnswer(t *testing.T) {
 	t.Parallel()
 	issued, err := keystest.Token.Generate(bytes.NewReader(make([]byte, 1000)))
@@ -38,7 +38,7 @@ func TestToken_KnownAnswer(t *testing.T) {
 	}
 }
 
-// base62CRC computes the checksum in another way than the code under test.
+// base62CRC computes the checksum independently of the code under test.
 func base62CRC(body string) string {
 	sum := new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(body)))).Text(62)
 	pairs := make([]string, 0, 104)
@@ -48,8 +48,8 @@ func base62CRC(body string) string {
 	return strings.Repeat("0", 6-len(sum)) + strings.NewReplacer(pairs...).Replace(sum)
 }
 
-// TestToken_TakesItsBytesFromTheSource: as many as its entropy needs, all of them, and nothing from anywhere else.
-func TestToken_TakesItsBytesFromTheSource(t *testing.T) {
+// A Token uses as many bytes as its entropy needs, all of them, and no other source.
+func TestToken_UsesExactlyTheBytesOfItsSource(t *testing.T) {
 	t.Parallel()
 	source := &countingReader{source: &keystest.Bytes{Seed: "entropy"}}
 	first, err1 := keystest.Token.Generate(source)
@@ -83,7 +83,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestToken_Identify(t *testing.T) {
+func TestToken_Parse(t *testing.T) {
 	t.Parallel()
 	good := string([]byte(keystest.MaterialOf("parse")))
 	with := func(prefix string) string {
@@ -131,13 +131,13 @@ func TestToken_Identify(t *testing.T) {
 	}
 }
 
-// other is another digit than the one given.
+// other returns a digit other than the given one.
 func other(digit byte) string {
 	return string(digits[(strings.IndexByte(digits, digit)+1)%len(digits)])
 }
 
-// TestToken_NoticesEveryTypo changes one character of a key to every other.
-func TestToken_NoticesEveryTypo(t *testing.T) {
+// TestToken_ChecksumDetectsTypos replaces each character of a key with every other one.
+func TestToken_ChecksumDetectsTypos(t *testing.T) {
 	t.Parallel()
 	good := []byte(keystest.MaterialOf("typo"))
 	for i := range good {
@@ -151,7 +151,7 @@ func TestToken_NoticesEveryTypo(t *testing.T) {
 	}
 }
 
-func TestToken_IsRecognisedWithEveryPrefix(t *testing.T) {
+func TestToken_ParsesEveryPrefix(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := formatOf(&v1alpha1.Format{Prefix: rapid.StringMatching(`[a-z][a-z0-9]{0,15}`).Draw(t, "prefix")})
@@ -169,7 +169,7 @@ func TestToken_IsRecognisedWithEveryPrefix(t *testing.T) {
 	})
 }
 
-func FuzzToken_Identify(f *testing.F) {
+func FuzzToken_Parse(f *testing.F) {
 	f.Add([]byte(keystest.MaterialOf("fuzz")))
 	f.Add([]byte("ak__"))
 	f.Fuzz(func(t *testing.T, token []byte) {

@@ -15,7 +15,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-func TestDecide_WaitsBeforeItCreatesAnAccount(t *testing.T) {
+func TestDecide_DelaysAccountCreation(t *testing.T) {
 	t.Parallel()
 	const delay = 5 * time.Second
 	due := keystest.Epoch.Add(delay)

@@ -90,8 +90,8 @@ func TestDescribeAccount_CountsKeys(t *testing.T) {
 	}
 }
 
-// TestDescribeAccount_KeepsTheCountOfMails: the count is not for the reconciler of accounts to lose.
-func TestDescribeAccount_KeepsTheCountOfMails(t *testing.T) {
+// The mail controller writes the count. The account controller must not lose it.
+func TestDescribeAccount_KeepsMailCount(t *testing.T) {
 	t.Parallel()
 	a, sent := keystest.NewAccount("acme"), int32(4)
 	a.Status.Mail = &v1alpha1.MailStatus{Date: "2026-10-24", Sent: &sent}

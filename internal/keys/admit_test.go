@@ -16,14 +16,14 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// aged is a key that was created so many hours after Epoch, with a UID that is its name.
+// aged returns a key that was created the given number of hours after Epoch, and whose UID is its name.
 func aged(name string, hours int, options ...keystest.KeyOption) *v1alpha1.APIKey {
 	return keystest.Key(name, append([]keystest.KeyOption{
 		keystest.UID(name), keystest.Created(keystest.Epoch.Add(time.Duration(hours) * time.Hour)),
 	}, options...)...)
 }
 
-// slots prints an admission's record: name=grant, and the label in brackets.
+// slots prints slots as name=grant, with the label in parentheses.
 func slots(list []v1alpha1.Slot) string {
 	text := ""
 	for _, s := range list {
@@ -278,15 +278,15 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// slotOf records a slot under a grant of one's choice.
+// slotOf records a slot with the given grant.
 func slotOf(name, grant string) keystest.AccountOption {
 	return func(a *v1alpha1.Account) {
 		a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(aged(name, 1), grant))
 	}
 }
 
-// TestDoubts asks about nothing that is not in doubt: each question is a call to the API server.
-func TestDoubts(t *testing.T) {
+// Each unconfirmed slot or key costs a read from the API server, so there must be no needless ones.
+func TestUnconfirmedSlots(t *testing.T) {
 	t.Parallel()
 	issued := keystest.Issued(keystest.Epoch)
 	for name, tc := range map[string]struct {
@@ -356,7 +356,7 @@ func TestNeedsSlot(t *testing.T) {
 	}
 }
 
-func TestFull(t *testing.T) {
+func TestWouldExceedLimit(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		options []keystest.AccountOption

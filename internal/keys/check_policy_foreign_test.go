@@ -16,9 +16,10 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestRefuse_NamesNoForeignObject refuses a key of one tenant for each reason, in an account in which another tenant has
-// keys, and looks for that tenant's namespace and names in all that the key's owner can read.
-func TestRefuse_NamesNoForeignObject(t *testing.T) {
+// TestCheckPolicy_HidesOtherNamespaces refuses a key of one tenant for each reason, in an account in which another
+// tenant has keys, and checks that the namespace and names of that tenant occur in nothing that the owner of the key
+// can read.
+func TestCheckPolicy_HidesOtherNamespaces(t *testing.T) {
 	t.Parallel()
 	foreign := []*v1alpha1.APIKey{
 		keystest.Key("gx", keystest.Namespace("tenant-a"), keystest.Label("web"), keystest.Issued(keystest.Epoch), keystest.Revoked("shared", keystest.Epoch), keystest.Created(keystest.Epoch.Add(-time.Hour))),
@@ -75,7 +76,7 @@ func TestRefuse_NamesNoForeignObject(t *testing.T) {
 	}
 }
 
-// reasonsOfRefusal are the reasons that api/v1alpha1 documents for Accepted=False.
+// reasonsOfRefusal returns the reasons that api/v1alpha1 documents for Accepted=False.
 func reasonsOfRefusal(t *testing.T) []string {
 	t.Helper()
 	source, err := os.ReadFile("../../api/v1alpha1/conditions.go")
@@ -92,8 +93,8 @@ func reasonsOfRefusal(t *testing.T) []string {
 	return list
 }
 
-// TestRefuse_NamesTheHolderInOneNamespace: to users of the same namespace the key that has the label is named.
-func TestRefuse_NamesTheHolderInOneNamespace(t *testing.T) {
+// Users of the same namespace learn the name of the key that has the label.
+func TestCheckPolicy_NamesHolderInSameNamespace(t *testing.T) {
 	t.Parallel()
 	holder := keystest.Key("gx", keystest.Label("web"), keystest.Created(keystest.Epoch.Add(-time.Hour)))
 	r := keys.CheckPolicy(keys.Facts{

@@ -33,7 +33,7 @@ func expirations(p v1alpha1.ExpirationPolicy) keystest.AccountOption {
 
 func whitelistRequired(a *v1alpha1.AccountSpec) { a.IPWhitelistPolicy = v1alpha1.IPWhitelistRequired }
 
-func TestRefuse(t *testing.T) {
+func TestCheckPolicy(t *testing.T) {
 	t.Parallel()
 	acct, key := keystest.NewAccount, keystest.Key
 	accepted := func(options ...keystest.KeyOption) *v1alpha1.APIKey {
@@ -88,7 +88,7 @@ func TestRefuse(t *testing.T) {
 		"addresses, where they are required":    {key: key("shop", keystest.Whitelist("::1")), account: acct("acme", policy(whitelistRequired))},
 		"no addresses, where they are required": {key: key("shop"), account: acct("acme", policy(whitelistRequired)), want: v1alpha1.ReasonIPWhitelistRequired},
 
-		// A stricter policy binds new keys, and later changes of the field that it is about, and of that field only.
+		// A stricter policy applies to new keys, and to later changes of the field that it concerns.
 		"accepted before expirations were required":  {key: accepted(), account: acct("acme", expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationRequired}))},
 		"accepted before expirations were forbidden": {key: accepted(keystest.Expiring(year)), account: acct("acme", expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationForbidden}))},
 		"accepted before lives were limited":         {key: accepted(keystest.Expiring(year)), account: acct("acme", expirations(v1alpha1.ExpirationPolicy{MaxLifetime: "1h"}))},
@@ -112,7 +112,7 @@ func TestRefuse(t *testing.T) {
 		"a whitelist removed":   {key: opened(accepted(keystest.Whitelist("::1"))), account: acct("acme", policy(whitelistRequired)), want: v1alpha1.ReasonIPWhitelistRequired},
 		"another field changed": {key: relabelled(accepted()), account: acct("acme", policy(whitelistRequired), expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationRequired}))},
 		"an expiration moved, where only addresses are policed": {key: moved(accepted(), year.Format(time.RFC3339)), account: acct("acme", policy(whitelistRequired))},
-		"accepted, and never issued": { // switched off under Usable: nobody has it in use
+		"accepted, and never issued": { // inactive under Usable, so not in use
 			key: key("shop", keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.IPRestriction = v1alpha1.IPUnrestricted })), account: acct("acme", policy(whitelistRequired)),
 			want: v1alpha1.ReasonIPWhitelistRequired,
 		},
@@ -156,8 +156,8 @@ func reasonIn(r *keys.Violation) string {
 	return r.Reason
 }
 
-// TestRefuse_LabelHolder says who has a label. A slot that records it comes first, then age.
-func TestRefuse_LabelHolder(t *testing.T) {
+// The key whose slot records a label has it, or else the oldest key.
+func TestCheckPolicy_LabelHolder(t *testing.T) {
 	t.Parallel()
 	hour := func(n int) keystest.KeyOption {
 		return keystest.Created(keystest.Epoch.Add(time.Duration(n) * time.Hour))
@@ -173,7 +173,7 @@ func TestRefuse_LabelHolder(t *testing.T) {
 		slots    []*v1alpha1.APIKey
 		siblings []*v1alpha1.APIKey
 		options  []keystest.AccountOption
-		want     string // who is named as the holder; empty: the label is the key's
+		want     string // the holder in the message; empty: the key has the label
 	}{
 		"nobody else wants it":                                        {key: key},
 		"the key itself is among the siblings":                        {key: key, siblings: []*v1alpha1.APIKey{key}},
@@ -219,8 +219,8 @@ func TestRefuse_LabelHolder(t *testing.T) {
 	}
 }
 
-// TestRefuse_MessagesFit makes everything in a message as long as it can be.
-func TestRefuse_MessagesFit(t *testing.T) {
+// TestCheckPolicy_MessagesAreBounded uses values of the greatest possible length in each message.
+func TestCheckPolicy_MessagesAreBounded(t *testing.T) {
 	t.Parallel()
 	long := func(n int) string { return strings.Repeat("x", n) }
 	wide := func(n int) string { return strings.Repeat("é", n) }

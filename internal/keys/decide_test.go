@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// outline is what the tables of this file look at: the plan, and the status in one line.
+// outline is the part of a plan and a status that the tables of this file compare.
 type outline struct {
 	Steps  string
 	Next   time.Duration // from now; zero: never
@@ -49,7 +49,7 @@ func conditionOf(s v1alpha1.APIKeyStatus, conditionType string) string {
 	return ""
 }
 
-// now is when the tables of this file look.
+// now is the current time in the tables of this file.
 var now = keystest.Epoch.Add(30 * 24 * time.Hour)
 
 func TestDecide(t *testing.T) {
@@ -93,7 +93,7 @@ func TestDecide(t *testing.T) {
 		err     error
 		want    outline
 	}{
-		// The first credential.
+		// The first credential is issued.
 		"the first key of an account that does not exist": {
 			key: key(), held: nothing, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
@@ -161,7 +161,7 @@ func TestDecide(t *testing.T) {
 			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
 
-		// Its life.
+		// Changes of the state.
 		"in use":                        {key: inUse(), account: recorded, held: own, want: active},
 		"switched off":                  {key: inUse(inactive), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
 		"switched on again":             {key: inUse(), account: recorded, held: own, want: active},
@@ -203,7 +203,7 @@ func TestDecide(t *testing.T) {
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StateExpired, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Expired"},
 		},
 
-		// Its Secret.
+		// Changes of the Secret.
 		"the Secret is gone": {
 			key: inUse(), account: recorded, held: nothing, want: in(active, func(o *outline) { o.Steps, o.Ready = "create Secret shop with a new Token; ", pending }),
 		},
@@ -248,7 +248,7 @@ func TestDecide(t *testing.T) {
 			want: in(refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
 		},
 
-		// Its account.
+		// Changes of the account.
 		"the account is gone, and comes back: the key stays in use": {
 			key: inUse(), held: own, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive},
 		},
@@ -294,7 +294,7 @@ func TestDecide(t *testing.T) {
 		},
 		"another key has the label": {
 			key: key(keystest.Label("web")), account: keystest.NewAccount("acme", keystest.Slots(keystest.Key("other", keystest.Label("web")))), held: nothing,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending}, // it is not among the siblings: gone, perhaps
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending}, // it is not among the siblings, so it may be deleted
 		},
 		"a new label is not on record yet: the key stays in use": {
 			key: inUse(keystest.Label("web")), account: recorded, held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
@@ -305,7 +305,7 @@ func TestDecide(t *testing.T) {
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 
-		// Its grant, under Usable.
+		// Grants, under Usable.
 		"Usable: switched on again, under a grant that was given back": {
 			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("1")), account: with(key(), usable), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
@@ -355,9 +355,9 @@ func ownSlot(grant string) keystest.AccountOption {
 	}
 }
 
-// TestDescribe_AdoptsOnlyWhatItMay: what lies in a Secret becomes a credential only if this round made it, or if nothing
-// was issued before and it was offered; and only for a key that is to have one.
-func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
+// A credential in a Secret is adopted only if this reconcile generated it, or if it was offered and none was issued
+// before, and only for a key that needs a credential.
+func TestDescribe_AdoptsOnlyTrustedCredentials(t *testing.T) {
 	t.Parallel()
 	key := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return keystest.Key("shop", options...) }
 	issued, revoked := keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateRevoked)
@@ -418,9 +418,8 @@ func TestDescribe_AdoptsOnlyWhatItMay(t *testing.T) {
 	}
 }
 
-// TestDescribe_ReleasesUnderUsable: which grant a status says was given back. It never says an earlier one than before,
-// whatever a stale record shows.
-func TestDescribe_ReleasesUnderUsable(t *testing.T) {
+// The released grant in the status never becomes an earlier one, whatever a stale record contains.
+func TestDescribe_ReleasesGrantUnderUsable(t *testing.T) {
 	t.Parallel()
 	usable := keystest.Counting(v1alpha1.CountUsable)
 	inactive, expired, revoked := keystest.State(v1alpha1.KeyStateInactive), keystest.Expiring(now), keystest.State(v1alpha1.KeyStateRevoked)
@@ -453,8 +452,8 @@ func TestDescribe_ReleasesUnderUsable(t *testing.T) {
 	}
 }
 
-// TestDescribe_RecordsWhatWasAccepted: status keeps what later policies are measured against, and what verifiers read.
-func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
+// The status records the values that later policies are compared with and that verifiers read.
+func TestDescribe_RecordsAcceptedValues(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Expiration("2026-07-01"), keystest.Whitelist("::1"), keystest.Generation(4))
 	f := keys.Facts{
@@ -475,7 +474,7 @@ func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// Refused, it keeps what it was accepted with.
+	// A key that is refused keeps the values with which it was accepted.
 	k.Status = keys.Describe(f)
 	k.Spec.Expiration, k.Spec.IPWhitelist = "2027-07-01", nil
 	f.Account = keystest.NewAccount("acme", keystest.Slots(k), policy(whitelistRequired))
@@ -483,7 +482,7 @@ func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
 		t.Errorf("refused, it remembers %s, %s", got.ExpirationTime, got.IPRestriction)
 	}
 
-	// And the other way round: what is taken away is not remembered.
+	// Values removed from the spec are removed from the status.
 	f.Account = keystest.NewAccount("acme", keystest.Slots(k))
 	k.Spec.Expiration = ""
 	if got := keys.Describe(f); got.ExpirationTime != nil || got.IPRestriction != v1alpha1.IPUnrestricted {
@@ -491,8 +490,8 @@ func TestDescribe_RecordsWhatWasAccepted(t *testing.T) {
 	}
 }
 
-// TestDescribe_OldCredentialLivesOn goes through two re-issues of a key.
-func TestDescribe_OldCredentialLivesOn(t *testing.T) {
+// TestDescribe_ReissueKeepsPreviousCredential reissues the credential of a key twice.
+func TestDescribe_ReissueKeepsPreviousCredential(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
 	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Settings: keystest.Settings, Now: now}
@@ -537,8 +536,8 @@ func TestDescribe_OldCredentialLivesOn(t *testing.T) {
 	}
 }
 
-// TestDescribe_KeepsTwentyTransitions switches a key off and on for a year.
-func TestDescribe_KeepsTwentyTransitions(t *testing.T) {
+// TestDescribe_KeepsTwentyHistoryEntries disables and enables a key for a year.
+func TestDescribe_KeepsTwentyHistoryEntries(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
 	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings}
@@ -556,8 +555,8 @@ func TestDescribe_KeepsTwentyTransitions(t *testing.T) {
 	}
 }
 
-// TestDescribe_TransitionsHaveTheirTime: a condition's time is that of its last change of status, not of its last look.
-func TestDescribe_TransitionsHaveTheirTime(t *testing.T) {
+// The transition time of a condition is the time of the last change of its status, not of the last reconcile.
+func TestDescribe_TransitionTimeFollowsStatus(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
 	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now}
@@ -575,7 +574,7 @@ func TestDescribe_TransitionsHaveTheirTime(t *testing.T) {
 	}
 }
 
-func TestRemembered_IsWhatDescribeSaw(t *testing.T) {
+func TestSecretFromStatus_MatchesDescribedSecret(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Issued(keystest.Epoch))
 	f := keys.Facts{Key: k, Account: keystest.NewAccount("acme", keystest.Slots(k)), Secret: keystest.SecretOf(k), Settings: keystest.Settings, Now: now}
@@ -594,7 +593,7 @@ func TestRemembered_IsWhatDescribeSaw(t *testing.T) {
 	}
 }
 
-func TestMintedHeld(t *testing.T) {
+func TestJustIssuedSecret(t *testing.T) {
 	t.Parallel()
 	want := keystest.ObservedSecret("default/shop")
 	want.JustIssued = true
@@ -603,8 +602,8 @@ func TestMintedHeld(t *testing.T) {
 	}
 }
 
-// TestStep_SaysWhatItDoes: a plan says that a key is to be made, and can't say which.
-func TestStep_SaysWhatItDoes(t *testing.T) {
+// A plan says that a credential is generated, and never which.
+func TestStep_String(t *testing.T) {
 	t.Parallel()
 	for want, step := range map[string]keys.Step{
 		"create Account acme":                                    keys.CreateAccount{Name: "acme"},

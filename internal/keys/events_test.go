@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-func TestAnnouncements(t *testing.T) {
+func TestEvents(t *testing.T) {
 	t.Parallel()
 	first, second := keystest.CredentialOf("first"), keystest.CredentialOf("second")
 	previous := first
@@ -53,7 +53,7 @@ func TestAnnouncements(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before, after v1alpha1.APIKeyStatus
 		want          []keys.Event
-		option        keystest.KeyOption // what the spec says beside
+		option        keystest.KeyOption // a change of the spec
 	}{
 		"nothing happened":              {status(active, one, accepted), status(active, one, accepted), nil, nil},
 		"a new key waits":               {status("", none), status(pending, none, unknown), nil, nil},
@@ -115,7 +115,7 @@ func TestAnnouncements(t *testing.T) {
 	}
 }
 
-func TestRemember_KeepsTheLastTwenty(t *testing.T) {
+func TestAppendHistory_KeepsLastTwenty(t *testing.T) {
 	t.Parallel()
 	var history []v1alpha1.Transition
 	for i := range 50 {

@@ -77,7 +77,7 @@ func TestResolveExpiration(t *testing.T) {
 	}
 }
 
-func TestResolveExpiration_RefusesWhatIsNoTime(t *testing.T) {
+func TestResolveExpiration_Invalid(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ expiration, zone string }{
 		"a day that does not exist":       {"2027-02-30", "UTC"},
@@ -130,9 +130,9 @@ func TestLoadZone(t *testing.T) {
 	}
 }
 
-// TestResolveExpiration_IsTheFirstMomentOfTheDay holds every day near a change of the clocks since 2006 against another
-// way to find its beginning: the first moment at which the calendar on the wall says that day, or a later.
-func TestResolveExpiration_IsTheFirstMomentOfTheDay(t *testing.T) {
+// TestResolveExpiration_ReturnsStartOfDay compares every day near a clock change since 2006 with another way to find
+// the start of the day: the first moment whose local date is that day or a later one.
+func TestResolveExpiration_ReturnsStartOfDay(t *testing.T) {
 	t.Parallel()
 	checked := 0
 	for _, name := range changingZones {
@@ -184,8 +184,8 @@ func checkDay(t *testing.T, day time.Time, zone *time.Location) {
 	}
 }
 
-// changingZones are zones of every rule for changing clocks that was in use since 2006, and of every way that a
-// government came up with to change its mind.
+// changingZones lists time zones that cover every rule for clock changes in use since 2006, including irregular changes
+// by governments.
 var changingZones = strings.Fields(`
 	Africa/Cairo Africa/Casablanca Africa/El_Aaiun Africa/Tripoli Africa/Windhoek America/Asuncion America/Campo_Grande
 	America/Caracas America/Cuiaba America/Halifax America/Havana America/Mexico_City America/Miquelon America/Montevideo

@@ -17,7 +17,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// declares returns an account that declares an external ID, created so many seconds after the epoch.
+// declares returns an account that declares an external ID and was created the given number of seconds after Epoch.
 func declares(name, id, uid string, created time.Duration) *v1alpha1.Account {
 	a := keystest.NewAccount(name, keystest.Policy(func(s *v1alpha1.AccountSpec) { s.ExternalID = id }))
 	a.UID, a.CreationTimestamp = types.UID(uid), metav1.NewTime(keystest.Epoch.Add(created))
@@ -60,7 +60,7 @@ func TestExternalIDHolder(t *testing.T) {
 	}
 }
 
-// checkTaken checks what the status of an account says.
+// checkTaken checks the conditions of an account.
 func checkTaken(t *testing.T, a *v1alpha1.Account, declaring []*v1alpha1.Account, holder string) {
 	t.Helper()
 	after := keys.DescribeAccount(keys.AccountFacts{Account: a, Declaring: declaring, Settings: keystest.Settings, Now: keystest.Epoch})

@@ -14,7 +14,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// importing returns the facts about a key that names a digest, under an account that allows it.
+// importing returns the facts of a key that imports a digest, under an account that allows it.
 func importing(options ...keystest.KeyOption) keys.Facts {
 	k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Import("elsewhere")}, options...)...)
 	return keys.Facts{
@@ -59,7 +59,7 @@ func withSecret(f keys.Facts, observed keys.ObservedSecret) keys.Facts {
 	return f
 }
 
-func TestImport_IsRefused(t *testing.T) {
+func TestImport_Violations(t *testing.T) {
 	t.Parallel()
 	forbidden, taken, free := importing(), importing(), importing()
 	forbidden.Account.Spec.ImportPolicy = v1alpha1.ImportForbid
@@ -87,7 +87,7 @@ func TestImport_IsRefused(t *testing.T) {
 	}
 }
 
-// TestImport_FirstRotation: the credential is staged, and goes into a new Secret once verifiers know it.
+// The credential is staged, and written to a new Secret once verifiers have observed it.
 func TestImport_FirstRotation(t *testing.T) {
 	t.Parallel()
 	at := keystest.Epoch.Add(time.Hour)

@@ -45,7 +45,7 @@ func TestLabelForm(t *testing.T) {
 	}
 }
 
-func TestLabelForm_IsItsOwnForm(t *testing.T) {
+func TestLabelForm_IsIdempotent(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		form := keys.LabelForm(rapid.String().Draw(t, "label"))
@@ -58,7 +58,7 @@ func TestLabelForm_IsItsOwnForm(t *testing.T) {
 	})
 }
 
-func TestRefuse_ALabelThatLooksTheSameIsTaken(t *testing.T) {
+func TestCheckPolicy_LookalikeLabelIsTaken(t *testing.T) {
 	t.Parallel()
 	older := keystest.Key("older", keystest.Label("Shop"), keystest.Created(now.Add(-time.Hour)))
 	younger := keystest.Key("younger", keystest.Label("Sho\u200bp "), keystest.Created(now))
@@ -76,8 +76,8 @@ func TestRefuse_ALabelThatLooksTheSameIsTaken(t *testing.T) {
 	}
 }
 
-// Before labels were compared by their form, two keys could have ones that look the same. Neither loses its own.
-func TestRefuse_KeysInUseKeepTheirLabels(t *testing.T) {
+// Before labels were compared in their normalized form, two keys could have labels that look the same. Both keep them.
+func TestCheckPolicy_IssuedKeysKeepLabels(t *testing.T) {
 	t.Parallel()
 	a, b := keystest.Key("a", keystest.Label("Shop")), keystest.Key("b", keystest.Label("Shop "))
 	account := keystest.NewAccount("acme", keystest.Slots(a, b))

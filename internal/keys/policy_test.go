@@ -46,7 +46,7 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-func TestDefaults_Limit(t *testing.T) {
+func TestSettings_Limit(t *testing.T) {
 	t.Parallel()
 	d := keys.Settings{MaxKeys: 7}
 	for name, tc := range map[string]struct {
@@ -73,7 +73,7 @@ func TestDefaults_Limit(t *testing.T) {
 	}
 }
 
-func TestDefaults_Deletion(t *testing.T) {
+func TestSettings_Deletion(t *testing.T) {
 	t.Parallel()
 	forbids := keystest.NewAccount("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) { a.DeletionPolicy = v1alpha1.DeletionForbid }))
 	for name, tc := range map[string]struct {
@@ -104,7 +104,7 @@ func TestDenyDeletion(t *testing.T) {
 	for name, tc := range map[string]struct {
 		option keystest.KeyOption
 		policy v1alpha1.DeletionPolicy
-		want   string // what the sentence tells to do; empty: nothing against it
+		want   string // part of the message; empty: the deletion is allowed
 	}{
 		"allowed":                         {keystest.Label(""), v1alpha1.DeletionAllow, ""},
 		"forbidden":                       {keystest.Label(""), v1alpha1.DeletionForbid, "kubectl patch apikey shop -n default"},
@@ -124,7 +124,7 @@ func TestDenyDeletion(t *testing.T) {
 	}
 }
 
-func TestQueues(t *testing.T) {
+func TestAllowsQueueing(t *testing.T) {
 	t.Parallel()
 	queues := keystest.Policy(func(a *v1alpha1.AccountSpec) { a.Limits = &v1alpha1.Limits{Enforcement: v1alpha1.EnforcementQueue} })
 	if keys.AllowsQueueing(keystest.NewAccount("acme")) || keys.AllowsQueueing(keystest.NewAccount("acme", keystest.MaxKeys(1))) || !keys.AllowsQueueing(keystest.NewAccount("acme", queues)) {
@@ -132,7 +132,7 @@ func TestQueues(t *testing.T) {
 	}
 }
 
-func TestEffective_WhatTheKeySaysComesFirst(t *testing.T) {
+func TestEffective_KeyOverridesAccount(t *testing.T) {
 	t.Parallel()
 	defaults := keystest.NewAccount("acme", keystest.Policy(func(a *v1alpha1.AccountSpec) {
 		a.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: []string{"read"}, Format: &v1alpha1.Format{Prefix: "acme"}}
@@ -176,7 +176,7 @@ func TestSecretName(t *testing.T) {
 	}
 }
 
-func TestSecretLabels_NameTheManagerAndTheAccount(t *testing.T) {
+func TestRender_LabelsNameManagerAndAccount(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{"app.kubernetes.io/managed-by": "apikey-manager", "apikey-manager.io/account": "acme"}
 	content, err := keys.Render(keystest.Key("shop"), keystest.NewAccount("acme"), keys.SecretCredentials{})
@@ -214,8 +214,8 @@ func TestIndexes(t *testing.T) {
 	}
 }
 
-// TestSay_ShowsOnlyWhatIsMeantForPeople: errors of the API server carry names, versions and times; a status must not.
-func TestSay_ShowsOnlyWhatIsMeantForPeople(t *testing.T) {
+// Errors of the API server contain names, versions and times. A status must not.
+func TestPublicMessage(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("dial tcp 10.0.0.1:6443: connect: connection refused")
 	public := &keys.PublicError{Message: "Could not create Secret shop", Err: cause}

@@ -20,20 +20,20 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// answers is a replica that gives verdicts and enforces a version.
+// answers returns a replica that has synced, observed a version and refuses the key.
 func answers(version string) keys.Replica {
 	return keys.Replica{Reached: true, Synced: true, KeysVersion: version, Refused: map[types.UID]bool{uid: true}}
 }
 
-// uid is the key's that replicas are asked about.
+// uid is the UID of the key about which replicas are asked.
 const uid = "uid-web"
 
-// acceptsAt is a replica that came to a version, and accepts the key.
+// acceptsAt returns a replica that has observed a version and accepts the key.
 func acceptsAt(version string) keys.Replica {
 	return keys.Replica{Reached: true, Synced: true, KeysVersion: version, Refused: map[types.UID]bool{"uid-other": true}}
 }
 
-// off is a key that is switched off, and whose status says so.
+// off returns a key that is disabled, as its status says too.
 func off(options ...keystest.KeyOption) *v1alpha1.APIKey {
 	k := keystest.Key("web", keystest.Issued(keystest.Epoch), keystest.State(v1alpha1.KeyStateInactive), keystest.Observed(v1alpha1.StateInactive))
 	for _, option := range options {
@@ -43,7 +43,7 @@ func off(options ...keystest.KeyOption) *v1alpha1.APIKey {
 	return k
 }
 
-// saysEnforced says that the status has condition Enforced.
+// saysEnforced sets condition Enforced in the status.
 func saysEnforced(status metav1.ConditionStatus, generation int64) keystest.KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		k.Status.Conditions = append(k.Status.Conditions, metav1.Condition{
@@ -57,7 +57,7 @@ func enforcedOf(s *v1alpha1.APIKeyStatus) *metav1.Condition {
 	return meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionEnforced)
 }
 
-func TestEnforcement(t *testing.T) {
+func TestPropagationStatus(t *testing.T) {
 	t.Parallel()
 	notSynced := keys.Replica{Reached: true}
 	for name, tc := range map[string]struct {
@@ -93,7 +93,7 @@ func TestEnforcement(t *testing.T) {
 	}
 }
 
-func TestEnforcement_ANewerVersionIsNeverAssumed(t *testing.T) {
+func TestPropagationStatus_InvalidVersionIsNotDone(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"", "unknown"} {
 		if e := keys.PropagationStatus(uid, version, []keys.Replica{answers("100")}); e.Done() {
@@ -102,7 +102,7 @@ func TestEnforcement_ANewerVersionIsNeverAssumed(t *testing.T) {
 	}
 }
 
-func TestEnforce(t *testing.T) {
+func TestWithPropagation(t *testing.T) {
 	t.Parallel()
 	complete := keys.PropagationStatus(uid, "1", []keys.Replica{answers("1")})
 	lags := keys.PropagationStatus(uid, "2", []keys.Replica{answers("1")})
@@ -184,9 +184,9 @@ func TestDescribe_Enforced(t *testing.T) {
 	}
 }
 
-// TestEnforce_OnlyWhatWasSeen: whatever replicas there are and whatever they say, Enforced becomes True only in a moment
-// in which each live one refused the key, and stays so until the key is used again.
-func TestEnforce_OnlyWhatWasSeen(t *testing.T) {
+// Whatever replicas there are and whatever they report, Enforced becomes True only while each live replica refuses the
+// key, and stays True until the key is enabled again.
+func TestWithPropagation_ReportsObservedRefusalsOnly(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		k, now := off(), keystest.Epoch

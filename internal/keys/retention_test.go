@@ -19,8 +19,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// ended returns the facts of a key that came to its end at keystest.Epoch, as the manager describes it, an hour after. Its
-// account keeps such keys for an hour.
+// ended returns the facts of a key that expired or was revoked at keystest.Epoch, one hour later, with the status that
+// the manager gave it. Its account keeps such keys for an hour.
 func ended(options ...keystest.KeyOption) keys.Facts {
 	k := keystest.Key("shop", append([]keystest.KeyOption{keystest.Issued(keystest.Epoch.Add(-24 * time.Hour)), keystest.Created(keystest.Epoch.Add(-24 * time.Hour))}, options...)...)
 	a := keystest.NewAccount("acme", keystest.Slots(k))
@@ -37,7 +37,7 @@ func ended(options ...keystest.KeyOption) keys.Facts {
 func expired() keys.Facts { return ended(keystest.Expiring(keystest.Epoch)) }
 func revoked() keys.Facts { return ended(keystest.State(v1alpha1.KeyStateRevoked)) }
 
-func TestRetention_DeletesKeysThatCameToTheirEnd(t *testing.T) {
+func TestRetention_DeletesEndedKeys(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]keys.Facts{"expired": expired(), "revoked": revoked()} {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestRetention_DeletesKeysThatCameToTheirEnd(t *testing.T) {
 	}
 }
 
-func TestRetention_RequireConfirmationIsConfirmedByIt(t *testing.T) {
+func TestRetention_NeedsNoConfirmation(t *testing.T) {
 	t.Parallel()
 	f := revoked()
 	f.Account.Spec.DeletionPolicy = v1alpha1.DeletionRequireConfirmation
@@ -66,11 +66,11 @@ func TestRetention_RequireConfirmationIsConfirmedByIt(t *testing.T) {
 	}
 }
 
-// keepsKey is a reason to keep a key that would be deleted without it.
+// keepsKey describes a reason to keep a key that would otherwise be deleted.
 type keepsKey struct {
 	of     func() keys.Facts
 	change func(*keys.Facts)
-	// decided means that only the facts say so, which the webhook does not have.
+	// decided means that only the facts contain the reason, which the webhook does not have.
 	decided bool
 }
 
@@ -131,8 +131,8 @@ func setEnforced(k *v1alpha1.APIKey, status metav1.ConditionStatus) {
 	meta.SetStatusCondition(&k.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionEnforced, Status: status, Reason: "Test", ObservedGeneration: k.Generation})
 }
 
-// A key that some verifier may accept is looked at again: the write that says that none does enqueues no key.
-func TestRetention_LooksAgainUntilEnforced(t *testing.T) {
+// A key that a verifier may still accept is reconciled again: the write that sets Enforced does not enqueue it.
+func TestRetention_RechecksUntilEnforced(t *testing.T) {
 	t.Parallel()
 	f := revoked()
 	f.Settings.Verifiers = true
@@ -148,7 +148,7 @@ func TestRetention_LooksAgainUntilEnforced(t *testing.T) {
 	}
 }
 
-func TestRetention_SinceWhen(t *testing.T) {
+func TestRetention_StartOfPeriod(t *testing.T) {
 	t.Parallel()
 	hour := func(n int) time.Time { return keystest.Epoch.Add(time.Duration(n) * time.Hour) }
 	entry := func(reason string, n int) v1alpha1.Transition {
@@ -200,8 +200,8 @@ func TestRetention_Event(t *testing.T) {
 	}
 }
 
-// TestWorld_RetentionHoldsWhateverPeopleDo lets keys end often in accounts that do not keep them for long.
-func TestWorld_RetentionHoldsWhateverPeopleDo(t *testing.T) {
+// TestSimulation_RetentionHolds lets many keys expire or be revoked in accounts that keep them for a short time.
+func TestSimulation_RetentionHolds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSim(chanceOf(t), rules{}, rapid.IntRange(1, 3).Draw(t, "managers"))

@@ -14,14 +14,14 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestRotationRequest: which requests lead to a rotation, and which are acknowledged as they are. The credential was issued at
-// the time called now.
+// TestRotationRequest checks which requests cause a rotation, and which are acknowledged without one. The credential
+// was issued at the time called now.
 func TestRotationRequest(t *testing.T) {
 	t.Parallel()
 	observed := func(at time.Time) keystest.KeyOption {
 		return keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.Rotation.ObservedRequestedAt = keystest.Instant(at) })
 	}
-	// accepted says that the key was accepted with the spec of a generation; that of the key is 2.
+	// accepted is the generation of the spec with which the key was accepted. The current generation is 2.
 	accepted := func(generation int64) keystest.KeyOption {
 		return keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 			s.ObservedGeneration = generation
@@ -58,7 +58,7 @@ func TestRotationRequest(t *testing.T) {
 			if rotates := len(plan.Steps) > 0; rotates != tc.rotates {
 				t.Errorf("steps %v, want a rotation: %t", plan.Steps, tc.rotates)
 			}
-			if tc.rotates { // as perform does
+			if tc.rotates { // as the controller does when it performs the steps
 				f.Staged, f.JustStaged = keystest.ObservedCredential("next"), true
 			}
 			after := keys.Describe(f)
@@ -85,8 +85,8 @@ func TestRotationRequest(t *testing.T) {
 	}
 }
 
-// TestRotationRequest_AtTheFirstIssue: a credential that is issued after the request was made answers it.
-func TestRotationRequest_AtTheFirstIssue(t *testing.T) {
+// A credential that is issued after the request satisfies it.
+func TestRotationRequest_SatisfiedByFirstIssue(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		requested time.Time

@@ -19,7 +19,7 @@ import (
 
 const zeroUUID = "00000000-0000-4000-8000-000000000000"
 
-// ownedBy makes an object owned by the key with a UID, as bob can write it.
+// ownedBy returns an object owned by the key with a UID, as user bob can write it.
 func ownedBy(uid string, annotations map[string]string) *metav1.ObjectMeta {
 	m := &metav1.ObjectMeta{ResourceVersion: "7", Annotations: annotations}
 	if uid != "" {
@@ -31,7 +31,7 @@ func ownedBy(uid string, annotations map[string]string) *metav1.ObjectMeta {
 	return m
 }
 
-func TestObserve_WhatMayBeAdopted(t *testing.T) {
+func TestObserveSecret_Adoption(t *testing.T) {
 	t.Parallel()
 	adopt := map[string]string{v1alpha1.AdoptAnnotation: "shop"}
 	imports, forbids := keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.NewAccount("acme")
@@ -106,8 +106,8 @@ func TestObserve_WhatMayBeAdopted(t *testing.T) {
 	}
 }
 
-// TestOffer_WeakKeys: a Secret for adoption is written by a tenant, so its value may be weak on purpose.
-func TestOffer_WeakKeys(t *testing.T) {
+// A tenant writes the Secret that is offered for adoption, and may choose a weak key on purpose.
+func TestAdoption_RefusesWeakKeys(t *testing.T) {
 	t.Parallel()
 	for value, part := range map[string]string{
 		strings.Repeat("a", 40):                "repeat or count up",
@@ -139,8 +139,8 @@ func TestOffer_WeakKeys(t *testing.T) {
 	}
 }
 
-// TestOffer_StrongKeys: what any format gives, or a common generator, is adopted.
-func TestOffer_StrongKeys(t *testing.T) {
+// Keys of all formats and of common generators are adopted.
+func TestAdoption_AcceptsStrongKeys(t *testing.T) {
 	t.Parallel()
 	annotations := map[string]string{v1alpha1.AdoptAnnotation: "shop"}
 	problem := func(value credential.Material) string {
@@ -176,7 +176,7 @@ func TestOffer_StrongKeys(t *testing.T) {
 	}
 }
 
-func TestRefuse_Duplicates(t *testing.T) {
+func TestCheckPolicy_Duplicates(t *testing.T) {
 	t.Parallel()
 	day := 24 * time.Hour
 	at := func(d time.Duration) time.Time { return keystest.Epoch.Add(d) }
@@ -223,8 +223,8 @@ func TestRefuse_Duplicates(t *testing.T) {
 	}
 }
 
-// TestDescribe_RevokedCredentialsStayKnown: by a compromise, with the whole key, and never more than fit.
-func TestDescribe_RevokedCredentialsStayKnown(t *testing.T) {
+// Credentials are recorded as revoked by revokeBefore and together with the key, up to the limit.
+func TestDescribe_KeepsRevokedCredentials(t *testing.T) {
 	t.Parallel()
 	at := keystest.Epoch.Add(time.Hour)
 	three := func(options ...keystest.KeyOption) *v1alpha1.APIKey {
@@ -270,8 +270,8 @@ func TestDescribe_RevokedCredentialsStayKnown(t *testing.T) {
 	}
 }
 
-// TestConflict_NamesAdoptionFirst and never advises deleting what may be the only copy of a key.
-func TestConflict_NamesAdoptionFirst(t *testing.T) {
+// The message never advises to delete a Secret, which may hold the only copy of a key.
+func TestSecretConflict_AdvisesAdoption(t *testing.T) {
 	t.Parallel()
 	shop := keystest.Key("shop")
 	for name, tc := range map[string]struct {

@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// fight is a key whose manager and another client both write its Secret. Time passes in seconds.
+// fight simulates a manager and another client that both write the Secret of a key, in steps of one second.
 type fight struct {
 	t       *testing.T
 	key     *v1alpha1.APIKey
@@ -26,9 +26,9 @@ type fight struct {
 	repairs keys.Repairs
 	now     time.Time
 	version int
-	// undo is what the other client makes of the Secret.
+	// undo is the change that the other client makes to the Secret.
 	undo func(*keys.ObservedSecret)
-	// repaired are when the manager put it back, in seconds; statuses counts the writes of the status.
+	// repaired lists the seconds in which the manager repaired the Secret. statuses counts the writes of the status.
 	repaired []int
 	statuses int
 }
@@ -48,7 +48,7 @@ func (f *fight) facts() keys.Facts {
 	}
 }
 
-// reconcile does what the controller does, and returns when it wants to look again.
+// reconcile does what the controller does, and returns when it is to be called again.
 func (f *fight) reconcile() time.Time {
 	f.t.Helper()
 	facts := f.facts()
@@ -127,7 +127,7 @@ var fights = map[string]func(*keys.ObservedSecret){
 	"deletion": func(h *keys.ObservedSecret) { *h = keys.ObservedSecret{Ownership: keys.SecretMissing} },
 }
 
-// TestContest_BacksOff: three repairs at once, then after 1 minute, 2 more, 4 more and so on, at least once an hour.
+// There are three repairs without a delay, then after 1 minute, 2 more, 4 more and so on, at least once an hour.
 func TestContest_BacksOff(t *testing.T) {
 	t.Parallel()
 	for name, undo := range fights {
@@ -162,8 +162,8 @@ func TestContest_BacksOff(t *testing.T) {
 	}
 }
 
-// TestContest_Revoked: a revoked key's Secret that is filled again and again.
-func TestContest_Revoked(t *testing.T) {
+// Another client keeps adding a credential to the Secret of a revoked key.
+func TestContest_RevokedKey(t *testing.T) {
 	t.Parallel()
 	f := newFight(t, fights["credential"], keystest.State(v1alpha1.KeyStateRevoked))
 	f.repaired = nil
@@ -173,7 +173,7 @@ func TestContest_Revoked(t *testing.T) {
 	}
 }
 
-// TestContest_Ends a minute after the last foreign write, or at once with a change of the spec.
+// A contest ends a minute after the last write of another client, or at once with a change of the spec.
 func TestContest_Ends(t *testing.T) {
 	t.Parallel()
 	f := newFight(t, fights["credential"])
@@ -203,8 +203,8 @@ func TestContest_Ends(t *testing.T) {
 	}
 }
 
-// TestContest_OutlivesARestart of the manager, which remembers nothing but the status.
-func TestContest_OutlivesARestart(t *testing.T) {
+// After a restart, the manager knows nothing but the status.
+func TestContest_SurvivesRestart(t *testing.T) {
 	t.Parallel()
 	f := newFight(t, fights["drift"])
 	f.attack(10 * time.Second)
@@ -217,8 +217,8 @@ func TestContest_OutlivesARestart(t *testing.T) {
 	}
 }
 
-// TestContest_IsNone of changes that nobody else makes, or that come one at a time.
-func TestContest_IsNone(t *testing.T) {
+// Changes by the manager itself, and single changes by others, are no contest.
+func TestContest_IgnoresOwnAndSingleChanges(t *testing.T) {
 	t.Parallel()
 	f := newFight(t, fights["drift"])
 	for range 10 {
@@ -238,7 +238,7 @@ func TestContest_IsNone(t *testing.T) {
 	}
 }
 
-func TestContest_NamesTheFieldManagerPlainly(t *testing.T) {
+func TestContest_SanitizesFieldManager(t *testing.T) {
 	t.Parallel()
 	at := func(s int64) *metav1.Time { return &metav1.Time{Time: time.Unix(s, 0)} }
 	for name, tc := range map[string]struct {

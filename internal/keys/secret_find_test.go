@@ -17,7 +17,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/credential"
 )
 
-// formats are the formats that keys can have, with the lengths that are hardest to guess.
+// formats lists the formats that keys can have, with the lengths that are hardest to find.
 var formats = []credential.Format{
 	{Type: v1alpha1.FormatToken, Prefix: "ak"},
 	{Type: v1alpha1.FormatToken, Prefix: "a123456789012345"},
@@ -37,8 +37,8 @@ func mintFor(t testing.TB, format credential.Format, seed uint64) (credential.Cr
 	return issued, v1alpha1.Credential{ID: issued.ID, Hint: issued.Hint, SHA256: issued.Material.SHA256()}
 }
 
-// TestFind: a key is found whatever stands around it.
-func TestFind(t *testing.T) {
+// A key is found whatever text surrounds it.
+func TestFindCredential(t *testing.T) {
 	t.Parallel()
 	for i, format := range formats {
 		key, known := mintFor(t, format, uint64(i))
@@ -74,7 +74,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// hostileSecrets are of 1 MiB, and hold much that looks like the key.
+// hostileSecrets returns Secrets of 1 MiB with many values that look like the key.
 func hostileSecrets(key credential.Credential) map[string][]byte {
 	const size = 1 << 20
 	text := string([]byte(key.Material))
@@ -87,7 +87,7 @@ func hostileSecrets(key credential.Credential) map[string][]byte {
 	}
 }
 
-func TestFind_WorkIsBounded(t *testing.T) {
+func TestFindCredential_WorkIsBounded(t *testing.T) {
 	t.Parallel()
 	for i, format := range formats {
 		key, known := mintFor(t, format, uint64(i))
@@ -103,7 +103,7 @@ func TestFind_WorkIsBounded(t *testing.T) {
 	}
 }
 
-func BenchmarkFind(b *testing.B) {
+func BenchmarkFindCredential(b *testing.B) {
 	for i, format := range formats {
 		key, known := mintFor(b, format, uint64(i))
 		for name, value := range hostileSecrets(key) {
@@ -118,9 +118,9 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// TestTemplate_WhatIsAdmittedHoldsItsKey: whatever stands around the key, what the check admits is found in the Secret
-// again, for every key; or, if the template looks at the key's own bytes, Render fails and nothing is written.
-func TestTemplate_WhatIsAdmittedHoldsItsKey(t *testing.T) {
+// The key is found again in the Secret of every accepted template. If the output of the template depends on the bytes
+// of the key, Render fails and nothing is written.
+func TestTemplate_AcceptedTemplateKeepsKeyFindable(t *testing.T) {
 	t.Parallel()
 	around := rapid.SampledFrom([]string{
 		"", " ", "x", "-", "_", "0", "\n", `"`, "Bearer ", "{{.Label}}", "{{.KeyID}}", "{{.PreviousKey}}", "{{slice .Key 0 4}}", "{{range .Scopes}}{{.}}{{end}}",

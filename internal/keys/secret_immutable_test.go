@@ -15,8 +15,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestDecide_AnImmutableSecret: what the API server would refuse is not tried, and a key that needs it is stalled.
-func TestDecide_AnImmutableSecret(t *testing.T) {
+// The manager does not try a step that the API server would refuse. A key that needs one is stalled.
+func TestDecide_ImmutableSecret(t *testing.T) {
 	t.Parallel()
 	const stalled = "True/SecretImmutable"
 	immutable := func(s *keys.SecretContent) { s.Immutable = true }
@@ -66,8 +66,8 @@ func TestDecide_AnImmutableSecret(t *testing.T) {
 	}
 }
 
-// TestObserve_AnOfferThatCannotBeChanged: a Secret to be adopted holds the only copy of a key, so nothing says to delete it.
-func TestObserve_AnOfferThatCannotBeChanged(t *testing.T) {
+// A Secret offered for adoption holds the only copy of a key, so no message advises to delete it.
+func TestObserveSecret_UnchangeableOffer(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		shape keys.SecretContent
@@ -91,7 +91,7 @@ func TestObserve_AnOfferThatCannotBeChanged(t *testing.T) {
 	}
 }
 
-func TestConflict_NamesTheOwner(t *testing.T) {
+func TestSecretConflict_NamesOwner(t *testing.T) {
 	t.Parallel()
 	yes := true
 	for name, tc := range map[string]struct {

@@ -15,13 +15,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// written is an entry of managedFields.
+// written returns an entry of managedFields.
 func written(manager, labels, annotations string) metav1.ManagedFieldsEntry {
 	raw := metav1.NewFieldsV1(`{"f:data":{"f:api-key":{}},"f:metadata":{"f:labels":{` + labels + `},"f:annotations":{` + annotations + `}}}`)
 	return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsType: "FieldsV1", FieldsV1: raw}
 }
 
-func TestShape_MetadataThatLeftTheTemplate(t *testing.T) {
+func TestMetadata_RemovesFormerTemplateNames(t *testing.T) {
 	t.Parallel()
 	const (
 		ours    = `"f:app.kubernetes.io/managed-by":{},"f:apikey-manager.io/account":{}`
@@ -87,8 +87,9 @@ func TestShape_MetadataThatLeftTheTemplate(t *testing.T) {
 	}
 }
 
-// TestInspect_OwnAnnotationsAreRepaired: what says how a Secret was rendered is put right, also where it must not be.
-func TestInspect_OwnAnnotationsAreRepaired(t *testing.T) {
+// A change of the annotations that describe how a Secret was rendered counts as drift, including annotations that
+// should be absent.
+func TestInspectSecret_DetectsChangedAnnotations(t *testing.T) {
 	t.Parallel()
 	a := keystest.NewAccount("acme")
 	labelled := v1alpha1.SecretTemplate{Labels: map[string]string{"example.com/a": "b"}, Annotations: map[string]string{"example.com/c": "d"}}

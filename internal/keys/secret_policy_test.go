@@ -87,7 +87,8 @@ func TestSecretPolicy_Metadata(t *testing.T) {
 	}
 }
 
-// checkRefusal refuses a key under the flags as they come, or does not. A refusal names the field and the way out.
+// checkRefusal checks whether a key is refused under the given settings. The message names the field and what to
+// change.
 func checkRefusal(t *testing.T, option keystest.KeyOption, allowed bool, field, wayOut string) {
 	t.Helper()
 	facts := keys.Facts{Key: keystest.Key("shop", option), Account: keystest.NewAccount("acme"), Now: keystest.Epoch}
@@ -103,7 +104,7 @@ func checkRefusal(t *testing.T, option keystest.KeyOption, allowed bool, field, 
 	}
 }
 
-func TestSecretPolicy_ReservedByFlagsAlone(t *testing.T) {
+func TestSecretPolicy_ReservedByFlags(t *testing.T) {
 	t.Parallel()
 	facts := keys.Facts{Account: keystest.NewAccount("acme"), Now: keystest.Epoch}
 	facts.Key = keystest.Key("shop", keystest.Template(v1alpha1.SecretTemplate{

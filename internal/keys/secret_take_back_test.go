@@ -14,9 +14,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestObserve_TakesBackItsOwn: after a restore a key takes back a Secret with a credential that its status knows, in any shape
-// and under any importPolicy, and no other.
-func TestObserve_TakesBackItsOwn(t *testing.T) {
+// After a restore, a key takes back a Secret with a credential that its status knows, with any content and under any
+// importPolicy, and no other Secret.
+func TestObserveSecret_TakesBackOwnSecret(t *testing.T) {
 	t.Parallel()
 	owner := func(kind, name, uid string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: kind, Name: name, UID: "uid-" + "x", Controller: new(uid != "")}}

@@ -21,7 +21,7 @@ const (
 	dockerEntry  = ".dockerconfigjson"
 )
 
-func TestCheckPolicy_EntriesThatATypeRequires(t *testing.T) {
+func TestCheckPolicy_RequiredEntries(t *testing.T) {
 	t.Parallel()
 	const needsUser, needsConfig, needsJSON = "requires an entry username or password", "requires an entry .dockerconfigjson", "must render to a JSON object"
 	type data = map[string]string
@@ -72,8 +72,8 @@ func TestCheckPolicy_EntriesThatATypeRequires(t *testing.T) {
 	}
 }
 
-// TestRender_AKeyThatBreaksOutOfJSON: an imported key may have characters that those of the check do not have.
-func TestRender_AKeyThatBreaksOutOfJSON(t *testing.T) {
+// An imported key may have characters that the placeholder keys of the check do not have.
+func TestRender_RefusesKeyThatBreaksJSON(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop", keystest.Template(v1alpha1.SecretTemplate{Type: dockerConfig, Data: map[string]string{dockerEntry: `{"x":"{{ .Key }}"}`}}))
 	imported := credential.Credential{Material: credential.Material(`Zx"8Jq\5Lw0Tn3Vb7Yc1Rd6Pf`), PublicPart: credential.PublicPart{ID: "imported0001", Hint: `Zx"8`}}
@@ -83,7 +83,7 @@ func TestRender_AKeyThatBreaksOutOfJSON(t *testing.T) {
 	}
 }
 
-// revocable are templates of each kind of Secret, and the entries that are left once the key is revoked.
+// revocable lists templates of each type of Secret, and the entries that are left once the key is revoked.
 var revocable = map[string]struct {
 	template v1alpha1.SecretTemplate
 	left     map[string][]byte
@@ -112,7 +112,8 @@ var revocable = map[string]struct {
 	},
 }
 
-// gateways are the rules by which gateways take credentials from a Secret. Each returns what it would admit.
+// gateways lists the rules by which gateways take credentials from a Secret. Each returns what the gateway would
+// accept.
 var gateways = map[string]func(keys.SecretContent) []string{
 	"Envoy Gateway takes each entry of an Opaque Secret for a client's key, be it empty": func(s keys.SecretContent) (admits []string) {
 		for name, value := range s.Data {
@@ -159,8 +160,8 @@ func everyEntryThatIsNotEmpty(s keys.SecretContent) (admits []string) {
 	return admits
 }
 
-// TestRender_NoGatewayAdmitsARevokedKey: whatever the shape of a Secret, nothing that is left in it is a credential.
-func TestRender_NoGatewayAdmitsARevokedKey(t *testing.T) {
+// Whatever the template, a gateway takes nothing in the Secret of a revoked key for a credential.
+func TestRender_RevokedSecretHoldsNoCredential(t *testing.T) {
 	t.Parallel()
 	for name, tc := range revocable {
 		k, a := keystest.Key("shop"), keystest.NewAccount("acme")

@@ -24,23 +24,23 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// This file is an API server in memory: objects with UIDs and resourceVersions, a log of changes per kind that caches
-// follow at their own pace, and writes that fail where the real ones do. Objects in it are never changed in place.
+// This file implements an API server in memory: objects with UIDs and resourceVersions, a log of changes per kind that
+// caches follow with a delay, and writes that fail as in a real API server. Objects are never changed in place.
 
-// secret is a Secret, as far as keys are concerned.
+// secret holds the parts of a Secret that concern keys.
 type secret struct {
 	name    string // namespace/name
 	uid     string
 	version string
 	owner   types.UID
-	ofKey   string // the name of the owning APIKey; empty: somebody else owns it, or nobody
+	ofKey   string // the name of the owning APIKey; empty: it has another owner or none
 	shape   keys.SecretContent
 }
 
-// labelled is whether managers watch the Secret.
+// labelled reports whether managers watch the Secret.
 func (s *secret) labelled() bool { return s.shape.Labels[keys.LabelManagedBy] == keys.ManagedBy }
 
-// copied is a Secret that may be changed.
+// copied returns a copy of the Secret that may be changed.
 func (s *secret) copied() secret {
 	next := *s
 	next.shape.Labels, next.shape.Annotations = maps.Clone(s.shape.Labels), maps.Clone(s.shape.Annotations)
@@ -48,8 +48,8 @@ func (s *secret) copied() secret {
 	return next
 }
 
-// consumed is what those who use a Secret take for the current and the previous key, in any of the shapes that the keys
-// of this world give it.
+// consumed returns what consumers of a Secret take for the current and the previous key, for any template that the
+// simulated users have.
 func (s *secret) consumed() (current, previous credential.Material) {
 	data := s.shape.Data
 	if text, ok := data["config.json"]; ok {
@@ -65,7 +65,7 @@ func (s *secret) consumed() (current, previous credential.Material) {
 	return data[keys.EntryCurrent], data[keys.EntryPrevious]
 }
 
-// holds is whether key material stands anywhere in a Secret.
+// holds reports whether a Secret contains key material anywhere.
 func (s *secret) holds(m credential.Material) bool {
 	for _, value := range s.shape.Data {
 		if bytes.Contains(value, m) {
@@ -75,7 +75,7 @@ func (s *secret) holds(m credential.Material) bool {
 	return false
 }
 
-// The kinds of objects, each with its own log and its own caches.
+// The kinds of objects. Each has its own log and caches.
 const (
 	kindKey = iota
 	kindAccount
@@ -97,15 +97,15 @@ type fakeCluster struct {
 	log        [kinds][]change
 	namespaces map[string]map[string]string
 	random     keystest.Bytes
-	minted     map[string]bool // digests of what managers made
-	planted    map[string]bool // digests of what users put into Secrets
-	offered    map[string]bool // digests of what users put into Secrets that ask to be adopted
-	importing  map[string]bool // accounts that allowed it at some time
-	disturbed  map[string]bool // Secrets that users deleted or edited, or whose credentials they killed, until they are well again
+	minted     map[string]bool // digests of credentials that managers generated
+	planted    map[string]bool // digests of credentials that users wrote to Secrets
+	offered    map[string]bool // digests of credentials that users wrote to Secrets offered for adoption
+	importing  map[string]bool // accounts that allowed adoption at some time
+	disturbed  map[string]bool // Secrets that users deleted or edited, or whose credentials they revoked, until they are repaired
 	materials  []credential.Material
 	rules      rules
 	broken     error    // the first rule that was broken
-	told       []string // what happened, for whoever has to understand a failure
+	told       []string // the log that explains a failure
 }
 
 var (
@@ -126,7 +126,7 @@ func newWorld(r rules) *fakeCluster {
 	return w
 }
 
-// put stores an object under the next resourceVersion and holds the world to its rules.
+// put stores an object with the next resourceVersion and checks the rules.
 func (w *fakeCluster) put(kind int, name string, object any) {
 	w.live[kind][name] = object
 	if object == nil {
@@ -141,21 +141,21 @@ func (w *fakeCluster) put(kind int, name string, object any) {
 	w.breaks(checkCredentials(w))
 }
 
-// breaks remembers the first rule that was broken, if this is one.
+// breaks records the first violation of a rule, if err is one.
 func (w *fakeCluster) breaks(err error) {
 	if w.broken == nil {
 		w.broken = err
 	}
 }
 
-// tell writes down what happens.
+// tell appends to the log.
 func (w *fakeCluster) tell(format string, args ...any) {
 	w.told = append(w.told, w.now.Format("01-02 15:04:05 ")+fmt.Sprintf(format, args...))
 }
 
 func (w *fakeCluster) story() string { return strings.Join(w.told, "\n") }
 
-// summary is an object in one line.
+// summary returns a description of an object in one line.
 func summary(name string, object any) string {
 	switch o := object.(type) {
 	case *v1alpha1.APIKey:
@@ -275,7 +275,7 @@ func (w *fakeCluster) changeKey(name string, change func(*v1alpha1.APIKeySpec)) 
 		before := k.Spec.DeepCopy()
 		change(&k.Spec)
 		if !reflect.DeepEqual(before.Rotation, k.Spec.Rotation) {
-			w.disturbed[secretName(k)] = true // an instant may have come or gone before which all is dead
+			w.disturbed[secretName(k)] = true // revokeBefore may have passed, or may have been removed
 		}
 		k.ResourceVersion = w.next()
 		k.Generation++
@@ -290,7 +290,7 @@ func (w *fakeCluster) deleteKey(name string) {
 	}
 }
 
-// endKey is the deletion of a key by a manager, provided that it still has the resourceVersion it was read with.
+// endKey deletes a key for a manager, provided that the key still has the resourceVersion that was read.
 func (w *fakeCluster) endKey(k *v1alpha1.APIKey, manager time.Time) error {
 	live := w.key(full(k))
 	switch {
@@ -304,7 +304,7 @@ func (w *fakeCluster) endKey(k *v1alpha1.APIKey, manager time.Time) error {
 	return nil
 }
 
-// writeKeyStatus writes the status of a key, provided that it still has the resourceVersion it was read with.
+// writeKeyStatus writes the status of a key, provided that the key still has the resourceVersion that was read.
 func (w *fakeCluster) writeKeyStatus(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, writer time.Time) (*v1alpha1.APIKey, error) {
 	live := w.key(full(k))
 	switch {
@@ -369,7 +369,7 @@ func (w *fakeCluster) createSecret(s secret) (*secret, error) {
 	return &s, nil
 }
 
-// writeSecret replaces a Secret, provided that it still has the resourceVersion it was read with.
+// writeSecret replaces a Secret, provided that it still has the resourceVersion that was read.
 func (w *fakeCluster) writeSecret(s secret) (*secret, error) {
 	live := w.secret(s.name)
 	switch {
@@ -390,7 +390,7 @@ func (w *fakeCluster) deleteSecret(name string) {
 	}
 }
 
-// collect is the garbage collector: it removes the Secrets of keys that no longer exist.
+// collect acts as the garbage collector: it deletes the Secrets of keys that no longer exist.
 func (w *fakeCluster) collect() {
 	exists := map[types.UID]bool{"": true}
 	for _, k := range w.keys() {
@@ -403,7 +403,7 @@ func (w *fakeCluster) collect() {
 	}
 }
 
-// mint makes a key, and remembers it so that it can be looked for where it must not be.
+// mint generates a key and records it, so that checks can search for it.
 func (w *fakeCluster) mint(format credential.Format) credential.Credential {
 	issued, err := format.Generate(&w.random)
 	if err != nil {
@@ -414,12 +414,12 @@ func (w *fakeCluster) mint(format credential.Format) credential.Credential {
 	return issued
 }
 
-// forget drops a key that went nowhere.
+// forget removes the record of a key that was not used.
 func (w *fakeCluster) forget(m credential.Credential) {
 	w.materials = slices.DeleteFunc(w.materials, func(other credential.Material) bool { return bytes.Equal(other, m.Material) })
 }
 
-// cache follows the log of one kind at its own pace.
+// cache follows the log of one kind with a delay.
 type cache struct {
 	kind, seen int
 	objects    map[string]any
@@ -436,7 +436,7 @@ func (c *cache) follow(w *fakeCluster, n int) {
 	}
 }
 
-// restart fills the cache anew from an API server that is itself behind.
+// restart fills the cache again from an API server that may itself be behind.
 func (c *cache) restart(w *fakeCluster, seen int) {
 	c.seen, c.objects = 0, map[string]any{}
 	c.follow(w, seen)

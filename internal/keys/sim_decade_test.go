@@ -12,9 +12,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestStory_TenYearsOfRotation: ten years of a key that is rotated every thirty days, by a manager whose every fifth
-// write fails and which crashes at any step. Half-way its interval changes, and later it is away for a year.
-func TestStory_TenYearsOfRotation(t *testing.T) {
+// TestSimulation_TenYearsOfRotation rotates a key every thirty days for ten years, with a manager whose every fifth
+// write fails and which crashes at any step. The interval changes half-way, and later the manager is down for a year.
+func TestSimulation_TenYearsOfRotation(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -27,16 +27,17 @@ func TestStory_TenYearsOfRotation(t *testing.T) {
 	}
 }
 
-// decade is a story of one key, watched at every write and after every step of the clock.
+// decade simulates one key, which is checked at every write and after every step of the clock.
 type decade struct {
 	*story
-	// digest is the current one, and due is when the next is to come.
+	// digest is the digest of the current credential, and due is when the next one is expected.
 	digest string
 	due    time.Time
 	away   bool
-	// replanned is when the interval was changed, and stale since when the Secret holds a previous key that is over.
+	// replanned is when the interval was changed. stale is since when the Secret holds a previous key whose overlap has
+	// ended.
 	replanned, stale time.Time
-	// rotations are when the key was rotated.
+	// rotations lists the times of the rotations.
 	rotations []time.Time
 }
 
@@ -77,7 +78,7 @@ func (d *decade) live() error {
 	return d.pass(start.AddDate(10, 0, 0))
 }
 
-// replan changes the interval, and looks whether the next rotation is planned by the new one.
+// replan changes the interval, and checks that the next rotation follows the new one.
 func (d *decade) replan(interval, overlap v1alpha1.Duration) error {
 	d.w.changeKey(decadeKey, func(k *v1alpha1.APIKeySpec) { k.Rotation.Interval, k.Rotation.Overlap = interval, overlap })
 	d.replanned = d.w.now
@@ -92,7 +93,7 @@ func (d *decade) replan(interval, overlap v1alpha1.Duration) error {
 	return nil
 }
 
-// outage keeps the manager away until t. However many rotations were missed, one follows.
+// outage stops the manager until t. One rotation follows, however many were missed.
 func (d *decade) outage(t time.Time) error {
 	d.away, d.w.now = true, t
 	before := len(d.rotations)
@@ -107,8 +108,8 @@ func (d *decade) outage(t time.Time) error {
 	return nil
 }
 
-// pass lets the manager work until t, and looks at the world whenever something was done, and in the moment before the
-// clock moves on.
+// pass lets the manager work until t. It checks the cluster after each action, and at the moment before the clock
+// advances.
 func (d *decade) pass(t time.Time) error {
 	for {
 		d.listen()
@@ -141,7 +142,7 @@ func (d *decade) pass(t time.Time) error {
 	}
 }
 
-// crashWithin crashes the manager before one of the calls of a round. It is up again within seconds.
+// crashWithin crashes the manager before one of the calls of a reconcile. It restarts within seconds.
 func (d *decade) crashWithin(item string) {
 	d.manager.sync()
 	if item == "key "+decadeKey {
@@ -157,7 +158,7 @@ func (d *decade) crashWithin(item string) {
 	}
 }
 
-// look is what must hold of the key at t, which is now or the last moment before something is done.
+// look checks the key at t, which is now or the last moment before an action.
 func (d *decade) look(t time.Time) error {
 	k, s := d.w.key(decadeKey), d.w.secret(decadeKey)
 	is := currentOf(k.Status)

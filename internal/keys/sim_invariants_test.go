@@ -22,19 +22,19 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// This file is what must hold in every world: after each write, and once it is quiet.
+// This file checks the invariants of every simulation: after each write, and once nothing happens any more.
 
-// rules say which of the promises that depend on a constant policy hold in a world.
+// rules specifies which invariants apply. Some of them depend on a constant policy.
 type rules struct {
-	// strict means that limits, counting and label policy stay as they are, and accounts are not deleted.
+	// strict means that limits, counting and label policy do not change, and that accounts are not deleted.
 	strict   bool
 	counting v1alpha1.Counting
 	limit    int
-	// late means that limit and counting are written to an account that a manager created, once, and stay as they are.
+	// late means that limit and counting are set once, in an account that a manager created, and do not change again.
 	late bool
 }
 
-// check holds a world to what must hold at every instant, whatever the interleaving.
+// check checks the invariants that must hold at every instant.
 func (r rules) check(w *fakeCluster) error {
 	if r.late {
 		return r.checkLate(w)
@@ -70,8 +70,8 @@ func (r rules) check(w *fakeCluster) error {
 	return nil
 }
 
-// checkLate is what must hold of a policy that was written after keys were issued: those that were accepted under it are
-// never more than its limit.
+// checkLate checks a policy that was written after keys were issued: never more keys than its limit are accepted under
+// it.
 func (r rules) checkLate(w *fakeCluster) error {
 	accepted := 0
 	for _, k := range w.keys() {
@@ -85,7 +85,7 @@ func (r rules) checkLate(w *fakeCluster) error {
 	return nil
 }
 
-// killed is whether the key's revokeBefore has come, and a credential was issued before it.
+// killed reports whether the key's revokeBefore has passed and the credential was issued before it.
 func killed(k *v1alpha1.APIKey, c *v1alpha1.Credential, now time.Time) bool {
 	r := k.Spec.Rotation
 	if r == nil || r.RevokeBefore == "" {
@@ -95,7 +95,7 @@ func killed(k *v1alpha1.APIKey, c *v1alpha1.Credential, now time.Time) bool {
 	return !now.Before(before.Time) && c.IssuedAt.Before(before)
 }
 
-// accepted are the credentials that verifiers accept while the key is Active.
+// accepted returns the credentials that verifiers accept while the key is Active.
 func accepted(k *v1alpha1.APIKey, now time.Time) []v1alpha1.Credential {
 	return slices.DeleteFunc(slices.Clone(k.Status.Credentials), func(c v1alpha1.Credential) bool {
 		return killed(k, &c, now) || c.NotAfter != nil && !now.Before(c.NotAfter.Time)
@@ -106,10 +106,10 @@ func accepts(k *v1alpha1.APIKey, m credential.Material, now time.Time) bool {
 	return slices.ContainsFunc(accepted(k, now), func(c v1alpha1.Credential) bool { return c.SHA256 == m.SHA256() })
 }
 
-// mostSkew is by how much a manager's clock may be wrong, and more.
+// mostSkew is an upper bound of the error of a manager's clock.
 const mostSkew = 3 * time.Second
 
-// checkCredentials is what must hold of credentials after every single write: nothing lost, nothing dead on arrival.
+// checkCredentials checks the credentials after every single write: no usable one is lost, and no new one is unusable.
 func checkCredentials(w *fakeCluster) error {
 	for _, k := range w.keys() {
 		living := slices.DeleteFunc(accepted(k, w.now), func(c v1alpha1.Credential) bool { return c.Role == v1alpha1.RoleStaged })
@@ -133,7 +133,7 @@ func checkCredentials(w *fakeCluster) error {
 	return nil
 }
 
-// checkEnd is what must hold of a key that a manager deletes.
+// checkEnd checks a key that a manager deletes.
 func checkEnd(w *fakeCluster, k *v1alpha1.APIKey, manager time.Time) error {
 	a, s := w.account(k.Spec.Account), w.secret(secretName(k))
 	fail := func(why string) error { return fmt.Errorf("%s is deleted, and %s", full(k), why) }
@@ -157,7 +157,7 @@ func checkEnd(w *fakeCluster, k *v1alpha1.APIKey, manager time.Time) error {
 	return nil
 }
 
-// materialOf is what a Secret of the key's own holds for those who use it.
+// materialOf returns what the consumers of a key's own Secret take from it.
 func materialOf(k *v1alpha1.APIKey, s *secret) (current, previous credential.Material) {
 	if s == nil || s.owner != k.UID {
 		return nil, nil
@@ -165,7 +165,7 @@ func materialOf(k *v1alpha1.APIKey, s *secret) (current, previous credential.Mat
 	return s.consumed()
 }
 
-// overlapOf is a key's overlap, computed anew.
+// overlapOf computes a key's overlap independently of the code under test.
 func overlapOf(k *v1alpha1.APIKey) time.Duration {
 	overlap, r := 24*time.Hour, k.Spec.Rotation
 	if r == nil {
@@ -180,7 +180,7 @@ func overlapOf(k *v1alpha1.APIKey) time.Duration {
 	return overlap
 }
 
-// checkSuccession is what must hold of the credentials in a status, given those it replaces.
+// checkSuccession checks the credentials in a status against those that they replace.
 func checkSuccession(k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, now time.Time) error {
 	for _, was := range k.Status.Credentials {
 		is := of(after, was.SHA256)
@@ -224,7 +224,7 @@ func of(s v1alpha1.APIKeyStatus, digest string) *v1alpha1.Credential {
 	return nil
 }
 
-// checkStatusWrite is what must hold of every status that a manager writes, given the key it replaces it on.
+// checkStatusWrite checks every status that a manager writes against the key before the write.
 func checkStatusWrite(w *fakeCluster, k *v1alpha1.APIKey, after v1alpha1.APIKeyStatus, now time.Time) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("status of "+full(k)+": "+format, args...)
@@ -273,10 +273,10 @@ func currentOf(s v1alpha1.APIKeyStatus) *v1alpha1.Credential {
 	return nil
 }
 
-// clockTime finds what looks like a time, an age or a version in a message.
+// clockTime matches what looks like a time, an age or a version in a message.
 var clockTime = regexp.MustCompile(`\d\d:\d\d|\d{4}-\d\d-\d\d|\bago\b|resourceVersion|generation`)
 
-// checkStatus is what must hold of a status taken alone.
+// checkStatus checks a status alone.
 func checkStatus(s v1alpha1.APIKeyStatus, materials []credential.Material) error {
 	texts := []string{s.KeyID}
 	roles, ids := map[v1alpha1.CredentialRole]int{}, map[string]int{}
@@ -339,7 +339,7 @@ func checkConditions(conditions []metav1.Condition) error {
 	return nil
 }
 
-// checkQuiet is what must hold once nothing happens any more.
+// checkQuiet checks the invariants that must hold once nothing happens any more.
 func checkQuiet(w *fakeCluster, settings keys.Settings) error {
 	for _, a := range w.accounts() {
 		if err := checkQuietAccount(w, a, settings); err != nil {
@@ -465,7 +465,7 @@ func checkQuietKey(w *fakeCluster, k *v1alpha1.APIKey, settings keys.Settings) e
 	return nil
 }
 
-// entriesFit is whether a Secret has the entries of its template, or the default ones.
+// entriesFit reports whether a Secret has the entries of its template, or the default ones.
 func entriesFit(k *v1alpha1.APIKey, s *secret) bool {
 	want := []string{keys.EntryCurrent}
 	if k.Spec.Secret != nil && k.Spec.Secret.Template != nil && len(k.Spec.Secret.Template.Data) > 0 {
@@ -478,7 +478,7 @@ func entriesFit(k *v1alpha1.APIKey, s *secret) bool {
 	return slices.Equal(want, slices.Sorted(maps.Keys(s.shape.Data)))
 }
 
-// nextRotation is when an Active key's next credential is due, computed anew.
+// nextRotation computes when an Active key's next credential is due, independently of the code under test.
 func nextRotation(k *v1alpha1.APIKey) *metav1.Time {
 	r, issued := k.Spec.Rotation, currentOf(k.Status).IssuedAt
 	if r == nil {
@@ -494,10 +494,10 @@ func nextRotation(k *v1alpha1.APIKey) *metav1.Time {
 	return due
 }
 
-// checkQuietRevoked makes sure that nothing is left of a revoked key.
+// checkQuietRevoked checks that no credential of a revoked key is left.
 func checkQuietRevoked(w *fakeCluster, k *v1alpha1.APIKey, s *secret) error {
 	if s != nil && s.owner == k.UID && !s.labelled() && k.Status.SecretRef == nil {
-		return nil // nobody watches it, and it holds nothing that verifiers ever knew
+		return nil // it is not watched, and holds no credential that verifiers ever knew
 	}
 	if s != nil && s.owner == k.UID && slices.ContainsFunc(w.materials, s.holds) {
 		return fmt.Errorf("it is revoked and its Secret holds material")
@@ -508,7 +508,7 @@ func checkQuietRevoked(w *fakeCluster, k *v1alpha1.APIKey, s *secret) error {
 	return nil
 }
 
-// checkQuietRefusal makes sure that a key which is not Active has a reason not to be.
+// checkQuietRefusal checks that a key which is not Active has a reason for it.
 func checkQuietRefusal(w *fakeCluster, k *v1alpha1.APIKey, a *v1alpha1.Account, settings keys.Settings) error {
 	if k.Spec.State != v1alpha1.KeyStateActive || a == nil {
 		return nil
@@ -554,7 +554,7 @@ func quietFacts(w *fakeCluster, k *v1alpha1.APIKey, settings keys.Settings) keys
 	return f
 }
 
-// checkDescribe is what Describe promises of any facts at all: its own word, fed back, changes nothing.
+// checkDescribe checks that describing a status returned by Describe again changes nothing.
 func checkDescribe(f keys.Facts) error {
 	once := keys.Describe(f)
 	if again := keys.Describe(f); !equality.Semantic.DeepEqual(once, again) {
@@ -564,7 +564,7 @@ func checkDescribe(f keys.Facts) error {
 	f.Key = f.Key.DeepCopy()
 	f.Key.Status = once
 	twice := keys.Describe(f)
-	if fellOut(before, once) { // whoever is out of use has no claim on a lost record: that is heard in the next round
+	if fellOut(before, once) { // a key that is not in use does not retain a lost slot, which shows in the next reconcile
 		f.Key.Status, once = twice, twice
 		twice = keys.Describe(f)
 	}
@@ -577,13 +577,14 @@ func checkDescribe(f keys.Facts) error {
 	return nil
 }
 
-// fellOut is whether a key in use, whose account has yet to speak, turned out to have nothing that verifiers accept.
+// fellOut reports whether a key in use, whose account has not been reconciled, turned out to have no credential that
+// verifiers accept.
 func fellOut(before, after v1alpha1.APIKeyStatus) bool {
 	return before.State == v1alpha1.StateActive && after.State == v1alpha1.StatePending &&
 		meta.IsStatusConditionPresentAndEqual(after.Conditions, v1alpha1.ConditionAccepted, metav1.ConditionUnknown)
 }
 
-// checkDescribeAccount is the same for an account.
+// checkDescribeAccount checks the same for an account.
 func checkDescribeAccount(f keys.AccountFacts) error {
 	once := keys.DescribeAccount(f)
 	if err := checkConditions(once.Conditions); err != nil {

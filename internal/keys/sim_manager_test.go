@@ -22,9 +22,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// This file is a manager: its rounds go through observe, decide, perform, describe, patch as the controllers do. It
-// reads caches that lag, and stops before every call to the API server, so that anything may happen there: another
-// manager's write, a user's, a crash.
+// This file simulates a manager. It observes, decides, performs, describes and patches as the controllers do. It reads
+// caches that lag, and pauses before every call to the API server, so that anything may happen then: a write by another
+// manager or by a user, or a crash.
 
 type manager struct {
 	w        *fakeCluster
@@ -33,25 +33,25 @@ type manager struct {
 	skew     time.Duration
 	caches   [kinds]cache
 	rounds   map[string]*round
-	// repairs is what the manager remembers of its repairs.
+	// repairs holds the manager's records of its repairs, by the UID of the key.
 	repairs map[types.UID]keys.Repairs
-	// staged are the credentials that it holds in memory, by the UID of their key.
+	// staged holds the credentials that the manager keeps in memory, by the UID of the key.
 	staged map[types.UID]credential.Credential
-	// propagated says whether verifiers know the staged credential.
+	// propagated reports whether verifiers have observed the staged credential.
 	propagated func() bool
-	// fault says what becomes of the next write.
+	// fault returns what happens to the next write.
 	fault func() fault
-	// shuffle puts a list that came out of a cache into another order.
+	// shuffle reorders a list that was read from a cache.
 	shuffle func(n int, swap func(i, j int))
 }
 
-// fault is what may become of a write.
+// fault specifies how a write fails.
 type fault int
 
 const (
 	faultNone   fault = iota
 	faultBefore       // it does not reach the API server
-	faultAfter        // it is carried out, and the answer is lost
+	faultAfter        // it is carried out, and the response is lost
 )
 
 func newManager(w *fakeCluster, name string, settings keys.Settings) *manager {
@@ -70,7 +70,7 @@ func (m *manager) sync() {
 	}
 }
 
-// crash ends all rounds where they stand, and loses what the manager remembers.
+// crash ends all reconciles where they are, and discards the manager's memory.
 func (m *manager) crash() {
 	for name, r := range m.rounds {
 		r.stop()
@@ -80,13 +80,13 @@ func (m *manager) crash() {
 	clear(m.staged)
 }
 
-// outcome is what comes of a round.
+// outcome is the result of a reconcile.
 type outcome struct {
 	next time.Time
 	err  error
 }
 
-// round is one run of a reconciler, stopped before its next call to the API server.
+// round is one reconcile, paused before its next call to the API server.
 type round struct {
 	resume func() (string, bool)
 	stop   func()
@@ -95,7 +95,7 @@ type round struct {
 
 var errCrash = errors.New("crash")
 
-// start begins a round. Each resume runs it up to its next call.
+// start begins a reconcile. Each resume runs it up to its next call.
 func start(body func(pause func(what string)) outcome) *round {
 	r := &round{}
 	r.resume, r.stop = iter.Pull(func(yield func(string) bool) {
@@ -125,7 +125,7 @@ func (m *manager) accountRound(name string) *round {
 
 func (m *manager) clock() time.Time { return m.w.now.Add(m.skew).UTC().Truncate(time.Second) }
 
-// write carries out a write that may fail.
+// write performs a write that may fail.
 func (m *manager) write(do func() error) error {
 	switch m.fault() {
 	case faultBefore:
@@ -140,7 +140,7 @@ func (m *manager) write(do func() error) error {
 	return do()
 }
 
-// cachedKeys lists keys from the cache, in an order that nobody promises.
+// cachedKeys lists keys from the cache, in no particular order.
 func (m *manager) cachedKeys(keep func(*v1alpha1.APIKey) bool) []*v1alpha1.APIKey {
 	var list []*v1alpha1.APIKey
 	for _, name := range sortedNames(m.caches[kindKey].objects) {
@@ -158,7 +158,7 @@ type keyRound struct {
 	*manager
 	pause func(string)
 	facts keys.Facts
-	// minted are the digests of what this round made.
+	// minted holds the digests of the credentials that this reconcile generated.
 	minted map[string]bool
 }
 
@@ -192,10 +192,10 @@ func (r *keyRound) run(name string) outcome {
 	return outcome{next: keys.NextCheck(r.facts)}
 }
 
-// maxRounds bounds the rounds of one Reconcile.
+// maxRounds limits the passes of one reconcile.
 const maxRounds = 8
 
-// round carries out a plan, and says whether a further one may find something to do.
+// round performs a plan, and reports whether another pass may find something to do.
 func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	before := r.facts
 	r.facts.Err = r.perform(plan.Steps)
@@ -227,7 +227,7 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 	return true, r.facts.Err
 }
 
-// checkMinted holds a round to recording no credential but those that it made itself, knew before, or was offered.
+// checkMinted checks that a pass records no credential except those that it generated, knew before, or was offered.
 func (r *keyRound) checkMinted(after v1alpha1.APIKeyStatus) error {
 	for _, c := range after.Credentials {
 		elsewhere := r.cachedKeys(func(k *v1alpha1.APIKey) bool { return slices.Contains(keys.KeyDigests(k), c.SHA256) })
@@ -239,7 +239,7 @@ func (r *keyRound) checkMinted(after v1alpha1.APIKeyStatus) error {
 	return nil
 }
 
-// checkDone is what must hold when a Reconcile says that it is done, provided that it saw the world as it is.
+// checkDone checks the facts when a reconcile ends with nothing to do, provided that it observed the current state.
 func (r *keyRound) checkDone(plan keys.Plan) error {
 	k, s := r.w.key(full(r.facts.Key)), r.w.secret(secretName(r.facts.Key))
 	seen, _ := r.caches[kindSecret].objects[secretName(r.facts.Key)].(*secret)
@@ -284,7 +284,7 @@ func (r *keyRound) observe(key *v1alpha1.APIKey) error {
 	}
 	seen, _ := r.caches[kindSecret].objects[secretName(key)].(*secret)
 	if seen != nil && !seen.labelled() {
-		seen = nil // Secrets are watched by label
+		seen = nil // Secrets without the label are not watched
 	}
 	ref := key.Status.SecretRef
 	switch {
@@ -321,7 +321,7 @@ func (r *keyRound) duplicates() []*v1alpha1.APIKey {
 
 func secretName(k *v1alpha1.APIKey) string { return k.Namespace + "/" + keys.SecretName(k) }
 
-// look reads the key's Secret from the API server and takes it apart.
+// look reads the key's Secret from the API server and inspects it.
 func (r *keyRound) look() (keys.ObservedSecret, keys.SecretCredentials, *secret) {
 	r.pause("read Secret " + secretName(r.facts.Key))
 	s := r.w.secret(secretName(r.facts.Key))
@@ -454,7 +454,7 @@ func (r *keyRound) stageCredential(s keys.StageCredential) error {
 	return nil
 }
 
-// confirm fails if the key is not what the facts say.
+// confirm fails if the key differs from the facts.
 func (r *keyRound) confirm() error {
 	r.pause("read " + full(r.facts.Key))
 	if live := r.w.key(full(r.facts.Key)); live == nil || live.ResourceVersion != r.facts.Key.ResourceVersion {
@@ -463,7 +463,7 @@ func (r *keyRound) confirm() error {
 	return nil
 }
 
-// rereadSecret reads the Secret, and then the key, and fails if either is not what was observed.
+// rereadSecret reads the Secret and then the key, and fails if either differs from what was observed.
 func (r *keyRound) lookAgain(want keys.Ownership) (keys.SecretCredentials, *secret, error) {
 	observed, credentials, s := r.look()
 	if observed.Ownership != want || observed.ResourceVersion != r.facts.Secret.ResourceVersion {
@@ -472,7 +472,7 @@ func (r *keyRound) lookAgain(want keys.Ownership) (keys.SecretCredentials, *secr
 	return credentials, s, r.confirm()
 }
 
-// fence changes the version of the Secret.
+// fence changes the resourceVersion of the Secret.
 func (r *keyRound) fence(step keys.Step) error {
 	_, s, err := r.lookAgain(keys.SecretOwned)
 	if err != nil {
@@ -487,7 +487,7 @@ func (r *keyRound) fence(step keys.Step) error {
 	return nil
 }
 
-// writeSecret writes the Secret, and notes what it holds then.
+// writeSecret writes the Secret, and updates the facts with its new content.
 func (r *keyRound) writeSecret(step keys.Step, next secret) error {
 	r.pause(step.String())
 	var s *secret
@@ -503,7 +503,7 @@ func (r *keyRound) writeSecret(step keys.Step, next secret) error {
 	return nil
 }
 
-// updateSecret applies a step to the credentials of the Secret, and renders it again. The key is read again first.
+// updateSecret applies a step to the credentials of the Secret, and renders it again. It reads the key again first.
 func (r *keyRound) updateSecret(step keys.Step, issued credential.Credential) error {
 	credentials, s, err := r.lookAgain(keys.SecretOwned)
 	if err != nil {
@@ -522,7 +522,7 @@ func (r *keyRound) updateSecret(step keys.Step, issued credential.Credential) er
 	return nil
 }
 
-// adopt takes a Secret over that asks for it.
+// adopt adopts a Secret that is offered.
 func (r *keyRound) adopt(step keys.Step) error {
 	credentials, s, err := r.lookAgain(keys.SecretOffered)
 	if err != nil {
@@ -538,7 +538,7 @@ func (r *keyRound) adopt(step keys.Step) error {
 	return r.writeSecret(step, next)
 }
 
-// apply gives a Secret a shape, as the controllers do: what others put on its metadata stays.
+// apply updates a Secret to new content, as the controllers do: the metadata of other clients stays.
 func (r *keyRound) apply(s *secret, content keys.SecretContent) {
 	s.shape.Labels, s.shape.Annotations = content.Metadata(&metav1.ObjectMeta{Labels: s.shape.Labels, Annotations: s.shape.Annotations}, r.defaults)
 	s.shape.Data = content.Data

@@ -21,7 +21,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// chanceOf picks evenly: rapid's own ranges prefer small numbers, and would never get far into a long list.
+// chanceOf chooses uniformly. The ranges of rapid prefer small numbers, and would rarely get far into a long list.
 func chanceOf(t *rapid.T) chance {
 	return func(n int, what string) int {
 		if n == 1 {
@@ -40,8 +40,8 @@ func chanceOf(t *rapid.T) chance {
 	}
 }
 
-// TestWorld_LimitHoldsUnderEveryInterleaving never changes limits, so that they must hold after every single write.
-func TestWorld_LimitHoldsUnderEveryInterleaving(t *testing.T) {
+// TestSimulation_LimitHolds never changes limits, so that they must hold after every single write.
+func TestSimulation_LimitHolds(t *testing.T) {
 	t.Parallel()
 	for _, counting := range []v1alpha1.Counting{v1alpha1.CountAll, v1alpha1.CountUsable} {
 		t.Run(string(counting), func(t *testing.T) {
@@ -58,8 +58,8 @@ func TestWorld_LimitHoldsUnderEveryInterleaving(t *testing.T) {
 	}
 }
 
-// TestWorld_ConvergesWhateverPeopleDo changes policy too.
-func TestWorld_ConvergesWhateverPeopleDo(t *testing.T) {
+// TestSimulation_Converges changes policies too.
+func TestSimulation_Converges(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		live(t, newSim(chanceOf(t), rules{}, rapid.IntRange(1, 3).Draw(t, "managers")), 120)
@@ -74,7 +74,7 @@ func live(t *rapid.T, s *sim, steps int) {
 	}
 }
 
-// act lets some things happen, and stops where a rule is broken.
+// act runs some actions, and stops when a rule is violated.
 func (s *sim) act(t *rapid.T, actions []action, most int) {
 	t.Helper()
 	for range rapid.IntRange(most/4, most).Draw(t, "steps") {
@@ -91,9 +91,8 @@ func (s *sim) fatal(t *rapid.T, err error) {
 	t.Fatal(err)
 }
 
-// TestWorld_OldestFirst lets people do nothing but create keys: no one who waits may be older, by a second or more, than
-// one who was served.
-func TestWorld_OldestFirst(t *testing.T) {
+// TestSimulation_OldestFirst only creates keys: no waiting key may be older, by a second or more, than an admitted one.
+func TestSimulation_OldestFirst(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := rules{strict: true, counting: v1alpha1.CountAll, limit: rapid.IntRange(1, 3).Draw(t, "limit")}
@@ -104,7 +103,7 @@ func TestWorld_OldestFirst(t *testing.T) {
 		if err := s.settle(); err != nil {
 			s.fatal(t, err)
 		}
-		var youngest, oldest time.Time // of those served, of those who wait
+		var youngest, oldest time.Time // of the admitted keys, of the waiting keys
 		for _, k := range s.w.keys() {
 			created := k.CreationTimestamp.Time
 			if keys.Issued(k) && created.After(youngest) {
@@ -120,8 +119,8 @@ func TestWorld_OldestFirst(t *testing.T) {
 	})
 }
 
-// TestDescribe_IsItsOwnAnswer describes any facts at all, likely or not.
-func TestDescribe_IsItsOwnAnswer(t *testing.T) {
+// TestDescribe_IsIdempotent describes arbitrary facts, likely or not.
+func TestDescribe_IsIdempotent(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := anyFacts(chanceOf(t))
@@ -151,7 +150,7 @@ func texts(s v1alpha1.APIKeyStatus) string {
 	return all
 }
 
-// checkTruth holds a status against the facts it was made from: it must not promise.
+// checkTruth checks a status against the facts from which it was made.
 func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 	t.Helper()
 	if err := checkStatus(after, nil); err != nil {
@@ -187,7 +186,7 @@ func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 		if after.State == v1alpha1.StateRevoked && want.HoldsCredential() {
 			t.Fatalf("the status of a revoked key remembers a Secret that holds %+v", want)
 		}
-		if got.HasPrevious && !want.HasPrevious { // the bytes were lost, and the credential lives on
+		if got.HasPrevious && !want.HasPrevious { // the material was lost, and the credential stays valid
 			got.HasPrevious = false
 		}
 		if got != want {
@@ -196,7 +195,7 @@ func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 	}
 }
 
-// anyFacts makes up a round's facts: a key in any state, an account in any mood, a Secret in any hands.
+// anyFacts generates the facts of a reconcile: a key in any state, an account with any policy, a Secret with any owner.
 func anyFacts(c chance) keys.Facts {
 	k := keystest.Key("shop", keystest.Label(pick(c, "label", "", "x")), keystest.Generation(3),
 		keystest.State(pick(c, "spec", v1alpha1.KeyStateActive, v1alpha1.KeyStateActive, v1alpha1.KeyStateInactive, v1alpha1.KeyStateRevoked)),
@@ -237,7 +236,7 @@ func anyFacts(c chance) keys.Facts {
 	return f
 }
 
-// anyRepairs makes up a contest.
+// anyRepairs generates a contest.
 func anyRepairs(c chance, f *keys.Facts) keys.Repairs {
 	r := keys.Repairs{Generation: f.Key.Generation, FoundChangeAt: f.Now.Add(-pick(c, "disturbed", 0, time.Second, time.Minute, time.Hour))}
 	for range c(4, "repairs") {
@@ -252,7 +251,7 @@ func anyRepairs(c chance, f *keys.Facts) keys.Repairs {
 	return r
 }
 
-// anyRotation brings a rotation to any of its steps.
+// anyRotation generates a rotation at any of its steps.
 func anyRotation(c chance, f *keys.Facts) {
 	k := f.Key
 	keystest.Rotation(pick(c, "interval", v1alpha1.Duration(""), "1h", "720h"), pick(c, "overlap", v1alpha1.Duration(""), "0s", "1h"))(k)
@@ -314,7 +313,7 @@ func anyAccount(c chance, k *v1alpha1.APIKey) *v1alpha1.Account {
 	return a
 }
 
-// TestDecide_ExpiryIsMonotone: once a key has expired it stays expired, and it expires no sooner than it says.
+// A key that has expired stays expired, and does not expire before its time.
 func TestDecide_ExpiryIsMonotone(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

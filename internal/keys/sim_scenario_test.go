@@ -10,9 +10,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestWorld_StaleRecordRevivesNobody: a key has had two grants and gave both back. A manager whose cache of the account
-// is still at the first one must not take it for a third.
-func TestWorld_StaleRecordRevivesNobody(t *testing.T) {
+// A key has had two grants and released both. A manager whose cache still has the account with the first grant must not
+// take it for a third.
+func TestSimulation_StaleRecordGrantsNothing(t *testing.T) {
 	t.Parallel()
 	s := newSim(func(int, string) int { return 0 }, rules{strict: true, counting: v1alpha1.CountUsable, limit: 1}, 2)
 	leader, laggard := s.managers[0], s.managers[1]

@@ -22,21 +22,21 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// This file tells stories: months in the life of some keys and their accounts. One manager works only when it is woken,
-// by a change that it watches or by the time that its last round asked for, so that a wait without an end shows.
+// This file simulates months of some keys and their accounts. One manager reconciles an object only when it is enqueued, by
+// a change that is watched or at the time that its last reconcile returned, so that a missing requeue is detected.
 
 type story struct {
 	*sim
 	manager *manager
-	// due is when each key and account is to be worked on: "key shop/a", "account acme".
+	// due is when each key and account is to be reconciled: "key shop/a", "account acme".
 	due map[string]time.Time
-	// read is how much of each log has been turned into wake-ups.
+	// read is the number of entries of each log that have been handled.
 	read [kinds]int
 	told []string
 }
 
 const (
-	rounds  = 300 * time.Millisecond // as long as a conflict, or a lagging cache, delays a round
+	rounds  = 300 * time.Millisecond // the delay of a reconcile after a conflict, or with a lagging cache
 	backoff = 5 * time.Second
 )
 
@@ -52,12 +52,12 @@ func newStory(seed uint64, r rules) *story {
 
 func (s *sim) manager() *manager { return s.managers[0] }
 
-// telling writes an entry of the log.
+// telling appends to the log.
 func (s *story) telling(who, format string, args ...any) {
 	s.told = append(s.told, fmt.Sprintf("%s  %-8s %s", s.w.now.Format("2006-01-02 15:04:05"), who, fmt.Sprintf(format, args...)))
 }
 
-// listen turns what happened into wake-ups, as the watches of the controllers do.
+// listen enqueues the objects that changes concern, as the watches of the controllers do.
 func (s *story) listen() {
 	s.listenToKeys()
 	s.listenToAccounts()
@@ -92,7 +92,7 @@ func (s *story) listenToKeys() {
 	}
 }
 
-// wakeSiblings wakes the keys with a label that another key gave up or took.
+// wakeSiblings enqueues the keys with a label that another key released or took.
 func (s *story) wakeSiblings(was, is *v1alpha1.APIKey) {
 	gaveUp, took := labelOf(was), labelOf(is)
 	if gaveUp == took {
@@ -116,7 +116,7 @@ func labelOf(k *v1alpha1.APIKey) string {
 	return k.Spec.Label
 }
 
-// wakeDuplicates wakes the other keys with a credential that a key has got or lost.
+// wakeDuplicates enqueues the other keys with a credential that a key got or lost.
 func (s *story) wakeDuplicates(was, is *v1alpha1.APIKey) {
 	changed := map[string]int{}
 	for i, k := range []*v1alpha1.APIKey{was, is} {
@@ -145,7 +145,7 @@ func (s *story) tellKey(name string, was, is *v1alpha1.APIKey) {
 	}
 }
 
-// added is how many entries a history has that another had not.
+// added returns the number of entries of a history that another one does not have.
 func added(before, after []v1alpha1.Transition) int {
 	for n := range after {
 		if kept := after[:len(after)-n]; len(kept) <= len(before) && reflect.DeepEqual(kept, before[len(before)-len(kept):]) && (len(kept) == len(before) || len(after) == 20) {
@@ -212,7 +212,7 @@ func (s *story) wakeAt(item string, t time.Time) {
 	}
 }
 
-// until lets the manager work until t, or until a rule breaks.
+// until lets the manager work until t, or until a rule is violated.
 func (s *story) until(t time.Time) error {
 	for {
 		s.listen()
@@ -232,7 +232,7 @@ func (s *story) until(t time.Time) error {
 	}
 }
 
-// first is what is due first; by name where times are equal.
+// first returns what is due first, ordered by name where times are equal.
 func (s *story) first() string {
 	first := ""
 	for item, due := range s.due {
@@ -280,7 +280,7 @@ func cause(err error) error {
 	return err
 }
 
-// restart loses all that the manager remembers. On its way up it works on everything.
+// restart discards the manager's memory. When it starts, it reconciles everything.
 func (s *story) restart() {
 	s.telling("manager", "restarts")
 	clear(s.manager.repairs)
@@ -294,7 +294,7 @@ func (s *story) restart() {
 	}
 }
 
-// live lets people act for some months, with minutes to weeks in between.
+// live lets users act for some months, with minutes to weeks in between.
 func (s *story) live(deeds int) error {
 	users := s.users()
 	for range deeds {
@@ -305,7 +305,7 @@ func (s *story) live(deeds int) error {
 		}
 		if pause >= time.Minute {
 			s.w.collect()
-			if err := s.until(s.w.now.Add(2 * time.Minute)); err != nil { // past every patience, and the recheck of a conflict
+			if err := s.until(s.w.now.Add(2 * time.Minute)); err != nil { // later than every deferral, and than the recheck of a conflict
 				return err
 			}
 			for n := 0; n < 10 && s.retries(); n++ { // the recheck of a conflict may just have failed
@@ -326,14 +326,14 @@ func (s *story) live(deeds int) error {
 	return s.until(s.w.now.Add(s.atMost(24 * time.Hour)))
 }
 
-// retries is whether a write that failed is about to be tried again.
+// retries reports whether a write that failed is about to be retried.
 func (s *story) retries() bool {
 	return slices.ContainsFunc(s.w.keys(), func(k *v1alpha1.APIKey) bool {
 		return reasonOf(k, v1alpha1.ConditionReady) == v1alpha1.ReasonWriteFailed && s.due["key "+full(k)].After(s.w.now)
 	})
 }
 
-// atMost cuts a pause short while a key is looked at every minute.
+// atMost shortens a pause while a key is rechecked every minute.
 func (s *story) atMost(pause time.Duration) time.Duration {
 	for _, k := range s.w.keys() {
 		switch reasonOf(k, v1alpha1.ConditionReady) {
@@ -344,7 +344,7 @@ func (s *story) atMost(pause time.Duration) time.Duration {
 	return pause
 }
 
-// deed is what a user just did, from the logs.
+// deed returns what a user just did, from the logs.
 func (s *story) deed() string {
 	for kind := range kinds {
 		if s.read[kind] == len(s.w.log[kind]) {
@@ -364,7 +364,7 @@ func (s *story) deed() string {
 	return "does something"
 }
 
-// newLife is a story with a constant policy: the rules of that hold at every instant.
+// newLife returns a simulation with a constant policy, whose rules hold at every instant.
 func newLife(seed uint64) *story {
 	r := rules{strict: true, counting: v1alpha1.CountAll, limit: 2}
 	switch seed % 4 {
@@ -384,8 +384,8 @@ func newLife(seed uint64) *story {
 	return s
 }
 
-// TestStory_Golden keeps one story as a log, so that a change of behaviour is seen as a change of what people see.
-func TestStory_Golden(t *testing.T) {
+// TestSimulation_Golden compares the log of one simulation with a file, so that changes of behaviour are visible.
+func TestSimulation_Golden(t *testing.T) {
 	t.Parallel()
 	s := newLife(0)
 	if err := s.live(60); err != nil {
@@ -394,8 +394,8 @@ func TestStory_Golden(t *testing.T) {
 	golden(t, filepath.Join("testdata", "story.golden"), []byte(strings.Join(s.told, "\n")+"\n"))
 }
 
-// TestStory_FreshSeeds lives a hundred lives that nobody has seen before.
-func TestStory_FreshSeeds(t *testing.T) {
+// TestSimulation_RandomSeeds runs a hundred simulations with new seeds.
+func TestSimulation_RandomSeeds(t *testing.T) {
 	t.Parallel()
 	lives := 100
 	if testing.Short() {
@@ -411,7 +411,7 @@ func TestStory_FreshSeeds(t *testing.T) {
 	}
 }
 
-// golden compares with a file, or writes it under -update.
+// golden compares text with a file, or writes the file under -update.
 func golden(t *testing.T, path string, got []byte) {
 	t.Helper()
 	if *update {

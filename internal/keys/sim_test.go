@@ -17,9 +17,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// This file lets users and managers loose on a world, in any order that chance comes up with.
+// This file runs users and managers on a simulated cluster, in random order.
 
-// chance picks one of n.
+// chance chooses one of n.
 type chance func(n int, what string) int
 
 func pick[T any](c chance, what string, of ...T) T { return of[c(len(of), what)] }
@@ -34,11 +34,11 @@ type sim struct {
 	accounts []string
 	names    []string
 	labels   []string
-	// free means that policy changes too.
+	// free means that policies change too.
 	free bool
-	// slow means that time passes in months, and keys are not rotated by the minute.
+	// slow means that time advances in months, and keys are not rotated every few minutes.
 	slow bool
-	// log, if any, is told what happens.
+	// log receives the log, if it is set.
 	log func(format string, args ...any)
 }
 
@@ -69,14 +69,14 @@ func newSim(c chance, r rules, managers int) *sim {
 	return s
 }
 
-// action is something that may happen, and how often compared to others.
+// action is something that may happen, with a weight.
 type action struct {
 	name   string
 	weight int
 	do     func()
 }
 
-// swarm gives each action a weight of its own for one run, so that every mix of a few comes up some time.
+// swarm gives each action a random weight for one run, so that every mix of a few actions occurs at some time.
 func (s *sim) swarm(actions []action) []action {
 	for i := range actions {
 		actions[i].weight *= pick(s.chance, "weight of "+actions[i].name, 1, 1, 0, 5)
@@ -84,7 +84,7 @@ func (s *sim) swarm(actions []action) []action {
 	return actions
 }
 
-// step lets one thing happen.
+// step runs one action.
 func (s *sim) step(actions []action) {
 	total := 0
 	for _, a := range actions {
@@ -100,7 +100,7 @@ func (s *sim) step(actions []action) {
 	}
 }
 
-// machinery is what managers, caches, the garbage collector and the clock do.
+// machinery returns the actions of managers, caches, the garbage collector and the clock.
 func (s *sim) machinery() []action {
 	return []action{
 		{"run", 30, func() { s.runSome(s.anyManager()) }},
@@ -117,7 +117,7 @@ func (s *sim) machinery() []action {
 
 func (s *sim) anyManager() *manager { return pick(s.chance, "manager", s.managers...) }
 
-// runSome begins a round, or takes one that is on its way some calls further.
+// runSome begins a reconcile, or continues one for some calls.
 func (s *sim) runSome(m *manager) {
 	name := pick(s.chance, "round", append([]string{"", ""}, s.names...)...)
 	r := m.rounds[name]
@@ -146,14 +146,14 @@ func (s *sim) advance(m *manager) {
 	m.caches[pick(s.chance, "kind", kindKey, kindKey, kindAccount, kindSecret)].follow(s.w, pick(s.chance, "entries", 1, 2, 1000, 1000))
 }
 
-// turn lets a manager do all that there is to do, while the others fall behind.
+// turn lets one manager reconcile everything, while the others fall behind.
 func (s *sim) turn(m *manager) {
 	m.crash()
 	s.pass(m)
 	s.pass(m)
 }
 
-// glimpse runs a round of a manager that knows everything but one kind of object, where it is behind.
+// glimpse runs a reconcile of a manager whose caches are current except for one kind of object.
 func (s *sim) glimpse(m *manager) {
 	m.crash()
 	m.sync()
@@ -177,7 +177,7 @@ func (s *sim) crash(m *manager) {
 	}
 }
 
-// users is what people do to keys and Secrets.
+// users returns the actions of users on keys and Secrets.
 func (s *sim) users() []action {
 	list := []action{
 		{"create", 12, s.createKey},
@@ -241,7 +241,7 @@ func (s *sim) setState(name string, state v1alpha1.KeyState) {
 	}
 }
 
-// changeKey changes what is wanted of a key, if there is one.
+// changeKey changes the spec of a key, if there is one.
 func (s *sim) changeKey(change func(*v1alpha1.APIKeySpec)) {
 	if name := s.anyName(); s.w.key(name) != nil {
 		s.w.changeKey(name, change)
@@ -289,7 +289,7 @@ func (s *sim) changeFormat() {
 	s.changeKey(func(k *v1alpha1.APIKeySpec) { k.Format = f })
 }
 
-// templates are the shapes that users of this world give their Secrets. The last is not accepted.
+// templates lists the templates that the simulated users give their Secrets. The last is not accepted.
 var templates = []*v1alpha1.SecretTemplate{
 	nil,
 	{Labels: map[string]string{"konghq.com/credential": "key-auth"}, Data: map[string]string{"key": "{{ .Key }}"}},
@@ -356,7 +356,7 @@ func (s *sim) editSecret() {
 	_, _ = s.w.writeSecret(edited)
 }
 
-// plant makes a well-formed key that no manager made.
+// plant generates a well-formed key that no manager generated.
 func (s *sim) plant() credential.Material {
 	m := s.w.mint(keystest.Token).Material
 	delete(s.w.minted, m.SHA256())
@@ -364,7 +364,7 @@ func (s *sim) plant() credential.Material {
 	return m
 }
 
-// offer makes a Secret ask to be adopted by the key of its name, with a key that nobody has seen, or with one of this world.
+// offer offers a Secret for adoption to the key of its name, with a new credential, or with one that exists in the cluster.
 func (s *sim) offer(offered secret, name string) secret {
 	m := credential.Material("hello")
 	switch known := s.w.materials; {
@@ -418,7 +418,7 @@ func (s *sim) changePolicy() {
 	))
 }
 
-// changeRetention changes how long keys are kept that came to their end, and whether they may be deleted at all.
+// changeRetention changes how long expired and revoked keys are kept, and whether keys may be deleted at all.
 func (s *sim) changeRetention() func(*v1alpha1.AccountSpec) {
 	return func(a *v1alpha1.AccountSpec) {
 		a.Retention = pick(s.chance, "retention", nil, &v1alpha1.Retention{ExpiredAfter: "1m"}, &v1alpha1.Retention{RevokedAfter: "1h"},
@@ -434,16 +434,16 @@ func setLimit(a *v1alpha1.AccountSpec, n int32) {
 	a.Limits.MaxKeys, a.Limits.Unlimited = &n, ""
 }
 
-// enoughPasses is how many passes over everything a world may need until it is quiet.
+// enoughPasses is the number of passes over everything after which nothing may be left to do.
 const enoughPasses = 12
 
-// settle lets the managers work undisturbed, each on the truth, until there is nothing left to do.
+// settle lets the managers work undisturbed, with current caches, until there is nothing left to do.
 func (s *sim) settle() error {
 	for _, m := range s.managers {
 		m.crash()
 		m.skew, m.fault, m.propagated = 0, func() fault { return faultNone }, func() bool { return true }
 	}
-	for range 3 { // the second look comes after every patience, the third after every overlap
+	for range 3 { // the second pass comes after every deferral, the third after every overlap
 		if err := s.settleNow(); err != nil {
 			return err
 		}
@@ -473,7 +473,7 @@ func (s *sim) settleNow() error {
 	return fmt.Errorf("not quiet after %d passes", enoughPasses)
 }
 
-// pass runs one round for everything there is.
+// pass reconciles every object once.
 func (s *sim) pass(m *manager) {
 	for _, name := range sortedNames(s.w.live[kindAccount]) {
 		m.sync()

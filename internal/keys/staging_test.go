@@ -15,7 +15,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// TestDecide_Staging: the credential goes into the Secret once verifiers know it. One that is lost with its process is replaced.
+// The credential is written to the Secret once verifiers have observed it. One that is lost with its process is
+// replaced.
 func TestDecide_Staging(t *testing.T) {
 	t.Parallel()
 	next, lost := keystest.WithCredential("next", v1alpha1.RoleStaged, now), keystest.WithCredential("lost", v1alpha1.RoleStaged, now)
@@ -78,7 +79,7 @@ func TestDecide_Staging(t *testing.T) {
 	}
 }
 
-// TestDescribe_Staged: what a status lists of staged credentials, and what of them becomes the current one.
+// TestDescribe_Staged checks which staged credentials the status lists, and which becomes the current one.
 func TestDescribe_Staged(t *testing.T) {
 	t.Parallel()
 	next, lost := keystest.WithCredential("next", v1alpha1.RoleStaged, now), keystest.WithCredential("lost", v1alpha1.RoleStaged, now)
@@ -120,10 +121,10 @@ func TestDescribe_Staged(t *testing.T) {
 	}
 }
 
-// staging is a round that staged a credential.
+// staging sets the facts of a reconcile that staged a credential.
 func staging(f *keys.Facts) { f.Staged, f.JustStaged = keystest.ObservedCredential("another"), true }
 
-// holding is a Secret that holds another credential.
+// holding sets the facts of a Secret that holds another credential.
 func holding(name string) func(*keys.Facts) {
 	return func(f *keys.Facts) { f.Secret = keystest.ObservedSecret(name) }
 }
@@ -151,7 +152,7 @@ func TestKnownByAll(t *testing.T) {
 	}
 }
 
-func TestCredentialReference_ReadsWhatItWrites(t *testing.T) {
+func TestCredentialReference_RoundTrips(t *testing.T) {
 	t.Parallel()
 	want := usage.CredentialReference{KeyReference: usage.KeyReference{Namespace: "default", Name: "shop", UID: "uid"}, ID: "id"}
 	var got usage.CredentialReference

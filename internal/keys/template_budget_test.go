@@ -23,7 +23,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// templateKey returns a key with as many scopes as the schema admits, and a template.
+// templateKey returns a key with a template and the greatest number of scopes.
 func templateKey(data map[string]string) (*v1alpha1.APIKey, *v1alpha1.Account) {
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "shop"}}
 	k.Spec.Account, k.Spec.Label = "acme", strings.Repeat("ñ", 128)
@@ -34,12 +34,12 @@ func templateKey(data map[string]string) (*v1alpha1.APIKey, *v1alpha1.Account) {
 	return k, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}
 }
 
-// fill repeats a piece until an entry is full.
+// fill repeats a text up to the greatest length of an entry.
 func fill(head, piece, tail string) string {
 	return head + strings.Repeat(piece, max(0, maxEntryText-len(head)-len(tail))/len(piece)) + tail
 }
 
-// everywhere puts one template into as many entries as are possible, beside one that holds the key.
+// everywhere returns a template with the text in as many entries as possible, and one entry that contains the key.
 func everywhere(text string) map[string]string {
 	data := map[string]string{"a": "{{ .Key }}"}
 	for i := range maxEntries - 1 {
@@ -48,7 +48,7 @@ func everywhere(text string) map[string]string {
 	return data
 }
 
-// hostileTemplates are programs that take what they can get, each in one entry.
+// hostileTemplates lists programs that use as much of a resource as they can, each in one entry.
 var hostileTemplates = map[string]string{
 	"doubling":              `{{$a := printf "%100000d" 1}}` + strings.Repeat(`{{$a = print $a $a}}`, 9) + `{{len $a}}`,
 	"the one that was seen": `{{$a := printf "%1000000d" 1}}` + strings.Repeat(`{{$a = print $a $a}}`, 9) + `{{len $a}}`,
@@ -84,7 +84,7 @@ var hostileTemplates = map[string]string{
 	"and":                   fill("{{and ", "1 ", "}}"),
 }
 
-// allocated returns the bytes that f allocates. Tests that use it are not parallel.
+// allocated returns the bytes that f allocates. Tests that call it must not run in parallel.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -93,10 +93,10 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// maxAllocated is what a rendering may allocate, with the parsing of its template.
+// maxAllocated limits the bytes that parsing and rendering a template may allocate.
 const maxAllocated = 4 << 20
 
-// eachHostile calls f with each program, in one entry and in all of them.
+// eachHostile calls f with each program, in one entry and in all entries.
 func eachHostile(f func(name string, data map[string]string)) {
 	for name, text := range hostileTemplates {
 		f(name, map[string]string{"a": "{{ .Key }}", "x": text})
@@ -104,7 +104,7 @@ func eachHostile(f func(name string, data map[string]string)) {
 	}
 }
 
-// TestTemplate_Budget is not parallel, as it measures what it allocates.
+// TestTemplate_Budget is not parallel, because it measures allocations.
 func TestTemplate_Budget(t *testing.T) { //nolint:paralleltest // see above
 	eachHostile(func(name string, data map[string]string) {
 		k, a := templateKey(data)
@@ -118,7 +118,7 @@ func TestTemplate_Budget(t *testing.T) { //nolint:paralleltest // see above
 	})
 }
 
-func TestTemplate_ExceedingIsRefusedWithItsPosition(t *testing.T) {
+func TestTemplate_BudgetErrorsHavePositions(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"{{len .Key}}\n {{$a := printf \"%100000d\" 1}}{{print $a $a}}":        "template: x:2:32: error calling print: " + errMade.Error(),
@@ -138,8 +138,8 @@ func TestTemplate_ExceedingIsRefusedWithItsPosition(t *testing.T) {
 	}
 }
 
-// TestTemplate_OneBudgetForAllEntries: entries that are fine one by one are too much together.
-func TestTemplate_OneBudgetForAllEntries(t *testing.T) {
+// Entries that are within the budget one by one exceed it together.
+func TestTemplate_EntriesShareBudget(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"made": `{{printf "%9000d" 1 | len}}`, "written": "{{range .Scopes}}" + strings.Repeat("x", 150) + "{{end}}", "steps": "{{range .Scopes}}{{.}}{{end}}",
@@ -182,7 +182,7 @@ func builtins(t *testing.T) []string {
 	return names
 }
 
-// TestTemplate_EveryFunctionHasABudget fails for a function that is added without one, here or in text/template.
+// TestTemplate_EveryFunctionHasABudget fails if a function without a budget is added, here or in text/template.
 func TestTemplate_EveryFunctionHasABudget(t *testing.T) {
 	t.Parallel()
 	all := builtins(t)
@@ -204,8 +204,8 @@ func TestTemplate_EveryFunctionHasABudget(t *testing.T) {
 	}
 }
 
-// TestTemplate_EveryFunctionSaysTheMostItMakes calls each function with values that grow most.
-func TestTemplate_EveryFunctionSaysTheMostItMakes(t *testing.T) {
+// TestTemplate_FunctionsStayWithinBound calls each function with the values that produce the longest results.
+func TestTemplate_FunctionsStayWithinBound(t *testing.T) {
 	t.Parallel()
 	list := []string{"a", "<", "\x00", "\xff", "\u0080", "\U000e0001", strings.Repeat("<", 50)}
 	values := []any{1, -1 << 63, 1.5e300, -1e-300, complex(1e300, 1e300), 'x', byte(7), true, nil, list, []string{}, templateValues{Key: "k", Scopes: list}, templateValues{}}
@@ -232,8 +232,8 @@ func TestTemplate_EveryFunctionSaysTheMostItMakes(t *testing.T) {
 	}
 }
 
-// TestTemplate_BuiltinsWithoutABudgetMakeNothing is not parallel, as it measures what it allocates.
-func TestTemplate_BuiltinsWithoutABudgetMakeNothing(t *testing.T) { //nolint:paralleltest // see above
+// TestTemplate_BuiltinsAllocateNothing is not parallel, because it measures allocations.
+func TestTemplate_BuiltinsAllocateNothing(t *testing.T) { //nolint:paralleltest // see above
 	calls := map[string]string{
 		"and": "and .Key .Key", "or": "or .Key .Key", "not": "not .Key", "len": "len .Key", "index": "index .Key 0", "slice": "slice .Key 1",
 	}
@@ -253,7 +253,7 @@ func TestTemplate_BuiltinsWithoutABudgetMakeNothing(t *testing.T) { //nolint:par
 	}
 }
 
-// TestTemplate_Comparisons: the comparisons are those of text/template, with errors that hold no value.
+// The comparisons are those of text/template, with errors that contain no value.
 func TestTemplate_Comparisons(t *testing.T) {
 	t.Parallel()
 	values := []string{`"a"`, `"b"`, `""`, "1", "-2", "'x'", "120", "1.5", "-0.5", "true", "false", ".Key", ".Scopes", ".", "nil", `(index "a" 0)`, "97"}
@@ -280,7 +280,7 @@ func TestTemplate_Comparisons(t *testing.T) {
 	}
 }
 
-// pieces are what FuzzTemplate_Budget makes programs of.
+// pieces lists the texts of which FuzzTemplate_Budget composes programs.
 var pieces = []string{
 	"{{range .Scopes}}", "{{if .Key}}", "{{with .Label}}", "{{else}}", "{{end}}", "{{end}}", "{{break}}", "{{continue}}", "{{", "}}", "(", ")", "|", " ", "\n",
 	"{{$a := print .Label}}", "{{$a = print $a $a}}", "{{$b := $a}}", "$a", "$b", "$", ".", ".Key", ".Scopes", ".Label", "$.Key", `","`, `"<\x00\u2028"`, "9", "99999", "1000000", "-7", "1.5e300",
@@ -289,8 +289,8 @@ var pieces = []string{
 	`{{$a = printf "%s%s%s%[1]s%[1]s" $a $a $a}}`, "{{js $a | quote | html | len}}", "{{join $a .Scopes | len}}", "{{$a}}", "{{.}}", "x",
 }
 
-// FuzzTemplate_Budget puts programs together of pieces, one a byte of program, beside the text given, and measures what
-// checking them takes.
+// FuzzTemplate_Budget composes templates of pieces, one per byte of program, in addition to the given text, and
+// measures what checking them costs.
 func FuzzTemplate_Budget(f *testing.F) {
 	for _, text := range hostileTemplates {
 		f.Add([]byte{15, 16, 16, 16, 68}, text, byte(64))
@@ -341,7 +341,7 @@ func FuzzTemplate_Budget(f *testing.F) {
 	})
 }
 
-// FuzzTemplate_Printf looks for a format that makes more than is said.
+// FuzzTemplate_Printf searches for a format that exceeds its upper bound.
 func FuzzTemplate_Printf(f *testing.F) {
 	for _, format := range []string{"%d", "%*d", "%[2]*.[1]*f", "%5 %1000d", "%[%100d]", "%[1]s%[1]s", "%%%9d", "%!%z", "% #x", "%#q", "%.99x", "%-099v", "%T%p%U%c", "%0 +#*.*[9]e", "%1000270A", "%10000009d"} {
 		f.Add(format, "<\x00\xff", 7, 1.5)

@@ -64,8 +64,8 @@ func TestRender_Template(t *testing.T) {
 	}
 }
 
-// TestRefuse_Template: what is wrong with a template is told with its position, and never with key material.
-func TestRefuse_Template(t *testing.T) {
+// The message for an invalid template has its position, and never key material.
+func TestCheckPolicy_Template(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ text, want string }{
 		"does not parse":            {"one\n{{ .Key", "x:2: unclosed action"},
@@ -112,7 +112,7 @@ func TestRefuse_Template(t *testing.T) {
 	}
 }
 
-func TestRefuse_TemplateMustHoldTheKey(t *testing.T) {
+func TestCheckPolicy_TemplateMustContainKey(t *testing.T) {
 	t.Parallel()
 	for text, wantRefused := range map[string]bool{
 		"{{ .Key }}": false, "x-{{ .Key }}-y": false, `{"key": {{ .Key | quote }}}`: false,
@@ -126,8 +126,8 @@ func TestRefuse_TemplateMustHoldTheKey(t *testing.T) {
 	}
 }
 
-// TestInspect_FindsWhatRenderWrote takes every shape through a whole rotation.
-func TestInspect_FindsWhatRenderWrote(t *testing.T) {
+// TestInspectSecret_FindsRenderedCredentials rotates a key with each template.
+func TestInspectSecret_FindsRenderedCredentials(t *testing.T) {
 	t.Parallel()
 	for name, template := range map[string]*v1alpha1.SecretTemplate{
 		"default": nil, "metadata alone": {Labels: map[string]string{"a": "b"}}, "Kong": templates[1], "JSON": templates[2], "two entries": templates[4],
@@ -174,7 +174,7 @@ func TestInspect_FindsWhatRenderWrote(t *testing.T) {
 	}
 }
 
-// TestRender_PreviousKey holds the default shape to spec.secret.previousKey, also where it changes during an overlap.
+// TestRender_PreviousKey checks spec.secret.previousKey without a template, also if it changes during an overlap.
 func TestRender_PreviousKey(t *testing.T) {
 	t.Parallel()
 	a, credentials := keystest.NewAccount("acme"), keys.SecretCredentials{Current: credentialOf("default/shop"), Previous: credentialOf("before")}
@@ -204,7 +204,7 @@ func TestRender_PreviousKey(t *testing.T) {
 	}
 }
 
-func TestInspect_DriftIsSeen(t *testing.T) {
+func TestInspectSecret_DetectsDrift(t *testing.T) {
 	t.Parallel()
 	k, a := keystest.Key("shop", keystest.Issued(keystest.Epoch)), keystest.NewAccount("acme")
 	for name, edit := range map[string]func(*keys.SecretContent){
@@ -227,7 +227,7 @@ func TestInspect_DriftIsSeen(t *testing.T) {
 	}
 }
 
-func TestShapeDigest(t *testing.T) {
+func TestTemplateHash(t *testing.T) {
 	t.Parallel()
 	k, a := rich(map[string]string{"key": "{{ .Key }}"})
 	was := keys.TemplateHash(k, a)
@@ -257,8 +257,8 @@ func TestShapeDigest(t *testing.T) {
 	}
 }
 
-// TestDescribe_OverlapEndsWithTheOldCredential: what had an end of its own does not get a later one.
-func TestDescribe_OverlapEndsWithTheOldCredential(t *testing.T) {
+// A credential that already has a notAfter time does not get a later one.
+func TestDescribe_OverlapRespectsNotAfter(t *testing.T) {
 	t.Parallel()
 	now := keystest.Epoch.Add(time.Hour)
 	for name, tc := range map[string]struct{ own, want time.Time }{

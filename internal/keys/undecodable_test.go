@@ -12,7 +12,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// undecodable leaves fields of a key out.
+// undecodable marks fields of a key as undecodable.
 func undecodable(fields ...string) keystest.KeyOption {
 	return func(k *v1alpha1.APIKey) { k.Undecodable = fields }
 }
@@ -56,7 +56,7 @@ func TestAdmit_UndecodableKeys(t *testing.T) {
 	}
 }
 
-func TestRefuse_Undecodable(t *testing.T) {
+func TestCheckPolicy_Undecodable(t *testing.T) {
 	t.Parallel()
 	lost := keystest.NewAccount("acme", func(a *v1alpha1.Account) { a.Undecodable = []string{"spec.limits"} })
 	for name, tc := range map[string]struct {
@@ -80,7 +80,7 @@ func TestRefuse_Undecodable(t *testing.T) {
 	}
 }
 
-func TestDefaults_DeletionOfUndecodableAccounts(t *testing.T) {
+func TestSettings_DeletionOfUndecodableAccounts(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		fields    []string

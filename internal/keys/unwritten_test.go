@@ -18,7 +18,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// squatted returns a world in which keys were issued under an account that nobody has written, one a second.
+// squatted returns a simulation in which keys were issued, one per second, under an account whose spec no user has
+// written.
 func squatted(names ...string) *sim {
 	s := newSim(func(int, string) int { return 0 }, rules{}, 1)
 	for _, name := range names {
@@ -54,7 +55,7 @@ func (s *sim) expect(t *testing.T, want map[string]string) {
 
 func (s *sim) write(change func(*v1alpha1.AccountSpec)) { s.w.changeAccount("acme", change) }
 
-// policies are those that refuse a key that says nothing, and how to mend it.
+// policies lists policies that refuse a key with an empty spec, and how to fix the key.
 var policies = map[string]struct {
 	policy func(*v1alpha1.AccountSpec)
 	mend   func(*v1alpha1.APIKeySpec)
@@ -77,8 +78,8 @@ var policies = map[string]struct {
 	},
 }
 
-// TestUnwritten_FirstPolicyBindsIssuedKeys has a tenant create keys of an account before it exists; then a user writes it.
-func TestUnwritten_FirstPolicyBindsIssuedKeys(t *testing.T) {
+// A tenant creates keys of an account before it exists. Then a user writes it.
+func TestUnwritten_FirstPolicyAppliesToIssuedKeys(t *testing.T) {
 	t.Parallel()
 	for reason, tc := range policies {
 		t.Run(reason, func(t *testing.T) {
@@ -96,7 +97,7 @@ func TestUnwritten_FirstPolicyBindsIssuedKeys(t *testing.T) {
 	}
 }
 
-// A policy that is changed later binds as before: not the keys that an earlier one accepted.
+// Later policies do not apply to keys that an earlier policy accepted.
 func TestUnwritten_LaterPoliciesSpareAcceptedKeys(t *testing.T) {
 	t.Parallel()
 	s := squatted("bob", "eva")
@@ -110,7 +111,7 @@ func TestUnwritten_LaterPoliciesSpareAcceptedKeys(t *testing.T) {
 	s.expect(t, map[string]string{"bob": "Active Accepted", "eva": "Active Accepted"})
 }
 
-func TestUnwritten_YoungestAboveTheLimitGo(t *testing.T) {
+func TestUnwritten_YoungestKeysExceedLimit(t *testing.T) {
 	t.Parallel()
 	s := squatted("a", "b", "c")
 	s.write(func(a *v1alpha1.AccountSpec) { setLimit(a, 1) })
@@ -121,8 +122,8 @@ func TestUnwritten_YoungestAboveTheLimitGo(t *testing.T) {
 	s.expect(t, map[string]string{"a": "Active Accepted", "b": "Active Accepted", "c": "Pending LimitReached"})
 }
 
-// Keys that the policy refuses do not keep those within it from having a slot.
-func TestUnwritten_RefusedKeysGiveWay(t *testing.T) {
+// Keys that the policy refuses do not keep slots from keys that comply with it.
+func TestUnwritten_RefusedKeysLoseSlots(t *testing.T) {
 	t.Parallel()
 	s := squatted("a", "b", "c", "d", "e")
 	_ = s.w.createKey(keystest.Key("alice", keystest.Namespace("shop")))
@@ -137,8 +138,8 @@ func TestUnwritten_RefusedKeysGiveWay(t *testing.T) {
 	s.expect(t, map[string]string{"a": no, "b": no, "c": no, "d": no, "e": no, "alice": "Active Accepted"})
 }
 
-// An account that a user created is not bound by this, and neither are keys that an earlier version of the manager accepted.
-func TestUnwritten_OnlyWhatTheManagerCreated(t *testing.T) {
+// This does not apply to an account that a user created, nor to keys that an earlier version of the manager accepted.
+func TestUnwritten_OnlyAccountsOfTheManager(t *testing.T) {
 	t.Parallel()
 	s := newSim(func(int, string) int { return 0 }, rules{}, 1)
 	_ = s.w.createAccount(keystest.NewAccount("acme"))
@@ -149,7 +150,7 @@ func TestUnwritten_OnlyWhatTheManagerCreated(t *testing.T) {
 	s.expect(t, map[string]string{"a": "Active Accepted", "b": "Active Accepted"})
 }
 
-// The record is put in order of age once, before any key is accepted by its place in it.
+// The slots are sorted by age once, before any key is accepted because of its position.
 func TestUnwritten_RecordIsOrderedOnce(t *testing.T) {
 	t.Parallel()
 	old := keystest.Key("old", keystest.Issued(keystest.Epoch), keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.IPRestriction = "" }))
@@ -181,9 +182,8 @@ func TestUnwritten_RecordIsOrderedOnce(t *testing.T) {
 	}
 }
 
-// TestWorld_LateLimitHoldsUnderEveryInterleaving lets a user write a limit at any moment of the life of an account that a
-// manager created.
-func TestWorld_LateLimitHoldsUnderEveryInterleaving(t *testing.T) {
+// A user writes a limit at any time after the manager created the account.
+func TestSimulation_LateLimitHolds(t *testing.T) {
 	t.Parallel()
 	for _, counting := range []v1alpha1.Counting{v1alpha1.CountAll, v1alpha1.CountUsable} {
 		t.Run(string(counting), func(t *testing.T) {

@@ -68,7 +68,7 @@ func TestNewRefusedError(t *testing.T) {
 	}
 }
 
-// TestNewRefusedError_ShowsNoKey: an admission plugin may repeat the object that it refuses, in whatever form.
+// An admission plugin may repeat the object that it refuses, in any form.
 func TestNewRefusedError_ShowsNoKey(t *testing.T) {
 	t.Parallel()
 	for _, format := range []*v1alpha1.Format{nil, {Type: v1alpha1.FormatUUID}, {Type: v1alpha1.FormatHex}, {Type: v1alpha1.FormatAlphanumeric, Length: 22}} {
@@ -120,7 +120,7 @@ func TestNewRefusedError_ShowsNoKey(t *testing.T) {
 	}
 }
 
-// checkShows fails if a text has anything of a key, or of the form in which it was repeated.
+// checkShows fails if a text contains a part of a key, or of the form in which it was repeated.
 func checkShows(t *testing.T, form, said, key, echo string) {
 	t.Helper()
 	if !strings.Contains(said, "[redacted]") {
@@ -140,7 +140,7 @@ func checkShows(t *testing.T, form, said, key, echo string) {
 	}
 }
 
-// TestDescribe_RefusedWrites: the condition and the Event have the sentence, once, however often it is tried.
+// The condition and the Event have the message, once, however often the write is tried.
 func TestDescribe_RefusedWrites(t *testing.T) {
 	t.Parallel()
 	k := keystest.Key("shop")

@@ -16,13 +16,13 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// twice is a key with a current and a previous credential.
+// twice returns a key with a current and a previous credential.
 func twice() *v1alpha1.APIKey {
 	return keystest.Key("web", keystest.WithCredential("old", v1alpha1.RolePrevious, keystest.Epoch), keystest.WithCredential("new", v1alpha1.RoleCurrent, keystest.Epoch),
 		keystest.Observed(v1alpha1.StateActive))
 }
 
-// used is what a replica reports of key web: which credentials were last used when, so many minutes after the epoch.
+// used returns a replica's report about key web: when each credential was last used, in minutes after Epoch.
 func used(replica string, minutes map[string]float64) usage.Report {
 	return usedBy(replica, "uid-web", minutes)
 }
@@ -39,8 +39,8 @@ func usedBy(replica, uid string, minutes map[string]float64) usage.Report {
 
 func minute(m float64) time.Time { return keystest.Epoch.Add(time.Duration(m * float64(time.Minute))) }
 
-// lastUsed is what a status says of last use, in minutes after the epoch: of the key, the old and the new credential. -1
-// is never.
+// lastUsed returns the times of last use in a status, in minutes after Epoch, or -1 for never: of the key, the old and
+// the new credential.
 func lastUsed(s v1alpha1.APIKeyStatus) [3]float64 {
 	got := [3]float64{-1, -1, -1}
 	of := func(t *metav1.Time) float64 {
@@ -105,7 +105,7 @@ func TestLedger_Record(t *testing.T) {
 	}
 }
 
-// write records the uses of a key as the manager does, if they are due.
+// write records the usage of a key as the manager does, if a write is due.
 func write(l *usage.Ledger, k *v1alpha1.APIKey, now time.Time) bool {
 	after, due := l.Record(k, now)
 	if due {
@@ -116,7 +116,7 @@ func write(l *usage.Ledger, k *v1alpha1.APIKey, now time.Time) bool {
 	return due
 }
 
-func TestLedger_WhenItIsWritten(t *testing.T) {
+func TestLedger_WriteInterval(t *testing.T) {
 	t.Parallel()
 	l, k := usage.NewLedger(keystest.Epoch), twice()
 	for _, step := range []struct {
@@ -150,7 +150,7 @@ func TestLedger_WhenItIsWritten(t *testing.T) {
 	}
 }
 
-func TestLedger_WhatAGoneReplicaSaidIsNotLost(t *testing.T) {
+func TestLedger_KeepsReportsOfTerminatedReplicas(t *testing.T) {
 	t.Parallel()
 	l, k := usage.NewLedger(keystest.Epoch), twice()
 	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
@@ -158,13 +158,13 @@ func TestLedger_WhatAGoneReplicaSaidIsNotLost(t *testing.T) {
 	l.Observe(minute(3), 0, used("a", map[string]float64{"old": 3}))
 	write(l, k, minute(3))
 	k.Status.Credentials = k.Status.Credentials[1:] // the overlap is over
-	write(l, k, minute(7))                          // and nobody answers any more
+	write(l, k, minute(7))                          // and no replica responds any more
 	if diff := cmp.Diff([3]float64{3, -1, -1}, lastUsed(k.Status)); diff != "" {
 		t.Errorf("last used (-want +got):\n%s", diff)
 	}
 }
 
-func TestLedger_AManagerThatStartsDoesNotWriteWhatOneBeforeMayHaveJustWritten(t *testing.T) {
+func TestLedger_WaitsOneIntervalAfterRestart(t *testing.T) {
 	t.Parallel()
 	k := twice()
 	l := usage.NewLedger(keystest.Epoch)
@@ -180,7 +180,7 @@ func TestLedger_AManagerThatStartsDoesNotWriteWhatOneBeforeMayHaveJustWritten(t 
 	}
 }
 
-func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
+func TestLedger_CorrectsClockSkew(t *testing.T) {
 	t.Parallel()
 	l, k := usage.NewLedger(keystest.Epoch), twice()
 	for m := 1.0; m < 30; m++ { // each minute the replica repeats a use that is an hour ahead
@@ -197,7 +197,7 @@ func TestLedger_AClockAheadTellsOneUseOnce(t *testing.T) {
 	}
 }
 
-func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
+func TestLedger_ManagerClockSetBack(t *testing.T) {
 	t.Parallel()
 	l, k := usage.NewLedger(keystest.Epoch), twice()
 	l.Observe(minute(10), 0, used("a", map[string]float64{"old": 10}))
@@ -210,7 +210,7 @@ func TestLedger_OurOwnClockIsSetBack(t *testing.T) {
 	}
 }
 
-func TestLedger_ForgetsKeysThatAreNoMore(t *testing.T) {
+func TestLedger_ForgetsDeletedKeys(t *testing.T) {
 	t.Parallel()
 	l, k := usage.NewLedger(keystest.Epoch), twice()
 	l.Observe(minute(1), 0, used("a", map[string]float64{"old": 1}))
@@ -221,9 +221,9 @@ func TestLedger_ForgetsKeysThatAreNoMore(t *testing.T) {
 	}
 }
 
-// TestLedger_NeverBackwards: whatever the replicas' clocks say, whoever dies, and however often the manager starts anew,
-// times of last use never go backwards and are never in the future. The status is written at most every five minutes,
-// except for first uses, and in the end it says what was said last.
+// Whatever the clocks of the replicas, whichever replicas end, and however often the manager restarts, times of last
+// use never go backwards and are never in the future. The status is written at most every five minutes, except for
+// first uses, and in the end it has the time reported last.
 func TestLedger_NeverBackwards(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
