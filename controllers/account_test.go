@@ -33,7 +33,7 @@ func TestAccount_OneWriteAdmitsAll(t *testing.T) {
 	w := newFixture(t, keystest.NewAccount("acme", keystest.MaxKeys(3)),
 		keystest.Key("fourth", keystest.Created(at(4*time.Second))), keystest.Key("second", keystest.Created(at(2*time.Second))),
 		keystest.Key("first", keystest.Created(at(1*time.Second))), keystest.Key("third", keystest.Created(at(3*time.Second))))
-	if _, err := w.accountRoundOf("acme"); err != nil {
+	if _, err := w.reconcileAccount("acme"); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"update status of Account acme"}, w.writes); diff != "" {
@@ -48,7 +48,7 @@ func TestAccount_OneWriteAdmitsAll(t *testing.T) {
 	}
 }
 
-func TestAccount_ASlotIsFreeOnlyWhenTheAPIServerSaysSo(t *testing.T) {
+func TestAccount_ConfirmsFreeSlotsWithTheAPIServer(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T) *fixture {
 		t.Helper()
@@ -57,7 +57,7 @@ func TestAccount_ASlotIsFreeOnlyWhenTheAPIServerSaysSo(t *testing.T) {
 	// A cache that has not heard of the holder is a world in which the list leaves it out.
 	forgetful := func(w *fixture) *AccountReconciler {
 		r := w.accounts()
-		r.Client = forgets{r.Client, "holder"}
+		r.Client = omittingReader{r.Client, "holder"}
 		return r
 	}
 	for name, tc := range map[string]struct {
@@ -102,14 +102,14 @@ func TestAccount_ASlotIsFreeOnlyWhenTheAPIServerSaysSo(t *testing.T) {
 	}
 }
 
-// forgets is a cache that leaves a key out of its lists.
-type forgets struct {
+// omittingReader is a cache that leaves a key out of its lists.
+type omittingReader struct {
 	client.Client
 
 	name string
 }
 
-func (f forgets) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+func (f omittingReader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
 	if err := f.Client.List(ctx, list, options...); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (f forgets) List(ctx context.Context, list client.ObjectList, options ...cl
 	return nil
 }
 
-func TestAccount_AStaleAccountGrantsNothing(t *testing.T) {
+func TestAccount_StaleAccountAssignsNoSlot(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("younger", keystest.Created(at(time.Second))))
 	stale := w.account("acme")
@@ -140,7 +140,7 @@ func TestAccount_AStaleAccountGrantsNothing(t *testing.T) {
 	}
 }
 
-func TestAccount_ALostRecordEvictsNobody(t *testing.T) {
+func TestAccount_LostRecordEvictsNoKey(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.NewAccount("acme", keystest.MaxKeys(2)), keystest.Key("first"), keystest.Key("second", keystest.Created(at(time.Second))),
 		keystest.Key("waits", keystest.Created(at(2*time.Second))))(t)
@@ -158,7 +158,7 @@ func TestAccount_ALostRecordEvictsNobody(t *testing.T) {
 }
 
 // A key that could not have a slot yet must not get one before those that have a credential already, however old it is.
-func TestAccount_ALostRecordGoesToThoseInUseFirst(t *testing.T) {
+func TestAccount_LostRecordPrefersIssuedKeys(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.NewAccount("acme", keystest.MaxKeys(2), keystest.Policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"orders:*"} })),
 		keystest.Key("oldest", keystest.Scopes("reports:read")),
@@ -176,16 +176,16 @@ func TestAccount_ALostRecordGoesToThoseInUseFirst(t *testing.T) {
 	}
 }
 
-func TestAccount_AFailedWriteIsTriedAgain(t *testing.T) {
+func TestAccount_RetriesFailedWrite(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	w.fault = func(int) fault { return faultBefore }
-	if _, err := w.accountRoundOf("acme"); !errors.Is(err, errInjected) {
+	if _, err := w.reconcileAccount("acme"); !errors.Is(err, errInjected) {
 		t.Errorf("got %v, want the failure", err)
 	}
 }
 
-func TestAccount_NamespacesAreJudgedByTheirLabels(t *testing.T) {
+func TestAccount_SelectsNamespacesByLabel(t *testing.T) {
 	t.Parallel()
 	selects := keystest.Policy(func(a *v1alpha1.AccountSpec) {
 		a.AllowedNamespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}}
@@ -205,7 +205,7 @@ func TestAccount_NamespacesAreJudgedByTheirLabels(t *testing.T) {
 	}
 }
 
-func TestAccount_ARequiredAccountIsNotMade(t *testing.T) {
+func TestAccount_RequiredAccountIsNotCreated(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, keystest.Key("web"))
 	r := w.keys()

@@ -27,11 +27,11 @@ func TestReconcile_IssuesWithTwoWrites(t *testing.T) {
 	t.Parallel()
 	key := keystest.Key("web", keystest.Label("shop"))
 	w := newFixture(t, keystest.NewAccount("acme"), key)
-	if _, err := w.accountRoundOf("acme"); err != nil {
+	if _, err := w.reconcileAccount("acme"); err != nil {
 		t.Fatal(err)
 	}
 	w.writes = nil
-	if _, err := w.roundOf("web"); err != nil {
+	if _, err := w.reconcileKey("web"); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"create Secret web", "update status of APIKey web"}, w.writes); diff != "" {
@@ -51,12 +51,12 @@ func TestReconcile_IssuesWithTwoWrites(t *testing.T) {
 	if diff := cmp.Diff(want.Labels, got.Labels); diff != "" || got.Type != want.Type || len(got.Data) != 1 {
 		t.Errorf("Secret has labels, type %s and %d entries (-want +got):\n%s", got.Type, len(got.Data), diff)
 	}
-	if told := w.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal Issued ") {
-		t.Errorf("events: %q", told)
+	if emitted := w.emittedEvents(); len(emitted) != 1 || !strings.HasPrefix(emitted[0], "Normal Issued ") {
+		t.Errorf("events: %q", emitted)
 	}
 }
 
-func TestReconcile_ASettledKeyCostsNothing(t *testing.T) {
+func TestReconcile_UnchangedKeyCausesNoRequests(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.NewAccount("acme", keystest.MaxKeys(3)), keystest.Key("web", keystest.Label("shop")), keystest.Key("off", keystest.State(v1alpha1.KeyStateInactive)),
 		keystest.Key("gone", keystest.State(v1alpha1.KeyStateRevoked)), keystest.Key("waits", keystest.Created(at(time.Second))))(t)
@@ -66,33 +66,33 @@ func TestReconcile_ASettledKeyCostsNothing(t *testing.T) {
 	if len(w.writes)+len(w.reads) > 0 {
 		t.Errorf("writes %q, reads past the cache %q", w.writes, w.reads)
 	}
-	if told := w.told(); len(told) > 0 {
-		t.Errorf("events: %q", told)
+	if emitted := w.emittedEvents(); len(emitted) > 0 {
+		t.Errorf("events: %q", emitted)
 	}
 }
 
-func TestReconcile_AnEventFollowsTheStatusOnly(t *testing.T) {
+func TestReconcile_EmitsEventsAfterStatusWrite(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
 	w.fault = func(int) fault { return faultBefore }
-	if _, err := w.roundOf("web"); !errors.Is(err, errInjected) {
+	if _, err := w.reconcileKey("web"); !errors.Is(err, errInjected) {
 		t.Errorf("got %v, want the failure, to be tried again", err)
 	}
-	if told := w.told(); len(told) > 0 {
-		t.Errorf("told %q of what is not written", told)
+	if emitted := w.emittedEvents(); len(emitted) > 0 {
+		t.Errorf("told %q of what is not written", emitted)
 	}
 	w.fault = func(int) fault { return faultNone }
 	w.settle()
-	if told := w.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal Deactivated ") {
-		t.Errorf("events: %q", told)
+	if emitted := w.emittedEvents(); len(emitted) != 1 || !strings.HasPrefix(emitted[0], "Normal Deactivated ") {
+		t.Errorf("events: %q", emitted)
 	}
 }
 
-func TestReconcile_AFailedStepIsSaidInTheStatus(t *testing.T) {
+func TestReconcile_ReportsFailedStepInStatus(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
-	if _, err := w.accountRoundOf("acme"); err != nil {
+	if _, err := w.reconcileAccount("acme"); err != nil {
 		t.Fatal(err)
 	}
 	w.writes = nil
@@ -102,7 +102,7 @@ func TestReconcile_AFailedStepIsSaidInTheStatus(t *testing.T) {
 		}
 		return faultNone
 	}
-	if _, err := w.roundOf("web"); !errors.Is(err, errInjected) {
+	if _, err := w.reconcileKey("web"); !errors.Is(err, errInjected) {
 		t.Errorf("got %v, want the failure, to be tried again", err)
 	}
 	ready := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionReady)
@@ -114,7 +114,7 @@ func TestReconcile_AFailedStepIsSaidInTheStatus(t *testing.T) {
 	w.expectSound("web")
 }
 
-func TestReconcile_ASecretOfSomebodyElseIsNeverTouched(t *testing.T) {
+func TestReconcile_NeverChangesForeignSecret(t *testing.T) {
 	t.Parallel()
 	yes := true
 	for name, owners := range map[string][]metav1.OwnerReference{
@@ -142,7 +142,7 @@ func TestReconcile_ASecretOfSomebodyElseIsNeverTouched(t *testing.T) {
 				t.Errorf("the key took %+v for its own", k.Status.Credentials)
 			}
 			w.expectSound("fine")
-			result, err := w.roundOf("web")
+			result, err := w.reconcileKey("web")
 			if err != nil || result.RequeueAfter != time.Minute {
 				t.Errorf("looks again in %s, %v; want a minute: nobody tells when such a Secret goes", result.RequeueAfter, err)
 			}
@@ -153,7 +153,7 @@ func TestReconcile_ASecretOfSomebodyElseIsNeverTouched(t *testing.T) {
 	}
 }
 
-func TestReconcile_ALeftoverOfTheKeyBeforeIsWaitedFor(t *testing.T) {
+func TestReconcile_WaitsForDeletionOfOrphanedSecret(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	w.must(w.client.Delete(t.Context(), w.key("web")))
@@ -168,16 +168,16 @@ func TestReconcile_ALeftoverOfTheKeyBeforeIsWaitedFor(t *testing.T) {
 	w.expectSound("web")
 }
 
-func TestReconcile_WhatADeadRoundLeftIsOverwritten(t *testing.T) {
+func TestReconcile_ReplacesUnrecordedCredential(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
 	w.fault = func(n int) fault { // the manager dies between the Secret and the status
 		if strings.HasPrefix(w.writes[n-1], "create Secret") {
-			return faultDies
+			return faultCrash
 		}
 		return faultNone
 	}
-	if !w.settleOrDie() {
+	if !w.settleOrCrash() {
 		t.Fatal("no Secret was created")
 	}
 	w.fault = func(int) fault { return faultNone }
@@ -186,7 +186,7 @@ func TestReconcile_WhatADeadRoundLeftIsOverwritten(t *testing.T) {
 		return o.GetObjectKind().GroupVersionKind().Kind == "Secret"
 	}
 	w.writes = nil
-	if _, err := w.roundOf("web"); err != nil {
+	if _, err := w.reconcileKey("web"); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"create Secret web", "update status of APIKey web", "update Secret web", "update status of APIKey web"}, w.writes); diff != "" {
@@ -198,7 +198,7 @@ func TestReconcile_WhatADeadRoundLeftIsOverwritten(t *testing.T) {
 	}
 }
 
-func TestReconcile_AStaleKeyOverwritesNothing(t *testing.T) {
+func TestReconcile_StaleKeyChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	stale := w.key("web")
@@ -220,7 +220,7 @@ func TestReconcile_AStaleKeyOverwritesNothing(t *testing.T) {
 	w.expectSound("web")
 }
 
-func TestReconcile_AConflictIsRunAgainInSilence(t *testing.T) {
+func TestReconcile_RetriesConflictWithoutEvents(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	stale := w.key("web")
@@ -230,19 +230,19 @@ func TestReconcile_AConflictIsRunAgainInSilence(t *testing.T) {
 	if err != nil || result.RequeueAfter != staleRequeueAfter {
 		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
 	}
-	if told := w.told(); len(told) > 0 {
-		t.Errorf("events: %q", told)
+	if emitted := w.emittedEvents(); len(emitted) > 0 {
+		t.Errorf("events: %q", emitted)
 	}
 }
 
-func TestReconcile_AnUnreadableSecretIsTriedAgain(t *testing.T) {
+func TestReconcile_RetriesFailedSecretRead(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	s := w.secret("web")
 	s.Data[keys.EntryCurrent] = []byte("of my own")
 	w.must(w.client.Update(t.Context(), s))
 	w.broken = errInjected
-	if _, err := w.roundOf("web"); !errors.Is(err, errInjected) {
+	if _, err := w.reconcileKey("web"); !errors.Is(err, errInjected) {
 		t.Errorf("got %v, want the failure, to be tried again", err)
 	}
 	if len(w.writes) > 0 {
@@ -253,7 +253,7 @@ func TestReconcile_AnUnreadableSecretIsTriedAgain(t *testing.T) {
 	w.expectSound("web")
 }
 
-func TestReconcile_TheSecretIsReadOnlyWhenItChanged(t *testing.T) {
+func TestReconcile_ReadsSecretOnlyAfterChange(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	w.change("web", keystest.Label("new"))
@@ -274,20 +274,20 @@ func TestReconcile_TheSecretIsReadOnlyWhenItChanged(t *testing.T) {
 	}
 }
 
-func TestReconcile_TimeAloneWakesAKey(t *testing.T) {
+func TestReconcile_RequeuesAtNextDeadline(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web", keystest.Expiring(at(90*time.Second))))(t)
 	w.clock.SetTime(at(30*time.Second + 400*time.Millisecond))
-	result, err := w.roundOf("web")
+	result, err := w.reconcileKey("web")
 	if want := 59600 * time.Millisecond; err != nil || result.RequeueAfter != want {
 		t.Errorf("wakes in %s, %v; want %s, to the instant", result.RequeueAfter, err, want)
 	}
 	w.clock.SetTime(at(90*time.Second - time.Millisecond))
-	if _, err := w.roundOf("web"); err != nil || w.key("web").Status.State != v1alpha1.StateActive {
+	if _, err := w.reconcileKey("web"); err != nil || w.key("web").Status.State != v1alpha1.StateActive {
 		t.Errorf("a millisecond early it is %s, %v", w.key("web").Status.State, err)
 	}
 	w.clock.SetTime(at(90 * time.Second))
-	if _, err := w.roundOf("web"); err != nil || w.key("web").Status.State != v1alpha1.StateExpired {
+	if _, err := w.reconcileKey("web"); err != nil || w.key("web").Status.State != v1alpha1.StateExpired {
 		t.Errorf("at the instant it is %s, %v", w.key("web").Status.State, err)
 	}
 	if got := w.key("web").Status.History; len(got) != 2 || !got[1].Time.Time.Equal(at(90*time.Second)) {
@@ -295,7 +295,7 @@ func TestReconcile_TimeAloneWakesAKey(t *testing.T) {
 	}
 }
 
-func TestReconcile_ARevokedKeyKeepsAnEmptySecret(t *testing.T) {
+func TestReconcile_ClearsSecretOfRevokedKey(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	w.change("web", keystest.State(v1alpha1.KeyStateRevoked))
@@ -312,9 +312,9 @@ func TestReconcile_ARevokedKeyKeepsAnEmptySecret(t *testing.T) {
 	}
 }
 
-// TestReconcile_ClearsARevokedSecretOfAnOlderVersion: it had an entry with a constant text in it, and the status says that the
+// TestReconcile_ClearsRevokedSecretOfOlderVersion: it had an entry with a constant text in it, and the status says that the
 // Secret is as it should be.
-func TestReconcile_ClearsARevokedSecretOfAnOlderVersion(t *testing.T) {
+func TestReconcile_ClearsRevokedSecretOfOlderVersion(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	w.change("web", keystest.State(v1alpha1.KeyStateRevoked))
@@ -331,7 +331,7 @@ func TestReconcile_ClearsARevokedSecretOfAnOlderVersion(t *testing.T) {
 	}
 }
 
-func TestReconcile_RemovesWhatAnOlderVersionStaged(t *testing.T) {
+func TestReconcile_RemovesStagedEntryOfOlderVersion(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	s := w.secret("web")
@@ -344,7 +344,7 @@ func TestReconcile_RemovesWhatAnOlderVersionStaged(t *testing.T) {
 	w.expectSound("web")
 }
 
-func TestReconcile_WhatLeftTheTemplateLeavesTheSecret(t *testing.T) {
+func TestReconcile_RemovesWhatTheTemplateNoLongerHas(t *testing.T) {
 	t.Parallel()
 	template := v1alpha1.SecretTemplate{
 		Labels: map[string]string{"example.com/a": "1", "example.com/b": "1"}, Annotations: map[string]string{"example.com/a": "1"},
@@ -379,10 +379,10 @@ func TestReconcile_WhatLeftTheTemplateLeavesTheSecret(t *testing.T) {
 	}
 }
 
-func TestReconcile_RandomnessThatFailsIsNoKey(t *testing.T) {
+func TestReconcile_FailedRandomSourceIssuesNoKey(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
-	if _, err := w.accountRoundOf("acme"); err != nil {
+	if _, err := w.reconcileAccount("acme"); err != nil {
 		t.Fatal(err)
 	}
 	r := w.keys()
@@ -395,9 +395,9 @@ func TestReconcile_RandomnessThatFailsIsNoKey(t *testing.T) {
 	}
 }
 
-// TestReconcile_ATemplateThatHidesItsKey: a template that tells the real key from the one it was checked with writes
+// TestReconcile_TemplateThatHidesItsKeyIsRefused: a template that tells the real key from the one it was checked with writes
 // nothing, says so, and is not tried again and again.
-func TestReconcile_ATemplateThatHidesItsKey(t *testing.T) {
+func TestReconcile_TemplateThatHidesItsKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	key := keystest.Key("web")
 	account := keystest.NewAccount("acme")
@@ -408,12 +408,12 @@ func TestReconcile_ATemplateThatHidesItsKey(t *testing.T) {
 		}
 	}
 	w := newFixture(t, account, key)
-	if _, err := w.accountRoundOf("acme"); err != nil {
+	if _, err := w.reconcileAccount("acme"); err != nil {
 		t.Fatal(err)
 	}
 	w.writes = nil
 	for range 3 {
-		if result, err := w.roundOf("web"); err != nil || result.RequeueAfter < time.Minute {
+		if result, err := w.reconcileKey("web"); err != nil || result.RequeueAfter < time.Minute {
 			t.Fatalf("it is tried again after %s: %v", result.RequeueAfter, err)
 		}
 	}
@@ -440,13 +440,13 @@ func adopted(name string) *corev1.Secret {
 	}
 }
 
-func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
+func TestReconcile_AdoptsAnnotatedSecret(t *testing.T) {
 	t.Parallel()
-	for how, f := range map[string]fault{"undisturbed": faultNone, "and dies after the Secret": faultDies} {
+	for how, f := range map[string]fault{"undisturbed": faultNone, "and dies after the Secret": faultCrash} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			w := newFixture(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), adopted("imported"))
-			if _, err := w.accountRoundOf("acme"); err != nil {
+			if _, err := w.reconcileAccount("acme"); err != nil {
 				t.Fatal(err)
 			}
 			w.writes = nil
@@ -456,8 +456,8 @@ func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
 				}
 				return faultNone
 			}
-			if died := w.settleOrDie(); died != (f == faultDies) {
-				t.Fatalf("died: %t", died)
+			if crashed := w.settleOrCrash(); crashed != (f == faultCrash) {
+				t.Fatalf("died: %t", crashed)
 			}
 			w.fault = func(int) fault { return faultNone }
 			w.settle()
@@ -469,24 +469,24 @@ func TestReconcile_AdoptsASecretThatAsksForIt(t *testing.T) {
 			if diff := cmp.Diff([]string{"update Secret web", "update status of APIKey web"}, w.writes[:2]); f == faultNone && diff != "" {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
-			if told := w.told(); len(told) != 1 || !strings.HasPrefix(told[0], "Normal Adopted ") {
-				t.Errorf("events: %q", told)
+			if emitted := w.emittedEvents(); len(emitted) != 1 || !strings.HasPrefix(emitted[0], "Normal Adopted ") {
+				t.Errorf("events: %q", emitted)
 			}
 		})
 	}
 }
 
-func TestReconcile_ADuplicateIsNotAdopted(t *testing.T) {
+func TestReconcile_DoesNotAdoptDuplicate(t *testing.T) {
 	t.Parallel()
 	owner := keystest.Key("owner", keystest.Namespace("elsewhere"), keystest.Revoked("leaked", at(-time.Hour)))
 	w := newFixture(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), owner, adopted("leaked"))
-	if _, err := w.accountRoundOf("acme"); err != nil {
+	if _, err := w.reconcileAccount("acme"); err != nil {
 		t.Fatal(err)
 	}
 	w.hidden = func(o client.Object, _ client.ObjectKey) bool { // as it is: the cache has labelled Secrets alone
 		return o.GetObjectKind().GroupVersionKind().Kind == "Secret"
 	}
-	result, err := w.roundOf("web")
+	result, err := w.reconcileKey("web")
 	c := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionStalled)
 	if err != nil || c == nil || c.Reason != v1alpha1.ReasonDuplicateKey || strings.Contains(c.Message, "elsewhere") {
 		t.Errorf("%v, Stalled %+v", err, c)
@@ -499,7 +499,7 @@ func TestReconcile_ADuplicateIsNotAdopted(t *testing.T) {
 	}
 }
 
-func TestReconcile_AContestedSecretIsLeftAlone(t *testing.T) {
+func TestReconcile_BacksOffFromContestedSecret(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	r := w.keys()
@@ -511,7 +511,7 @@ func TestReconcile_AContestedSecretIsLeftAlone(t *testing.T) {
 		if _, err := r.Reconcile(t.Context(), w.key("web")); err != nil {
 			t.Fatal(err)
 		}
-		w.lint()
+		w.checkStatuses()
 	}
 	count := func(what string) (n int) {
 		for _, write := range w.writes {
@@ -544,7 +544,7 @@ func TestReconcile_AContestedSecretIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestRepairs_AreForgotten(t *testing.T) {
+func TestRepairs_DropsIdleEntries(t *testing.T) {
 	t.Parallel()
 	var r repairs
 	for i := range 1000 {

@@ -15,9 +15,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// crashStories are what users do to a settled world. After each of them, whatever goes wrong on the way, the world must
+// crashCases are what users do to a settled world. After each of them, whatever goes wrong on the way, the world must
 // heal.
-var crashStories = map[string]struct {
+var crashCases = map[string]struct {
 	before func(*testing.T) *fixture
 	users  func(*fixture)
 	want   map[string]v1alpha1.ObservedState
@@ -130,7 +130,7 @@ func settled(objects ...metav1.Object) func(*testing.T) *fixture {
 		}
 		w.settle()
 		w.writes, w.reads = nil, nil
-		_ = w.told()
+		_ = w.emittedEvents()
 		return w
 	}
 }
@@ -139,8 +139,8 @@ func settled(objects ...metav1.Object) func(*testing.T) *fixture {
 // it. Afterwards a healthy manager must bring the world to where it would have come anyway.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
-	for name, story := range crashStories {
-		for how, f := range map[string]fault{"fails": faultBefore, "is lost": faultAfter, "is the last": faultDies} {
+	for name, story := range crashCases {
+		for how, f := range map[string]fault{"fails": faultBefore, "is lost": faultAfter, "is the last": faultCrash} {
 			t.Run(name+", and the n-th write "+how, func(t *testing.T) {
 				t.Parallel()
 				for n := 1; ; n++ {
@@ -157,10 +157,10 @@ func TestCrashes(t *testing.T) {
 						if story.users != nil {
 							story.users(w)
 						}
-						w.settleOrDie()
+						w.settleOrCrash()
 						w.fault = func(int) fault { return faultNone }
 						w.settle()
-						w.expectWorld(story.want)
+						w.expectStates(story.want)
 					})
 					if !struck || t.Failed() {
 						return
@@ -171,8 +171,8 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// expectWorld checks the states of all keys, and the invariant for those that have a credential.
-func (w *fixture) expectWorld(want map[string]v1alpha1.ObservedState) {
+// expectStates checks the states of all keys, and the invariant for those that have a credential.
+func (w *fixture) expectStates(want map[string]v1alpha1.ObservedState) {
 	w.t.Helper()
 	slots := map[string]bool{}
 	for _, s := range w.account("acme").Status.Slots {

@@ -60,12 +60,12 @@ const (
 	faultNone   fault = iota
 	faultBefore       // it does not reach the API server
 	faultAfter        // it is carried out, and the answer is lost
-	faultDies         // it is carried out, and the manager dies
+	faultCrash        // it is carried out, and the manager dies
 )
 
 var (
 	errInjected = errors.New("injected: connection refused")
-	errDied     = errors.New("injected: the manager died")
+	errCrashed  = errors.New("injected: the manager died")
 )
 
 func newFixture(t *testing.T, objects ...client.Object) *fixture {
@@ -236,8 +236,8 @@ func (w *fixture) write(verb string, o client.Object, do func() error) error {
 	switch becomes {
 	case faultAfter:
 		return errInjected
-	case faultDies:
-		panic(errDied)
+	case faultCrash:
+		panic(errCrashed)
 	case faultNone, faultBefore:
 	}
 	return nil
@@ -253,25 +253,25 @@ func (w *fixture) accounts() *AccountReconciler {
 	return &AccountReconciler{Client: w.cached(), APIReader: w.live(), Clock: w.clock, Settings: keystest.Settings}
 }
 
-// roundOf runs one round for a key, and holds its status to what every status must be.
-func (w *fixture) roundOf(name string) (ctrl.Result, error) {
+// reconcileKey runs one round for a key, and holds its status to what every status must be.
+func (w *fixture) reconcileKey(name string) (ctrl.Result, error) {
 	w.t.Helper()
-	return w.roundWith(w.keys(), name)
+	return w.reconcileKeyWith(w.keys(), name)
 }
 
-// roundWith is roundOf for a reconciler that remembers what it did before.
-func (w *fixture) roundWith(r *APIKeyReconciler, name string) (ctrl.Result, error) {
+// reconcileKeyWith is reconcileKey for a reconciler that remembers what it did before.
+func (w *fixture) reconcileKeyWith(r *APIKeyReconciler, name string) (ctrl.Result, error) {
 	w.t.Helper()
 	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}})
-	w.lint()
+	w.checkStatuses()
 	return result, err
 }
 
-func (w *fixture) accountRoundOf(name string) (ctrl.Result, error) {
+func (w *fixture) reconcileAccount(name string) (ctrl.Result, error) {
 	w.t.Helper()
 	r := w.accounts()
 	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
-	w.lint()
+	w.checkStatuses()
 	return result, err
 }
 
@@ -294,29 +294,29 @@ func (w *fixture) pass() (failed bool) {
 	var all v1alpha1.APIKeyList
 	w.must(w.client.List(w.t.Context(), &all))
 	for i := range all.Items {
-		if _, err := w.roundOf(all.Items[i].Name); err != nil {
+		if _, err := w.reconcileKey(all.Items[i].Name); err != nil {
 			failed = true
 		}
 	}
 	var accounts v1alpha1.AccountList
 	w.must(w.client.List(w.t.Context(), &accounts))
 	for i := range accounts.Items {
-		if _, err := w.accountRoundOf(accounts.Items[i].Name); err != nil {
+		if _, err := w.reconcileAccount(accounts.Items[i].Name); err != nil {
 			failed = true
 		}
 	}
 	return failed
 }
 
-// settleOrDie is settle for a manager that may die on the way.
-func (w *fixture) settleOrDie() (died bool) {
+// settleOrCrash is settle for a manager that may die on the way.
+func (w *fixture) settleOrCrash() (crashed bool) {
 	w.t.Helper()
 	defer func() {
 		if p := recover(); p != nil {
-			if p != errDied { //nolint:errorlint // the very value
+			if p != errCrashed { //nolint:errorlint // the very value
 				panic(p)
 			}
-			died = true
+			crashed = true
 		}
 	}()
 	w.settle()
@@ -328,10 +328,10 @@ var (
 	oneWord   = regexp.MustCompile(`^[A-Z][A-Za-z]{1,39}$`)
 )
 
-// lint holds what is public to the rules for it: conditions are of this generation (Enforced may be of one before, the last
+// checkStatuses holds what is public to the rules for it: conditions are of this generation (Enforced may be of one before, the last
 // that verifiers were seen to know), reasons are one word, messages one short sentence without time, and nothing has key
 // material in it.
-func (w *fixture) lint() {
+func (w *fixture) checkStatuses() {
 	w.t.Helper()
 	var all v1alpha1.APIKeyList
 	w.must(w.client.List(w.t.Context(), &all))
@@ -344,19 +344,19 @@ func (w *fixture) lint() {
 			if c.Type == v1alpha1.ConditionStalled && c.Status != metav1.ConditionTrue {
 				w.t.Errorf("key %s: Stalled is %s", k.Name, c.Status)
 			}
-			w.lintSentence("key "+k.Name+": "+c.Type, c.Reason, c.Message)
+			w.checkMessage("key "+k.Name+": "+c.Type, c.Reason, c.Message)
 		}
 		for _, h := range k.Status.History {
-			w.lintSentence("key "+k.Name+": history", h.Reason, h.Message)
+			w.checkMessage("key "+k.Name+": history", h.Reason, h.Message)
 		}
 		if n := len(k.Status.Conditions); n > 0 && n < 3 {
 			w.t.Errorf("key %s has %d conditions: Ready, Accepted and Valid belong together", k.Name, n)
 		}
-		w.lintLeak(fmt.Sprintf("key %s", k.Name), fmt.Sprintf("%+v", k))
+		w.checkNoMaterial(fmt.Sprintf("key %s", k.Name), fmt.Sprintf("%+v", k))
 	}
 }
 
-func (w *fixture) lintSentence(where, reason, message string) {
+func (w *fixture) checkMessage(where, reason, message string) {
 	w.t.Helper()
 	switch {
 	case !oneWord.MatchString(reason):
@@ -370,7 +370,7 @@ func (w *fixture) lintSentence(where, reason, message string) {
 	}
 }
 
-func (w *fixture) lintLeak(where, text string) {
+func (w *fixture) checkNoMaterial(where, text string) {
 	w.t.Helper()
 	for _, m := range w.minted {
 		if parts := strings.Split(string([]byte(m)), "_"); len(parts) == 3 && strings.Contains(text, parts[2][:20]) {
@@ -379,14 +379,14 @@ func (w *fixture) lintLeak(where, text string) {
 	}
 }
 
-// told are the events so far.
-func (w *fixture) told() []string {
+// emittedEvents are the events so far.
+func (w *fixture) emittedEvents() []string {
 	w.t.Helper()
 	var list []string
 	for {
 		select {
 		case e := <-w.events.Events:
-			w.lintLeak("an event", e)
+			w.checkNoMaterial("an event", e)
 			list = append(list, e)
 		default:
 			return list

@@ -20,49 +20,51 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// woken is a queue that notes what is put into it.
-type woken struct {
+// recordingQueue is a queue that notes what is put into it.
+type recordingQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 	names  []string
 	delays []time.Duration
 }
 
-func (w *woken) Add(r reconcile.Request) { w.AddAfter(r, 0) }
+func (w *recordingQueue) Add(r reconcile.Request) { w.AddAfter(r, 0) }
 
-func (w *woken) AddAfter(r reconcile.Request, d time.Duration) {
+func (w *recordingQueue) AddAfter(r reconcile.Request, d time.Duration) {
 	w.names = append(w.names, r.String())
 	w.delays = append(w.delays, d)
 }
 
-// household is an account with a key in a slot, one that waits, and a key of another account in the same namespace.
-func household(t *testing.T) (w *fixture, holder, waits *v1alpha1.APIKey) {
+// newWatchFixture is an account with a key in a slot, one that waits, and a key of another account in the same namespace.
+func newWatchFixture(t *testing.T) (w *fixture, holder, waits *v1alpha1.APIKey) {
 	t.Helper()
 	holder, waits = keystest.Key("holder", keystest.Label("shop")), keystest.Key("waits", keystest.Label("shop"))
 	w = newFixture(t, keystest.NewAccount("acme", keystest.Slots(holder)), holder, waits, keystest.Key("other", keystest.Account("zeta"), keystest.Label("shop")))
 	return w, holder, waits
 }
 
-func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
+func TestWatches_AccountEnqueuesItsKeys(t *testing.T) {
 	t.Parallel()
-	w, holder, waits := household(t)
+	w, holder, waits := newWatchFixture(t)
 	h := w.keys().accountHandler()
 	was := keystest.NewAccount("acme", keystest.Slots(holder))
-	update := func(change func(*v1alpha1.Account)) func(*woken) {
+	update := func(change func(*v1alpha1.Account)) func(*recordingQueue) {
 		is := was.DeepCopy()
 		change(is)
-		return func(q *woken) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
+		return func(q *recordingQueue) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
 	}
 	both := []string{"default/holder", "default/waits"}
 	for name, tc := range map[string]struct {
-		do   func(*woken)
+		do   func(*recordingQueue)
 		want []string
 	}{
-		"it appears":          {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, both},
-		"it was there before": {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q) }, nil},
-		"it goes":             {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, both},
-		"its spec changes":    {update(func(a *v1alpha1.Account) { a.Generation++ }), both},
-		"only counts change":  {update(func(a *v1alpha1.Account) { a.Status.Keys = &v1alpha1.KeyCounts{Usage: "1/5"} }), nil},
+		"it appears": {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, both},
+		"it was there before": {func(q *recordingQueue) {
+			h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q)
+		}, nil},
+		"it goes":            {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, both},
+		"its spec changes":   {update(func(a *v1alpha1.Account) { a.Generation++ }), both},
+		"only counts change": {update(func(a *v1alpha1.Account) { a.Status.Keys = &v1alpha1.KeyCounts{Usage: "1/5"} }), nil},
 		"its ID is taken": {update(func(a *v1alpha1.Account) {
 			a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonExternalIDTaken}}
 		}), both},
@@ -76,7 +78,7 @@ func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := &woken{}
+			q := &recordingQueue{}
 			tc.do(q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, q.names); diff != "" {
@@ -87,13 +89,13 @@ func TestWatches_AnAccountWakesItsKeys(t *testing.T) {
 }
 
 // The keys of an account that the manager created wait for its record once a user has written it.
-func TestWatches_ARecordInOrderWakesAllKeys(t *testing.T) {
+func TestWatches_ObservedAccountEnqueuesAllKeys(t *testing.T) {
 	t.Parallel()
-	w, holder, _ := household(t)
+	w, holder, _ := newWatchFixture(t)
 	was := keystest.NewAccount("acme", keystest.CreatedByManager(), keystest.Slots(holder), keystest.Written(2, 1))
 	is := was.DeepCopy()
 	is.Status.ObservedGeneration = 2
-	q := &woken{}
+	q := &recordingQueue{}
 	w.keys().accountHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q)
 	slices.Sort(q.names)
 	if diff := cmp.Diff([]string{"default/holder", "default/waits"}, q.names); diff != "" {
@@ -101,7 +103,7 @@ func TestWatches_ARecordInOrderWakesAllKeys(t *testing.T) {
 	}
 }
 
-func TestWatches_AnExternalIDWakesTheAccountsThatDeclareIt(t *testing.T) {
+func TestWatches_ExternalIDEnqueuesItsAccounts(t *testing.T) {
 	t.Parallel()
 	account := func(name, id string) *v1alpha1.Account {
 		return keystest.NewAccount(name, keystest.Policy(func(a *v1alpha1.AccountSpec) { a.ExternalID = id }))
@@ -109,25 +111,25 @@ func TestWatches_AnExternalIDWakesTheAccountsThatDeclareIt(t *testing.T) {
 	w := newFixture(t, account("acme", "4711"), account("bob", "4711"), account("eva", "4712"), account("none", ""))
 	h := w.accounts().externalIDHandler()
 	for name, tc := range map[string]struct {
-		do   func(*woken)
+		do   func(*recordingQueue)
 		want []string
 	}{
-		"one appears":      {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711")}, q) }, []string{"/acme", "/bob"}},
-		"one goes":         {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "4711")}, q) }, []string{"/acme", "/bob"}},
-		"one without goes": {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "")}, q) }, nil},
-		"one changes": {func(q *woken) {
+		"one appears":      {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711")}, q) }, []string{"/acme", "/bob"}},
+		"one goes":         {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "4711")}, q) }, []string{"/acme", "/bob"}},
+		"one without goes": {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "")}, q) }, nil},
+		"one changes": {func(q *recordingQueue) {
 			h.Update(t.Context(), event.UpdateEvent{ObjectOld: account("zoe", "4711"), ObjectNew: account("zoe", "4712")}, q)
 		}, []string{"/acme", "/bob", "/eva"}},
-		"something else does": {func(q *woken) {
+		"something else does": {func(q *recordingQueue) {
 			h.Update(t.Context(), event.UpdateEvent{ObjectOld: account("zoe", "4711"), ObjectNew: account("zoe", "4711")}, q)
 		}, nil},
-		"they were there": {func(q *woken) {
+		"they were there": {func(q *recordingQueue) {
 			h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711"), IsInInitialList: true}, q)
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := &woken{}
+			q := &recordingQueue{}
 			tc.do(q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, q.names); diff != "" {
@@ -137,31 +139,33 @@ func TestWatches_AnExternalIDWakesTheAccountsThatDeclareIt(t *testing.T) {
 	}
 }
 
-func TestWatches_ALabelThatChangesHandsWakesThoseWhoWantIt(t *testing.T) {
+func TestWatches_LabelEnqueuesKeysThatRequestIt(t *testing.T) {
 	t.Parallel()
-	w, holder, _ := household(t)
+	w, holder, _ := newWatchFixture(t)
 	h := w.keys().siblingHandler()
 	both, other := []string{"default/holder", "default/waits"}, []string{"default/waits"}
-	update := func(was, is *v1alpha1.APIKey) func(*woken) {
-		return func(q *woken) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
+	update := func(was, is *v1alpha1.APIKey) func(*recordingQueue) {
+		return func(q *recordingQueue) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
 	}
 	unnamed := keystest.Key("unnamed")
 	for name, tc := range map[string]struct {
-		do   func(*woken)
+		do   func(*recordingQueue)
 		want []string
 	}{
-		"its key goes":           {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: holder}, q) }, other},
+		"its key goes":           {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: holder}, q) }, other},
 		"its key is renamed":     {update(holder, keystest.Key("holder", keystest.Label("new"))), other},
 		"its key drops it":       {update(holder, keystest.Key("holder")), other},
 		"something else changes": {update(holder, keystest.Key("holder", keystest.Label("shop"), keystest.Scopes("a"))), nil},
 		"a key takes it":         {update(unnamed, keystest.Key("unnamed", keystest.Label("shop"))), both},
-		"a key comes with it":    {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: holder}, q) }, other},
-		"a manager starts":       {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: holder, IsInInitialList: true}, q) }, nil},
-		"a key without one goes": {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: unnamed}, q) }, nil},
+		"a key comes with it":    {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: holder}, q) }, other},
+		"a manager starts": {func(q *recordingQueue) {
+			h.Create(t.Context(), event.CreateEvent{Object: holder, IsInInitialList: true}, q)
+		}, nil},
+		"a key without one goes": {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: unnamed}, q) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := &woken{}
+			q := &recordingQueue{}
 			tc.do(q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, q.names); diff != "" {
@@ -171,21 +175,23 @@ func TestWatches_ALabelThatChangesHandsWakesThoseWhoWantIt(t *testing.T) {
 	}
 }
 
-func TestWatches_AKeyWakesItsAccount(t *testing.T) {
+func TestWatches_KeyEnqueuesItsAccount(t *testing.T) {
 	t.Parallel()
 	h := keyHandler()
 	was := keystest.Key("web")
-	update := func(options ...keystest.KeyOption) func(*woken) {
+	update := func(options ...keystest.KeyOption) func(*recordingQueue) {
 		is := keystest.Key("web", options...)
-		return func(q *woken) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
+		return func(q *recordingQueue) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q) }
 	}
 	for name, tc := range map[string]struct {
-		do   func(*woken)
+		do   func(*recordingQueue)
 		want time.Duration // 0: not at all
 	}{
-		"it appears":           {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, admissionWindow},
-		"it was there before":  {func(q *woken) { h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q) }, 0},
-		"it goes":              {func(q *woken) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, admissionWindow},
+		"it appears": {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, admissionWindow},
+		"it was there before": {func(q *recordingQueue) {
+			h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q)
+		}, 0},
+		"it goes":              {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, admissionWindow},
 		"its spec changes":     {update(keystest.Generation(2)), admissionWindow},
 		"it gives its slot":    {update(keystest.Released("7")), admissionWindow},
 		"its state changes":    {update(keystest.Observed(v1alpha1.StateActive)), countsWindow},
@@ -193,7 +199,7 @@ func TestWatches_AKeyWakesItsAccount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := &woken{}
+			q := &recordingQueue{}
 			tc.do(q)
 			switch {
 			case tc.want == 0 && len(q.names) > 0:
@@ -205,9 +211,9 @@ func TestWatches_AKeyWakesItsAccount(t *testing.T) {
 	}
 }
 
-func TestWatches_ANamespaceWakesItsKeysAndTheirAccounts(t *testing.T) {
+func TestWatches_NamespaceEnqueuesKeysAndAccounts(t *testing.T) {
 	t.Parallel()
-	w, _, _ := household(t)
+	w, _, _ := newWatchFixture(t)
 	was := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	for name, tc := range map[string]struct {
 		handler handler.EventHandler
@@ -218,7 +224,7 @@ func TestWatches_ANamespaceWakesItsKeysAndTheirAccounts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := &woken{}
+			q := &recordingQueue{}
 			tc.handler.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: was}, q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, slices.Compact(q.names)); diff != "" {
@@ -228,7 +234,7 @@ func TestWatches_ANamespaceWakesItsKeysAndTheirAccounts(t *testing.T) {
 	}
 }
 
-func TestWait(t *testing.T) {
+func TestRequeueAfter(t *testing.T) {
 	t.Parallel()
 	now := keystest.Epoch
 	for name, tc := range map[string]struct {

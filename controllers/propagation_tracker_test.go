@@ -25,27 +25,27 @@ func (u *usageFixture) change(name string, change func(*v1alpha1.APIKey)) *v1alp
 	before := u.w.key(name)
 	u.w.change(name, change)
 	asked := u.w.key(name)
-	u.tell(before, asked)
-	return u.carryOut(name)
+	u.notify(before, asked)
+	return u.reconcileKey(name)
 }
 
-func (u *usageFixture) carryOut(name string) *v1alpha1.APIKey {
+func (u *usageFixture) reconcileKey(name string) *v1alpha1.APIKey {
 	u.w.t.Helper()
 	asked := u.w.key(name)
 	r := u.w.keys()
 	r.Settings.Verifiers = true
 	_, err := r.Reconcile(u.w.t.Context(), u.w.key(name))
 	u.w.must(err)
-	u.tell(asked, u.w.key(name))
+	u.notify(asked, u.w.key(name))
 	return u.w.key(name)
 }
 
-func (u *usageFixture) tell(was, is *v1alpha1.APIKey) {
+func (u *usageFixture) notify(was, is *v1alpha1.APIKey) {
 	u.keyHandler().Update(u.w.t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, nil)
 }
 
-// enforces says which version each verifier enforces; empty: it does not answer.
-func (u *usageFixture) enforces(first, second string) {
+// setVersions says which version each verifier enforces; empty: it does not answer.
+func (u *usageFixture) setVersions(first, second string) {
 	u.f.reports = map[string]usage.Report{}
 	for address, version := range map[string]string{"10.0.0.1:8443": first, "10.0.0.2:8443": second} {
 		if version != "" {
@@ -54,25 +54,25 @@ func (u *usageFixture) enforces(first, second string) {
 	}
 }
 
-// ask asks the verifiers what they enforce, and writes what there is to say.
-func (u *usageFixture) ask(name string) (enforced string, underway bool) {
+// pollAndReport asks the verifiers what they enforce, and writes what there is to say.
+func (u *usageFixture) pollAndReport(name string) (enforced string, inProgress bool) {
 	u.w.t.Helper()
-	changed, underway, err := u.poller.pollPropagationOnce(u.w.t.Context())
+	changed, inProgress, err := u.poller.pollPropagationOnce(u.w.t.Context())
 	u.w.must(err)
 	before := u.w.key(name)
 	u.reconcile(changed)
-	u.tell(before, u.w.key(name))
+	u.notify(before, u.w.key(name))
 	c := meta.FindStatusCondition(u.w.key(name).Status.Conditions, v1alpha1.ConditionEnforced)
 	if c == nil {
-		return "", underway
+		return "", inProgress
 	}
-	return string(c.Status) + "/" + c.Reason, underway
+	return string(c.Status) + "/" + c.Reason, inProgress
 }
 
-func (u *usageFixture) expect(what, name, want string, underway bool) {
+func (u *usageFixture) expect(what, name, want string, inProgress bool) {
 	u.w.t.Helper()
-	if got, more := u.ask(name); got != want || more != underway {
-		u.w.t.Errorf("%s: Enforced is %q and asks again %t, want %q and %t", what, got, more, want, underway)
+	if got, more := u.pollAndReport(name); got != want || more != inProgress {
+		u.w.t.Errorf("%s: Enforced is %q and asks again %t, want %q and %t", what, got, more, want, inProgress)
 	}
 }
 
@@ -81,13 +81,13 @@ var (
 	active   = keystest.State(v1alpha1.KeyStateActive)
 )
 
-func TestEnforcement_IsTrueOnceEveryReplicaKnows(t *testing.T) {
+func TestPropagation_EnforcedOnceAllReplicasKnow(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.expect("in use", "web", "", false)
 	old := u.w.key("web").ResourceVersion
 	k := u.change("web", inactive)
-	u.enforces(old, old)
+	u.setVersions(old, old)
 	u.expect("a moment after it was switched off", "web", "", true)
 	u.w.clock.SetTime(at(time.Second))
 	u.expect("a second after", "web", "False/Enforcing", true)
@@ -96,33 +96,33 @@ func TestEnforcement_IsTrueOnceEveryReplicaKnows(t *testing.T) {
 	if len(u.w.writes) != writes {
 		t.Errorf("wrote %q though nothing changed", u.w.writes[writes:])
 	}
-	u.enforces(k.ResourceVersion, old)
+	u.setVersions(k.ResourceVersion, old)
 	u.expect("one of two knows", "web", "False/Enforcing", true)
-	u.enforces(k.ResourceVersion, "")
+	u.setVersions(k.ResourceVersion, "")
 	u.expect("the other can't be reached", "web", "False/Enforcing", true)
 	u.w.clock.SetTime(at(2 * time.Second))
-	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.setVersions(k.ResourceVersion, k.ResourceVersion)
 	u.expect("both know", "web", "True/Enforced", false)
-	if got := u.f.meter.enforced; len(got) != 1 || got[0] != 2*time.Second {
+	if got := u.f.recorder.enforced; len(got) != 1 || got[0] != 2*time.Second {
 		t.Errorf("measured %v, want two seconds, once", got)
 	}
-	u.enforces(old, old)
+	u.setVersions(old, old)
 	u.expect("nobody is asked any more", "web", "True/Enforced", false)
 	if len(u.propagation.waits) > 0 {
 		t.Errorf("remembers %v", u.propagation.waits)
 	}
 }
 
-func TestEnforcement_MostOftenCostsOneWrite(t *testing.T) {
+func TestPropagation_FastChangeCausesOneWrite(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	old := u.w.key("web").ResourceVersion
 	k := u.change("web", inactive)
 	u.w.writes = nil
-	u.enforces(old, k.ResourceVersion)
+	u.setVersions(old, k.ResourceVersion)
 	u.expect("at once", "web", "", true)
 	u.w.clock.SetTime(at(300 * time.Millisecond))
-	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.setVersions(k.ResourceVersion, k.ResourceVersion)
 	u.expect("soon after", "web", "True/Enforced", false)
 	if len(u.w.writes) != 1 {
 		t.Errorf("writes %q", u.w.writes)
@@ -130,7 +130,7 @@ func TestEnforcement_MostOftenCostsOneWrite(t *testing.T) {
 }
 
 // A verifier that comes and goes, while another one lags, costs a write now and then, not one each time.
-func TestEnforcement_WhatIsNotCompleteIsNotSaidAgainAtOnce(t *testing.T) {
+func TestPropagation_LimitsReportsWhileInProgress(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	old := u.w.key("web").ResourceVersion
@@ -141,10 +141,10 @@ func TestEnforcement_WhatIsNotCompleteIsNotSaidAgainAtOnce(t *testing.T) {
 	u.w.writes = nil
 	for i := range 60 {
 		u.w.clock.SetTime(at(time.Second + time.Duration(i)*time.Second))
-		u.enforces(old, old)
+		u.setVersions(old, old)
 		s.Endpoints = all[:2*(i%2)]
 		u.w.must(u.w.client.Update(t.Context(), s))
-		u.ask("web")
+		u.pollAndReport("web")
 	}
 	written := 0
 	for _, w := range u.w.writes {
@@ -159,59 +159,59 @@ func TestEnforcement_WhatIsNotCompleteIsNotSaidAgainAtOnce(t *testing.T) {
 
 // Verifiers refuse a key by its spec alone: how long they take is measured from there, and what the manager takes to write
 // its own part of the status is not counted in.
-func TestEnforcement_IsMeasuredFromTheSpec(t *testing.T) {
+func TestPropagation_MeasuresFromSpecChange(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	before := u.w.key("web")
 	u.w.change("web", inactive)
 	k := u.w.key("web")
-	u.tell(before, k)
+	u.notify(before, k)
 	u.w.clock.SetTime(at(time.Second))
-	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.setVersions(k.ResourceVersion, k.ResourceVersion)
 	u.expect("the manager has yet to write its status", "web", "", false)
-	if got := u.f.meter.enforced; len(got) != 1 || got[0] != time.Second {
+	if got := u.f.recorder.enforced; len(got) != 1 || got[0] != time.Second {
 		t.Errorf("measured %v, want a second, once", got)
 	}
 	u.w.clock.SetTime(at(time.Minute))
-	u.carryOut("web")
+	u.reconcileKey("web")
 	u.expect("it has", "web", "True/Enforced", false)
-	if got := u.f.meter.enforced; len(got) != 1 {
+	if got := u.f.recorder.enforced; len(got) != 1 {
 		t.Errorf("measured %v", got)
 	}
 }
 
-func TestEnforcement_AReplicaThatIsNotSyncedRefusesEverything(t *testing.T) {
+func TestPropagation_UnsyncedReplicaRefusesAllKeys(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
-	u.enforces(k.ResourceVersion, "")
+	u.setVersions(k.ResourceVersion, "")
 	u.f.reports["10.0.0.2:8443"] = usage.Report{Synced: false}
 	u.expect("one is not synced", "web", "True/Enforced", false)
 }
 
 // After etcd was restored from a backup, a verifier that goes on from what it read before is at a later version than a key
 // that was switched off since, and accepts the key.
-func TestEnforcement_ALaterVersionIsNoRefusal(t *testing.T) {
+func TestPropagation_LaterVersionIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
-	u.enforces(k.ResourceVersion, "999999")
-	u.f.accepts = map[string]bool{"10.0.0.2:8443": true}
+	u.setVersions(k.ResourceVersion, "999999")
+	u.f.acceptsAll = map[string]bool{"10.0.0.2:8443": true}
 	u.w.clock.SetTime(at(time.Second))
 	u.expect("one accepts the key", "web", "False/Enforcing", true)
-	if got := u.f.asked["10.0.0.2:8443"].Refused; len(got) != 1 || got[0].UID != k.UID || got[0].Name != "web" {
+	if got := u.f.requests["10.0.0.2:8443"].Refused; len(got) != 1 || got[0].UID != k.UID || got[0].Name != "web" {
 		t.Errorf("asked about %v", got)
 	}
-	u.f.accepts = nil
+	u.f.acceptsAll = nil
 	u.expect("both refuse it", "web", "True/Enforced", false)
 }
 
-func TestEnforcement_FollowsTheReplicasThatThereAre(t *testing.T) {
+func TestPropagation_FollowsLiveReplicas(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
 	u.w.clock.SetTime(at(time.Second))
-	u.enforces(k.ResourceVersion, "")
+	u.setVersions(k.ResourceVersion, "")
 	u.expect("one can't be reached", "web", "False/Enforcing", true)
 	s := slice("a")
 	u.w.read(s)
@@ -226,29 +226,29 @@ func TestEnforcement_FollowsTheReplicasThatThereAre(t *testing.T) {
 	u.expect("the one that knows is back alone", "web", "True/Enforced", false)
 }
 
-func TestEnforcement_OfAKeyThatIsUsedAgainIsGone(t *testing.T) {
+func TestPropagation_ActivationRemovesCondition(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
-	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.setVersions(k.ResourceVersion, k.ResourceVersion)
 	u.expect("inactive", "web", "True/Enforced", false)
 	u.change("web", active)
 	u.expect("active", "web", "", false)
 	again := u.change("web", inactive)
 	u.w.clock.SetTime(at(time.Second))
 	u.expect("inactive again, and they know of the first time", "web", "False/Enforcing", true)
-	u.enforces(again.ResourceVersion, again.ResourceVersion)
+	u.setVersions(again.ResourceVersion, again.ResourceVersion)
 	u.expect("they know", "web", "True/Enforced", false)
-	if got := u.f.meter.enforced; len(got) != 2 {
+	if got := u.f.recorder.enforced; len(got) != 2 {
 		t.Errorf("measured %v", got)
 	}
 }
 
-func TestEnforcement_AChangeOfAnInactiveKeyDoesNotFlap(t *testing.T) {
+func TestPropagation_ChangeOfInactiveKeyDoesNotFlap(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
-	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.setVersions(k.ResourceVersion, k.ResourceVersion)
 	u.expect("inactive", "web", "True/Enforced", false)
 	observed := func() int64 {
 		return meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced).ObservedGeneration
@@ -262,7 +262,7 @@ func TestEnforcement_AChangeOfAnInactiveKeyDoesNotFlap(t *testing.T) {
 		if observed() != before {
 			t.Errorf("%s: speaks of generation %d before it was seen", what, observed())
 		}
-		u.enforces(changed.ResourceVersion, changed.ResourceVersion)
+		u.setVersions(changed.ResourceVersion, changed.ResourceVersion)
 		u.expect(what, "web", "True/Enforced", false)
 		if observed() != changed.Generation {
 			t.Errorf("%s: speaks of generation %d, want %d", what, observed(), changed.Generation)
@@ -271,19 +271,19 @@ func TestEnforcement_AChangeOfAnInactiveKeyDoesNotFlap(t *testing.T) {
 	if c := meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced); !c.LastTransitionTime.Equal(&since) {
 		t.Errorf("True since %s, was %s", c.LastTransitionTime, since)
 	}
-	if got := u.f.meter.enforced; len(got) != 1 {
+	if got := u.f.recorder.enforced; len(got) != 1 {
 		t.Errorf("measured %v", got)
 	}
 }
 
-func TestEnforcement_WhatWasFoundAtStartIsNotMeasured(t *testing.T) {
+func TestPropagation_DoesNotMeasureKeysDisabledBefore(t *testing.T) {
 	t.Parallel()
 	for name, find := range map[string]func(u *usageFixture, was, is *v1alpha1.APIKey){
 		"it was switched off before": func(u *usageFixture, _, is *v1alpha1.APIKey) {
 			u.keyHandler().Create(t.Context(), event.CreateEvent{Object: is, IsInInitialList: true}, nil)
 		},
 		"it was switched off while another manager led": func(u *usageFixture, was, is *v1alpha1.APIKey) {
-			u.tell(was, is)
+			u.notify(was, is)
 			u.propagation.reset()
 		},
 	} {
@@ -295,16 +295,16 @@ func TestEnforcement_WhatWasFoundAtStartIsNotMeasured(t *testing.T) {
 			u.w.settle()
 			is := u.w.key("web")
 			find(u, was, is)
-			u.enforces(is.ResourceVersion, is.ResourceVersion)
+			u.setVersions(is.ResourceVersion, is.ResourceVersion)
 			u.expect("found", "web", "True/Enforced", false)
-			if got := u.f.meter.enforced; len(got) > 0 {
+			if got := u.f.recorder.enforced; len(got) > 0 {
 				t.Errorf("measured %v", got)
 			}
 		})
 	}
 }
 
-func TestEnforcement_AnAnswerFromBeforeTheDeactivationIsNone(t *testing.T) {
+func TestPropagation_IgnoresResponsesForOldVersions(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"), keystest.Key("other"), keystest.Key("changed"))
 	u.change("other", inactive)
@@ -318,11 +318,11 @@ func TestEnforcement_AnAnswerFromBeforeTheDeactivationIsNone(t *testing.T) {
 	}
 }
 
-func TestEnforcement_OfAChangeThatNobodyWasAskedAboutIsNotSaid(t *testing.T) {
+func TestPropagation_IgnoresUnpolledGeneration(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
-	u.enforces(k.ResourceVersion, k.ResourceVersion)
+	u.setVersions(k.ResourceVersion, k.ResourceVersion)
 	changed, _, err := u.poller.pollPropagationOnce(t.Context())
 	u.w.must(err)
 	u.w.change("web", keystest.Label("new")) // and the watch has yet to tell
@@ -334,18 +334,18 @@ func TestEnforcement_OfAChangeThatNobodyWasAskedAboutIsNotSaid(t *testing.T) {
 	}
 }
 
-func TestEnforcement_ADeletedKeyIsForgotten(t *testing.T) {
+func TestPropagation_ForgetsDeletedKey(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	k := u.change("web", inactive)
 	u.keyHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
-	if changed, underway, err := u.poller.pollPropagationOnce(t.Context()); len(changed) > 0 || underway || err != nil {
-		t.Errorf("asks for %v, again %t, %v", changed, underway, err)
+	if changed, inProgress, err := u.poller.pollPropagationOnce(t.Context()); len(changed) > 0 || inProgress || err != nil {
+		t.Errorf("asks for %v, again %t, %v", changed, inProgress, err)
 	}
 }
 
 // A verifier that lags is asked ever more seldom, and news that come in numbers share a question.
-func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
+func TestPropagation_LimitsPolls(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		news func(u *usageFixture)
@@ -362,7 +362,7 @@ func TestEnforcement_HowOftenVerifiersAreAsked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := newUsage(t, keystest.Key("web"))
-			u.enforces(u.w.key("web").ResourceVersion, "")
+			u.setVersions(u.w.key("web").ResourceVersion, "")
 			u.change("web", inactive)
 			synctest.Test(t, func(t *testing.T) {
 				r := newUsageReconciler(u.Client, clock.RealClock{}, u.poller.verifiers)

@@ -103,7 +103,7 @@ func TestFairQueue_ChangedObjectsFirst(t *testing.T) {
 	}
 }
 
-func TestFairQueue_AccountsHaveTurnsOfTheirOwn(t *testing.T) {
+func TestFairQueue_EachAccountHasItsOwnTurn(t *testing.T) {
 	t.Parallel()
 	q := newTestQueue(t)
 	q.AddWithOpts(priorityqueue.AddOpts{}, requestFor("", "acme"), requestFor("", "zeta"), requestFor("", "acme"))
@@ -128,9 +128,9 @@ func TestFairQueue_DelayedAndRateLimited(t *testing.T) {
 	}
 }
 
-// TestTurns_LoseNothing: under any order of events each request that waits is handed out once, and no namespace waits
+// TestRoundRobin_ServesEachRequestOnce: under any order of events each request that waits is handed out once, and no namespace waits
 // for more than one request of each other.
-func TestTurns_LoseNothing(t *testing.T) {
+func TestRoundRobin_ServesEachRequestOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		turns, waiting := newRoundRobin(), map[reconcile.Request]bool{}

@@ -66,7 +66,7 @@ func (w *fixture) recorded() []string {
 func TestRetention_DeletesTheKeyInOneWrite(t *testing.T) {
 	t.Parallel()
 	w := revokedLongAgo(t)
-	if _, err := w.roundOf("web"); err != nil {
+	if _, err := w.reconcileKey("web"); err != nil {
 		t.Fatal(err)
 	}
 	if w.exists("web") || !slices.Equal(w.writes, []string{"delete APIKey web"}) {
@@ -78,7 +78,7 @@ func TestRetention_DeletesTheKeyInOneWrite(t *testing.T) {
 }
 
 // A cache that has not heard yet that the account keeps its keys deletes none.
-func TestRetention_AStaleAccountDeletesNothing(t *testing.T) {
+func TestRetention_StaleAccountDeletesNothing(t *testing.T) {
 	t.Parallel()
 	w := revokedLongAgo(t)
 	cached := w.account("acme")
@@ -96,7 +96,7 @@ func TestRetention_AStaleAccountDeletesNothing(t *testing.T) {
 }
 
 // A cache that has not heard yet of a change of the key deletes none.
-func TestRetention_AStaleKeyIsNotDeleted(t *testing.T) {
+func TestRetention_StaleKeyIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	w := revokedLongAgo(t)
 	r := w.keys()
@@ -112,7 +112,7 @@ func TestRetention_AStaleKeyIsNotDeleted(t *testing.T) {
 }
 
 // A deletion that fails is tried again, and leaves the status as it is: it is no less true.
-func TestRetention_AFailureIsTriedAgain(t *testing.T) {
+func TestRetention_RetriesFailedDeletion(t *testing.T) {
 	t.Parallel()
 	w := revokedLongAgo(t)
 	before := w.key("web").ResourceVersion
@@ -122,13 +122,13 @@ func TestRetention_AFailureIsTriedAgain(t *testing.T) {
 		}
 		return faultNone
 	}
-	if _, err := w.roundOf("web"); err == nil || !strings.Contains(err.Error(), "Could not delete APIKey web") {
+	if _, err := w.reconcileKey("web"); err == nil || !strings.Contains(err.Error(), "Could not delete APIKey web") {
 		t.Errorf("error: %v", err)
 	}
 	if after := w.key("web").ResourceVersion; after != before {
 		t.Error("the status was written")
 	}
-	if _, err := w.roundOf("web"); err != nil || w.exists("web") {
+	if _, err := w.reconcileKey("web"); err != nil || w.exists("web") {
 		t.Errorf("the key exists: %t, error: %v", w.exists("web"), err)
 	}
 }

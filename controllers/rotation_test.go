@@ -25,8 +25,8 @@ const (
 	writeSecret = "update Secret web"
 )
 
-// requested asks for a rotation now.
-func (w *fixture) requested(options ...keystest.KeyOption) {
+// requestRotation asks for a rotation now.
+func (w *fixture) requestRotation(options ...keystest.KeyOption) {
 	w.t.Helper()
 	w.change("web", func(k *v1alpha1.APIKey) {
 		keystest.Rotation("", "1h")(k)
@@ -45,9 +45,9 @@ func (w *fixture) expectWrites(want ...string) {
 	w.writes = nil
 }
 
-func (w *fixture) mustRound(r *APIKeyReconciler, name string) time.Duration {
+func (w *fixture) mustReconcile(r *APIKeyReconciler, name string) time.Duration {
 	w.t.Helper()
-	result, err := w.roundWith(r, name)
+	result, err := w.reconcileKeyWith(r, name)
 	w.must(err)
 	return result.RequeueAfter
 }
@@ -71,22 +71,22 @@ func TestRotation_WritesTheSecretOnce(t *testing.T) {
 			t.Parallel()
 			w := settled(keystest.Key("web", tc.options...))(t)
 			first := w.secret("web").Data["api-key"]
-			w.requested()
+			w.requestRotation()
 			r := w.keys()
-			w.mustRound(r, "web")
+			w.mustReconcile(r, "web")
 			w.expectWrites(writeStatus, writeSecret, writeStatus)
 			w.expectSound("web")
 			k := w.key("web")
 			if got := k.Status.Rotation.ObservedRequestedAt; got != k.Spec.Rotation.RequestedAt || string(w.secret("web").Data["api-key"]) == string(first) {
 				t.Errorf("the request is acknowledged as %q, or the Secret holds the key as before", got)
 			}
-			if told := w.told(); len(told) != 1 {
-				t.Errorf("told of it: %q", told)
+			if emitted := w.emittedEvents(); len(emitted) != 1 {
+				t.Errorf("told of it: %q", emitted)
 			}
-			w.mustRound(r, "web")
+			w.mustReconcile(r, "web")
 			w.expectWrites()
 			w.clock.SetTime(at(time.Hour))
-			w.mustRound(r, "web")
+			w.mustReconcile(r, "web")
 			w.expectWrites(tc.over...)
 			w.expectSound("web")
 			if n := len(w.key("web").Status.Credentials); n != 1 {
@@ -96,24 +96,24 @@ func TestRotation_WritesTheSecretOnce(t *testing.T) {
 	}
 }
 
-// waiting is a world in which a rotation waits for verifiers.
-func waiting(t *testing.T, f *fleet) (*fixture, *APIKeyReconciler) {
+// newWaitingRotation is a world in which a rotation waits for verifiers.
+func newWaitingRotation(t *testing.T, f *fakeVerifiers) (*fixture, *APIKeyReconciler) {
 	t.Helper()
 	w := settled(keystest.Key("web"))(t)
 	w.add(slice("a", "10.0.0.1", "10.0.0.2"))
 	r := w.keys()
 	r.propagation = newCredentialPropagation(w.cached(), w.clock, f.verifiers())
 	r.propagation.enqueueCh = make(chan event.GenericEvent, 10)
-	w.requested()
-	if wait := w.mustRound(r, "web"); wait != 5*time.Second {
+	w.requestRotation()
+	if wait := w.mustReconcile(r, "web"); wait != 5*time.Second {
 		t.Errorf("looks again after %s, want 5s", wait)
 	}
 	w.expectWrites(writeStatus)
 	return w, r
 }
 
-func answering(addresses ...string) *fleet {
-	f := &fleet{reports: map[string]usage.Report{}, ignores: map[string]bool{}}
+func respondingVerifiers(addresses ...string) *fakeVerifiers {
+	f := &fakeVerifiers{reports: map[string]usage.Report{}, knowsNone: map[string]bool{}}
 	for _, address := range addresses {
 		f.reports[address+":8443"] = usage.Report{Synced: true}
 	}
@@ -123,19 +123,19 @@ func answering(addresses ...string) *fleet {
 // TestRotation_WaitsForVerifiers: the Secret is written when every live verifier says that it knows the staged credential.
 func TestRotation_WaitsForVerifiers(t *testing.T) {
 	t.Parallel()
-	f := answering("10.0.0.1", "10.0.0.2")
-	f.ignores["10.0.0.2:8443"] = true
-	w, r := waiting(t, f)
+	f := respondingVerifiers("10.0.0.1", "10.0.0.2")
+	f.knowsNone["10.0.0.2:8443"] = true
+	w, r := newWaitingRotation(t, f)
 	if again := r.propagation.poll(t.Context()); !again || len(r.propagation.enqueueCh) > 0 {
 		t.Errorf("one verifier does not know the credential: asks again %t, enqueued %d", again, len(r.propagation.enqueueCh))
 	}
-	w.mustRound(r, "web")
+	w.mustReconcile(r, "web")
 	w.expectWrites()
-	f.ignores = nil
+	f.knowsNone = nil
 	if again := r.propagation.poll(t.Context()); again || len(r.propagation.enqueueCh) != 1 {
 		t.Errorf("all verifiers know the credential: asks again %t, enqueued %d", again, len(r.propagation.enqueueCh))
 	}
-	w.mustRound(r, "web")
+	w.mustReconcile(r, "web")
 	w.expectWrites(writeSecret, writeStatus)
 	w.expectSound("web")
 	if n := len(r.staged.byKey) + len(r.propagation.waits); n > 0 {
@@ -143,47 +143,47 @@ func TestRotation_WaitsForVerifiers(t *testing.T) {
 	}
 }
 
-// TestRotation_DoesNotWaitForEver: a verifier that can't be reached, does not answer, or gives no verdicts holds a rotation up
+// TestRotation_WaitsAtMostFiveSeconds: a verifier that can't be reached, does not answer, or gives no verdicts holds a rotation up
 // for five seconds.
-func TestRotation_DoesNotWaitForEver(t *testing.T) {
+func TestRotation_WaitsAtMostFiveSeconds(t *testing.T) {
 	t.Parallel()
-	unsynced := answering("10.0.0.1")
+	unsynced := respondingVerifiers("10.0.0.1")
 	unsynced.reports["10.0.0.2:8443"] = usage.Report{}
-	for name, f := range map[string]*fleet{"silent": answering("10.0.0.1"), "unsynced": unsynced} {
+	for name, f := range map[string]*fakeVerifiers{"silent": respondingVerifiers("10.0.0.1"), "unsynced": unsynced} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, r := waiting(t, f)
+			w, r := newWaitingRotation(t, f)
 			w.clock.SetTime(at(5*time.Second - time.Millisecond))
 			r.propagation.poll(t.Context())
-			w.mustRound(r, "web")
+			w.mustReconcile(r, "web")
 			w.expectWrites()
 			w.clock.SetTime(at(5 * time.Second))
-			w.mustRound(r, "web")
+			w.mustReconcile(r, "web")
 			w.expectWrites(writeSecret, writeStatus)
 		})
 	}
 }
 
-// TestRotation_NoVerifierToWaitFor: without a live verifier the first question ends the wait.
-func TestRotation_NoVerifierToWaitFor(t *testing.T) {
+// TestRotation_DoesNotWaitWithoutVerifiers: without a live verifier the first question ends the wait.
+func TestRotation_DoesNotWaitWithoutVerifiers(t *testing.T) {
 	t.Parallel()
-	w, r := waiting(t, &fleet{refused: map[string]bool{"10.0.0.1:8443": true, "10.0.0.2:8443": true}})
+	w, r := newWaitingRotation(t, &fakeVerifiers{connectionRefused: map[string]bool{"10.0.0.1:8443": true, "10.0.0.2:8443": true}})
 	w.must(w.client.Delete(t.Context(), slice("a")))
 	r.propagation.poll(t.Context())
-	w.mustRound(r, "web")
+	w.mustReconcile(r, "web")
 	w.expectWrites(writeSecret, writeStatus)
 }
 
-// TestRotation_AnotherProcessTakesOver: the credential that a process staged is lost with it. Another one takes its place, and
+// TestRotation_AnotherManagerContinues: the credential that a process staged is lost with it. Another one takes its place, and
 // what is listed of lost ones stays within its bound. The slow process can't write its credential any more.
-func TestRotation_AnotherProcessTakesOver(t *testing.T) {
+func TestRotation_AnotherManagerContinues(t *testing.T) {
 	t.Parallel()
-	f := answering("10.0.0.1")
-	w, first := waiting(t, f)
+	f := respondingVerifiers("10.0.0.1")
+	w, first := newWaitingRotation(t, f)
 	takeOver := func() *APIKeyReconciler {
 		r := w.keys()
 		r.propagation = newCredentialPropagation(w.cached(), w.clock, f.verifiers())
-		w.mustRound(r, "web")
+		w.mustReconcile(r, "web")
 		return r
 	}
 	second := takeOver()
@@ -201,11 +201,11 @@ func TestRotation_AnotherProcessTakesOver(t *testing.T) {
 		t.Errorf("staged (-want +got):\n%s", diff)
 	}
 	w.clock.SetTime(at(5 * time.Second))
-	w.mustRound(third, "web")
+	w.mustReconcile(third, "web")
 	w.expectWrites(writeSecret, writeStatus)
 	w.expectSound("web")
 	for _, r := range []*APIKeyReconciler{first, second} {
-		w.mustRound(r, "web")
+		w.mustReconcile(r, "web")
 	}
 	w.expectWrites()
 	w.expectSound("web")
@@ -214,14 +214,14 @@ func TestRotation_AnotherProcessTakesOver(t *testing.T) {
 	}
 }
 
-// TestRotation_SlowProcess stops a process right before it writes the Secret, and lets two more take over: its write must fail,
+// TestRotation_SlowManagerCannotWrite stops a process right before it writes the Secret, and lets two more take over: its write must fail,
 // or be of a credential that the status still lists.
-func TestRotation_SlowProcess(t *testing.T) {
+func TestRotation_SlowManagerCannotWrite(t *testing.T) {
 	t.Parallel()
 	for successors := range 4 {
 		t.Run(fmt.Sprint(successors), func(t *testing.T) {
 			t.Parallel()
-			w, slow := waiting(t, answering("10.0.0.1"))
+			w, slow := newWaitingRotation(t, respondingVerifiers("10.0.0.1"))
 			w.clock.SetTime(at(5 * time.Second))
 			began := false
 			w.fault = func(int) fault {
@@ -229,13 +229,13 @@ func TestRotation_SlowProcess(t *testing.T) {
 					began = true
 					for range successors { // while the slow one is about to write
 						r := w.keys()
-						r.propagation = newCredentialPropagation(w.cached(), w.clock, answering("10.0.0.1").verifiers())
-						w.mustRound(r, "web")
+						r.propagation = newCredentialPropagation(w.cached(), w.clock, respondingVerifiers("10.0.0.1").verifiers())
+						w.mustReconcile(r, "web")
 					}
 				}
 				return faultNone
 			}
-			w.mustRound(slow, "web")
+			w.mustReconcile(slow, "web")
 			material := credential.Material(w.secret("web").Data[keys.EntryCurrent])
 			if !slices.ContainsFunc(w.key("web").Status.Credentials, func(c v1alpha1.Credential) bool { return c.SHA256 == material.SHA256() }) {
 				t.Error("verifiers refuse what the Secret holds")
@@ -246,9 +246,9 @@ func TestRotation_SlowProcess(t *testing.T) {
 	}
 }
 
-func TestStagedCredentials_GoWithTheirKey(t *testing.T) {
+func TestStagedCredentials_DroppedWithTheirKey(t *testing.T) {
 	t.Parallel()
-	w, r := waiting(t, answering("10.0.0.1"))
+	w, r := newWaitingRotation(t, respondingVerifiers("10.0.0.1"))
 	k := w.key("web")
 	r.stagedHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
 	if len(r.staged.byKey)+len(r.propagation.waits) > 0 {
@@ -263,7 +263,7 @@ func TestStagedCredentials_GoWithTheirKey(t *testing.T) {
 	}
 }
 
-func TestStagedCredentials_AreBounded(t *testing.T) {
+func TestStagedCredentials_Limited(t *testing.T) {
 	t.Parallel()
 	var s stagedCredentials
 	for i := range maxStagedCredentials + 10 {

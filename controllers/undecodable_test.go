@@ -56,8 +56,8 @@ func TestReconcile_SetsUndecodableObjectsAside(t *testing.T) {
 	}
 }
 
-// TestSpecChanged_SeesWhatCannotBeDecoded shows that a status which can't be decoded is heard of, and that it can be again.
-func TestSpecChanged_SeesWhatCannotBeDecoded(t *testing.T) {
+// TestSpecChanged_PassesUndecodableObjects shows that a status which can't be decoded is heard of, and that it can be again.
+func TestSpecChanged_PassesUndecodableObjects(t *testing.T) {
 	t.Parallel()
 	good, bad := keystest.Key("shop"), keystest.Key("shop")
 	bad.Undecodable = []string{"status.history"}

@@ -51,7 +51,7 @@ func caFile(t *testing.T, s *httptest.Server) string {
 	return file
 }
 
-func TestUsageClient_Asks(t *testing.T) {
+func TestUsageClient_SendsRequests(t *testing.T) {
 	t.Parallel()
 	var got []string
 	s := verifierServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -98,7 +98,7 @@ func TestUsageClient_Asks(t *testing.T) {
 	}
 }
 
-func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
+func TestUsageClient_RefusesInvalidResponses(t *testing.T) {
 	t.Parallel()
 	elsewhere := verifierServer(t, func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("the token went elsewhere: %s", r.URL)
@@ -138,7 +138,7 @@ func TestUsageClient_TakesNothingElseForAnAnswer(t *testing.T) {
 	}
 }
 
-func TestUsageClient_VerifiesTheCertificateIfToldBy(t *testing.T) {
+func TestUsageClient_VerifiesCertificateWithCAFile(t *testing.T) {
 	t.Parallel()
 	s := verifierServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":"a"}`) })
 	other := filepath.Join(t.TempDir(), "empty.crt")

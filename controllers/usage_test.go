@@ -22,8 +22,8 @@ import (
 type usageFixture struct {
 	*UsageReconciler
 	w     *fixture
-	f     *fleet
-	asked map[string]time.Time
+	f     *fakeVerifiers
+	since map[string]time.Time
 }
 
 // newUsageHandler is a world with settled keys and two verifiers.
@@ -32,8 +32,8 @@ func newUsage(t *testing.T, list ...client.Object) *usageFixture {
 	w := newFixture(t, append(list, keystest.NewAccount("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)
 	w.settle()
 	w.writes = nil
-	f := &fleet{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true}, "10.0.0.2:8443": {Synced: true}}}
-	return &usageFixture{UsageReconciler: newUsageReconciler(w.cached(), w.clock, f.verifiers()), w: w, f: f, asked: map[string]time.Time{}}
+	f := &fakeVerifiers{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true}, "10.0.0.2:8443": {Synced: true}}}
+	return &usageFixture{UsageReconciler: newUsageReconciler(w.cached(), w.clock, f.verifiers()), w: w, f: f, since: map[string]time.Time{}}
 }
 
 // use has a key's current credential used at a verifier.
@@ -51,7 +51,7 @@ func (u *usageFixture) use(address, key string, last time.Time) {
 // poll asks for the uses of keys, and writes what is due. It returns the names of the keys.
 func (u *usageFixture) poll() []string {
 	u.w.t.Helper()
-	due, err := u.poller.pollUsageOnce(u.w.t.Context(), u.asked)
+	due, err := u.poller.pollUsageOnce(u.w.t.Context(), u.since)
 	u.w.must(err)
 	return u.reconcile(due)
 }
@@ -67,7 +67,7 @@ func (u *usageFixture) reconcile(due []types.NamespacedName) []string {
 		}
 		names = append(names, name.Name)
 	}
-	u.w.lint()
+	u.w.checkStatuses()
 	slices.Sort(names)
 	return names
 }
@@ -80,7 +80,7 @@ func (u *usageFixture) lastUsed(key string) time.Time {
 	return time.Time{}
 }
 
-func TestUsage_WritesWhenAKeyWasLastUsed(t *testing.T) {
+func TestUsage_WritesLastUsedTime(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"), keystest.Key("idle"))
 	u.use("10.0.0.1:8443", "web", at(2*time.Minute))
@@ -102,8 +102,8 @@ func TestUsage_WritesWhenAKeyWasLastUsed(t *testing.T) {
 	if diff := cmp.Diff(before.Status, after.Status); diff != "" {
 		t.Errorf("more than the times of use was written (-want +got):\n%s", diff)
 	}
-	if want := [2]int{2, 2}; u.f.meter.replicas != want {
-		t.Errorf("measured %v replicas", u.f.meter.replicas)
+	if want := [2]int{2, 2}; u.f.recorder.replicas != want {
+		t.Errorf("measured %v replicas", u.f.recorder.replicas)
 	}
 	u.w.settle()
 	if got := u.lastUsed("web"); !got.Equal(at(3 * time.Minute)) {
@@ -111,13 +111,13 @@ func TestUsage_WritesWhenAKeyWasLastUsed(t *testing.T) {
 	}
 }
 
-func TestUsage_IgnoresAClockThatIsSetDuringARequest(t *testing.T) {
+func TestUsage_IgnoresClockChangeDuringRequest(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.use("10.0.0.1:8443", "web", at(2*time.Minute))
 	u.w.clock.SetTime(at(4 * time.Minute))
-	u.f.sent = at(4 * time.Minute)
-	u.f.onAsk = func(address string) {
+	u.f.sentAt = at(4 * time.Minute)
+	u.f.beforeResponse = func(address string) {
 		if address == "10.0.0.1:8443" {
 			u.w.clock.SetTime(at(10 * time.Minute))
 		}
@@ -143,10 +143,10 @@ func TestUsage_WritesAtMostEveryFiveMinutes(t *testing.T) {
 	}
 }
 
-func TestUsage_ANewLeaderDoesNotWriteWhatTheOneBeforeHasJustWritten(t *testing.T) {
+func TestUsage_NewLeaderKeepsWriteInterval(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
-	next := &usageFixture{UsageReconciler: newUsageReconciler(u.w.cached(), u.w.clock, u.f.verifiers()), w: u.w, f: u.f, asked: map[string]time.Time{}}
+	next := &usageFixture{UsageReconciler: newUsageReconciler(u.w.cached(), u.w.clock, u.f.verifiers()), w: u.w, f: u.f, since: map[string]time.Time{}}
 	u.w.clock.SetTime(at(time.Hour))
 	u.use("10.0.0.1:8443", "web", at(time.Hour))
 	u.poll()
@@ -162,32 +162,32 @@ func TestUsage_ANewLeaderDoesNotWriteWhatTheOneBeforeHasJustWritten(t *testing.T
 	}
 }
 
-func TestUsage_AsksFromTheLastAnswerOnByTheReplicasClock(t *testing.T) {
+func TestUsage_PollsSinceLastResponseByReplicaClock(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
-	u.f.sent = at(-time.Hour)
+	u.f.sentAt = at(-time.Hour)
 	u.poll()
-	if got := u.f.asked["10.0.0.1:8443"].Since; !got.IsZero() {
+	if got := u.f.requests["10.0.0.1:8443"].Since; !got.IsZero() {
 		t.Errorf("first asked since %s, want all", got)
 	}
 	delete(u.f.reports, "10.0.0.2:8443")
-	u.f.sent = at(-time.Hour + time.Minute)
+	u.f.sentAt = at(-time.Hour + time.Minute)
 	u.poll()
 	for _, address := range []string{"10.0.0.1:8443", "10.0.0.2:8443"} {
-		if got, want := u.f.asked[address].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
+		if got, want := u.f.requests[address].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
 			t.Errorf("then %s was asked since %s, want %s", address, got, want)
 		}
 	}
 	u.poll()
-	if got, want := u.f.asked["10.0.0.1:8443"].Since, at(-time.Hour-time.Minute); !got.Equal(want) {
+	if got, want := u.f.requests["10.0.0.1:8443"].Since, at(-time.Hour-time.Minute); !got.Equal(want) {
 		t.Errorf("one that answers is asked since %s, want %s", got, want)
 	}
-	if got, want := u.f.asked["10.0.0.2:8443"].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
+	if got, want := u.f.requests["10.0.0.2:8443"].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
 		t.Errorf("one that did not answer is asked since %s, want %s", got, want)
 	}
 }
 
-func TestUsage_ADeadReplicaAndAnotherKeyOfTheNameTakeNothingBack(t *testing.T) {
+func TestUsage_NeverMovesBackAndIgnoresReplacedKeys(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.w.clock.SetTime(at(3 * time.Minute))
@@ -209,11 +209,11 @@ func TestUsage_ADeadReplicaAndAnotherKeyOfTheNameTakeNothingBack(t *testing.T) {
 	}
 }
 
-func TestUsage_AConflictIsTriedAgainAndLosesNothing(t *testing.T) {
+func TestUsage_RetriesConflictWithoutLoss(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.use("10.0.0.1:8443", "web", at(0))
-	due, err := u.poller.pollUsageOnce(t.Context(), u.asked)
+	due, err := u.poller.pollUsageOnce(t.Context(), u.since)
 	u.w.must(err)
 	stale := u.w.key("web")
 	u.w.change("web", keystest.Label("new"))
@@ -227,11 +227,11 @@ func TestUsage_AConflictIsTriedAgainAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestUsage_AFailedWriteIsTriedAgain(t *testing.T) {
+func TestUsage_RetriesFailedWrite(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.use("10.0.0.1:8443", "web", at(0))
-	due, err := u.poller.pollUsageOnce(t.Context(), u.asked)
+	due, err := u.poller.pollUsageOnce(t.Context(), u.since)
 	u.w.must(err)
 	u.w.fault = func(int) fault { return faultBefore }
 	if _, err := u.Reconcile(t.Context(), u.w.key("web")); err == nil {
@@ -244,7 +244,7 @@ func TestUsage_AFailedWriteIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestUsage_TheRotationOfAKeyKeepsItsUses(t *testing.T) {
+func TestUsage_RotationKeepsUses(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web", keystest.Rotation("", "1h")))
 	u.use("10.0.0.1:8443", "web", at(0))

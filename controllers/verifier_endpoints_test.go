@@ -27,44 +27,44 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// door is where the tests have their verifiers.
-var door = types.NamespacedName{Namespace: "apikey-manager-system", Name: "apikey-verifier"}
+// verifierService is where the tests have their verifiers.
+var verifierService = types.NamespacedName{Namespace: "apikey-manager-system", Name: "apikey-verifier"}
 
-// fleet are verifiers in memory, by address.
-type fleet struct {
-	mu      sync.Mutex
-	reports map[string]usage.Report // those that answer
-	sent    time.Time               // by their own clock
-	asked   map[string]UsageRequest // last
-	count   int                     // of questions
-	refused map[string]bool         // where nothing listens
-	meter   meter
-	onAsk   func(address string) // called before an answer
-	accepts map[string]bool      // who accepts whatever key it is asked about
-	ignores map[string]bool      // who knows no credential
+// fakeVerifiers are verifiers in memory, by address.
+type fakeVerifiers struct {
+	mu                sync.Mutex
+	reports           map[string]usage.Report // those that answer
+	sentAt            time.Time               // by their own clock
+	requests          map[string]UsageRequest // last
+	count             int                     // of questions
+	connectionRefused map[string]bool         // where nothing listens
+	recorder          fakeRecorder
+	beforeResponse    func(address string) // called before an answer
+	acceptsAll        map[string]bool      // who accepts whatever key it is asked about
+	knowsNone         map[string]bool      // who knows no credential
 }
 
-// meter writes down what it is told.
-type meter struct {
+// fakeRecorder writes down what it is told.
+type fakeRecorder struct {
 	replicas [2]int
 	enforced []time.Duration
 }
 
-func (m *meter) Replicas(live, reached int)  { m.replicas = [2]int{live, reached} }
-func (m *meter) Enforced(took time.Duration) { m.enforced = append(m.enforced, took) }
+func (m *fakeRecorder) Replicas(live, reached int)  { m.replicas = [2]int{live, reached} }
+func (m *fakeRecorder) Enforced(took time.Duration) { m.enforced = append(m.enforced, took) }
 
-func (f *fleet) GetUsage(_ context.Context, address string, q UsageRequest) (UsageResponse, error) {
+func (f *fakeVerifiers) GetUsage(_ context.Context, address string, q UsageRequest) (UsageResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.asked == nil {
-		f.asked = map[string]UsageRequest{}
+	if f.requests == nil {
+		f.requests = map[string]UsageRequest{}
 	}
-	f.asked[address] = q
+	f.requests[address] = q
 	f.count++
-	if f.onAsk != nil {
-		f.onAsk(address)
+	if f.beforeResponse != nil {
+		f.beforeResponse(address)
 	}
-	if f.refused[address] {
+	if f.connectionRefused[address] {
 		return UsageResponse{}, fmt.Errorf("request a report: %w", syscall.ECONNREFUSED)
 	}
 	report, ok := f.reports[address]
@@ -73,24 +73,24 @@ func (f *fleet) GetUsage(_ context.Context, address string, q UsageRequest) (Usa
 	}
 	report.Refused = nil
 	for _, key := range q.Refused {
-		if !f.accepts[address] {
+		if !f.acceptsAll[address] {
 			report.Refused = append(report.Refused, key.UID)
 		}
 	}
-	if !f.ignores[address] {
+	if !f.knowsNone[address] {
 		report.Known = q.Known
 	}
-	return UsageResponse{Report: report, SentAt: f.sent}, nil
+	return UsageResponse{Report: report, SentAt: f.sentAt}, nil
 }
 
-func (f *fleet) verifiers() Verifiers {
-	return Verifiers{Service: door, Port: "usage", Client: f, Recorder: &f.meter}
+func (f *fakeVerifiers) verifiers() Verifiers {
+	return Verifiers{Service: verifierService, Port: "usage", Client: f, Recorder: &f.recorder}
 }
 
 // slice is an EndpointSlice of the verifiers with ready endpoints.
 func slice(name string, addresses ...string) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: door.Namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: door.Name}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: verifierService.Namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: verifierService.Name}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: new("grpc"), Port: new(int32(9001))}, {Name: new("usage"), Port: new(int32(8443))}},
 	}
@@ -110,10 +110,10 @@ func ofPod(uid types.UID) func(*discoveryv1.EndpointSlice) {
 	return func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].TargetRef = &corev1.ObjectReference{UID: uid} }
 }
 
-// toAll asks all replicas the same.
-func toAll(*replica) UsageRequest { return UsageRequest{} }
+// emptyRequest asks all replicas the same.
+func emptyRequest(*replica) UsageRequest { return UsageRequest{} }
 
-func nobody(*replica) {}
+func ignoreResponse(*replica) {}
 
 func conditions(c discoveryv1.EndpointConditions) func(*discoveryv1.EndpointSlice) {
 	return func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Conditions = c }
@@ -121,7 +121,7 @@ func conditions(c discoveryv1.EndpointConditions) func(*discoveryv1.EndpointSlic
 
 var unready = conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(false)})
 
-func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
+func TestReplicas_IncludeAllThatMayVerify(t *testing.T) {
 	t.Parallel()
 	ipv6 := func(s *discoveryv1.EndpointSlice) { s.AddressType = discoveryv1.AddressTypeIPv6 }
 	for name, tc := range map[string]struct {
@@ -149,30 +149,30 @@ func TestReplicas_AreThoseThatMayGiveVerdicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, f := newFixture(t, tc.slices...), &fleet{}
+			w, f := newFixture(t, tc.slices...), &fakeVerifiers{}
 			v := f.verifiers()
-			live, err := v.poll(t.Context(), w.cached(), time.Minute, toAll, nobody)
+			live, err := v.poll(t.Context(), w.cached(), time.Minute, emptyRequest, ignoreResponse)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, slices.Sorted(maps.Keys(f.asked))); diff != "" {
+			if diff := cmp.Diff(tc.want, slices.Sorted(maps.Keys(f.requests))); diff != "" {
 				t.Errorf("asked (-want +got):\n%s", diff)
 			}
-			if want := [2]int{len(tc.want), 0}; len(live) != len(tc.want) || f.meter.replicas != want {
-				t.Errorf("%d replicas, measured %v; want %v", len(live), f.meter.replicas, want)
+			if want := [2]int{len(tc.want), 0}; len(live) != len(tc.want) || f.recorder.replicas != want {
+				t.Errorf("%d replicas, measured %v; want %v", len(live), f.recorder.replicas, want)
 			}
 		})
 	}
 }
 
-func TestReplicas_OneWithoutThePortIsLiveAndSilent(t *testing.T) {
+func TestReplicas_MissingPortIsAnError(t *testing.T) {
 	t.Parallel()
-	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{}
+	w, f := newFixture(t, slice("a", "10.0.0.1")), &fakeVerifiers{}
 	v := f.verifiers()
 	v.Port = "admin"
-	live, err := v.poll(t.Context(), w.cached(), time.Minute, toAll, nobody)
-	if err != nil || len(live) != 1 || live[0].state().Reached || len(f.asked) > 0 {
-		t.Fatalf("got %+v, %v, asked %v", live, err, f.asked)
+	live, err := v.poll(t.Context(), w.cached(), time.Minute, emptyRequest, ignoreResponse)
+	if err != nil || len(live) != 1 || live[0].state().Reached || len(f.requests) > 0 {
+		t.Fatalf("got %+v, %v, asked %v", live, err, f.requests)
 	}
 	if got := live[0].err.Error(); !strings.Contains(got, "--verifier-port-name") || !strings.Contains(got, "admin") {
 		t.Errorf("the way out is not said: %s", got)
@@ -180,23 +180,23 @@ func TestReplicas_OneWithoutThePortIsLiveAndSilent(t *testing.T) {
 }
 
 // A replica that is not ready may give verdicts over connections that it had before, unless nothing listens there.
-func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
+func TestReplicas_UnreadyIsLiveUnlessNothingListens(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		fleet *fleet
+		fleet *fakeVerifiers
 		edit  func(*discoveryv1.EndpointSlice)
 		want  []keys.Replica
 	}{
-		"it answers":                       {&fleet{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}, Known: map[usage.CredentialReference]bool{}}}},
-		"it is silent":                     {&fleet{}, unready, []keys.Replica{{}}},
-		"nothing listens":                  {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, unready, nil},
-		"nothing listens, but it is ready": {&fleet{refused: map[string]bool{"10.0.0.1:8443": true}}, func(*discoveryv1.EndpointSlice) {}, []keys.Replica{{}}},
+		"it answers":                       {&fakeVerifiers{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}, Known: map[usage.CredentialReference]bool{}}}},
+		"it is silent":                     {&fakeVerifiers{}, unready, []keys.Replica{{}}},
+		"nothing listens":                  {&fakeVerifiers{connectionRefused: map[string]bool{"10.0.0.1:8443": true}}, unready, nil},
+		"nothing listens, but it is ready": {&fakeVerifiers{connectionRefused: map[string]bool{"10.0.0.1:8443": true}}, func(*discoveryv1.EndpointSlice) {}, []keys.Replica{{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newFixture(t, edited(slice("a", "10.0.0.1"), tc.edit))
 			v := tc.fleet.verifiers()
-			live, err := v.poll(t.Context(), w.cached(), time.Minute, toAll, nobody)
+			live, err := v.poll(t.Context(), w.cached(), time.Minute, emptyRequest, ignoreResponse)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,16 +212,16 @@ func TestReplicas_OneThatIsNotReadyIsLiveUnlessNothingListens(t *testing.T) {
 }
 
 // Each answer is bounded, however many keys are switched off at once.
-func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
+func TestReplicas_PollsManyKeysInBatches(t *testing.T) {
 	t.Parallel()
-	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
+	w, f := newFixture(t, slice("a", "10.0.0.1")), &fakeVerifiers{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
 	v := f.verifiers()
 	var many []usage.KeyReference
 	for i := range 2*usage.MaxReferences + 1 {
 		many = append(many, usage.KeyReference{Namespace: "default", Name: "web", UID: types.UID(strconv.Itoa(i))})
 	}
-	live, err := v.poll(t.Context(), w.cached(), time.Minute, func(*replica) UsageRequest { return UsageRequest{Refused: many} }, nobody)
-	if err != nil || f.count != 3 || len(f.asked["10.0.0.1:8443"].Refused) != 1 {
+	live, err := v.poll(t.Context(), w.cached(), time.Minute, func(*replica) UsageRequest { return UsageRequest{Refused: many} }, ignoreResponse)
+	if err != nil || f.count != 3 || len(f.requests["10.0.0.1:8443"].Refused) != 1 {
 		t.Fatalf("asked %d times, %v", f.count, err)
 	}
 	if got := live[0].state(); len(got.Refused) != len(many) || got.KeysVersion != "7" {
@@ -229,12 +229,12 @@ func TestReplicas_ManyKeysAreAskedAboutInParts(t *testing.T) {
 	}
 }
 
-func TestReplicas_AManagerThatStopsTakesNobodyForSilent(t *testing.T) {
+func TestReplicas_StoppedManagerReportsNoFailures(t *testing.T) {
 	t.Parallel()
-	w, f := newFixture(t, slice("a", "10.0.0.1")), &fleet{}
+	w, f := newFixture(t, slice("a", "10.0.0.1")), &fakeVerifiers{}
 	ctx, cancel := context.WithCancel(t.Context())
 	v := f.verifiers()
-	live, err := v.poll(ctx, w.cached(), time.Minute, func(*replica) UsageRequest { cancel(); return UsageRequest{} }, nobody)
+	live, err := v.poll(ctx, w.cached(), time.Minute, func(*replica) UsageRequest { cancel(); return UsageRequest{} }, ignoreResponse)
 	if err == nil {
 		t.Errorf("got %+v and no error", live)
 	}

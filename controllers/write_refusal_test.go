@@ -23,9 +23,9 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestReconcile_ARefusedWriteShowsNoKey: an admission plugin that repeats the Secret, under whatever code, puts no key into
+// TestReconcile_RefusedWriteRevealsNoKey: an admission plugin that repeats the Secret, under whatever code, puts no key into
 // the status, Events and errors, and is asked again after a minute.
-func TestReconcile_ARefusedWriteShowsNoKey(t *testing.T) {
+func TestReconcile_RefusedWriteRevealsNoKey(t *testing.T) {
 	t.Parallel()
 	const denied = `admission webhook "w.example.com" denied the request`
 	for name, tc := range map[string]struct {
@@ -44,7 +44,7 @@ func TestReconcile_ARefusedWriteShowsNoKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
-			if _, err := w.accountRoundOf("acme"); err != nil {
+			if _, err := w.reconcileAccount("acme"); err != nil {
 				t.Fatal(err)
 			}
 			key := ""
@@ -65,7 +65,7 @@ func TestReconcile_ARefusedWriteShowsNoKey(t *testing.T) {
 			if ready == nil || ready.Reason != v1alpha1.ReasonWriteFailed || !strings.HasSuffix(ready.Message, tc.want) {
 				t.Fatalf("Ready is %+v, want ... %s", ready, tc.want)
 			}
-			told := strings.Join(w.told(), "\n")
+			told := strings.Join(w.emittedEvents(), "\n")
 			if tc.fails == strings.Contains(told, ready.Message) {
 				t.Errorf("events: %s", told)
 			}
@@ -78,7 +78,7 @@ func TestReconcile_ARefusedWriteShowsNoKey(t *testing.T) {
 	}
 }
 
-func TestReconcile_AnImmutableSecretIsNotWritten(t *testing.T) {
+func TestReconcile_ImmutableSecretIsNotWritten(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	s, yes := w.secret("web"), true
@@ -107,8 +107,8 @@ func TestReconcile_AnImmutableSecretIsNotWritten(t *testing.T) {
 	w.expectSound("web")
 }
 
-// TestReconcile_AnImmutableSecretKeepsThePreviousKey: what the status remembers of the Secret does not say that it is immutable.
-func TestReconcile_AnImmutableSecretKeepsThePreviousKey(t *testing.T) {
+// TestReconcile_ImmutableSecretKeepsPreviousKey: what the status remembers of the Secret does not say that it is immutable.
+func TestReconcile_ImmutableSecretKeepsPreviousKey(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web", keystest.Rotation("", "1h"), keystest.PreviousKey(v1alpha1.PreviousKeyInclude)))(t)
 	w.clock.SetTime(at(time.Hour))
