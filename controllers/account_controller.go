@@ -162,24 +162,24 @@ func (r *AccountReconciler) namespaceHandler() handler.EventHandler {
 
 // keyHandler enqueues the account of a key that was created, deleted or changed.
 func keyHandler() handler.EventHandler {
-	wake := func(o client.Object, q queue, after time.Duration) {
+	enqueueAfter := func(o client.Object, q queue, after time.Duration) {
 		name := o.(*v1alpha1.APIKey).Spec.Account //nolint:forcetypeassert // watched as APIKey
 		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}, after)
 	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
 			if !e.IsInInitialList { // all accounts are enqueued at start anyway
-				wake(e.Object, q, admissionWindow)
+				enqueueAfter(e.Object, q, admissionWindow)
 			}
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { wake(e.Object, q, admissionWindow) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueueAfter(e.Object, q, admissionWindow) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
 			switch {
 			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable), was.Status.ReleasedGrant != is.Status.ReleasedGrant:
-				wake(is, q, admissionWindow)
+				enqueueAfter(is, q, admissionWindow)
 			case was.Status.State != is.Status.State:
-				wake(is, q, countsWindow)
+				enqueueAfter(is, q, countsWindow)
 			}
 		},
 	}

@@ -54,7 +54,7 @@ func TestAccount_ConfirmsFreeSlotsWithTheAPIServer(t *testing.T) {
 		t.Helper()
 		return settled(keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("holder"), keystest.Key("waits", keystest.Created(at(time.Second))))(t)
 	}
-	// A cache that has not heard of the holder is a world in which the list leaves it out.
+	// A stale cache that lacks the holder is simulated by a list that omits it.
 	forgetful := func(w *fixture) *AccountReconciler {
 		r := w.accounts()
 		r.Client = omittingReader{r.Client, "holder"}
@@ -65,19 +65,19 @@ func TestAccount_ConfirmsFreeSlotsWithTheAPIServer(t *testing.T) {
 		wantHolders []string
 		wantErr     error
 	}{
-		"it lives": {wantHolders: []string{"holder"}},
-		"it is gone": {
+		"it exists": {wantHolders: []string{"holder"}},
+		"it was deleted": {
 			arrange:     func(w *fixture) { w.must(w.client.Delete(w.t.Context(), w.key("holder"))) },
 			wantHolders: []string{"waits"},
 		},
-		"another has its name": {
+		"another key has its name": {
 			arrange: func(w *fixture) {
 				w.must(w.client.Delete(w.t.Context(), w.key("holder")))
 				w.add(keystest.Key("holder", keystest.UID("uid-again"), keystest.Created(at(time.Minute))))
 			},
 			wantHolders: []string{"waits"},
 		},
-		"the API server does not answer": {
+		"the API server does not respond": {
 			arrange:     func(w *fixture) { w.broken = errInjected },
 			wantHolders: []string{"holder"}, wantErr: errInjected,
 		},
@@ -96,13 +96,13 @@ func TestAccount_ConfirmsFreeSlotsWithTheAPIServer(t *testing.T) {
 				t.Errorf("slots (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff([]string{"*v1alpha1.APIKey default/holder"}, w.reads); diff != "" {
-				t.Errorf("reads past the cache (-want +got):\n%s", diff)
+				t.Errorf("reads from the API server (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// omittingReader is a cache that leaves a key out of its lists.
+// omittingReader omits a key from its lists, as a stale cache does.
 type omittingReader struct {
 	client.Client
 
@@ -130,10 +130,10 @@ func TestAccount_StaleAccountAssignsNoSlot(t *testing.T) {
 	w := newFixture(t, keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("younger", keystest.Created(at(time.Second))))
 	stale := w.account("acme")
 	w.add(keystest.Key("older"))
-	w.settle() // another manager admits the older
+	w.settle() // another manager admits the older key
 	result, err := w.accounts().Reconcile(t.Context(), stale)
 	if err != nil || result.RequeueAfter != staleRequeueAfter {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
+		t.Errorf("got %+v, %v; want a requeue after %s", result, err, staleRequeueAfter)
 	}
 	if diff := cmp.Diff([]string{"older"}, holders(w.account("acme"))); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
@@ -153,11 +153,12 @@ func TestAccount_LostRecordEvictsNoKey(t *testing.T) {
 	w.expectSound("first")
 	w.expectSound("second")
 	if w.secret("waits") != nil {
-		t.Error("the one that waits has a Secret")
+		t.Error("the waiting key has a Secret")
 	}
 }
 
-// A key that could not have a slot yet must not get one before those that have a credential already, however old it is.
+// A key that did not get a slot before must not get one before keys that already have a credential, even if it is
+// older.
 func TestAccount_LostRecordPrefersIssuedKeys(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.NewAccount("acme", keystest.MaxKeys(2), keystest.Policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"orders:*"} })),

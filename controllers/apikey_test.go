@@ -38,7 +38,7 @@ func TestReconcile_IssuesWithTwoWrites(t *testing.T) {
 		t.Errorf("writes (-want +got):\n%s", diff)
 	}
 	if len(w.reads) > 0 {
-		t.Errorf("read past the cache: %q", w.reads)
+		t.Errorf("read from the API server: %q", w.reads)
 	}
 	w.expectSound("web")
 	want := &corev1.Secret{
@@ -64,7 +64,7 @@ func TestReconcile_UnchangedKeyCausesNoRequests(t *testing.T) {
 		w.pass()
 	}
 	if len(w.writes)+len(w.reads) > 0 {
-		t.Errorf("writes %q, reads past the cache %q", w.writes, w.reads)
+		t.Errorf("writes %q, reads from the API server %q", w.writes, w.reads)
 	}
 	if emitted := w.emittedEvents(); len(emitted) > 0 {
 		t.Errorf("events: %q", emitted)
@@ -77,10 +77,10 @@ func TestReconcile_EmitsEventsAfterStatusWrite(t *testing.T) {
 	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
 	w.fault = func(int) fault { return faultBefore }
 	if _, err := w.reconcileKey("web"); !errors.Is(err, errInjected) {
-		t.Errorf("got %v, want the failure, to be tried again", err)
+		t.Errorf("got %v, want the failure, for a retry", err)
 	}
 	if emitted := w.emittedEvents(); len(emitted) > 0 {
-		t.Errorf("told %q of what is not written", emitted)
+		t.Errorf("emitted %q before the status was written", emitted)
 	}
 	w.fault = func(int) fault { return faultNone }
 	w.settle()
@@ -103,10 +103,10 @@ func TestReconcile_ReportsFailedStepInStatus(t *testing.T) {
 		return faultNone
 	}
 	if _, err := w.reconcileKey("web"); !errors.Is(err, errInjected) {
-		t.Errorf("got %v, want the failure, to be tried again", err)
+		t.Errorf("got %v, want the failure, for a retry", err)
 	}
 	ready := meta.FindStatusCondition(w.key("web").Status.Conditions, v1alpha1.ConditionReady)
-	want := "Could not create Secret web with a new Token: the API server did not answer"
+	want := "Could not create Secret web with a new Token: the API server did not respond"
 	if ready == nil || ready.Reason != v1alpha1.ReasonWriteFailed || ready.Message != want {
 		t.Errorf("Ready is %+v, want %s: %s", ready, v1alpha1.ReasonWriteFailed, want)
 	}
@@ -118,7 +118,7 @@ func TestReconcile_NeverChangesForeignSecret(t *testing.T) {
 	t.Parallel()
 	yes := true
 	for name, owners := range map[string][]metav1.OwnerReference{
-		"nobody's":              nil,
+		"without owner":         nil,
 		"of a Deployment":       {{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", UID: "other", Controller: &yes}},
 		"of another key":        {{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "other", UID: "other", Controller: &yes}},
 		"owned, not controlled": {{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey", Name: "web", UID: "uid-web"}},
@@ -139,12 +139,12 @@ func TestReconcile_NeverChangesForeignSecret(t *testing.T) {
 				t.Errorf("Stalled is %+v, want %s", c, v1alpha1.ReasonSecretConflict)
 			}
 			if len(k.Status.Credentials) > 0 {
-				t.Errorf("the key took %+v for its own", k.Status.Credentials)
+				t.Errorf("the key adopted %+v", k.Status.Credentials)
 			}
 			w.expectSound("fine")
 			result, err := w.reconcileKey("web")
 			if err != nil || result.RequeueAfter != time.Minute {
-				t.Errorf("looks again in %s, %v; want a minute: nobody tells when such a Secret goes", result.RequeueAfter, err)
+				t.Errorf("requeue after %s, %v; want a minute: foreign Secrets are not watched", result.RequeueAfter, err)
 			}
 			w.must(w.client.Delete(t.Context(), w.secret("web")))
 			w.settle()
@@ -161,7 +161,7 @@ func TestReconcile_WaitsForDeletionOfOrphanedSecret(t *testing.T) {
 	w.settle()
 	k := w.key("web")
 	if len(k.Status.Credentials) > 0 || w.secret("web") == nil || metav1.IsControlledBy(w.secret("web"), k) {
-		t.Errorf("the leftover was taken over: %+v", k.Status)
+		t.Errorf("the orphaned Secret was adopted: %+v", k.Status)
 	}
 	w.must(w.client.Delete(t.Context(), w.secret("web")))
 	w.settle()
@@ -171,7 +171,7 @@ func TestReconcile_WaitsForDeletionOfOrphanedSecret(t *testing.T) {
 func TestReconcile_ReplacesUnrecordedCredential(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, keystest.NewAccount("acme"), keystest.Key("web"))
-	w.fault = func(n int) fault { // the manager dies between the Secret and the status
+	w.fault = func(n int) fault { // the manager crashes after it wrote the Secret and before it writes the status
 		if strings.HasPrefix(w.writes[n-1], "create Secret") {
 			return faultCrash
 		}
@@ -194,7 +194,7 @@ func TestReconcile_ReplacesUnrecordedCredential(t *testing.T) {
 	}
 	w.expectSound("web")
 	if string(w.secret("web").Data[keys.EntryCurrent]) == left {
-		t.Error("the key that was found in the Secret was taken for one of the manager's own")
+		t.Error("the credential in the Secret was kept")
 	}
 }
 
@@ -202,7 +202,7 @@ func TestReconcile_StaleKeyChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	stale := w.key("web")
-	// Somebody empties the Secret, and another manager replaces what was in it.
+	// A user empties the Secret, and another manager replaces the credential.
 	s := w.secret("web")
 	s.Data = nil
 	w.must(w.client.Update(t.Context(), s))
@@ -212,7 +212,7 @@ func TestReconcile_StaleKeyChangesNothing(t *testing.T) {
 	w.writes = nil
 	result, err := w.keys().Reconcile(t.Context(), stale)
 	if err != nil || result.RequeueAfter != staleRequeueAfter {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
+		t.Errorf("got %+v, %v; want a requeue after %s", result, err, staleRequeueAfter)
 	}
 	if len(w.writes) > 0 || w.secret("web").ResourceVersion != version {
 		t.Errorf("wrote %q on stale facts", w.writes)
@@ -228,7 +228,7 @@ func TestReconcile_RetriesConflictWithoutEvents(t *testing.T) {
 	w.change("web", keystest.Label("new"))
 	result, err := w.keys().Reconcile(t.Context(), stale)
 	if err != nil || result.RequeueAfter != staleRequeueAfter {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
+		t.Errorf("got %+v, %v; want a requeue after %s", result, err, staleRequeueAfter)
 	}
 	if emitted := w.emittedEvents(); len(emitted) > 0 {
 		t.Errorf("events: %q", emitted)
@@ -239,14 +239,14 @@ func TestReconcile_RetriesFailedSecretRead(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
 	s := w.secret("web")
-	s.Data[keys.EntryCurrent] = []byte("of my own")
+	s.Data[keys.EntryCurrent] = []byte("changed")
 	w.must(w.client.Update(t.Context(), s))
 	w.broken = errInjected
 	if _, err := w.reconcileKey("web"); !errors.Is(err, errInjected) {
-		t.Errorf("got %v, want the failure, to be tried again", err)
+		t.Errorf("got %v, want the failure, for a retry", err)
 	}
 	if len(w.writes) > 0 {
-		t.Errorf("wrote %q without knowing", w.writes)
+		t.Errorf("wrote %q without reading the Secret", w.writes)
 	}
 	w.broken = nil
 	w.settle()
@@ -259,14 +259,14 @@ func TestReconcile_ReadsSecretOnlyAfterChange(t *testing.T) {
 	w.change("web", keystest.Label("new"))
 	w.settle()
 	if len(w.reads) > 0 {
-		t.Errorf("read past the cache: %q", w.reads)
+		t.Errorf("read from the API server: %q", w.reads)
 	}
 	s := w.secret("web")
 	s.Annotations = map[string]string{"mine": "stays"}
 	w.must(w.client.Update(t.Context(), s))
 	w.settle()
 	if diff := cmp.Diff([]string{"*v1.Secret default/web"}, w.reads); diff != "" {
-		t.Errorf("reads past the cache (-want +got):\n%s", diff)
+		t.Errorf("reads from the API server (-want +got):\n%s", diff)
 	}
 	w.expectSound("web")
 	if w.secret("web").Annotations["mine"] != "stays" {
@@ -280,15 +280,15 @@ func TestReconcile_RequeuesAtNextDeadline(t *testing.T) {
 	w.clock.SetTime(at(30*time.Second + 400*time.Millisecond))
 	result, err := w.reconcileKey("web")
 	if want := 59600 * time.Millisecond; err != nil || result.RequeueAfter != want {
-		t.Errorf("wakes in %s, %v; want %s, to the instant", result.RequeueAfter, err, want)
+		t.Errorf("requeue after %s, %v; want exactly %s", result.RequeueAfter, err, want)
 	}
 	w.clock.SetTime(at(90*time.Second - time.Millisecond))
 	if _, err := w.reconcileKey("web"); err != nil || w.key("web").Status.State != v1alpha1.StateActive {
-		t.Errorf("a millisecond early it is %s, %v", w.key("web").Status.State, err)
+		t.Errorf("a millisecond before the deadline the state is %s, %v", w.key("web").Status.State, err)
 	}
 	w.clock.SetTime(at(90 * time.Second))
 	if _, err := w.reconcileKey("web"); err != nil || w.key("web").Status.State != v1alpha1.StateExpired {
-		t.Errorf("at the instant it is %s, %v", w.key("web").Status.State, err)
+		t.Errorf("at the deadline the state is %s, %v", w.key("web").Status.State, err)
 	}
 	if got := w.key("web").Status.History; len(got) != 2 || !got[1].Time.Time.Equal(at(90*time.Second)) {
 		t.Errorf("history: %+v", got)
@@ -308,12 +308,12 @@ func TestReconcile_ClearsSecretOfRevokedKey(t *testing.T) {
 	w.writes = nil
 	w.settle()
 	if w.secret("web") != nil {
-		t.Error("a revoked key got another Secret")
+		t.Error("a revoked key received a new Secret")
 	}
 }
 
-// TestReconcile_ClearsRevokedSecretOfOlderVersion: it had an entry with a constant text in it, and the status says that the
-// Secret is as it should be.
+// TestReconcile_ClearsRevokedSecretOfOlderVersion: the Secret had an entry with a constant text, and the status
+// reports that the Secret is up to date.
 func TestReconcile_ClearsRevokedSecretOfOlderVersion(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web"))(t)
@@ -375,7 +375,7 @@ func TestReconcile_RemovesWhatTheTemplateNoLongerHas(t *testing.T) {
 		t.Errorf("annotations without a template (-want +got):\n%s", diff)
 	}
 	if len(s.Data) != 1 || string(s.Data[keys.EntryCurrent]) != key {
-		t.Error("the Secret does not have the one key that it had")
+		t.Error("the Secret no longer holds the same key")
 	}
 }
 
@@ -391,17 +391,17 @@ func TestReconcile_FailedRandomSourceIssuesNoKey(t *testing.T) {
 		t.Error("no error")
 	}
 	if w.secret("web") != nil {
-		t.Error("a Secret was made from bad randomness")
+		t.Error("a Secret was created although the random source failed")
 	}
 }
 
-// TestReconcile_TemplateThatHidesItsKeyIsRefused: a template that tells the real key from the one it was checked with writes
-// nothing, says so, and is not tried again and again.
-func TestReconcile_TemplateThatHidesItsKeyIsRefused(t *testing.T) {
+// TestReconcile_RefusesTemplateThatHidesItsKey: a template may distinguish the real key from the one that it is
+// checked with. Nothing is written, a condition reports it, and the step is not retried.
+func TestReconcile_RefusesTemplateThatHidesItsKey(t *testing.T) {
 	t.Parallel()
 	key := keystest.Key("web")
 	account := keystest.NewAccount("acme")
-	for n := 0; ; n++ { // as an attacker would: until the check is content
+	for n := 0; ; n++ { // search, as an attacker would, for a template that passes the check
 		keystest.Data(map[string]string{"key": fmt.Sprintf(`{{/* %d */}}{{if eq (slice .KeyID 0 1) "%c"}}{{.Key}}{{end}}`, n, '0'+n%10)})(key)
 		if keys.CheckPolicy(keys.Facts{Key: key, Account: account, Settings: keystest.Settings, Now: keystest.Epoch}) == nil {
 			break
@@ -414,7 +414,7 @@ func TestReconcile_TemplateThatHidesItsKeyIsRefused(t *testing.T) {
 	w.writes = nil
 	for range 3 {
 		if result, err := w.reconcileKey("web"); err != nil || result.RequeueAfter < time.Minute {
-			t.Fatalf("it is tried again after %s: %v", result.RequeueAfter, err)
+			t.Fatalf("requeue after %s: %v", result.RequeueAfter, err)
 		}
 	}
 	if diff := cmp.Diff([]string{"update status of APIKey web"}, w.writes); diff != "" {
@@ -432,17 +432,17 @@ func TestReconcile_TemplateThatHidesItsKeyIsRefused(t *testing.T) {
 	}
 }
 
-// adopted is a Secret that asks to be adopted by key web, with the key that a name stands for.
+// adopted returns a Secret that is to be adopted by key web. It holds the material that belongs to a name.
 func adopted(name string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Annotations: map[string]string{v1alpha1.AdoptAnnotation: "web"}},
-		Data:       map[string][]byte{keys.EntryCurrent: keystest.MaterialOf(name), "extra": []byte("of another time")},
+		Data:       map[string][]byte{keys.EntryCurrent: keystest.MaterialOf(name), "extra": []byte("other data")},
 	}
 }
 
 func TestReconcile_AdoptsAnnotatedSecret(t *testing.T) {
 	t.Parallel()
-	for how, f := range map[string]fault{"undisturbed": faultNone, "and dies after the Secret": faultCrash} {
+	for how, f := range map[string]fault{"undisturbed": faultNone, "crash after the Secret is written": faultCrash} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			w := newFixture(t, keystest.NewAccount("acme", keystest.ImportAllowed()), keystest.Key("web"), adopted("imported"))
@@ -457,7 +457,7 @@ func TestReconcile_AdoptsAnnotatedSecret(t *testing.T) {
 				return faultNone
 			}
 			if crashed := w.settleOrCrash(); crashed != (f == faultCrash) {
-				t.Fatalf("died: %t", crashed)
+				t.Fatalf("crashed: %t", crashed)
 			}
 			w.fault = func(int) fault { return faultNone }
 			w.settle()
@@ -483,7 +483,7 @@ func TestReconcile_DoesNotAdoptDuplicate(t *testing.T) {
 	if _, err := w.reconcileAccount("acme"); err != nil {
 		t.Fatal(err)
 	}
-	w.hidden = func(o client.Object, _ client.ObjectKey) bool { // as it is: the cache has labelled Secrets alone
+	w.hidden = func(o client.Object, _ client.ObjectKey) bool { // as in production, the cache contains only labelled Secrets
 		return o.GetObjectKind().GroupVersionKind().Kind == "Secret"
 	}
 	result, err := w.reconcileKey("web")
@@ -492,10 +492,10 @@ func TestReconcile_DoesNotAdoptDuplicate(t *testing.T) {
 		t.Errorf("%v, Stalled %+v", err, c)
 	}
 	if result.RequeueAfter != time.Minute {
-		t.Errorf("looks again in %s, want a minute: the Secret is not watched", result.RequeueAfter)
+		t.Errorf("requeue after %s, want a minute: the Secret is not watched", result.RequeueAfter)
 	}
 	if metav1.IsControlledBy(w.secret("web"), w.key("web")) {
-		t.Error("the Secret was taken over")
+		t.Error("the Secret was adopted")
 	}
 }
 
@@ -531,7 +531,7 @@ func TestReconcile_BacksOffFromContestedSecret(t *testing.T) {
 	if ready.Reason != v1alpha1.ReasonSecretContested {
 		t.Errorf("Ready is %+v", ready)
 	}
-	r = w.keys() // a manager that has just started
+	r = w.keys() // a manager after a restart
 	w.writes = nil
 	round()
 	if len(w.writes) > 0 {
@@ -553,6 +553,6 @@ func TestRepairs_DropsIdleEntries(t *testing.T) {
 		r.put(k, keys.Repairs{Times: []time.Time{now}, FoundChangeAt: now}, now)
 	}
 	if n := len(r.byKey); n > 4*minSweepSize*2 {
-		t.Errorf("%d keys are remembered, of which 120 matter", n)
+		t.Errorf("%d entries are kept, want 120", n)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// crashCases are what users do to a settled world. After each of them, whatever goes wrong on the way, the world must
-// heal.
+// crashCases are changes that users make to settled objects. After each of them the objects must reach the wanted
+// states, whichever write fails.
 var crashCases = map[string]struct {
 	before func(*testing.T) *fixture
 	users  func(*fixture)
@@ -83,7 +83,7 @@ var crashCases = map[string]struct {
 		},
 		want: map[string]v1alpha1.ObservedState{"web": v1alpha1.StateExpired},
 	},
-	"a key gives its slot to one that waits": {
+	"a key releases its slot to one that waits": {
 		before: settled(keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)),
 			keystest.Key("web"), keystest.Key("waits", keystest.Created(at(time.Second)))),
 		users: func(w *fixture) { w.change("web", keystest.State(v1alpha1.KeyStateInactive)) },
@@ -102,7 +102,7 @@ var crashCases = map[string]struct {
 		users:  func(w *fixture) { w.setAccountState(v1alpha1.AccountSuspended) },
 		want:   map[string]v1alpha1.ObservedState{"web": v1alpha1.StateSuspended},
 	},
-	"an account comes back": {
+	"an account is resumed": {
 		before: func(t *testing.T) *fixture {
 			w := settled(keystest.NewAccount("acme"), keystest.Key("web"))(t)
 			w.setAccountState(v1alpha1.AccountSuspended)
@@ -115,7 +115,7 @@ var crashCases = map[string]struct {
 	},
 }
 
-// settled is a world in which the manager has done all there was to do.
+// settled returns a function that creates a fixture in which the manager has no work left.
 func settled(objects ...metav1.Object) func(*testing.T) *fixture {
 	return func(t *testing.T) *fixture {
 		t.Helper()
@@ -135,18 +135,18 @@ func settled(objects ...metav1.Object) func(*testing.T) *fixture {
 	}
 }
 
-// TestCrashes lets every story go wrong at every write: the write fails, its answer is lost, or the manager dies after
-// it. Afterwards a healthy manager must bring the world to where it would have come anyway.
+// TestCrashes runs every case with a failure of every write: the write fails, its response is lost, or the manager
+// crashes after it. Afterwards a manager without failures must reach the same result as without the failure.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
-	for name, story := range crashCases {
-		for how, f := range map[string]fault{"fails": faultBefore, "is lost": faultAfter, "is the last": faultCrash} {
+	for name, tc := range crashCases {
+		for how, f := range map[string]fault{"fails": faultBefore, "succeeds without a response": faultAfter, "precedes a crash": faultCrash} {
 			t.Run(name+", and the n-th write "+how, func(t *testing.T) {
 				t.Parallel()
 				for n := 1; ; n++ {
 					struck := false
 					t.Run(fmt.Sprint(n), func(t *testing.T) {
-						w := story.before(t)
+						w := tc.before(t)
 						w.fault = func(i int) fault {
 							if i == n {
 								struck = true
@@ -154,13 +154,13 @@ func TestCrashes(t *testing.T) {
 							}
 							return faultNone
 						}
-						if story.users != nil {
-							story.users(w)
+						if tc.users != nil {
+							tc.users(w)
 						}
 						w.settleOrCrash()
 						w.fault = func(int) fault { return faultNone }
 						w.settle()
-						w.expectStates(story.want)
+						w.expectStates(tc.want)
 					})
 					if !struck || t.Failed() {
 						return
@@ -171,7 +171,7 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// expectStates checks the states of all keys, and the invariant for those that have a credential.
+// expectStates checks the states of all keys, and the invariants of keys that have a credential.
 func (w *fixture) expectStates(want map[string]v1alpha1.ObservedState) {
 	w.t.Helper()
 	slots := map[string]bool{}

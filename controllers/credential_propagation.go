@@ -42,7 +42,7 @@ type credentialPropagation struct {
 	enqueueCh chan event.GenericEvent
 }
 
-// stagedCredential is a staged credential, and whether all verifiers are known to know it.
+// stagedCredential holds a staged credential, and whether all verifiers reported that they know it.
 type stagedCredential struct {
 	credential usage.CredentialReference
 	since      time.Time
@@ -84,7 +84,7 @@ func (p *credentialPropagation) forget(uid types.UID) {
 	delete(p.waits, uid)
 }
 
-// trigger asks for a poll at once.
+// trigger requests a poll at once.
 func (p *credentialPropagation) trigger() {
 	select {
 	case p.triggered <- struct{}{}:

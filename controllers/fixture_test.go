@@ -32,7 +32,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// fixture is an API server in memory, and reconcilers that are run by hand.
+// fixture holds an in-memory API server and reconcilers that a test runs step by step.
 type fixture struct {
 	t      *testing.T
 	client client.WithWatch
@@ -41,31 +41,31 @@ type fixture struct {
 	events *events.FakeRecorder
 	uids   int
 
-	// fault says what becomes of the n-th write, counted from 1.
+	// fault returns the fault of the n-th write, counted from 1.
 	fault func(n int) fault
-	// hidden is whether the reconcilers' cache has not heard of an object yet.
+	// hidden reports whether the cache of the reconcilers lacks an object.
 	hidden func(client.Object, client.ObjectKey) bool
-	// broken is why a read from the API server itself fails.
+	// broken returns the error of a read from the API server.
 	broken error
 
-	writes []string // what was written, and what was tried
-	reads  []string // what was read past the cache
-	minted []credential.Material
+	writes []string // all writes, including those that failed
+	reads  []string // reads from the API server
+	issued []credential.Material
 }
 
-// fault is what becomes of a write.
+// fault selects the fault of a write.
 type fault int
 
 const (
 	faultNone   fault = iota
-	faultBefore       // it does not reach the API server
-	faultAfter        // it is carried out, and the answer is lost
-	faultCrash        // it is carried out, and the manager dies
+	faultBefore       // the write does not reach the API server
+	faultAfter        // the write succeeds, and the response is lost
+	faultCrash        // the write succeeds, and the manager crashes
 )
 
 var (
 	errInjected = errors.New("injected: connection refused")
-	errCrashed  = errors.New("injected: the manager died")
+	errCrashed  = errors.New("injected: the manager crashed")
 )
 
 func newFixture(t *testing.T, objects ...client.Object) *fixture {
@@ -95,7 +95,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	return w
 }
 
-// add puts an object into the world, with its status.
+// add adds an object with its status to the API server.
 func (w *fixture) add(o client.Object) {
 	w.t.Helper()
 	if o.GetUID() == "" {
@@ -139,7 +139,7 @@ func (w *fixture) account(name string) *v1alpha1.Account {
 	return a
 }
 
-// secret is a key's Secret; nil: there is none.
+// secret returns the Secret of a key, or nil.
 func (w *fixture) secret(name string) *corev1.Secret {
 	w.t.Helper()
 	s := &corev1.Secret{}
@@ -151,7 +151,7 @@ func (w *fixture) secret(name string) *corev1.Secret {
 	return s
 }
 
-// change changes a key's spec as a user does.
+// change changes the spec of a key as a user does.
 func (w *fixture) change(name string, change func(*v1alpha1.APIKey)) {
 	w.t.Helper()
 	k := w.key(name)
@@ -160,7 +160,7 @@ func (w *fixture) change(name string, change func(*v1alpha1.APIKey)) {
 	w.must(w.client.Update(w.t.Context(), k))
 }
 
-// setAccountState suspends the account, or brings it back.
+// setAccountState suspends or resumes the account.
 func (w *fixture) setAccountState(state v1alpha1.AccountState) {
 	w.t.Helper()
 	a := w.account("acme")
@@ -169,12 +169,12 @@ func (w *fixture) setAccountState(state v1alpha1.AccountState) {
 	w.must(w.client.Update(w.t.Context(), a))
 }
 
-// cached is what the reconcilers take for a cache: everything, except what is hidden. Its writes may fail.
+// cached returns the client of the reconcilers. Its reads omit hidden objects, and its writes may fail.
 func (w *fixture) cached() client.WithWatch {
 	return interceptor.NewClient(w.client, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 			if _, whole := o.(*corev1.Secret); whole {
-				w.t.Errorf("Secret %s was read through the cache, which then keeps the bytes of all Secrets", key)
+				w.t.Errorf("Secret %s was read through the cache, which then stores the data of all Secrets", key)
 			}
 			if w.hidden(o, key) {
 				return apierrors.NewNotFound(corev1.Resource("hidden"), key.Name)
@@ -208,7 +208,7 @@ func (w *fixture) cached() client.WithWatch {
 	})
 }
 
-// live is what the reconcilers take for the API server itself.
+// live returns the reader that the reconcilers use as the API server.
 func (w *fixture) live() client.WithWatch {
 	return interceptor.NewClient(w.client, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
@@ -224,7 +224,7 @@ func (w *fixture) live() client.WithWatch {
 func (w *fixture) write(verb string, o client.Object, do func() error) error {
 	w.writes = append(w.writes, fmt.Sprintf("%s %s %s", verb, strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1alpha1."), "*v1."), o.GetName()))
 	if s, ok := o.(*corev1.Secret); ok {
-		w.minted = append(w.minted, slices.Clone(s.Data[keys.EntryCurrent]))
+		w.issued = append(w.issued, slices.Clone(s.Data[keys.EntryCurrent]))
 	}
 	becomes := w.fault(len(w.writes))
 	if becomes == faultBefore {
@@ -253,13 +253,13 @@ func (w *fixture) accounts() *AccountReconciler {
 	return &AccountReconciler{Client: w.cached(), APIReader: w.live(), Clock: w.clock, Settings: keystest.Settings}
 }
 
-// reconcileKey runs one round for a key, and holds its status to what every status must be.
+// reconcileKey runs one reconciliation of a key, and checks its status.
 func (w *fixture) reconcileKey(name string) (ctrl.Result, error) {
 	w.t.Helper()
 	return w.reconcileKeyWith(w.keys(), name)
 }
 
-// reconcileKeyWith is reconcileKey for a reconciler that remembers what it did before.
+// reconcileKeyWith is like reconcileKey, with a reconciler that keeps its state.
 func (w *fixture) reconcileKeyWith(r *APIKeyReconciler, name string) (ctrl.Result, error) {
 	w.t.Helper()
 	result, err := reconcile.AsReconciler(r.Client, r).Reconcile(w.t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}})
@@ -275,7 +275,7 @@ func (w *fixture) reconcileAccount(name string) (ctrl.Result, error) {
 	return result, err
 }
 
-// settle runs rounds for everything until nothing is written any more. Errors are tried again, as the queue does.
+// settle runs reconciliations until nothing is written any more. Errors are retried, as the queue does.
 func (w *fixture) settle() {
 	w.t.Helper()
 	const most = 50
@@ -285,10 +285,10 @@ func (w *fixture) settle() {
 			return
 		}
 	}
-	w.t.Fatalf("does not settle; the last writes were %q", w.writes[max(0, len(w.writes)-10):])
+	w.t.Fatalf("the writes do not end; the last ones were %q", w.writes[max(0, len(w.writes)-10):])
 }
 
-// pass runs a round for each key and account.
+// pass runs one reconciliation of each key and account.
 func (w *fixture) pass() (failed bool) {
 	w.t.Helper()
 	var all v1alpha1.APIKeyList
@@ -308,12 +308,12 @@ func (w *fixture) pass() (failed bool) {
 	return failed
 }
 
-// settleOrCrash is settle for a manager that may die on the way.
+// settleOrCrash is like settle for a manager that may crash.
 func (w *fixture) settleOrCrash() (crashed bool) {
 	w.t.Helper()
 	defer func() {
 		if p := recover(); p != nil {
-			if p != errCrashed { //nolint:errorlint // the very value
+			if p != errCrashed { //nolint:errorlint // compares the value itself
 				panic(p)
 			}
 			crashed = true
@@ -328,9 +328,9 @@ var (
 	oneWord   = regexp.MustCompile(`^[A-Z][A-Za-z]{1,39}$`)
 )
 
-// checkStatuses holds what is public to the rules for it: conditions are of this generation (Enforced may be of one before, the last
-// that verifiers were seen to know), reasons are one word, messages one short sentence without time, and nothing has key
-// material in it.
+// checkStatuses checks all statuses: conditions have the generation of the status (Enforced may have the last one that
+// verifiers observed), reasons are one word, messages are one short sentence without a time, and nothing contains key
+// material.
 func (w *fixture) checkStatuses() {
 	w.t.Helper()
 	var all v1alpha1.APIKeyList
@@ -366,20 +366,20 @@ func (w *fixture) checkMessage(where, reason, message string) {
 	case strings.HasSuffix(message, "."):
 		w.t.Errorf("%s: message %q ends with a full stop", where, message)
 	case clockTime.MatchString(message) && !strings.Contains(message, "such as"):
-		w.t.Errorf("%s: message %q has a time in it", where, message)
+		w.t.Errorf("%s: message %q contains a time", where, message)
 	}
 }
 
 func (w *fixture) checkNoMaterial(where, text string) {
 	w.t.Helper()
-	for _, m := range w.minted {
+	for _, m := range w.issued {
 		if parts := strings.Split(string([]byte(m)), "_"); len(parts) == 3 && strings.Contains(text, parts[2][:20]) {
-			w.t.Errorf("%s has key material in it", where)
+			w.t.Errorf("%s contains key material", where)
 		}
 	}
 }
 
-// emittedEvents are the events so far.
+// emittedEvents returns the events so far.
 func (w *fixture) emittedEvents() []string {
 	w.t.Helper()
 	var list []string
@@ -418,9 +418,9 @@ func (w *fixture) expectSound(name string) {
 		w.t.Errorf("key %s: the Secret holds digest %s, verifiers know %s", name, got, want)
 	}
 	if k.Status.SecretRef == nil || k.Status.SecretRef.ResourceVersion != s.ResourceVersion {
-		w.t.Errorf("key %s remembers %+v of a Secret at %s", name, k.Status.SecretRef, s.ResourceVersion)
+		w.t.Errorf("the status of key %s has %+v, its Secret has version %s", name, k.Status.SecretRef, s.ResourceVersion)
 	}
 }
 
-// at is an instant after everything began.
+// at returns the time that is d after the start of the test.
 func at(d time.Duration) time.Time { return keystest.Epoch.Add(d) }

@@ -20,7 +20,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// recordingQueue is a queue that notes what is put into it.
+// recordingQueue records the requests that are added.
 type recordingQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 
@@ -35,7 +35,8 @@ func (w *recordingQueue) AddAfter(r reconcile.Request, d time.Duration) {
 	w.delays = append(w.delays, d)
 }
 
-// newWatchFixture is an account with a key in a slot, one that waits, and a key of another account in the same namespace.
+// newWatchFixture returns a fixture with an account, a key with a slot, a key that waits, and a key of another account
+// in the same namespace.
 func newWatchFixture(t *testing.T) (w *fixture, holder, waits *v1alpha1.APIKey) {
 	t.Helper()
 	holder, waits = keystest.Key("holder", keystest.Label("shop")), keystest.Key("waits", keystest.Label("shop"))
@@ -58,21 +59,21 @@ func TestWatches_AccountEnqueuesItsKeys(t *testing.T) {
 		do   func(*recordingQueue)
 		want []string
 	}{
-		"it appears": {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, both},
-		"it was there before": {func(q *recordingQueue) {
+		"it is created": {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, both},
+		"it existed before": {func(q *recordingQueue) {
 			h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q)
 		}, nil},
-		"it goes":            {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, both},
+		"it is deleted":      {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, both},
 		"its spec changes":   {update(func(a *v1alpha1.Account) { a.Generation++ }), both},
 		"only counts change": {update(func(a *v1alpha1.Account) { a.Status.Keys = &v1alpha1.KeyCounts{Usage: "1/5"} }), nil},
 		"its ID is taken": {update(func(a *v1alpha1.Account) {
 			a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonExternalIDTaken}}
 		}), both},
-		"its mark comes or goes": {update(func(a *v1alpha1.Account) {
+		"its annotation is added or removed": {update(func(a *v1alpha1.Account) {
 			a.Annotations = map[string]string{v1alpha1.CreatedByAnnotation: v1alpha1.CreatedByManager}
 		}), both},
 		"another gets a slot": {update(func(a *v1alpha1.Account) { a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(waits, "9")) }), []string{"default/waits"}},
-		"a slot comes free":   {update(func(a *v1alpha1.Account) { a.Status.Slots = nil }), both},
+		"a slot is released":  {update(func(a *v1alpha1.Account) { a.Status.Slots = nil }), both},
 		"a grant is renewed":  {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Grant = "9" }), both},
 		"a label is recorded": {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Label = "new" }), both},
 	} {
@@ -82,13 +83,13 @@ func TestWatches_AccountEnqueuesItsKeys(t *testing.T) {
 			tc.do(q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, q.names); diff != "" {
-				t.Errorf("woken (-want +got):\n%s", diff)
+				t.Errorf("enqueued (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// The keys of an account that the manager created wait for its record once a user has written it.
+// The keys of an account that the manager created wait for its status after a user has changed it.
 func TestWatches_ObservedAccountEnqueuesAllKeys(t *testing.T) {
 	t.Parallel()
 	w, holder, _ := newWatchFixture(t)
@@ -99,7 +100,7 @@ func TestWatches_ObservedAccountEnqueuesAllKeys(t *testing.T) {
 	w.keys().accountHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q)
 	slices.Sort(q.names)
 	if diff := cmp.Diff([]string{"default/holder", "default/waits"}, q.names); diff != "" {
-		t.Errorf("woken (-want +got):\n%s", diff)
+		t.Errorf("enqueued (-want +got):\n%s", diff)
 	}
 }
 
@@ -114,16 +115,16 @@ func TestWatches_ExternalIDEnqueuesItsAccounts(t *testing.T) {
 		do   func(*recordingQueue)
 		want []string
 	}{
-		"one appears":      {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711")}, q) }, []string{"/acme", "/bob"}},
-		"one goes":         {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "4711")}, q) }, []string{"/acme", "/bob"}},
-		"one without goes": {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "")}, q) }, nil},
+		"one is created":               {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711")}, q) }, []string{"/acme", "/bob"}},
+		"one is deleted":               {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "4711")}, q) }, []string{"/acme", "/bob"}},
+		"one without an ID is deleted": {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: account("zoe", "")}, q) }, nil},
 		"one changes": {func(q *recordingQueue) {
 			h.Update(t.Context(), event.UpdateEvent{ObjectOld: account("zoe", "4711"), ObjectNew: account("zoe", "4712")}, q)
 		}, []string{"/acme", "/bob", "/eva"}},
-		"something else does": {func(q *recordingQueue) {
+		"another field changes": {func(q *recordingQueue) {
 			h.Update(t.Context(), event.UpdateEvent{ObjectOld: account("zoe", "4711"), ObjectNew: account("zoe", "4711")}, q)
 		}, nil},
-		"they were there": {func(q *recordingQueue) {
+		"they existed before": {func(q *recordingQueue) {
 			h.Create(t.Context(), event.CreateEvent{Object: account("acme", "4711"), IsInInitialList: true}, q)
 		}, nil},
 	} {
@@ -133,7 +134,7 @@ func TestWatches_ExternalIDEnqueuesItsAccounts(t *testing.T) {
 			tc.do(q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, q.names); diff != "" {
-				t.Errorf("woken (-want +got):\n%s", diff)
+				t.Errorf("enqueued (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -152,16 +153,16 @@ func TestWatches_LabelEnqueuesKeysThatRequestIt(t *testing.T) {
 		do   func(*recordingQueue)
 		want []string
 	}{
-		"its key goes":           {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: holder}, q) }, other},
-		"its key is renamed":     {update(holder, keystest.Key("holder", keystest.Label("new"))), other},
-		"its key drops it":       {update(holder, keystest.Key("holder")), other},
-		"something else changes": {update(holder, keystest.Key("holder", keystest.Label("shop"), keystest.Scopes("a"))), nil},
-		"a key takes it":         {update(unnamed, keystest.Key("unnamed", keystest.Label("shop"))), both},
-		"a key comes with it":    {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: holder}, q) }, other},
+		"its key is deleted":       {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: holder}, q) }, other},
+		"its key is renamed":       {update(holder, keystest.Key("holder", keystest.Label("new"))), other},
+		"its key drops it":         {update(holder, keystest.Key("holder")), other},
+		"another field changes":    {update(holder, keystest.Key("holder", keystest.Label("shop"), keystest.Scopes("a"))), nil},
+		"a key takes it":           {update(unnamed, keystest.Key("unnamed", keystest.Label("shop"))), both},
+		"a key is created with it": {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: holder}, q) }, other},
 		"a manager starts": {func(q *recordingQueue) {
 			h.Create(t.Context(), event.CreateEvent{Object: holder, IsInInitialList: true}, q)
 		}, nil},
-		"a key without one goes": {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: unnamed}, q) }, nil},
+		"a key without a label is deleted": {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: unnamed}, q) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -169,7 +170,7 @@ func TestWatches_LabelEnqueuesKeysThatRequestIt(t *testing.T) {
 			tc.do(q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, q.names); diff != "" {
-				t.Errorf("woken (-want +got):\n%s", diff)
+				t.Errorf("enqueued (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -185,17 +186,17 @@ func TestWatches_KeyEnqueuesItsAccount(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		do   func(*recordingQueue)
-		want time.Duration // 0: not at all
+		want time.Duration // zero if nothing is enqueued
 	}{
-		"it appears": {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, admissionWindow},
-		"it was there before": {func(q *recordingQueue) {
+		"it is created": {func(q *recordingQueue) { h.Create(t.Context(), event.CreateEvent{Object: was}, q) }, admissionWindow},
+		"it existed before": {func(q *recordingQueue) {
 			h.Create(t.Context(), event.CreateEvent{Object: was, IsInInitialList: true}, q)
 		}, 0},
-		"it goes":              {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, admissionWindow},
-		"its spec changes":     {update(keystest.Generation(2)), admissionWindow},
-		"it gives its slot":    {update(keystest.Released("7")), admissionWindow},
-		"its state changes":    {update(keystest.Observed(v1alpha1.StateActive)), countsWindow},
-		"its condition change": {update(keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.KeyID = "x" })), 0},
+		"it is deleted":                {func(q *recordingQueue) { h.Delete(t.Context(), event.DeleteEvent{Object: was}, q) }, admissionWindow},
+		"its spec changes":             {update(keystest.Generation(2)), admissionWindow},
+		"it releases its slot":         {update(keystest.Released("7")), admissionWindow},
+		"its state changes":            {update(keystest.Observed(v1alpha1.StateActive)), countsWindow},
+		"another status field changes": {update(keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.KeyID = "x" })), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,9 +204,9 @@ func TestWatches_KeyEnqueuesItsAccount(t *testing.T) {
 			tc.do(q)
 			switch {
 			case tc.want == 0 && len(q.names) > 0:
-				t.Errorf("woke %q", q.names)
+				t.Errorf("enqueued %q", q.names)
 			case tc.want > 0 && !slices.Equal(q.delays, []time.Duration{tc.want}):
-				t.Errorf("woke %q after %v, want once after %s", q.names, q.delays, tc.want)
+				t.Errorf("enqueued %q after %v, want once after %s", q.names, q.delays, tc.want)
 			}
 		})
 	}
@@ -228,7 +229,7 @@ func TestWatches_NamespaceEnqueuesKeysAndAccounts(t *testing.T) {
 			tc.handler.Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: was}, q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, slices.Compact(q.names)); diff != "" {
-				t.Errorf("woken (-want +got):\n%s", diff)
+				t.Errorf("enqueued (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -241,12 +242,12 @@ func TestRequeueAfter(t *testing.T) {
 		next     time.Time
 		min, max time.Duration
 	}{
-		"never: the healing round, spread out":        {time.Time{}, 54 * time.Minute, time.Hour},
-		"in a day: the healing round":                 {now.Add(24 * time.Hour), 54 * time.Minute, time.Hour},
-		"in a minute: to the instant":                 {now.Add(time.Minute), time.Minute, time.Minute},
-		"in a moment: to the instant":                 {now.Add(30 * time.Millisecond), 30 * time.Millisecond, 30 * time.Millisecond},
-		"now: not never, which is what zero would be": {now, minRequeueAfter, minRequeueAfter},
-		"a moment ago":                                {now.Add(-time.Second), minRequeueAfter, minRequeueAfter},
+		"never: the periodic reconciliation, spread": {time.Time{}, 54 * time.Minute, time.Hour},
+		"in a day: the periodic reconciliation":      {now.Add(24 * time.Hour), 54 * time.Minute, time.Hour},
+		"in a minute: exactly":                       {now.Add(time.Minute), time.Minute, time.Minute},
+		"in milliseconds: exactly":                   {now.Add(30 * time.Millisecond), 30 * time.Millisecond, 30 * time.Millisecond},
+		"now: not zero, which means no requeue":      {now, minRequeueAfter, minRequeueAfter},
+		"a moment ago":                               {now.Add(-time.Second), minRequeueAfter, minRequeueAfter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// maxKeysPerPoll is the number of keys in one poll, so that a replica can answer within its timeout. The remaining keys
+	// maxKeysPerPoll is the number of keys in one poll, so that a replica can respond within its timeout. The remaining keys
 	// are in the next poll.
 	maxKeysPerPoll = 10 * usage.MaxReferences
 	// firstReportDelay is how long to wait before reporting Enforced=False. Most changes propagate sooner, which saves a
@@ -39,10 +39,10 @@ type propagationTracker struct {
 	waits map[types.UID]*disabledKey
 }
 
-// disabledKey is a key that is disabled, and that not every verifier is known to refuse.
+// disabledKey holds the state of a disabled key that some verifier may still accept.
 type disabledKey struct {
 	key types.NamespacedName
-	// seenAt is when the key was first seen to be disabled.
+	// seenAt is the time at which the key was first seen to be disabled.
 	seenAt time.Time
 	// measuring reports whether to record how long propagation takes: this manager saw the key being disabled while in use.
 	measuring bool
@@ -96,7 +96,7 @@ func (t *propagationTracker) track(was, is *v1alpha1.APIKey) {
 	}
 }
 
-// trigger asks for a poll at once.
+// trigger requests a poll at once.
 func (t *propagationTracker) trigger() {
 	select {
 	case t.triggered <- struct{}{}:

@@ -19,24 +19,24 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// change changes a key as a user does, lets the manager carry it out, and tells the handlers of each step, as a watch does.
+// change changes a key as a user does, reconciles it, and calls the handlers for each update, as a watch does.
 func (u *usageFixture) change(name string, change func(*v1alpha1.APIKey)) *v1alpha1.APIKey {
 	u.w.t.Helper()
 	before := u.w.key(name)
 	u.w.change(name, change)
-	asked := u.w.key(name)
-	u.notify(before, asked)
+	requested := u.w.key(name)
+	u.notify(before, requested)
 	return u.reconcileKey(name)
 }
 
 func (u *usageFixture) reconcileKey(name string) *v1alpha1.APIKey {
 	u.w.t.Helper()
-	asked := u.w.key(name)
+	requested := u.w.key(name)
 	r := u.w.keys()
 	r.Settings.Verifiers = true
 	_, err := r.Reconcile(u.w.t.Context(), u.w.key(name))
 	u.w.must(err)
-	u.notify(asked, u.w.key(name))
+	u.notify(requested, u.w.key(name))
 	return u.w.key(name)
 }
 
@@ -44,7 +44,7 @@ func (u *usageFixture) notify(was, is *v1alpha1.APIKey) {
 	u.keyHandler().Update(u.w.t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, nil)
 }
 
-// setVersions says which version each verifier enforces; empty: it does not answer.
+// setVersions sets the version that each verifier has observed. A verifier with an empty version does not respond.
 func (u *usageFixture) setVersions(first, second string) {
 	u.f.reports = map[string]usage.Report{}
 	for address, version := range map[string]string{"10.0.0.1:8443": first, "10.0.0.2:8443": second} {
@@ -54,7 +54,7 @@ func (u *usageFixture) setVersions(first, second string) {
 	}
 }
 
-// pollAndReport asks the verifiers what they enforce, and writes what there is to say.
+// pollAndReport polls the verifiers once and writes the result to the status.
 func (u *usageFixture) pollAndReport(name string) (enforced string, inProgress bool) {
 	u.w.t.Helper()
 	changed, inProgress, err := u.poller.pollPropagationOnce(u.w.t.Context())
@@ -72,7 +72,7 @@ func (u *usageFixture) pollAndReport(name string) (enforced string, inProgress b
 func (u *usageFixture) expect(what, name, want string, inProgress bool) {
 	u.w.t.Helper()
 	if got, more := u.pollAndReport(name); got != want || more != inProgress {
-		u.w.t.Errorf("%s: Enforced is %q and asks again %t, want %q and %t", what, got, more, want, inProgress)
+		u.w.t.Errorf("%s: Enforced is %q and in progress %t, want %q and %t", what, got, more, want, inProgress)
 	}
 }
 
@@ -88,7 +88,7 @@ func TestPropagation_EnforcedOnceAllReplicasKnow(t *testing.T) {
 	old := u.w.key("web").ResourceVersion
 	k := u.change("web", inactive)
 	u.setVersions(old, old)
-	u.expect("a moment after it was switched off", "web", "", true)
+	u.expect("just after it was disabled", "web", "", true)
 	u.w.clock.SetTime(at(time.Second))
 	u.expect("a second after", "web", "False/Enforcing", true)
 	writes := len(u.w.writes)
@@ -107,9 +107,9 @@ func TestPropagation_EnforcedOnceAllReplicasKnow(t *testing.T) {
 		t.Errorf("measured %v, want two seconds, once", got)
 	}
 	u.setVersions(old, old)
-	u.expect("nobody is asked any more", "web", "True/Enforced", false)
+	u.expect("no verifier is polled any more", "web", "True/Enforced", false)
 	if len(u.propagation.waits) > 0 {
-		t.Errorf("remembers %v", u.propagation.waits)
+		t.Errorf("still tracks %v", u.propagation.waits)
 	}
 }
 
@@ -129,7 +129,7 @@ func TestPropagation_FastChangeCausesOneWrite(t *testing.T) {
 	}
 }
 
-// A verifier that comes and goes, while another one lags, costs a write now and then, not one each time.
+// A verifier that comes and goes while another one lags causes few status writes.
 func TestPropagation_LimitsReportsWhileInProgress(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
@@ -157,8 +157,8 @@ func TestPropagation_LimitsReportsWhileInProgress(t *testing.T) {
 	}
 }
 
-// Verifiers refuse a key by its spec alone: how long they take is measured from there, and what the manager takes to write
-// its own part of the status is not counted in.
+// Verifiers refuse a key by its spec alone: the measurement starts with the change of the spec, and does not include
+// the time that the manager takes to write its own part of the status.
 func TestPropagation_MeasuresFromSpecChange(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
@@ -168,7 +168,7 @@ func TestPropagation_MeasuresFromSpecChange(t *testing.T) {
 	u.notify(before, k)
 	u.w.clock.SetTime(at(time.Second))
 	u.setVersions(k.ResourceVersion, k.ResourceVersion)
-	u.expect("the manager has yet to write its status", "web", "", false)
+	u.expect("the manager has not written its status yet", "web", "", false)
 	if got := u.f.recorder.enforced; len(got) != 1 || got[0] != time.Second {
 		t.Errorf("measured %v, want a second, once", got)
 	}
@@ -189,8 +189,8 @@ func TestPropagation_UnsyncedReplicaRefusesAllKeys(t *testing.T) {
 	u.expect("one is not synced", "web", "True/Enforced", false)
 }
 
-// After etcd was restored from a backup, a verifier that goes on from what it read before is at a later version than a key
-// that was switched off since, and accepts the key.
+// After etcd was restored from a backup, a verifier that continues from its earlier state has a later version than a
+// key that was disabled since, and accepts the key.
 func TestPropagation_LaterVersionIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
@@ -200,7 +200,7 @@ func TestPropagation_LaterVersionIsNoRefusal(t *testing.T) {
 	u.w.clock.SetTime(at(time.Second))
 	u.expect("one accepts the key", "web", "False/Enforcing", true)
 	if got := u.f.requests["10.0.0.2:8443"].Refused; len(got) != 1 || got[0].UID != k.UID || got[0].Name != "web" {
-		t.Errorf("asked about %v", got)
+		t.Errorf("polled for %v", got)
 	}
 	u.f.acceptsAll = nil
 	u.expect("both refuse it", "web", "True/Enforced", false)
@@ -258,14 +258,14 @@ func TestPropagation_ChangeOfInactiveKeyDoesNotFlap(t *testing.T) {
 		before := observed()
 		changed := u.change("web", change)
 		u.w.clock.SetTime(u.w.clock.Now().Add(time.Minute))
-		u.expect(what+", and nobody knows", "web", "True/Enforced", true)
+		u.expect(what+", and no verifier has observed it", "web", "True/Enforced", true)
 		if observed() != before {
-			t.Errorf("%s: speaks of generation %d before it was seen", what, observed())
+			t.Errorf("%s: reports generation %d before the verifiers observed it", what, observed())
 		}
 		u.setVersions(changed.ResourceVersion, changed.ResourceVersion)
 		u.expect(what, "web", "True/Enforced", false)
 		if observed() != changed.Generation {
-			t.Errorf("%s: speaks of generation %d, want %d", what, observed(), changed.Generation)
+			t.Errorf("%s: reports generation %d, want %d", what, observed(), changed.Generation)
 		}
 	}
 	if c := meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced); !c.LastTransitionTime.Equal(&since) {
@@ -279,10 +279,10 @@ func TestPropagation_ChangeOfInactiveKeyDoesNotFlap(t *testing.T) {
 func TestPropagation_DoesNotMeasureKeysDisabledBefore(t *testing.T) {
 	t.Parallel()
 	for name, find := range map[string]func(u *usageFixture, was, is *v1alpha1.APIKey){
-		"it was switched off before": func(u *usageFixture, _, is *v1alpha1.APIKey) {
+		"it was disabled before": func(u *usageFixture, _, is *v1alpha1.APIKey) {
 			u.keyHandler().Create(t.Context(), event.CreateEvent{Object: is, IsInInitialList: true}, nil)
 		},
-		"it was switched off while another manager led": func(u *usageFixture, was, is *v1alpha1.APIKey) {
+		"it was disabled while another manager led": func(u *usageFixture, was, is *v1alpha1.APIKey) {
 			u.notify(was, is)
 			u.propagation.reset()
 		},
@@ -312,9 +312,9 @@ func TestPropagation_IgnoresResponsesForOldVersions(t *testing.T) {
 	versions, _ := u.propagation.unconfirmed()
 	u.change("web", inactive)
 	u.change("changed", keystest.Label("new"))
-	changed, _ := u.propagation.evaluate(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was asked
+	changed, _ := u.propagation.evaluate(versions, []keys.Replica{{Reached: true}}) // it was not synced when it was polled
 	if len(changed) != 1 || changed[0].Name != "other" {
-		t.Errorf("judged %v", changed)
+		t.Errorf("reported %v", changed)
 	}
 }
 
@@ -325,12 +325,12 @@ func TestPropagation_IgnoresUnpolledGeneration(t *testing.T) {
 	u.setVersions(k.ResourceVersion, k.ResourceVersion)
 	changed, _, err := u.poller.pollPropagationOnce(t.Context())
 	u.w.must(err)
-	u.w.change("web", keystest.Label("new")) // and the watch has yet to tell
+	u.w.change("web", keystest.Label("new")) // without a watch event
 	_, err = u.w.keys().Reconcile(t.Context(), u.w.key("web"))
 	u.w.must(err)
 	u.reconcile(changed)
 	if c := meta.FindStatusCondition(u.w.key("web").Status.Conditions, v1alpha1.ConditionEnforced); c != nil {
-		t.Errorf("Enforced is %+v of version %s, asked was about %s", c, u.w.key("web").ResourceVersion, k.ResourceVersion)
+		t.Errorf("Enforced is %+v of version %s, polled was version %s", c, u.w.key("web").ResourceVersion, k.ResourceVersion)
 	}
 }
 
@@ -340,11 +340,11 @@ func TestPropagation_ForgetsDeletedKey(t *testing.T) {
 	k := u.change("web", inactive)
 	u.keyHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
 	if changed, inProgress, err := u.poller.pollPropagationOnce(t.Context()); len(changed) > 0 || inProgress || err != nil {
-		t.Errorf("asks for %v, again %t, %v", changed, inProgress, err)
+		t.Errorf("polls for %v, in progress %t, %v", changed, inProgress, err)
 	}
 }
 
-// A verifier that lags is asked ever more seldom, and news that come in numbers share a question.
+// A lagging verifier is polled less and less often, and changes that come together share a poll.
 func TestPropagation_LimitsPolls(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -352,7 +352,7 @@ func TestPropagation_LimitsPolls(t *testing.T) {
 		most int
 	}{
 		"one lags for a minute": {func(*usageFixture) { time.Sleep(time.Minute) }, 20},
-		"keys are switched off for a second, one each millisecond": {func(u *usageFixture) {
+		"one key is disabled in each millisecond of a second": {func(u *usageFixture) {
 			for range 1000 {
 				u.propagation.trigger()
 				time.Sleep(time.Millisecond)
@@ -369,7 +369,7 @@ func TestPropagation_LimitsPolls(t *testing.T) {
 				r.propagation.track(nil, u.w.key("web"))
 				ctx, stop := context.WithCancel(t.Context())
 				go func() {
-					for range r.poller.enqueueCh { // nobody writes
+					for range r.poller.enqueueCh { // discard the keys
 						continue
 					}
 				}()
@@ -384,7 +384,7 @@ func TestPropagation_LimitsPolls(t *testing.T) {
 				<-done
 				close(r.poller.enqueueCh)
 				if polls := u.f.count / 2; polls > tc.most || polls < 5 {
-					t.Errorf("asked %d times, want at most %d", polls, tc.most)
+					t.Errorf("polled %d times, want at most %d", polls, tc.most)
 				}
 			})
 		})

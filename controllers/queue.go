@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fairQueue is the queue of a controller, with the order of roundRobin. It implements priorityqueue.PriorityQueue, so
+// fairQueue returns the requests of a controller in the order of roundRobin. It implements priorityqueue.PriorityQueue, so
 // that controller-runtime marks the requests of an initial list.
 type fairQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]

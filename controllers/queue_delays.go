@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// delayedQueue is a queue to which requests can be added after a delay. A request that a worker gets before that is
+// delayedQueue adds requests to a queue after a delay. A request that a worker gets before that is
 // not added again: its reconciliation returns a new delay. It implements workqueue.TypedDelayingInterface. The
 // implementation in client-go adds the request in any case, so that each new key would be reconciled again five
 // seconds after it was issued.

@@ -23,27 +23,27 @@ func TestDelayedQueue(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		do   func(q *delayedQueue)
-		want []time.Duration // when there is a request
+		want []time.Duration // times at which the request is returned
 	}{
 		"at its time":                      {func(q *delayedQueue) { q.AddAfter(key, 5*time.Second) }, []time.Duration{5 * time.Second}},
-		"the earlier of two, asked first":  {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.AddAfter(key, 5*time.Second) }, []time.Duration{time.Second}},
-		"the earlier of two, asked second": {func(q *delayedQueue) { q.AddAfter(key, 5*time.Second); q.AddAfter(key, time.Second) }, []time.Duration{time.Second}},
+		"the earlier of two, added first":  {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.AddAfter(key, 5*time.Second) }, []time.Duration{time.Second}},
+		"the earlier of two, added second": {func(q *delayedQueue) { q.AddAfter(key, 5*time.Second); q.AddAfter(key, time.Second) }, []time.Duration{time.Second}},
 		"no time is now":                   {func(q *delayedQueue) { q.AddAfter(key, 0) }, []time.Duration{0}},
 		"a worker got it meanwhile":        {func(q *delayedQueue) { q.AddAfter(key, 5*time.Second); q.Add(key); work(q) }, nil},
-		"a worker got it, and asks for more": {func(q *delayedQueue) {
+		"a worker got it, and adds it again": {func(q *delayedQueue) {
 			q.AddAfter(key, time.Second)
 			q.Add(key)
 			work(q)
 			q.AddAfter(key, 9*time.Second)
 		}, []time.Duration{9 * time.Second}},
 		"a worker got another": {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.Add(requestFor("shop", "b")); work(q) }, []time.Duration{time.Second}},
-		"asked for while it is worked on": {func(q *delayedQueue) {
+		"added while it is handled": {func(q *delayedQueue) {
 			q.Add(key)
 			item, _ := q.Get()
 			q.AddAfter(key, 2*time.Second)
 			q.Done(item)
 		}, []time.Duration{2 * time.Second}},
-		"nothing after the end": {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.ShutDown(); q.AddAfter(key, 2*time.Second) }, nil},
+		"nothing after the shutdown": {func(q *delayedQueue) { q.AddAfter(key, time.Second); q.ShutDown(); q.AddAfter(key, 2*time.Second) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -61,7 +61,7 @@ func TestDelayedQueue(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				if diff := cmp.Diff(tc.want, got); diff != "" {
-					t.Errorf("requests came (-want +got):\n%s", diff)
+					t.Errorf("requests returned (-want +got):\n%s", diff)
 				}
 				q.ShutDown()
 			})

@@ -27,13 +27,13 @@ func newTestQueue(t *testing.T) priorityqueue.PriorityQueue[reconcile.Request] {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Millisecond, time.Second)
 	q, ok := newFairQueue("", limiter).(priorityqueue.PriorityQueue[reconcile.Request])
 	if !ok {
-		t.Fatal("controller-runtime would not say which requests are of an initial list")
+		t.Fatal("controller-runtime would not mark the requests of an initial list")
 	}
 	t.Cleanup(q.ShutDown)
 	return q
 }
 
-// drain works on all that waits, one after the other.
+// drain handles all waiting requests, one after the other.
 func drain(q priorityqueue.PriorityQueue[reconcile.Request]) []string {
 	var order []string
 	for q.Len() > 0 {
@@ -63,7 +63,7 @@ func TestFairQueue_NamespacesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestFairQueue_OneHotKey: a key that is changed all the time takes one turn in two.
+// TestFairQueue_OneHotKey: a key that changes all the time takes every second turn.
 func TestFairQueue_OneHotKey(t *testing.T) {
 	t.Parallel()
 	q := newTestQueue(t)
@@ -85,13 +85,13 @@ func TestFairQueue_OneHotKey(t *testing.T) {
 	}
 }
 
-// TestFairQueue_ChangedObjectsFirst: what an initial list has waits for what has changed in its namespace, and for
-// nothing in others.
+// TestFairQueue_ChangedObjectsFirst: objects of an initial list wait for changed objects of their namespace, but not
+// for those of other namespaces.
 func TestFairQueue_ChangedObjectsFirst(t *testing.T) {
 	t.Parallel()
 	q := newTestQueue(t)
 	addUnchanged(q, requestFor("shop", "a"), requestFor("shop", "b"), requestFor("shop", "c"), requestFor("blog", "a"))
-	q.Add(requestFor("shop", "b")) // has changed meanwhile
+	q.Add(requestFor("shop", "b")) // it has changed meanwhile
 	q.Add(requestFor("shop", "new"))
 	addUnchanged(q, requestFor("shop", "new"))
 	for i := range 3 {
@@ -128,8 +128,8 @@ func TestFairQueue_DelayedAndRateLimited(t *testing.T) {
 	}
 }
 
-// TestRoundRobin_ServesEachRequestOnce: under any order of events each request that waits is handed out once, and no namespace waits
-// for more than one request of each other.
+// TestRoundRobin_ServesEachRequestOnce: in any order of events each waiting request is returned once, and no namespace
+// waits for more than one request of each other namespace.
 func TestRoundRobin_ServesEachRequestOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// revokedLongAgo is a key that was revoked an hour ago, of an account that keeps such keys for an hour.
+// revokedLongAgo returns a fixture with a key that was revoked an hour ago. Its account retains such keys for an hour.
 func revokedLongAgo(t *testing.T) *fixture {
 	t.Helper()
 	w := settled(keystest.Key("web"))(t)
@@ -36,7 +36,7 @@ func (w *fixture) setRetention(r *v1alpha1.Retention) {
 	w.must(w.client.Update(w.t.Context(), a))
 }
 
-// exists reports whether there is a key of that name.
+// exists reports whether a key of that name exists.
 func (w *fixture) exists(name string) bool {
 	w.t.Helper()
 	err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &v1alpha1.APIKey{})
@@ -46,7 +46,7 @@ func (w *fixture) exists(name string) bool {
 	return !apierrors.IsNotFound(err)
 }
 
-// retentionEvents returns the events that say that a key is being deleted.
+// retentionEvents returns the events that report the deletion of a key.
 func (w *fixture) retentionEvents() []string {
 	return slices.DeleteFunc(w.recorded(), func(e string) bool { return !strings.Contains(e, v1alpha1.ReasonRetentionOver) })
 }
@@ -77,7 +77,7 @@ func TestRetention_DeletesTheKeyInOneWrite(t *testing.T) {
 	}
 }
 
-// A cache that has not heard yet that the account keeps its keys deletes none.
+// With a cache that lacks the current retention of the account, no key is deleted.
 func TestRetention_StaleAccountDeletesNothing(t *testing.T) {
 	t.Parallel()
 	w := revokedLongAgo(t)
@@ -91,11 +91,11 @@ func TestRetention_StaleAccountDeletesNothing(t *testing.T) {
 		t.Errorf("error: %v", err)
 	}
 	if !w.exists("web") || len(w.retentionEvents()) > 0 {
-		t.Error("the key was deleted, or an event says so")
+		t.Error("the key was deleted, or an event reports it")
 	}
 }
 
-// A cache that has not heard yet of a change of the key deletes none.
+// With a cache that lacks a change of the key, the key is not deleted.
 func TestRetention_StaleKeyIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	w := revokedLongAgo(t)
@@ -111,7 +111,7 @@ func TestRetention_StaleKeyIsNotDeleted(t *testing.T) {
 	}
 }
 
-// A deletion that fails is tried again, and leaves the status as it is: it is no less true.
+// A failed deletion is retried, and does not change the status, which is still correct.
 func TestRetention_RetriesFailedDeletion(t *testing.T) {
 	t.Parallel()
 	w := revokedLongAgo(t)

@@ -25,7 +25,7 @@ const (
 	writeSecret = "update Secret web"
 )
 
-// requestRotation asks for a rotation now.
+// requestRotation requests a rotation now.
 func (w *fixture) requestRotation(options ...keystest.KeyOption) {
 	w.t.Helper()
 	w.change("web", func(k *v1alpha1.APIKey) {
@@ -52,8 +52,8 @@ func (w *fixture) mustReconcile(r *APIKeyReconciler, name string) time.Duration 
 	return result.RequeueAfter
 }
 
-// TestRotation_WritesTheSecretOnce: a rotation is three status writes and one of the Secret, which includes the request of the
-// very second in which the credential was issued. It is carried out once.
+// TestRotation_WritesTheSecretOnce: a rotation takes three status writes and one write of the Secret. A request in the
+// same second in which the credential was issued is carried out too, once.
 func TestRotation_WritesTheSecretOnce(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -81,7 +81,7 @@ func TestRotation_WritesTheSecretOnce(t *testing.T) {
 				t.Errorf("the request is acknowledged as %q, or the Secret holds the key as before", got)
 			}
 			if emitted := w.emittedEvents(); len(emitted) != 1 {
-				t.Errorf("told of it: %q", emitted)
+				t.Errorf("emitted %q", emitted)
 			}
 			w.mustReconcile(r, "web")
 			w.expectWrites()
@@ -96,7 +96,7 @@ func TestRotation_WritesTheSecretOnce(t *testing.T) {
 	}
 }
 
-// newWaitingRotation is a world in which a rotation waits for verifiers.
+// newWaitingRotation returns a fixture in which a rotation waits for verifiers.
 func newWaitingRotation(t *testing.T, f *fakeVerifiers) (*fixture, *APIKeyReconciler) {
 	t.Helper()
 	w := settled(keystest.Key("web"))(t)
@@ -106,7 +106,7 @@ func newWaitingRotation(t *testing.T, f *fakeVerifiers) (*fixture, *APIKeyReconc
 	r.propagation.enqueueCh = make(chan event.GenericEvent, 10)
 	w.requestRotation()
 	if wait := w.mustReconcile(r, "web"); wait != 5*time.Second {
-		t.Errorf("looks again after %s, want 5s", wait)
+		t.Errorf("requeue after %s, want 5s", wait)
 	}
 	w.expectWrites(writeStatus)
 	return w, r
@@ -120,31 +120,32 @@ func respondingVerifiers(addresses ...string) *fakeVerifiers {
 	return f
 }
 
-// TestRotation_WaitsForVerifiers: the Secret is written when every live verifier says that it knows the staged credential.
+// TestRotation_WaitsForVerifiers: the Secret is written after every live verifier reported that it knows the staged
+// credential.
 func TestRotation_WaitsForVerifiers(t *testing.T) {
 	t.Parallel()
 	f := respondingVerifiers("10.0.0.1", "10.0.0.2")
 	f.knowsNone["10.0.0.2:8443"] = true
 	w, r := newWaitingRotation(t, f)
 	if again := r.propagation.poll(t.Context()); !again || len(r.propagation.enqueueCh) > 0 {
-		t.Errorf("one verifier does not know the credential: asks again %t, enqueued %d", again, len(r.propagation.enqueueCh))
+		t.Errorf("one verifier does not know the credential: polls again %t, enqueued %d", again, len(r.propagation.enqueueCh))
 	}
 	w.mustReconcile(r, "web")
 	w.expectWrites()
 	f.knowsNone = nil
 	if again := r.propagation.poll(t.Context()); again || len(r.propagation.enqueueCh) != 1 {
-		t.Errorf("all verifiers know the credential: asks again %t, enqueued %d", again, len(r.propagation.enqueueCh))
+		t.Errorf("all verifiers know the credential: polls again %t, enqueued %d", again, len(r.propagation.enqueueCh))
 	}
 	w.mustReconcile(r, "web")
 	w.expectWrites(writeSecret, writeStatus)
 	w.expectSound("web")
 	if n := len(r.staged.byKey) + len(r.propagation.waits); n > 0 {
-		t.Errorf("%d things are remembered of a rotation that is over", n)
+		t.Errorf("%d entries are kept after the rotation", n)
 	}
 }
 
-// TestRotation_WaitsAtMostFiveSeconds: a verifier that can't be reached, does not answer, or gives no verdicts holds a rotation up
-// for five seconds.
+// TestRotation_WaitsAtMostFiveSeconds: a verifier that cannot be reached, does not respond, or is not synced delays a
+// rotation by five seconds.
 func TestRotation_WaitsAtMostFiveSeconds(t *testing.T) {
 	t.Parallel()
 	unsynced := respondingVerifiers("10.0.0.1")
@@ -164,7 +165,7 @@ func TestRotation_WaitsAtMostFiveSeconds(t *testing.T) {
 	}
 }
 
-// TestRotation_DoesNotWaitWithoutVerifiers: without a live verifier the first question ends the wait.
+// TestRotation_DoesNotWaitWithoutVerifiers: without a live verifier the first poll ends the wait.
 func TestRotation_DoesNotWaitWithoutVerifiers(t *testing.T) {
 	t.Parallel()
 	w, r := newWaitingRotation(t, &fakeVerifiers{connectionRefused: map[string]bool{"10.0.0.1:8443": true, "10.0.0.2:8443": true}})
@@ -174,8 +175,9 @@ func TestRotation_DoesNotWaitWithoutVerifiers(t *testing.T) {
 	w.expectWrites(writeSecret, writeStatus)
 }
 
-// TestRotation_AnotherManagerContinues: the credential that a process staged is lost with it. Another one takes its place, and
-// what is listed of lost ones stays within its bound. The slow process can't write its credential any more.
+// TestRotation_AnotherManagerContinues: the credential that a manager staged is lost with its process. Another manager
+// stages a new one, and the list of lost ones in the status stays within its limit. The slow manager cannot write its
+// credential any more.
 func TestRotation_AnotherManagerContinues(t *testing.T) {
 	t.Parallel()
 	f := respondingVerifiers("10.0.0.1")
@@ -210,12 +212,12 @@ func TestRotation_AnotherManagerContinues(t *testing.T) {
 	w.expectWrites()
 	w.expectSound("web")
 	if _, has := w.secret("web").Annotations[keys.AnnotationFence]; has {
-		t.Error("the fence is left over")
+		t.Error("the fence annotation was not removed")
 	}
 }
 
-// TestRotation_SlowManagerCannotWrite stops a process right before it writes the Secret, and lets two more take over: its write must fail,
-// or be of a credential that the status still lists.
+// TestRotation_SlowManagerCannotWrite stops a manager right before it writes the Secret, and lets two others continue.
+// Its write must fail, or write a credential that the status still lists.
 func TestRotation_SlowManagerCannotWrite(t *testing.T) {
 	t.Parallel()
 	for successors := range 4 {
@@ -227,7 +229,7 @@ func TestRotation_SlowManagerCannotWrite(t *testing.T) {
 			w.fault = func(int) fault {
 				if w.writes[len(w.writes)-1] == writeSecret && !began {
 					began = true
-					for range successors { // while the slow one is about to write
+					for range successors { // while the slow manager is about to write
 						r := w.keys()
 						r.propagation = newCredentialPropagation(w.cached(), w.clock, respondingVerifiers("10.0.0.1").verifiers())
 						w.mustReconcile(r, "web")
@@ -252,14 +254,14 @@ func TestStagedCredentials_DroppedWithTheirKey(t *testing.T) {
 	k := w.key("web")
 	r.stagedHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
 	if len(r.staged.byKey)+len(r.propagation.waits) > 0 {
-		t.Error("the credential of a deleted key is remembered")
+		t.Error("the credential of a deleted key is kept")
 	}
 	r.staged.put(k.UID, keystest.NewCredential("x"))
 	recreated := k.DeepCopy()
 	recreated.UID = "another"
 	r.stagedHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: k, ObjectNew: recreated}, nil)
 	if len(r.staged.byKey) > 0 {
-		t.Error("the credential of a key that was replaced is remembered")
+		t.Error("the credential of a replaced key is kept")
 	}
 }
 
@@ -270,6 +272,6 @@ func TestStagedCredentials_Limited(t *testing.T) {
 		s.put(types.UID(fmt.Sprint(i)), credential.Credential{})
 	}
 	if _, newest := s.get(types.UID(fmt.Sprint(maxStagedCredentials + 9))); len(s.byKey) != maxStagedCredentials || !newest {
-		t.Errorf("%d are remembered, the newest: %t", len(s.byKey), newest)
+		t.Errorf("%d are kept, the newest: %t", len(s.byKey), newest)
 	}
 }

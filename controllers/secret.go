@@ -12,7 +12,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// secretWriter is the field manager of Secrets that this package writes.
+// secretWriter names the field manager of Secrets that this package writes.
 const secretWriter = client.FieldOwner(keys.FieldManager)
 
 // newSecret returns the Secret of a key, with the given content.

@@ -45,7 +45,7 @@ type storeMonitor struct {
 	kinds  []*monitoredKind
 }
 
-// monitoredKind is a kind of objects in the manager's caches. Each kind may have its own store
+// monitoredKind describes a kind of objects in the manager's caches. Each kind may have its own store
 // (--etcd-servers-overrides).
 type monitoredKind struct {
 	list schema.GroupVersionKind

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// versionedStore is an API server whose store is at a version, and an informer that is at another one.
+// versionedStore represents an API server with a resourceVersion, and an informer with another one.
 type versionedStore struct {
 	client.Reader
 
@@ -53,11 +53,11 @@ func TestStoreMonitor(t *testing.T) {
 		"changes come":                          {func(s *versionedStore) { s.version.Store(200); s.informed.Store(150) }, false},
 		"the cache is behind":                   {func(s *versionedStore) { s.version.Store(200) }, false},
 		"the cache is not synced":               {func(s *versionedStore) { s.informed.Store(0) }, false},
-		"the API server is away":                {func(s *versionedStore) { s.away.Store(true) }, false},
-		"the store goes back":                   {func(s *versionedStore) { s.version.Store(50) }, true},
-		"it goes back below the cache":          {func(s *versionedStore) { s.informed.Store(163); time.Sleep(2 * time.Second); s.version.Store(124) }, true},
-		"it goes back, and informers list anew": {func(s *versionedStore) { s.informed.Store(50) }, true},
-		"it goes back while nobody can ask": {func(s *versionedStore) {
+		"the API server is unavailable":         {func(s *versionedStore) { s.away.Store(true) }, false},
+		"the store is rolled back":              {func(s *versionedStore) { s.version.Store(50) }, true},
+		"rolled back below the cache":           {func(s *versionedStore) { s.informed.Store(163); time.Sleep(2 * time.Second); s.version.Store(124) }, true},
+		"rolled back, and informers list again": {func(s *versionedStore) { s.informed.Store(50) }, true},
+		"rolled back while the API server is unavailable": {func(s *versionedStore) {
 			s.away.Store(true)
 			time.Sleep(time.Minute)
 			s.version.Store(50)
@@ -80,14 +80,14 @@ func TestStoreMonitor(t *testing.T) {
 				select {
 				case err := <-ended:
 					if !tc.ends || !errors.Is(err, errStoreRolledBack) {
-						t.Errorf("it ends with %v", err)
+						t.Errorf("stopped with %v", err)
 					}
 				default:
 					if tc.ends {
-						t.Error("it goes on")
+						t.Error("did not stop")
 					}
 					if n := s.probes.Load(); n > 22 || n < 3 {
-						t.Errorf("asked %d times in 36 seconds", n)
+						t.Errorf("probed %d times in 36 seconds", n)
 					}
 				}
 				stop()

@@ -17,8 +17,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestReconcile_SetsUndecodableObjectsAside runs each reconciler on an object that can't be decoded. None has a client, so that
-// any request would panic.
+// TestReconcile_SetsUndecodableObjectsAside runs each reconciler on an object that cannot be decoded. The reconcilers
+// have no client, so any request would panic.
 func TestReconcile_SetsUndecodableObjectsAside(t *testing.T) {
 	t.Parallel()
 	var lines []string
@@ -32,43 +32,44 @@ func TestReconcile_SetsUndecodableObjectsAside(t *testing.T) {
 	r, a := &APIKeyReconciler{Clock: now}, &AccountReconciler{Clock: now}
 	for range 3 {
 		if result, err := r.Reconcile(ctx, key); err != nil || result.RequeueAfter != 0 {
-			t.Errorf("the key is worked on: %v, %v", result, err)
+			t.Errorf("the key was reconciled: %v, %v", result, err)
 		}
 		if result, err := a.Reconcile(ctx, account); err != nil || result.RequeueAfter != 0 {
-			t.Errorf("the account is worked on: %v, %v", result, err)
+			t.Errorf("the account was reconciled: %v, %v", result, err)
 		}
 	}
 	reconciler := newUsageReconciler(nil, now, Verifiers{PollInterval: time.Minute})
 	reconciler.propagation.track(nil, key)
 	if _, err := reconciler.Reconcile(ctx, key); err != nil || len(reconciler.propagation.waits) > 0 {
-		t.Errorf("usage is written: %v, %v", err, reconciler.propagation.waits)
+		t.Errorf("usage was written: %v, %v", err, reconciler.propagation.waits)
 	}
 	w := newFixture(t)
 	if _, err := (&MailReconciler{Client: w.client, Clock: now}).Reconcile(ctx, key); err != nil {
 		t.Error(err)
 	}
 	if len(lines) != 2 || !strings.Contains(lines[0], "spec.rotation") || !strings.Contains(lines[1], "spec.limits") {
-		t.Errorf("the log says %q", lines)
+		t.Errorf("logged %q", lines)
 	}
 	key.ResourceVersion = "next"
 	if _, err := r.Reconcile(ctx, key); err != nil || len(lines) != 3 {
-		t.Errorf("another version is not named: %v, %q", err, lines)
+		t.Errorf("another version was not logged: %v, %q", err, lines)
 	}
 }
 
-// TestSpecChanged_PassesUndecodableObjects shows that a status which can't be decoded is heard of, and that it can be again.
+// TestSpecChanged_PassesUndecodableObjects passes updates after which an object cannot be decoded, or can be decoded
+// again.
 func TestSpecChanged_PassesUndecodableObjects(t *testing.T) {
 	t.Parallel()
 	good, bad := keystest.Key("shop"), keystest.Key("shop")
 	bad.Undecodable = []string{"status.history"}
 	for name, e := range map[string]event.UpdateEvent{
-		"breaks": {ObjectOld: good, ObjectNew: bad}, "is mended": {ObjectOld: bad, ObjectNew: good},
+		"breaks": {ObjectOld: good, ObjectNew: bad}, "is repaired": {ObjectOld: bad, ObjectNew: good},
 	} {
 		if !specChanged.Update(e) {
-			t.Errorf("an object that %s is overlooked", name)
+			t.Errorf("an object that %s was dropped", name)
 		}
 	}
 	if specChanged.Update(event.UpdateEvent{ObjectOld: good, ObjectNew: good}) {
-		t.Error("a status of its own wakes a key")
+		t.Error("a change of the status was passed")
 	}
 }

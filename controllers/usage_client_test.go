@@ -21,7 +21,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// tokenFile is a file with the manager's token.
+// tokenFile creates a file with the manager's token.
 func tokenFile(t *testing.T, token string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "token")
@@ -31,17 +31,17 @@ func tokenFile(t *testing.T, token string) string {
 	return file
 }
 
-// verifierServer is a verifier on this machine, with a certificate for example.com that nobody knows.
-func verifierServer(t *testing.T, answer http.HandlerFunc) *httptest.Server {
+// verifierServer starts a local verifier with a self-signed certificate for example.com.
+func verifierServer(t *testing.T, response http.HandlerFunc) *httptest.Server {
 	t.Helper()
-	s := httptest.NewTLSServer(answer)
+	s := httptest.NewTLSServer(response)
 	t.Cleanup(s.Close)
 	return s
 }
 
 func addressOf(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "https://") }
 
-// caFile is a file with a server's certificate.
+// caFile creates a file with the certificate of a server.
 func caFile(t *testing.T, s *httptest.Server) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.crt")
@@ -62,7 +62,7 @@ func TestUsageClient_SendsRequests(t *testing.T) {
 	})
 	file := tokenFile(t, "first\n")
 	c := NewUsageClient(UsageClientOptions{TokenFile: file})
-	answer, err := c.GetUsage(t.Context(), addressOf(s), UsageRequest{IncludeUsage: true})
+	response, err := c.GetUsage(t.Context(), addressOf(s), UsageRequest{IncludeUsage: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +75,8 @@ func TestUsageClient_SendsRequests(t *testing.T) {
 			Credentials: []usage.CredentialUsage{{ID: "c", LastUsed: &used, Counts: map[string]uint64{"VALID": 3}}},
 		}},
 	}}
-	if diff := cmp.Diff(want, answer); diff != "" {
-		t.Errorf("answer (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, response); diff != "" {
+		t.Errorf("response (-want +got):\n%s", diff)
 	}
 	if err := os.WriteFile(file, []byte("second"), 0o600); err != nil {
 		t.Fatal(err)
@@ -101,21 +101,21 @@ func TestUsageClient_SendsRequests(t *testing.T) {
 func TestUsageClient_RefusesInvalidResponses(t *testing.T) {
 	t.Parallel()
 	elsewhere := verifierServer(t, func(_ http.ResponseWriter, r *http.Request) {
-		t.Errorf("the token went elsewhere: %s", r.URL)
+		t.Errorf("the token was sent to another server: %s", r.URL)
 	})
 	for name, tc := range map[string]struct {
-		answer http.HandlerFunc
-		want   string
+		response http.HandlerFunc
+		want     string
 	}{
-		"it refuses":             {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "403 Forbidden"},
-		"it redirects":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) }, "302 Found"},
-		"it breaks off":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":`) }, "read the response"},
-		"it says something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<html>`) }, "read the response"},
-		"it says nothing":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) }, "invalid report"},
-		"it is short, and grows": {func(w http.ResponseWriter, _ *http.Request) {
+		"forbidden": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "403 Forbidden"},
+		"redirect":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) }, "302 Found"},
+		"truncated": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"replica":`) }, "read the response"},
+		"not JSON":  {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `<html>`) }, "read the response"},
+		"no report": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{}`) }, "invalid report"},
+		"too many objects": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"replica":"a","keys":[`+strings.Repeat("{},", maxReportObjects)+`{}]}`)
 		}, "too large"},
-		"it does not end": {func(w http.ResponseWriter, _ *http.Request) {
+		"too long": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"replica":"`)
 			for block := bytes.Repeat([]byte("a"), 1<<20); ; {
 				if _, err := w.Write(block); err != nil {
@@ -126,10 +126,10 @@ func TestUsageClient_RefusesInvalidResponses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := verifierServer(t, tc.answer)
-			answer, err := NewUsageClient(UsageClientOptions{TokenFile: tokenFile(t, "s3cret")}).GetUsage(t.Context(), addressOf(s), UsageRequest{IncludeUsage: true})
+			s := verifierServer(t, tc.response)
+			response, err := NewUsageClient(UsageClientOptions{TokenFile: tokenFile(t, "s3cret")}).GetUsage(t.Context(), addressOf(s), UsageRequest{IncludeUsage: true})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("got %+v, %v; want %q", answer, err, tc.want)
+				t.Errorf("got %+v, %v; want %q", response, err, tc.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("the token is in the error: %v", err)
@@ -147,10 +147,10 @@ func TestUsageClient_VerifiesCertificateWithCAFile(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		options UsageClientOptions
-		want    string // of the error; empty: there is none
+		want    string // of the error; empty for none
 	}{
-		"nobody vouches, and nobody has to":   {UsageClientOptions{ServerName: "verifier.shop.svc"}, ""},
-		"the authority vouches for the name":  {UsageClientOptions{ServerName: "example.com", CAFile: caFile(t, s)}, ""},
+		"no CA file":                          {UsageClientOptions{ServerName: "verifier.shop.svc"}, ""},
+		"valid for the name":                  {UsageClientOptions{ServerName: "example.com", CAFile: caFile(t, s)}, ""},
 		"the certificate is for another name": {UsageClientOptions{ServerName: "verifier.shop.svc", CAFile: caFile(t, s)}, "not verifier.shop.svc"},
 		"the file has no certificate":         {UsageClientOptions{ServerName: "example.com", CAFile: other}, "--verifier-ca-file"},
 		"there is no such file":               {UsageClientOptions{ServerName: "example.com", CAFile: other + ".not"}, "--verifier-ca-file"},

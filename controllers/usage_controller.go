@@ -24,7 +24,7 @@ import (
 )
 
 // UsageReconciler writes to the status of a key what the verifiers report: when the key was last used, and condition Enforced.
-// A poller feeds two trackers with the reports, and enqueues the keys that have something to write.
+// A poller passes the reports to two trackers, and enqueues the keys that have something to write.
 type UsageReconciler struct {
 	client.Client
 	Clock clock.PassiveClock

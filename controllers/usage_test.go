@@ -18,7 +18,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// usageFixture is a UsageReconciler whose loops are run by hand.
+// usageFixture holds a UsageReconciler whose loops a test runs step by step.
 type usageFixture struct {
 	*UsageReconciler
 	w     *fixture
@@ -26,7 +26,7 @@ type usageFixture struct {
 	since map[string]time.Time
 }
 
-// newUsageHandler is a world with settled keys and two verifiers.
+// newUsage returns a fixture with settled keys and two verifiers.
 func newUsage(t *testing.T, list ...client.Object) *usageFixture {
 	t.Helper()
 	w := newFixture(t, append(list, keystest.NewAccount("acme"), slice("a", "10.0.0.1", "10.0.0.2"))...)
@@ -36,7 +36,7 @@ func newUsage(t *testing.T, list ...client.Object) *usageFixture {
 	return &usageFixture{UsageReconciler: newUsageReconciler(w.cached(), w.clock, f.verifiers()), w: w, f: f, since: map[string]time.Time{}}
 }
 
-// use has a key's current credential used at a verifier.
+// use reports a use of a key's current credential at a verifier.
 func (u *usageFixture) use(address, key string, last time.Time) {
 	u.w.t.Helper()
 	k := u.w.key(key)
@@ -48,7 +48,7 @@ func (u *usageFixture) use(address, key string, last time.Time) {
 	u.f.reports[address] = report
 }
 
-// poll asks for the uses of keys, and writes what is due. It returns the names of the keys.
+// poll polls for the uses of keys, and writes those that are due. It returns the names of the keys.
 func (u *usageFixture) poll() []string {
 	u.w.t.Helper()
 	due, err := u.poller.pollUsageOnce(u.w.t.Context(), u.since)
@@ -63,7 +63,7 @@ func (u *usageFixture) reconcile(due []types.NamespacedName) []string {
 		result, err := reconcile.AsReconciler(u.Client, u).Reconcile(u.w.t.Context(), reconcile.Request{NamespacedName: name})
 		u.w.must(err)
 		if result != (reconcile.Result{}) {
-			u.w.t.Errorf("key %s: looks again in %s", name, result.RequeueAfter)
+			u.w.t.Errorf("key %s: requeue after %s", name, result.RequeueAfter)
 		}
 		names = append(names, name.Name)
 	}
@@ -107,7 +107,7 @@ func TestUsage_WritesLastUsedTime(t *testing.T) {
 	}
 	u.w.settle()
 	if got := u.lastUsed("web"); !got.Equal(at(3 * time.Minute)) {
-		t.Errorf("after a round for the key it was last used %s", got)
+		t.Errorf("after a reconciliation of the key it was last used %s", got)
 	}
 }
 
@@ -168,22 +168,22 @@ func TestUsage_PollsSinceLastResponseByReplicaClock(t *testing.T) {
 	u.f.sentAt = at(-time.Hour)
 	u.poll()
 	if got := u.f.requests["10.0.0.1:8443"].Since; !got.IsZero() {
-		t.Errorf("first asked since %s, want all", got)
+		t.Errorf("first polled since %s, want all uses", got)
 	}
 	delete(u.f.reports, "10.0.0.2:8443")
 	u.f.sentAt = at(-time.Hour + time.Minute)
 	u.poll()
 	for _, address := range []string{"10.0.0.1:8443", "10.0.0.2:8443"} {
 		if got, want := u.f.requests[address].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
-			t.Errorf("then %s was asked since %s, want %s", address, got, want)
+			t.Errorf("then %s was polled since %s, want %s", address, got, want)
 		}
 	}
 	u.poll()
 	if got, want := u.f.requests["10.0.0.1:8443"].Since, at(-time.Hour-time.Minute); !got.Equal(want) {
-		t.Errorf("one that answers is asked since %s, want %s", got, want)
+		t.Errorf("a replica that responded is polled since %s, want %s", got, want)
 	}
 	if got, want := u.f.requests["10.0.0.2:8443"].Since, at(-time.Hour-2*time.Minute); !got.Equal(want) {
-		t.Errorf("one that did not answer is asked since %s, want %s", got, want)
+		t.Errorf("a replica that did not respond is polled since %s, want %s", got, want)
 	}
 }
 
@@ -193,8 +193,8 @@ func TestUsage_NeverMovesBackAndIgnoresReplacedKeys(t *testing.T) {
 	u.w.clock.SetTime(at(3 * time.Minute))
 	u.use("10.0.0.1:8443", "web", at(2*time.Minute))
 	u.poll()
-	u.f.reports = map[string]usage.Report{"10.0.0.2:8443": {Synced: true}} // one is dead
-	u.use("10.0.0.2:8443", "web", at(time.Minute))                         // the other saw the key before
+	u.f.reports = map[string]usage.Report{"10.0.0.2:8443": {Synced: true}} // one has terminated
+	u.use("10.0.0.2:8443", "web", at(time.Minute))                         // the other reports an earlier use
 	u.w.clock.SetTime(at(time.Hour))
 	u.poll()
 	if got := u.lastUsed("web"); !got.Equal(at(2 * time.Minute)) {
@@ -219,7 +219,7 @@ func TestUsage_RetriesConflictWithoutLoss(t *testing.T) {
 	u.w.change("web", keystest.Label("new"))
 	result, err := u.Reconcile(t.Context(), stale)
 	if err != nil || result.RequeueAfter != staleRequeueAfter || !u.lastUsed("web").IsZero() {
-		t.Errorf("got %+v, %v; want to look again in %s", result, err, staleRequeueAfter)
+		t.Errorf("got %+v, %v; want a requeue after %s", result, err, staleRequeueAfter)
 	}
 	u.reconcile(due)
 	if k := u.w.key("web"); k.Spec.Label != "new" || !u.lastUsed("web").Equal(at(0)) {

@@ -157,8 +157,9 @@ func (v *Verifiers) pollOne(ctx context.Context, address string, q UsageRequest)
 	return v.pollInBatches(ctx, address, q)
 }
 
-// pollInBatches divides the keys of a request into batches that a replica accepts. Values that apply to all keys are
-// the minimum over all responses. A key is refused if the response about it reports so.
+// pollInBatches divides the keys of a request into batches that a replica accepts, and merges the responses. The
+// merged response has the first KeysVersion, and is synced if any response is: both are the cautious choice, because a
+// replica that is not synced refuses all keys.
 func (v *Verifiers) pollInBatches(ctx context.Context, address string, q UsageRequest) (UsageResponse, error) {
 	var whole UsageResponse
 	for first := true; first || len(q.Refused)+len(q.Known) > 0; first = false {

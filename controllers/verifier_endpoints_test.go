@@ -27,24 +27,24 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/usage"
 )
 
-// verifierService is where the tests have their verifiers.
+// verifierService is the Service of the verifiers in tests.
 var verifierService = types.NamespacedName{Namespace: "apikey-manager-system", Name: "apikey-verifier"}
 
-// fakeVerifiers are verifiers in memory, by address.
+// fakeVerifiers simulates in-memory verifiers by address.
 type fakeVerifiers struct {
 	mu                sync.Mutex
-	reports           map[string]usage.Report // those that answer
-	sentAt            time.Time               // by their own clock
-	requests          map[string]UsageRequest // last
-	count             int                     // of questions
-	connectionRefused map[string]bool         // where nothing listens
+	reports           map[string]usage.Report // of verifiers that respond
+	sentAt            time.Time               // by the clock of the verifiers
+	requests          map[string]UsageRequest // the last one
+	count             int                     // number of requests
+	connectionRefused map[string]bool         // addresses at which nothing listens
 	recorder          fakeRecorder
-	beforeResponse    func(address string) // called before an answer
-	acceptsAll        map[string]bool      // who accepts whatever key it is asked about
-	knowsNone         map[string]bool      // who knows no credential
+	beforeResponse    func(address string) // called before each response
+	acceptsAll        map[string]bool      // verifiers that accept all keys
+	knowsNone         map[string]bool      // verifiers that know no credential
 }
 
-// fakeRecorder writes down what it is told.
+// fakeRecorder records the measurements.
 type fakeRecorder struct {
 	replicas [2]int
 	enforced []time.Duration
@@ -69,7 +69,7 @@ func (f *fakeVerifiers) GetUsage(_ context.Context, address string, q UsageReque
 	}
 	report, ok := f.reports[address]
 	if !ok {
-		return UsageResponse{}, errors.New("it says nothing")
+		return UsageResponse{}, errors.New("no response")
 	}
 	report.Refused = nil
 	for _, key := range q.Refused {
@@ -87,7 +87,7 @@ func (f *fakeVerifiers) verifiers() Verifiers {
 	return Verifiers{Service: verifierService, Port: "usage", Client: f, Recorder: &f.recorder}
 }
 
-// slice is an EndpointSlice of the verifiers with ready endpoints.
+// slice returns an EndpointSlice of the verifiers with ready endpoints.
 func slice(name string, addresses ...string) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: verifierService.Namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: verifierService.Name}},
@@ -105,12 +105,12 @@ func edited(s *discoveryv1.EndpointSlice, edit func(*discoveryv1.EndpointSlice))
 	return s
 }
 
-// ofPod says that an endpoint is a Pod's.
+// ofPod sets the Pod of an endpoint.
 func ofPod(uid types.UID) func(*discoveryv1.EndpointSlice) {
 	return func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].TargetRef = &corev1.ObjectReference{UID: uid} }
 }
 
-// emptyRequest asks all replicas the same.
+// emptyRequest returns the same empty request for all replicas.
 func emptyRequest(*replica) UsageRequest { return UsageRequest{} }
 
 func ignoreResponse(*replica) {}
@@ -133,10 +133,10 @@ func TestReplicas_IncludeAllThatMayVerify(t *testing.T) {
 		"two are ready":                     {[]client.Object{slice("a", "10.0.0.1", "10.0.0.2")}, []string{"10.0.0.1:8443", "10.0.0.2:8443"}},
 		"they are in two slices":            {[]client.Object{slice("a", "10.0.0.1"), slice("b", "10.0.0.2")}, []string{"10.0.0.1:8443", "10.0.0.2:8443"}},
 		"one is in two slices for a moment": {[]client.Object{slice("a", "10.0.0.1"), slice("b", "10.0.0.1")}, []string{"10.0.0.1:8443"}},
-		"readiness is not said":             {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{}))}, []string{"10.0.0.1:8443"}},
-		"one is not ready, but may answer":  {[]client.Object{edited(slice("a", "10.0.0.1"), unready)}, []string{"10.0.0.1:8443"}},
+		"conditions are missing":            {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{}))}, []string{"10.0.0.1:8443"}},
+		"one is not ready":                  {[]client.Object{edited(slice("a", "10.0.0.1"), unready)}, []string{"10.0.0.1:8443"}},
 		"two are on one address":            {[]client.Object{slice("a", "10.0.0.1"), edited(slice("b", "10.0.0.1"), func(s *discoveryv1.EndpointSlice) { *s.Ports[1].Port = 9443 })}, []string{"10.0.0.1:8443", "10.0.0.1:9443"}},
-		"one ends, and still serves":        {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}))}, []string{"10.0.0.1:8443"}},
+		"one terminates, and still serves":  {[]client.Object{edited(slice("a", "10.0.0.1"), conditions(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}))}, []string{"10.0.0.1:8443"}},
 		"one has addresses of both families": {
 			[]client.Object{edited(edited(slice("a", "fd00::1"), ipv6), ofPod("1")), edited(slice("b", "10.0.0.1"), ofPod("1"))},
 			[]string{"10.0.0.1:8443"},
@@ -156,7 +156,7 @@ func TestReplicas_IncludeAllThatMayVerify(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, slices.Sorted(maps.Keys(f.requests))); diff != "" {
-				t.Errorf("asked (-want +got):\n%s", diff)
+				t.Errorf("polled (-want +got):\n%s", diff)
 			}
 			if want := [2]int{len(tc.want), 0}; len(live) != len(tc.want) || f.recorder.replicas != want {
 				t.Errorf("%d replicas, measured %v; want %v", len(live), f.recorder.replicas, want)
@@ -172,14 +172,14 @@ func TestReplicas_MissingPortIsAnError(t *testing.T) {
 	v.Port = "admin"
 	live, err := v.poll(t.Context(), w.cached(), time.Minute, emptyRequest, ignoreResponse)
 	if err != nil || len(live) != 1 || live[0].state().Reached || len(f.requests) > 0 {
-		t.Fatalf("got %+v, %v, asked %v", live, err, f.requests)
+		t.Fatalf("got %+v, %v, requests %v", live, err, f.requests)
 	}
 	if got := live[0].err.Error(); !strings.Contains(got, "--verifier-port-name") || !strings.Contains(got, "admin") {
-		t.Errorf("the way out is not said: %s", got)
+		t.Errorf("the error does not name the flag: %s", got)
 	}
 }
 
-// A replica that is not ready may give verdicts over connections that it had before, unless nothing listens there.
+// A replica that is not ready may verify requests over existing connections, unless nothing listens there.
 func TestReplicas_UnreadyIsLiveUnlessNothingListens(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -187,8 +187,8 @@ func TestReplicas_UnreadyIsLiveUnlessNothingListens(t *testing.T) {
 		edit  func(*discoveryv1.EndpointSlice)
 		want  []keys.Replica
 	}{
-		"it answers":                       {&fakeVerifiers{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}, Known: map[usage.CredentialReference]bool{}}}},
-		"it is silent":                     {&fakeVerifiers{}, unready, []keys.Replica{{}}},
+		"it responds":                      {&fakeVerifiers{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}, unready, []keys.Replica{{Reached: true, Synced: true, KeysVersion: "7", Refused: map[types.UID]bool{}, Known: map[usage.CredentialReference]bool{}}}},
+		"it does not respond":              {&fakeVerifiers{}, unready, []keys.Replica{{}}},
 		"nothing listens":                  {&fakeVerifiers{connectionRefused: map[string]bool{"10.0.0.1:8443": true}}, unready, nil},
 		"nothing listens, but it is ready": {&fakeVerifiers{connectionRefused: map[string]bool{"10.0.0.1:8443": true}}, func(*discoveryv1.EndpointSlice) {}, []keys.Replica{{}}},
 	} {
@@ -211,7 +211,7 @@ func TestReplicas_UnreadyIsLiveUnlessNothingListens(t *testing.T) {
 	}
 }
 
-// Each answer is bounded, however many keys are switched off at once.
+// Each response is limited, however many keys are disabled at once.
 func TestReplicas_PollsManyKeysInBatches(t *testing.T) {
 	t.Parallel()
 	w, f := newFixture(t, slice("a", "10.0.0.1")), &fakeVerifiers{reports: map[string]usage.Report{"10.0.0.1:8443": {Synced: true, KeysVersion: "7"}}}
@@ -222,7 +222,7 @@ func TestReplicas_PollsManyKeysInBatches(t *testing.T) {
 	}
 	live, err := v.poll(t.Context(), w.cached(), time.Minute, func(*replica) UsageRequest { return UsageRequest{Refused: many} }, ignoreResponse)
 	if err != nil || f.count != 3 || len(f.requests["10.0.0.1:8443"].Refused) != 1 {
-		t.Fatalf("asked %d times, %v", f.count, err)
+		t.Fatalf("polled %d times, %v", f.count, err)
 	}
 	if got := live[0].state(); len(got.Refused) != len(many) || got.KeysVersion != "7" {
 		t.Errorf("refuses %d of %d keys at %s", len(got.Refused), len(many), got.KeysVersion)

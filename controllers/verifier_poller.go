@@ -29,8 +29,8 @@ const (
 	propagationPollTimeout = time.Second
 )
 
-// verifierPoller asks the replicas of the verifier how keys are used and which of the disabled keys they refuse. It feeds two
-// trackers, and enqueues the keys whose status has to be written.
+// verifierPoller polls the replicas of the verifier for the uses of keys, and for the disabled keys that they refuse. It passes
+// the responses to two trackers, and enqueues the keys whose status has to be written.
 type verifierPoller struct {
 	client.Reader
 
@@ -121,7 +121,7 @@ func (p *verifierPoller) pollPropagation(ctx context.Context) bool {
 	return inProgress
 }
 
-// pollPropagationOnce asks all replicas which of the disabled keys they refuse. It returns the keys whose status has to be
+// pollPropagationOnce polls all replicas once for which of the disabled keys they refuse. It returns the keys whose status has to be
 // written, and reports whether to poll again soon.
 func (p *verifierPoller) pollPropagationOnce(ctx context.Context) (changed []types.NamespacedName, inProgress bool, err error) {
 	versions, references := p.propagation.unconfirmed()

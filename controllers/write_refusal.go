@@ -15,15 +15,15 @@ import (
 // withoutData returns the error of a write without any part of the data that was written. The messages of the API
 // server and of its admission plugins may contain the object, and errors are logged.
 func withoutData(err error, data ...map[string][]byte) error {
-	var answer apierrors.APIStatus
-	if !errors.As(err, &answer) {
+	var response apierrors.APIStatus
+	if !errors.As(err, &response) {
 		return err
 	}
 	hidden := joined(data)
-	if refused := keys.NewRefusedError(answer.Status(), hidden); refused != nil {
+	if refused := keys.NewRefusedError(response.Status(), hidden); refused != nil {
 		return refused
 	}
-	return &apierrors.StatusError{ErrStatus: keys.RedactStatus(answer.Status(), hidden)}
+	return &apierrors.StatusError{ErrStatus: keys.RedactStatus(response.Status(), hidden)}
 }
 
 // joined returns the values of all maps in one map. The names of its entries have no meaning.
@@ -43,13 +43,13 @@ func errorKind(err error) string {
 	if refused, ok := errors.AsType[*keys.RefusedError](err); ok {
 		return refused.Error()
 	}
-	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) {
-		if webhook := keys.FailedWebhook(answer.Status()); webhook != "" {
+	if response := apierrors.APIStatus(nil); errors.As(err, &response) {
+		if webhook := keys.FailedWebhook(response.Status()); webhook != "" {
 			return "admission webhook " + webhook + " could not be called"
 		}
 	}
 	if r := apierrors.ReasonForError(err); r != metav1.StatusReasonUnknown {
 		return string(r)
 	}
-	return "the API server did not answer"
+	return "the API server did not respond"
 }

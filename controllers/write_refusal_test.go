@@ -23,8 +23,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-// TestReconcile_RefusedWriteRevealsNoKey: an admission plugin that repeats the Secret, under whatever code, puts no key into
-// the status, Events and errors, and is asked again after a minute.
+// TestReconcile_RefusedWriteRevealsNoKey: if an admission plugin quotes the Secret in its message, with any code, the
+// status, Events and errors contain no key, and the write is retried after a minute.
 func TestReconcile_RefusedWriteRevealsNoKey(t *testing.T) {
 	t.Parallel()
 	const denied = `admission webhook "w.example.com" denied the request`
@@ -39,7 +39,7 @@ func TestReconcile_RefusedWriteRevealsNoKey(t *testing.T) {
 		"a conflict":     {metav1.Status{Code: 409, Reason: metav1.StatusReasonConflict}, denied, denied + ": [redacted]", false},
 		"that exists":    {metav1.Status{Code: 409, Reason: metav1.StatusReasonAlreadyExists}, denied, denied + ": [redacted]", false},
 		"internal error": {metav1.Status{Code: 500, Reason: metav1.StatusReasonInternalError}, `failed calling webhook "w.example.com"`, "admission webhook w.example.com could not be called", true},
-		"no reason":      {metav1.Status{Code: 502}, "bad gateway", "the API server did not answer", true},
+		"no reason":      {metav1.Status{Code: 502}, "bad gateway", "the API server did not respond", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -65,13 +65,13 @@ func TestReconcile_RefusedWriteRevealsNoKey(t *testing.T) {
 			if ready == nil || ready.Reason != v1alpha1.ReasonWriteFailed || !strings.HasSuffix(ready.Message, tc.want) {
 				t.Fatalf("Ready is %+v, want ... %s", ready, tc.want)
 			}
-			told := strings.Join(w.emittedEvents(), "\n")
-			if tc.fails == strings.Contains(told, ready.Message) {
-				t.Errorf("events: %s", told)
+			emitted := strings.Join(w.emittedEvents(), "\n")
+			if tc.fails == strings.Contains(emitted, ready.Message) {
+				t.Errorf("events: %s", emitted)
 			}
 			for err := err; err != nil; err = errors.Unwrap(err) {
 				if key == "" || strings.Contains(fmt.Sprintf("%+v %#v", err, err), key) {
-					t.Error("the error shows the key")
+					t.Error("the error contains the key")
 				}
 			}
 		})
@@ -100,14 +100,14 @@ func TestReconcile_ImmutableSecretIsNotWritten(t *testing.T) {
 		t.Errorf("Stalled is %+v", c)
 	}
 	if len(k.Status.Credentials) != 1 {
-		t.Errorf("staged what can't be written: %+v", k.Status.Credentials)
+		t.Errorf("staged a credential that cannot be written: %+v", k.Status.Credentials)
 	}
 	w.must(w.client.Delete(t.Context(), w.secret("web")))
 	w.settle()
 	w.expectSound("web")
 }
 
-// TestReconcile_ImmutableSecretKeepsPreviousKey: what the status remembers of the Secret does not say that it is immutable.
+// TestReconcile_ImmutableSecretKeepsPreviousKey: the status does not contain whether the Secret is immutable.
 func TestReconcile_ImmutableSecretKeepsPreviousKey(t *testing.T) {
 	t.Parallel()
 	w := settled(keystest.Key("web", keystest.Rotation("", "1h"), keystest.PreviousKey(v1alpha1.PreviousKeyInclude)))(t)

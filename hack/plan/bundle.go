@@ -52,16 +52,16 @@ func parse(data []byte) (*bundle, error) {
 
 // add adds the objects of one document to the bundle. Kinds that have no effect on keys are ignored.
 func (b *bundle) add(document []byte) error {
-	var head struct {
+	var header struct {
 		Kind  string `json:"kind"`
 		Items []any  `json:"items"`
 	}
-	if err := yaml.Unmarshal(document, &head); err != nil {
+	if err := yaml.Unmarshal(document, &header); err != nil {
 		return err
 	}
-	switch head.Kind {
+	switch header.Kind {
 	case "List", "APIKeyList", "AccountList", "SecretList", "NamespaceList":
-		for _, item := range head.Items {
+		for _, item := range header.Items {
 			text, err := yaml.Marshal(item)
 			if err != nil {
 				return err
