@@ -56,7 +56,7 @@ func TestFormat_Generate(t *testing.T) {
 					t.Fatalf("%q of length %d, %v, want %s", []byte(m.Material), f.Length, err, tc.shape)
 				}
 				if seen[m.Material.SHA256()] || seen[m.ID] {
-					t.Fatal("minted twice")
+					t.Fatal("generated twice")
 				}
 				seen[m.Material.SHA256()], seen[m.ID] = true, true
 				if again, err := f.Parse(m.Material); err != nil || again != m.PublicPart {
@@ -101,7 +101,7 @@ func TestFormat_GenerateDiscardsBiasedBytes(t *testing.T) {
 	script := bytes.NewReader(append(bytes.Repeat([]byte{255, 248, 0, 61, 62, 247}, 40), bytes.Repeat([]byte{1}, 40)...))
 	m, err := formatOf(&v1alpha1.Format{Type: v1alpha1.FormatAlphanumeric, Length: 22}).Generate(script)
 	if want := strings.Repeat("0z0z", 6)[:22]; err != nil || string([]byte(m.Material)) != want {
-		t.Errorf("minted %q, %v, want %q", []byte(m.Material), err, want)
+		t.Errorf("generated %q, %v, want %q", []byte(m.Material), err, want)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestFormat_GenerateReturnsSourceError(t *testing.T) {
 	for name, tc := range formats {
 		broken := errors.New("no randomness")
 		if m, err := formatOf(tc.spec).Generate(iotest.ErrReader(broken)); !errors.Is(err, broken) || len(m.Material) != 0 {
-			t.Errorf("%s: minted %d bytes, %v", name, len(m.Material), err)
+			t.Errorf("%s: generated %d bytes, %v", name, len(m.Material), err)
 		}
 	}
 }

@@ -161,7 +161,7 @@ func TestToken_ParsesEveryPrefix(t *testing.T) {
 		}
 		got, err := keystest.Token.Parse(issued.Material) // whatever the prefix was when it was made
 		if err != nil || got != issued.PublicPart {
-			t.Fatalf("minted as %v, recognised as %v, %v", issued.PublicPart, got, err)
+			t.Fatalf("generated as %v, parsed as %v, %v", issued.PublicPart, got, err)
 		}
 		if strings.Contains(string([]byte(issued.Material))[len(issued.Hint):], issued.Hint) || len(issued.Hint) > 64 || len(issued.ID) != 12 {
 			t.Fatalf("the hint %s is no hint", issued.Hint)

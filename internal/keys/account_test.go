@@ -47,7 +47,7 @@ func TestDescribeAccount_Conditions(t *testing.T) {
 			f.Account = keystest.NewAccount("acme", func(a *v1alpha1.Account) { a.Status = got })
 			f.Now = f.Now.Add(time.Hour)
 			if mended := keys.DescribeAccount(f); len(mended.Conditions) != 1 || mended.Conditions[0].Reason != v1alpha1.ReasonActive {
-				t.Errorf("mended, it says %+v", mended.Conditions)
+				t.Errorf("repaired, it has %+v", mended.Conditions)
 			}
 		})
 	}

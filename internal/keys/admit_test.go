@@ -59,7 +59,7 @@ func TestAdmit(t *testing.T) {
 		wantSlots   string
 		wantWaiting string
 	}{
-		"nobody asks": {},
+		"no keys": {},
 		"the oldest come first": {
 			options: []keystest.AccountOption{keystest.MaxKeys(2)}, keys: list{aged("c", 3), aged("a", 1), aged("b", 2)},
 			wantSlots: " a=100 b=100", wantWaiting: " c",
@@ -72,14 +72,14 @@ func TestAdmit(t *testing.T) {
 			options: []keystest.AccountOption{keystest.MaxKeys(5)}, holders: list{aged("a", 1)}, keys: list{aged("a", 1), aged("b", 2), aged("c", 3)},
 			wantSlots: " a=1 b=100 c=100",
 		},
-		"no room at all": {
+		"a limit of zero": {
 			options: []keystest.AccountOption{keystest.MaxKeys(0)}, keys: list{aged("a", 1)}, wantWaiting: " a",
 		},
 		"a younger holder stays before an older key": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1)}, holders: list{aged("b", 2)}, keys: list{aged("a", 1), aged("b", 2)},
 			wantSlots: " b=1", wantWaiting: " a",
 		},
-		"a lower limit evicts nobody, and admits nobody": {
+		"a lower limit evicts no key, and admits none": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1)}, holders: list{aged("a", 1), aged("b", 2)}, keys: list{aged("a", 1), aged("b", 2), aged("c", 3)},
 			wantSlots: " a=1 b=2", wantWaiting: " c",
 		},
@@ -95,7 +95,7 @@ func TestAdmit(t *testing.T) {
 			options: []keystest.AccountOption{keystest.MaxKeys(1)}, holders: list{aged("a", 1)}, keys: list{aged("a", 1)}, confirmed: []string{"a"},
 			wantSlots: " a=1",
 		},
-		"a holder that is being deleted keeps its slot until it is gone": {
+		"a holder that is being deleted keeps its slot until it is deleted": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1)}, holders: list{aged("a", 1)}, keys: list{aged("a", 1, keystest.Deleting(keystest.Epoch)), aged("b", 2)},
 			wantSlots: " a=1", wantWaiting: " b",
 		},
@@ -130,19 +130,19 @@ func TestAdmit(t *testing.T) {
 			keys:      list{aged("a", 1, inactive), aged("b", 2, expired), aged("c", 3, revoked), aged("d", 4)},
 			wantSlots: " d=100",
 		},
-		"Usable: a holder that is switched off keeps its slot until its own status says that it gave it back": {
+		"Usable: an inactive holder keeps its slot until its status releases the grant": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1), usable}, holders: list{aged("a", 1)}, keys: list{aged("a", 1, issued, inactive), aged("b", 2)},
 			wantSlots: " a=1", wantWaiting: " b",
 		},
-		"Usable: then it goes to the next": {
+		"Usable: then the next key gets the slot": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1), usable}, holders: list{aged("a", 1)}, keys: list{aged("a", 1, issued, inactive, keystest.Released("1")), aged("b", 2)},
 			wantSlots: " b=100",
 		},
-		"Usable: a grant given back long ago is not this one": {
+		"Usable: a grant released earlier is another one": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1), usable, slotOf("a", "90")}, keys: list{aged("a", 1, issued, inactive, keystest.Released("9")), aged("b", 2)},
 			wantSlots: " a=90", wantWaiting: " b",
 		},
-		"Usable: a grant before the one given back is gone too": {
+		"Usable: a grant before the released one is released too": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1), usable, slotOf("a", "9")}, keys: list{aged("a", 1, issued, inactive, keystest.Released("90")), aged("b", 2)},
 			wantSlots: " b=100",
 		},
@@ -165,7 +165,7 @@ func TestAdmit(t *testing.T) {
 			keys:      list{aged("a", 1, issued, keystest.Observed(v1alpha1.StateInactive), keystest.Released("123456"))},
 			wantSlots: " a=1234560",
 		},
-		"All: a grant given back under another counting is renewed": {
+		"All: a grant released under another counting is renewed": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1), slotOf("a", "9")}, keys: list{aged("a", 1, issued, keystest.Observed(v1alpha1.StateInactive), keystest.Released("9"))},
 			wantSlots: " a=100",
 		},
@@ -185,7 +185,7 @@ func TestAdmit(t *testing.T) {
 			options: []keystest.AccountOption{keystest.MaxKeys(1)}, holders: list{aged("a", 1)}, keys: list{aged("a", 1), aged("b", 2, issued)}, confirmed: []string{"b"},
 			wantSlots: " a=1 b=100",
 		},
-		"nothing is owed before the API server says so, and nobody else gets it": {
+		"an unconfirmed slot is not recorded, and no other key gets it": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1)}, keys: list{aged("a", 1), aged("b", 2, issued)},
 			wantWaiting: " a",
 		},
@@ -237,11 +237,11 @@ func TestAdmit(t *testing.T) {
 			options: []keystest.AccountOption{keystest.MaxKeys(2)}, holders: list{aged("a", 1, label("web"))}, keys: list{aged("a", 1), aged("b", 2, label("web"))},
 			wantSlots: " a=1 b=100(web)",
 		},
-		"the label of a holder that may be gone is not free yet, and who wants it waits": {
+		"the label of a holder that may be deleted is not free yet, and a key that wants it waits": {
 			options: []keystest.AccountOption{keystest.MaxKeys(2)}, holders: list{aged("a", 1, label("web"))}, keys: list{aged("b", 2, label("web")), aged("c", 3)},
 			wantSlots: " a=1(web) c=100", wantWaiting: " b",
 		},
-		"it is free once the API server says so": {
+		"it is free once the API server confirms it": {
 			options: []keystest.AccountOption{keystest.MaxKeys(2)}, holders: list{aged("a", 1, label("web"))}, keys: list{aged("b", 2, label("web"))}, confirmed: []string{"a"},
 			wantSlots: " b=100(web)",
 		},
@@ -309,11 +309,11 @@ func TestUnconfirmedSlots(t *testing.T) {
 		"a holder is not known, and there is no limit": {
 			options: []keystest.AccountOption{keystest.Unlimited(), keystest.Slots(aged("a", 1))}, wantMissing: " a=1",
 		},
-		"Usable: a key that is switched off needs no slot": {
+		"Usable: an inactive key needs no slot": {
 			options: []keystest.AccountOption{keystest.Counting(v1alpha1.CountUsable)},
 			keys:    []*v1alpha1.APIKey{aged("a", 1, issued, keystest.Observed(v1alpha1.StateInactive))},
 		},
-		"All: a key that is switched off does": {
+		"All: an inactive key does": {
 			keys: []*v1alpha1.APIKey{aged("a", 1, issued, keystest.Observed(v1alpha1.StateInactive))}, wantUnrecorded: " a",
 		},
 		"All: unless it gave its slot back before": {
@@ -340,11 +340,11 @@ func TestNeedsSlot(t *testing.T) {
 		options []keystest.AccountOption
 		want    bool
 	}{
-		"All: every key":                      {aged("a", 1, inactive), nil, true},
-		"Usable: a key to be used":            {aged("a", 1), []keystest.AccountOption{usable}, true},
-		"Usable: a key that is switched off":  {aged("a", 1, inactive), []keystest.AccountOption{usable}, false},
-		"Usable: a key that has expired":      {aged("a", 1, keystest.Expiring(keystest.Epoch)), []keystest.AccountOption{usable}, false},
-		"Usable: a key that is yet to expire": {aged("a", 1, keystest.Expiring(keystest.Epoch.Add(time.Second))), []keystest.AccountOption{usable}, true},
+		"All: every key":                     {aged("a", 1, inactive), nil, true},
+		"Usable: a key to be used":           {aged("a", 1), []keystest.AccountOption{usable}, true},
+		"Usable: an inactive key":            {aged("a", 1, inactive), []keystest.AccountOption{usable}, false},
+		"Usable: a key that has expired":     {aged("a", 1, keystest.Expiring(keystest.Epoch)), []keystest.AccountOption{usable}, false},
+		"Usable: a key that has not expired": {aged("a", 1, keystest.Expiring(keystest.Epoch.Add(time.Second))), []keystest.AccountOption{usable}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -363,15 +363,15 @@ func TestWouldExceedLimit(t *testing.T) {
 		keys    []*v1alpha1.APIKey
 		want    bool
 	}{
-		"an empty account":                       {options: []keystest.AccountOption{keystest.MaxKeys(1)}},
-		"an account without room":                {options: []keystest.AccountOption{keystest.MaxKeys(0)}, want: true},
-		"the last slot is taken":                 {options: []keystest.AccountOption{keystest.MaxKeys(1), keystest.Slots(aged("a", 1))}, keys: []*v1alpha1.APIKey{aged("a", 1)}, want: true},
-		"the last slot will be":                  {options: []keystest.AccountOption{keystest.MaxKeys(1)}, keys: []*v1alpha1.APIKey{aged("a", 1)}, want: true},
-		"who is refused takes none":              {options: []keystest.AccountOption{keystest.MaxKeys(1)}, keys: []*v1alpha1.APIKey{aged("a", 1, keystest.Whitelist("x"))}},
-		"a slot is left":                         {options: []keystest.AccountOption{keystest.MaxKeys(2), keystest.Slots(aged("a", 1))}, keys: []*v1alpha1.APIKey{aged("a", 1)}},
-		"no limit":                               {options: []keystest.AccountOption{keystest.Unlimited()}, keys: []*v1alpha1.APIKey{aged("a", 1), aged("b", 1)}},
-		"over a limit that was lowered":          {options: []keystest.AccountOption{keystest.MaxKeys(1), keystest.Slots(aged("a", 1), aged("b", 1))}, want: true},
-		"Usable: who is switched off takes none": {options: []keystest.AccountOption{keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)}, keys: []*v1alpha1.APIKey{aged("a", 1, keystest.State(v1alpha1.KeyStateInactive))}},
+		"an empty account":                   {options: []keystest.AccountOption{keystest.MaxKeys(1)}},
+		"an account without room":            {options: []keystest.AccountOption{keystest.MaxKeys(0)}, want: true},
+		"the last slot is taken":             {options: []keystest.AccountOption{keystest.MaxKeys(1), keystest.Slots(aged("a", 1))}, keys: []*v1alpha1.APIKey{aged("a", 1)}, want: true},
+		"the last slot will be":              {options: []keystest.AccountOption{keystest.MaxKeys(1)}, keys: []*v1alpha1.APIKey{aged("a", 1)}, want: true},
+		"who is refused takes none":          {options: []keystest.AccountOption{keystest.MaxKeys(1)}, keys: []*v1alpha1.APIKey{aged("a", 1, keystest.Whitelist("x"))}},
+		"a slot is left":                     {options: []keystest.AccountOption{keystest.MaxKeys(2), keystest.Slots(aged("a", 1))}, keys: []*v1alpha1.APIKey{aged("a", 1)}},
+		"no limit":                           {options: []keystest.AccountOption{keystest.Unlimited()}, keys: []*v1alpha1.APIKey{aged("a", 1), aged("b", 1)}},
+		"over a limit that was lowered":      {options: []keystest.AccountOption{keystest.MaxKeys(1), keystest.Slots(aged("a", 1), aged("b", 1))}, want: true},
+		"Usable: an inactive key takes none": {options: []keystest.AccountOption{keystest.MaxKeys(1), keystest.Counting(v1alpha1.CountUsable)}, keys: []*v1alpha1.APIKey{aged("a", 1, keystest.State(v1alpha1.KeyStateInactive))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -175,7 +175,7 @@ func TestCheckPolicy_LabelHolder(t *testing.T) {
 		options  []keystest.AccountOption
 		want     string // the holder in the message; empty: the key has the label
 	}{
-		"nobody else wants it":                                        {key: key},
+		"no other key wants it":                                       {key: key},
 		"the key itself is among the siblings":                        {key: key, siblings: []*v1alpha1.APIKey{key}},
 		"an older key wants it":                                       {key: key, siblings: []*v1alpha1.APIKey{younger, older}, want: "default/older"},
 		"two older keys want it: the oldest has it":                   {key: key, siblings: []*v1alpha1.APIKey{older, oldest, key}, want: "default/oldest"},
@@ -184,7 +184,7 @@ func TestCheckPolicy_LabelHolder(t *testing.T) {
 		"a key of the same second, and a larger UID, wants it":        {key: key, siblings: []*v1alpha1.APIKey{laterTwin}},
 		"it is on record as the key's own":                            {key: key, slots: []*v1alpha1.APIKey{key}, siblings: []*v1alpha1.APIKey{oldest}},
 		"it is on record as a younger key's":                          {key: key, slots: []*v1alpha1.APIKey{younger}, siblings: []*v1alpha1.APIKey{younger}, want: "default/younger"},
-		"it is on record as that of a key which is gone":              {key: key, slots: []*v1alpha1.APIKey{keystest.Key("gone", web)}},
+		"a deleted key has it on record":                              {key: key, slots: []*v1alpha1.APIKey{keystest.Key("gone", web)}},
 		"it is on record as that of the deleted key of the same name": {key: key, slots: []*v1alpha1.APIKey{keystest.Key("shop", web, keystest.UID("before"))}},
 		"another label is on record":                                  {key: key, slots: []*v1alpha1.APIKey{renamed}, siblings: []*v1alpha1.APIKey{older}, want: "default/older"},
 		"a key that is being created is the youngest":                 {key: keystest.Key("shop", web, keystest.BeingCreated()), siblings: []*v1alpha1.APIKey{younger}, want: "default/younger"},
@@ -196,7 +196,7 @@ func TestCheckPolicy_LabelHolder(t *testing.T) {
 			key: key, slots: []*v1alpha1.APIKey{older}, siblings: []*v1alpha1.APIKey{older},
 			options: []keystest.AccountOption{policy(func(a *v1alpha1.AccountSpec) { a.LabelPolicy = v1alpha1.LabelShared })},
 		},
-		"labels are unique, and say so": {
+		"labels are explicitly unique": {
 			key: key, siblings: []*v1alpha1.APIKey{older}, want: "default/older",
 			options: []keystest.AccountOption{policy(func(a *v1alpha1.AccountSpec) { a.LabelPolicy = v1alpha1.LabelUnique })},
 		},

@@ -110,7 +110,7 @@ func TestDecide(t *testing.T) {
 		"its Secret was made before a crash: the status says that it is unknown": {
 			key: key(), account: recorded, held: own, want: outline{State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
-		"its Secret was made before a crash, and the status says so: it is overwritten": {
+		"its Secret was created before a crash, as the status records: it is overwritten": {
 			key: key(claimed("7")), account: recorded, held: own,
 			want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
@@ -122,11 +122,11 @@ func TestDecide(t *testing.T) {
 			key: key(), account: with(key(), keystest.ImportAllowed()), held: driftedOffer,
 			want: in(active, func(o *outline) { o.Steps, o.Ready = "repair Secret shop; ", pending }),
 		},
-		"a Secret that nobody owns is offered": {
+		"a Secret without an owner is offered": {
 			key: key(), account: with(key(), keystest.ImportAllowed()), held: ownerless,
 			want: outline{Steps: "adopt Secret shop; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
-		"a Secret that nobody owns is offered, and holds no key": {
+		"a Secret without an owner is offered, and holds no key": {
 			key: key(), account: with(key(), keystest.ImportAllowed()), held: badOffer,
 			want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretNotAdoptable", Accept: accepted, Valid: pending},
 		},
@@ -163,9 +163,9 @@ func TestDecide(t *testing.T) {
 
 		// Changes of the state.
 		"in use":                        {key: inUse(), account: recorded, held: own, want: active},
-		"switched off":                  {key: inUse(inactive), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
+		"inactive":                      {key: inUse(inactive), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
 		"switched on again":             {key: inUse(), account: recorded, held: own, want: active},
-		"switched off and expired":      {key: inUse(inactive, keystest.Expiring(now)), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
+		"inactive and expired":          {key: inUse(inactive, keystest.Expiring(now)), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
 		"a second before it expires":    {key: inUse(keystest.Expiring(now.Add(time.Second))), account: recorded, held: own, want: in(active, func(o *outline) { o.Next = time.Second })},
 		"the very second it expires":    {key: inUse(keystest.Expiring(now)), account: recorded, held: own, want: outline{State: v1alpha1.StateExpired, Ready: "True/Expired", Accept: accepted, Valid: "False/Expired"}},
 		"expired, and moved later":      {key: inUse(keystest.Expiring(now.Add(time.Hour)), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), account: recorded, held: own, want: in(active, func(o *outline) { o.Next = time.Hour })},
@@ -174,10 +174,10 @@ func TestDecide(t *testing.T) {
 			key: inUse(revoked), account: recorded, held: own, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"},
 		},
 		"revoked, and emptied":              {key: inUse(revoked), account: recorded, held: empty, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and the Secret is gone":   {key: inUse(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and somebody else's":      {key: inUse(revoked), account: recorded, held: foreign, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and no Secret exists":     {key: inUse(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and a foreign Secret":     {key: inUse(revoked), account: recorded, held: foreign, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
 		"revoked, emptied, and drifted":     {key: inUse(revoked), account: recorded, held: drained, want: outline{Steps: "repair Secret shop; ", State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and put back by somebody": {key: inUse(revoked, observed(v1alpha1.StateRevoked)), account: recorded, held: another, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"}},
+		"revoked, and put back by a client": {key: inUse(revoked, observed(v1alpha1.StateRevoked)), account: recorded, held: another, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"}},
 		"revoked, and the Secret could not be emptied": {
 			key: inUse(revoked), account: recorded, held: own, err: errDown,
 			want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: "False/WriteFailed", Accept: accepted, Valid: "False/Revoked"},
@@ -190,21 +190,21 @@ func TestDecide(t *testing.T) {
 			key: inUse(revoked), held: own,
 			want: outline{Steps: "remove all credentials from Secret shop; create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
 		},
-		"a revocation is not hidden by patience": {
+		"a revocation is not deferred": {
 			key: inUse(revoked), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Steps: "remove all credentials from Secret shop; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
 		},
-		"a deactivation is not hidden by patience": {
+		"a deactivation is not deferred": {
 			key: inUse(inactive), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StateInactive, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Inactive"},
 		},
-		"an expiry is not hidden by patience": {
+		"an expiry is not deferred": {
 			key: inUse(keystest.Expiring(now)), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StateExpired, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Expired"},
 		},
 
 		// Changes of the Secret.
-		"the Secret is gone": {
+		"the Secret was deleted": {
 			key: inUse(), account: recorded, held: nothing, want: in(active, func(o *outline) { o.Steps, o.Ready = "create Secret shop with a new Token; ", pending }),
 		},
 		"the Secret has a key that verifiers do not know": {
@@ -230,29 +230,29 @@ func TestDecide(t *testing.T) {
 				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", "False/WriteFailed"
 			}),
 		},
-		"the Secret is somebody else's": {
+		"the Secret is foreign": {
 			key: inUse(), account: recorded, held: foreign, want: in(active, func(o *outline) { o.Next, o.Ready = time.Minute, "False/SecretConflict" }),
 		},
-		"the Secret is somebody else's from the start": {
+		"the Secret is foreign from the start": {
 			key: key(), account: recorded, held: foreign, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretConflict", Accept: accepted, Valid: pending},
 		},
 		"the Secret is that of the deleted key of this name": {
 			key: key(), account: recorded, held: leftover, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
 		},
-		"switched off, and the Secret is gone: it is made again, for later": {
+		"inactive, and the Secret was deleted: it is created again": {
 			key: inUse(inactive), account: recorded, held: nothing,
 			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: pending, Accept: accepted, Valid: "False/Inactive"},
 		},
-		"refused, and the Secret is somebody else's: nobody looks for it": {
+		"refused, and the Secret is foreign: it is not read": {
 			key: inUse(), account: with(key(), keystest.Suspended()), held: foreign,
 			want: in(refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
 		},
 
 		// Changes of the account.
-		"the account is gone, and comes back: the key stays in use": {
+		"the account was deleted and is created again: the key stays in use": {
 			key: inUse(), held: own, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive},
 		},
-		"the account is gone, and can't be made: the key stays in use, and says so": {
+		"the account was deleted and can't be created: the key stays in use, and reports it": {
 			key: inUse(), held: own, err: errDown,
 			want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive, Ready: "False/WriteFailed", Accept: "Unknown/Pending", Valid: "True/Active"},
 		},
@@ -300,17 +300,17 @@ func TestDecide(t *testing.T) {
 			key: inUse(keystest.Label("web")), account: recorded, held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
 		},
 
-		"switched off while the record is lost, its credential killed": {
+		"inactive while the record is lost, its credential revoked": {
 			key: inUse(inactive, keystest.RevokedBefore(now)), account: keystest.NewAccount("acme"), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
 
 		// Grants, under Usable.
-		"Usable: switched on again, under a grant that was given back": {
+		"Usable: active again, under a released grant": {
 			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("1")), account: with(key(), usable), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
-		"Usable: switched on again, under a grant before the one that was given back": {
+		"Usable: active again, under a grant before the released one": {
 			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("10")), account: keystest.NewAccount("acme", usable, ownSlot("9")), held: own,
 			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
 		},
@@ -377,33 +377,33 @@ func TestDescribe_AdoptsOnlyTrustedCredentials(t *testing.T) {
 		others  []*v1alpha1.APIKey
 		want    string
 	}{
-		"nothing was issued: a round died":       {key: key(), account: recorded, held: own, want: "none"},
-		"nothing was issued, and it was offered": {key: key(), account: recorded, held: with(own, offer), want: first},
-		"another was issued, and it was offered": {key: key(issued), account: recorded, held: with(another, offer), want: first},
+		"nothing was issued: a reconcile crashed": {key: key(), account: recorded, held: own, want: "none"},
+		"nothing was issued, and it was offered":  {key: key(), account: recorded, held: with(own, offer), want: first},
+		"another was issued, and it was offered":  {key: key(issued), account: recorded, held: with(another, offer), want: first},
 		"offered, and another key has it": {
 			key: key(), account: recorded, held: with(own, offer), others: []*v1alpha1.APIKey{keystest.Key("other", keystest.WithCredential("default/shop", v1alpha1.RoleCurrent, now))}, want: "none",
 		},
 		"offered, and another key revoked it": {
 			key: key(), account: recorded, held: with(own, offer), others: []*v1alpha1.APIKey{keystest.Key("other", keystest.Revoked("default/shop", now))}, want: "none",
 		},
-		"offered, and this key revoked it":              {key: key(keystest.Revoked("default/shop", now)), account: recorded, held: with(own, offer), want: "none"},
-		"nothing was issued, and this round made it":    {key: key(), account: recorded, held: with(own, minted), want: first},
-		"another was issued, and this round made it":    {key: key(issued), account: recorded, held: with(another, minted), want: second},
-		"another was issued, and somebody put it there": {key: key(issued), account: recorded, held: another, want: first},
-		"it is what was issued":                         {key: key(issued), account: recorded, held: own, want: first},
-		"it is no well-formed key":                      {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Current.PublicPart = credential.PublicPart{} }), want: "none"},
-		"the Secret is somebody else's":                 {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretForeign }), want: "none"},
-		"the Secret is a deleted key's":                 {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretOrphaned }), want: "none"},
-		"the key has no slot":                           {key: key(), account: keystest.NewAccount("acme"), held: own, want: "none"},
-		"the account is not known":                      {key: key(), held: own, want: "none"},
-		"the key is refused":                            {key: key(), account: keystest.NewAccount("acme", keystest.Slots(key()), keystest.Suspended()), held: own, want: "none"},
-		"the key is revoked":                            {key: key(revoked), account: recorded, held: own, want: "none"},
-		"the key is revoked, and this round made it":    {key: key(issued, revoked), account: recorded, held: with(another, minted), want: first},
-		"the key has expired":                           {key: key(keystest.Expiring(now)), account: recorded, held: own, want: "none"},
-		"the key is switched off":                       {key: key(keystest.State(v1alpha1.KeyStateInactive)), account: recorded, held: with(own, offer), want: first},
-		"the key is being deleted":                      {key: key(keystest.Deleting(now)), account: recorded, held: own, want: "none"},
-		"another one is staged":                         {key: key(issued, keystest.WithCredential("another", v1alpha1.RoleStaged, now)), account: recorded, held: own, want: first},
-		"the Secret holds the one that was staged":      {key: key(issued, keystest.WithCredential("another", v1alpha1.RoleStaged, now)), account: recorded, held: another, want: second},
+		"offered, and this key revoked it":                    {key: key(keystest.Revoked("default/shop", now)), account: recorded, held: with(own, offer), want: "none"},
+		"nothing was issued, and this reconcile generated it": {key: key(), account: recorded, held: with(own, minted), want: first},
+		"another was issued, and this reconcile generated it": {key: key(issued), account: recorded, held: with(another, minted), want: second},
+		"another was issued, and a client wrote this one":     {key: key(issued), account: recorded, held: another, want: first},
+		"it is what was issued":                               {key: key(issued), account: recorded, held: own, want: first},
+		"it is no well-formed key":                            {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Current.PublicPart = credential.PublicPart{} }), want: "none"},
+		"the Secret is foreign":                               {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretForeign }), want: "none"},
+		"the Secret is a deleted key's":                       {key: key(), account: recorded, held: with(own, func(h *keys.ObservedSecret) { h.Ownership = keys.SecretOrphaned }), want: "none"},
+		"the key has no slot":                                 {key: key(), account: keystest.NewAccount("acme"), held: own, want: "none"},
+		"the account is not known":                            {key: key(), held: own, want: "none"},
+		"the key is refused":                                  {key: key(), account: keystest.NewAccount("acme", keystest.Slots(key()), keystest.Suspended()), held: own, want: "none"},
+		"the key is revoked":                                  {key: key(revoked), account: recorded, held: own, want: "none"},
+		"the key is revoked, and this reconcile generated it": {key: key(issued, revoked), account: recorded, held: with(another, minted), want: first},
+		"the key has expired":                                 {key: key(keystest.Expiring(now)), account: recorded, held: own, want: "none"},
+		"the key is inactive":                                 {key: key(keystest.State(v1alpha1.KeyStateInactive)), account: recorded, held: with(own, offer), want: first},
+		"the key is being deleted":                            {key: key(keystest.Deleting(now)), account: recorded, held: own, want: "none"},
+		"another one is staged":                               {key: key(issued, keystest.WithCredential("another", v1alpha1.RoleStaged, now)), account: recorded, held: own, want: first},
+		"the Secret holds the one that was staged":            {key: key(issued, keystest.WithCredential("another", v1alpha1.RoleStaged, now)), account: recorded, held: another, want: second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -429,17 +429,17 @@ func TestDescribe_ReleasesGrantUnderUsable(t *testing.T) {
 		account  []keystest.AccountOption
 		want     string
 	}{
-		"in use":                                {keystest.Label(""), "", []keystest.AccountOption{usable, ownSlot("9")}, ""},
-		"switched off":                          {inactive, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
-		"expired":                               {expired, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
-		"revoked":                               {revoked, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
-		"switched off again, under a new grant": {inactive, "9", []keystest.AccountOption{usable, ownSlot("10")}, "10"},
-		"a stale record":                        {inactive, "10", []keystest.AccountOption{usable, ownSlot("9")}, "10"},
-		"a record without it":                   {inactive, "10", []keystest.AccountOption{usable}, "10"},
-		"in use again: it is remembered":        {keystest.Label(""), "9", []keystest.AccountOption{usable, ownSlot("10")}, "9"},
-		"refused, it keeps its slot":            {keystest.Whitelist("x"), "", []keystest.AccountOption{usable, ownSlot("9")}, ""},
-		"switched off in a suspended account":   {inactive, "", []keystest.AccountOption{usable, keystest.Suspended(), ownSlot("9")}, "9"},
-		"All gives nothing back":                {inactive, "", []keystest.AccountOption{ownSlot("9")}, ""},
+		"in use":                            {keystest.Label(""), "", []keystest.AccountOption{usable, ownSlot("9")}, ""},
+		"inactive":                          {inactive, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
+		"expired":                           {expired, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
+		"revoked":                           {revoked, "", []keystest.AccountOption{usable, ownSlot("9")}, "9"},
+		"inactive again, under a new grant": {inactive, "9", []keystest.AccountOption{usable, ownSlot("10")}, "10"},
+		"a stale record":                    {inactive, "10", []keystest.AccountOption{usable, ownSlot("9")}, "10"},
+		"a record without it":               {inactive, "10", []keystest.AccountOption{usable}, "10"},
+		"in use again: it is remembered":    {keystest.Label(""), "9", []keystest.AccountOption{usable, ownSlot("10")}, "9"},
+		"refused, it keeps its slot":        {keystest.Whitelist("x"), "", []keystest.AccountOption{usable, ownSlot("9")}, ""},
+		"inactive in a suspended account":   {inactive, "", []keystest.AccountOption{usable, keystest.Suspended(), ownSlot("9")}, "9"},
+		"All gives nothing back":            {inactive, "", []keystest.AccountOption{ownSlot("9")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

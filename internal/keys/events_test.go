@@ -71,15 +71,15 @@ func TestEvents(t *testing.T) {
 			nil,
 		},
 		"the next credential is staged": {status(active, one), status(active, []v1alpha1.Credential{first, staged}), nil, nil},
-		"rotated, because the one before is dead": {
+		"rotated, because the one before is revoked": {
 			status(active, one), status(active, two[1:]),
 			[]keys.Event{{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are revoked: rotated to credential " + second.ID + " from " + first.ID}},
 			keystest.RevokedBefore(now),
 		},
 		"the previous credential ends":           {status(active, two), status(active, two[1:]), nil, nil},
-		"switched off":                           {status(active, one), status(inactive, one), []keys.Event{deactivated}, nil},
+		"inactive":                               {status(active, one), status(inactive, one), []keys.Event{deactivated}, nil},
 		"switched on":                            {status(inactive, one), status(active, one), []keys.Event{activated}, nil},
-		"created switched off":                   {status("", none), status(inactive, none), nil, nil},
+		"created inactive":                       {status("", none), status(inactive, none), nil, nil},
 		"expired":                                {status(active, one), status(expired, one), []keys.Event{{Reason: v1alpha1.ReasonExpired, Action: "Expire", Note: "The key has expired"}}, nil},
 		"revived":                                {status(expired, one), status(active, one), []keys.Event{activated}, nil},
 		"revoked":                                {status(inactive, one), status(revoked, one), []keys.Event{{Reason: v1alpha1.ReasonRevoked, Action: "Revoke", Note: "The key was revoked permanently"}}, nil},
@@ -92,7 +92,7 @@ func TestEvents(t *testing.T) {
 		"no longer refused, and waiting":         {status(pending, none, refused(v1alpha1.ReasonLimitReached)), status(pending, none, unknown), nil, nil},
 		"accepted, and stuck":                    {status(active, one, accepted), status(active, one, accepted, stalled(v1alpha1.ReasonSecretConflict)), []keys.Event{warning(v1alpha1.ReasonSecretConflict)}, nil},
 		"stuck as before":                        {status(active, one, accepted, stalled(v1alpha1.ReasonSecretConflict)), status(active, one, accepted, stalled(v1alpha1.ReasonSecretConflict)), nil, nil},
-		"switched off and refused at once": {
+		"inactive and refused at once": {
 			status(active, one, accepted), status(inactive, one, refused(v1alpha1.ReasonAccountSuspended)), []keys.Event{deactivated, warning(v1alpha1.ReasonAccountSuspended)}, nil,
 		},
 	} {
@@ -109,7 +109,7 @@ func TestEvents(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 			if list := told(tc.after, tc.after); len(list) > 0 {
-				t.Errorf("told again: %v", list)
+				t.Errorf("reported again: %v", list)
 			}
 		})
 	}

@@ -22,7 +22,7 @@ func TestResolveExpiration(t *testing.T) {
 		"nothing means never":                                   {"", "Europe/Madrid", ""},
 		"nothing means never, even in an unknown zone":          {"", "Mars/Base", ""},
 		"a date in UTC":                                         {"2027-02-28", "UTC", "2027-02-28T00:00:00Z"},
-		"a date where no zone is said":                          {"2027-02-28", "", "2027-02-28T00:00:00Z"},
+		"a date without a zone":                                 {"2027-02-28", "", "2027-02-28T00:00:00Z"},
 		"a leap day":                                            {"2028-02-29", "UTC", "2028-02-29T00:00:00Z"},
 		"an instant":                                            {"2027-02-28T12:00:00Z", "UTC", "2027-02-28T12:00:00Z"},
 		"an instant with an offset":                             {"2027-02-28T12:00:00+05:30", "UTC", "2027-02-28T06:30:00Z"},

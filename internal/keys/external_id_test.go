@@ -56,7 +56,7 @@ func TestExternalIDHolder(t *testing.T) {
 		})
 	}
 	if keys.ExternalIDHolder(declares("bob", "", "b", 0), []*v1alpha1.Account{declares("acme", "", "a", -1)}) != nil {
-		t.Error("nobody holds an empty external ID")
+		t.Error("an empty external ID has a holder")
 	}
 }
 

@@ -59,7 +59,7 @@ func TestSettings_Limit(t *testing.T) {
 		"a number":                     {[]keystest.AccountOption{keystest.MaxKeys(3)}, 3, false},
 		"none at all":                  {[]keystest.AccountOption{keystest.MaxKeys(0)}, 0, false},
 		"unlimited":                    {[]keystest.AccountOption{keystest.Unlimited()}, 0, true},
-		"unlimited switched off": {[]keystest.AccountOption{keystest.Policy(func(a *v1alpha1.AccountSpec) {
+		"unlimited disabled": {[]keystest.AccountOption{keystest.Policy(func(a *v1alpha1.AccountSpec) {
 			a.Limits = &v1alpha1.Limits{Unlimited: v1alpha1.SwitchDisabled}
 		})}, 7, false},
 	} {
@@ -81,7 +81,7 @@ func TestSettings_Deletion(t *testing.T) {
 		account *v1alpha1.Account
 		want    v1alpha1.DeletionPolicy
 	}{
-		"nobody says anything":               {"", keystest.NewAccount("acme"), v1alpha1.DeletionAllow},
+		"no policy is set":                   {"", keystest.NewAccount("acme"), v1alpha1.DeletionAllow},
 		"the flag speaks":                    {v1alpha1.DeletionRequireConfirmation, keystest.NewAccount("acme"), v1alpha1.DeletionRequireConfirmation},
 		"the account speaks":                 {"", forbids, v1alpha1.DeletionForbid},
 		"the account speaks before the flag": {v1alpha1.DeletionAllow, forbids, v1alpha1.DeletionForbid},
@@ -128,7 +128,7 @@ func TestAllowsQueueing(t *testing.T) {
 	t.Parallel()
 	queues := keystest.Policy(func(a *v1alpha1.AccountSpec) { a.Limits = &v1alpha1.Limits{Enforcement: v1alpha1.EnforcementQueue} })
 	if keys.AllowsQueueing(keystest.NewAccount("acme")) || keys.AllowsQueueing(keystest.NewAccount("acme", keystest.MaxKeys(1))) || !keys.AllowsQueueing(keystest.NewAccount("acme", queues)) {
-		t.Error("only an account that says so lets keys queue")
+		t.Error("only an account with enforcement: Queue lets keys queue")
 	}
 }
 
@@ -223,10 +223,10 @@ func TestPublicMessage(t *testing.T) {
 		err  error
 		want string
 	}{
-		"a public error":                  {public, "Could not create Secret shop"},
-		"a public error, wrapped":         {fmt.Errorf("round 17: %w", public), "Could not create Secret shop"},
-		"a public error among others":     {errors.Join(cause, public), "Could not create Secret shop"},
-		"an error that is not for people": {cause, "Reconciliation failed: see the log of the manager"},
+		"a public error":              {public, "Could not create Secret shop"},
+		"a public error, wrapped":     {fmt.Errorf("attempt 17: %w", public), "Could not create Secret shop"},
+		"a public error among others": {errors.Join(cause, public), "Could not create Secret shop"},
+		"an error that is not public": {cause, "Reconciliation failed: see the log of the manager"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -91,16 +91,16 @@ func TestRetention_KeepsKeys(t *testing.T) {
 		"that are being deleted":                 {of: revoked, change: func(f *keys.Facts) { keystest.Deleting(keystest.Epoch)(f.Key) }},
 		"that were extended":                     {of: expired, change: func(f *keys.Facts) { f.Key.Spec.Expiration = "2099-01-01" }},
 		"that expire no more":                    {of: expired, change: func(f *keys.Facts) { f.Key.Spec.Expiration = "" }},
-		"expired, and then switched off":         {of: expired, change: func(f *keys.Facts) { f.Key.Spec.State = v1alpha1.KeyStateInactive }},
+		"expired, and then inactive":             {of: expired, change: func(f *keys.Facts) { f.Key.Spec.State = v1alpha1.KeyStateInactive }},
 		"expired, and then revoked":              {of: expired, change: func(f *keys.Facts) { f.Key.Spec.State = v1alpha1.KeyStateRevoked }},
 		"that are Inactive":                      {of: func() keys.Facts { return ended(keystest.State(v1alpha1.KeyStateInactive)) }, change: func(*keys.Facts) {}},
-		"whose change has yet to be observed":    {of: revoked, change: func(f *keys.Facts) { f.Key.Generation++ }},
+		"whose change has not been observed":     {of: revoked, change: func(f *keys.Facts) { f.Key.Generation++ }},
 		"whose status says that they aren't Ready": {of: revoked, change: func(f *keys.Facts) {
 			meta.FindStatusCondition(f.Key.Status.Conditions, v1alpha1.ConditionReady).Status = metav1.ConditionFalse
 		}},
 		"without conditions":                             {of: revoked, change: func(f *keys.Facts) { f.Key.Status.Conditions = nil }},
-		"whose history does not tell since when":         {of: revoked, change: func(f *keys.Facts) { f.Key.Status.History = nil }},
-		"whose short history does not tell since when":   {of: revoked, change: func(f *keys.Facts) { f.Key.Status.History[len(f.Key.Status.History)-1].Reason = "Issued" }},
+		"whose history lacks the entry":                  {of: revoked, change: func(f *keys.Facts) { f.Key.Status.History = nil }},
+		"whose short history lacks the entry":            {of: revoked, change: func(f *keys.Facts) { f.Key.Status.History[len(f.Key.Status.History)-1].Reason = "Issued" }},
 		"whose accepted expiration is not in the status": {of: expired, change: func(f *keys.Facts) { f.Key.Status.ExpirationTime = nil }},
 		"that some verifier may accept": {of: revoked, change: func(f *keys.Facts) {
 			f.Settings.Verifiers = true

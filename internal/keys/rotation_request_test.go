@@ -45,8 +45,8 @@ func TestRotationRequest(t *testing.T) {
 		"of a key that was not accepted so far":   {options: []keystest.KeyOption{keystest.Requested(now)}, rotates: true},
 		"an earlier one":                          {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(-time.Second))}, acknowledged: true},
 		"one in the future":                       {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(time.Hour))}},
-		"one of a key that is switched off":       {options: []keystest.KeyOption{accepted(1), keystest.Requested(now), keystest.State(v1alpha1.KeyStateInactive)}},
-		"an earlier one of a key switched off":    {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(-time.Second)), keystest.State(v1alpha1.KeyStateInactive)}, acknowledged: true},
+		"one of an inactive key":                  {options: []keystest.KeyOption{accepted(1), keystest.Requested(now), keystest.State(v1alpha1.KeyStateInactive)}},
+		"an earlier one of an inactive key":       {options: []keystest.KeyOption{accepted(1), keystest.Requested(now.Add(-time.Second)), keystest.State(v1alpha1.KeyStateInactive)}, acknowledged: true},
 		"one of the second, with an interval too": {options: []keystest.KeyOption{accepted(1), keystest.Rotation("1h", "0s"), keystest.Requested(now)}, rotates: true},
 		"none": {options: []keystest.KeyOption{accepted(1)}},
 	} {

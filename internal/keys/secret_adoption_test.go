@@ -100,7 +100,7 @@ func TestObserveSecret_Adoption(t *testing.T) {
 				}
 			}
 			if !tc.offered && !keys.Issued(tc.key) && len(credentials.Current.Material) > 0 {
-				t.Error("a credential that nobody offered was taken from the Secret")
+				t.Error("a credential that was not offered was taken from the Secret")
 			}
 		})
 	}

@@ -100,7 +100,7 @@ func TestInspectSecret_DetectsChangedAnnotations(t *testing.T) {
 		"names are forgotten":                 {labelled, func(is map[string]string) { delete(is, keys.AnnotationTemplateMetadata) }},
 		"names are added":                     {labelled, func(is map[string]string) { is[keys.AnnotationTemplateMetadata] = `{"labels":["x"]}` }},
 		"names where no template has them":    {v1alpha1.SecretTemplate{Type: "example.com/x"}, func(is map[string]string) { is[keys.AnnotationTemplateMetadata] = "" }},
-		"a live key is said to be revoked":    {labelled, func(is map[string]string) { is[keys.AnnotationRevoked] = "" }},
+		"an active key is marked as revoked":  {labelled, func(is map[string]string) { is[keys.AnnotationRevoked] = "" }},
 		"the hash of the template was edited": {labelled, func(is map[string]string) { is[keys.AnnotationTemplateHash] = "x" }},
 	} {
 		k := keystest.Key("shop", keystest.Issued(keystest.Epoch), keystest.Template(tc.template))

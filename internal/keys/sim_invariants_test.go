@@ -331,7 +331,7 @@ func checkConditions(conditions []metav1.Condition) error {
 		case strings.HasSuffix(c.Message, ".") && !strings.HasSuffix(c.Message, "...") || strings.ContainsAny(c.Message, "\n\r"):
 			return fmt.Errorf("condition %s has a message that is not one sentence: %q", c.Type, c.Message)
 		case !strings.HasPrefix(c.Message, "spec.") && clockTime.MatchString(c.Message):
-			return fmt.Errorf("condition %s tells the time: %q", c.Type, c.Message)
+			return fmt.Errorf("condition %s contains a time: %q", c.Type, c.Message)
 		case c.LastTransitionTime.IsZero():
 			return fmt.Errorf("condition %s has no time of transition", c.Type)
 		}
@@ -500,7 +500,7 @@ func checkQuietRevoked(w *fakeCluster, k *v1alpha1.APIKey, s *secret) error {
 		return nil // it is not watched, and holds no credential that verifiers ever knew
 	}
 	if s != nil && s.owner == k.UID && slices.ContainsFunc(w.materials, s.holds) {
-		return fmt.Errorf("it is revoked and its Secret holds material")
+		return fmt.Errorf("it is revoked and its Secret holds a credential")
 	}
 	if ref := k.Status.SecretRef; s != nil && s.owner == k.UID && (ref == nil || ref.ResourceVersion != s.version) {
 		return fmt.Errorf("it is revoked, and its status does not remember the Secret: %v, not %s", ref, s.version)
@@ -521,7 +521,7 @@ func checkQuietRefusal(w *fakeCluster, k *v1alpha1.APIKey, a *v1alpha1.Account, 
 	if reason == v1alpha1.ReasonLabelTaken && !slices.ContainsFunc(w.keysOf(a.Name), func(other *v1alpha1.APIKey) bool {
 		return other.UID != k.UID && other.Spec.Label == k.Spec.Label
 	}) {
-		return fmt.Errorf("nobody else wants its label, and it is refused: %s", message(k.Status, v1alpha1.ConditionAccepted))
+		return fmt.Errorf("no other key wants its label, and it is refused: %s", message(k.Status, v1alpha1.ConditionAccepted))
 	}
 	if refusal := keys.CheckPolicy(quietFacts(w, k, settings)); refusal != nil {
 		// A key that waits for a slot anyway need not learn at once that an older key has come to want its label, or to have

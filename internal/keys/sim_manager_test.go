@@ -252,11 +252,11 @@ func (r *keyRound) checkDone(plan keys.Plan) error {
 		return nil
 	}
 	fail := func(format string, args ...any) error {
-		return fmt.Errorf("after a round of "+full(k)+" at "+r.facts.Now.Format(time.DateTime)+": "+format, args...)
+		return fmt.Errorf("after a reconcile of "+full(k)+" at "+r.facts.Now.Format(time.DateTime)+": "+format, args...)
 	}
 	for _, c := range k.Status.Credentials {
 		if killed(k, &c, r.facts.Now) {
-			return fail("a credential of %s is listed although it was killed", c.IssuedAt)
+			return fail("a credential of %s is listed although it was revoked", c.IssuedAt)
 		}
 	}
 	current, previous := s.consumed()
@@ -463,7 +463,7 @@ func (r *keyRound) confirm() error {
 	return nil
 }
 
-// rereadSecret reads the Secret and then the key, and fails if either differs from what was observed.
+// lookAgain reads the Secret and then the key, and fails if either differs from what was observed.
 func (r *keyRound) lookAgain(want keys.Ownership) (keys.SecretCredentials, *secret, error) {
 	observed, credentials, s := r.look()
 	if observed.Ownership != want || observed.ResourceVersion != r.facts.Secret.ResourceVersion {

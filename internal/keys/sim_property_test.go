@@ -137,7 +137,7 @@ func TestDescribe_IsIdempotent(t *testing.T) {
 			return
 		}
 		if again := keys.Describe(later); again.State == after.State && texts(again) != texts(after) {
-			t.Fatalf("a second later the same state is told in other words: %s, then %s", texts(after), texts(again))
+			t.Fatalf("a second later the same state has another message: %s, then %s", texts(after), texts(again))
 		}
 	})
 }
@@ -170,7 +170,7 @@ func checkTruth(t *rapid.T, f keys.Facts, after v1alpha1.APIKeyStatus) {
 		case c.SHA256 != f.Secret.Current.SHA256 || f.Secret.Ownership != keys.SecretOwned:
 			t.Fatalf("a credential out of nowhere: %+v", c)
 		case !f.Secret.JustIssued && of(f.Key.Status, c.SHA256) == nil && (before != nil || !f.Secret.IsOffered || f.Account.Spec.ImportPolicy != v1alpha1.ImportAllow):
-			t.Fatalf("a credential was taken from the Secret that nobody offered, or in place of a known one")
+			t.Fatalf("a credential was taken from the Secret that was not offered, or in place of a known one")
 		case f.Key.Spec.State == v1alpha1.KeyStateRevoked:
 			t.Fatalf("a revoked key got a credential")
 		}
@@ -337,7 +337,7 @@ func TestDecide_ExpiryIsMonotone(t *testing.T) {
 				then := f
 				then.Now = keys.NextCheck(f)
 				if !then.Now.After(f.Now) || keys.Describe(then).State != v1alpha1.StateExpired {
-					t.Fatalf("at %s nobody looks again at the moment of expiry but at %s", f.Now, then.Now)
+					t.Fatalf("at %s the next check is not at the moment of expiry but at %s", f.Now, then.Now)
 				}
 			}
 			expired = is

@@ -31,24 +31,24 @@ func TestDecide_Staging(t *testing.T) {
 		after      time.Duration
 		want       []keys.Step
 	}{
-		"verifiers may not know it yet":            {options: []keystest.KeyOption{next}, staged: "next", after: 4 * time.Second},
-		"verifiers know it":                        {options: []keystest.KeyOption{next}, staged: "next", propagated: true, want: []keys.Step{promote}},
-		"they had their time":                      {options: []keystest.KeyOption{next}, staged: "next", after: 5 * time.Second, want: []keys.Step{promote}},
-		"without an overlap":                       {options: []keystest.KeyOption{next, keystest.Rotation("", "0s")}, staged: "next", propagated: true, want: []keys.Step{keys.PromoteStaged{Name: "shop"}}},
-		"its process is gone":                      {options: []keystest.KeyOption{next}, want: []keys.Step{stage}},
-		"its process is gone, and another had one": {options: []keystest.KeyOption{next}, staged: "another", propagated: true, want: []keys.Step{stage}},
-		"the one staged last":                      {options: []keystest.KeyOption{lost, next}, staged: "next", propagated: true, want: []keys.Step{promote}},
-		"not the one staged before":                {options: []keystest.KeyOption{next, lost}, staged: "next", propagated: true, want: []keys.Step{fence, stage}},
-		"two processes are gone":                   {options: []keystest.KeyOption{lost, next}, want: []keys.Step{fence, stage}},
-		"the Secret holds it":                      {options: []keystest.KeyOption{next}, held: "next"},
-		"the Secret holds the one staged before":   {options: []keystest.KeyOption{lost, next}, held: "lost", staged: "next", propagated: true},
-		"switched off meanwhile":                   {options: []keystest.KeyOption{next, inactive}, staged: "next", propagated: true, want: []keys.Step{promote}},
-		"switched off, and its process is gone":    {options: []keystest.KeyOption{next, inactive}},
-		"it was killed meanwhile": {
+		"verifiers may not know it yet":          {options: []keystest.KeyOption{next}, staged: "next", after: 4 * time.Second},
+		"verifiers know it":                      {options: []keystest.KeyOption{next}, staged: "next", propagated: true, want: []keys.Step{promote}},
+		"they had their time":                    {options: []keystest.KeyOption{next}, staged: "next", after: 5 * time.Second, want: []keys.Step{promote}},
+		"without an overlap":                     {options: []keystest.KeyOption{next, keystest.Rotation("", "0s")}, staged: "next", propagated: true, want: []keys.Step{keys.PromoteStaged{Name: "shop"}}},
+		"its process ended":                      {options: []keystest.KeyOption{next}, want: []keys.Step{stage}},
+		"its process ended, and another had one": {options: []keystest.KeyOption{next}, staged: "another", propagated: true, want: []keys.Step{stage}},
+		"the one staged last":                    {options: []keystest.KeyOption{lost, next}, staged: "next", propagated: true, want: []keys.Step{promote}},
+		"not the one staged before":              {options: []keystest.KeyOption{next, lost}, staged: "next", propagated: true, want: []keys.Step{fence, stage}},
+		"two processes ended":                    {options: []keystest.KeyOption{lost, next}, want: []keys.Step{fence, stage}},
+		"the Secret holds it":                    {options: []keystest.KeyOption{next}, held: "next"},
+		"the Secret holds the one staged before": {options: []keystest.KeyOption{lost, next}, held: "lost", staged: "next", propagated: true},
+		"inactive meanwhile":                     {options: []keystest.KeyOption{next, inactive}, staged: "next", propagated: true, want: []keys.Step{promote}},
+		"inactive, and its process ended":        {options: []keystest.KeyOption{next, inactive}},
+		"it was revoked meanwhile": {
 			options: []keystest.KeyOption{next, keystest.RevokedBefore(now.Add(time.Second))}, staged: "next", propagated: true, after: time.Second, want: []keys.Step{stage},
 		},
-		"the current one was killed": {options: []keystest.KeyOption{keystest.RevokedBefore(now)}, want: []keys.Step{stage}},
-		"the current one was killed, and verifiers know the next": {
+		"the current one was revoked": {options: []keystest.KeyOption{keystest.RevokedBefore(now)}, want: []keys.Step{stage}},
+		"the current one was revoked, and verifiers know the next": {
 			options: []keystest.KeyOption{next, keystest.RevokedBefore(now)}, staged: "next", propagated: true, want: []keys.Step{keys.PromoteStaged{Name: "shop"}},
 		},
 		"the key is suspended meanwhile": {options: []keystest.KeyOption{next, keystest.Account("suspended")}, staged: "next", propagated: true},

@@ -160,7 +160,7 @@ func TestUnwritten_RecordIsOrderedOnce(t *testing.T) {
 		account keystest.AccountOption
 		first   string
 	}{
-		"nobody wrote it":  {keystest.Written(1, 1), "young"},
+		"it is unwritten":  {keystest.Written(1, 1), "young"},
 		"it is written":    {keystest.Written(2, 1), "old"},
 		"it was recorded":  {keystest.Written(2, 2), "young"},
 		"it changed again": {keystest.Written(3, 2), "young"},

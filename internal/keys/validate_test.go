@@ -24,15 +24,15 @@ func TestValidateAPIKey(t *testing.T) {
 		option keystest.KeyOption
 		want   []string // the field of each error, and a word of its remedy
 	}{
-		"a key as most are":          {keystest.Label("web"), nil},
-		"a date":                     {keystest.Expiration("2027-02-28"), nil},
-		"a day that does not exist":  {keystest.Expiration("2027-02-30"), []string{"spec.expiration 2027-02-28"}},
-		"no whitelist":               {keystest.Whitelist(), nil},
-		"an empty whitelist":         {func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{} }, []string{"spec.ipWhitelist omit the field"}},
-		"addresses and networks":     {keystest.Whitelist("192.0.2.7", "10.0.0.0/8", "2001:db8::/32", "::1"), nil},
-		"a network with host bits":   {keystest.Whitelist("192.0.2.7", "10.0.0.1/8"), []string{"spec.ipWhitelist[1] 10.0.0.0/8"}},
-		"each bad entry is told":     {keystest.Whitelist("a", "::1", "b"), []string{"spec.ipWhitelist[0] address", "spec.ipWhitelist[2] address"}},
-		"an interval under a minute": {spec(func(s *v1alpha1.APIKeySpec) { s.Rotation = &v1alpha1.Rotation{Interval: "59s"} }), []string{"spec.rotation.interval at least 1m"}},
+		"a key as most are":              {keystest.Label("web"), nil},
+		"a date":                         {keystest.Expiration("2027-02-28"), nil},
+		"a day that does not exist":      {keystest.Expiration("2027-02-30"), []string{"spec.expiration 2027-02-28"}},
+		"no whitelist":                   {keystest.Whitelist(), nil},
+		"an empty whitelist":             {func(k *v1alpha1.APIKey) { k.Spec.IPWhitelist = []string{} }, []string{"spec.ipWhitelist omit the field"}},
+		"addresses and networks":         {keystest.Whitelist("192.0.2.7", "10.0.0.0/8", "2001:db8::/32", "::1"), nil},
+		"a network with host bits":       {keystest.Whitelist("192.0.2.7", "10.0.0.1/8"), []string{"spec.ipWhitelist[1] 10.0.0.0/8"}},
+		"each invalid entry is reported": {keystest.Whitelist("a", "::1", "b"), []string{"spec.ipWhitelist[0] address", "spec.ipWhitelist[2] address"}},
+		"an interval under a minute":     {spec(func(s *v1alpha1.APIKeySpec) { s.Rotation = &v1alpha1.Rotation{Interval: "59s"} }), []string{"spec.rotation.interval at least 1m"}},
 		"an overlap longer than the interval": {
 			spec(func(s *v1alpha1.APIKeySpec) { s.Rotation = &v1alpha1.Rotation{Interval: "1h", Overlap: "2h"} }),
 			[]string{"spec.rotation.overlap not be longer than interval"},

@@ -68,7 +68,7 @@ func TestLedger_Record(t *testing.T) {
 		reports []usage.Report
 		want    [3]float64
 	}{
-		"nobody used it":                     {0, []usage.Report{used("a", nil)}, [3]float64{-1, -1, -1}},
+		"no use":                             {0, []usage.Report{used("a", nil)}, [3]float64{-1, -1, -1}},
 		"one credential was used":            {0, []usage.Report{used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
 		"both were used":                     {0, []usage.Report{used("a", map[string]float64{"new": 3, "old": 5})}, [3]float64{5, 5, 3}},
 		"replicas differ":                    {0, []usage.Report{used("a", map[string]float64{"new": 3}), used("b", map[string]float64{"new": 4, "old": 1})}, [3]float64{4, 1, 4}},
@@ -82,7 +82,7 @@ func TestLedger_Record(t *testing.T) {
 		"a credential is not listed":         {0, []usage.Report{used("a", map[string]float64{"new": 3, "gone": 6})}, [3]float64{6, -1, 3}},
 		"it was the key before of that name": {0, []usage.Report{usedBy("a", "uid-before", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
 		"it was the key before, and it too":  {0, []usage.Report{usedBy("a", "uid-before", map[string]float64{"new": 7}), used("a", map[string]float64{"new": 3})}, [3]float64{3, -1, 3}},
-		"it was no key at all":               {0, []usage.Report{usedBy("a", "", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
+		"a report without a UID":             {0, []usage.Report{usedBy("a", "", map[string]float64{"new": 3})}, [3]float64{-1, -1, -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
