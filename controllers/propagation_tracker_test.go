@@ -129,7 +129,7 @@ func TestPropagation_FastChangeCausesOneWrite(t *testing.T) {
 	}
 }
 
-// A verifier that comes and goes while another one lags causes few status writes.
+// A verifier that is reached only at times while another one lags causes few status writes.
 func TestPropagation_LimitsReportsWhileInProgress(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))

@@ -103,7 +103,7 @@ func (r *UsageReconciler) forget(uid types.UID) {
 	r.usage.forget(uid)
 }
 
-// endpointSliceHandler triggers a poll when verifiers come and go.
+// endpointSliceHandler triggers a poll when the endpoints of the verifier change.
 func (r *UsageReconciler) endpointSliceHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(context.Context, event.CreateEvent, queue) { r.propagation.trigger() },

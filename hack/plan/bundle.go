@@ -132,7 +132,7 @@ func (b *bundle) explain(out io.Writer, now time.Time) error {
 	accounts := map[string]*v1alpha1.Account{}
 	for _, a := range b.accounts {
 		status := keys.DescribeAccount(keys.AccountFacts{
-			Account: a, Keys: b.of(a.Name), NamespaceLabels: b.namespaces, Confirmed: map[string]bool{}, Settings: defaults, Now: now,
+			Account: a, Keys: b.keysOf(a.Name), NamespaceLabels: b.namespaces, Confirmed: map[string]bool{}, Settings: defaults, Now: now,
 		})
 		if err := write(out, explanation{Account: a.Name, Record: &status}); err != nil {
 			return err
@@ -151,7 +151,7 @@ func (b *bundle) explain(out io.Writer, now time.Time) error {
 
 func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Time) explanation {
 	facts := keys.Facts{
-		Key: k, Account: a, NamespaceLabels: b.namespaces[k.Namespace], Siblings: b.siblings(k), Secret: b.held(k, a), Settings: defaults, Now: now,
+		Key: k, Account: a, NamespaceLabels: b.namespaces[k.Namespace], Siblings: b.siblings(k), Secret: b.observeSecret(k, a), Settings: defaults, Now: now,
 		Repairs: keys.ResumeRepairs(k, now),
 	}
 	facts.Duplicates = b.duplicates(facts)
@@ -169,7 +169,7 @@ func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Ti
 	return e
 }
 
-func (b *bundle) held(k *v1alpha1.APIKey, a *v1alpha1.Account) keys.ObservedSecret {
+func (b *bundle) observeSecret(k *v1alpha1.APIKey, a *v1alpha1.Account) keys.ObservedSecret {
 	secret := b.secrets[k.Namespace+"/"+keys.SecretName(k)]
 	if secret == nil {
 		return keys.ObservedSecret{Ownership: keys.SecretMissing}
@@ -191,7 +191,7 @@ func (b *bundle) duplicates(f keys.Facts) []*v1alpha1.APIKey {
 	return list
 }
 
-func (b *bundle) of(account string) []*v1alpha1.APIKey {
+func (b *bundle) keysOf(account string) []*v1alpha1.APIKey {
 	var list []*v1alpha1.APIKey
 	for _, k := range b.keys {
 		if k.Spec.Account == account {
@@ -206,7 +206,7 @@ func (b *bundle) siblings(k *v1alpha1.APIKey) []*v1alpha1.APIKey {
 		return nil
 	}
 	var list []*v1alpha1.APIKey
-	for _, other := range b.of(k.Spec.Account) {
+	for _, other := range b.keysOf(k.Spec.Account) {
 		if other != k && keys.AccountLabel(other) == keys.AccountLabel(k) {
 			list = append(list, other)
 		}

@@ -348,7 +348,7 @@ func (r *keyRound) perform(steps []keys.Step) error {
 		if err := r.do(step); stale(err) {
 			return err
 		} else if err != nil {
-			return &keys.PublicError{Message: "Could not " + step.String() + ": the API server did not answer", Err: err}
+			return &keys.PublicError{Message: "Could not " + step.String() + ": the API server did not respond", Err: err}
 		}
 	}
 	return nil

@@ -181,7 +181,7 @@ func TestDescribe_RefusedWrites(t *testing.T) {
 		t.Errorf("the history has a message of %d bytes", len(last.Message))
 	}
 	k.Status = after
-	f.Err = &keys.PublicError{Message: "Could not create Secret shop: the API server did not answer", Err: errors.New("x")}
+	f.Err = &keys.PublicError{Message: "Could not create Secret shop: the API server did not respond", Err: errors.New("x")}
 	if list := keys.Events(f, keys.Describe(f)); len(list) > 0 {
 		t.Errorf("an error that passes makes events: %+v", list)
 	}
