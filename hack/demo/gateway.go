@@ -48,7 +48,10 @@ func (env *environment) openGateway(ctx context.Context) error {
 		return err
 	}
 	// Use the sample with the addresses of this machine.
-	return env.startCaddy(ctx, strings.NewReplacer("127.0.0.1:8080", verifier.HTTP, "127.0.0.1:8090", application, "http://:8000", "http://"+env.gateway.address))
+	return env.startCaddy(
+		ctx,
+		strings.NewReplacer("127.0.0.1:8080", verifier.HTTP, "127.0.0.1:8090", application, "http://:8000", "http://"+env.gateway.address),
+	)
 }
 
 func (env *environment) startCaddy(ctx context.Context, local *strings.Replacer) error {
@@ -63,7 +66,15 @@ func (env *environment) startCaddy(ctx context.Context, local *strings.Replacer)
 		return err
 	}
 	caddy := filepath.Join(env.plane.Root(), "bin", "gateways", "caddy")
-	env.gateway.process, err = controlplane.StartProcess(filepath.Join(env.plane.Dir(), "caddy.log"), caddy, "run", "--config", file, "--adapter", "caddyfile")
+	env.gateway.process, err = controlplane.StartProcess(
+		filepath.Join(env.plane.Dir(), "caddy.log"),
+		caddy,
+		"run",
+		"--config",
+		file,
+		"--adapter",
+		"caddyfile",
+	)
 	if err != nil {
 		return err
 	}
@@ -78,15 +89,23 @@ func (env *environment) startApplication() (address string, err error) {
 	if err != nil {
 		return "", err
 	}
-	env.gateway.application = &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodOptions { // it allows requests from pages of any origin
-			out.Header().Set("Access-Control-Allow-Origin", "*")
-			out.Header().Set("Access-Control-Allow-Headers", "X-API-Key")
-			out.WriteHeader(http.StatusNoContent)
-			return
-		}
-		_, _ = fmt.Fprintf(out, "Welcome, %s: your request was sent with key ID %s. The application did not receive the key itself.\n", r.Header.Get("X-Apikey-Account"), r.Header.Get("X-Apikey-Id"))
-	})}
+	env.gateway.application = &http.Server{
+		ReadHeaderTimeout: time.Second,
+		Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodOptions { // it allows requests from pages of any origin
+				out.Header().Set("Access-Control-Allow-Origin", "*")
+				out.Header().Set("Access-Control-Allow-Headers", "X-API-Key")
+				out.WriteHeader(http.StatusNoContent)
+				return
+			}
+			_, _ = fmt.Fprintf(
+				out,
+				"Welcome, %s: your request was sent with key ID %s. The application did not receive the key itself.\n",
+				r.Header.Get("X-Apikey-Account"),
+				r.Header.Get("X-Apikey-Id"),
+			)
+		}),
+	}
 	go func() { _ = env.gateway.application.Serve(listener) }() // Serve returns when stop closes the server
 	return listener.Addr().String(), nil
 }

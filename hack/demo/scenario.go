@@ -28,7 +28,10 @@ var scenario = []step{
 	{
 		title: "Create accounts and keys",
 		commands: []command{
-			{line: "kubectl apply -f config/samples", check: contains("account.apikey-manager.io/acme created", "apikey.apikey-manager.io/shop-key created")},
+			{
+				line:  "kubectl apply -f config/samples",
+				check: contains("account.apikey-manager.io/acme created", "apikey.apikey-manager.io/shop-key created"),
+			},
 			{line: "kubectl wait --for=condition=Ready apikeys --all --timeout=20s", check: contains("shop-key condition met")},
 			{line: "kubectl get apikeys,accounts -A", retry: true, check: contains("shop-key", "campaign-key", "warehouse-key", "4/5", "Forbid")},
 		},
@@ -86,10 +89,17 @@ var scenario = []step{
 		commands: []command{
 			{line: "timeout 60 kubectl get secret shop-key --watch -o name > $CHANGES 2>&1 &"},
 			{line: countChanges, retry: true, check: matches(` *1`), note: "A watch is running. It prints one line for each change of the Secret."},
-			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"rotation":{"requestedAt":"{now}","overlap":"1h"}}}'`, check: contains("patched")},
+			{
+				line:  `kubectl patch apikey shop-key --type=merge -p '{"spec":{"rotation":{"requestedAt":"{now}","overlap":"1h"}}}'`,
+				check: contains("patched"),
+			},
 			{line: credentials, retry: true, check: contains("Current ak_", "Previous ak_")},
 			{line: printKey, check: all(matches(keyPattern), differsFrom(theKey), save(theKey))},
-			{line: countChanges, check: matches(` *2`), note: "The Secret changed once, so a controller that restarts Pods on a changed Secret restarts them once."},
+			{
+				line:  countChanges,
+				check: matches(` *2`),
+				note:  "The Secret changed once, so a controller that restarts Pods on a changed Secret restarts them once.",
+			},
 		},
 	},
 	{
@@ -147,7 +157,10 @@ var scenario = []step{
 		commands: []command{
 			{line: strings.Replace(preflight, "PATH", "/orders", 1), check: contains("204")},
 			{line: strings.Replace(preflight, "PATH", "/stock", 1), check: contains("401")},
-			{line: `curl -sS -i -H 'Origin: https://shop.example' $SHOP/orders`, check: contains("401", "Access-Control-Allow-Origin: *", `"code":"MISSING"`)},
+			{
+				line:  `curl -sS -i -H 'Origin: https://shop.example' $SHOP/orders`,
+				check: contains("401", "Access-Control-Allow-Origin: *", `"code":"MISSING"`),
+			},
 		},
 	},
 }

@@ -61,7 +61,13 @@ func (f *AccountFacts) setConditions(after *v1alpha1.AccountStatus) {
 		ready = conditionValue{metav1.ConditionTrue, v1alpha1.ReasonAccountSuspended, "The account is suspended: verifiers refuse its keys"}
 	}
 	if holder := ExternalIDHolder(f.Account, f.Declaring); holder != nil {
-		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonExternalIDTaken, truncate("spec.externalID is already used by the older account " + holder.Name + ", which keeps it: change it in one of the two accounts")}
+		ready = conditionValue{
+			metav1.ConditionFalse,
+			v1alpha1.ReasonExternalIDTaken,
+			truncate(
+				"spec.externalID is already used by the older account " + holder.Name + ", which keeps it: change it in one of the two accounts",
+			),
+		}
 	}
 	if errs := ValidateAccount(f.Account); len(errs) > 0 {
 		ready = conditionValue{metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, truncate(errs[0].Error())}

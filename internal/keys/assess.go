@@ -143,5 +143,10 @@ func (f *Facts) limitReached() bool {
 
 func (f *Facts) limitViolation() *Violation {
 	limit, _ := f.Settings.Limit(f.Account)
-	return violationf(v1alpha1.ReasonLimitReached, "Account %s has reached its key limit of %d: delete a key, or raise spec.limits.maxKeys of the account", f.Account.Name, limit)
+	return violationf(
+		v1alpha1.ReasonLimitReached,
+		"Account %s has reached its key limit of %d: delete a key, or raise spec.limits.maxKeys of the account",
+		f.Account.Name,
+		limit,
+	)
 }

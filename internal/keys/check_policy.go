@@ -74,7 +74,11 @@ func checkSpec(f Facts) *Violation {
 		return violationf(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
 	}
 	if _, err := f.expiration(); err != nil {
-		return violationf(v1alpha1.ReasonInvalidSpec, "spec.expiration is a date, but spec.timeZone of account %s is unknown to the manager: correct the time zone, or use an RFC 3339 instant", f.Account.Name)
+		return violationf(
+			v1alpha1.ReasonInvalidSpec,
+			"spec.expiration is a date, but spec.timeZone of account %s is unknown to the manager: correct the time zone, or use an RFC 3339 instant",
+			f.Account.Name,
+		)
 	}
 	return nil
 }
@@ -84,7 +88,11 @@ func checkAccount(f Facts) *Violation {
 	case f.Account == nil && f.Settings.RequireAccount:
 		return violationf(v1alpha1.ReasonAccountNotFound, "Account %s does not exist: create it, or correct spec.account", f.Key.Spec.Account)
 	case f.Account != nil && f.Account.Spec.State == v1alpha1.AccountSuspended:
-		return violationf(v1alpha1.ReasonAccountSuspended, "Account %s is suspended: its keys are valid again once spec.state of the account is Active", f.Account.Name)
+		return violationf(
+			v1alpha1.ReasonAccountSuspended,
+			"Account %s is suspended: its keys are valid again once spec.state of the account is Active",
+			f.Account.Name,
+		)
 	}
 	return nil
 }
@@ -95,10 +103,19 @@ func checkNamespace(f Facts) *Violation {
 	}
 	selector, err := namespaceSelector(f.Account)
 	if err != nil {
-		return violationf(v1alpha1.ReasonNamespaceNotAllowed, "spec.allowedNamespaces of account %s is not a valid selector, so no namespace is allowed: correct it", f.Account.Name)
+		return violationf(
+			v1alpha1.ReasonNamespaceNotAllowed,
+			"spec.allowedNamespaces of account %s is not a valid selector, so no namespace is allowed: correct it",
+			f.Account.Name,
+		)
 	}
 	if !selector.Matches(labels.Set(f.NamespaceLabels)) {
-		return violationf(v1alpha1.ReasonNamespaceNotAllowed, "Account %s does not allow keys in namespace %s: see spec.allowedNamespaces of the account", f.Account.Name, f.Key.Namespace)
+		return violationf(
+			v1alpha1.ReasonNamespaceNotAllowed,
+			"Account %s does not allow keys in namespace %s: see spec.allowedNamespaces of the account",
+			f.Account.Name,
+			f.Key.Namespace,
+		)
 	}
 	return nil
 }
@@ -117,7 +134,12 @@ func checkLabel(f Facts) *Violation {
 	if namespace, _, _ := strings.Cut(holder, "/"); namespace != f.Key.Namespace {
 		return violationf(v1alpha1.ReasonLabelTaken, "Another key of account %s has the same spec.label: choose another label", f.Account.Name)
 	}
-	return violationf(v1alpha1.ReasonLabelTaken, "Account %s has another key with the same spec.label, APIKey %s: choose another label", f.Account.Name, holder)
+	return violationf(
+		v1alpha1.ReasonLabelTaken,
+		"Account %s has another key with the same spec.label, APIKey %s: choose another label",
+		f.Account.Name,
+		holder,
+	)
 }
 
 // labelHolder returns the other key that has the label of a key, or "" if the key may have the label. A label belongs
@@ -170,7 +192,13 @@ func checkScopes(f Facts) *Violation {
 	}
 	for _, wanted := range EffectiveScopes(f.Key, f.Account) {
 		if !coveredByAny(f.Account.Spec.AllowedScopes, wanted) {
-			return violationf(v1alpha1.ReasonScopeNotAllowed, "Account %s does not allow scope %s in spec.scopes; it allows %s", f.Account.Name, wanted, strings.Join(f.Account.Spec.AllowedScopes, ", "))
+			return violationf(
+				v1alpha1.ReasonScopeNotAllowed,
+				"Account %s does not allow scope %s in spec.scopes; it allows %s",
+				f.Account.Name,
+				wanted,
+				strings.Join(f.Account.Spec.AllowedScopes, ", "),
+			)
 		}
 	}
 	return nil
@@ -204,7 +232,12 @@ func checkExpiration(f Facts) *Violation {
 	}
 	longest, err := time.ParseDuration(string(policy.MaxLifetime))
 	if err != nil || expiration.After(f.created().Add(longest)) {
-		return violationf(v1alpha1.ReasonLifetimeTooLong, "Account %s limits the lifetime of keys to %s from their creation: set an earlier spec.expiration", account, policy.MaxLifetime)
+		return violationf(
+			v1alpha1.ReasonLifetimeTooLong,
+			"Account %s limits the lifetime of keys to %s from their creation: set an earlier spec.expiration",
+			account,
+			policy.MaxLifetime,
+		)
 	}
 	return nil
 }
@@ -216,7 +249,11 @@ func checkWhitelist(f Facts) *Violation {
 	if f.accepted() && f.Key.Status.IPRestriction == v1alpha1.IPUnrestricted {
 		return nil // issued under an earlier policy, and unchanged since
 	}
-	return violationf(v1alpha1.ReasonIPWhitelistRequired, "Account %s requires keys to have an IP whitelist: set spec.ipWhitelist", f.Account.Name)
+	return violationf(
+		v1alpha1.ReasonIPWhitelistRequired,
+		"Account %s requires keys to have an IP whitelist: set spec.ipWhitelist",
+		f.Account.Name,
+	)
 }
 
 // accepted reports whether the key was accepted before, so that its status records the values that were accepted.

@@ -64,7 +64,11 @@ func (a *assessment) acceptedCondition() conditionValue {
 	case a.violation != nil:
 		return conditionValue{metav1.ConditionFalse, a.violation.Reason, a.violation.Message}
 	case a.accountCreationPending():
-		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Account " + a.Key.Spec.Account + " does not exist yet: the manager creates it once the key is older than --account-creation-delay"}
+		return conditionValue{
+			metav1.ConditionUnknown,
+			v1alpha1.ReasonPending,
+			"Account " + a.Key.Spec.Account + " does not exist yet: the manager creates it once the key is older than --account-creation-delay",
+		}
 	case a.admissionPending:
 		return conditionValue{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for Account " + a.Key.Spec.Account + " to be reconciled"}
 	}
@@ -80,7 +84,11 @@ func (a *assessment) readyCondition(accepted conditionValue, after *v1alpha1.API
 		return a.contestedCondition()
 	case IsRefused(a.Err):
 		before := meta.FindStatusCondition(a.Key.Status.Conditions, v1alpha1.ConditionReady)
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, refusalMessage(before, v1alpha1.ReasonWriteFailed, PublicMessage(a.Err))}
+		return conditionValue{
+			metav1.ConditionFalse,
+			v1alpha1.ReasonWriteFailed,
+			refusalMessage(before, v1alpha1.ReasonWriteFailed, PublicMessage(a.Err)),
+		}
 	case a.Err != nil && !IsTemplateError(a.Err):
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(PublicMessage(a.Err))}
 	case a.needsImpossibleStep():
@@ -94,9 +102,17 @@ func (a *assessment) readyCondition(accepted conditionValue, after *v1alpha1.API
 	case a.Secret.Ownership == SecretForeign:
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretConflict, truncate(a.conflictMessage())}
 	case a.Secret.OfferProblem != "" && a.Secret.Ownership == SecretOffered:
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonSecretNotAdoptable, truncate("Secret " + name + " can't be adopted: " + a.Secret.OfferProblem)}
+		return conditionValue{
+			metav1.ConditionFalse,
+			v1alpha1.ReasonSecretNotAdoptable,
+			truncate("Secret " + name + " can't be adopted: " + a.Secret.OfferProblem),
+		}
 	case a.Secret.Ownership == SecretOrphaned:
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Secret " + name + " belongs to a deleted APIKey of the same name and is being garbage-collected")}
+		return conditionValue{
+			metav1.ConditionFalse,
+			v1alpha1.ReasonPending,
+			truncate("Secret " + name + " belongs to a deleted APIKey of the same name and is being garbage-collected"),
+		}
 	case a.lacksSecret(after):
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Waiting for Secret " + name + " to be written")}
 	}
@@ -126,7 +142,11 @@ func (a *assessment) lacksSecret(after *v1alpha1.APIKeyStatus) bool {
 
 func (a *assessment) revokedCondition() conditionValue {
 	if a.Secret.Ownership == SecretOwned && a.Secret.HoldsCredential() {
-		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonPending, truncate("Waiting for the key material to be removed from Secret " + SecretName(a.Key))}
+		return conditionValue{
+			metav1.ConditionFalse,
+			v1alpha1.ReasonPending,
+			truncate("Waiting for the key material to be removed from Secret " + SecretName(a.Key)),
+		}
 	}
 	return conditionValue{metav1.ConditionTrue, v1alpha1.ReasonRevoked, stateMessages[v1alpha1.StateRevoked]}
 }
@@ -157,10 +177,20 @@ func (a *assessment) validCondition(accepted conditionValue, after *v1alpha1.API
 // requiresUserAction reports whether a problem with this reason persists until a user changes something.
 func requiresUserAction(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonSecretConflict, v1alpha1.ReasonSecretImmutable, v1alpha1.ReasonSecretNotAdoptable, v1alpha1.ReasonSecretContested, v1alpha1.ReasonDuplicateKey,
-		v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonLabelTaken, v1alpha1.ReasonScopeNotAllowed,
-		v1alpha1.ReasonNamespaceNotAllowed, v1alpha1.ReasonExpirationRequired, v1alpha1.ReasonExpirationForbidden,
-		v1alpha1.ReasonLifetimeTooLong, v1alpha1.ReasonIPWhitelistRequired, v1alpha1.ReasonImportNotAllowed:
+	case v1alpha1.ReasonSecretConflict,
+		v1alpha1.ReasonSecretImmutable,
+		v1alpha1.ReasonSecretNotAdoptable,
+		v1alpha1.ReasonSecretContested,
+		v1alpha1.ReasonDuplicateKey,
+		v1alpha1.ReasonInvalidSpec,
+		v1alpha1.ReasonLabelTaken,
+		v1alpha1.ReasonScopeNotAllowed,
+		v1alpha1.ReasonNamespaceNotAllowed,
+		v1alpha1.ReasonExpirationRequired,
+		v1alpha1.ReasonExpirationForbidden,
+		v1alpha1.ReasonLifetimeTooLong,
+		v1alpha1.ReasonIPWhitelistRequired,
+		v1alpha1.ReasonImportNotAllowed:
 		return true
 	}
 	return false

@@ -122,7 +122,9 @@ func (a *assessment) rotate(name string, format credential.Format) ([]Step, stri
 	is, previous := current(&a.Key.Status), credentialInRole(&a.Key.Status, v1alpha1.RolePrevious)
 	switch {
 	case a.canPromote():
-		return []Step{PromoteStaged{Name: name, WithOverlap: a.schedule.overlap > 0 && !a.revokedByTime(is)}}, "verifiers have observed the staged credential"
+		return []Step{
+			PromoteStaged{Name: name, WithOverlap: a.schedule.overlap > 0 && !a.revokedByTime(is)},
+		}, "verifiers have observed the staged credential"
 	case a.stagingDue():
 		return a.stage(name, format)
 	case a.Secret.HasPrevious && (previous == nil || a.credentialExpired(previous)):

@@ -20,8 +20,14 @@ func DenyDeletion(k *v1alpha1.APIKey, policy v1alpha1.DeletionPolicy) string {
 		if k.Annotations[v1alpha1.ConfirmDeletionAnnotation] == k.Name {
 			return ""
 		}
-		return fmt.Sprintf("account %s requires confirmation for the deletion of a key, which cannot be undone; confirm it first: kubectl annotate apikey %s -n %s %s=%s",
-			k.Spec.Account, k.Name, k.Namespace, v1alpha1.ConfirmDeletionAnnotation, k.Name)
+		return fmt.Sprintf(
+			"account %s requires confirmation for the deletion of a key, which cannot be undone; confirm it first: kubectl annotate apikey %s -n %s %s=%s",
+			k.Spec.Account,
+			k.Name,
+			k.Namespace,
+			v1alpha1.ConfirmDeletionAnnotation,
+			k.Name,
+		)
 	case v1alpha1.DeletionAllow:
 	}
 	return ""

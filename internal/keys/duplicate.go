@@ -59,7 +59,11 @@ func checkDuplicate(f Facts) *Violation {
 	for _, c := range f.Key.Status.Credentials {
 		for _, other := range f.Duplicates {
 			if precedes(other, f.Key, c.SHA256) {
-				return violationf(v1alpha1.ReasonDuplicateKey, "The credential was issued to %s first: delete this APIKey, and create it again to get one of its own", f.describeOther(other))
+				return violationf(
+					v1alpha1.ReasonDuplicateKey,
+					"The credential was issued to %s first: delete this APIKey, and create it again to get one of its own",
+					f.describeOther(other),
+				)
 			}
 		}
 	}
@@ -68,9 +72,18 @@ func checkDuplicate(f Facts) *Violation {
 		switch {
 		case digest == "" || !slices.Contains(KeyDigests(other), digest):
 		case f.importsCredential():
-			return violationf(v1alpha1.ReasonDuplicateKey, "spec.import names a key that %s has or has revoked: delete this APIKey, and create it again without spec.import to get a key of its own", f.describeOther(other))
+			return violationf(
+				v1alpha1.ReasonDuplicateKey,
+				"spec.import names a key that %s has or has revoked: delete this APIKey, and create it again without spec.import to get a key of its own",
+				f.describeOther(other),
+			)
 		default:
-			return violationf(v1alpha1.ReasonDuplicateKey, "Secret %s holds a key that %s has or has revoked: put another key into it, or delete it to have one generated", SecretName(f.Key), f.describeOther(other))
+			return violationf(
+				v1alpha1.ReasonDuplicateKey,
+				"Secret %s holds a key that %s has or has revoked: put another key into it, or delete it to have one generated",
+				SecretName(f.Key),
+				f.describeOther(other),
+			)
 		}
 	}
 	return nil

@@ -51,8 +51,15 @@ func (a *assessment) events(after v1alpha1.APIKeyStatus) []Event {
 
 // writeRefusedEvent returns the event for a write that the API server refused. It is emitted once per message.
 func (f *Facts) writeRefusedEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
-	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
-	if !IsRefused(f.Err) || is == nil || is.Reason != v1alpha1.ReasonWriteFailed || was != nil && was.Reason == is.Reason && was.Message == is.Message {
+	was, is := meta.FindStatusCondition(
+		before.Conditions,
+		v1alpha1.ConditionReady,
+	), meta.FindStatusCondition(
+		after.Conditions,
+		v1alpha1.ConditionReady,
+	)
+	if !IsRefused(f.Err) || is == nil || is.Reason != v1alpha1.ReasonWriteFailed ||
+		was != nil && was.Reason == is.Reason && was.Message == is.Message {
 		return Event{}, false
 	}
 	return Event{Warning: true, Reason: is.Reason, Action: "Write", Note: is.Message}, true
@@ -66,15 +73,27 @@ func (a *assessment) issueEvent(before, after v1alpha1.APIKeyStatus) (Event, boo
 	case was == nil && a.isImported(&after):
 		return Event{Reason: v1alpha1.ReasonImported, Action: "Import", Note: "Imported credential " + is.ID + " by its digest"}, true
 	case was == nil && a.Secret.IsOffered:
-		return Event{Reason: v1alpha1.ReasonAdopted, Action: "Adopt", Note: "Adopted credential " + is.ID + " from Secret " + SecretName(a.Key)}, true
+		return Event{
+			Reason: v1alpha1.ReasonAdopted,
+			Action: "Adopt",
+			Note:   "Adopted credential " + is.ID + " from Secret " + SecretName(a.Key),
+		}, true
 	case was == nil:
 		return Event{Reason: v1alpha1.ReasonIssued, Action: "Issue", Note: "Issued credential " + is.ID}, true
 	case a.revokedByTime(was):
-		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Credentials issued before spec.rotation.revokeBefore are revoked: rotated to credential " + is.ID + " from " + was.ID}, true
+		return Event{
+			Reason: v1alpha1.ReasonRotated,
+			Action: "Rotate",
+			Note:   "Credentials issued before spec.rotation.revokeBefore are revoked: rotated to credential " + is.ID + " from " + was.ID,
+		}, true
 	case slices.ContainsFunc(staged(&before), func(c v1alpha1.Credential) bool { return c.SHA256 == is.SHA256 }):
 		return Event{Reason: v1alpha1.ReasonRotated, Action: "Rotate", Note: "Rotated to credential " + is.ID + " from " + was.ID}, true
 	}
-	return Event{Reason: v1alpha1.ReasonReissued, Action: "Issue", Note: "The Secret was deleted or edited: issued credential " + is.ID + " in place of " + was.ID}, true
+	return Event{
+		Reason: v1alpha1.ReasonReissued,
+		Action: "Issue",
+		Note:   "The Secret was deleted or edited: issued credential " + is.ID + " in place of " + was.ID,
+	}, true
 }
 
 // stateEvent returns the event for a change of state. A key that becomes Active with its first credential has the event
@@ -99,7 +118,10 @@ func stateEvent(before, after v1alpha1.APIKeyStatus) (Event, bool) {
 
 func refusalEvent(conditionType string, before, after v1alpha1.APIKeyStatus) (Event, bool) {
 	is := meta.FindStatusCondition(after.Conditions, conditionType)
-	bad := map[string]metav1.ConditionStatus{v1alpha1.ConditionAccepted: metav1.ConditionFalse, v1alpha1.ConditionStalled: metav1.ConditionTrue}
+	bad := map[string]metav1.ConditionStatus{
+		v1alpha1.ConditionAccepted: metav1.ConditionFalse,
+		v1alpha1.ConditionStalled:  metav1.ConditionTrue,
+	}
 	if is == nil || is.Status != bad[conditionType] {
 		return Event{}, false
 	}

@@ -110,7 +110,12 @@ func MidnightWarning(k *v1alpha1.APIKey, a *v1alpha1.Account) string {
 	if _, offset := t.In(zone).Zone(); offset == 0 {
 		return ""
 	}
-	return fmt.Sprintf(`spec.expiration is midnight in UTC, but the time zone of account %s is %s: to set a date, write it in quotes: "%s"`, a.Name, a.Spec.TimeZone, t.Format(time.DateOnly))
+	return fmt.Sprintf(
+		`spec.expiration is midnight in UTC, but the time zone of account %s is %s: to set a date, write it in quotes: "%s"`,
+		a.Name,
+		a.Spec.TimeZone,
+		t.Format(time.DateOnly),
+	)
 }
 
 // StartOfDay returns the first instant of a day in a zone. If a clock change skips midnight, that is the instant of the

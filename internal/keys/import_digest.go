@@ -30,10 +30,24 @@ func validateImport(i *v1alpha1.Import, path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	if !importDigest.MatchString(i.SHA256) {
-		errs = append(errs, field.Invalid(path.Child("sha256"), "[redacted]", "must be a SHA-256 digest of 64 lower-case hexadecimal digits, as printed by sha256sum"))
+		errs = append(
+			errs,
+			field.Invalid(
+				path.Child("sha256"),
+				"[redacted]",
+				"must be a SHA-256 digest of 64 lower-case hexadecimal digits, as printed by sha256sum",
+			),
+		)
 	}
 	if !importHint.MatchString(i.Hint) {
-		errs = append(errs, field.Invalid(path.Child("hint"), "[redacted]", "must be the first characters of the key: at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW"))
+		errs = append(
+			errs,
+			field.Invalid(
+				path.Child("hint"),
+				"[redacted]",
+				"must be the first characters of the key: at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW",
+			),
+		)
 	}
 	return errs
 }
@@ -43,7 +57,11 @@ func checkImport(f Facts) *Violation {
 	if f.Key.Spec.Import == nil || f.Account == nil || Issued(f.Key) || f.Account.Spec.ImportPolicy == v1alpha1.ImportAllow {
 		return nil
 	}
-	return violationf(v1alpha1.ReasonImportNotAllowed, "Account %s does not allow imported keys: set spec.importPolicy of the account to Allow, or create the APIKey without spec.import", f.Account.Name)
+	return violationf(
+		v1alpha1.ReasonImportNotAllowed,
+		"Account %s does not allow imported keys: set spec.importPolicy of the account to Allow, or create the APIKey without spec.import",
+		f.Account.Name,
+	)
 }
 
 // importsCredential reports whether the first credential of the key is the one that its spec names by its digest.

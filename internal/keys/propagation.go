@@ -75,7 +75,9 @@ func PropagationStatus(uid types.UID, version string, live []Replica) Propagatio
 	case !slices.ContainsFunc(live, lags):
 		return Propagation{conditionValue{metav1.ConditionTrue, v1alpha1.ReasonEnforced, "Every verifier refuses the key"}}
 	}
-	return Propagation{conditionValue{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Waiting for every verifier to report that it refuses the key"}}
+	return Propagation{
+		conditionValue{metav1.ConditionFalse, v1alpha1.ReasonEnforcing, "Waiting for every verifier to report that it refuses the key"},
+	}
 }
 
 // Done reports whether every verifier refuses the key.

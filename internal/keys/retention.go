@@ -135,7 +135,10 @@ func (f *Facts) retentionCheck() time.Time {
 // RetentionEvent returns the event for a key that is deleted because its retention period has passed.
 func RetentionEvent(k *v1alpha1.APIKey) Event {
 	return Event{
-		Reason: v1alpha1.ReasonRetentionOver, Action: "Delete",
-		Note: "Deleting the key: it has been " + string(k.Status.State) + " for longer than spec.retention of account " + k.Spec.Account + " keeps such keys",
+		Reason: v1alpha1.ReasonRetentionOver,
+		Action: "Delete",
+		Note: "Deleting the key: it has been " + string(
+			k.Status.State,
+		) + " for longer than spec.retention of account " + k.Spec.Account + " keeps such keys",
 	}
 }

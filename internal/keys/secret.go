@@ -98,7 +98,12 @@ func ObserveCredential(c credential.Credential) ObservedCredential {
 
 // InspectSecret inspects a Secret that is owned by a key. It returns a description of the content, and the credentials
 // from which the Secret can be rendered again. A Secret has drifted if rendering it gives a different result.
-func InspectSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, secret SecretContent, resourceVersion string) (ObservedSecret, SecretCredentials) {
+func InspectSecret(
+	k *v1alpha1.APIKey,
+	a *v1alpha1.Account,
+	secret SecretContent,
+	resourceVersion string,
+) (ObservedSecret, SecretCredentials) {
 	observed := ObservedSecret{Ownership: SecretOwned, ResourceVersion: resourceVersion}
 	credentials, offered := findCredentials(k, a, secret)
 	observed.IsOffered = offered

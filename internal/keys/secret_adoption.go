@@ -19,7 +19,12 @@ import (
 
 // ObserveSecret describes the Secret with the key's Secret name. It also returns the credentials from which the Secret
 // can be rendered again, if the key owns it or may adopt it.
-func ObserveSecret(k *v1alpha1.APIKey, a *v1alpha1.Account, object metav1.Object, secret SecretContent) (ObservedSecret, SecretCredentials) {
+func ObserveSecret(
+	k *v1alpha1.APIKey,
+	a *v1alpha1.Account,
+	object metav1.Object,
+	secret SecretContent,
+) (ObservedSecret, SecretCredentials) {
 	version, p := object.GetResourceVersion(), OwnershipOf(object, k)
 	observed, credentials := ObservedSecret{Ownership: p, ResourceVersion: version}, SecretCredentials{}
 	switch {
@@ -62,7 +67,8 @@ func asksForAdoption(k *v1alpha1.APIKey, a *v1alpha1.Account, annotations map[st
 // could choose the credential of any key. A Secret that has an owner is not adopted: if the owner no longer exists, the
 // garbage collector is about to delete the Secret.
 func mayAdopt(k *v1alpha1.APIKey, a *v1alpha1.Account, secret metav1.Object) bool {
-	return !Issued(k) && asksForAdoption(k, a, secret.GetAnnotations()) && len(secret.GetOwnerReferences()) == 0 && secret.GetDeletionTimestamp() == nil
+	return !Issued(k) && asksForAdoption(k, a, secret.GetAnnotations()) && len(secret.GetOwnerReferences()) == 0 &&
+		secret.GetDeletionTimestamp() == nil
 }
 
 // inspectOffered inspects a Secret that is offered for adoption.
@@ -123,7 +129,13 @@ func keyEntries(k *v1alpha1.APIKey, a *v1alpha1.Account) ([]string, error) {
 		return []string{EntryCurrent}, nil
 	}
 	placeholder := credential.Material(strings.Repeat("Kq7", 20))
-	rendered, err := Render(k, a, SecretCredentials{Current: credential.Credential{Material: placeholder, PublicPart: credential.PublicPart{ID: "Kq7Kq7Kq7Kq7", Hint: "Kq7K"}}})
+	rendered, err := Render(
+		k,
+		a,
+		SecretCredentials{
+			Current: credential.Credential{Material: placeholder, PublicPart: credential.PublicPart{ID: "Kq7Kq7Kq7Kq7", Hint: "Kq7K"}},
+		},
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -184,11 +184,15 @@ func (a *assessment) contestedCondition() conditionValue {
 	case c != nil:
 		v.message = c.Message
 	case a.Secret.Ownership == SecretMissing:
-		v.message = truncate("Another client keeps deleting Secret " + name + ", so the manager writes it again less and less often: stop that client")
+		v.message = truncate(
+			"Another client keeps deleting Secret " + name + ", so the manager writes it again less and less often: stop that client",
+		)
 	case a.Secret.Writer == "":
 		v.message = truncate("Another client keeps changing Secret " + name + ", so the manager repairs it less and less often: stop that client")
 	default:
-		v.message = truncate("Field manager " + a.Secret.Writer + " keeps changing Secret " + name + ", so the manager repairs it less and less often: stop that client")
+		v.message = truncate(
+			"Field manager " + a.Secret.Writer + " keeps changing Secret " + name + ", so the manager repairs it less and less often: stop that client",
+		)
 	}
 	return v
 }

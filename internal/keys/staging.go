@@ -60,7 +60,11 @@ func (a *assessment) stage(name string, format credential.Format) ([]Step, strin
 
 // withStaged adds the credential that this reconcile staged to those that verifiers accept.
 func (a *assessment) withStaged(list []v1alpha1.Credential) []v1alpha1.Credential {
-	if isListed := slices.ContainsFunc(list, func(c v1alpha1.Credential) bool { return c.SHA256 == a.Staged.SHA256 }); !a.JustStaged || isListed {
+	if isListed := slices.ContainsFunc(
+		list,
+		func(c v1alpha1.Credential) bool { return c.SHA256 == a.Staged.SHA256 },
+	); !a.JustStaged ||
+		isListed {
 		return list
 	}
 	if last := LastStaged(&a.Key.Status); a.JustFenced {

@@ -173,7 +173,11 @@ var errNoKey = &TemplateError{"no entry contains {{ .Key }} unchanged: one must,
 
 // renderEntries renders the entries of a template with the given credentials. findCredential finds the current one in
 // the result.
-func (c *compiledTemplate) renderEntries(k *v1alpha1.APIKey, a *v1alpha1.Account, credentials SecretCredentials) (map[string][]byte, error) {
+func (c *compiledTemplate) renderEntries(
+	k *v1alpha1.APIKey,
+	a *v1alpha1.Account,
+	credentials SecretCredentials,
+) (map[string][]byte, error) {
 	entries, err := c.render(valuesOf(k, a, credentials))
 	if err != nil || len(credentials.Current.Material) == 0 {
 		return entries, err

@@ -25,11 +25,17 @@ const (
 )
 
 var (
-	errMade       = fmt.Errorf("the template produces more than %d bytes, counting all entries and intermediate results: shorten it", maxBytesMade)
+	errMade = fmt.Errorf(
+		"the template produces more than %d bytes, counting all entries and intermediate results: shorten it",
+		maxBytesMade,
+	)
 	errEntry      = fmt.Errorf("the entry is longer than %d bytes", maxEntry)
-	errOperations = fmt.Errorf("the template takes more than %d steps, counting all entries, and range once per scope: shorten it", maxOperations)
-	errDepth      = fmt.Errorf("actions and parentheses are nested more than %d deep", maxDepth)
-	errText       = fmt.Errorf("the entry has a template of more than %d characters", maxEntryText)
+	errOperations = fmt.Errorf(
+		"the template takes more than %d steps, counting all entries, and range once per scope: shorten it",
+		maxOperations,
+	)
+	errDepth = fmt.Errorf("actions and parentheses are nested more than %d deep", maxDepth)
+	errText  = fmt.Errorf("the entry has a template of more than %d characters", maxEntryText)
 )
 
 // budget holds the remainder of maxBytesMade during one rendering. Every function of a template reduces it.

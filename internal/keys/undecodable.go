@@ -52,7 +52,11 @@ func NewlyUndecodable(was, is []string) []string {
 func checkDecoded(f Facts) *Violation {
 	switch {
 	case len(f.Key.Undecodable) > 0:
-		return violationf(v1alpha1.ReasonInvalidSpec, "%s cannot be decoded: correct it to match the schema of this version", strings.Join(f.Key.Undecodable, ", "))
+		return violationf(
+			v1alpha1.ReasonInvalidSpec,
+			"%s cannot be decoded: correct it to match the schema of this version",
+			strings.Join(f.Key.Undecodable, ", "),
+		)
 	case f.Account != nil && len(f.Account.Undecodable) > 0:
 		return violationf(v1alpha1.ReasonInvalidSpec, "%s of account %s cannot be decoded: correct it to match the schema of this version",
 			strings.Join(f.Account.Undecodable, ", "), f.Account.Name)

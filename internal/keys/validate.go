@@ -29,7 +29,14 @@ func ValidateAPIKey(k *v1alpha1.APIKey) field.ErrorList {
 		errs = append(errs, field.Invalid(spec.Child("state"), k.Spec.State, "must be Active, Inactive or Revoked"))
 	}
 	if k.Spec.Format != nil && k.Spec.Format.Prefix != "" && !credential.IsPrefix(k.Spec.Format.Prefix) {
-		errs = append(errs, field.Invalid(spec.Child("format", "prefix"), k.Spec.Format.Prefix, "must be a lower-case letter followed by at most 15 lower-case letters and digits, such as live"))
+		errs = append(
+			errs,
+			field.Invalid(
+				spec.Child("format", "prefix"),
+				k.Spec.Format.Prefix,
+				"must be a lower-case letter followed by at most 15 lower-case letters and digits, such as live",
+			),
+		)
 	}
 	if _, err := ResolveExpiration(k.Spec.Expiration, "UTC"); err != nil {
 		errs = append(errs, field.Invalid(spec.Child("expiration"), k.Spec.Expiration, err.Error()))
@@ -48,7 +55,10 @@ func validateWhitelist(list []string, path *field.Path) field.ErrorList {
 	}
 	for i, entry := range list {
 		if _, err := ParseNetwork(entry); err != nil {
-			errs = append(errs, field.Invalid(path.Index(i), entry, "must be an IP address, such as 192.0.2.7, or a CIDR without host bits, such as 10.0.0.0/8"))
+			errs = append(
+				errs,
+				field.Invalid(path.Index(i), entry, "must be an IP address, such as 192.0.2.7, or a CIDR without host bits, such as 10.0.0.0/8"),
+			)
 		}
 	}
 	return errs
@@ -85,7 +95,10 @@ func validateRotation(r *v1alpha1.Rotation, path *field.Path) field.ErrorList {
 		}
 		parsed, err := time.ParseDuration(string(d))
 		if err != nil || parsed < least {
-			errs = append(errs, field.Invalid(path.Child(name), d, "must be a duration of at least "+least.String()+", such as 720h for thirty days"))
+			errs = append(
+				errs,
+				field.Invalid(path.Child(name), d, "must be a duration of at least "+least.String()+", such as 720h for thirty days"),
+			)
 		}
 		*into = parsed
 	}

@@ -322,9 +322,17 @@ func mailEvent(n v1alpha1.NotificationStatus) (keys.Event, bool) {
 	failed := keys.Event{Warning: true, Reason: v1alpha1.ReasonNotificationFailed, Action: "Notify"}
 	switch {
 	case n.State == v1alpha1.NotificationSent && n.Reason == "":
-		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Sent a reminder that the key is about to expire"}, true
+		return keys.Event{
+			Reason: v1alpha1.ReasonNotificationSent,
+			Action: "Notify",
+			Note:   "Sent a reminder that the key is about to expire",
+		}, true
 	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonLocaleNotAvailable:
-		return keys.Event{Reason: v1alpha1.ReasonNotificationSent, Action: "Notify", Note: "Sent a reminder that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it"}, true
+		return keys.Event{
+			Reason: v1alpha1.ReasonNotificationSent,
+			Action: "Notify",
+			Note:   "Sent a reminder that the key is about to expire, in English: notification.locale is none of en, de, es, pt, fr and it",
+		}, true
 	case n.State == v1alpha1.NotificationSent && n.Reason == v1alpha1.ReasonRecipientNotAllowed:
 		failed.Note = "Sent a reminder that the key is about to expire, but not the addresses outside the domains of --smtp-allowed-domains"
 	case n.State == v1alpha1.NotificationSent:

@@ -103,6 +103,10 @@ func (v *AccountValidator) ValidateDelete(ctx context.Context, account *v1alpha1
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("account %s is in use: delete its keys first (list them with kubectl get apikeys -A --field-selector spec.account=%s) "+
-		"and repeat the command, or set spec.state of the account to Suspended", account.Name, account.Name)
+	return nil, fmt.Errorf(
+		"account %s is in use: delete its keys first (list them with kubectl get apikeys -A --field-selector spec.account=%s) "+
+			"and repeat the command, or set spec.state of the account to Suspended",
+		account.Name,
+		account.Name,
+	)
 }

@@ -140,7 +140,13 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	if err != nil {
 		return nil, err
 	}
-	account := keys.AccountFacts{Account: facts.Account, Keys: others, Settings: v.Settings, Now: facts.Now, NamespaceLabels: map[string]map[string]string{}}
+	account := keys.AccountFacts{
+		Account:         facts.Account,
+		Keys:            others,
+		Settings:        v.Settings,
+		Now:             facts.Now,
+		NamespaceLabels: map[string]map[string]string{},
+	}
 	for _, k := range others {
 		if account.NamespaceLabels[k.Namespace], err = lookup.NamespaceLabels(ctx, v.Cache, facts.Account, k.Namespace); err != nil {
 			return nil, err
@@ -150,7 +156,9 @@ func (v *APIKeyValidator) checkLimit(ctx context.Context, facts keys.Facts) (adm
 	case !keys.WouldExceedLimit(account):
 		return nil, nil
 	case keys.AllowsQueueing(facts.Account):
-		return admission.Warnings{fmt.Sprintf("account %s has reached its key limit of %d: the key waits for a free slot", facts.Account.Name, limit)}, nil
+		return admission.Warnings{
+			fmt.Sprintf("account %s has reached its key limit of %d: the key waits for a free slot", facts.Account.Name, limit),
+		}, nil
 	}
 	return nil, fmt.Errorf("%s: %s", v1alpha1.ReasonLimitReached, keys.LimitMessage(account))
 }

@@ -42,8 +42,10 @@ func (v *DefinitionValidator) Handle(ctx context.Context, request admission.Requ
 	case account == "":
 		return admission.Allowed("")
 	}
-	return admission.Denied(fmt.Sprintf("deleting this CustomResourceDefinition would delete all keys, but account %s forbids the deletion of keys: "+
-		"set spec.deletionPolicy of such accounts to Allow, or delete ValidatingWebhookConfiguration apikey-manager first to delete the keys anyway", account))
+	return admission.Denied(
+		fmt.Sprintf("deleting this CustomResourceDefinition would delete all keys, but account %s forbids the deletion of keys: "+
+			"set spec.deletionPolicy of such accounts to Allow, or delete ValidatingWebhookConfiguration apikey-manager first to delete the keys anyway", account),
+	)
 }
 
 // isOwnDefinition reports whether the named CustomResourceDefinition is that of APIKeys or Accounts.

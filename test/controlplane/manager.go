@@ -63,7 +63,11 @@ func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions)
 		options.Log = c.logOf("manager")
 	}
 	health := "127.0.0.1:" + strconv.Itoa(port)
-	process, err := c.launch(&c.manifests.manager, options.Log, options.Binary, append(c.managerFlags(options.WebhookPort, health), options.Flags...)...)
+	process, err := c.launch(
+		&c.manifests.manager,
+		options.Log,
+		options.Binary,
+		append(c.managerFlags(options.WebhookPort, health), options.Flags...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -141,7 +141,10 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 // admitting returns an account in which the key has a slot.
 func admitting(key *v1alpha1.APIKey) *v1alpha1.Account {
 	slot := v1alpha1.Slot{Namespace: key.Namespace, Name: key.Name, UID: string(key.UID), Grant: "1", Label: key.Spec.Label}
-	return &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: key.Spec.Account}, Status: v1alpha1.AccountStatus{Slots: []v1alpha1.Slot{slot}}}
+	return &v1alpha1.Account{
+		ObjectMeta: metav1.ObjectMeta{Name: key.Spec.Account},
+		Status:     v1alpha1.AccountStatus{Slots: []v1alpha1.Slot{slot}},
+	}
 }
 
 func bareSecret(key *v1alpha1.APIKey, material []byte) *corev1.Secret {

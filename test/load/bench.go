@@ -248,7 +248,10 @@ func (b *bench) baselinePhase(ctx context.Context, keys, accounts int, accountWr
 }
 
 // sequentialKeys creates keys one after the other, each when the one before is Ready.
-func (b *bench) sequentialKeys(ctx context.Context, by func(context.Context, dataset) (func(*v1alpha1.APIKey), func() error)) ([]float64, error) {
+func (b *bench) sequentialKeys(
+	ctx context.Context,
+	by func(context.Context, dataset) (func(*v1alpha1.APIKey), func() error),
+) ([]float64, error) {
 	const few = 25
 	s, err := b.createDataset(ctx, few, few)
 	if err != nil {

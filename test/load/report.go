@@ -103,7 +103,16 @@ func (f results) writeRows() []row {
 			return float64(p.requests[request{verb, resource}]) / float64(p.keys)
 		})
 	}
-	secrets, statuses, events := perKey(http.MethodPost, "secrets"), perKey(http.MethodPut, "apikeys/status"), perKey(http.MethodPost, "events")
+	secrets, statuses, events := perKey(
+		http.MethodPost,
+		"secrets",
+	), perKey(
+		http.MethodPut,
+		"apikeys/status",
+	), perKey(
+		http.MethodPost,
+		"events",
+	)
 	secrets.goal, statuses.goal, events.goal = "1", "1", "1"
 	return []row{
 		perKey(http.MethodPost, "apikeys"), secrets, statuses, events,

@@ -190,7 +190,10 @@ func WithCredential(name string, role v1alpha1.CredentialRole, t time.Time) KeyO
 func Revoked(name string, t time.Time) KeyOption {
 	return func(k *v1alpha1.APIKey) {
 		c := CredentialOf(name)
-		k.Status.RevokedCredentials = append(k.Status.RevokedCredentials, v1alpha1.RevokedCredential{ID: c.ID, SHA256: c.SHA256, IssuedAt: metav1.NewTime(t)})
+		k.Status.RevokedCredentials = append(
+			k.Status.RevokedCredentials,
+			v1alpha1.RevokedCredential{ID: c.ID, SHA256: c.SHA256, IssuedAt: metav1.NewTime(t)},
+		)
 	}
 }
 

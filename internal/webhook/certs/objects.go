@@ -46,8 +46,11 @@ func configuredBundle(config *admissionregistrationv1.ValidatingWebhookConfigura
 // inject writes the authorities into every webhook of the configuration, if one of them differs.
 func (r *Rotator) inject(ctx context.Context, config *admissionregistrationv1.ValidatingWebhookConfiguration, authorities bundle) error {
 	if config == nil || len(config.Webhooks) == 0 {
-		return fmt.Errorf("%w: ValidatingWebhookConfiguration %s does not exist or is empty; apply the manifest that declares it, or run without webhooks",
-			errNotConfigured, r.Configuration)
+		return fmt.Errorf(
+			"%w: ValidatingWebhookConfiguration %s does not exist or is empty; apply the manifest that declares it, or run without webhooks",
+			errNotConfigured,
+			r.Configuration,
+		)
 	}
 	before, want, same := config.DeepCopy(), authorities.encode(), true
 	for i := range config.Webhooks {

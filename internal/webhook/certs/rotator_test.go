@@ -190,7 +190,7 @@ func nextStep(m material, changing bool) time.Duration {
 	return 19*day + time.Minute
 }
 
-func TestRotation_NewAuthorityIsConfiguredBeforeItIsServed(t *testing.T) {
+func TestRotation_ConfiguresAnAuthorityFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, configuration())
 	r, other := w.replica(), w.replica()
@@ -245,7 +245,7 @@ func assertConfigured(t *testing.T, w *fixture, want bundle) {
 }
 
 // A replica that is stopped in the middle of a pass, and whose clock is late, must not undo what another one did meanwhile.
-func TestRotation_SlowReplicaDoesNotPutAnOlderBundleBack(t *testing.T) {
+func TestRotation_SlowReplicaKeepsTheNewerBundle(t *testing.T) {
 	t.Parallel()
 	for name, pauseAt := range map[string]func(client.Object) bool{
 		"after reading the configuration": func(obj client.Object) bool { return obj.GetNamespace() == "" },
@@ -349,7 +349,7 @@ func foreignSecret(t *testing.T) map[string][]byte {
 	return w.secret().Data
 }
 
-func TestPass_DeletedSecretIsReplacedWithoutAnUntrustedMoment(t *testing.T) {
+func TestPass_ReplacesADeletedSecretWithTrust(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, configuration())
 	replicas := []*Rotator{w.replica(), w.replica()}

@@ -77,7 +77,11 @@ func NewClient(config *rest.Config) (client.WithWatch, error) {
 }
 
 // StartManager builds the manager and starts it.
-func StartManager(ctx context.Context, plane *controlplane.ControlPlane, o controlplane.ManagerOptions) (m *controlplane.Manager, err error) {
+func StartManager(
+	ctx context.Context,
+	plane *controlplane.ControlPlane,
+	o controlplane.ManagerOptions,
+) (m *controlplane.Manager, err error) {
 	if o.Binary, err = controlplane.BuildManager(ctx); err != nil {
 		return nil, err
 	}

@@ -170,7 +170,9 @@ func (v *Verifiers) StartReplica(t *testing.T, c client.Client, flags ...string)
 	started.Usage = address
 	Must(t, c.Create(t.Context(), &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: v.plane.Namespace(), Name: UniqueName(VerifierService), Labels: map[string]string{discoveryv1.LabelServiceName: VerifierService},
+			Namespace: v.plane.Namespace(),
+			Name:      UniqueName(VerifierService),
+			Labels:    map[string]string{discoveryv1.LabelServiceName: VerifierService},
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: new("usage"), Port: new(int32(port))}},
@@ -188,7 +190,10 @@ func ReachableAddress(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, a := range addresses {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Is4() && !prefix.Addr().IsLoopback() && !prefix.Addr().IsLinkLocalUnicast() {
+		if prefix, err := netip.ParsePrefix(
+			a.String(),
+		); err == nil && prefix.Addr().Is4() && !prefix.Addr().IsLoopback() &&
+			!prefix.Addr().IsLinkLocalUnicast() {
 			return prefix.Addr().String()
 		}
 	}

@@ -102,7 +102,12 @@ func (b *bench) startBaseline() error {
 		return err
 	}
 	b.baseline.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	b.baseline.process, err = controlplane.StartProcess(filepath.Join(b.plane.Dir(), "floor.log"), program, baselineCommand, b.baseline.address)
+	b.baseline.process, err = controlplane.StartProcess(
+		filepath.Join(b.plane.Dir(), "floor.log"),
+		program,
+		baselineCommand,
+		b.baseline.address,
+	)
 	return err
 }
 

@@ -172,7 +172,12 @@ func envoys(key string) *authv3.CheckRequest {
 		Source:      &authv3.AttributeContext_Peer{Address: address("192.0.2.7", 41234)},
 		Destination: &authv3.AttributeContext_Peer{Address: address("10.1.2.3", 8443)},
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
-			Id: "4830913427532840817", Method: "GET", Path: "/v1/orders?from=2026-11-01&limit=100", Host: "api.example.com", Scheme: "https", Protocol: "HTTP/2",
+			Id:       "4830913427532840817",
+			Method:   "GET",
+			Path:     "/v1/orders?from=2026-11-01&limit=100",
+			Host:     "api.example.com",
+			Scheme:   "https",
+			Protocol: "HTTP/2",
 			Headers: map[string]string{
 				":authority": "api.example.com", ":method": "GET", ":path": "/v1/orders?from=2026-11-01&limit=100", ":scheme": "https",
 				"accept": "application/json", "accept-encoding": "gzip, deflate, br", "user-agent": "orders-sync/2.14.0 (linux; amd64)",

@@ -97,13 +97,21 @@ func total(s procfs.CPUStat) float64 {
 func (b *bench) write(ctx context.Context, i int) error {
 	account := fmt.Sprintf("account-%d", i/perAccount)
 	if i%perAccount == 0 {
-		if err := b.admin.Create(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: account}}); err != nil && !apierrors.IsAlreadyExists(err) {
+		if err := b.admin.Create(
+			ctx,
+			&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: account}},
+		); err != nil &&
+			!apierrors.IsAlreadyExists(err) {
 			return err
 		}
 	}
 	k := &v1alpha1.APIKey{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(i)},
-		Spec:       v1alpha1.APIKeySpec{Account: account, Label: fmt.Sprintf("Clave para la tienda %d", i), Scopes: []string{"conversions:write"}},
+		Spec: v1alpha1.APIKeySpec{
+			Account: account,
+			Label:   fmt.Sprintf("Clave para la tienda %d", i),
+			Scopes:  []string{"conversions:write"},
+		},
 	}
 	if err := b.admin.Create(ctx, k); err != nil {
 		return err
@@ -111,9 +119,15 @@ func (b *bench) write(ctx context.Context, i int) error {
 	id := fmt.Sprintf("%012d", i)
 	k.Status = v1alpha1.APIKeyStatus{
 		ObservedGeneration: 1, State: v1alpha1.StateActive, KeyID: id, IPRestriction: v1alpha1.IPUnrestricted,
-		Credentials: []v1alpha1.Credential{{
-			ID: id, Hint: "ak_" + id, SHA256: credential.Material(material(i)).SHA256(), IssuedAt: metav1.NewTime(time.Now().Truncate(time.Second)), Role: v1alpha1.RoleCurrent,
-		}},
+		Credentials: []v1alpha1.Credential{
+			{
+				ID:       id,
+				Hint:     "ak_" + id,
+				SHA256:   credential.Material(material(i)).SHA256(),
+				IssuedAt: metav1.NewTime(time.Now().Truncate(time.Second)),
+				Role:     v1alpha1.RoleCurrent,
+			},
+		},
 	}
 	return b.admin.Status().Update(ctx, k)
 }

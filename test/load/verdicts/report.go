@@ -15,9 +15,18 @@ import (
 // varies.
 func report(o options, rows []row, revoked []time.Duration, fresh startup) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "\next_authz over gRPC, %d connections with %d requests under way each, medians of %d rounds of %s.\n", o.connections, o.burst, o.rounds, o.phase)
+	fmt.Fprintf(
+		&out,
+		"\next_authz over gRPC, %d connections with %d requests under way each, medians of %d rounds of %s.\n",
+		o.connections,
+		o.burst,
+		o.rounds,
+		o.phase,
+	)
 	out.WriteString("The floor is a gRPC server of the same protocol that always answers OK. Processor time is the server's.\n\n")
-	out.WriteString("| keys | request | checks/s | floor's | ratio | p50 | floor's | p99 | floor's | processor/check | floor's | heap over empty |\n")
+	out.WriteString(
+		"| keys | request | checks/s | floor's | ratio | p50 | floor's | p99 | floor's | processor/check | floor's | heap over empty |\n",
+	)
 	out.WriteString("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, r := range rows {
 		ratios := make([]float64, len(r.verifier))
@@ -31,10 +40,23 @@ func report(o options, rows []row, revoked []time.Duration, fresh startup) strin
 			round(of(r.verifier, processor)), round(of(r.baseline, processor)), r.heap/(1<<20))
 	}
 	if len(revoked) > 0 {
-		fmt.Fprintf(&out, "\nFrom the API server's answer to a deactivation to the first refusal, %d keys of %d under load: p50 %s, p99 %s, longest %s.\n",
-			len(revoked), o.revocationsAt, round(quantile(revoked, 0.5)), round(quantile(revoked, 0.99)), round(revoked[len(revoked)-1]))
+		fmt.Fprintf(
+			&out,
+			"\nFrom the API server's answer to a deactivation to the first refusal, %d keys of %d under load: p50 %s, p99 %s, longest %s.\n",
+			len(revoked),
+			o.revocationsAt,
+			round(quantile(revoked, 0.5)),
+			round(quantile(revoked, 0.99)),
+			round(revoked[len(revoked)-1]),
+		)
 	}
-	fmt.Fprintf(&out, "\nA verifier that starts at %d keys is ready after %s, and has had %.0f MiB of memory at most.\n", fresh.keys, fresh.ready.Round(10*time.Millisecond), fresh.peak/(1<<20))
+	fmt.Fprintf(
+		&out,
+		"\nA verifier that starts at %d keys is ready after %s, and has had %.0f MiB of memory at most.\n",
+		fresh.keys,
+		fresh.ready.Round(10*time.Millisecond),
+		fresh.peak/(1<<20),
+	)
 	return out.String()
 }
 

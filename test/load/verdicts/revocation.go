@@ -37,7 +37,13 @@ func (b *bench) measureRevocations(ctx context.Context) error {
 	defer stop()
 	load := make(chan error, 1)
 	go func() {
-		_, err := b.askAll(ctx, loading, b.candidate.address, func(i int) string { return material(b.revocations + i%(b.keys-b.revocations)) }, wantOK)
+		_, err := b.askAll(
+			ctx,
+			loading,
+			b.candidate.address,
+			func(i int) string { return material(b.revocations + i%(b.keys-b.revocations)) },
+			wantOK,
+		)
 		load <- err
 	}()
 	for i := range b.revocations {

@@ -150,7 +150,8 @@ func (g *Generator) text(s *apiextensionsv1.JSONSchemaProps) string {
 func (g *Generator) wanted(s *apiextensionsv1.JSONSchemaProps) string {
 	rules := rulesOf(s)
 	switch {
-	case s.Format == "date-time", strings.Contains(rules, "format.datetime") && (!strings.Contains(rules, "size() == 10") || g.Random.IntN(2) == 0):
+	case s.Format == "date-time",
+		strings.Contains(rules, "format.datetime") && (!strings.Contains(rules, "size() == 10") || g.Random.IntN(2) == 0):
 		return g.instant()
 	case strings.Contains(rules, "format.date()"):
 		return g.instant()[:len(time.DateOnly)]
