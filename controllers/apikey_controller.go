@@ -119,7 +119,8 @@ func (r *APIKeyReconciler) round(ctx context.Context, facts *keys.Facts, plan ke
 		log.FromContext(ctx).Info("The API server refused a write", "cause", keys.PublicMessage(facts.Err))
 		return false, nil // the status contains the reason and the time of the next attempt
 	}
-	offered := before.Secret.Ownership == keys.SecretMissing && facts.Secret.Ownership == keys.SecretOffered // the cache contains only labelled Secrets
+	offered := before.Secret.Ownership == keys.SecretMissing &&
+		facts.Secret.Ownership == keys.SecretOffered // the cache contains only labelled Secrets
 	return wrote || offered, facts.Err
 }
 
@@ -176,7 +177,11 @@ var secretMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
 
 // observeSecret returns the state of the key's Secret. It reads the Secret itself only if its metadata differs from
 // the status. After a restart no unchanged Secret is read.
-func (r *APIKeyReconciler) observeSecret(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, error) {
+func (r *APIKeyReconciler) observeSecret(
+	ctx context.Context,
+	key *v1alpha1.APIKey,
+	account *v1alpha1.Account,
+) (keys.ObservedSecret, error) {
 	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
 	err := r.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &seen)
 	if client.IgnoreNotFound(err) != nil {

@@ -159,7 +159,12 @@ func (r *APIKeyReconciler) namespaceHandler() handler.EventHandler {
 	})
 }
 
-func requests(ctx context.Context, reader client.Reader, namespace string, of func(*v1alpha1.APIKey) types.NamespacedName) []reconcile.Request {
+func requests(
+	ctx context.Context,
+	reader client.Reader,
+	namespace string,
+	of func(*v1alpha1.APIKey) types.NamespacedName,
+) []reconcile.Request {
 	var list v1alpha1.APIKeyList
 	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not enqueue the keys of a namespace", "namespace", namespace)

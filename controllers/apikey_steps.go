@@ -236,7 +236,11 @@ func (r *APIKeyReconciler) writeSecret(ctx context.Context, facts *keys.Facts, s
 
 // rereadSecret reads the key and its Secret from the API server. It returns errStaleFacts if either differs from the
 // facts.
-func (r *APIKeyReconciler) rereadSecret(ctx context.Context, facts *keys.Facts, want keys.Ownership) (keys.SecretCredentials, *corev1.Secret, error) {
+func (r *APIKeyReconciler) rereadSecret(
+	ctx context.Context,
+	facts *keys.Facts,
+	want keys.Ownership,
+) (keys.SecretCredentials, *corev1.Secret, error) {
 	observed, credentials, secret, err := r.readSecret(ctx, facts.Key, facts.Account)
 	if err != nil {
 		return keys.SecretCredentials{}, nil, err
@@ -248,14 +252,21 @@ func (r *APIKeyReconciler) rereadSecret(ctx context.Context, facts *keys.Facts, 
 }
 
 // readSecret reads the key's Secret from the API server and parses it.
-func (r *APIKeyReconciler) readSecret(ctx context.Context, key *v1alpha1.APIKey, account *v1alpha1.Account) (keys.ObservedSecret, keys.SecretCredentials, *corev1.Secret, error) {
+func (r *APIKeyReconciler) readSecret(
+	ctx context.Context,
+	key *v1alpha1.APIKey,
+	account *v1alpha1.Account,
+) (keys.ObservedSecret, keys.SecretCredentials, *corev1.Secret, error) {
 	var secret corev1.Secret
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: keys.SecretName(key)}, &secret)
 	if apierrors.IsNotFound(err) {
 		return keys.ObservedSecret{Ownership: keys.SecretMissing}, keys.SecretCredentials{}, nil, nil
 	}
 	if err != nil {
-		return keys.ObservedSecret{}, keys.SecretCredentials{}, nil, &keys.PublicError{Message: "Could not read Secret " + keys.SecretName(key), Err: err}
+		return keys.ObservedSecret{}, keys.SecretCredentials{}, nil, &keys.PublicError{
+			Message: "Could not read Secret " + keys.SecretName(key),
+			Err:     err,
+		}
 	}
 	observed, credentials := keys.ObserveSecret(key, account, &secret, contentOf(&secret))
 	return observed, credentials, &secret, nil

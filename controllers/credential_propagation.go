@@ -63,7 +63,10 @@ func (p *credentialPropagation) done(key *v1alpha1.APIKey) bool {
 	if p == nil || next == nil {
 		return true
 	}
-	reference := usage.CredentialReference{KeyReference: usage.KeyReference{Namespace: key.Namespace, Name: key.Name, UID: key.UID}, ID: next.ID}
+	reference := usage.CredentialReference{
+		KeyReference: usage.KeyReference{Namespace: key.Namespace, Name: key.Name, UID: key.UID},
+		ID:           next.ID,
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w := p.waits[key.UID]; w != nil && w.credential == reference {

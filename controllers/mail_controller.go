@@ -131,7 +131,12 @@ func (r *MailReconciler) uncountMails(ctx context.Context, counted *v1alpha1.Acc
 }
 
 // recordDeliveriesAgain records the results on the current version of the key.
-func (r *MailReconciler) recordDeliveriesAgain(ctx context.Context, key *v1alpha1.APIKey, mail reminder.Mail, deliveries []reminder.Delivery) error {
+func (r *MailReconciler) recordDeliveriesAgain(
+	ctx context.Context,
+	key *v1alpha1.APIKey,
+	mail reminder.Mail,
+	deliveries []reminder.Delivery,
+) error {
 	var err error
 	for range maxRecordTries {
 		var live v1alpha1.APIKey

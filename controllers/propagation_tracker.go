@@ -130,7 +130,10 @@ func (t *propagationTracker) unconfirmed() (versions map[types.UID]string, refer
 
 // evaluate compares the states of the replicas with the versions that they were polled for. It returns the keys whose status
 // has to be written, and reports whether to poll again soon.
-func (t *propagationTracker) evaluate(versions map[types.UID]string, live []keys.Replica) (changed []types.NamespacedName, inProgress bool) {
+func (t *propagationTracker) evaluate(
+	versions map[types.UID]string,
+	live []keys.Replica,
+) (changed []types.NamespacedName, inProgress bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for uid, version := range versions {

@@ -20,7 +20,10 @@ type fairQueue struct {
 	order *roundRobin
 }
 
-func newFairQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+func newFairQueue(
+	name string,
+	limiter workqueue.TypedRateLimiter[reconcile.Request],
+) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	order := newRoundRobin()
 	waiting := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[reconcile.Request]{Name: name, Queue: order})
 	limited := workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{
@@ -72,7 +75,11 @@ type roundRobin struct {
 type namespaceQueue struct{ changed, unchanged []reconcile.Request }
 
 func newRoundRobin() *roundRobin {
-	return &roundRobin{unchanged: map[reconcile.Request]bool{}, waiting: map[reconcile.Request]bool{}, namespaces: map[string]*namespaceQueue{}}
+	return &roundRobin{
+		unchanged:  map[reconcile.Request]bool{},
+		waiting:    map[reconcile.Request]bool{},
+		namespaces: map[string]*namespaceQueue{},
+	}
 }
 
 func (t *roundRobin) markUnchanged(item reconcile.Request) {

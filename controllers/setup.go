@@ -75,7 +75,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := a.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the Account controller: %w", err)
 	}
-	m := &MailReconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Mailer: o.Mailer, Events: teller}
+	m := &MailReconciler{
+		Client:    mgr.GetClient(),
+		APIReader: mgr.GetAPIReader(),
+		Clock:     o.Clock,
+		Settings:  o.Settings,
+		Mailer:    o.Mailer,
+		Events:    teller,
+	}
 	if err := m.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the mail controller: %w", err)
 	}

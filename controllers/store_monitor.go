@@ -34,7 +34,10 @@ const (
 
 // errStoreRolledBack stops the manager: its caches cannot be emptied in place, and may hold objects that never existed
 // in the current store.
-var errStoreRolledBack = errors.New("the API server's store was rolled back, for example by restoring a backup of etcd: the manager stops, so that it starts again with empty caches")
+var errStoreRolledBack = errors.New(
+	"the API server's store was rolled back, for example by restoring a backup of etcd: the manager stops, so that it " +
+		"starts again with empty caches",
+)
 
 // storeMonitor stops the manager after the API server's store was reset to an earlier state. The watches of informers
 // hang then, because they wait for resourceVersions that the store has not reached again, and that may belong to other

@@ -131,7 +131,12 @@ func (v *Verifiers) poll(
 	ctx context.Context, reader client.Reader, timeout time.Duration, request func(*replica) UsageRequest, onResponse func(*replica),
 ) ([]replica, error) {
 	var list discoveryv1.EndpointSliceList
-	err := reader.List(ctx, &list, client.InNamespace(v.Service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: v.Service.Name})
+	err := reader.List(
+		ctx,
+		&list,
+		client.InNamespace(v.Service.Namespace),
+		client.MatchingLabels{discoveryv1.LabelServiceName: v.Service.Name},
+	)
 	if err != nil {
 		return nil, fmt.Errorf("list the EndpointSlices of Service %s: %w", v.Service, err)
 	}

@@ -151,8 +151,14 @@ func (b *bundle) explain(out io.Writer, now time.Time) error {
 
 func (b *bundle) explainKey(k *v1alpha1.APIKey, a *v1alpha1.Account, now time.Time) explanation {
 	facts := keys.Facts{
-		Key: k, Account: a, NamespaceLabels: b.namespaces[k.Namespace], Siblings: b.siblings(k), Secret: b.observeSecret(k, a), Settings: defaults, Now: now,
-		Repairs: keys.ResumeRepairs(k, now),
+		Key:             k,
+		Account:         a,
+		NamespaceLabels: b.namespaces[k.Namespace],
+		Siblings:        b.siblings(k),
+		Secret:          b.observeSecret(k, a),
+		Settings:        defaults,
+		Now:             now,
+		Repairs:         keys.ResumeRepairs(k, now),
 	}
 	facts.Duplicates = b.duplicates(facts)
 	if next := keys.LastStaged(&k.Status); next != nil { // as in the manager that staged the credential

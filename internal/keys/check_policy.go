@@ -76,7 +76,8 @@ func checkSpec(f Facts) *Violation {
 	if _, err := f.expiration(); err != nil {
 		return violationf(
 			v1alpha1.ReasonInvalidSpec,
-			"spec.expiration is a date, but spec.timeZone of account %s is unknown to the manager: correct the time zone, or use an RFC 3339 instant",
+			"spec.expiration is a date, but spec.timeZone of account %s is unknown to the manager: correct the time zone, or "+
+				"use an RFC 3339 instant",
 			f.Account.Name,
 		)
 	}

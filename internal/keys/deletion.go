@@ -21,7 +21,8 @@ func DenyDeletion(k *v1alpha1.APIKey, policy v1alpha1.DeletionPolicy) string {
 			return ""
 		}
 		return fmt.Sprintf(
-			"account %s requires confirmation for the deletion of a key, which cannot be undone; confirm it first: kubectl annotate apikey %s -n %s %s=%s",
+			"account %s requires confirmation for the deletion of a key, which cannot be undone; confirm it first: kubectl "+
+				"annotate apikey %s -n %s %s=%s",
 			k.Spec.Account,
 			k.Name,
 			k.Namespace,

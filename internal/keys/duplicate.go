@@ -74,7 +74,8 @@ func checkDuplicate(f Facts) *Violation {
 		case f.importsCredential():
 			return violationf(
 				v1alpha1.ReasonDuplicateKey,
-				"spec.import names a key that %s has or has revoked: delete this APIKey, and create it again without spec.import to get a key of its own",
+				"spec.import names a key that %s has or has revoked: delete this APIKey, and create it again without spec.import "+
+					"to get a key of its own",
 				f.describeOther(other),
 			)
 		default:

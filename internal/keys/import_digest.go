@@ -45,7 +45,8 @@ func validateImport(i *v1alpha1.Import, path *field.Path) field.ErrorList {
 			field.Invalid(
 				path.Child("hint"),
 				"[redacted]",
-				"must be the first characters of the key: at most 8 letters, digits and . _ -, or the prefix and the id of a Token, such as ak_8GkQ2vLx0RtW",
+				"must be the first characters of the key: at most 8 letters, digits and . _ -, or the prefix and the id of a "+
+					"Token, such as ak_8GkQ2vLx0RtW",
 			),
 		)
 	}

@@ -191,7 +191,8 @@ func (a *assessment) contestedCondition() conditionValue {
 		v.message = truncate("Another client keeps changing Secret " + name + ", so the manager repairs it less and less often: stop that client")
 	default:
 		v.message = truncate(
-			"Field manager " + a.Secret.Writer + " keeps changing Secret " + name + ", so the manager repairs it less and less often: stop that client",
+			"Field manager " + a.Secret.Writer + " keeps changing Secret " + name + ", so the manager repairs it less and less " +
+				"often: stop that client",
 		)
 	}
 	return v

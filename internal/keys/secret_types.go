@@ -26,7 +26,8 @@ const (
 const (
 	basicAuthProblem  = "type " + typeBasicAuth + " requires an entry " + entryUsername + " or " + entryPassword + " that is not empty"
 	dockerProblem     = "type " + typeDockerConfig + " requires an entry " + entryDockerConfig
-	dockerJSONProblem = "entry " + entryDockerConfig + " must render to a JSON object, as type " + typeDockerConfig + " requires: use quote for values that may have quotation marks"
+	dockerJSONProblem = "entry " + entryDockerConfig + " must render to a JSON object, as type " + typeDockerConfig +
+		" requires: use quote for values that may have quotation marks"
 )
 
 // validateRequiredEntries refuses a template that lacks an entry which its type requires, whatever the entries render

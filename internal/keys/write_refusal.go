@@ -49,7 +49,8 @@ func NewRefusedError(status metav1.Status, data map[string][]byte) *RefusedError
 		return &RefusedError{"the API server finds " + strings.Join(fields, ", ") + " invalid"}
 	case status.Reason == metav1.StatusReasonRequestEntityTooLarge:
 		return &RefusedError{"it is too large for the API server"}
-	case status.Reason != metav1.StatusReasonForbidden && status.Reason != metav1.StatusReasonInvalid && status.Reason != metav1.StatusReasonBadRequest:
+	case status.Reason != metav1.StatusReasonForbidden && status.Reason != metav1.StatusReasonInvalid &&
+		status.Reason != metav1.StatusReasonBadRequest:
 		return nil
 	}
 	return &RefusedError{redactData(status.Message, data)}

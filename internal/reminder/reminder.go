@@ -343,7 +343,8 @@ func mailEvent(n v1alpha1.NotificationStatus) (keys.Event, bool) {
 		failed.Reason = v1alpha1.ReasonMailLimitReached
 		failed.Note = "The account has no mail left today: the remaining reminders that the key is about to expire are sent tomorrow"
 	case n.Reason == v1alpha1.ReasonRecipientNotAllowed:
-		failed.Note = "The key is about to expire, and no reminder was sent: no address of notification.emails is in a domain of --smtp-allowed-domains"
+		failed.Note = "The key is about to expire, and no reminder was sent: no address of notification.emails is in a " +
+			"domain of --smtp-allowed-domains"
 	case n.Reason == v1alpha1.ReasonNoMailServer:
 		failed.Note = "The key is about to expire, and no reminder was sent: the manager runs without --smtp-host"
 	default:

@@ -44,7 +44,8 @@ func (v *DefinitionValidator) Handle(ctx context.Context, request admission.Requ
 	}
 	return admission.Denied(
 		fmt.Sprintf("deleting this CustomResourceDefinition would delete all keys, but account %s forbids the deletion of keys: "+
-			"set spec.deletionPolicy of such accounts to Allow, or delete ValidatingWebhookConfiguration apikey-manager first to delete the keys anyway", account),
+			"set spec.deletionPolicy of such accounts to Allow, or delete ValidatingWebhookConfiguration apikey-manager first "+
+			"to delete the keys anyway", account),
 	)
 }
 
