@@ -52,283 +52,75 @@ func conditionOf(s v1alpha1.APIKeyStatus, conditionType string) string {
 // now is the current time in the tables of this file.
 var now = keystest.Epoch.Add(30 * 24 * time.Hour)
 
-func TestDecide(t *testing.T) {
-	t.Parallel()
-	key := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return keystest.Key("shop", options...) }
-	issued := keystest.Issued(keystest.Epoch)
-	inUse := func(options ...keystest.KeyOption) *v1alpha1.APIKey { return key(append(options, issued)...) }
-	with := func(k *v1alpha1.APIKey, options ...keystest.AccountOption) *v1alpha1.Account {
-		return keystest.NewAccount("acme", append(options, keystest.Slots(k))...)
+// decideFixture holds the keys, accounts and Secrets of the tables.
+type decideFixture struct {
+	key, inUse                                   func(...keystest.KeyOption) *v1alpha1.APIKey
+	with                                         func(*v1alpha1.APIKey, ...keystest.AccountOption) *v1alpha1.Account
+	recorded                                     *v1alpha1.Account
+	usable                                       keystest.AccountOption
+	issued, inactive, revoked                    keystest.KeyOption
+	observed                                     func(v1alpha1.ObservedState) keystest.KeyOption
+	claimed                                      func(version string) keystest.KeyOption
+	missing, foreign, orphaned, empty, cleared   keys.ObservedSecret
+	own, justIssued, drifted, another, malformed keys.ObservedSecret
+	offered, driftedOffer, ownerless, badOffer   keys.ObservedSecret
+	accepted, pending                            string
+	active                                       outline
+	refused                                      func(reason string) outline
+	except                                       func(outline, func(*outline)) outline
+}
+
+func newDecideFixture() *decideFixture {
+	d := &decideFixture{
+		key:      func(options ...keystest.KeyOption) *v1alpha1.APIKey { return keystest.Key("shop", options...) },
+		issued:   keystest.Issued(keystest.Epoch),
+		usable:   keystest.Counting(v1alpha1.CountUsable),
+		inactive: keystest.State(v1alpha1.KeyStateInactive), revoked: keystest.State(v1alpha1.KeyStateRevoked), observed: keystest.Observed,
+		missing:  keys.ObservedSecret{Ownership: keys.SecretMissing},
+		foreign:  keys.ObservedSecret{Ownership: keys.SecretForeign},
+		orphaned: keys.ObservedSecret{Ownership: keys.SecretOrphaned},
+		empty:    keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7"},
+		own:      keystest.ObservedSecret("default/shop"), another: keystest.ObservedSecret("another"),
+		malformed: keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7", Current: keys.ObservedCredential{SHA256: strings.Repeat("a", 64)}},
+		badOffer:  keys.ObservedSecret{Ownership: keys.SecretOffered, ResourceVersion: "7", OfferProblem: "its entry api-key is bad"},
+		accepted:  "True/Accepted", pending: "False/Pending",
+		active: outline{State: v1alpha1.StateActive, Ready: "True/Active", Accept: "True/Accepted", Valid: "True/Active"},
+		refused: func(reason string) outline {
+			return outline{State: v1alpha1.StatePending, Ready: "False/" + reason, Accept: "False/" + reason, Valid: "False/NotAccepted"}
+		},
+		except: func(o outline, change func(*outline)) outline { change(&o); return o },
+		with: func(k *v1alpha1.APIKey, options ...keystest.AccountOption) *v1alpha1.Account {
+			return keystest.NewAccount("acme", append(options, keystest.Slots(k))...)
+		},
+		claimed: func(version string) keystest.KeyOption {
+			return keystest.Status(func(s *v1alpha1.APIKeyStatus) {
+				s.SecretRef = &v1alpha1.SecretRef{Name: "shop", ResourceVersion: version}
+			})
+		},
 	}
-	recorded := with(key())
-	usable := keystest.Counting(v1alpha1.CountUsable)
-	inactive, revoked, observed := keystest.State(v1alpha1.KeyStateInactive), keystest.State(v1alpha1.KeyStateRevoked), keystest.Observed
-	nothing, foreign, leftover := keys.ObservedSecret{Ownership: keys.SecretMissing}, keys.ObservedSecret{Ownership: keys.SecretForeign}, keys.ObservedSecret{Ownership: keys.SecretOrphaned}
-	own := keystest.ObservedSecret("default/shop")
-	minted, drifted, another, empty := own, own, keystest.ObservedSecret("another"), keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7"}
-	minted.JustIssued, drifted.Drifted = true, true
-	offered, driftedOffer, ownerless, badOffer := own, drifted, own, keys.ObservedSecret{Ownership: keys.SecretOffered, ResourceVersion: "7", OfferProblem: "its entry api-key is bad"}
-	offered.IsOffered, driftedOffer.IsOffered, ownerless.IsOffered, ownerless.Ownership = true, true, true, keys.SecretOffered
-	claimed := func(version string) keystest.KeyOption {
-		return keystest.Status(func(s *v1alpha1.APIKeyStatus) {
-			s.SecretRef = &v1alpha1.SecretRef{Name: "shop", ResourceVersion: version}
-		})
-	}
-	malformed := keys.ObservedSecret{Ownership: keys.SecretOwned, ResourceVersion: "7", Current: keys.ObservedCredential{SHA256: strings.Repeat("a", 64)}}
-	drained := empty
-	drained.Drifted = true
-	const (
-		accepted = "True/Accepted"
-		pending  = "False/Pending"
-	)
-	active := outline{State: v1alpha1.StateActive, Ready: "True/Active", Accept: accepted, Valid: "True/Active"}
-	refused := func(reason string) outline {
-		return outline{State: v1alpha1.StatePending, Ready: "False/" + reason, Accept: "False/" + reason, Valid: "False/NotAccepted"}
-	}
-	in := func(o outline, change func(*outline)) outline { change(&o); return o }
-	for name, tc := range map[string]struct {
-		key     *v1alpha1.APIKey
-		account *v1alpha1.Account
-		held    keys.ObservedSecret
-		err     error
-		want    outline
-	}{
-		// The first credential is issued.
-		"the first key of an account that does not exist": {
-			key: key(), held: nothing, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
-		},
-		"a new key without a slot": {
-			key: key(), account: keystest.NewAccount("acme"), held: nothing, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
-		},
-		"a very new key without a slot says nothing yet": {
-			key: key(keystest.Created(now.Add(-time.Second))), account: keystest.NewAccount("acme"), held: nothing, want: outline{Next: 5 * time.Second},
-		},
-		"a new key with a slot": {
-			key: key(), account: recorded, held: nothing, want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"its Secret has just been made": {key: key(), account: recorded, held: minted, want: active},
-		"its Secret was made before a crash: the status says that it is unknown": {
-			key: key(), account: recorded, held: own, want: outline{State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"its Secret was created before a crash, as the status records: it is overwritten": {
-			key: key(claimed("7")), account: recorded, held: own,
-			want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"its Secret was written since the status said that it is unknown": {
-			key: key(claimed("6")), account: recorded, held: own, want: outline{State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"its Secret was offered, and is adopted": {key: key(), account: with(key(), keystest.ImportAllowed()), held: offered, want: active},
-		"its Secret was offered, is adopted, and drifted": {
-			key: key(), account: with(key(), keystest.ImportAllowed()), held: driftedOffer,
-			want: in(active, func(o *outline) { o.Steps, o.Ready = "repair Secret shop; ", pending }),
-		},
-		"a Secret without an owner is offered": {
-			key: key(), account: with(key(), keystest.ImportAllowed()), held: ownerless,
-			want: outline{Steps: "adopt Secret shop; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"a Secret without an owner is offered, and holds no key": {
-			key: key(), account: with(key(), keystest.ImportAllowed()), held: badOffer,
-			want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretNotAdoptable", Accept: accepted, Valid: pending},
-		},
-		"its Secret holds something that is no key": {
-			key: key(claimed("7")), account: recorded, held: malformed, want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"its Secret holds nothing": {
-			key: key(claimed("7")), account: recorded, held: empty, want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"a Secret, and no slot: it is not adopted": {
-			key: key(), account: keystest.NewAccount("acme"), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
-		},
-		"its Secret could not be made": {
-			key: key(), account: recorded, held: nothing, err: errDown,
-			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: "False/WriteFailed", Accept: accepted, Valid: pending},
-		},
-		"an inactive key gets a credential too, for later": {
-			key: key(inactive), account: recorded, held: nothing,
-			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: pending, Accept: accepted, Valid: "False/Inactive"},
-		},
-		"an expired key gets none": {
-			key: key(keystest.Expiring(now)), account: recorded, held: nothing, want: outline{State: v1alpha1.StateExpired, Ready: "True/Expired", Accept: accepted, Valid: "False/Expired"},
-		},
-		"a revoked key gets none": {
-			key: key(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"},
-		},
-		"Usable: an inactive key needs no slot, and gets no credential": {
-			key: key(inactive), account: keystest.NewAccount("acme", usable), held: nothing, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"},
-		},
-		"without a limit no slot is needed": {
-			key: key(), account: keystest.NewAccount("acme", keystest.Unlimited()), held: nothing,
-			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
+	d.inUse = func(options ...keystest.KeyOption) *v1alpha1.APIKey { return d.key(append(options, d.issued)...) }
+	d.recorded = d.with(d.key())
+	d.justIssued, d.drifted, d.offered, d.ownerless = d.own, d.own, d.own, d.own
+	d.justIssued.JustIssued, d.drifted.Drifted = true, true
+	d.driftedOffer, d.cleared = d.drifted, d.empty
+	d.offered.IsOffered, d.driftedOffer.IsOffered, d.ownerless.IsOffered, d.ownerless.Ownership = true, true, true, keys.SecretOffered
+	d.cleared.Drifted = true
+	return d
+}
 
-		// Changes of the state.
-		"in use":                        {key: inUse(), account: recorded, held: own, want: active},
-		"inactive":                      {key: inUse(inactive), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
-		"switched on again":             {key: inUse(), account: recorded, held: own, want: active},
-		"inactive and expired":          {key: inUse(inactive, keystest.Expiring(now)), account: recorded, held: own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: accepted, Valid: "False/Inactive"}},
-		"a second before it expires":    {key: inUse(keystest.Expiring(now.Add(time.Second))), account: recorded, held: own, want: in(active, func(o *outline) { o.Next = time.Second })},
-		"the very second it expires":    {key: inUse(keystest.Expiring(now)), account: recorded, held: own, want: outline{State: v1alpha1.StateExpired, Ready: "True/Expired", Accept: accepted, Valid: "False/Expired"}},
-		"expired, and moved later":      {key: inUse(keystest.Expiring(now.Add(time.Hour)), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), account: recorded, held: own, want: in(active, func(o *outline) { o.Next = time.Hour })},
-		"expired, and never to be more": {key: key(issued, observed(v1alpha1.StateExpired)), account: recorded, held: own, want: active},
-		"revoked": {
-			key: inUse(revoked), account: recorded, held: own, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"},
-		},
-		"revoked, and emptied":              {key: inUse(revoked), account: recorded, held: empty, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and no Secret exists":     {key: inUse(revoked), account: recorded, held: nothing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and a foreign Secret":     {key: inUse(revoked), account: recorded, held: foreign, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, emptied, and drifted":     {key: inUse(revoked), account: recorded, held: drained, want: outline{Steps: "repair Secret shop; ", State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and put back by a client": {key: inUse(revoked, observed(v1alpha1.StateRevoked)), account: recorded, held: another, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: accepted, Valid: "False/Revoked"}},
-		"revoked, and the Secret could not be emptied": {
-			key: inUse(revoked), account: recorded, held: own, err: errDown,
-			want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: "False/WriteFailed", Accept: accepted, Valid: "False/Revoked"},
-		},
-		"revoked in a suspended account: it is emptied all the same": {
-			key: inUse(revoked), account: with(key(), keystest.Suspended()), held: own,
-			want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: pending, Accept: "False/AccountSuspended", Valid: "False/Revoked"},
-		},
-		"revoked without an account: it is emptied first": {
-			key: inUse(revoked), held: own,
-			want: outline{Steps: "remove all credentials from Secret shop; create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
-		},
-		"a revocation is not deferred": {
-			key: inUse(revoked), account: keystest.NewAccount("acme"), held: own,
-			want: outline{Steps: "remove all credentials from Secret shop; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
-		},
-		"a deactivation is not deferred": {
-			key: inUse(inactive), account: keystest.NewAccount("acme"), held: own,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StateInactive, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Inactive"},
-		},
-		"an expiry is not deferred": {
-			key: inUse(keystest.Expiring(now)), account: keystest.NewAccount("acme"), held: own,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StateExpired, Ready: pending, Accept: "Unknown/Pending", Valid: "False/Expired"},
-		},
+// decideCase holds facts, and the outline of what Decide and Describe return for them.
+type decideCase struct {
+	key     *v1alpha1.APIKey
+	account *v1alpha1.Account
+	held    keys.ObservedSecret
+	err     error
+	want    outline
+}
 
-		// Changes of the Secret.
-		"the Secret was deleted": {
-			key: inUse(), account: recorded, held: nothing, want: in(active, func(o *outline) { o.Steps, o.Ready = "create Secret shop with a new Token; ", pending }),
-		},
-		"the Secret has a key that verifiers do not know": {
-			key: inUse(), account: recorded, held: another, want: in(active, func(o *outline) {
-				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", pending
-			}),
-		},
-		"the Secret has something that is no key": {
-			key: inUse(), account: recorded, held: malformed, want: in(active, func(o *outline) {
-				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", pending
-			}),
-		},
-		"the Secret has been emptied": {
-			key: inUse(), account: recorded, held: empty, want: in(active, func(o *outline) {
-				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", pending
-			}),
-		},
-		"the Secret has drifted": {
-			key: inUse(), account: recorded, held: drifted, want: in(active, func(o *outline) { o.Steps, o.Ready = "repair Secret shop; ", pending }),
-		},
-		"the Secret could not be put right": {
-			key: inUse(), account: recorded, held: another, err: errDown, want: in(active, func(o *outline) {
-				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", "False/WriteFailed"
-			}),
-		},
-		"the Secret is foreign": {
-			key: inUse(), account: recorded, held: foreign, want: in(active, func(o *outline) { o.Next, o.Ready = time.Minute, "False/SecretConflict" }),
-		},
-		"the Secret is foreign from the start": {
-			key: key(), account: recorded, held: foreign, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretConflict", Accept: accepted, Valid: pending},
-		},
-		"the Secret is that of the deleted key of this name": {
-			key: key(), account: recorded, held: leftover, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"inactive, and the Secret was deleted: it is created again": {
-			key: inUse(inactive), account: recorded, held: nothing,
-			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: pending, Accept: accepted, Valid: "False/Inactive"},
-		},
-		"refused, and the Secret is foreign: it is not read": {
-			key: inUse(), account: with(key(), keystest.Suspended()), held: foreign,
-			want: in(refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
-		},
-
-		// Changes of the account.
-		"the account was deleted and is created again: the key stays in use": {
-			key: inUse(), held: own, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive},
-		},
-		"the account was deleted and can't be created: the key stays in use, and reports it": {
-			key: inUse(), held: own, err: errDown,
-			want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive, Ready: "False/WriteFailed", Accept: "Unknown/Pending", Valid: "True/Active"},
-		},
-		"the record is lost: the key stays in use": {
-			key: inUse(), account: keystest.NewAccount("acme", keystest.MaxKeys(0)), held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
-		},
-		"the account is suspended": {
-			key: inUse(), account: with(key(), keystest.Suspended()), held: own,
-			want: outline{State: v1alpha1.StateSuspended, Ready: "True/AccountSuspended", Accept: "False/AccountSuspended", Valid: "False/NotAccepted"},
-		},
-		"the account is suspended, and the key has no credential yet": {
-			key: key(), account: with(key(), keystest.Suspended()), held: nothing, want: refused(v1alpha1.ReasonAccountSuspended),
-		},
-		"the account is suspended, and the Secret is lost": {
-			key: inUse(), account: with(key(), keystest.Suspended()), held: nothing,
-			want: in(refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
-		},
-		"the account is suspended, and the key is off anyway": {
-			key: inUse(inactive), account: with(key(), keystest.Suspended()), held: own,
-			want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: "False/AccountSuspended", Valid: "False/Inactive"},
-		},
-		"the account is back": {key: key(issued, observed(v1alpha1.StateSuspended)), account: recorded, held: own, want: active},
-		"the namespace is not allowed": {
-			key: inUse(), account: with(key(), policy(func(a *v1alpha1.AccountSpec) { a.AllowedNamespaces = team })), held: own, want: refused(v1alpha1.ReasonNamespaceNotAllowed),
-		},
-		"the account's zone does not exist": {
-			key: inUse(keystest.Expiration("2027-01-01")), account: with(key(), keystest.Zone("Mars/Base")), held: own, want: refused(v1alpha1.ReasonInvalidSpec),
-		},
-		"every slot is taken": {
-			key: key(), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: nothing, want: refused(v1alpha1.ReasonLimitReached),
-		},
-		"every slot is taken, one of them by the deleted key of this name": {
-			key: key(), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(key(keystest.UID("before")))), held: nothing,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
-		},
-		"a slot has come free": {
-			key: key(observed(v1alpha1.StatePending)), account: recorded, held: nothing,
-			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: pending, Accept: accepted, Valid: pending},
-		},
-		"another key has the label": {
-			key: key(keystest.Label("web")), account: keystest.NewAccount("acme", keystest.Slots(keystest.Key("other", keystest.Label("web")))), held: nothing,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending}, // it is not among the siblings, so it may be deleted
-		},
-		"a new label is not on record yet: the key stays in use": {
-			key: inUse(keystest.Label("web")), account: recorded, held: own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
-		},
-
-		"inactive while the record is lost, its credential revoked": {
-			key: inUse(inactive, keystest.RevokedBefore(now)), account: keystest.NewAccount("acme"), held: own,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
-		},
-
-		// Grants, under Usable.
-		"Usable: active again, under a released grant": {
-			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("1")), account: with(key(), usable), held: own,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
-		},
-		"Usable: active again, under a grant before the released one": {
-			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("10")), account: keystest.NewAccount("acme", usable, ownSlot("9")), held: own,
-			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: pending, Accept: "Unknown/Pending", Valid: pending},
-		},
-		"Usable: switched on again, under a new grant": {
-			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", usable, ownSlot("10")), held: own, want: active,
-		},
-		"Usable: switched on again, and no slot is left": {
-			key: key(issued, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", usable, keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
-			want: refused(v1alpha1.ReasonLimitReached),
-		},
-		"All: a key without a slot that gave its grant back before": {
-			key: key(issued, inactive, observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: own,
-			want: outline{State: v1alpha1.StateInactive, Ready: "False/LimitReached", Accept: "False/LimitReached", Valid: "False/Inactive"},
-		},
-
-		"being deleted: it is left alone": {key: key(keystest.Deleting(now)), account: recorded, held: own, want: outline{}},
-		"revoked and being deleted":       {key: key(revoked, keystest.Deleting(now)), account: recorded, held: own, want: outline{}},
-	} {
+// checkDecide runs the cases of a table. Besides what a case wants, every description is stable and the facts stay unchanged.
+func checkDecide(t *testing.T, cases map[string]decideCase) {
+	t.Helper()
+	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := keys.Facts{Key: tc.key, Account: tc.account, Secret: tc.held, Settings: keystest.Settings, Now: now, Err: tc.err}
@@ -347,6 +139,267 @@ func TestDecide(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDecide_IssuesTheFirstCredential(t *testing.T) {
+	t.Parallel()
+	d := newDecideFixture()
+	checkDecide(t, map[string]decideCase{
+		"the first key of an account that does not exist": {
+			key: d.key(), held: d.missing, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending},
+		},
+		"a new key without a slot": {
+			key: d.key(), account: keystest.NewAccount("acme"), held: d.missing, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending},
+		},
+		"a very new key without a slot says nothing yet": {
+			key: d.key(keystest.Created(now.Add(-time.Second))), account: keystest.NewAccount("acme"), held: d.missing, want: outline{Next: 5 * time.Second},
+		},
+		"a new key with a slot": {
+			key: d.key(), account: d.recorded, held: d.missing, want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"its Secret has just been made": {key: d.key(), account: d.recorded, held: d.justIssued, want: d.active},
+		"its Secret was made before a crash: the status says that it is unknown": {
+			key: d.key(), account: d.recorded, held: d.own, want: outline{State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"its Secret was created before a crash, as the status records: it is overwritten": {
+			key: d.key(d.claimed("7")), account: d.recorded, held: d.own,
+			want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"its Secret was written since the status said that it is unknown": {
+			key: d.key(d.claimed("6")), account: d.recorded, held: d.own, want: outline{State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"its Secret was offered, and is adopted": {key: d.key(), account: d.with(d.key(), keystest.ImportAllowed()), held: d.offered, want: d.active},
+		"its Secret was offered, is adopted, and drifted": {
+			key: d.key(), account: d.with(d.key(), keystest.ImportAllowed()), held: d.driftedOffer,
+			want: d.except(d.active, func(o *outline) { o.Steps, o.Ready = "repair Secret shop; ", d.pending }),
+		},
+		"a Secret without an owner is offered": {
+			key: d.key(), account: d.with(d.key(), keystest.ImportAllowed()), held: d.ownerless,
+			want: outline{Steps: "adopt Secret shop; ", State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"a Secret without an owner is offered, and holds no key": {
+			key: d.key(), account: d.with(d.key(), keystest.ImportAllowed()), held: d.badOffer,
+			want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretNotAdoptable", Accept: d.accepted, Valid: d.pending},
+		},
+		"its Secret holds something that is no key": {
+			key: d.key(d.claimed("7")), account: d.recorded, held: d.malformed, want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"its Secret holds nothing": {
+			key: d.key(d.claimed("7")), account: d.recorded, held: d.empty, want: outline{Steps: "replace the credential in Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"a Secret, and no slot: it is not adopted": {
+			key: d.key(), account: keystest.NewAccount("acme"), held: d.own, want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending},
+		},
+		"its Secret could not be made": {
+			key: d.key(), account: d.recorded, held: d.missing, err: errDown,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: "False/WriteFailed", Accept: d.accepted, Valid: d.pending},
+		},
+		"an inactive key gets a credential too, for later": {
+			key: d.key(d.inactive), account: d.recorded, held: d.missing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: d.pending, Accept: d.accepted, Valid: "False/Inactive"},
+		},
+		"an expired key gets none": {
+			key: d.key(keystest.Expiring(now)), account: d.recorded, held: d.missing, want: outline{State: v1alpha1.StateExpired, Ready: "True/Expired", Accept: d.accepted, Valid: "False/Expired"},
+		},
+		"a revoked key gets none": {
+			key: d.key(d.revoked), account: d.recorded, held: d.missing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: d.accepted, Valid: "False/Revoked"},
+		},
+		"Usable: an inactive key needs no slot, and gets no credential": {
+			key: d.key(d.inactive), account: keystest.NewAccount("acme", d.usable), held: d.missing, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: d.accepted, Valid: "False/Inactive"},
+		},
+		"without a limit no slot is needed": {
+			key: d.key(), account: keystest.NewAccount("acme", keystest.Unlimited()), held: d.missing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+	})
+}
+
+func TestDecide_FollowsTheState(t *testing.T) {
+	t.Parallel()
+	d := newDecideFixture()
+	checkDecide(t, map[string]decideCase{
+		"in use":                        {key: d.inUse(), account: d.recorded, held: d.own, want: d.active},
+		"inactive":                      {key: d.inUse(d.inactive), account: d.recorded, held: d.own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: d.accepted, Valid: "False/Inactive"}},
+		"switched on again":             {key: d.inUse(), account: d.recorded, held: d.own, want: d.active},
+		"inactive and expired":          {key: d.inUse(d.inactive, keystest.Expiring(now)), account: d.recorded, held: d.own, want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: d.accepted, Valid: "False/Inactive"}},
+		"a second before it expires":    {key: d.inUse(keystest.Expiring(now.Add(time.Second))), account: d.recorded, held: d.own, want: d.except(d.active, func(o *outline) { o.Next = time.Second })},
+		"the very second it expires":    {key: d.inUse(keystest.Expiring(now)), account: d.recorded, held: d.own, want: outline{State: v1alpha1.StateExpired, Ready: "True/Expired", Accept: d.accepted, Valid: "False/Expired"}},
+		"expired, and moved later":      {key: d.inUse(keystest.Expiring(now.Add(time.Hour)), func(k *v1alpha1.APIKey) { k.Status.State = v1alpha1.StateExpired }), account: d.recorded, held: d.own, want: d.except(d.active, func(o *outline) { o.Next = time.Hour })},
+		"expired, and never to be more": {key: d.key(d.issued, d.observed(v1alpha1.StateExpired)), account: d.recorded, held: d.own, want: d.active},
+		"revoked": {
+			key: d.inUse(d.revoked), account: d.recorded, held: d.own, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: d.pending, Accept: d.accepted, Valid: "False/Revoked"},
+		},
+		"revoked, and emptied":              {key: d.inUse(d.revoked), account: d.recorded, held: d.empty, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: d.accepted, Valid: "False/Revoked"}},
+		"revoked, and no Secret exists":     {key: d.inUse(d.revoked), account: d.recorded, held: d.missing, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: d.accepted, Valid: "False/Revoked"}},
+		"revoked, and a foreign Secret":     {key: d.inUse(d.revoked), account: d.recorded, held: d.foreign, want: outline{State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: d.accepted, Valid: "False/Revoked"}},
+		"revoked, emptied, and drifted":     {key: d.inUse(d.revoked), account: d.recorded, held: d.cleared, want: outline{Steps: "repair Secret shop; ", State: v1alpha1.StateRevoked, Ready: "True/Revoked", Accept: d.accepted, Valid: "False/Revoked"}},
+		"revoked, and put back by a client": {key: d.inUse(d.revoked, d.observed(v1alpha1.StateRevoked)), account: d.recorded, held: d.another, want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: d.pending, Accept: d.accepted, Valid: "False/Revoked"}},
+		"revoked, and the Secret could not be emptied": {
+			key: d.inUse(d.revoked), account: d.recorded, held: d.own, err: errDown,
+			want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: "False/WriteFailed", Accept: d.accepted, Valid: "False/Revoked"},
+		},
+		"revoked in a suspended account: it is emptied all the same": {
+			key: d.inUse(d.revoked), account: d.with(d.key(), keystest.Suspended()), held: d.own,
+			want: outline{Steps: "remove all credentials from Secret shop; ", State: v1alpha1.StateRevoked, Ready: d.pending, Accept: "False/AccountSuspended", Valid: "False/Revoked"},
+		},
+		"revoked without an account: it is emptied first": {
+			key: d.inUse(d.revoked), held: d.own,
+			want: outline{Steps: "remove all credentials from Secret shop; create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: d.pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
+		},
+		"a revocation is not deferred": {
+			key: d.inUse(d.revoked), account: keystest.NewAccount("acme"), held: d.own,
+			want: outline{Steps: "remove all credentials from Secret shop; ", Next: 5 * time.Second, State: v1alpha1.StateRevoked, Ready: d.pending, Accept: "Unknown/Pending", Valid: "False/Revoked"},
+		},
+		"a deactivation is not deferred": {
+			key: d.inUse(d.inactive), account: keystest.NewAccount("acme"), held: d.own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StateInactive, Ready: d.pending, Accept: "Unknown/Pending", Valid: "False/Inactive"},
+		},
+		"an expiry is not deferred": {
+			key: d.inUse(keystest.Expiring(now)), account: keystest.NewAccount("acme"), held: d.own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StateExpired, Ready: d.pending, Accept: "Unknown/Pending", Valid: "False/Expired"},
+		},
+	})
+}
+
+func TestDecide_KeepsTheSecret(t *testing.T) {
+	t.Parallel()
+	d := newDecideFixture()
+	checkDecide(t, map[string]decideCase{
+		"the Secret was deleted": {
+			key: d.inUse(), account: d.recorded, held: d.missing, want: d.except(d.active, func(o *outline) { o.Steps, o.Ready = "create Secret shop with a new Token; ", d.pending }),
+		},
+		"the Secret has a key that verifiers do not know": {
+			key: d.inUse(), account: d.recorded, held: d.another, want: d.except(d.active, func(o *outline) {
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", d.pending
+			}),
+		},
+		"the Secret has something that is no key": {
+			key: d.inUse(), account: d.recorded, held: d.malformed, want: d.except(d.active, func(o *outline) {
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", d.pending
+			}),
+		},
+		"the Secret has been emptied": {
+			key: d.inUse(), account: d.recorded, held: d.empty, want: d.except(d.active, func(o *outline) {
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", d.pending
+			}),
+		},
+		"the Secret has drifted": {
+			key: d.inUse(), account: d.recorded, held: d.drifted, want: d.except(d.active, func(o *outline) { o.Steps, o.Ready = "repair Secret shop; ", d.pending }),
+		},
+		"the Secret could not be put right": {
+			key: d.inUse(), account: d.recorded, held: d.another, err: errDown, want: d.except(d.active, func(o *outline) {
+				o.Steps, o.Ready = "replace the credential in Secret shop with a new Token; ", "False/WriteFailed"
+			}),
+		},
+		"the Secret is foreign": {
+			key: d.inUse(), account: d.recorded, held: d.foreign, want: d.except(d.active, func(o *outline) { o.Next, o.Ready = time.Minute, "False/SecretConflict" }),
+		},
+		"the Secret is foreign from the start": {
+			key: d.key(), account: d.recorded, held: d.foreign, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: "False/SecretConflict", Accept: d.accepted, Valid: d.pending},
+		},
+		"the Secret is that of the deleted key of this name": {
+			key: d.key(), account: d.recorded, held: d.orphaned, want: outline{Next: time.Minute, State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"inactive, and the Secret was deleted: it is created again": {
+			key: d.inUse(d.inactive), account: d.recorded, held: d.missing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StateInactive, Ready: d.pending, Accept: d.accepted, Valid: "False/Inactive"},
+		},
+		"refused, and the Secret is foreign: it is not read": {
+			key: d.inUse(), account: d.with(d.key(), keystest.Suspended()), held: d.foreign,
+			want: d.except(d.refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
+		},
+	})
+}
+
+func TestDecide_FollowsTheAccount(t *testing.T) {
+	t.Parallel()
+	d := newDecideFixture()
+	checkDecide(t, map[string]decideCase{
+		"the account was deleted and is created again: the key stays in use": {
+			key: d.inUse(), held: d.own, want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive},
+		},
+		"the account was deleted and can't be created: the key stays in use, and reports it": {
+			key: d.inUse(), held: d.own, err: errDown,
+			want: outline{Steps: "create Account acme; ", Next: 5 * time.Second, State: v1alpha1.StateActive, Ready: "False/WriteFailed", Accept: "Unknown/Pending", Valid: "True/Active"},
+		},
+		"the record is lost: the key stays in use": {
+			key: d.inUse(), account: keystest.NewAccount("acme", keystest.MaxKeys(0)), held: d.own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
+		},
+		"the account is suspended": {
+			key: d.inUse(), account: d.with(d.key(), keystest.Suspended()), held: d.own,
+			want: outline{State: v1alpha1.StateSuspended, Ready: "True/AccountSuspended", Accept: "False/AccountSuspended", Valid: "False/NotAccepted"},
+		},
+		"the account is suspended, and the key has no credential yet": {
+			key: d.key(), account: d.with(d.key(), keystest.Suspended()), held: d.missing, want: d.refused(v1alpha1.ReasonAccountSuspended),
+		},
+		"the account is suspended, and the Secret is lost": {
+			key: d.inUse(), account: d.with(d.key(), keystest.Suspended()), held: d.missing,
+			want: d.except(d.refused(v1alpha1.ReasonAccountSuspended), func(o *outline) { o.State = v1alpha1.StateSuspended }),
+		},
+		"the account is suspended, and the key is off anyway": {
+			key: d.inUse(d.inactive), account: d.with(d.key(), keystest.Suspended()), held: d.own,
+			want: outline{State: v1alpha1.StateInactive, Ready: "True/Inactive", Accept: "False/AccountSuspended", Valid: "False/Inactive"},
+		},
+		"the account is back": {key: d.key(d.issued, d.observed(v1alpha1.StateSuspended)), account: d.recorded, held: d.own, want: d.active},
+		"the namespace is not allowed": {
+			key: d.inUse(), account: d.with(d.key(), policy(func(a *v1alpha1.AccountSpec) { a.AllowedNamespaces = team })), held: d.own, want: d.refused(v1alpha1.ReasonNamespaceNotAllowed),
+		},
+		"the account's zone does not exist": {
+			key: d.inUse(keystest.Expiration("2027-01-01")), account: d.with(d.key(), keystest.Zone("Mars/Base")), held: d.own, want: d.refused(v1alpha1.ReasonInvalidSpec),
+		},
+		"every slot is taken": {
+			key: d.key(), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: d.missing, want: d.refused(v1alpha1.ReasonLimitReached),
+		},
+		"every slot is taken, one of them by the deleted key of this name": {
+			key: d.key(), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(d.key(keystest.UID("before")))), held: d.missing,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending},
+		},
+		"a slot has come free": {
+			key: d.key(d.observed(v1alpha1.StatePending)), account: d.recorded, held: d.missing,
+			want: outline{Steps: "create Secret shop with a new Token; ", State: v1alpha1.StatePending, Ready: d.pending, Accept: d.accepted, Valid: d.pending},
+		},
+		"another key has the label": {
+			key: d.key(keystest.Label("web")), account: keystest.NewAccount("acme", keystest.Slots(keystest.Key("other", keystest.Label("web")))), held: d.missing,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending}, // it is not among the siblings, so it may be deleted
+		},
+		"a new label is not on record yet: the key stays in use": {
+			key: d.inUse(keystest.Label("web")), account: d.recorded, held: d.own, want: outline{Next: 5 * time.Second, State: v1alpha1.StateActive},
+		},
+
+		"inactive while the record is lost, its credential revoked": {
+			key: d.inUse(d.inactive, keystest.RevokedBefore(now)), account: keystest.NewAccount("acme"), held: d.own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending},
+		},
+	})
+}
+
+func TestDecide_ObservesGrantsUnderUsable(t *testing.T) {
+	t.Parallel()
+	d := newDecideFixture()
+	checkDecide(t, map[string]decideCase{
+		"Usable: active again, under a released grant": {
+			key: d.key(d.issued, d.observed(v1alpha1.StateInactive), keystest.Released("1")), account: d.with(d.key(), d.usable), held: d.own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending},
+		},
+		"Usable: active again, under a grant before the released one": {
+			key: d.key(d.issued, d.observed(v1alpha1.StateInactive), keystest.Released("10")), account: keystest.NewAccount("acme", d.usable, ownSlot("9")), held: d.own,
+			want: outline{Next: 5 * time.Second, State: v1alpha1.StatePending, Ready: d.pending, Accept: "Unknown/Pending", Valid: d.pending},
+		},
+		"Usable: switched on again, under a new grant": {
+			key: d.key(d.issued, d.observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", d.usable, ownSlot("10")), held: d.own, want: d.active,
+		},
+		"Usable: switched on again, and no slot is left": {
+			key: d.key(d.issued, d.observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", d.usable, keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: d.own,
+			want: d.refused(v1alpha1.ReasonLimitReached),
+		},
+		"All: a key without a slot that gave its grant back before": {
+			key: d.key(d.issued, d.inactive, d.observed(v1alpha1.StateInactive), keystest.Released("9")), account: keystest.NewAccount("acme", keystest.MaxKeys(1), keystest.Slots(keystest.Key("other"))), held: d.own,
+			want: outline{State: v1alpha1.StateInactive, Ready: "False/LimitReached", Accept: "False/LimitReached", Valid: "False/Inactive"},
+		},
+
+		"being deleted: it is left alone": {key: d.key(keystest.Deleting(now)), account: d.recorded, held: d.own, want: outline{}},
+		"revoked and being deleted":       {key: d.key(d.revoked, keystest.Deleting(now)), account: d.recorded, held: d.own, want: outline{}},
+	})
 }
 
 func ownSlot(grant string) keystest.AccountOption {
