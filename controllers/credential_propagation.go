@@ -37,7 +37,7 @@ type credentialPropagation struct {
 	mu    sync.Mutex
 	waits map[types.UID]*stagedCredential
 	// triggered receives a value when there is a reason to poll at once.
-	triggered chan struct{}
+	triggered trigger
 	// enqueueCh receives the keys whose staged credential all verifiers know.
 	enqueueCh chan event.GenericEvent
 }
@@ -52,7 +52,7 @@ type stagedCredential struct {
 func newCredentialPropagation(reader client.Reader, now clock.PassiveClock, v Verifiers) *credentialPropagation {
 	return &credentialPropagation{
 		Reader: reader, clock: now, verifiers: v, waits: map[types.UID]*stagedCredential{},
-		triggered: make(chan struct{}, 1), enqueueCh: make(chan event.GenericEvent),
+		triggered: newTrigger(), enqueueCh: make(chan event.GenericEvent),
 	}
 }
 
@@ -73,7 +73,7 @@ func (p *credentialPropagation) done(key *v1alpha1.APIKey) bool {
 		return w.known
 	}
 	p.waits[key.UID] = &stagedCredential{credential: reference, since: p.clock.Now()}
-	p.trigger()
+	p.triggered.fire()
 	return false
 }
 
@@ -85,14 +85,6 @@ func (p *credentialPropagation) forget(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.waits, uid)
-}
-
-// trigger requests a poll at once.
-func (p *credentialPropagation) trigger() {
-	select {
-	case p.triggered <- struct{}{}:
-	default:
-	}
 }
 
 // run polls the verifiers for as long as this manager leads.
@@ -116,11 +108,7 @@ func (p *credentialPropagation) poll(ctx context.Context) bool {
 		}
 		return true
 	}
-	states := make([]keys.Replica, len(live))
-	for i := range live {
-		states[i] = live[i].state()
-	}
-	done := p.record(polled, states)
+	done := p.record(polled, states(live))
 	for _, c := range done {
 		enqueue(ctx, p.enqueueCh, types.NamespacedName{Namespace: c.Namespace, Name: c.Name})
 	}

@@ -23,8 +23,21 @@ const (
 	triggerDelay = 50 * time.Millisecond
 )
 
+// trigger requests a poll at once. Requests that come before the poll share it.
+type trigger chan struct{}
+
+func newTrigger() trigger { return make(trigger, 1) }
+
+// fire requests a poll, and never blocks.
+func (t trigger) fire() {
+	select {
+	case t <- struct{}{}:
+	default:
+	}
+}
+
 // pollWhileInProgress calls poll when it is triggered, and again while poll returns true, until the context is done.
-func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, triggered <-chan struct{}, poll func(context.Context) bool) {
+func pollWhileInProgress(ctx context.Context, now clock.PassiveClock, triggered trigger, poll func(context.Context) bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	armed, pause, polledAt := triggered, minBackoff, time.Time{}

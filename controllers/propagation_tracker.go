@@ -33,7 +33,7 @@ type propagationTracker struct {
 	// recorder records how long propagation takes; nil: nothing is recorded.
 	recorder VerifierRecorder
 	// triggered receives a value when there is a reason to poll at once.
-	triggered chan struct{}
+	triggered trigger
 
 	mu    sync.Mutex
 	waits map[types.UID]*disabledKey
@@ -59,7 +59,7 @@ type disabledKey struct {
 }
 
 func newPropagationTracker(now clock.PassiveClock, recorder VerifierRecorder) *propagationTracker {
-	return &propagationTracker{clock: now, recorder: recorder, triggered: make(chan struct{}, 1), waits: map[types.UID]*disabledKey{}}
+	return &propagationTracker{clock: now, recorder: recorder, triggered: newTrigger(), waits: map[types.UID]*disabledKey{}}
 }
 
 // reset stops all measurements: what another manager saw while it led is not measured here.
@@ -88,19 +88,11 @@ func (t *propagationTracker) track(was, is *v1alpha1.APIKey) {
 	if w.generation != is.Generation {
 		w.generation, w.version, w.since = is.Generation, is.ResourceVersion, t.clock.Now()
 		w.writable, w.reported = false, keys.Propagation{}
-		t.trigger()
+		t.triggered.fire()
 	}
 	if !w.writable && keys.DisabledStatusObserved(is) {
 		w.writable = true
-		t.trigger()
-	}
-}
-
-// trigger requests a poll at once.
-func (t *propagationTracker) trigger() {
-	select {
-	case t.triggered <- struct{}{}:
-	default:
+		t.triggered.fire()
 	}
 }
 

@@ -354,7 +354,7 @@ func TestPropagation_LimitsPolls(t *testing.T) {
 		"one lags for a minute": {func(*usageFixture) { time.Sleep(time.Minute) }, 20},
 		"one key is disabled in each millisecond of a second": {func(u *usageFixture) {
 			for range 1000 {
-				u.propagation.trigger()
+				u.propagation.triggered.fire()
 				time.Sleep(time.Millisecond)
 			}
 		}, 22},

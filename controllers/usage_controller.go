@@ -106,8 +106,8 @@ func (r *UsageReconciler) forget(uid types.UID) {
 // endpointSliceHandler triggers a poll when the endpoints of the verifier change.
 func (r *UsageReconciler) endpointSliceHandler() handler.EventHandler {
 	return handler.Funcs{
-		CreateFunc: func(context.Context, event.CreateEvent, queue) { r.propagation.trigger() },
-		UpdateFunc: func(context.Context, event.UpdateEvent, queue) { r.propagation.trigger() },
-		DeleteFunc: func(context.Context, event.DeleteEvent, queue) { r.propagation.trigger() },
+		CreateFunc: func(context.Context, event.CreateEvent, queue) { r.propagation.triggered.fire() },
+		UpdateFunc: func(context.Context, event.UpdateEvent, queue) { r.propagation.triggered.fire() },
+		DeleteFunc: func(context.Context, event.DeleteEvent, queue) { r.propagation.triggered.fire() },
 	}
 }

@@ -121,6 +121,15 @@ func (r *replica) state() keys.Replica {
 	return keys.Replica{Reached: true, Synced: r.response.Synced, KeysVersion: r.response.KeysVersion, Refused: refused, Known: known}
 }
 
+// states returns what the rules need to know of the replicas.
+func states(live []replica) []keys.Replica {
+	list := make([]keys.Replica, len(live))
+	for i := range live {
+		list[i] = live[i].state()
+	}
+	return list
+}
+
 // maxParallelPolls is the number of replicas that are polled at the same time. It is low because responses may be
 // long.
 const maxParallelPolls = 4

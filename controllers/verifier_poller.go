@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 const (
@@ -133,16 +132,14 @@ func (p *verifierPoller) pollPropagationOnce(ctx context.Context) (changed []typ
 	if err != nil {
 		return nil, false, err
 	}
-	states := make([]keys.Replica, len(live))
-	for i := range live {
-		states[i] = live[i].state()
-		if live[i].err != nil {
-			log.FromContext(ctx).V(1).Info("Could not poll a verifier for disabled keys", "address", live[i].address, "cause", live[i].err.Error())
+	for _, one := range live {
+		if one.err != nil {
+			log.FromContext(ctx).V(1).Info("Could not poll a verifier for disabled keys", "address", one.address, "cause", one.err.Error())
 		}
 	}
-	changed, inProgress = p.propagation.evaluate(versions, states)
+	changed, inProgress = p.propagation.evaluate(versions, states(live))
 	if len(versions) == maxKeysPerPoll && len(changed) > 0 { // there may be more keys to poll for
-		p.propagation.trigger()
+		p.propagation.triggered.fire()
 	}
 	return changed, inProgress, nil
 }
