@@ -12,9 +12,10 @@ COPY controllers/ controllers/
 COPY internal/ internal/
 ARG TARGETOS
 ARG TARGETARCH
-ARG VERSION=dev
+# make docker-build sets the version, the commit and its date.
+ARG LDFLAGS="-s -w"
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
-    go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/ ./cmd/manager ./cmd/verifier
+    go build -trimpath -ldflags "${LDFLAGS}" -o /out/ ./cmd/manager ./cmd/verifier
 
 # One image for both binaries: the Deployment of the verifier sets command: [/verifier].
 FROM gcr.io/distroless/static:nonroot

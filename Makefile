@@ -7,6 +7,11 @@ MAKEFLAGS += --no-print-directory
 
 IMG ?= controller:latest
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+# The time of the commit, not of the build, so that builds are reproducible.
+DATE ?= $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
+VERSION_PACKAGE := github.com/apikey-manager/apikey-manager/internal/version
+LDFLAGS = -s -w -X $(VERSION_PACKAGE).version=$(VERSION) -X $(VERSION_PACKAGE).commit=$(COMMIT) -X $(VERSION_PACKAGE).date=$(DATE)
 CONTAINER_TOOL ?= docker
 # The time for each fuzz target.
 FUZZTIME ?= 30s
@@ -30,6 +35,8 @@ CRD_REF_DOCS := bin/crd-ref-docs
 GOLANGCI_LINT := bin/golangci-lint
 KUBE_API_LINT := bin/golangci-lint-kube-api-linter
 GOVULNCHECK := bin/govulncheck
+# Programs that tests run: see test/tools.
+TEST_TOOLS :=
 TOOLS := $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(KUBE_API_LINT) $(GOVULNCHECK) bin/benchstat bin/ginkgo
 
 ##@ General
@@ -103,7 +110,7 @@ plan: ## Print what the manager would do for FILE=keys.yaml at NOW=2027-02-28T12
 ##@ Test
 
 .PHONY: test
-test: controlplane gateways ## Run all tests with the race detector, on a real control plane.
+test: controlplane gateways $(TEST_TOOLS) ## Run all tests with the race detector, on a real control plane.
 	@$(if $(RACE),,echo "make test: running without the race detector, because there is no C compiler")
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go test $(RACE) -shuffle=on -timeout=30m $(TEST_PACKAGES_IN_PARALLEL) $(LONGEST_TESTS) ./...
@@ -160,11 +167,11 @@ vulncheck: $(GOVULNCHECK) ## Check for known vulnerabilities. Needs access to th
 
 .PHONY: build
 build: ## Build bin/manager and bin/verifier.
-	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/manager ./cmd/verifier
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/manager ./cmd/verifier
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
-	@$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(IMG) .
+	@$(CONTAINER_TOOL) build --build-arg LDFLAGS='$(LDFLAGS)' --tag $(IMG) .
 
 .PHONY: docker-push
 docker-push: ## Push the image IMG.
@@ -224,6 +231,12 @@ tools: $(TOOLS) ## Build the linters and generators into bin/.
 $(TOOLS): go.tools.mod
 	@echo "building $@ (the linters take one or two minutes)"
 	@go build -modfile=go.tools.mod -o $@ $$(sed -nE 's|^[[:space:]]+([^ ]+/$(@F))$$|\1|p' go.tools.mod)
+	@touch $@
+
+# Each of these has a module of its own in hack/tools, because their dependencies do not fit with those of the other tools.
+bin/%: hack/tools/%/go.mod
+	@echo "building $@ (minutes the first time)"
+	@cd hack/tools/$* && go build -ldflags '-s -w' -o $(CURDIR)/bin/ tool
 	@touch $@
 
 .PHONY: clean

@@ -22,6 +22,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/mail"
+	"github.com/apikey-manager/apikey-manager/internal/version"
 )
 
 // options holds the values of the flags.
@@ -70,7 +71,7 @@ func newCommand() *cobra.Command {
 		Short: "Run the control plane of apikey-manager",
 		Long: "manager reconciles APIKeys and Accounts. It generates keys, stores them in Secrets, enforces the limits of accounts,\n" +
 			"enables, disables, rotates, expires and revokes keys, and validates their deletion.",
-		Version:       version,
+		Version:       version.Get().String(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,

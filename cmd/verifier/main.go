@@ -14,9 +14,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// version is set by the linker.
-var version = "dev"
-
 // gcPercent sets the growth of the heap, in percent, after which garbage is collected, unless GOGC is set. It is high
 // because the index is long-lived and a request allocates only a few KiB. GOMEMLIMIT keeps the heap within the limit of
 // the container.

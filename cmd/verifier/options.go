@@ -20,6 +20,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+	"github.com/apikey-manager/apikey-manager/internal/version"
 )
 
 // options holds the values of the flags.
@@ -55,7 +56,7 @@ func newCommand() *cobra.Command {
 		Long: "verifier tells gateways and applications whether the API key in a request is valid: Envoy over gRPC (ext_authz), other\n" +
 			"gateways over HTTP (/authz), and applications with JSON (/v1/verify). It holds the digests of all keys in the cluster in\n" +
 			"memory, and keeps working while the API server is down. It exports traces if OTEL_EXPORTER_OTLP_ENDPOINT is set.",
-		Version:       version,
+		Version:       version.Get().String(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
