@@ -36,7 +36,7 @@ GOLANGCI_LINT := bin/golangci-lint
 KUBE_API_LINT := bin/golangci-lint-kube-api-linter
 GOVULNCHECK := bin/govulncheck
 # Programs that tests run: see test/tools.
-TEST_TOOLS := bin/helm
+TEST_TOOLS := bin/helm bin/krew
 TOOLS := $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(KUBE_API_LINT) $(GOVULNCHECK) bin/benchstat bin/ginkgo
 
 ##@ General
