@@ -23,24 +23,18 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
+	"github.com/apikey-manager/apikey-manager/test/console"
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
 )
 
 // document is a parsed Markdown file.
 type document struct {
-	// name is the path of the file, relative to the root of the repository.
-	name string
+	console.Page
+
 	// text is the text outside of fenced blocks.
 	text string
 	// code lists the texts in backticks outside of fenced blocks.
 	code []string
-	// blocks lists the fenced blocks.
-	blocks []block
-}
-
-type block struct {
-	line           int
-	language, text string
 }
 
 // repository holds the files that the tests check. It is read once.
@@ -90,30 +84,11 @@ func open(t *testing.T) *repository {
 	return repo
 }
 
-var (
-	fence       = regexp.MustCompile("^\\s*```(\\w*)")
-	inBackticks = regexp.MustCompile("`([^`]+)`")
-)
+var inBackticks = regexp.MustCompile("`([^`]+)`")
 
 func takeApart(name, text string) document {
-	doc := document{name: name}
-	var prose strings.Builder
-	var current *block
-	for i, line := range strings.Split(text, "\n") {
-		match := fence.FindStringSubmatch(line)
-		switch {
-		case match != nil && current == nil:
-			current = &block{line: i + 1, language: match[1]}
-		case match != nil:
-			doc.blocks = append(doc.blocks, *current)
-			current = nil
-		case current != nil:
-			current.text += line + "\n"
-		default:
-			prose.WriteString(line + "\n")
-		}
-	}
-	doc.text = prose.String()
+	page := console.Parse(name, text)
+	doc := document{Page: page, text: page.Prose}
 	for _, match := range inBackticks.FindAllStringSubmatch(doc.text, -1) {
 		doc.code = append(doc.code, strings.Join(strings.Fields(match[1]), " "))
 	}
@@ -224,13 +199,13 @@ func TestYAML_IsValid(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
 	for name, doc := range repo.documents {
-		for _, block := range doc.blocks {
-			if block.language != "yaml" && block.language != "yml" {
+		for _, block := range doc.Blocks {
+			if block.Language != "yaml" && block.Language != "yml" {
 				continue
 			}
-			t.Run(name+":"+strconv.Itoa(block.line), func(t *testing.T) {
+			t.Run(name+":"+strconv.Itoa(block.Line), func(t *testing.T) {
 				t.Parallel()
-				for _, text := range separator.Split(block.text, -1) {
+				for _, text := range separator.Split(block.Text, -1) {
 					checkYAML(t, repo.kinds, text)
 				}
 			})
@@ -286,13 +261,8 @@ func TestPaths_Exist(t *testing.T) {
 // commands returns the lines of the shell blocks that a user types.
 func commands(doc document) []string {
 	var lines []string
-	for _, block := range doc.blocks {
-		for line := range strings.SplitSeq(block.text, "\n") {
-			typed, prompted := strings.CutPrefix(strings.TrimSpace(line), "$ ")
-			if prompted || slices.Contains([]string{"sh", "bash", "shell"}, block.language) {
-				lines = append(lines, typed)
-			}
-		}
+	for _, command := range doc.Commands() {
+		lines = append(lines, strings.Split(command.Text, "\n")...)
 	}
 	return lines
 }
@@ -302,9 +272,9 @@ func TestDiagram_IsTheSameOnBothPages(t *testing.T) {
 	repo := open(t)
 	var diagrams []string
 	for _, name := range []string{"README.md", "docs/develop.md"} {
-		for _, block := range repo.documents[name].blocks {
-			if block.language == "mermaid" {
-				diagrams = append(diagrams, block.text)
+		for _, block := range repo.documents[name].Blocks {
+			if block.Language == "mermaid" {
+				diagrams = append(diagrams, block.Text)
 			}
 		}
 	}

@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import "strings"
+
+// RunBy has the test that runs the commands of a page: the folder of its package, and its name.
+var RunBy = map[string]string{
+	"README.md":            "test/pages: TestPages",
+	"docs/access.md":       "test/pages: TestPages",
+	"docs/backup.md":       "test/restore: TestBackup",
+	"docs/spec/account.md": "test/pages: TestPages",
+	"docs/spec/apikey.md":  "test/pages: TestPages",
+}
+
+// Exception is a command that no test runs.
+type Exception struct {
+	Page string
+	// Command is how the command begins.
+	Command string
+	Reason  string
+}
+
+// NotRun lists the commands of README and docs that no test runs.
+var NotRun = []Exception{
+	{"README.md", "make demo", "it starts a control plane of its own; its scenario is checked when it runs"},
+	{"README.md", "make test", "a test can't run all tests"},
+	{"README.md", "make docker-build", "it needs a Docker engine and a registry"},
+	{"README.md", "make deploy", "it needs the image in a registry; test/install applies the same manifests"},
+	{"README.md", "curl -sS -w", "$SHOP is an application behind Caddy, which make demo starts, and whose scenario has the command"},
+	{"docs/access.md", "kubectl delete --kustomize", "it removes a policy that other pages show"},
+	{"docs/spec/apikey.md", "kubectl annotate apikey shop-key", "the key is deleted by then; test/conformance confirms a deletion so"},
+	{"docs/backup.md", "velero ", "Velero is not available to tests"},
+	{"docs/gateways.md", "kubectl label namespace my-gateway", "the namespace is an example; NetworkPolicies need a node"},
+	{"docs/gateways.md", "verifier --trusted-proxy", "it shows flags; test/gateways starts the verifier with them"},
+	{"docs/verifier.md", "kubectl label namespace my-gateway", "the namespace is an example; NetworkPolicies need a node"},
+	{"docs/verifier.md", "curl -s http://apikey-verifier.apikey-manager-system", "the address is one of a cluster; test/conformance sends it"},
+}
+
+// Excluded returns the exception for a command, or nil if a test runs it.
+func Excluded(page string, command Command) *Exception {
+	for i := range NotRun {
+		if NotRun[i].Page == page && strings.HasPrefix(command.Text, NotRun[i].Command) {
+			return &NotRun[i]
+		}
+	}
+	return nil
+}
