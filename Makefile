@@ -166,8 +166,8 @@ vulncheck: $(GOVULNCHECK) ## Check for known vulnerabilities. Needs access to th
 ##@ Build
 
 .PHONY: build
-build: ## Build bin/manager and bin/verifier.
-	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/manager ./cmd/verifier
+build: ## Build bin/manager, bin/verifier and bin/kubectl-apikey.
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/manager ./cmd/verifier ./cmd/kubectl-apikey
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
@@ -241,4 +241,4 @@ bin/%: hack/tools/%/go.mod
 
 .PHONY: clean
 clean: ## Delete build output, except for the control plane and the gateways, which take minutes to build.
-	@rm -rf dist bin/manager bin/verifier bin/cover.* $(TOOLS)
+	@rm -rf dist bin/manager bin/verifier bin/kubectl-apikey bin/cover.* $(TOOLS)

@@ -1,0 +1,121 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli implements kubectl apikey, the plugin of kubectl that manages API keys.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/clock"
+)
+
+// The exit codes of the plugin.
+const (
+	exitOK    = 0
+	exitError = 1
+	// exitUsage means that the command line is invalid, and that nothing was done.
+	exitUsage = 2
+)
+
+// environment is what all commands share.
+type environment struct {
+	genericiooptions.IOStreams
+
+	clock clock.PassiveClock
+	// flags are kubectl's own global flags, such as --context and --namespace.
+	flags *genericclioptions.ConfigFlags
+}
+
+// codeError is an error that ends the program with an exit code other than exitError.
+type codeError struct {
+	error
+
+	code int
+}
+
+func (e codeError) Unwrap() error { return e.error }
+
+// usageErrorf returns an error that says how to correct the command line.
+func usageErrorf(format string, args ...any) error {
+	return codeError{fmt.Errorf(format, args...), exitUsage}
+}
+
+// Run runs the plugin with arguments, and returns its exit code.
+func Run(ctx context.Context, streams genericiooptions.IOStreams, c clock.PassiveClock, args []string) int {
+	root := NewCommand(streams, c)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(streams.ErrOut, "error:", explain(err))
+	if withCode, ok := errors.AsType[codeError](err); ok {
+		return withCode.code
+	}
+	return exitError
+}
+
+// NewCommand returns the command kubectl apikey with all its subcommands.
+func NewCommand(streams genericiooptions.IOStreams, c clock.PassiveClock) *cobra.Command {
+	env := &environment{IOStreams: streams, clock: c, flags: genericclioptions.NewConfigFlags(true)}
+	root := &cobra.Command{
+		Use:   "kubectl-apikey",
+		Short: "Manage API keys",
+		Long: "kubectl apikey manages the API keys of apikey-manager. It needs no rights but those on the objects that a command names,\n" +
+			"and never prints a key except with kubectl apikey reveal.\n\n" +
+			"Exit codes: 0 success, 1 error, 2 invalid command line (nothing was done).",
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl apikey"},
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageErrorf("%w: see %s --help", err, cmd.CommandPath())
+	})
+	env.flags.AddFlags(root.PersistentFlags())
+	root.AddCommand(env.commands()...)
+	for _, cmd := range root.Commands() {
+		cmd.Args = usageArgs(cmd.Args)
+	}
+	return root
+}
+
+// commands returns the subcommands.
+func (e *environment) commands() []*cobra.Command {
+	return []*cobra.Command{
+		e.listCommand(),
+	}
+}
+
+// usageArgs makes the errors of a validator of arguments usage errors.
+func usageArgs(validate cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if validate == nil {
+			return nil
+		}
+		if err := validate(cmd, args); err != nil {
+			return usageErrorf("%w: see %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// explain returns the text of an error for users. Of a request that a webhook denied, it returns the reason alone.
+func explain(err error) string {
+	const denied = "denied the request: "
+	message := err.Error()
+	if _, reason, ok := strings.Cut(message, denied); ok {
+		message = reason
+	}
+	return printable(message)
+}
