@@ -5,13 +5,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-IMG ?= controller:latest
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 # The time of the commit, not of the build, so that builds are reproducible.
 DATE ?= $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
 VERSION_PACKAGE := github.com/apikey-manager/apikey-manager/internal/version
 LDFLAGS = -s -w -X $(VERSION_PACKAGE).version=$(VERSION) -X $(VERSION_PACKAGE).commit=$(COMMIT) -X $(VERSION_PACKAGE).date=$(DATE)
+# The images are $(REGISTRY)/manager:$(TAG) and $(REGISTRY)/verifier:$(TAG). Each image holds the program in cmd/ of its name.
+REGISTRY ?= ghcr.io/apikey-manager
+TAG ?= $(VERSION)
+IMAGES := manager verifier
+IMAGE_PLATFORMS ?= linux/amd64 linux/arm64
 CONTAINER_TOOL ?= docker
 # The time for each fuzz target.
 FUZZTIME ?= 30s
@@ -36,7 +40,7 @@ GOLANGCI_LINT := bin/golangci-lint
 KUBE_API_LINT := bin/golangci-lint-kube-api-linter
 GOVULNCHECK := bin/govulncheck
 # Programs that tests run: see test/tools.
-TEST_TOOLS := bin/helm bin/krew
+TEST_TOOLS := bin/helm bin/ko bin/krew
 TOOLS := $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(KUBE_API_LINT) $(GOVULNCHECK) bin/benchstat bin/ginkgo
 
 ##@ General
@@ -169,23 +173,30 @@ vulncheck: $(GOVULNCHECK) ## Check for known vulnerabilities. Needs access to th
 build: ## Build bin/manager, bin/verifier and bin/kubectl-apikey.
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/manager ./cmd/verifier ./cmd/kubectl-apikey
 
+.PHONY: images
+images: bin/ko ## Build the images for IMAGE_PLATFORMS into dist/images, as OCI layouts and tar files, without a container engine.
+	@echo "compiling, which takes minutes the first time"
+	@go run ./hack/images --programs='$(IMAGES)' --platforms='$(IMAGE_PLATFORMS)' --registry='$(REGISTRY)' --tag='$(TAG)' \
+		--version='$(VERSION)' --commit='$(COMMIT)' --created='$(DATE)' --ldflags='$(LDFLAGS)'
+
 .PHONY: docker-build
-docker-build: ## Build the image IMG.
-	@$(CONTAINER_TOOL) build --build-arg LDFLAGS='$(LDFLAGS)' --tag $(IMG) .
+docker-build: ## Build the images with CONTAINER_TOOL and the Dockerfile.
+	@for image in $(IMAGES); do $(CONTAINER_TOOL) build --build-arg LDFLAGS='$(LDFLAGS)' --target $$image \
+		--tag $(REGISTRY)/$$image:$(TAG) . || exit 1; done
 
 .PHONY: docker-push
-docker-push: ## Push the image IMG.
-	@$(CONTAINER_TOOL) push $(IMG)
+docker-push: ## Push the images with CONTAINER_TOOL.
+	@for image in $(IMAGES); do $(CONTAINER_TOOL) push $(REGISTRY)/$$image:$(TAG) || exit 1; done
 
 .PHONY: build-installer
-build-installer: kubectl ## Write dist/install.yaml: all manifests of the installation, with the image IMG.
+build-installer: kubectl ## Write dist/install.yaml: all manifests of the installation, with the images of REGISTRY and TAG.
 	@mkdir -p dist
 	@$(INSTALLER) >dist/install.yaml
 
 ##@ Deployment
 
-# Prints config/default with the image IMG.
-INSTALLER = $(KUBECTL) kustomize config/default | sed 's|image: controller:latest|image: $(IMG)|'
+# Prints config/default with the images of REGISTRY and TAG.
+INSTALLER = $(KUBECTL) kustomize config/default | sed $(foreach image,$(IMAGES),-e 's|image: $(image):latest$$|image: $(REGISTRY)/$(image):$(TAG)|')
 
 .PHONY: install
 install: kubectl ## Install the CRDs on the cluster of your kubeconfig.
@@ -196,7 +207,7 @@ uninstall: kubectl ## Delete the CRDs and the admission policies, and with them 
 	@for part in crd secret-template account-use; do $(KUBECTL) delete --ignore-not-found -k config/$$part || exit 1; done
 
 .PHONY: deploy
-deploy: kubectl ## Install the CRDs, the manager and the verifier with the image IMG.
+deploy: kubectl ## Install the CRDs, the manager and the verifier with the images of REGISTRY and TAG.
 	@$(INSTALLER) | $(KUBECTL) apply --server-side -f -
 
 # Selects by label, so that the CRDs stay, and with them the keys. The policies stay as well, because the next manager carries
