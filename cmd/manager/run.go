@@ -32,6 +32,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
+	"github.com/apikey-manager/apikey-manager/internal/version"
 	admission "github.com/apikey-manager/apikey-manager/internal/webhook"
 	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
 )
@@ -75,7 +76,8 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 		return err
 	}
 	collector := metrics.NewObjectCollector(ctx, mgr.GetCache(), mgr.GetLogger().WithName("metrics"))
-	if err := ctrlmetrics.Registry.Register(collector); err != nil {
+	err = errors.Join(ctrlmetrics.Registry.Register(collector), metrics.RegisterManagerBuildInfo(ctrlmetrics.Registry, version.Get()))
+	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	return mgr.Start(ctx)

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -26,6 +27,7 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
+	"github.com/apikey-manager/apikey-manager/internal/version"
 )
 
 // run serves until ctx is done. It keeps the index in sync until the last request has been answered.
@@ -137,7 +139,7 @@ func newVerdictRecorder(o options, index *verifier.Index, syncer *verifier.Synce
 		recorderOptions.AccountLimit = o.accountLimit
 	}
 	recorder, err := metrics.NewVerdictRecorder(ctrlmetrics.Registry, recorderOptions)
-	if err != nil {
+	if err := errors.Join(err, metrics.RegisterVerifierBuildInfo(ctrlmetrics.Registry, version.Get())); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return recorder, nil

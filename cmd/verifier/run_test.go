@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/usage"
+	"github.com/apikey-manager/apikey-manager/internal/version"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
@@ -108,9 +110,11 @@ func (s *suite) usage(t *testing.T) {
 
 func (s *suite) metrics(t *testing.T) {
 	answer := s.expect(t, http.StatusOK, s.to(t, "metrics-bind-address", "/metrics"))
+	build := version.Get()
 	for _, line := range []string{
 		"apikey_verifier_synced 1", "apikey_verifier_keys 1", "apikey_verifier_credentials 1",
 		"apikey_verifier_accounts 1",
+		fmt.Sprintf("apikey_verifier_build_info{commit=%q,goversion=%q,version=%q} 1", build.Commit, build.GoVersion, build.Version),
 	} {
 		if !strings.Contains(answer, "\n"+line+"\n") {
 			t.Errorf("the metrics lack %q", line)

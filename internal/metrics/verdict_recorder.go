@@ -54,7 +54,7 @@ var (
 // verifierDefinitions lists the metrics of the verifier in the order of the documentation.
 var verifierDefinitions = []Definition{
 	verifierChecks, verifierDuration, verifierAccountChecks, verifierCacheAge, verifierSynced, verifierRollbacks,
-	verifierKeys, verifierCredentials, verifierAccounts, verifierUndecodable,
+	verifierKeys, verifierCredentials, verifierAccounts, verifierUndecodable, verifierBuildInfo,
 }
 
 // VerdictRecorderOptions configures a VerdictRecorder.
