@@ -179,6 +179,14 @@ images: bin/ko ## Build the images for IMAGE_PLATFORMS into dist/images, as OCI 
 	@go run ./hack/images --programs='$(IMAGES)' --platforms='$(IMAGE_PLATFORMS)' --registry='$(REGISTRY)' --tag='$(TAG)' \
 		--version='$(VERSION)' --commit='$(COMMIT)' --created='$(DATE)' --ldflags='$(LDFLAGS)'
 
+.PHONY: prove-images
+prove-images: bin/ko ## Check that building the images of this commit again, with an empty cache, gives the same files.
+	@hack/images/prove-reproducible
+
+.PHONY: prove-dockerfile
+prove-dockerfile: ## Build the Dockerfile with buildah, without a registry, and check the images. Needs root.
+	@hack/images/prove-dockerfile $(IMAGES)
+
 .PHONY: docker-build
 docker-build: ## Build the images with CONTAINER_TOOL and the Dockerfile.
 	@for image in $(IMAGES); do $(CONTAINER_TOOL) build --build-arg LDFLAGS='$(LDFLAGS)' --target $$image \
@@ -192,6 +200,17 @@ docker-push: ## Push the images with CONTAINER_TOOL.
 build-installer: kubectl ## Write dist/install.yaml: all manifests of the installation, with the images of REGISTRY and TAG.
 	@mkdir -p dist
 	@$(INSTALLER) >dist/install.yaml
+
+# The changelog must have a section of the version.
+RELEASE = go run ./hack/release --version='$(VERSION)' --created='$(DATE)' --ldflags='$(LDFLAGS)' --registry='$(REGISTRY)'
+
+.PHONY: release
+release: bin/helm bin/ko kubectl ## Write the release VERSION=v0.1.0 to dist: manifests, chart, plugin, images, SBOMs, checksums and notes.
+	@[[ -z "$$(git status --porcelain)" ]] || { echo "make release: commit or remove the changes first" >&2; exit 1; }
+	@$(RELEASE) --check
+	@rm -rf dist
+	@$(MAKE) images build-installer TAG='$(VERSION)'
+	@$(RELEASE)
 
 ##@ Deployment
 

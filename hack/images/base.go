@@ -160,7 +160,8 @@ func archive(files []file) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return out.Bytes(), w.Close()
+	err := w.Close()
+	return out.Bytes(), err
 }
 
 func sorted(headers map[string]*tar.Header) []*tar.Header {

@@ -117,6 +117,18 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// TestArchive_IsComplete checks the end of the archive: readers in Go do not miss it.
+func TestArchive_IsComplete(t *testing.T) {
+	t.Parallel()
+	content, err := archive([]file{{"etc/passwd", []byte("root")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasSuffix(content, make([]byte, 1024)) {
+		t.Error("the archive does not end with two empty blocks")
+	}
+}
+
 type entry struct {
 	*tar.Header
 	content []byte
