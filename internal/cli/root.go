@@ -22,6 +22,8 @@ const (
 	exitError = 1
 	// exitUsage means that the command line is invalid, and that nothing was done.
 	exitUsage = 2
+	// exitNegative means that the answer is no: the verifier rejects the key, or no APIKey has it.
+	exitNegative = 3
 )
 
 // environment is what all commands share.
@@ -70,7 +72,7 @@ func NewCommand(streams genericiooptions.IOStreams, c clock.PassiveClock) *cobra
 		Short: "Manage API keys",
 		Long: "kubectl apikey manages the API keys of apikey-manager. It needs no rights but those on the objects that a command names,\n" +
 			"and never prints a key except with kubectl apikey reveal.\n\n" +
-			"Exit codes: 0 success, 1 error, 2 invalid command line (nothing was done).",
+			"Exit codes: 0 success, 1 error, 2 invalid command line (nothing was done), 3 the key is not valid (verify) or not found (find).",
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl apikey"},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -94,6 +96,13 @@ func NewCommand(streams genericiooptions.IOStreams, c clock.PassiveClock) *cobra
 func (e *environment) commands() []*cobra.Command {
 	return []*cobra.Command{
 		e.listCommand(),
+		e.revealCommand(),
+		e.verifyCommand(),
+		e.findCommand(),
+		e.exportCommand(),
+		e.importCommand(),
+		e.checkCommand(),
+		e.versionCommand(),
 	}
 }
 

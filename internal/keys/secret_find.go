@@ -30,6 +30,13 @@ type credentialFinder struct {
 	left   int
 }
 
+// FindCredentials returns the credentials of a key that the entries of a Secret hold. It knows them by the digests that the
+// status lists, so it never returns a value that another client wrote to the Secret.
+func FindCredentials(k *v1alpha1.APIKey, data map[string][]byte) SecretCredentials {
+	credentials, _ := findCredentials(k, nil, SecretContent{Data: data})
+	return credentials
+}
+
 // findCredential finds a known credential in the entries of a Secret. The work is limited, so it may miss the
 // credential if its hint occurs thousands of times. It always finds the credential in what Render returns.
 func findCredential(data map[string][]byte, known v1alpha1.Credential) (credential.Credential, bool) {

@@ -1,0 +1,107 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// importSpec describes a key of another system that becomes an APIKey.
+type importSpec struct {
+	Namespace, Name, Account, Label, Hint string
+	// WithSecret writes the key to a Secret that the APIKey adopts. Otherwise the cluster gets only its digest.
+	WithSecret bool
+	DryRun     bool
+}
+
+// shortHint matches a hint that the schema of the CRD accepts for a key that is not a Token.
+var shortHint = regexp.MustCompile(`^[A-Za-z0-9._-]{1,8}$`)
+
+// importKey creates an APIKey for a key that exists already.
+func importKey(ctx context.Context, c client.Client, spec importSpec, key credential.Material) (*v1alpha1.APIKey, error) {
+	if problem := credential.CheckImported(key); problem != "" {
+		return nil, errors.New("the key on standard input " + problem)
+	}
+	if err := checkImportPolicy(ctx, c, spec.Account); err != nil {
+		return nil, err
+	}
+	k := &v1alpha1.APIKey{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: spec.Namespace, Name: spec.Name},
+		Spec:       v1alpha1.APIKeySpec{Account: spec.Account, Label: spec.Label},
+	}
+	var options []client.CreateOption
+	if spec.DryRun {
+		options = append(options, client.DryRunAll)
+	}
+	if spec.WithSecret {
+		return k, createWithSecret(ctx, c, k, key, options)
+	}
+	hint, err := importHint(key, spec.Hint)
+	if err != nil {
+		return nil, err
+	}
+	k.Spec.Import = &v1alpha1.Import{SHA256: key.SHA256(), Hint: hint}
+	return k, c.Create(ctx, k, options...)
+}
+
+// importHint returns the public part of a key that its status will show.
+func importHint(key credential.Material, given string) (string, error) {
+	hint := given
+	if hint == "" {
+		hint = credential.PublicPartOf(key).Hint
+	}
+	if !tokenHint.MatchString(hint) && !shortHint.MatchString(hint) {
+		return "", errors.New("the first characters of the key cannot serve as its hint: give one with --hint, " +
+			"at most 8 letters, digits and . _ - that are public")
+	}
+	return hint, nil
+}
+
+// checkImportPolicy returns an error if the account does not allow imports. If the user may not read the account, the webhook and
+// the manager check it.
+func checkImportPolicy(ctx context.Context, c client.Client, name string) error {
+	var account v1alpha1.Account
+	switch err := c.Get(ctx, client.ObjectKey{Name: name}, &account); {
+	case apierrors.IsForbidden(err):
+		return nil
+	case err != nil:
+		return err
+	case account.Spec.ImportPolicy == v1alpha1.ImportAllow:
+		return nil
+	}
+	return fmt.Errorf("account %s does not allow imports. While it does, users who create keys can choose their value, so allow them for "+
+		"the time of the import:\n  kubectl patch account.apikey-manager.io %s --type=merge -p '{\"spec\":{\"importPolicy\":\"Allow\"}}'",
+		name, name)
+}
+
+// createWithSecret creates a Secret with the key, and the APIKey that adopts it. If the APIKey is rejected, it deletes the Secret.
+func createWithSecret(
+	ctx context.Context, c client.Client, k *v1alpha1.APIKey, key credential.Material, options []client.CreateOption,
+) error {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name, Annotations: map[string]string{v1alpha1.AdoptAnnotation: k.Name}},
+		Data:       map[string][]byte{keys.EntryCurrent: key},
+	}
+	if err := c.Create(ctx, secret, options...); err != nil {
+		return err
+	}
+	err := c.Create(ctx, k, options...)
+	if err != nil && secret.UID != "" && len(options) == 0 {
+		return errors.Join(err, c.Delete(context.WithoutCancel(ctx), secret, client.Preconditions{UID: &secret.UID}))
+	}
+	return err
+}
