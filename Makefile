@@ -11,6 +11,8 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 DATE ?= $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
 VERSION_PACKAGE := github.com/apikey-manager/apikey-manager/internal/version
 LDFLAGS = -s -w -X $(VERSION_PACKAGE).version=$(VERSION) -X $(VERSION_PACKAGE).commit=$(COMMIT) -X $(VERSION_PACKAGE).date=$(DATE)
+# Where build-installer writes.
+DIST ?= dist
 # The images are $(REGISTRY)/manager:$(TAG) and $(REGISTRY)/verifier:$(TAG). Each image holds the program in cmd/ of its name.
 REGISTRY ?= ghcr.io/apikey-manager
 TAG ?= $(VERSION)
@@ -197,9 +199,9 @@ docker-push: ## Push the images with CONTAINER_TOOL.
 	@for image in $(IMAGES); do $(CONTAINER_TOOL) push $(REGISTRY)/$$image:$(TAG) || exit 1; done
 
 .PHONY: build-installer
-build-installer: kubectl ## Write dist/install.yaml: all manifests of the installation, with the images of REGISTRY and TAG.
-	@mkdir -p dist
-	@$(INSTALLER) >dist/install.yaml
+build-installer: kubectl ## Write DIST/install.yaml: all manifests of the installation, with the images of REGISTRY and TAG.
+	@mkdir -p '$(DIST)'
+	@$(INSTALLER) >'$(DIST)/install.yaml'
 
 # The changelog must have a section of the version.
 RELEASE = go run ./hack/release --version='$(VERSION)' --created='$(DATE)' --ldflags='$(LDFLAGS)' --registry='$(REGISTRY)'
@@ -209,7 +211,7 @@ release: bin/helm bin/ko kubectl ## Write the release VERSION=v0.1.0 to dist: ma
 	@[[ -z "$$(git status --porcelain)" ]] || { echo "make release: commit or remove the changes first" >&2; exit 1; }
 	@$(RELEASE) --check
 	@rm -rf dist
-	@$(MAKE) images build-installer TAG='$(VERSION)'
+	@$(MAKE) images build-installer DIST=dist TAG='$(VERSION)'
 	@$(RELEASE)
 
 ##@ Deployment

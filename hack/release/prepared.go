@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-var imagePattern = regexp.MustCompile(`(?m)^\s+image: (.*)$`)
+var imagePattern = regexp.MustCompile(`(?m)^\s+(?:- )?image: (.*)$`)
 
 // checkInstaller checks that install.yaml was written for this release.
 func (r release) checkInstaller() error {

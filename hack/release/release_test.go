@@ -7,6 +7,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -18,7 +19,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
 	"github.com/apikey-manager/apikey-manager/test/tools"
@@ -58,7 +59,7 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff(contents(t, first.out), contents(t, second.out)); diff != "" {
+	if diff := gocmp.Diff(contents(t, first.out), contents(t, second.out)); diff != "" {
 		t.Errorf("two releases of the same commit differ:\n%.2000s", diff)
 	}
 	checkNames(t, first)
@@ -129,7 +130,7 @@ func checkNames(t *testing.T, r release) {
 		"kubectl-apikey_v0.1.0_linux_arm64.tar.gz", "kubectl-apikey_v0.1.0_windows_amd64.zip",
 		"kubectl-apikey_v0.1.0_windows_arm64.zip", "manager-linux-amd64.spdx.json", "release-notes.md",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("files of the release: (-want +got)\n%s", diff)
 	}
 }
@@ -196,7 +197,7 @@ func checkSBOM(t *testing.T, r release) {
 	for _, p := range document.Packages {
 		names = append(names, p.Name)
 	}
-	if diff := cmp.Diff([]string{"example.com/plugin", "stdlib"}, names); diff != "" {
+	if diff := gocmp.Diff([]string{"example.com/plugin", "stdlib"}, names); diff != "" {
 		t.Errorf("packages of the SBOM: (-want +got)\n%s", diff)
 	}
 	if document.Packages[0].Version != "v0.1.0" || len(document.Relationships) != 2 {
@@ -306,6 +307,38 @@ func TestRun_RefusesWhatMakeWroteForAnotherRelease(t *testing.T) {
 	}
 	if err := (release{out: t.TempDir()}).copySBOMs(); err == nil || !strings.Contains(err.Error(), "make images") {
 		t.Errorf("copySBOMs() without images = %v, want an error that names make images", err)
+	}
+}
+
+// TestInstaller checks what make writes: the names of all images, and that a release accepts them.
+func TestInstaller(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl := filepath.Join(cmp.Or(os.Getenv("KUBEBUILDER_ASSETS"), filepath.Join(root, "bin", "k8s")), "kubectl")
+	if _, err := os.Stat(kubectl); err != nil {
+		t.Skipf("SKIPPED: %s does not exist: run make controlplane", kubectl)
+	}
+	r := release{version: "v0.1.0", registry: "registry.example.com:5000/team", out: t.TempDir()}
+	cmd := exec.CommandContext(t.Context(), "make", "build-installer", "DIST="+r.out, "KUBECTL="+kubectl,
+		"REGISTRY="+r.registry, "TAG="+r.version)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make: %v\n%s", err, out)
+	}
+	var images []string
+	for _, match := range imagePattern.FindAllStringSubmatch(read(t, r, "install.yaml"), -1) {
+		images = append(images, match[1])
+	}
+	slices.Sort(images)
+	want := []string{"registry.example.com:5000/team/manager:v0.1.0", "registry.example.com:5000/team/verifier:v0.1.0"}
+	if diff := gocmp.Diff(want, images); diff != "" {
+		t.Errorf("images in install.yaml: (-want +got)\n%s", diff)
+	}
+	if err := r.checkInstaller(); err != nil {
+		t.Error(err)
 	}
 }
 
