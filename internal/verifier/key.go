@@ -58,8 +58,12 @@ type credential struct {
 	usage *usageCounters
 }
 
-// never is later than any other time.
-const never = math.MaxInt64
+const (
+	// never is later than any other time.
+	never = math.MaxInt64
+	// always is earlier than any other time. A credential that was revoked has it as the time of the revocation, which is not recorded.
+	always = math.MinInt64
+)
 
 // Entry holds the part of an APIKey that verdicts need. A list of all keys holds one Entry per key, which is much
 // smaller than the object.
@@ -103,7 +107,7 @@ func NewEntry(k *v1alpha1.APIKey) Entry {
 // addRevoked adds the revoked credentials. They are refused regardless of the rest of the status.
 func (k *key) addRevoked(list []v1alpha1.RevokedCredential) {
 	for i := range list {
-		parsed := credential{id: list[i].ID, key: k, notAfter: never, revokedAt: math.MinInt64, issuedAt: list[i].IssuedAt.Unix()}
+		parsed := credential{id: list[i].ID, key: k, notAfter: never, revokedAt: always, issuedAt: list[i].IssuedAt.Unix()}
 		if !parsed.parseDigest(list[i].SHA256) {
 			continue
 		}

@@ -279,7 +279,7 @@ func (v *Verdict) Key() *Identity {
 	if v.policy != nil {
 		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
 	}
-	if notAfter := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); notAfter != never {
+	if notAfter := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); notAfter != never && notAfter != always {
 		id.ExpiresAt = time.Unix(notAfter, 0).UTC()
 	}
 	return id

@@ -26,13 +26,14 @@ const (
 	inactiveKey  = "sk_inactive_0123456789abcdefghij"
 	expiredKey   = "sk_expired_0123456789abcdefghijk"
 	revokedKey   = "sk_revoked_0123456789abcdefghijk"
+	leakedKey    = "sk_leaked_0123456789abcdefghijkl"
 	suspendedKey = "sk_suspended_0123456789abcdefghi"
 	oddKey       = "sk_odd_0123456789abcdefghijklmno"
 	borrowedKey  = "sk_borrowed_0123456789abcdefghij"
 	unknownKey   = "sk_unknown_0123456789abcdefghijk"
 )
 
-var knownKeys = []string{goodKey, plainKey, listedKey, inactiveKey, expiredKey, revokedKey, suspendedKey, oddKey, borrowedKey}
+var knownKeys = []string{goodKey, plainKey, listedKey, inactiveKey, expiredKey, revokedKey, leakedKey, suspendedKey, oddKey, borrowedKey}
 
 // oddID is an external ID with characters that are invalid in a header.
 const oddID = " 50%\r\nX-Apikey-Account: root\u00e9"
@@ -60,6 +61,10 @@ func newIndex() *verifier.Index {
 	x.PutKey(newKey("listed", listedKey, v1alpha1.APIKeySpec{Account: "acme", IPWhitelist: []string{"192.0.2.0/24", "2001:db8::/32"}}))
 	x.PutKey(newKey("inactive", inactiveKey, v1alpha1.APIKeySpec{Account: "acme", State: v1alpha1.KeyStateInactive}))
 	x.PutKey(newKey("revoked", revokedKey, v1alpha1.APIKeySpec{Account: "acme", State: v1alpha1.KeyStateRevoked}))
+	leaked := newKey("leaked", leakedKey, v1alpha1.APIKeySpec{Account: "acme"}) // its credential was revoked by rotation.revokeBefore
+	leaked.Status.RevokedCredentials = []v1alpha1.RevokedCredential{{ID: "idleaked", SHA256: leaked.Status.Credentials[0].SHA256, IssuedAt: past}}
+	leaked.Status.Credentials = nil
+	x.PutKey(leaked)
 	x.PutKey(newKey("suspended", suspendedKey, v1alpha1.APIKeySpec{Account: "late"}))
 	expired := newKey("expired", expiredKey, v1alpha1.APIKeySpec{Account: "acme"})
 	expired.Status.ExpirationTime = &past

@@ -66,6 +66,10 @@ func TestVerify(t *testing.T) {
 			body: `{"key":"` + revokedKey + `"}`, want: known("REVOKED", "revoked", "acme", "ext-1"),
 			step: "state",
 		},
+		"a revoked credential": {
+			body: `{"key":"` + leakedKey + `"}`, want: known("REVOKED", "leaked", "acme", "ext-1"),
+			step: "state",
+		},
 		"an inactive key": {
 			body: `{"key":"` + inactiveKey + `"}`, want: known("INACTIVE", "inactive", "acme", "ext-1"),
 			step: "state",
