@@ -66,11 +66,12 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the manager's ClusterRole 
 		paths=./controllers/... paths=./internal/webhook/... paths=./cmd/... output:rbac:dir=config/rbac
 
 .PHONY: docs
-docs: $(CRD_REF_DOCS) ## Generate docs/api.md from the API types, and docs/metrics.md from the metric definitions.
+docs: $(CRD_REF_DOCS) ## Generate docs/api.md, docs/metrics.md and docs/kubectl-apikey.md from the code.
 	@mkdir -p docs
 	@$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --renderer=markdown --output-path=docs/api.md
 	@go run ./hack/metricsdocs
+	@go run ./hack/clidocs
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code.
@@ -147,7 +148,7 @@ fuzz: ## Run each fuzz target for FUZZTIME, one target per core at a time.
 
 .PHONY: golden
 golden: ## Update the golden files. Review the diff before you commit it.
-	@go test ./internal/keys ./internal/mail ./hack/plan -update
+	@go test ./internal/cli ./internal/keys ./internal/mail ./hack/plan -update
 
 .PHONY: cover
 cover: controlplane ## Run all tests and print the code coverage. bin/cover.html shows it by line.

@@ -19,7 +19,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-	code := cli.Run(ctx, streams, clock.RealClock{}, os.Args[1:])
+	code := cli.Run(ctx, streams, clock.RealClock{}, cli.Arguments(os.Args))
 	stop()
 	os.Exit(code)
 }

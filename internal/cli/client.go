@@ -40,7 +40,19 @@ func (e *environment) config() (*rest.Config, error) {
 	config = rest.CopyConfig(config)
 	config.UserAgent = "kubectl-apikey/" + version.Get().Version
 	config.QPS = -1 // the API server limits its clients
+	config.WarningHandler = warningPrinter{e}
 	return config, nil
+}
+
+// warningPrinter prints warnings of the API server.
+type warningPrinter struct{ env *environment }
+
+// HandleWarningHeader prints a warning.
+func (p warningPrinter) HandleWarningHeader(code int, _, text string) {
+	const miscellaneous = 299 // the only code that Kubernetes uses
+	if code == miscellaneous && text != "" {
+		p.env.notef("Warning: %s", text)
+	}
 }
 
 // client returns a client that kubectl's global flags determine.

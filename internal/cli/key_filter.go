@@ -30,15 +30,16 @@ type keyFilter struct {
 }
 
 // bind adds the flags that select keys by account and label selector.
-func (f *keyFilter) bind(cmd *cobra.Command) {
+func (f *keyFilter) bind(e *environment, cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.account, "account", "", "select the keys of an `account`")
+	e.completeAccountFlag(cmd)
 	flags.StringVarP(&f.selector, "selector", "l", "", "select keys by the labels of the object, such as team=payments")
 }
 
 // bindAll adds all flags.
-func (f *keyFilter) bindAll(cmd *cobra.Command) {
-	f.bind(cmd)
+func (f *keyFilter) bindAll(e *environment, cmd *cobra.Command) {
+	f.bind(e, cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.label, "label", "", "select keys by spec.label, the display name of a key")
 	flags.StringVar(&f.state, "state", "", "select keys in a `state`: "+joinStates(", "))

@@ -41,7 +41,7 @@ func (e *environment) listCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
 	l.output.bind(cmd)
-	l.filter.bindAll(cmd)
+	l.filter.bindAll(e, cmd)
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "list the keys of all namespaces")
 	return cmd
 }
@@ -81,7 +81,9 @@ func (l *lister) read(ctx context.Context) (*v1alpha1.APIKeyList, error) {
 	list, now := &v1alpha1.APIKeyList{}, l.clock.Now()
 	err = eachKey(ctx, c, options, func(k *v1alpha1.APIKey) error {
 		if l.filter.matches(k, now) {
-			k.ManagedFields = nil
+			if !l.output.showsManagedFields() {
+				k.ManagedFields = nil // saves memory
+			}
 			list.Items = append(list.Items, *k)
 		}
 		return nil
@@ -128,6 +130,7 @@ func printKeys(o *output, list []v1alpha1.APIKey, withNamespace bool, now time.T
 		{"EXPIRES", false},
 		{"LAST-USED", false},
 		{"AGE", false},
+		{"CREATED", true},
 		{"KEY-ID", true},
 		{"SECRET", true},
 		{"REASON", true},
@@ -150,7 +153,7 @@ func keyRow(k *v1alpha1.APIKey, now time.Time) []string {
 	return []string{
 		k.Name, k.Spec.Account, k.Spec.Label, string(k.Status.State), string(ready.Status), hintOf(k),
 		formatTime(k.Status.ExpirationTime), formatAge(k.Status.LastUsedTime, now), formatAge(&k.CreationTimestamp, now),
-		k.Status.KeyID, keys.SecretName(k), ready.Reason,
+		formatTime(&k.CreationTimestamp), k.Status.KeyID, keys.SecretName(k), ready.Reason,
 	}
 }
 

@@ -23,6 +23,9 @@ import (
 // formatWide is the output format of a table with all columns.
 const formatWide = "wide"
 
+// formatName is the output format that prints the kind and the name of an object.
+const formatName = "name"
+
 // output prints objects as the flag --output asks: as a table, or in one of the formats of kubectl.
 type output struct {
 	flags     *genericclioptions.PrintFlags
@@ -41,6 +44,9 @@ func (o *output) bindFormats(cmd *cobra.Command) {
 	o.flags = genericclioptions.NewPrintFlags("")
 	o.flags.AddFlags(cmd)
 }
+
+// showsManagedFields reports whether the user asked for metadata.managedFields.
+func (o *output) showsManagedFields() bool { return o.flags.JSONYamlPrintFlags.ShowManagedFields }
 
 func (o *output) format() string { return *o.flags.OutputFormat }
 
@@ -66,6 +72,9 @@ func (o *output) printObject(object runtime.Object, out io.Writer) error {
 	}
 	if err := setKinds(object); err != nil {
 		return err
+	}
+	if o.format() == formatName && meta.IsListType(object) {
+		return meta.EachListItem(object, func(item runtime.Object) error { return printer.PrintObj(item, out) })
 	}
 	return printer.PrintObj(object, out)
 }
@@ -128,6 +137,11 @@ func printable(text string) string {
 	}, text)
 }
 
+// singleLine returns a text without the characters that printable replaces, on one line.
+func singleLine(text string) string {
+	return strings.ReplaceAll(printable(text), "\n", string(unicode.ReplacementChar))
+}
+
 // formatTime returns a time in UTC, or "" if there is none.
 func formatTime(t *metav1.Time) string {
 	if t.IsZero() {
@@ -142,6 +156,11 @@ func formatAge(t *metav1.Time, now time.Time) string {
 		return ""
 	}
 	return duration.HumanDuration(now.Sub(t.Time))
+}
+
+// sayf prints a sentence about what was done.
+func (e *environment) sayf(format string, args ...any) {
+	fmt.Fprintln(e.Out, printable(fmt.Sprintf(format, args...)))
 }
 
 // notef prints a sentence that is not the result of the command, such as a warning, to the error stream.

@@ -33,6 +33,8 @@ type environment struct {
 	clock clock.PassiveClock
 	// flags are kubectl's own global flags, such as --context and --namespace.
 	flags *genericclioptions.ConfigFlags
+	// interactive reports whether the command can ask the user a question.
+	interactive bool
 }
 
 // codeError is an error that ends the program with an exit code other than exitError.
@@ -66,14 +68,19 @@ func Run(ctx context.Context, streams genericiooptions.IOStreams, c clock.Passiv
 
 // NewCommand returns the command kubectl apikey with all its subcommands.
 func NewCommand(streams genericiooptions.IOStreams, c clock.PassiveClock) *cobra.Command {
-	env := &environment{IOStreams: streams, clock: c, flags: genericclioptions.NewConfigFlags(true)}
+	_, interactive := terminalOf(streams.In)
+	env := &environment{IOStreams: streams, clock: c, flags: genericclioptions.NewConfigFlags(true), interactive: interactive}
 	root := &cobra.Command{
 		Use:   "kubectl-apikey",
 		Short: "Manage API keys",
 		Long: "kubectl apikey manages the API keys of apikey-manager. It needs no rights but those on the objects that a command names,\n" +
 			"and never prints a key except with kubectl apikey reveal.\n\n" +
+			"To complete names of keys and accounts in a shell that completes kubectl, link the program to the name kubectl_complete-apikey:\n" +
+			"ln -s \"$(command -v kubectl-apikey)\" ~/.local/bin/kubectl_complete-apikey\n\n" +
 			"Exit codes: 0 success, 1 error, 2 invalid command line (nothing was done), 3 the key is not valid (verify) or not found (find).",
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl apikey"},
+		Args:              knownCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
@@ -96,6 +103,15 @@ func NewCommand(streams genericiooptions.IOStreams, c clock.PassiveClock) *cobra
 func (e *environment) commands() []*cobra.Command {
 	return []*cobra.Command{
 		e.listCommand(),
+		e.getCommand(),
+		e.describeCommand(),
+		e.createCommand(),
+		e.activateCommand(),
+		e.deactivateCommand(),
+		e.revokeCommand(),
+		e.rotateCommand(),
+		e.expireCommand(),
+		e.deleteCommand(),
 		e.revealCommand(),
 		e.verifyCommand(),
 		e.findCommand(),
@@ -104,6 +120,18 @@ func (e *environment) commands() []*cobra.Command {
 		e.checkCommand(),
 		e.versionCommand(),
 	}
+}
+
+// knownCommand returns a usage error for the name of a command that does not exist.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "see " + cmd.CommandPath() + " --help"
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		hint = "did you mean " + strings.Join(similar, " or ") + "?"
+	}
+	return usageErrorf("unknown command %q: %s", args[0], hint)
 }
 
 // usageArgs makes the errors of a validator of arguments usage errors.

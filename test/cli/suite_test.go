@@ -20,6 +20,7 @@ type suite struct {
 	plane     *controlplane.ControlPlane
 	admin     client.Client
 	verifiers *controlplanetest.Verifiers
+	polled    polled
 }
 
 var shared = controlplanetest.Shared[*suite]{New: newSuite}
@@ -45,7 +46,11 @@ func newSuite(ctx context.Context) (s *suite, err error) {
 	if s.verifiers, err = controlplanetest.NewVerifiers(ctx, s.plane); err != nil {
 		return s, err
 	}
-	options := controlplane.ManagerOptions{WebhookPort: port, Flags: []string{"--leader-elect=true"}}
+	polling, err := s.pollFlags(ctx)
+	if err != nil {
+		return s, err
+	}
+	options := controlplane.ManagerOptions{WebhookPort: port, Flags: append(polling, "--leader-elect=true")}
 	if _, err := controlplanetest.StartManager(ctx, s.plane, options); err != nil {
 		return s, err
 	}

@@ -1,0 +1,238 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/cli-runtime/pkg/printers"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// describeCommand returns kubectl apikey describe.
+func (e *environment) describeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "describe NAME",
+		Short: "Describe a key: its account, credentials, conditions, history and events",
+		Long: "Describe a key: who owns it, whether verifiers accept it and if not, why and what to do, its credentials, mails, history and\n" +
+			"events. What you may not read is left out, and said so.",
+		Example:           "  kubectl apikey describe shop-key",
+		Args:              cobra.ExactArgs(1),
+		RunE:              func(cmd *cobra.Command, args []string) error { return e.describe(cmd.Context(), args[0]) },
+		ValidArgsFunction: e.completeKey,
+	}
+}
+
+// description holds all objects that describe a key.
+type description struct {
+	key *v1alpha1.APIKey
+	// account is nil if it could not be read, and accountErr says why.
+	account    *v1alpha1.Account
+	accountErr error
+	events     []eventsv1.Event
+	eventsErr  error
+	now        time.Time
+}
+
+func (e *environment) describe(ctx context.Context, name string) error {
+	namespace, err := e.namespace()
+	if err != nil {
+		return err
+	}
+	c, err := e.client()
+	if err != nil {
+		return err
+	}
+	list, err := readNamed(ctx, c, namespace, []string{name})
+	if err != nil {
+		return err
+	}
+	d := description{key: &list[0], now: e.clock.Now()}
+	account := &v1alpha1.Account{}
+	if d.accountErr = c.Get(ctx, client.ObjectKey{Name: d.key.Spec.Account}, account); d.accountErr == nil {
+		d.account = account
+	}
+	d.events, d.eventsErr = eventsOf(ctx, c, d.key)
+	var text strings.Builder
+	table := printers.GetNewTabWriter(&text)
+	d.write(table)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err = io.WriteString(e.Out, text.String())
+	return err
+}
+
+// eventsOf returns the latest events of a key, the oldest of them first.
+func eventsOf(ctx context.Context, c client.Client, k *v1alpha1.APIKey) ([]eventsv1.Event, error) {
+	const maxEvents = 20
+	list := &eventsv1.EventList{}
+	err := c.List(ctx, list, &client.ListOptions{
+		Namespace: k.Namespace, FieldSelector: fields.OneTermEqualSelector("regarding.uid", string(k.UID)), Limit: pageSize,
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(list.Items, func(a, b eventsv1.Event) int { return eventTime(&a).Compare(eventTime(&b)) })
+	return list.Items[max(0, len(list.Items)-maxEvents):], nil
+}
+
+func eventTime(e *eventsv1.Event) time.Time {
+	switch {
+	case e.Series != nil:
+		return e.Series.LastObservedTime.Time
+	case !e.EventTime.IsZero():
+		return e.EventTime.Time
+	default:
+		return e.DeprecatedLastTimestamp.Time
+	}
+}
+
+// write prints the sections of the description.
+func (d *description) write(out io.Writer) {
+	d.writeKey(out)
+	d.writeAccount(out)
+	d.writeConditions(out)
+	d.writeCredentials(out)
+	d.writeMails(out)
+	d.writeHistory(out)
+	d.writeEvents(out)
+}
+
+// line prints a field of the description.
+func line(out io.Writer, name string, value string) {
+	fmt.Fprintf(out, "%s:\t%s\n", name, orNone(value))
+}
+
+// section prints the heading of a table in the description.
+func section(out io.Writer, name string, columns ...string) {
+	fmt.Fprintf(out, "%s:\n", name)
+	row(out, columns...)
+}
+
+// row prints a row of a table in the description. Columns are aligned.
+func row(out io.Writer, cells ...string) {
+	for i, cell := range cells {
+		cells[i] = orNone(cell)
+	}
+	fmt.Fprintf(out, "  %s\n", strings.Join(cells, "\t"))
+}
+
+// orNone returns a text on one line, or a word for none.
+func orNone(text string) string {
+	if text == "" {
+		return "<none>"
+	}
+	return singleLine(text)
+}
+
+func (d *description) writeKey(out io.Writer) {
+	k := d.key
+	line(out, "Name", k.Name)
+	line(out, "Namespace", k.Namespace)
+	line(out, "Account", k.Spec.Account)
+	line(out, "Label", k.Spec.Label)
+	line(out, "State", fmt.Sprintf("%s (spec.state: %s)", orNone(string(k.Status.State)), orNone(string(k.Spec.State))))
+	line(out, "Secret", keys.SecretName(k))
+	line(out, "Created", formatTime(&k.CreationTimestamp))
+	line(out, "Expires", formatTime(k.Status.ExpirationTime))
+	line(out, "Next rotation", formatTime(k.Status.NextRotationTime))
+	line(out, "Last used", formatTime(k.Status.LastUsedTime))
+	line(out, "Scopes", strings.Join(keys.EffectiveScopes(k, d.account), ", "))
+	line(out, "IP addresses", addresses(k))
+}
+
+func addresses(k *v1alpha1.APIKey) string {
+	if len(k.Spec.IPWhitelist) == 0 {
+		return "any"
+	}
+	return strings.Join(k.Spec.IPWhitelist, ", ")
+}
+
+// writeAccount prints who owns the key, and what the account allows.
+func (d *description) writeAccount(out io.Writer) {
+	if d.account == nil {
+		line(out, "Account policy", "unknown: "+explain(d.accountErr))
+		return
+	}
+	a := d.account
+	fmt.Fprintf(out, "Account policy:\n")
+	line(out, "  Display name", a.Spec.DisplayName)
+	line(out, "  State", string(a.Spec.State))
+	if a.Status.Keys != nil {
+		line(out, "  Keys", a.Status.Keys.Usage)
+	}
+	line(out, "  Deletion of keys", string(a.Status.DeletionPolicy))
+	line(out, "  Allowed namespaces", allowedNamespaces(a))
+}
+
+func allowedNamespaces(a *v1alpha1.Account) string {
+	if a.Spec.AllowedNamespaces == nil {
+		return "all"
+	}
+	return metav1.FormatLabelSelector(a.Spec.AllowedNamespaces)
+}
+
+// writeConditions prints the conditions. The message of a condition that is not as it should be says what to do.
+func (d *description) writeConditions(out io.Writer) {
+	section(out, "Conditions", "TYPE", "STATUS", "REASON", "MESSAGE")
+	for _, c := range d.key.Status.Conditions {
+		row(out, c.Type, string(c.Status), c.Reason, c.Message)
+	}
+}
+
+func (d *description) writeCredentials(out io.Writer) {
+	if len(d.key.Status.Credentials) == 0 {
+		return
+	}
+	section(out, "Credentials", "ROLE", "KEY", "KEY-ID", "ISSUED", "VALID-UNTIL", "LAST-USED")
+	for _, c := range d.key.Status.Credentials {
+		row(out, string(c.Role), c.Hint, c.ID, formatTime(&c.IssuedAt), formatTime(c.NotAfter), formatTime(c.LastUsedTime))
+	}
+}
+
+func (d *description) writeMails(out io.Writer) {
+	if len(d.key.Status.Notifications) == 0 {
+		return
+	}
+	section(out, "Mails", "DATE", "STATE", "SENT", "REASON")
+	for _, n := range d.key.Status.Notifications {
+		row(out, n.Date, string(n.State), formatTime(n.SentAt), n.Reason)
+	}
+}
+
+func (d *description) writeHistory(out io.Writer) {
+	section(out, "History", "TIME", "REASON", "MESSAGE")
+	for _, t := range d.key.Status.History {
+		row(out, formatTime(&t.Time), t.Reason, t.Message)
+	}
+}
+
+func (d *description) writeEvents(out io.Writer) {
+	if d.eventsErr != nil {
+		line(out, "Events", "unknown: "+explain(d.eventsErr))
+		return
+	}
+	if len(d.events) == 0 {
+		line(out, "Events", "")
+		return
+	}
+	section(out, "Events", "TYPE", "REASON", "AGE", "MESSAGE")
+	for i := range d.events {
+		e := &d.events[i]
+		row(out, e.Type, e.Reason, formatAge(&metav1.Time{Time: eventTime(e)}, d.now), e.Note)
+	}
+}
