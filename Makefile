@@ -32,7 +32,7 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 TEST_PACKAGES_IN_PARALLEL = -p=$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Start the slowest packages first, so that the others run in parallel with them.
 LONGEST_TESTS := ./test/integration
-UNIT_TEST_PACKAGES := ./api/... ./cmd/... ./controllers/... ./hack/... ./internal/... ./test/docs ./test/schema
+UNIT_TEST_PACKAGES := ./api/... ./cmd/... ./controllers/... ./hack/... ./internal/... ./test/docs ./test/monitoring ./test/schema
 KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),$(ASSETS)/kubectl)
 
 # Tools are built from source into bin/ when they are first needed, and rebuilt when go.tools.mod changes.
@@ -42,7 +42,7 @@ GOLANGCI_LINT := bin/golangci-lint
 KUBE_API_LINT := bin/golangci-lint-kube-api-linter
 GOVULNCHECK := bin/govulncheck
 # Programs that tests run: see test/tools.
-TEST_TOOLS := bin/helm bin/ko bin/krew
+TEST_TOOLS := bin/helm bin/ko bin/krew bin/prometheus bin/promtool
 TOOLS := $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOLANGCI_LINT) $(KUBE_API_LINT) $(GOVULNCHECK) bin/benchstat bin/ginkgo
 
 ##@ General
@@ -64,6 +64,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the manager's ClusterRole 
 	@$(CONTROLLER_GEN) crd:maxDescLen=2000 paths=./api/... output:crd:dir=config/crd/bases
 	@$(CONTROLLER_GEN) rbac:roleName=apikey-manager \
 		paths=./controllers/... paths=./internal/webhook/... paths=./cmd/... output:rbac:dir=config/rbac
+	@go run ./hack/dashboard
 
 .PHONY: docs
 docs: $(CRD_REF_DOCS) ## Generate docs/api.md, docs/metrics.md and docs/kubectl-apikey.md from the code.
@@ -271,6 +272,11 @@ bin/%: hack/tools/%/go.mod
 	@echo "building $@ (minutes the first time)"
 	@cd hack/tools/$* && go build -ldflags '-s -w' -o $(CURDIR)/bin/ tool
 	@touch $@
+
+# Both come from one package of Debian or from one module.
+bin/prometheus bin/promtool &: hack/tools/prometheus/build hack/tools/prometheus/go.mod
+	@hack/tools/prometheus/build
+	@touch bin/prometheus bin/promtool
 
 .PHONY: clean
 clean: ## Delete build output, except for the control plane and the gateways, which take minutes to build.

@@ -170,6 +170,7 @@ func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 		return fmt.Errorf("add the webhook certificate: %w", err)
 	}
 	return errors.Join(
+		ctrlmetrics.Registry.Register(metrics.WebhookCertificateCollector{Expiration: rotator.Expiration}),
 		mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker()),
 		mgr.AddReadyzCheck("webhook-certificate", rotator.Check),
 	)

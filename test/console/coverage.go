@@ -3,19 +3,33 @@
 
 package console
 
-import "strings"
+import (
+	"path"
+	"slices"
+	"strings"
+)
 
-// RunBy has the test that runs the commands of a page: the folder of its package, and its name.
+// RunBy has the test that runs the commands of a page, or of the pages of a folder: the folder of its package, and its name.
 var RunBy = map[string]string{
 	"README.md":            "test/pages: TestPages",
 	"docs/access.md":       "test/pages: TestPages",
 	"docs/backup.md":       "test/restore: TestBackup",
+	"docs/runbooks/":       "test/pages: TestPages",
 	"docs/spec/account.md": "test/pages: TestPages",
 	"docs/spec/apikey.md":  "test/pages: TestPages",
 }
 
+// TestOf returns the test that runs the commands of a page, or "" if there is none.
+func TestOf(page string) string {
+	if test := RunBy[page]; test != "" {
+		return test
+	}
+	return RunBy[path.Dir(page)+"/"]
+}
+
 // Exception is a command that no test runs.
 type Exception struct {
+	// Page is a page, or a folder of pages if it ends with a slash.
 	Page string
 	// Command is how the command begins.
 	Command string
@@ -34,6 +48,13 @@ var NotRun = []Exception{
 	{"docs/backup.md", "velero ", "Velero is not available to tests"},
 	{"docs/gateways.md", "kubectl label namespace my-gateway", "the namespace is an example; NetworkPolicies need a node"},
 	{"docs/gateways.md", "verifier --trusted-proxy", "it shows flags; test/gateways starts the verifier with them"},
+	{"docs/monitoring.md", "kubectl apply -k config/prometheus", "it needs the CRDs of the Prometheus operator"},
+	{"docs/monitoring.md", "kubectl label namespace monitoring", "the namespace is an example; NetworkPolicies need a node"},
+	{"docs/runbooks/", "kubectl -n apikey-manager-system logs", "the programs of the tests run outside of pods"},
+	{"docs/runbooks/", "kubectl -n apikey-manager-system rollout", "the programs of the tests run outside of pods"},
+	{"docs/runbooks/", "kubectl -n apikey-manager-system describe deployment", "the programs of the tests run outside of pods"},
+	{"docs/runbooks/", "kubectl -n apikey-manager-system get lease", "the tests run one manager, without a lease"},
+	{"docs/runbooks/", "kubectl label namespace monitoring", "the namespace is an example; NetworkPolicies need a node"},
 	{"docs/verifier.md", "kubectl label namespace my-gateway", "the namespace is an example; NetworkPolicies need a node"},
 	{"docs/verifier.md", "curl -s http://apikey-verifier.apikey-manager-system", "the address is one of a cluster; test/conformance sends it"},
 	{"SECURITY.md", "version=", "it names a release, and there is none to verify yet"},
@@ -47,7 +68,7 @@ var NotRun = []Exception{
 // Excluded returns the exception for a command, or nil if a test runs it.
 func Excluded(page string, command Command) *Exception {
 	for i := range NotRun {
-		if NotRun[i].Page == page && strings.HasPrefix(command.Text, NotRun[i].Command) {
+		if slices.Contains([]string{page, path.Dir(page) + "/"}, NotRun[i].Page) && strings.HasPrefix(command.Text, NotRun[i].Command) {
 			return &NotRun[i]
 		}
 	}

@@ -52,6 +52,19 @@ func TestPages(t *testing.T) {
 			runner.Run(t, p.name)
 		})
 	}
+	t.Run("docs/runbooks", s.testRunbooks)
+}
+
+// testRunbooks runs the pages of docs/runbooks/, whose commands look at key shop-key of account acme.
+func (s *suite) testRunbooks(t *testing.T) {
+	s.cleanUp(t)
+	s.applyKeyIn("default")(t)
+	pages, err := filepath.Glob(filepath.Join(s.plane.Root(), "docs", "runbooks", "APIKey*.md"))
+	controlplanetest.Must(t, err)
+	runner := &console.Runner{Root: s.plane.Root(), Environment: s.environment()}
+	for _, page := range pages {
+		runner.Run(t, "docs/runbooks/"+filepath.Base(page))
+	}
 }
 
 func start(t *testing.T) *suite {

@@ -110,6 +110,16 @@ func (r *Rotator) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	return r.serving, nil
 }
 
+// Expiration returns when the serving certificate expires, or the zero time if there is none yet.
+func (r *Rotator) Expiration() time.Time {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.serving == nil {
+		return time.Time{}
+	}
+	return r.serving.Leaf.NotAfter
+}
+
 // Check is healthy while a valid certificate is held whose authority is in the webhook configuration.
 func (r *Rotator) Check(*http.Request) error {
 	r.mu.RLock()

@@ -67,6 +67,9 @@ func TestPass_FirstReplicaCreatesEverything(t *testing.T) {
 	if _, err := r.GetCertificate(nil); err == nil {
 		t.Error("a certificate before the first pass")
 	}
+	if !r.Expiration().IsZero() {
+		t.Error("an expiration before the first pass")
+	}
 	w.settle(r)
 	w.assertTrusted("after the first pass", r)
 
@@ -84,6 +87,9 @@ func TestPass_FirstReplicaCreatesEverything(t *testing.T) {
 	}
 	if got := leaf.NotAfter.Sub(epoch); got != certificateLifetime {
 		t.Errorf("the certificate lives %s", got)
+	}
+	if !r.Expiration().Equal(leaf.NotAfter) {
+		t.Errorf("the rotator returns the expiration %s, want %s", r.Expiration(), leaf.NotAfter)
 	}
 	config := w.config()
 	for i := range config.Webhooks {
