@@ -65,6 +65,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the manager's ClusterRole 
 	@$(CONTROLLER_GEN) rbac:roleName=apikey-manager \
 		paths=./controllers/... paths=./internal/webhook/... paths=./cmd/... output:rbac:dir=config/rbac
 	@go run ./hack/dashboard
+	@go run ./hack/kubestatemetrics
 
 .PHONY: docs
 docs: $(CRD_REF_DOCS) ## Generate docs/api.md, docs/metrics.md and docs/kubectl-apikey.md from the code.
