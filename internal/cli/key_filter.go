@@ -25,6 +25,7 @@ var observedStates = []v1alpha1.ObservedState{
 // keyFilter selects APIKeys. The API server evaluates what it can; matches evaluates the rest.
 type keyFilter struct {
 	account, label, state, keyID string
+	uid                          string
 	selector                     string
 	expiringWithin, unusedSince  days
 }
@@ -44,6 +45,7 @@ func (f *keyFilter) bindAll(e *environment, cmd *cobra.Command) {
 	flags.StringVar(&f.label, "label", "", "select keys by spec.label, the display name of a key")
 	flags.StringVar(&f.state, "state", "", "select keys in a `state`: "+joinStates(", "))
 	flags.StringVar(&f.keyID, "key-id", "", "select the key whose current credential has this `ID`")
+	flags.StringVar(&f.uid, "uid", "", "select the key whose object has this `UID`")
 	flags.Var(&f.expiringWithin, "expiring-within", "select keys that expire within a `period`, such as 7d or 12h")
 	flags.Var(&f.unusedSince, "unused-since", "select keys that are older than a `period` and have not been used in it, such as 90d")
 }
@@ -71,7 +73,8 @@ func (f *keyFilter) options(namespace string) (client.ListOptions, error) {
 
 // matches reports whether the filter selects a key that options selects.
 func (f *keyFilter) matches(k *v1alpha1.APIKey, now time.Time) bool {
-	return (f.expiringWithin == 0 || expiresWithin(k, now, time.Duration(f.expiringWithin))) &&
+	return (f.uid == "" || f.uid == string(k.UID)) &&
+		(f.expiringWithin == 0 || expiresWithin(k, now, time.Duration(f.expiringWithin))) &&
 		(f.unusedSince == 0 || isUnused(k, now.Add(-time.Duration(f.unusedSince))))
 }
 

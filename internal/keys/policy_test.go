@@ -107,9 +107,9 @@ func TestDenyDeletion(t *testing.T) {
 		want   string // part of the message; empty: the deletion is allowed
 	}{
 		"allowed":                         {keystest.Label(""), v1alpha1.DeletionAllow, ""},
-		"forbidden":                       {keystest.Label(""), v1alpha1.DeletionForbid, "kubectl patch apikey shop -n default"},
+		"forbidden":                       {keystest.Label(""), v1alpha1.DeletionForbid, "kubectl apikey deactivate shop -n default, or kubectl patch apikey shop -n default"},
 		"forbidden, confirmed or not":     {confirmed("shop"), v1alpha1.DeletionForbid, "kubectl patch"},
-		"to be confirmed":                 {keystest.Label(""), v1alpha1.DeletionRequireConfirmation, "kubectl annotate apikey shop -n default apikey-manager.io/confirm-deletion=shop"},
+		"to be confirmed":                 {keystest.Label(""), v1alpha1.DeletionRequireConfirmation, "kubectl apikey delete shop -n default asks for it, or kubectl annotate apikey shop -n default apikey-manager.io/confirm-deletion=shop"},
 		"confirmed":                       {confirmed("shop"), v1alpha1.DeletionRequireConfirmation, ""},
 		"confirmed for another key":       {confirmed("blog"), v1alpha1.DeletionRequireConfirmation, "kubectl annotate"},
 		"confirmed with true, not a name": {confirmed("true"), v1alpha1.DeletionRequireConfirmation, "kubectl annotate"},

@@ -40,6 +40,7 @@ type page struct {
 	Greeting, Intro, Colon       string
 	Facts                        []fact
 	Consequence, Extend, Command string
+	WithPlugin, PluginLine       string
 	Replace, Footer              string
 }
 

@@ -104,6 +104,8 @@ func (v *localizer) page(n Notice) page {
 		Consequence: v.text("consequence", w),
 		Extend:      v.text("extend", w),
 		Command:     n.command(),
+		WithPlugin:  v.text("extend_plugin", w),
+		PluginLine:  n.pluginCommand(),
 		Replace:     v.text("replace", w),
 		Footer:      v.text("footer", w),
 	}

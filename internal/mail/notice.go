@@ -78,6 +78,11 @@ func (n Notice) command() string {
 	return fmt.Sprintf(`kubectl patch apikey %s -n %s --type=merge -p '{"spec":{"expiration":"YYYY-MM-DD"}}'`, n.Name, n.Namespace)
 }
 
+// pluginCommand returns the command of the kubectl plugin that does the same.
+func (n Notice) pluginCommand() string {
+	return fmt.Sprintf("kubectl apikey expire %s -n %s --at YYYY-MM-DD", n.Name, n.Namespace)
+}
+
 // oneLine returns text without line breaks and control characters, so that a label can add neither a header to a mail
 // nor a paragraph to its text. It also removes bidirectional formatting characters, which could disguise the text.
 func oneLine(text string) string {

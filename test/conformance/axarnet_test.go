@@ -6,6 +6,7 @@ package conformance_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -100,5 +101,32 @@ func TestAxarnet_LabelsAreUnique(t *testing.T) {
 	w.Become(t, v1alpha1.StateActive, shop)
 	if w.Material(t, shop) != material {
 		t.Error("a new label made a new key")
+	}
+}
+
+func TestAxarnet_PluginListsFourColumnsAndToggles(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	k := newKey(w.newNamespace(t), "tienda", v1alpha1.APIKeySpec{Account: w.newAccount(t, v1alpha1.AccountSpec{}).Name, Label: "Tienda"})
+	w.Issue(t, k)
+	table := w.mustAPIKey(t, "list", "-n", k.Namespace, "-o", "wide")
+	hint := controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent).Hint
+	for _, shown := range []string{
+		"LABEL", "CREATED", "KEY", "STATE", "Tienda", k.CreationTimestamp.UTC().Format(time.RFC3339), hint, "Active",
+	} {
+		if !strings.Contains(table, shown) {
+			t.Errorf("the list does not show %q:\n%s", shown, table)
+		}
+	}
+	material := w.Material(t, k)
+	for _, toggle := range []struct {
+		command string
+		want    v1alpha1.ObservedState
+	}{{"deactivate", v1alpha1.StateInactive}, {"activate", v1alpha1.StateActive}} {
+		w.mustAPIKey(t, toggle.command, "tienda", "-n", k.Namespace)
+		w.Read(t, k)
+		if k.Status.State != toggle.want || w.Material(t, k) != material {
+			t.Errorf("%s: the key is %s, and the same: %t", toggle.command, k.Status.State, w.Material(t, k) == material)
+		}
 	}
 }

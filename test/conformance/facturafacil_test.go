@@ -223,3 +223,24 @@ func TestFacturaFacil_EveryKeyHasAHistory(t *testing.T) {
 		}
 	}
 }
+
+func TestFacturaFacil_PluginFindsAndDeletesInBulk(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	account, namespace := w.facturaFacil(t), w.newNamespace(t)
+	a, b := newKey(namespace, "a", twoHeaderSpec(account, "A")), newKey(namespace, "b", twoHeaderSpec(account, "B"))
+	w.Issue(t, a, b)
+	if out := w.mustAPIKey(t, "list", "-A", "--account", account.Name, "-o", "name"); strings.Count(out, "\n") != 2 {
+		t.Errorf("the customer finds %q", out)
+	}
+	if out := w.mustAPIKey(t, "list", "-A", "--uid", string(b.UID), "-o", "name"); out != "apikey.apikey-manager.io/b\n" {
+		t.Errorf("the ID finds %q", out)
+	}
+	remove := []string{"delete", "-A", "--account", account.Name}
+	if out, code := w.apikey(t, remove...); code != 2 || !strings.Contains(out, "--yes") {
+		t.Errorf("without an answer to its question it ends with code %d: %s", code, out)
+	}
+	w.mustAPIKey(t, append(remove, "--yes")...)
+	w.AwaitDeleted(t, a)
+	w.AwaitDeleted(t, b)
+}

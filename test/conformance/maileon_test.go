@@ -348,3 +348,27 @@ func (w *suite) expectMails(t *testing.T, want map[string]int) {
 		return nil
 	})
 }
+
+func TestMaileon_PluginCreatesAKeyInOneCommand(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	account, namespace := w.maileon(t), w.newNamespace(t)
+	w.mustAPIKey(t, "create", "newsletter", "-n", namespace, "--account", account.Name, "--label", "Newsletter", "--expiration", "2099-02-28",
+		"--email", "ops@example.com", "--email", "dev@example.com", "--notification-date", "2099-02-21", "--locale", "de",
+		"--ip", "192.0.2.7,10.0.0.0/8")
+	k := newKey(namespace, "newsletter", v1alpha1.APIKeySpec{})
+	w.Read(t, k)
+	if !uuidVersion4.MatchString(w.Material(t, k)) || k.Status.State != v1alpha1.StateActive {
+		t.Errorf("the key is %s, or no UUID", k.Status.State)
+	}
+	want := &v1alpha1.Notification{Emails: []string{"ops@example.com", "dev@example.com"}, Date: "2099-02-21", Locale: "de"}
+	if n := k.Spec.Notification; n == nil || !slices.Equal(n.Emails, want.Emails) || n.Date != want.Date || n.Locale != want.Locale {
+		t.Errorf("the notification is %+v, want %+v", k.Spec.Notification, want)
+	}
+	if !slices.Equal(k.Spec.IPWhitelist, []string{"192.0.2.7", "10.0.0.0/8"}) || k.Spec.Label != "Newsletter" {
+		t.Errorf("the spec is %+v", k.Spec)
+	}
+	if end := k.Status.ExpirationTime; end == nil || end.UTC().Format(time.RFC3339) != "2099-02-27T23:00:00Z" {
+		t.Errorf("it expires at %v", end)
+	}
+}

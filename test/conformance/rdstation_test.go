@@ -223,3 +223,23 @@ func errOrAccepted(err error) error {
 	}
 	return err
 }
+
+func TestRDStation_PluginListsOnAndOff(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	account, namespace := w.rdStation(t), w.newNamespace(t)
+	on := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
+	off := newKey(namespace, "popup", v1alpha1.APIKeySpec{Account: account.Name, Label: "Popup"})
+	w.Issue(t, on, off)
+	w.mustAPIKey(t, "deactivate", "popup", "-n", namespace)
+	for state, want := range map[string]string{"Active": "landing", "Inactive": "popup"} {
+		out := w.mustAPIKey(t, "list", "-A", "--account", account.Name, "--state", state, "-o", "name")
+		if out != "apikey.apikey-manager.io/"+want+"\n" {
+			t.Errorf("the keys that are %s are %q", state, out)
+		}
+	}
+	out, code := w.apikey(t, "delete", "landing", "-n", namespace, "--yes")
+	if way := "kubectl apikey deactivate landing -n " + namespace; code != 1 || !strings.Contains(out, way) {
+		t.Errorf("a deletion ends with code %d, and does not name %q: %s", code, way, out)
+	}
+}

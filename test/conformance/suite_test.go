@@ -21,9 +21,12 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/cli"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
@@ -102,6 +105,25 @@ func (w *suite) mustKubectl(t *testing.T, args ...string) string {
 	out, err := w.kubectl(t, args...)
 	if err != nil {
 		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// apikey runs the kubectl plugin as an administrator, and returns its output and its exit code.
+func (w *suite) apikey(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out}
+	code := cli.Run(t.Context(), streams, clock.RealClock{}, append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...))
+	return out.String(), code
+}
+
+// mustAPIKey runs the kubectl plugin, and returns its output. It ends the test if the command fails.
+func (w *suite) mustAPIKey(t *testing.T, args ...string) string {
+	t.Helper()
+	out, code := w.apikey(t, args...)
+	if code != 0 {
+		t.Fatalf("kubectl apikey %s: exit code %d\n%s", strings.Join(args, " "), code, out)
 	}
 	return out
 }
