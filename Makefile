@@ -134,6 +134,13 @@ test-fault: controlplane ## Inject faults into managers, API server, etcd and ne
 	@echo "compiling, which takes minutes the first time"
 	@$(WITH_ASSETS) go test ./test/fault -count=1 -v -timeout=10m -args -full $(if $(SEED),-seed=$(SEED))
 
+# A cluster counts only if it is named on the command line or in E2E_KUBECONFIG, so that the test never runs on your current context.
+E2E_KUBECONFIG ?= $(if $(filter command,$(origin KUBECONFIG)),$(KUBECONFIG))
+
+.PHONY: test-e2e
+test-e2e: controlplane ## Test on a real cluster: a node of hack/node, one of kind, or that of KUBECONFIG=... with LOAD_IMAGE=command.
+	@$(WITH_ASSETS) E2E_KUBECONFIG='$(E2E_KUBECONFIG)' LOAD_IMAGE='$(LOAD_IMAGE)' hack/e2e/run
+
 .PHONY: bench
 bench: controlplane ## Benchmark the manager against a bare client. BENCH_ARGS are passed to test/load.
 	@echo "compiling, which takes minutes the first time"

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -22,6 +23,8 @@ const (
 	missing  = "401 MISSING"
 	inactive = "401 INACTIVE"
 	revoked  = "401 REVOKED"
+	// noVerifier is the answer of Caddy if it gets none from a verifier.
+	noVerifier = "502"
 )
 
 // clientKeys are the keys that the client has: see testdata/client.yaml.
@@ -30,6 +33,7 @@ var clientKeys = []string{"steady", "rotated", "switched", "revoked"}
 // report is what the client in the cluster answers: see app/client.go.
 type report struct {
 	Answers map[string]map[string]int
+	Slowest time.Duration
 	Digests map[string]string
 }
 
@@ -93,6 +97,7 @@ func (r report) expectDigests(ctx context.Context, keys ...string) {
 
 // add adds the answers of another period.
 func (r *report) add(other report) {
+	r.Slowest = max(r.Slowest, other.Slowest)
 	for key, counts := range other.Answers {
 		for answer, n := range counts {
 			r.addAnswers(key, answer, n)
@@ -110,20 +115,20 @@ func (r *report) addAnswers(key, answer string, n int) {
 	r.Answers[key][answer] += n
 }
 
-// String returns the number of each answer for each key.
+// String returns the number of each answer for each key, and the time of the slowest one.
 func (r report) String() string {
 	var lines []string
 	for key, counts := range r.Answers {
 		lines = append(lines, fmt.Sprintf("%s %v", key, counts))
 	}
 	sort.Strings(lines)
-	return strings.Join(lines, ", ")
+	return fmt.Sprintf("%s, slowest %s", strings.Join(lines, ", "), r.Slowest.Round(time.Millisecond))
 }
 
 // awaitRequests waits until the client has sent requests with each key in the current period.
 func awaitRequests(ctx context.Context) {
 	GinkgoHelper()
-	const enough = 50
+	const enough = 20
 	Eventually(func() int {
 		fewest, answers := enough, currentPeriod(ctx).Answers
 		for _, key := range append(clientKeys, "none") {

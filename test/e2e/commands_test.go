@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,8 +19,13 @@ import (
 
 // try runs a command with the kubeconfig of the cluster, and returns its output.
 func try(ctx context.Context, name string, args ...string) (string, error) {
+	return tryWithInput(ctx, nil, name, args...)
+}
+
+// tryWithInput is try with a standard input, which may contain a key.
+func tryWithInput(ctx context.Context, input io.Reader, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = root()
+	cmd.Dir, cmd.Stdin = root(), input
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+settings.kubeconfig)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

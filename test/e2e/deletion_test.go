@@ -13,5 +13,5 @@ func namespaceDeletion() {
 		_, err := try(ctx, settings.kubectl, "delete", "apikey", "kept", "--namespace", "e2e-kept")
 		Expect(err).To(MatchError(ContainSubstring("account horizonte forbids the deletion of keys")))
 		kubectl(ctx, "delete", "namespace", "e2e-kept", "--timeout", timeout.String())
-	}, NodeTimeout(timeout))
+	}, NodeTimeout(specTimeout))
 }

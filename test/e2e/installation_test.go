@@ -16,7 +16,7 @@ func installation() {
 	It("is installed by one file, under the restricted Pod Security Standard", func(ctx SpecContext) {
 		kubectl(ctx, "apply", "--server-side", "--filename", "dist/install.yaml")
 		awaitRollout(ctx, namespace, workloads...)
-	}, NodeTimeout(timeout))
+	}, NodeTimeout(specTimeout))
 }
 
 // keyInSecret creates keys, and a client that has them.
@@ -38,5 +38,5 @@ func keyInSecret() {
 		r := observe(ctx)
 		r.expectRight(clientKeys...)
 		r.expectDigests(ctx, clientKeys...)
-	}, NodeTimeout(timeout))
+	}, NodeTimeout(specTimeout))
 }

@@ -19,7 +19,7 @@ func refusal() {
 
 		patchKey(ctx, "switched", `{"state":"Active"}`)
 		eventuallyOnly(ctx, "switched", ok)
-	}, NodeTimeout(timeout))
+	}, NodeTimeout(specTimeout))
 
 	It("rejects a revoked key, also from a client that has kept it", func(ctx SpecContext) {
 		patchKey(ctx, "revoked", `{"state":"Revoked"}`)
@@ -27,5 +27,5 @@ func refusal() {
 		r := observe(ctx)
 		r.expectOnly("revoked", revoked)
 		r.expectRight("steady", "rotated", "switched")
-	}, NodeTimeout(timeout))
+	}, NodeTimeout(specTimeout))
 }

@@ -32,5 +32,5 @@ func rotation() {
 		last.expectDigests(ctx, "rotated")
 		r.add(last)
 		r.expectRight(clientKeys...)
-	}, NodeTimeout(2*timeout)) // a kubelet may take a minute or two to update a mounted Secret
+	}, NodeTimeout(specTimeout)) // a kubelet may take more than a minute to update a mounted Secret
 }

@@ -28,6 +28,8 @@ import (
 const (
 	// timeout is how long to wait for a condition, such as that pods are ready.
 	timeout = 2 * time.Minute
+	// specTimeout is how long a step may take.
+	specTimeout = 5 * time.Minute
 	// pollInterval is the time between two checks of a condition.
 	pollInterval = 200 * time.Millisecond
 	// namespace is that of the installation.
@@ -91,6 +93,7 @@ var _ = Describe("A cluster", Ordered, func() {
 	rotation()
 	refusal()
 	crashes()
+	plugin()
 	pods()
 	upgrade()
 	namespaceDeletion()

@@ -48,11 +48,14 @@ type period struct {
 
 	mu      sync.Mutex
 	answers map[string]map[string]int
+	slowest time.Duration
 }
 
-// report is what a client answers: how often each answer was given to each key, and the digest of the key in each file.
+// report is what a client answers: how often each answer was given to each key, how long the slowest one took, and the digest of
+// the key in each file.
 type report struct {
 	Answers map[string]map[string]int `json:"answers"`
+	Slowest time.Duration             `json:"slowest"`
 	Digests map[string]string         `json:"digests"`
 }
 
@@ -79,8 +82,9 @@ func newClient(url, keys string) (*client, error) {
 
 func (c *client) work(name string) {
 	for {
-		p := c.begin()
-		p.count(name, c.ask(name))
+		p, begin := c.begin(), time.Now()
+		answer := c.ask(name)
+		p.count(name, answer, time.Since(begin))
 		p.requests.Done()
 		time.Sleep(pause)
 	}
@@ -94,13 +98,14 @@ func (c *client) begin() *period {
 	return c.period
 }
 
-func (p *period) count(name, answer string) {
+func (p *period) count(name, answer string, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.answers[name] == nil {
 		p.answers[name] = map[string]int{}
 	}
 	p.answers[name][answer]++
+	p.slowest = max(p.slowest, took)
 }
 
 // ask sends one request, and returns the status, followed by the code of the verifier if there is one.
@@ -159,17 +164,17 @@ func (c *client) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		p.requests.Wait()
 	}
-	_ = json.NewEncoder(out).Encode(report{Answers: p.copy(), Digests: c.digests()})
+	_ = json.NewEncoder(out).Encode(p.report(c.digests()))
 }
 
-func (p *period) copy() map[string]map[string]int {
+func (p *period) report(digests map[string]string) report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	answers := map[string]map[string]int{}
 	for name, counts := range p.answers {
 		answers[name] = maps.Clone(counts)
 	}
-	return answers
+	return report{Answers: answers, Slowest: p.slowest, Digests: digests}
 }
 
 // digests returns the digest of each key, which the status of the key contains as well.

@@ -6,6 +6,7 @@
 //	app serve                 the application behind the gateway
 //	app ask URL DIRECTORY     a client that sends requests with the keys of mounted Secrets, all the time
 //	app kill CONTAINER-ID     kills the processes of another container on the node with SIGKILL
+//	app sockets CONTAINER-ID  prints the ports of another container on the node
 package main
 
 import (
@@ -37,9 +38,11 @@ func run(args []string) error {
 		}
 		return listen(client)
 	case len(args) == 2 && args[0] == "kill":
-		return kill("/proc", args[1])
+		return kill(args[1])
+	case len(args) == 2 && args[0] == "sockets":
+		return sockets(args[1])
 	default:
-		return errors.New("usage: app serve | ask URL DIRECTORY | kill CONTAINER-ID")
+		return errors.New("usage: app serve | ask URL DIRECTORY | kill CONTAINER-ID | sockets CONTAINER-ID")
 	}
 }
 
