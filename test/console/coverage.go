@@ -14,6 +14,7 @@ var RunBy = map[string]string{
 	"README.md":            "test/pages: TestPages",
 	"docs/access.md":       "test/pages: TestPages",
 	"docs/backup.md":       "test/restore: TestBackup",
+	"docs/gitops.md":       "test/pages: TestPages",
 	"docs/runbooks/":       "test/pages: TestPages",
 	"docs/spec/account.md": "test/pages: TestPages",
 	"docs/spec/apikey.md":  "test/pages: TestPages",

@@ -78,7 +78,7 @@ func compare(want, got string) error {
 }
 
 var (
-	failure = regexp.MustCompile(`(?m)^(?:Error|error)\b`)
+	failure = regexp.MustCompile(`(?m)^(?:Error|error)\b|^The \w+ ".*" is invalid`)
 	secret  = regexp.MustCompile(`(_[0-9A-Za-z]{12}_)[0-9A-Za-z]{49}`)
 )
 

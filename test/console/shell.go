@@ -112,7 +112,7 @@ func (s *shell) once(ctx context.Context, command string) (output string, exit i
 
 // reading matches commands that change nothing. They are repeated until they show what the page does, because a user who types
 // takes longer than a test.
-var reading = regexp.MustCompile(`^(?:kubectl (?:get|describe|events|auth|diff|apikey (?:list|get|describe|find|verify))|curl) `)
+var reading = regexp.MustCompile(`^(?:kubectl (?:get|describe|events|auth|apikey (?:list|get|describe|find|verify))|curl) `)
 
 // run runs a command of a page until its output is as the page has it.
 func (s *shell) run(ctx context.Context, command Command) error {

@@ -43,6 +43,7 @@ func TestPages(t *testing.T) {
 	for _, p := range []page{
 		{name: "README.md"},
 		{name: "docs/access.md", before: map[string]func(*testing.T){"Bind the roles": s.namespace("shop")}},
+		{name: "docs/gitops.md"},
 		{name: "docs/spec/account.md", before: map[string]func(*testing.T){"Deletion policy": s.applyKeyIn("shop")}},
 		{name: "docs/spec/apikey.md", before: s.beforeAPIKeyPage()},
 	} {
