@@ -39,8 +39,9 @@ Accounts are cluster-scoped. Accounts that you may not read are left out, with a
 
   # One key, for another cluster
   kubectl apikey export shop-key --with-secrets --file=shop-key.yaml`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args) },
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: e.completeKeys,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args) },
 	}
 	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "export the keys of all namespaces, and all accounts")
 	cmd.Flags().BoolVar(&o.Secrets, "with-secrets", false, "export the Secrets of the keys: the backup then contains the keys in plain text")
@@ -90,7 +91,7 @@ func (o *exportOptions) exportFile(ctx context.Context) error {
 }
 
 func (o *exportOptions) export(ctx context.Context, out io.Writer) error {
-	o.out = out
+	o.out, o.onKey = out, o.keysDone("exported")
 	err := o.exporter.run(ctx)
 	n := o.counts
 	o.notef("exported %s, %s, %s", plural(n.Accounts, "account", "accounts"), plural(n.Keys, "key", "keys"),

@@ -35,6 +35,9 @@ type exporter struct {
 	// Secrets determines whether the Secrets of the keys are written too.
 	Secrets bool
 
+	// onKey is called after each key with the number of keys.
+	onKey func(keys int)
+
 	counts   exportCounts
 	problems []error
 }
@@ -147,6 +150,7 @@ func (e *exporter) writeKey(ctx context.Context, object *unstructured.Unstructur
 		e.counts.Secrets++
 	}
 	e.counts.Keys++
+	e.onKey(e.counts.Keys)
 	return writeDocument(e.out, withoutServerFields(object))
 }
 

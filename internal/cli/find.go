@@ -121,7 +121,13 @@ func (o *findOptions) find(ctx context.Context, query keyQuery) (found []foundKe
 	if err != nil {
 		return nil, err
 	}
-	collect := func(k *v1alpha1.APIKey) error { found = append(found, query.match(k)...); return nil }
+	searched, progress := 0, o.keysDone("searched")
+	collect := func(k *v1alpha1.APIKey) error {
+		found = append(found, query.match(k)...)
+		searched++
+		progress(searched)
+		return nil
+	}
 	if query.ID != "" && strings.Trim(query.ID, credential.Base62) == "" {
 		current := client.ListOptions{Namespace: namespace, FieldSelector: fields.OneTermEqualSelector("status.keyID", query.ID)}
 		if err := eachKey(ctx, c, current, collect); err != nil || len(found) > 0 {

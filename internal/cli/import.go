@@ -18,8 +18,9 @@ import (
 type importOptions struct {
 	*environment
 
-	// file is a backup to restore, or - for standard input.
-	file     string
+	// file is a backup to restore, list a list of keys to import. - means standard input.
+	file, list string
+
 	restorer restorer
 	spec     importSpec
 	// dryRun is none or server.
@@ -29,9 +30,9 @@ type importOptions struct {
 func (e *environment) importCommand() *cobra.Command {
 	o := &importOptions{environment: e}
 	cmd := &cobra.Command{
-		Use:   "import (--file=FILE | NAME --account=ACCOUNT)",
-		Short: "Restore a backup, or import a key of another system",
-		Long: `Restore a backup that kubectl apikey export wrote, or import a key that exists already.
+		Use:   "import (--file=FILE | --list=FILE | NAME --account=ACCOUNT)",
+		Short: "Restore a backup, or import keys of another system",
+		Long: `Restore a backup that kubectl apikey export wrote, or import keys that exist already.
 
 With --file, accounts, Secrets and keys are created with the status of the keys, so that verifiers accept the same keys as before and
 none is issued again. Objects that exist are not changed, so an import can be repeated. A key whose Secret is missing is not restored,
@@ -39,12 +40,18 @@ unless --allow-reissue is set. Restoring a status takes the right to update apik
 
 With NAME, the key is read from standard input, or from a prompt that does not show it. Only its SHA-256 is sent to the cluster:
 verifiers accept the key, and there is no Secret before its first rotation. With --with-secret, the key is written to a Secret that the
-APIKey adopts. The account must set importPolicy: Allow.`,
+APIKey adopts. The account must set importPolicy: Allow.
+
+With --list, many keys are imported from a CSV file. Its first line names the columns: name, and key or sha256 and hint, and optionally
+account and label.`,
 		Example: `  # Restore all keys
   kubectl apikey import --file=backup.yaml
 
   # Accept a key of another system, without storing it in the cluster
-  kubectl apikey import legacy-key --account=acme < key.txt`,
+  kubectl apikey import legacy-key --account=acme < key.txt
+
+  # Accept a list of keys with the columns name,label,sha256,hint
+  kubectl apikey import --list=keys.csv --account=acme`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.spec.Name = strings.Join(args, "")
@@ -53,6 +60,7 @@ APIKey adopts. The account must set importPolicy: Allow.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.file, "file", "", "the backup to restore; - for standard input")
+	flags.StringVar(&o.list, "list", "", "a CSV `file` of keys to import; - for standard input")
 	flags.BoolVar(&o.restorer.AllowReissue, "allow-reissue", false, "restore keys whose Secret is missing, for which a new key is then issued")
 	flags.StringVar(&o.spec.Account, "account", "", "the `account` that owns the imported key")
 	flags.StringVar(&o.spec.Label, "label", "", "the label of the imported key")
@@ -60,13 +68,14 @@ APIKey adopts. The account must set importPolicy: Allow.`,
 		"the public first characters of the imported key; defaults to its first four, or the prefix and the ID of a Token")
 	flags.BoolVar(&o.spec.WithSecret, "with-secret", false, "write the imported key to a Secret")
 	flags.StringVar(&o.dryRun, "dry-run", "none", "none, or server to check the import without changing the cluster")
+	e.completeAccountFlag(cmd)
 	return cmd
 }
 
 func (o *importOptions) validate() error {
 	switch {
-	case (o.file == "") == (o.spec.Name == ""):
-		return usageErrorf("name either a backup with --file, or an APIKey to create for the key on standard input")
+	case countSet(o.file, o.list, o.spec.Name) != 1:
+		return usageErrorf("name one of: a backup with --file, a list of keys with --list, an APIKey to create for the key on standard input")
 	case isLikeKey(o.spec.Name):
 		return errKeyAsArgument
 	case o.spec.Name != "" && o.spec.Account == "":
@@ -89,20 +98,46 @@ func (o *importOptions) run(ctx context.Context) error {
 	if o.spec.Name != "" {
 		return o.importKey(ctx, c)
 	}
-	in := o.In
-	if o.file != "-" {
-		file, err := os.Open(o.file)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		in = file
+	in, err := o.open(o.file + o.list)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if o.list != "" {
+		return o.importList(ctx, c, in)
 	}
 	return o.restore(ctx, c, in)
 }
 
+// countSet returns how many texts are not empty.
+func countSet(texts ...string) (n int) {
+	for _, text := range texts {
+		if text != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// open opens a file, or standard input for -.
+func (o *importOptions) open(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(o.In), nil
+	}
+	return os.Open(name) //nolint:gosec // the user names the file
+}
+
+func (o *importOptions) importList(ctx context.Context, c client.Client, in io.Reader) (err error) {
+	if o.spec.Namespace, err = o.namespace(); err != nil {
+		return err
+	}
+	n, err := importList(ctx, c, o.spec, in)
+	o.notef("imported %s%s", plural(n, "key", "keys"), o.dryRunNote())
+	return err
+}
+
 func (o *importOptions) restore(ctx context.Context, c client.Client, in io.Reader) error {
-	o.restorer.client = c
+	o.restorer.client, o.restorer.onKey = c, o.keysDone("read")
 	err := o.restorer.run(ctx, in)
 	n := o.restorer.counts
 	o.notef("created %s, %s and %s%s, restored the status of %s; %s existed",

@@ -30,6 +30,10 @@ type restorer struct {
 	// DryRun sends all creations as a dry run of the API server.
 	DryRun bool
 
+	// onKey is called after each key with the number of keys.
+	onKey func(keys int)
+	keys  int
+
 	counts   restoreCounts
 	problems []error
 }
@@ -65,6 +69,8 @@ func (r *restorer) restore(ctx context.Context, object *unstructured.Unstructure
 	case secretKind:
 		return r.create(ctx, object, &r.counts.Secrets)
 	}
+	r.keys++
+	r.onKey(r.keys)
 	return r.restoreKey(ctx, object)
 }
 

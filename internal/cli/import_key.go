@@ -33,42 +33,48 @@ var shortHint = regexp.MustCompile(`^[A-Za-z0-9._-]{1,8}$`)
 // importKey creates an APIKey for a key that exists already.
 func importKey(ctx context.Context, c client.Client, spec importSpec, key credential.Material) (*v1alpha1.APIKey, error) {
 	if problem := credential.CheckImported(key); problem != "" {
-		return nil, errors.New("the key on standard input " + problem)
+		return nil, errors.New("the key " + problem)
+	}
+	if spec.WithSecret {
+		if err := checkImportPolicy(ctx, c, spec.Account); err != nil {
+			return nil, err
+		}
+		k := spec.newKey()
+		return k, createWithSecret(ctx, c, k, key, spec.createOptions())
+	}
+	hint := spec.Hint
+	if hint == "" {
+		hint = credential.PublicPartOf(key).Hint
+	}
+	return importDigest(ctx, c, spec, v1alpha1.Import{SHA256: key.SHA256(), Hint: hint})
+}
+
+// importDigest creates an APIKey for a key of which only the digest and the hint are known.
+func importDigest(ctx context.Context, c client.Client, spec importSpec, digest v1alpha1.Import) (*v1alpha1.APIKey, error) {
+	if !tokenHint.MatchString(digest.Hint) && !shortHint.MatchString(digest.Hint) {
+		return nil, errors.New("the hint must be at most 8 letters, digits and . _ - that are public, such as the first characters of the key: " +
+			"give one with --hint, or in column hint")
 	}
 	if err := checkImportPolicy(ctx, c, spec.Account); err != nil {
 		return nil, err
 	}
-	k := &v1alpha1.APIKey{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "APIKey"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: spec.Namespace, Name: spec.Name},
-		Spec:       v1alpha1.APIKeySpec{Account: spec.Account, Label: spec.Label},
-	}
-	var options []client.CreateOption
-	if spec.DryRun {
-		options = append(options, client.DryRunAll)
-	}
-	if spec.WithSecret {
-		return k, createWithSecret(ctx, c, k, key, options)
-	}
-	hint, err := importHint(key, spec.Hint)
-	if err != nil {
-		return nil, err
-	}
-	k.Spec.Import = &v1alpha1.Import{SHA256: key.SHA256(), Hint: hint}
-	return k, c.Create(ctx, k, options...)
+	k := spec.newKey()
+	k.Spec.Import = &digest
+	return k, c.Create(ctx, k, spec.createOptions()...)
 }
 
-// importHint returns the public part of a key that its status will show.
-func importHint(key credential.Material, given string) (string, error) {
-	hint := given
-	if hint == "" {
-		hint = credential.PublicPartOf(key).Hint
+func (s importSpec) newKey() *v1alpha1.APIKey {
+	return &v1alpha1.APIKey{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name},
+		Spec:       v1alpha1.APIKeySpec{Account: s.Account, Label: s.Label},
 	}
-	if !tokenHint.MatchString(hint) && !shortHint.MatchString(hint) {
-		return "", errors.New("the first characters of the key cannot serve as its hint: give one with --hint, " +
-			"at most 8 letters, digits and . _ - that are public")
+}
+
+func (s importSpec) createOptions() []client.CreateOption {
+	if s.DryRun {
+		return []client.CreateOption{client.DryRunAll}
 	}
-	return hint, nil
+	return nil
 }
 
 // checkImportPolicy returns an error if the account does not allow imports. If the user may not read the account, the webhook and

@@ -32,8 +32,9 @@ another client has changed cannot pass off another key. If standard output is no
 
   # Pass it to another program
   kubectl apikey reveal shop-key --yes | kubectl apikey verify`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: e.completeKey,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
 	}
 	cmd.Flags().BoolVar(&o.previous, "previous", false, "print the previous key, which is valid until the overlap of a rotation ends")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "print the key even if standard output is not a terminal")

@@ -48,6 +48,7 @@ The exit code is 0 if the key is valid, 3 if the verifier rejects it, and 1 if t
 	o.output.bind(cmd)
 	o.verifier.bind(cmd)
 	flags.StringVar(&o.verifier.namespace, "verifier-namespace", defaultSystemNamespace, "the `namespace` of the Service apikey-verifier")
+	e.completeAccountFlag(cmd)
 	return cmd
 }
 

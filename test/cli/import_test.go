@@ -24,7 +24,7 @@ func TestImport_Key(t *testing.T) {
 	allowed.Name = account
 	controlplanetest.Must(t, w.admin.Patch(t.Context(), allowed, controlplanetest.MergePatch(`{"spec":{"importPolicy":"Allow"}}`)))
 
-	for key, want := range map[string]string{"password": "must be a key of 22 to 256 characters", strings.Repeat("ab", 40): "is not random"} {
+	for key, want := range map[string]string{"password": "the key must be a key of 22 to 256 characters", strings.Repeat("ab", 40): "is not random"} {
 		w.run(t, key, "import", "weak", "--account="+account, "-n", namespace).expectFailure(t, 1, want, key)
 	}
 	w.run(t, byDigest, "import", "legacy", "--account="+account, "-n", namespace, "--dry-run=server").

@@ -62,6 +62,16 @@ func assets(root string) (string, error) {
 		ErrNoBinaries, dir, strings.Join(missing, ", "), assetsVariable)
 }
 
+// Kubectl returns the path of kubectl, for tests that need no control plane.
+func Kubectl() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	dir, err := assets(root)
+	return filepath.Join(dir, kubectl), err
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)

@@ -37,6 +37,12 @@ func BuildManager(ctx context.Context, flags ...string) (string, error) {
 	return build(ctx, "manager", flags...)
 }
 
+// BuildPlugin builds cmd/kubectl-apikey into bin/kubectl-apikey, as `make build` does, and returns its path. The flags are further
+// flags of `go build`.
+func BuildPlugin(ctx context.Context, flags ...string) (string, error) {
+	return build(ctx, "kubectl-apikey", flags...)
+}
+
 func build(ctx context.Context, command string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {

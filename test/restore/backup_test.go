@@ -20,6 +20,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -29,13 +30,16 @@ type docRunner struct {
 
 	dir    string
 	blocks map[string][]string // by heading
+	plugin string              // the folder of kubectl-apikey
 }
 
 func newDocRunner(t *testing.T, s *suite) *docRunner {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.plane.Root(), "docs", "backup.md"))
 	controlplanetest.Must(t, err)
-	w := &docRunner{suite: s, dir: t.TempDir(), blocks: map[string][]string{}}
+	plugin, err := controlplane.BuildPlugin(t.Context())
+	controlplanetest.Must(t, err)
+	w := &docRunner{suite: s, dir: t.TempDir(), blocks: map[string][]string{}, plugin: filepath.Dir(plugin)}
 	heading := ""
 	for _, part := range regexp.MustCompile("(?ms)^#+ ([^\n]*)$|^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
 		if part[1] != "" {
@@ -55,7 +59,7 @@ func (w *docRunner) runBlock(t *testing.T, heading string, n int, environment ..
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", w.blocks[heading][n])
 	cmd.Dir = w.dir
-	cmd.Env = append(os.Environ(), append(environment, "KUBECONFIG="+w.plane.Kubeconfig(), "PATH="+filepath.Dir(w.plane.Kubectl())+":"+os.Getenv("PATH"))...)
+	cmd.Env = append(os.Environ(), append(environment, "KUBECONFIG="+w.plane.Kubeconfig(), "PATH="+filepath.Dir(w.plane.Kubectl())+":"+w.plugin+":"+os.Getenv("PATH"))...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s\n%s", heading, err, w.blocks[heading][n], out)
 	}
@@ -132,7 +136,7 @@ func TestBackup(t *testing.T) {
 	w := newDocRunner(t, start(t))
 	controlplanetest.Must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}))
 	controlplanetest.Must(t, w.admin.Create(t.Context(), &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "mirror"}, Spec: v1alpha1.AccountSpec{ImportPolicy: v1alpha1.ImportAllow}}))
-	names := []string{"shop-key", "templated-key", "revoked-key"}
+	names := []string{"shop-key", "templated-key", "revoked-key"} // a backup has no Secret of a revoked key, so it is the last
 	controlplanetest.Must(t, w.admin.Create(t.Context(), controlplanetest.NewKey("default", "shop-key", "acme")))
 	controlplanetest.Must(t, w.admin.Create(t.Context(), controlplanetest.NewKey("default", "revoked-key", "acme")))
 	controlplanetest.Must(t, w.admin.Create(t.Context(), controlplanetest.NewKey("default", "templated-key", "acme", func(s *v1alpha1.APIKeySpec) {
@@ -145,7 +149,23 @@ func TestBackup(t *testing.T) {
 	controlplanetest.Must(t, w.admin.Patch(t.Context(), revoked, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Revoked"}}`))))
 	w.Become(t, v1alpha1.StateRevoked, controlplanetest.NewKey("default", "revoked-key", ""))
 	before := w.snapshot(t, names...)
+	w.runBlock(t, "With the plugin", 0)
 	w.runBlock(t, "Back up", 0)
+
+	t.Run("restored by the plugin", func(t *testing.T) {
+		w.stopManager(t)
+		w.deleteAll(t)
+		w.runBlock(t, "With the plugin", 1)
+		w.startManager(t)
+		for _, was := range before[:2] {
+			w.awaitRestored(t, was)
+		}
+		w.Become(t, v1alpha1.StateRevoked, controlplanetest.NewKey("default", "revoked-key", ""))
+		w.awaitGarbageCollection(t)
+		for _, was := range before[:2] {
+			w.awaitRestored(t, was)
+		}
+	})
 
 	t.Run("restored with the status", func(t *testing.T) {
 		w.stopManager(t)
@@ -191,10 +211,13 @@ func TestBackup(t *testing.T) {
 		w.awaitVerdict(t, string(before[0].data["api-key"]), "VALID")
 	})
 	t.Run("imported", func(t *testing.T) {
-		const byValue, byDigest = "lg_3f9Kq2ZpW7xYvB1nTc8Rm5Ls", "im_8Hd2Xw6QzJ4yUe0aVb7Nk3Pt9G"
-		w.runBlock(t, "Import keys of another system", 0, "LEGACY_KEY="+byValue)
+		const byValue, byDigest, byPlugin = "lg_3f9Kq2ZpW7xYvB1nTc8Rm5Ls", "im_8Hd2Xw6QzJ4yUe0aVb7Nk3Pt9G", "pl_5Rw9Ty2MbK7vXe4cLz8Nq1Hs"
+		w.runBlock(t, "Import keys of another system", 0, "IMPORTED_KEY="+byPlugin)
+		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", "plugin-key", ""))
+		w.awaitVerdict(t, byPlugin, "VALID")
+		w.runBlock(t, "Import keys of another system", 1, "LEGACY_KEY="+byValue)
 		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", "legacy-key", ""))
-		w.runBlock(t, "Import keys of another system", 1, "IMPORTED_KEY="+byDigest)
+		w.runBlock(t, "Import keys of another system", 2, "IMPORTED_KEY="+byDigest)
 		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", "imported-key", ""))
 		w.awaitVerdict(t, byValue, "VALID")
 		w.awaitVerdict(t, byDigest, "VALID")
