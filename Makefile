@@ -64,12 +64,16 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the manager's ClusterRole 
 	@$(CONTROLLER_GEN) crd:maxDescLen=2000 paths=./api/... output:crd:dir=config/crd/bases
 	@$(CONTROLLER_GEN) rbac:roleName=apikey-manager \
 		paths=./controllers/... paths=./internal/webhook/... paths=./cmd/... output:rbac:dir=config/rbac
+	@cp config/crd/bases/*.yaml charts/apikey-manager/files/crds/
+	@cp config/rbac/role.yaml charts/apikey-manager/files/manager_role.yaml
+	@cp config/prometheus/rules.yaml charts/apikey-manager/files/rules.yaml
 	@go run ./hack/dashboard
 	@go run ./hack/kubestatemetrics
 
 .PHONY: docs
 docs: $(CRD_REF_DOCS) ## Generate docs/api.md, docs/metrics.md and docs/kubectl-apikey.md from the code.
 	@mkdir -p docs
+	@go run ./hack/chartdocs
 	@$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --renderer=markdown --output-path=docs/api.md
 	@go run ./hack/metricsdocs
@@ -158,6 +162,7 @@ fuzz: ## Run each fuzz target for FUZZTIME, one target per core at a time.
 .PHONY: golden
 golden: ## Update the golden files. Review the diff before you commit it.
 	@go test ./internal/cli ./internal/keys ./internal/mail ./hack/plan -update
+	@go test ./test/chart -update
 
 .PHONY: cover
 cover: controlplane ## Run all tests and print the code coverage. bin/cover.html shows it by line.

@@ -76,3 +76,13 @@ func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)
 }
+
+// KubectlPath returns the path of kubectl for callers that need no control plane.
+func KubectlPath() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	dir, err := assets(root)
+	return filepath.Join(dir, kubectl), err
+}

@@ -54,7 +54,7 @@ var read = sync.OnceValues(func() (*repository, error) {
 		return nil, err
 	}
 	repo := &repository{root: root, kinds: kinds, documents: map[string]document{}}
-	files := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+	files := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "charts/apikey-manager/README.md"}
 	err = filepath.WalkDir(filepath.Join(root, "docs"), func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && filepath.Ext(path) == ".md" {
 			name, _ := filepath.Rel(root, path)

@@ -87,3 +87,11 @@ func StartManager(
 	}
 	return plane.StartManager(ctx, o)
 }
+
+// Kubectl returns the path of kubectl. It skips the test if there are no control plane binaries.
+func Kubectl(t *testing.T) string {
+	t.Helper()
+	path, err := controlplane.KubectlPath()
+	skipWithout(t, err)
+	return path
+}
