@@ -78,7 +78,7 @@ const maxRounds = 8
 // describe, patch and announce. A further round is based on the status that the previous one wrote, because the cache
 // may not contain it yet.
 func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
-	if r.undecodable.setAside(ctx, key) {
+	if !r.Settings.WatchesNamespace(key.Namespace) || r.undecodable.setAside(ctx, key) {
 		return ctrl.Result{}, nil
 	}
 	facts, err := r.observe(ctx, key)

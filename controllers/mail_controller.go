@@ -48,6 +48,9 @@ type MailReconciler struct {
 // Reconcile claims the mail that is due, sends it, and records the results. The claim is based on the version of the
 // key in the API server, so that a stale cache does not cause a second mail.
 func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
+	if !r.Settings.WatchesNamespace(key.Namespace) {
+		return ctrl.Result{}, nil
+	}
 	facts, err := r.observe(ctx, key)
 	if err != nil {
 		return r.result(time.Time{}, err)

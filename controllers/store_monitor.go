@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 const (
@@ -62,18 +63,23 @@ type monitoredKind struct {
 // syncedInformer is implemented by the informers of client-go, which controller-runtime returns.
 type syncedInformer interface{ LastSyncResourceVersion() string }
 
-// AddStoreMonitor adds a monitor of the store to a manager. It runs in every replica, whether it leads or not.
-func AddStoreMonitor(ctx context.Context, mgr ctrl.Manager, now clock.PassiveClock) error {
+// AddStoreMonitor adds a monitor of the store to a manager. It runs in every replica, whether it leads or not. A manager that may
+// read the Secrets of some namespaces only does not monitor Secrets: the API server reports a resourceVersion for all of them, and
+// Namespaces are almost always in the same store.
+func AddStoreMonitor(ctx context.Context, mgr ctrl.Manager, now clock.PassiveClock, settings keys.Settings) error {
 	m := &storeMonitor{reader: mgr.GetAPIReader(), clock: now}
 	core := func(kind string) client.Object {
 		return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: corev1.SchemeGroupVersion.String(), Kind: kind}}
 	}
-	for list, object := range map[schema.GroupVersionKind]client.Object{
+	kinds := map[schema.GroupVersionKind]client.Object{
 		v1alpha1.GroupVersion.WithKind("APIKeyList"):        &v1alpha1.APIKey{},
 		v1alpha1.GroupVersion.WithKind("AccountList"):       &v1alpha1.Account{},
-		corev1.SchemeGroupVersion.WithKind("SecretList"):    core("Secret"),
 		corev1.SchemeGroupVersion.WithKind("NamespaceList"): core("Namespace"),
-	} {
+	}
+	if len(settings.Namespaces) == 0 {
+		kinds[corev1.SchemeGroupVersion.WithKind("SecretList")] = core("Secret")
+	}
+	for list, object := range kinds {
 		informer, err := mgr.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false))
 		if err != nil {
 			return fmt.Errorf("watch %s: %w", list.Kind, err)

@@ -28,6 +28,7 @@ import (
 // options holds the values of the flags.
 type options struct {
 	namespace      string
+	namespaces     []string
 	leaderElect    bool
 	metricsAddress string
 	metricsSecure  bool
@@ -86,6 +87,8 @@ func newCommand() *cobra.Command {
 		},
 	}
 	o.bind(cmd.Flags())
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.AddCommand(newSmokeTestCommand())
 	return cmd
 }
 
@@ -93,6 +96,9 @@ func (o *options) bind(f *pflag.FlagSet) {
 	const defaultAccountDelay = 5 * time.Second
 	f.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "apikey-manager-system"),
 		"`namespace` of the manager: of its lease, webhook Service and webhook certificate (env POD_NAMESPACE)")
+	f.StringSliceVar(&o.namespaces, "watch-namespaces", nil,
+		"comma-separated `namespaces` in which to issue keys; the manager needs access to Secrets only there. If unset, keys are issued in all "+
+			"namespaces")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "elect a leader among several replicas; false requires a single replica")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 disables it")
 	f.BoolVar(&o.metricsSecure, "metrics-secure", true,
@@ -178,6 +184,9 @@ func (o *options) validate() error {
 	if o.concurrency < 1 {
 		return fmt.Errorf("invalid --max-concurrent-reconciles %d: must be at least 1", o.concurrency)
 	}
+	if err := o.validateNamespaces(); err != nil {
+		return err
+	}
 	if err := o.validateReserved(); err != nil {
 		return err
 	}
@@ -198,6 +207,16 @@ func (o *options) validate() error {
 		return nil
 	}
 	return fmt.Errorf("invalid --default-deletion-policy %q: must be Allow, Forbid or RequireConfirmation", o.deletionPolicy)
+}
+
+// validateNamespaces rejects values that are not the name of a namespace, because no key would be issued there.
+func (o *options) validateNamespaces() error {
+	for _, namespace := range o.namespaces {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("invalid --watch-namespaces %q: must be the name of a namespace", namespace)
+		}
+	}
+	return nil
 }
 
 // validateReserved rejects values that can never be the prefix of a label, because they would reserve nothing.
@@ -253,6 +272,7 @@ func (o *options) verifiers(recorder controllers.VerifierRecorder) *controllers.
 func (o *options) settings() keys.Settings {
 	return keys.Settings{
 		MaxKeys: o.maxKeys, DeletionPolicy: v1alpha1.DeletionPolicy(o.deletionPolicy), RequireAccount: o.requireAccount,
+		Namespaces:           o.namespaces,
 		Verifiers:            o.verifierService != "",
 		ReservedDomains:      o.reserved,
 		AccountCreationDelay: o.accountDelay,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
@@ -23,6 +24,24 @@ func parseOptions(t *testing.T, arguments ...string) (*options, error) {
 		t.Fatal(err)
 	}
 	return o, o.validate()
+}
+
+func TestOptions_WatchNamespaces(t *testing.T) {
+	t.Parallel()
+	o, err := parseOptions(t, "--watch-namespaces=shop,billing")
+	if err != nil || !slices.Equal(o.settings().Namespaces, []string{"shop", "billing"}) {
+		t.Errorf("got %v, %v", o.settings().Namespaces, err)
+	}
+	for object, by := range cacheOptions(*o) {
+		if _, isSecret := object.(*corev1.Secret); isSecret && (len(by.Namespaces) != 2 || by.Label == nil) {
+			t.Errorf("Secrets are cached in %v", by.Namespaces)
+		}
+	}
+	for _, wrong := range []string{"shop,", "*", "shop/x", "Shop"} {
+		if _, err := parseOptions(t, "--watch-namespaces="+wrong); err == nil || !strings.HasPrefix(err.Error(), "invalid --watch-namespaces") {
+			t.Errorf("%s: got %v", wrong, err)
+		}
+	}
 }
 
 func TestOptions_VerifierService(t *testing.T) {

@@ -72,7 +72,7 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err := addProbes(ctx, mgr); err != nil {
 		return err
 	}
-	if err := controllers.AddStoreMonitor(ctx, mgr, clock.RealClock{}); err != nil {
+	if err := controllers.AddStoreMonitor(ctx, mgr, clock.RealClock{}, o.settings()); err != nil {
 		return err
 	}
 	collector := metrics.NewObjectCollector(ctx, mgr.GetCache(), mgr.GetLogger().WithName("metrics"))
@@ -110,11 +110,17 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 	return mgr, nil
 }
 
-// cacheOptions restricts the cache to the Secrets of the manager and the EndpointSlices of the verifier.
+// cacheOptions restricts the cache to the Secrets of the manager in the watched namespaces, and the EndpointSlices of the verifier.
+// APIKeys are watched in all namespaces, so that the limits of accounts and the protection against deletion hold for all keys.
 func cacheOptions(o options) map[client.Object]cache.ByObject {
-	byObject := map[client.Object]cache.ByObject{
-		&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
+	secrets := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})}
+	for _, namespace := range o.namespaces {
+		if secrets.Namespaces == nil {
+			secrets.Namespaces = map[string]cache.Config{}
+		}
+		secrets.Namespaces[namespace] = cache.Config{}
 	}
+	byObject := map[client.Object]cache.ByObject{&corev1.Secret{}: secrets}
 	if o.verifierService != "" {
 		byObject[&discoveryv1.EndpointSlice{}] = cache.ByObject{Namespaces: map[string]cache.Config{
 			o.verifier.Namespace: {LabelSelector: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: o.verifier.Name})},

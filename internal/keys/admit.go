@@ -43,6 +43,7 @@ type Admission struct {
 // assign it twice. Lowering the limit evicts no key. Free slots go to the waiting keys, oldest first (by creation time,
 // then UID).
 func Admit(f AccountFacts) Admission {
+	f.Keys = f.Settings.Watched(f.Keys)
 	a := admitter{AccountFacts: f, byUID: map[string]*v1alpha1.APIKey{}, byLabel: map[string][]*v1alpha1.APIKey{}}
 	for _, k := range f.Keys {
 		a.byUID[string(k.UID)] = k

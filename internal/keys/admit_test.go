@@ -382,3 +382,22 @@ func TestWouldExceedLimit(t *testing.T) {
 		})
 	}
 }
+
+func TestAdmit_UnwatchedNamespaces(t *testing.T) {
+	t.Parallel()
+	never, issued, inside := aged("never", 1), aged("issued", 2, keystest.Issued(keystest.Epoch)), aged("inside", 3)
+	inside.Namespace = "shop"
+	settings := keystest.Settings
+	settings.Namespaces = []string{"shop"}
+	got := keys.Admit(keys.AccountFacts{
+		Account: keystest.NewAccount("acme", keystest.MaxKeys(2)), Keys: []*v1alpha1.APIKey{never, issued, inside},
+		Confirmed: map[string]bool{string(issued.UID): true}, Settings: settings, Now: keystest.Epoch,
+	})
+	var holders []string
+	for _, slot := range got.Slots {
+		holders = append(holders, slot.Name)
+	}
+	if !slices.Equal(holders, []string{"issued", "inside"}) || len(got.Waiting) > 0 {
+		t.Errorf("the slots are held by %v, and %d keys wait", holders, len(got.Waiting))
+	}
+}

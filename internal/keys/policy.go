@@ -5,6 +5,7 @@ package keys
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ type Settings struct {
 	MaxKeys int32
 	// DeletionPolicy determines whether keys may be deleted.
 	DeletionPolicy v1alpha1.DeletionPolicy
+	// Namespaces lists the namespaces in which the manager issues keys. If empty, it issues keys in all namespaces.
+	Namespaces []string
 	// RequireAccount prevents the manager from creating the Accounts that keys name.
 	RequireAccount bool
 	// AccountCreationDelay specifies how old a key must be before the manager creates the Account that it names.
@@ -30,6 +33,22 @@ type Settings struct {
 	MailDomains MailDomains
 	// MaxMails limits the mails that are sent for an account on a day. 0 means no limit.
 	MaxMails int32
+}
+
+// WatchesNamespace reports whether the manager issues keys in a namespace.
+func (d Settings) WatchesNamespace(name string) bool {
+	return len(d.Namespaces) == 0 || slices.Contains(d.Namespaces, name)
+}
+
+// Watched returns the keys without those that the manager never issued because it does not watch their namespace. They take
+// neither slots nor labels.
+func (d Settings) Watched(list []*v1alpha1.APIKey) []*v1alpha1.APIKey {
+	if len(d.Namespaces) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(k *v1alpha1.APIKey) bool {
+		return !d.WatchesNamespace(k.Namespace) && !MayBeIssued(k)
+	})
 }
 
 // Limit returns how many keys may hold a slot, or that there is no limit.

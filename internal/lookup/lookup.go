@@ -53,9 +53,12 @@ func Facts(ctx context.Context, reader client.Reader, key *v1alpha1.APIKey, sett
 		return facts, err
 	}
 	if label := keys.AccountLabel(key); label != "" {
-		facts.Siblings, err = Keys(ctx, reader, keys.IndexLabel, label)
+		if facts.Siblings, err = Keys(ctx, reader, keys.IndexLabel, label); err != nil {
+			return facts, err
+		}
+		facts.Siblings = settings.Watched(facts.Siblings)
 	}
-	return facts, err
+	return facts, nil
 }
 
 // Account returns the Account of a name, or nil if it does not exist.

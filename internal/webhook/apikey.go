@@ -52,7 +52,7 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Settings) err
 }
 
 // ValidateCreate rejects a key that violates the policy of its account, and a key above the limit unless the account
-// allows queueing.
+// allows queueing. It returns a warning for a key that the manager will not issue.
 func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIKey) (admission.Warnings, error) {
 	facts, err := v.facts(ctx, key)
 	if err != nil {
@@ -63,6 +63,9 @@ func (v *APIKeyValidator) ValidateCreate(ctx context.Context, key *v1alpha1.APIK
 	}
 	if err := checkRecipients(v.Settings, nil, key); err != nil {
 		return nil, err
+	}
+	if !v.Settings.WatchesNamespace(key.Namespace) {
+		return admission.Warnings{"the manager does not watch namespace " + key.Namespace + ": the key will not be issued"}, nil
 	}
 	warnings, err := v.checkLimit(ctx, facts)
 	return append(warnings, midnightWarnings(facts)...), err

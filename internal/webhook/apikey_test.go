@@ -197,6 +197,21 @@ func TestAPIKey_Create_RequireAccount(t *testing.T) {
 	verdict{warned: []string{"Account acme does not exist"}}.check(t, warnings, err)
 }
 
+// A key that the manager will not issue takes no slot, also not in the eyes of the webhook.
+func TestAPIKey_Create_UnwatchedNamespace(t *testing.T) {
+	t.Parallel()
+	outside := keystest.Key("outside", keystest.BeingCreated())
+	v := keyValidator(t, keystest.NewAccount("acme", keystest.MaxKeys(1)), keystest.Key("earlier"))
+	v.Settings.Namespaces = []string{"shop"}
+	warnings, err := v.ValidateCreate(t.Context(), outside)
+	verdict{warned: []string{"does not watch namespace default: the key will not be issued"}}.check(t, warnings, err)
+
+	inside := keystest.Key("inside", keystest.BeingCreated())
+	inside.Namespace = "shop"
+	warnings, err = v.ValidateCreate(t.Context(), inside)
+	verdict{}.check(t, warnings, err)
+}
+
 func TestAPIKey_Create_ExactlyTheLimitGetsIn(t *testing.T) {
 	t.Parallel()
 	world := []client.Object{keystest.NewAccount("acme", keystest.MaxKeys(3))}

@@ -101,12 +101,12 @@ func parse(t *testing.T, data []byte) objects {
 	}
 }
 
-// containers returns the containers of a Deployment.
-func containers(t *testing.T, deployment *unstructured.Unstructured) []map[string]any {
+// containers returns the containers of an object, whose pod is specified at a path.
+func containers(t *testing.T, object *unstructured.Unstructured, path ...string) []map[string]any {
 	t.Helper()
-	list, found, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
+	list, found, err := unstructured.NestedSlice(object.Object, append(path, "containers")...)
 	if err != nil || !found {
-		t.Fatalf("the Deployment has no containers: %v", err)
+		t.Fatalf("%s has no containers: %v", object.GetName(), err)
 	}
 	var all []map[string]any
 	for _, c := range list {
