@@ -17,13 +17,6 @@ const (
 	chart   = "charts/apikey-manager"
 )
 
-// needChart skips a step while there is no chart.
-func needChart() {
-	if _, err := os.Stat(filepath.Join(root(), chart)); err != nil {
-		Skip("SKIPPED: there is no chart")
-	}
-}
-
 // helm runs helm in the namespace of the installation.
 func helm(ctx context.Context, args ...string) string {
 	GinkgoHelper()
@@ -37,14 +30,12 @@ func images(tag string) []string {
 
 func takeOwnership() {
 	It("becomes a Helm release without a change to any key", func(ctx SpecContext) {
-		needChart()
 		unchanged(ctx, func() {
 			helm(ctx, append([]string{"install", release, chart, "--take-ownership"}, images(settings.tag)...)...)
 		})
 	}, NodeTimeout(specTimeout))
 
 	It("passes helm test", func(ctx SpecContext) {
-		needChart()
 		Expect(helm(ctx, "test", release, "--timeout", timeout.String())).To(ContainSubstring("Succeeded"))
 	}, NodeTimeout(specTimeout))
 }
@@ -66,7 +57,6 @@ func unchanged(ctx context.Context, change func()) {
 
 func upgrade() {
 	It("leaves CRDs, keys and Secrets when it is uninstalled, and adopts them when it is installed again", func(ctx SpecContext) {
-		needChart()
 		before := observeIssued(ctx)
 		By("uninstalling the release")
 		helm(ctx, "uninstall", release, "--wait")
@@ -89,7 +79,6 @@ func upgrade() {
 	}, NodeTimeout(specTimeout))
 
 	It("is upgraded from the chart of the commit before without a change to any key", func(ctx SpecContext) {
-		needChart()
 		unchanged(ctx, func() { helm(ctx, append([]string{"upgrade", release, chart}, images(settings.tag)...)...) })
 	}, NodeTimeout(specTimeout))
 }
