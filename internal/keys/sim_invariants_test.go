@@ -488,10 +488,17 @@ func nextRotation(k *v1alpha1.APIKey) *metav1.Time {
 	if interval, err := time.ParseDuration(string(r.Interval)); err == nil {
 		due = &metav1.Time{Time: issued.Add(interval)}
 	}
-	if at := keystest.Time(r.RequestedAt); at != nil && issued.Before(at) && (due == nil || at.Before(due)) {
+	if at := keystest.Time(r.RequestedAt); at != nil && issued.Before(at) && (due == nil || at.Before(due)) && !carriedOut(k, at) {
 		due = at
 	}
 	return due
+}
+
+// carriedOut reports whether the status says that a request was carried out, and the current credential may have been issued after
+// it: a manager whose clock is behind records an earlier time.
+func carriedOut(k *v1alpha1.APIKey, requestedAt *metav1.Time) bool {
+	return k.Status.Rotation.ObservedRequestedAt == k.Spec.Rotation.RequestedAt &&
+		currentOf(k.Status).IssuedAt.Add(mostSkew).After(requestedAt.Time)
 }
 
 // checkQuietRevoked checks that no credential of a revoked key is left.
