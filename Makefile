@@ -71,13 +71,18 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the manager's ClusterRole 
 	@go run ./hack/kubestatemetrics
 
 .PHONY: docs
-docs: $(CRD_REF_DOCS) ## Generate docs/api.md, docs/metrics.md and docs/kubectl-apikey.md from the code.
+docs: $(CRD_REF_DOCS) ## Generate the pages about the API, metrics, flags and the kubectl plugin from the code.
 	@mkdir -p docs
 	@go run ./hack/chartdocs
 	@$(CRD_REF_DOCS) --log-level=ERROR --source-path=api --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --renderer=markdown --output-path=docs/api.md
 	@go run ./hack/metricsdocs
 	@go run ./hack/clidocs
+	@go test -p=1 ./cmd/manager ./cmd/verifier -run='^TestFlags_AreDocumented$$' -update >/dev/null
+
+.PHONY: site
+site: bin/hugo ## Build the documentation as a website into bin/site, which works without a server, and check its links.
+	@hack/site/build
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code.

@@ -115,7 +115,7 @@ func (env *environment) variables() []string {
 		"PATH="+filepath.Dir(env.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+env.plane.Kubeconfig(),
 		"MAIL="+env.mails, "CHANGES="+filepath.Join(env.mails, "changes"),
-		"SHOP=http://"+env.gateway.address,
+		"SHOP=http://"+env.gateway.address, "VERIFIER=http://"+env.gateway.verifier,
 		"KUBECACHEDIR="+filepath.Join(env.plane.Dir(), "cache"),
 	)
 }
@@ -128,12 +128,13 @@ Everything is running. In another terminal, in this folder:
 
   export KUBECONFIG=%s
   export PATH=%s:$PATH
-  export SHOP=http://%s   # an application behind a gateway that verifies keys
+  export SHOP=http://%s       # an application behind a gateway that verifies keys
+  export VERIFIER=http://%s   # the verifier, which the gateway asks
   kubectl apply -f config/samples/account.yaml -f config/samples/apikey.yaml
   kubectl get apikeys,accounts -A
 
 The manager's log is %s. Press Ctrl-C to stop everything.
-`, env.plane.Kubeconfig(), filepath.Dir(env.plane.Kubectl()), env.gateway.address, env.log)
+`, env.plane.Kubeconfig(), filepath.Dir(env.plane.Kubectl()), env.gateway.address, env.gateway.verifier, env.log)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 // gateway is a Caddy process with the configuration of config/samples/gateways, in front of an application.
 type gateway struct {
 	address     string
+	verifier    string // the address of the verifier
 	process     *controlplane.Process
 	application *http.Server
 }
@@ -40,6 +41,7 @@ func (env *environment) openGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	env.gateway.verifier = verifier.HTTP
 	application, err := env.startApplication()
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ func (r *Runner) directory(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), ".") {
+		if strings.HasPrefix(entry.Name(), ".") || entry.Name() == "dist" { // commands write to dist
 			continue
 		}
 		if err := os.Symlink(filepath.Join(r.Root, entry.Name()), filepath.Join(dir, entry.Name())); err != nil {

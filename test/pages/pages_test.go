@@ -46,6 +46,7 @@ func TestPages(t *testing.T) {
 		{name: "docs/gitops.md"},
 		{name: "docs/spec/account.md", before: map[string]func(*testing.T){"Deletion policy": s.applyKeyIn("shop")}},
 		{name: "docs/spec/apikey.md", before: s.beforeAPIKeyPage()},
+		{name: "docs/tutorial.md"},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			s.cleanUp(t)
