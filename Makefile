@@ -78,7 +78,7 @@ docs: $(CRD_REF_DOCS) ## Generate the pages about the API, metrics, flags and th
 		--templates-dir=hack/crd-ref-docs --renderer=markdown --output-path=docs/api.md
 	@go run ./hack/metricsdocs
 	@go run ./hack/clidocs
-	@go test -p=1 ./cmd/manager ./cmd/verifier -run='^TestFlags_AreDocumented$$' -update >/dev/null
+	@go test -p=1 ./cmd/manager ./cmd/verifier -run='^TestFlags_AreDocumented$$' -update
 
 .PHONY: site
 site: bin/hugo ## Build the documentation as a website into bin/site, which works without a server, and check its links.
