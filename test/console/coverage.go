@@ -11,16 +11,18 @@ import (
 
 // RunBy has the test that runs the commands of a page, or of the pages of a folder: the folder of its package, and its name.
 var RunBy = map[string]string{
-	"README.md":            "test/pages: TestPages",
-	"docs/access.md":       "test/pages: TestPages",
-	"docs/backup.md":       "test/restore: TestBackup",
-	"docs/gitops.md":       "test/pages: TestPages",
-	"docs/install.md":      "test/pages: TestInstallationPages",
-	"docs/runbooks/":       "test/pages: TestPages",
-	"docs/spec/account.md": "test/pages: TestPages",
-	"docs/spec/apikey.md":  "test/pages: TestPages",
-	"docs/tutorial.md":     "test/pages: TestPages",
-	"docs/upgrade.md":      "test/pages: TestInstallationPages",
+	"README.md":               "test/pages: TestPages",
+	"docs/access.md":          "test/pages: TestPages",
+	"docs/backup.md":          "test/restore: TestBackup",
+	"docs/cookbook.md":        "test/pages: TestPages",
+	"docs/gitops.md":          "test/pages: TestPages",
+	"docs/install.md":         "test/pages: TestInstallationPages",
+	"docs/runbooks/":          "test/pages: TestPages",
+	"docs/spec/account.md":    "test/pages: TestPages",
+	"docs/spec/apikey.md":     "test/pages: TestPages",
+	"docs/troubleshooting.md": "test/pages: TestPages",
+	"docs/tutorial.md":        "test/pages: TestPages",
+	"docs/upgrade.md":         "test/pages: TestInstallationPages",
 }
 
 // TestOf returns the test that runs the commands of a page, or "" if there is none.
@@ -55,6 +57,7 @@ var NotRun = []Exception{
 	{"docs/access.md", "kubectl delete --kustomize", "it removes a policy that other pages show"},
 	{"docs/spec/apikey.md", "kubectl annotate apikey shop-key", "the key is deleted by then; test/conformance confirms a deletion so"},
 	{"docs/backup.md", "velero ", "Velero is not available to tests"},
+	{"docs/cookbook.md", "kubectl logs", "the programs of the tests run outside of pods"},
 	{"docs/gateways.md", "kubectl label namespace my-gateway", "the namespace is an example; NetworkPolicies need a node"},
 	{"docs/gateways.md", "verifier --trusted-proxy", "it shows flags; test/gateways starts the verifier with them"},
 	{"docs/install.md", "make images", "hack/images tests the images, and hack/e2e/run builds them"},

@@ -7,6 +7,7 @@ package pages_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -43,9 +44,11 @@ func TestPages(t *testing.T) {
 	for _, p := range []page{
 		{name: "README.md"},
 		{name: "docs/access.md", before: map[string]func(*testing.T){"Bind the roles": s.namespace("shop")}},
+		{name: "docs/cookbook.md"},
 		{name: "docs/gitops.md"},
 		{name: "docs/spec/account.md", before: map[string]func(*testing.T){"Deletion policy": s.applyKeyIn("shop")}},
 		{name: "docs/spec/apikey.md", before: s.beforeAPIKeyPage()},
+		{name: "docs/troubleshooting.md", before: map[string]func(*testing.T){"Troubleshooting": s.applyKeyIn("default")}},
 		{name: "docs/tutorial.md"},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -79,12 +82,23 @@ func start(t *testing.T) *suite {
 	verifiers, err := controlplanetest.NewVerifiers(t.Context(), plane)
 	controlplanetest.Must(t, err)
 	s.verifier = verifiers.StartReplica(t, admin)
+	buildPlugin(t, plane.Root())
 	_, err = controlplanetest.StartManager(t.Context(), plane, controlplane.ManagerOptions{
 		WebhookPort: port, Flags: controlplanetest.VerifierFlags(t, plane, admin),
 	})
 	controlplanetest.Must(t, err)
 	controlplanetest.Must(t, controlplanetest.AwaitWebhooks(t.Context(), admin, true))
 	return s
+}
+
+// buildPlugin builds bin/kubectl-apikey, as make build does.
+func buildPlugin(t *testing.T, root string) {
+	t.Helper()
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join("bin", "kubectl-apikey"), "./cmd/kubectl-apikey")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build ./cmd/kubectl-apikey: %v\n%s", err, out)
+	}
 }
 
 // environment returns the environment of the commands. $VERIFIER is the URL of the verifier.
