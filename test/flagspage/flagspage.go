@@ -84,9 +84,6 @@ var escaper = strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`)
 
 // defaultOf returns the default of a flag in backticks, or nothing if it has none.
 func defaultOf(f *pflag.Flag) string {
-	if f.Name == "kubeconfig" {
-		return "" // controller-runtime keeps it in a global variable, which other tests of a program set
-	}
 	value := strings.TrimSuffix(strings.TrimPrefix(f.DefValue, "["), "]")
 	if value == "" {
 		return ""
