@@ -25,9 +25,6 @@ const fieldManager = "kubectl-apikey"
 // serverDryRun follows the word for a change that was validated, but not saved.
 const serverDryRun = " (server dry run)"
 
-// reportDelay is how long a command works before it reports its progress.
-const reportDelay = 2 * time.Second
-
 // outcome is what a command observes while it waits for a change to be carried out.
 type outcome struct {
 	// Done reports that the change has been carried out.
@@ -137,17 +134,6 @@ func (c *changer) changeAll(ctx context.Context, api client.Client, list []v1alp
 		results[i] = result{key: &list[i], err: c.change(ctx, api, &list[i], isDryRun)}
 	}
 	return results
-}
-
-// progress returns a function that reports how many keys a command has handled, if that takes long.
-func (e *environment) progress(done string, total int) func(handled int) {
-	last := e.clock.Now()
-	return func(handled int) {
-		if e.clock.Since(last) > reportDelay {
-			last = e.clock.Now()
-			e.notef("%d of %d keys %s", handled, total, done)
-		}
-	}
 }
 
 // change changes one key, and nothing but the fields of the patch.

@@ -91,7 +91,7 @@ func (o *exportOptions) exportFile(ctx context.Context) error {
 }
 
 func (o *exportOptions) export(ctx context.Context, out io.Writer) error {
-	o.out, o.onKey = out, o.keysDone("exported")
+	o.out, o.onKey = out, o.progress("exported", unknownTotal)
 	err := o.exporter.run(ctx)
 	n := o.counts
 	o.notef("exported %s, %s, %s", plural(n.Accounts, "account", "accounts"), plural(n.Keys, "key", "keys"),

@@ -121,7 +121,7 @@ func (o *findOptions) find(ctx context.Context, query keyQuery) (found []foundKe
 	if err != nil {
 		return nil, err
 	}
-	searched, progress := 0, o.keysDone("searched")
+	searched, progress := 0, o.progress("searched", unknownTotal)
 	collect := func(k *v1alpha1.APIKey) error {
 		found = append(found, query.match(k)...)
 		searched++

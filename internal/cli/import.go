@@ -67,7 +67,7 @@ account and label.`,
 	flags.StringVar(&o.spec.Hint, "hint", "",
 		"the public first characters of the imported key; defaults to its first four, or the prefix and the ID of a Token")
 	flags.BoolVar(&o.spec.WithSecret, "with-secret", false, "write the imported key to a Secret")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none, or server to check the import without changing the cluster")
+	bindDryRun(cmd, &o.dryRun)
 	e.completeAccountFlag(cmd)
 	return cmd
 }
@@ -80,11 +80,10 @@ func (o *importOptions) validate() error {
 		return errKeyAsArgument
 	case o.spec.Name != "" && o.spec.Account == "":
 		return usageErrorf("--account is required: it names the account that owns the key")
-	case o.dryRun != "none" && o.dryRun != "server":
-		return usageErrorf("invalid value of --dry-run: must be none or server")
 	}
-	o.restorer.DryRun, o.spec.DryRun = o.dryRun == "server", o.dryRun == "server"
-	return nil
+	isDryRun, err := dryRunOption(o.dryRun)
+	o.restorer.DryRun, o.spec.DryRun = isDryRun, isDryRun
+	return err
 }
 
 func (o *importOptions) run(ctx context.Context) error {
@@ -137,7 +136,7 @@ func (o *importOptions) importList(ctx context.Context, c client.Client, in io.R
 }
 
 func (o *importOptions) restore(ctx context.Context, c client.Client, in io.Reader) error {
-	o.restorer.client, o.restorer.onKey = c, o.keysDone("read")
+	o.restorer.client, o.restorer.onKey = c, o.progress("read", unknownTotal)
 	err := o.restorer.run(ctx, in)
 	n := o.restorer.counts
 	o.notef("created %s, %s and %s%s, restored the status of %s; %s existed",
@@ -163,8 +162,8 @@ func (o *importOptions) importKey(ctx context.Context, c client.Client) (err err
 }
 
 func (o *importOptions) dryRunNote() string {
-	if o.dryRun == "server" {
-		return " (server dry run)"
+	if o.spec.DryRun {
+		return serverDryRun
 	}
 	return ""
 }
