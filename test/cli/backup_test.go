@@ -61,7 +61,7 @@ func TestBackup(t *testing.T) {
 	before := w.snapshot(t, all)
 	w.wipe(t, account, all)
 	w.run(t, "", "import", "--file="+file, "--dry-run=server").expect(t, "")
-	if exists, err := controlplanetest.Exists(t.Context(), w.admin, controlplanetest.NewKey(namespace, "rotated", account)); err != nil || exists {
+	if exists, err := controlplanetest.Exists(t.Context(), w.Admin, controlplanetest.NewKey(namespace, "rotated", account)); err != nil || exists {
 		t.Errorf("a dry run created a key: %v", err)
 	}
 	imported := w.run(t, "", "import", "--file="+file)
@@ -93,7 +93,7 @@ func (w *suite) snapshot(t *testing.T, list []*v1alpha1.APIKey) []string {
 		for _, c := range k.Status.Credentials {
 			line += fmt.Sprint(c.ID, c.SHA256, c.Role, c.IssuedAt.UTC())
 		}
-		secret, err := controlplanetest.SecretOf(t.Context(), w.admin, k)
+		secret, err := controlplanetest.SecretOf(t.Context(), w.Admin, k)
 		if k.Spec.State != v1alpha1.KeyStateRevoked {
 			controlplanetest.Must(t, err)
 			line += controlplanetest.Digest(fmt.Sprint(secret.Data))
@@ -127,19 +127,19 @@ func (w *suite) awaitSnapshot(t *testing.T, list []*v1alpha1.APIKey, want []stri
 func (w *suite) wipe(t *testing.T, account string, list []*v1alpha1.APIKey) {
 	t.Helper()
 	for _, k := range list {
-		controlplanetest.Must(t, w.admin.Delete(t.Context(), k.DeepCopy()))
+		controlplanetest.Must(t, w.Admin.Delete(t.Context(), k.DeepCopy()))
 		w.AwaitDeleted(t, k.DeepCopy())
 	}
 	controlplanetest.Eventually(t, "no Secret is left", func() error {
 		for _, k := range list {
-			if _, err := controlplanetest.SecretOf(t.Context(), w.admin, k); !apierrors.IsNotFound(err) {
+			if _, err := controlplanetest.SecretOf(t.Context(), w.Admin, k); !apierrors.IsNotFound(err) {
 				return fmt.Errorf("%s: %w", k.Name, errors.Join(err, errors.New("exists")))
 			}
 		}
 		return nil
 	})
 	controlplanetest.Eventually(t, "the account is deleted", func() error {
-		return w.admin.Delete(t.Context(), controlplanetest.NewAccount(account))
+		return w.Admin.Delete(t.Context(), controlplanetest.NewAccount(account))
 	})
 }
 
@@ -157,7 +157,7 @@ func TestImport_RefusesMissingSecret(t *testing.T) {
 	}
 	w.wipe(t, account, []*v1alpha1.APIKey{k})
 	w.run(t, exported.out, "import", "--file=-").expectFailure(t, 1, "not restored, because the manager would issue a new key")
-	if exists, err := controlplanetest.Exists(t.Context(), w.admin, controlplanetest.NewKey(namespace, "shop", account)); err != nil || exists {
+	if exists, err := controlplanetest.Exists(t.Context(), w.Admin, controlplanetest.NewKey(namespace, "shop", account)); err != nil || exists {
 		t.Fatalf("the key exists: %v", err)
 	}
 	w.run(t, exported.out, "import", "--file=-", "--allow-reissue").expect(t, "")

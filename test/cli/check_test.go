@@ -43,7 +43,7 @@ func (w *suite) deployment(t *testing.T, name, image string, ready int32) *appsv
 	t.Helper()
 	labels := map[string]string{"app": name}
 	d := &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.plane.Namespace(), Name: name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Plane.Namespace(), Name: name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
@@ -60,7 +60,7 @@ func (w *suite) deployment(t *testing.T, name, image string, ready int32) *appsv
 func (w *suite) setReady(t *testing.T, d *appsv1.Deployment, ready int32) {
 	t.Helper()
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 2, UpdatedReplicas: 2, ReadyReplicas: ready}
-	controlplanetest.Must(t, w.admin.Status().Update(t.Context(), d))
+	controlplanetest.Must(t, w.Admin.Status().Update(t.Context(), d))
 }
 
 func TestCheck(t *testing.T) {
@@ -74,7 +74,7 @@ func TestCheck(t *testing.T) {
 	if got := first.checks(t); first.code != 1 || len(got) != 11 || got["verifier"] != "failed: 1 of 2 replicas ready" {
 		t.Errorf("code %d, %v", first.code, got)
 	}
-	if first = w.run(t, "", "check", url); !strings.Contains(first.out, "\nverifier: kubectl get pods -n "+w.plane.Namespace()) {
+	if first = w.run(t, "", "check", url); !strings.Contains(first.out, "\nverifier: kubectl get pods -n "+w.Plane.Namespace()) {
 		t.Errorf("got %s", first.out)
 	}
 	done := make(chan result, 1)
@@ -130,14 +130,14 @@ func TestCheck_Broken(t *testing.T) {
 	t.Parallel()
 	port, err := controlplane.FreePort()
 	controlplanetest.Must(t, err)
-	w := &suite{plane: controlplanetest.Start(t, controlplane.Options{WebhookPort: port, WithoutControllers: true})}
-	w.admin = controlplanetest.Connect(t, w.plane.Config())
+	plane := controlplanetest.Start(t, controlplane.Options{WebhookPort: port, WithoutControllers: true})
+	w := &suite{Installation: &controlplanetest.Installation{Plane: plane, Admin: controlplanetest.Connect(t, plane.Config())}}
 	definition := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "apikeys.apikey-manager.io"}}
-	controlplanetest.Must(t, w.admin.Get(t.Context(), client.ObjectKeyFromObject(definition), definition))
+	controlplanetest.Must(t, w.Admin.Get(t.Context(), client.ObjectKeyFromObject(definition), definition))
 	spec := definition.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	delete(spec.Properties, "notification")
-	controlplanetest.Must(t, w.admin.Update(t.Context(), definition))
-	controlplanetest.Must(t, w.admin.Delete(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
+	controlplanetest.Must(t, w.Admin.Update(t.Context(), definition))
+	controlplanetest.Must(t, w.Admin.Delete(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "apikey-manager-secret-template"},
 	}))
 	want := map[string]string{

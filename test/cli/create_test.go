@@ -122,7 +122,7 @@ func TestCreate_InvalidCommandLines(t *testing.T) {
 // expectMissing fails the test if an object exists.
 func (w *suite) expectMissing(t *testing.T, o client.Object) {
 	t.Helper()
-	if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(o), o); !apierrors.IsNotFound(err) {
+	if err := w.Admin.Get(t.Context(), client.ObjectKeyFromObject(o), o); !apierrors.IsNotFound(err) {
 		t.Errorf("%s exists: %v", o.GetName(), err)
 	}
 }

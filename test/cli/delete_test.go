@@ -74,8 +74,8 @@ func TestDelete_SparesKeysCreatedAfterTheQuestion(t *testing.T) {
 	go func() { done <- w.runWith(t, terminal, asked, "delete", "web", "-n", k.Namespace) }()
 	<-asked.seen
 	k.Annotations = map[string]string{v1alpha1.ConfirmDeletionAnnotation: k.Name}
-	controlplanetest.Must(t, w.admin.Update(t.Context(), k))
-	controlplanetest.Must(t, w.admin.Delete(t.Context(), k))
+	controlplanetest.Must(t, w.Admin.Update(t.Context(), k))
+	controlplanetest.Must(t, w.Admin.Delete(t.Context(), k))
 	w.AwaitDeleted(t, k)
 	successor := controlplanetest.NewKey(k.Namespace, "web", k.Spec.Account)
 	w.Issue(t, successor)

@@ -22,7 +22,7 @@ func TestImport_Key(t *testing.T) {
 	w.run(t, byDigest, "import", "legacy", "--account="+account, "-n", namespace).expectFailure(t, 1, `{"spec":{"importPolicy":"Allow"}}`, byDigest)
 	allowed := &v1alpha1.Account{}
 	allowed.Name = account
-	controlplanetest.Must(t, w.admin.Patch(t.Context(), allowed, controlplanetest.MergePatch(`{"spec":{"importPolicy":"Allow"}}`)))
+	controlplanetest.Must(t, w.Admin.Patch(t.Context(), allowed, controlplanetest.MergePatch(`{"spec":{"importPolicy":"Allow"}}`)))
 
 	for key, want := range map[string]string{"password": "the key must be a key of 22 to 256 characters", strings.Repeat("ab", 40): "is not random"} {
 		w.run(t, key, "import", "weak", "--account="+account, "-n", namespace).expectFailure(t, 1, want, key)
@@ -37,7 +37,7 @@ func TestImport_Key(t *testing.T) {
 	if got := legacy.Spec.Import; got == nil || got.SHA256 != controlplanetest.Digest(byDigest) || got.Hint != "im_8" || legacy.Spec.Label != "Kong" {
 		t.Errorf("got %+v", legacy.Spec)
 	}
-	if _, err := controlplanetest.SecretOf(t.Context(), w.admin, legacy); err == nil {
+	if _, err := controlplanetest.SecretOf(t.Context(), w.Admin, legacy); err == nil {
 		t.Error("a key that was imported by its digest has a Secret")
 	}
 	if got := string(w.Secret(t, stored).Data[keys.EntryCurrent]); got != byValue {
@@ -50,7 +50,7 @@ func TestImport_Key(t *testing.T) {
 
 	// If the APIKey is rejected, its Secret does not stay.
 	w.run(t, byDigest[:20]+"ABCDEFgh12", "import", "legacy", "--account="+account, "-n", namespace, "--with-secret").expectFailure(t, 1, "already exists")
-	if _, err := controlplanetest.SecretOf(t.Context(), w.admin, legacy); err == nil {
+	if _, err := controlplanetest.SecretOf(t.Context(), w.Admin, legacy); err == nil {
 		t.Error("the Secret of a rejected key is left")
 	}
 }

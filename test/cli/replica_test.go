@@ -31,7 +31,7 @@ func (s *suite) replica(t *testing.T) *controlplane.Verifier {
 	s.polled.mu.Lock()
 	defer s.polled.mu.Unlock()
 	if s.polled.verifier == nil {
-		s.polled.verifier = s.verifiers.StartReplica(t, s.admin)
+		s.polled.verifier = s.verifiers.StartReplica(t, s.Admin)
 	}
 	return s.polled.verifier
 }
@@ -39,11 +39,11 @@ func (s *suite) replica(t *testing.T) *controlplane.Verifier {
 // pollFlags returns the flags with which the manager polls the verifiers.
 func (s *suite) pollFlags(ctx context.Context) ([]string, error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{controlplanetest.VerifierService}}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.plane.Namespace(), Name: "apikey-manager"}}
-	if err := s.admin.SubResource("token").Create(ctx, account, request); err != nil {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.Plane.Namespace(), Name: "apikey-manager"}}
+	if err := s.Admin.SubResource("token").Create(ctx, account, request); err != nil {
 		return nil, fmt.Errorf("request a token: %w", err)
 	}
-	file := filepath.Join(s.plane.Dir(), "poll-token")
-	service := s.plane.Namespace() + "/" + controlplanetest.VerifierService
+	file := filepath.Join(s.Plane.Dir(), "poll-token")
+	service := s.Plane.Namespace() + "/" + controlplanetest.VerifierService
 	return []string{"--verifier-service=" + service, "--verifier-token-file=" + file}, os.WriteFile(file, []byte(request.Status.Token), 0o600)
 }

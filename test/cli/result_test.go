@@ -27,7 +27,7 @@ func (w *suite) run(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
 	streams.In = strings.NewReader(stdin)
-	code := cli.Run(t.Context(), streams, clock.RealClock{}, append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...))
+	code := cli.Run(t.Context(), streams, clock.RealClock{}, append([]string{"--kubeconfig=" + w.Plane.Kubeconfig()}, args...))
 	return result{out.String(), errOut.String(), code}
 }
 

@@ -65,7 +65,7 @@ func TestReveal_RefusesForeignContent(t *testing.T) {
 	planted := w.Material(t, attacker)
 	secret := w.Secret(t, victim)
 	secret.OwnerReferences, secret.Data[keys.EntryCurrent] = nil, []byte(planted)
-	controlplanetest.Must(t, w.admin.Update(t.Context(), secret))
+	controlplanetest.Must(t, w.Admin.Update(t.Context(), secret))
 	got := w.run(t, "", "reveal", "victim", "-n", namespace, "--yes")
 	got.expectFailure(t, 1, "does not hold the key of APIKey victim", planted)
 	if got.out != "" {
@@ -84,7 +84,7 @@ func TestReveal_NamesMissingRight(t *testing.T) {
 		RoleRef:    controlplanetest.ClusterRole("apikey-manager-viewer"), Subjects: controlplanetest.User(user),
 	})
 	controlplanetest.Eventually(t, "the user may read the key", func() error {
-		return controlplanetest.ConnectAs(t, w.plane, user).Get(t.Context(), objectKey(k), &v1alpha1.APIKey{})
+		return controlplanetest.ConnectAs(t, w.Plane, user).Get(t.Context(), objectKey(k), &v1alpha1.APIKey{})
 	})
 	w.run(t, "", "reveal", "shop", "-n", namespace, "--yes", "--as="+user).
 		expectFailure(t, 1, "kubectl auth can-i get secret/shop -n "+namespace, w.Material(t, k))

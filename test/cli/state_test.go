@@ -94,7 +94,7 @@ func TestState_SaysWhyAnActiveKeyIsRejected(t *testing.T) {
 	w.Issue(t, k)
 	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.Become(t, v1alpha1.StateInactive, k)
-	controlplanetest.Must(t, w.admin.Patch(t.Context(), a, controlplanetest.MergePatch(`{"spec":{"state":"Suspended"}}`)))
+	controlplanetest.Must(t, w.Admin.Patch(t.Context(), a, controlplanetest.MergePatch(`{"spec":{"state":"Suspended"}}`)))
 	out := w.run(t, "", "activate", "web", "-n", k.Namespace).succeed(t)
 	contains(t, out, "so verifiers reject it")
 }

@@ -37,7 +37,7 @@ func (w *suite) runWith(t *testing.T, in io.Reader, errOut io.Writer, args ...st
 	t.Helper()
 	var out bytes.Buffer
 	streams := genericiooptions.IOStreams{In: in, Out: &out, ErrOut: errOut}
-	code := cli.Run(t.Context(), streams, clock.RealClock{}, append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...))
+	code := cli.Run(t.Context(), streams, clock.RealClock{}, append([]string{"--kubeconfig=" + w.Plane.Kubeconfig()}, args...))
 	return result{out: out.String(), code: code}
 }
 

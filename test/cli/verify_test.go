@@ -91,7 +91,7 @@ func TestVerify_PortForwardRights(t *testing.T) {
 	w.run(t, key, "verify", "--verifier-namespace="+namespace).expectFailure(t, 1, "has no ready pod", key)
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	pod.Status.Phase = corev1.PodRunning
-	controlplanetest.Must(t, w.admin.Status().Update(t.Context(), pod))
+	controlplanetest.Must(t, w.Admin.Status().Update(t.Context(), pod))
 	controlplanetest.Eventually(t, "the user may see the pod, but not forward a port to it", func() error {
 		got := w.run(t, key, "verify", "--verifier-namespace="+namespace, "--as="+user)
 		if got.code != 1 || !strings.Contains(got.errOut, "kubectl auth can-i create pods/portforward -n "+namespace) {

@@ -93,7 +93,7 @@ func TestAxarnet_LabelsAreUnique(t *testing.T) {
 		t.Errorf("found %d keys with the label", len(found))
 	}
 	again := newKey(namespace, "otra", v1alpha1.APIKeySpec{Account: account.Name, Label: "Tienda"})
-	expectDenied(t, w.admin.Create(t.Context(), again), v1alpha1.ReasonLabelTaken, "tienda")
+	expectDenied(t, w.Admin.Create(t.Context(), again), v1alpha1.ReasonLabelTaken, "tienda")
 
 	// The label is for the user's reference only. Changing it does not change the key.
 	material := w.Material(t, shop)

@@ -117,7 +117,7 @@ func TestFacturaFacil_InvalidTemplateIsDenied(t *testing.T) {
 	} {
 		k := newKey(namespace, controlplanetest.UniqueName("bad"), twoHeaderSpec(account, ""))
 		k.Spec.Secret.Template.Data["X-FF-API-Key"] = template
-		expectDenied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonInvalidSpec, says)
+		expectDenied(t, w.Admin.Create(t.Context(), k), v1alpha1.ReasonInvalidSpec, says)
 	}
 	// A change that breaks the template of an active key is denied, and its Secret does not change.
 	k := newKey(namespace, "timbrado", twoHeaderSpec(account, "Timbrado"))
@@ -192,7 +192,7 @@ func TestFacturaFacil_DeletionNeedsConfirmation(t *testing.T) {
 	w.mustKubectl(t, "delete", "apikeys", "--all", "-n", namespace)
 	for _, k := range []*v1alpha1.APIKey{b, c} {
 		w.AwaitDeleted(t, k)
-		if w.plane.HasControllers() { // without them nothing collects what is left
+		if w.Plane.HasControllers() { // without them nothing collects what is left
 			w.AwaitDeleted(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keys.SecretName(k)}})
 		}
 	}

@@ -39,7 +39,7 @@ func TestGoodPractice_KeysAreLimitedToScopes(t *testing.T) {
 	}
 	for _, wide := range []string{"*", "reports:*", "campaigns:send"} {
 		k := newKey(namespace, controlplanetest.UniqueName("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{wide}})
-		expectDenied(t, w.admin.Create(t.Context(), k), v1alpha1.ReasonScopeNotAllowed, wide)
+		expectDenied(t, w.Admin.Create(t.Context(), k), v1alpha1.ReasonScopeNotAllowed, wide)
 	}
 	err := w.tryChange(t, crm, func(s *v1alpha1.APIKeySpec) { s.Scopes = []string{"contacts:write", "campaigns:send"} })
 	expectDenied(t, err, v1alpha1.ReasonScopeNotAllowed, "campaigns:send")
@@ -234,7 +234,7 @@ func TestGoodPractice_RevokedKeyStaysRevoked(t *testing.T) {
 func (w *suite) awaitRotated(t *testing.T, k *v1alpha1.APIKey, before string, limit time.Duration) {
 	t.Helper()
 	controlplanetest.Within(t, limit, "APIKey "+k.Name+" has another credential", func() error {
-		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
+		if err := w.Admin.Get(t.Context(), client.ObjectKeyFromObject(k), k); err != nil {
 			return err
 		}
 		switch material := w.Material(t, k); {

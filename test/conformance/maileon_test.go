@@ -74,7 +74,7 @@ func TestMaileon_KeyIsUUIDAndExpiresAtStartOfDay(t *testing.T) {
 	}
 	for _, bad := range []string{"2099-02-30", "28.02.2099", "2099-2-28"} {
 		k := newKey(namespace, controlplanetest.UniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, Expiration: bad})
-		expectDenied(t, w.admin.Create(t.Context(), k), "spec.expiration")
+		expectDenied(t, w.Admin.Create(t.Context(), k), "spec.expiration")
 	}
 }
 
@@ -188,7 +188,7 @@ func TestMaileon_MailsAreLimited(t *testing.T) {
 		w.Issue(t, k)
 	}
 	err := controlplanetest.Await(t.Context(), func() error {
-		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
+		if err := w.Admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
 			return err
 		}
 		if m := account.Status.Mail; m == nil || *m.Sent < limit {
@@ -210,7 +210,7 @@ func TestMaileon_MailsAreLimited(t *testing.T) {
 		return controlplanetest.Equal(fmt.Sprint(received()), fmt.Sprint(limit))
 	})
 	outside := newKey(namespace, "outside", v1alpha1.APIKeySpec{Account: account.Name, Notification: &v1alpha1.Notification{Emails: []string{"a@example.com.evil.net"}}})
-	if err := w.admin.Create(t.Context(), outside); err == nil || !strings.Contains(err.Error(), v1alpha1.ReasonRecipientNotAllowed) {
+	if err := w.Admin.Create(t.Context(), outside); err == nil || !strings.Contains(err.Error(), v1alpha1.ReasonRecipientNotAllowed) {
 		t.Errorf("got %v for an address outside", err)
 	}
 }
@@ -326,7 +326,7 @@ func TestMaileon_WhitelistMustNotBeEmptied(t *testing.T) {
 	}
 	for _, bad := range []string{"10.0.0.1/8", "::ffff:192.0.2.7", "example.com"} {
 		other := newKey(namespace, controlplanetest.UniqueName("bad"), v1alpha1.APIKeySpec{Account: account.Name, IPWhitelist: []string{bad}})
-		expectDenied(t, w.admin.Create(t.Context(), other), "spec.ipWhitelist")
+		expectDenied(t, w.Admin.Create(t.Context(), other), "spec.ipWhitelist")
 	}
 	if keys.SecretName(k) != "newsletter" {
 		t.Error("the Secret is not where the key is")

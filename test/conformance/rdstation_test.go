@@ -46,14 +46,14 @@ func TestRDStation_AtMostFiveKeysWithUniqueNames(t *testing.T) {
 	}
 	w.Issue(t, list...)
 	sixth := newKey(namespace, "key-5", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing 5"})
-	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached, "5")
+	expectDenied(t, w.Admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached, "5")
 
 	// An inactive key still counts towards the limit.
 	w.Change(t, list[0], func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.Become(t, v1alpha1.StateInactive, list[0])
-	expectDenied(t, w.admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
+	expectDenied(t, w.Admin.Create(t.Context(), sixth.DeepCopy()), v1alpha1.ReasonLimitReached)
 	controlplanetest.Eventually(t, "the account says 5/5", func() error {
-		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
+		if err := w.Admin.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
 			return err
 		}
 		if account.Status.Keys == nil || account.Status.Keys.Usage != "5/5" || account.Status.Keys.Inactive == nil || *account.Status.Keys.Inactive != 1 {
@@ -79,7 +79,7 @@ func TestRDStation_KeysAllowConversionsOnly(t *testing.T) {
 	expectDenied(t, w.tryChange(t, k, func(s *v1alpha1.APIKeySpec) { s.Expiration = "2099-02-28" }), v1alpha1.ReasonExpirationForbidden)
 	for _, scope := range []string{"contacts:read", "conversions:*", "*"} {
 		other := newKey(namespace, controlplanetest.UniqueName("wide"), v1alpha1.APIKeySpec{Account: account.Name, Scopes: []string{scope}})
-		expectDenied(t, w.admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)
+		expectDenied(t, w.Admin.Create(t.Context(), other), v1alpha1.ReasonScopeNotAllowed)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestRDStation_KeysCanBeDisabledNotDeleted(t *testing.T) {
 	}
 	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	w.Become(t, v1alpha1.StateInactive, k)
-	expectDenied(t, w.admin.Delete(t.Context(), k), "forbids the deletion of keys")
+	expectDenied(t, w.Admin.Delete(t.Context(), k), "forbids the deletion of keys")
 	w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateActive })
 	w.Become(t, v1alpha1.StateActive, k)
 	if w.Material(t, k) != material {
@@ -156,7 +156,7 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 	for person, may := range map[string]bool{owner: true, manager: true, analyst: false, outsider: false} {
 		k := newKey(namespace, "by-"+person, v1alpha1.APIKeySpec{Account: account.Name, Label: person})
 		controlplanetest.Eventually(t, person+" gets the right answer", func() error {
-			switch err := controlplanetest.ConnectAs(t, w.plane, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
+			switch err := controlplanetest.ConnectAs(t, w.Plane, person).Create(t.Context(), k.DeepCopy(), client.DryRunAll); {
 			case may:
 				return err
 			case !apierrors.IsForbidden(err):
@@ -166,27 +166,27 @@ func TestRDStation_OnlyManagersAndOwnersManageKeys(t *testing.T) {
 		})
 	}
 	k := newKey(namespace, "landing", v1alpha1.APIKeySpec{Account: account.Name, Label: "Landing"})
-	if err := controlplanetest.ConnectAs(t, w.plane, manager).Create(t.Context(), k); err != nil {
+	if err := controlplanetest.ConnectAs(t, w.Plane, manager).Create(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
 	w.Become(t, v1alpha1.StateActive, k)
 	off := controlplanetest.MergePatch(`{"spec":{"state":"Inactive"}}`)
-	if err := controlplanetest.ConnectAs(t, w.plane, analyst).Get(t.Context(), client.ObjectKeyFromObject(k), k.DeepCopy()); err != nil {
+	if err := controlplanetest.ConnectAs(t, w.Plane, analyst).Get(t.Context(), client.ObjectKeyFromObject(k), k.DeepCopy()); err != nil {
 		t.Errorf("an analyst can't see a key: %v", err)
 	}
-	if err := controlplanetest.ConnectAs(t, w.plane, analyst).Patch(t.Context(), k.DeepCopy(), off); !apierrors.IsForbidden(err) {
+	if err := controlplanetest.ConnectAs(t, w.Plane, analyst).Patch(t.Context(), k.DeepCopy(), off); !apierrors.IsForbidden(err) {
 		t.Errorf("an analyst switched a key off: %v", err)
 	}
 	for _, person := range []string{manager, analyst} {
-		if err := controlplanetest.ConnectAs(t, w.plane, person).Get(t.Context(), client.ObjectKeyFromObject(k), w.Secret(t, k)); !apierrors.IsForbidden(err) {
+		if err := controlplanetest.ConnectAs(t, w.Plane, person).Get(t.Context(), client.ObjectKeyFromObject(k), w.Secret(t, k)); !apierrors.IsForbidden(err) {
 			t.Errorf("%s read the key itself through our roles: %v", person, err)
 		}
 		raise := controlplanetest.MergePatch(`{"spec":{"limits":{"maxKeys":50}}}`)
-		if err := controlplanetest.ConnectAs(t, w.plane, person).Patch(t.Context(), account.DeepCopy(), raise); !apierrors.IsForbidden(err) {
+		if err := controlplanetest.ConnectAs(t, w.Plane, person).Patch(t.Context(), account.DeepCopy(), raise); !apierrors.IsForbidden(err) {
 			t.Errorf("%s raised the limit: %v", person, err)
 		}
 	}
-	if err := controlplanetest.ConnectAs(t, w.plane, manager).Patch(t.Context(), k, off); err != nil {
+	if err := controlplanetest.ConnectAs(t, w.Plane, manager).Patch(t.Context(), k, off); err != nil {
 		t.Errorf("a Manager can't switch a key off: %v", err)
 	}
 	w.Become(t, v1alpha1.StateInactive, k)
@@ -204,14 +204,14 @@ func TestRDStation_ManagerIsLimitedToOneAccount(t *testing.T) {
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: manager, Namespace: namespace}, RoleRef: controlplanetest.ClusterRole("apikey-manager-editor"), Subjects: controlplanetest.User(manager)},
 	)
 	controlplanetest.Eventually(t, "the policy is in force", func() error {
-		err := controlplanetest.ConnectAs(t, w.plane, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
+		err := controlplanetest.ConnectAs(t, w.Plane, manager).Create(t.Context(), newKey(namespace, "theirs", v1alpha1.APIKeySpec{Account: other.Name}), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not use account "+other.Name) {
 			return fmt.Errorf("a key of the other account was answered %w", errOrAccepted(err))
 		}
 		return nil
 	})
 	k := newKey(namespace, "ours", v1alpha1.APIKeySpec{Account: own.Name, Label: "Ours"})
-	if err := controlplanetest.ConnectAs(t, w.plane, manager).Create(t.Context(), k); err != nil {
+	if err := controlplanetest.ConnectAs(t, w.Plane, manager).Create(t.Context(), k); err != nil {
 		t.Fatalf("a key of the own account: %v", err)
 	}
 	w.Become(t, v1alpha1.StateActive, k) // the manager's own writes are not in the policy's way

@@ -27,16 +27,13 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/cli"
-	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// suite holds what all tests share: a control plane, a manager with webhooks, a mail server and verifiers.
+// suite holds what all tests share: an installation, a mail server and verifiers.
 type suite struct {
-	controlplanetest.Objects
+	*controlplanetest.Installation
 
-	plane     *controlplane.ControlPlane
-	admin     client.Client
 	mail      *mailbox
 	verifiers *controlplanetest.Verifiers
 }
@@ -50,51 +47,36 @@ func TestMain(m *testing.M) {
 
 func newSuite(ctx context.Context) (w *suite, err error) {
 	w = &suite{}
-	port, err := controlplane.FreePort()
-	if err != nil {
+	if w.Installation, err = controlplanetest.NewInstallation(ctx); err != nil {
 		return w, err
 	}
-	if w.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: port}); err != nil {
-		return w, err
-	}
-	if w.admin, err = controlplanetest.NewClient(w.plane.Config()); err != nil {
-		return w, err
-	}
-	w.Objects = controlplanetest.NewObjects(w.admin)
 	if w.mail, err = startMailbox(); err != nil {
 		return w, err
 	}
-	if w.verifiers, err = controlplanetest.NewVerifiers(ctx, w.plane); err != nil {
+	if w.verifiers, err = controlplanetest.NewVerifiers(ctx, w.Plane); err != nil {
 		return w, err
 	}
-	_, err = controlplanetest.StartManager(ctx, w.plane, controlplane.ManagerOptions{WebhookPort: port, Flags: []string{
-		"--zap-log-level=5", "--smtp-host=127.0.0.1", "--smtp-port=" + strconv.Itoa(w.mail.port), "--smtp-tls=none",
+	return w, w.StartManager(ctx,
+		"--zap-log-level=5", "--smtp-host=127.0.0.1", "--smtp-port="+strconv.Itoa(w.mail.port), "--smtp-tls=none",
 		"--smtp-from=API keys <api-keys@example.com>", "--smtp-allowed-domains=example.com",
-	}})
-	if err != nil {
-		return w, err
-	}
-	return w, controlplanetest.AwaitWebhooks(ctx, w.admin, true)
+	)
 }
 
 // Stop stops the control plane and the mail server.
 func (w *suite) Stop() error {
-	var problems []error
-	if w.plane != nil {
-		problems = append(problems, w.plane.Stop())
-	}
+	err := w.Installation.Stop()
 	if w.mail != nil {
-		problems = append(problems, w.mail.stop())
+		err = errors.Join(err, w.mail.stop())
 	}
-	return errors.Join(problems...)
+	return err
 }
 
 // kubectl runs kubectl as an administrator.
 func (w *suite) kubectl(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), w.plane.Kubectl(), append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...)...)
-	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, w.plane.Root()
+	cmd := exec.CommandContext(t.Context(), w.Plane.Kubectl(), append([]string{"--kubeconfig=" + w.Plane.Kubeconfig()}, args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, w.Plane.Root()
 	err := cmd.Run()
 	return out.String(), err
 }
@@ -114,7 +96,7 @@ func (w *suite) apikey(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	var out bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out}
-	code := cli.Run(t.Context(), streams, clock.RealClock{}, append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...))
+	code := cli.Run(t.Context(), streams, clock.RealClock{}, append([]string{"--kubeconfig=" + w.Plane.Kubeconfig()}, args...))
 	return out.String(), code
 }
 
@@ -141,7 +123,7 @@ func (w *suite) newAccount(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Ac
 	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: controlplanetest.UniqueName("customer")}, Spec: spec}
 	w.Create(t, a)
 	controlplanetest.Eventually(t, "the manager speaks of account "+a.Name, func() error {
-		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
+		if err := w.Admin.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
 			return err
 		}
 		if a.Status.ObservedGeneration != a.Generation {
@@ -156,7 +138,7 @@ func (w *suite) newAccount(t *testing.T, spec v1alpha1.AccountSpec) *v1alpha1.Ac
 func (w *suite) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Event {
 	t.Helper()
 	var list eventsv1.EventList
-	if err := w.admin.List(t.Context(), &list, client.InNamespace(k.Namespace)); err != nil {
+	if err := w.Admin.List(t.Context(), &list, client.InNamespace(k.Namespace)); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]eventsv1.Event{}
@@ -172,7 +154,7 @@ func (w *suite) events(t *testing.T, k *v1alpha1.APIKey) map[string]eventsv1.Eve
 func (w *suite) listKeys(t *testing.T, fields client.MatchingFields) []v1alpha1.APIKey {
 	t.Helper()
 	var list v1alpha1.APIKeyList
-	if err := w.admin.List(t.Context(), &list, fields); err != nil {
+	if err := w.Admin.List(t.Context(), &list, fields); err != nil {
 		t.Fatal(err)
 	}
 	return list.Items
@@ -203,7 +185,7 @@ func currentDigest(k *v1alpha1.APIKey) string {
 // programLogs returns the logs of all programs.
 func (w *suite) programLogs(t *testing.T) string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(w.plane.Dir(), "*.log"))
+	files, err := filepath.Glob(filepath.Join(w.Plane.Dir(), "*.log"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("there are no logs: %v", err)
 	}
@@ -231,5 +213,5 @@ func newKey(namespace, name string, spec v1alpha1.APIKeySpec) *v1alpha1.APIKey {
 // tryChange changes the spec of a key, and returns the error of the API server.
 func (w *suite) tryChange(t *testing.T, k *v1alpha1.APIKey, change func(*v1alpha1.APIKeySpec)) error {
 	t.Helper()
-	return controlplanetest.Change(t.Context(), w.admin, k, change)
+	return controlplanetest.Change(t.Context(), w.Admin, k, change)
 }

@@ -39,8 +39,8 @@ type state struct {
 func TestHealth_IsAsDocumented(t *testing.T) {
 	t.Parallel()
 	s := shared.Get(t)
-	documented := documentedHealth(t, s.plane.Root())
-	argocd, flux := newHealthChecks(t, s.plane.Root()), newHealthExpressions(t, s.plane.Root())
+	documented := documentedHealth(t, s.Plane.Root())
+	argocd, flux := newHealthChecks(t, s.Plane.Root()), newHealthExpressions(t, s.Plane.Root())
 	w := &states{suite: s, namespace: s.newNamespace(t)}
 	list := append(w.keys(), w.accounts()...)
 	for _, state := range list {
@@ -202,7 +202,7 @@ func (s *states) changed(want v1alpha1.ObservedState, changes ...func(*v1alpha1.
 // changeAccount changes the spec of the account of a key by a merge patch.
 func (s *states) changeAccount(t *testing.T, k *v1alpha1.APIKey, patch string) {
 	t.Helper()
-	controlplanetest.Must(t, s.admin.Patch(t.Context(), controlplanetest.NewAccount(k.Spec.Account), controlplanetest.MergePatch(patch)))
+	controlplanetest.Must(t, s.Admin.Patch(t.Context(), controlplanetest.NewAccount(k.Spec.Account), controlplanetest.MergePatch(patch)))
 }
 
 func (s *states) suspended(t *testing.T) client.Object {

@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -30,13 +29,8 @@ import (
 // answered.
 const unreviewed = "example.com/unreviewed"
 
-// suite holds a control plane and a manager with webhooks.
-type suite struct {
-	controlplanetest.Objects
-
-	plane *controlplane.ControlPlane
-	admin client.Client
-}
+// suite holds what all tests share.
+type suite struct{ *controlplanetest.Installation }
 
 var shared = controlplanetest.Shared[*suite]{New: newSuite}
 
@@ -47,38 +41,19 @@ func TestMain(m *testing.M) {
 
 func newSuite(ctx context.Context) (s *suite, err error) {
 	s = &suite{}
-	port, err := controlplane.FreePort()
-	if err != nil {
+	if s.Installation, err = controlplanetest.NewInstallation(ctx); err != nil {
 		return s, err
 	}
-	if s.plane, err = controlplane.Start(ctx, controlplane.Options{WebhookPort: port}); err != nil {
-		return s, err
-	}
-	if s.admin, err = controlplanetest.NewClient(s.plane.Config()); err != nil {
-		return s, err
-	}
-	s.Objects = controlplanetest.NewObjects(s.admin)
-	if _, err = controlplanetest.StartManager(ctx, s.plane, controlplane.ManagerOptions{WebhookPort: port}); err != nil {
-		return s, err
-	}
-	if err := controlplanetest.AwaitWebhooks(ctx, s.admin, true); err != nil {
+	if err := s.StartManager(ctx); err != nil {
 		return s, err
 	}
 	return s, s.exemptUnreviewed(ctx)
 }
 
-// Stop stops the control plane.
-func (s *suite) Stop() error {
-	if s.plane == nil {
-		return nil
-	}
-	return s.plane.Stop()
-}
-
 // exemptUnreviewed exempts objects with label unreviewed from the webhooks, and waits until the API server does so.
 func (s *suite) exemptUnreviewed(ctx context.Context) error {
 	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "apikey-manager"}}
-	if err := s.admin.Get(ctx, client.ObjectKeyFromObject(configuration), configuration); err != nil {
+	if err := s.Admin.Get(ctx, client.ObjectKeyFromObject(configuration), configuration); err != nil {
 		return err
 	}
 	before := configuration.DeepCopy()
@@ -86,11 +61,11 @@ func (s *suite) exemptUnreviewed(ctx context.Context) error {
 	for i := range configuration.Webhooks {
 		configuration.Webhooks[i].ObjectSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{reviewed}}
 	}
-	if err := s.admin.Patch(ctx, configuration, client.MergeFrom(before)); err != nil {
+	if err := s.Admin.Patch(ctx, configuration, client.MergeFrom(before)); err != nil {
 		return err
 	}
 	probe := brokenAccount("probe")
-	return controlplanetest.Await(ctx, func() error { return s.admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) })
+	return controlplanetest.Await(ctx, func() error { return s.Admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) })
 }
 
 // brokenAccount returns an account that is not reviewed, with a selector that cannot be carried out.
@@ -106,9 +81,9 @@ func brokenAccount(name string) *v1alpha1.Account {
 func (s *suite) kubectl(t *testing.T, stdin string, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), s.plane.Kubectl(), append([]string{"--kubeconfig=" + s.plane.Kubeconfig()}, args...)...)
-	cmd.Env = append(os.Environ(), "KUBECTL_APPLYSET=true", "KUBECACHEDIR="+filepath.Join(s.plane.Dir(), "cache"))
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Dir = strings.NewReader(stdin), &out, &out, samples(s.plane.Root())
+	cmd := exec.CommandContext(t.Context(), s.Plane.Kubectl(), append([]string{"--kubeconfig=" + s.Plane.Kubeconfig()}, args...)...)
+	cmd.Env = append(os.Environ(), "KUBECTL_APPLYSET=true", "KUBECACHEDIR="+filepath.Join(s.Plane.Dir(), "cache"))
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Dir = strings.NewReader(stdin), &out, &out, samples(s.Plane.Root())
 	err := cmd.Run()
 	return out.String(), err
 }
