@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
 // rotationRequest holds the flags of kubectl apikey rotate.
@@ -79,9 +80,13 @@ func lastIssue(k *v1alpha1.APIKey) time.Time {
 	return last
 }
 
-// lastRequest returns the last request for a rotation that was carried out.
+// lastRequest returns the last request for a rotation that was carried out, or the zero time.
 func lastRequest(k *v1alpha1.APIKey) time.Time {
-	return parseInstant(k.Status.Rotation.ObservedRequestedAt)
+	request, err := keys.ParseInstant(string(k.Status.Rotation.ObservedRequestedAt))
+	if err != nil { // there was none
+		return time.Time{}
+	}
+	return request
 }
 
 func latest(times ...time.Time) (last time.Time) {
@@ -96,15 +101,6 @@ func latest(times ...time.Time) (last time.Time) {
 // formatInstant formats a time as a field of type Instant.
 func formatInstant(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
 
-// parseInstant parses a field of type Instant. It returns the zero time if there is none.
-func parseInstant(instant v1alpha1.Instant) time.Time {
-	t, err := time.Parse(time.RFC3339, string(instant))
-	if err != nil {
-		return time.Time{}
-	}
-	return t
-}
-
 // isRotated evaluates whether a requested rotation has been carried out.
 func isRotated(k *v1alpha1.APIKey, _ time.Duration) outcome {
 	result := carriedOut(k)
@@ -114,7 +110,7 @@ func isRotated(k *v1alpha1.APIKey, _ time.Duration) outcome {
 	case k.Status.State != v1alpha1.StateActive:
 		result.Message += ", so a new credential is issued when it is active again"
 		return result
-	case rotationPending(k):
+	case keys.IsRotationPending(k):
 		return outcome{Message: "the new credential has not been issued yet"}
 	}
 	result.Message = "the new credential is " + hintOf(k)
@@ -124,22 +120,4 @@ func isRotated(k *v1alpha1.APIKey, _ time.Duration) outcome {
 		}
 	}
 	return result
-}
-
-// rotationPending reports whether a key has a credential that a rotation is to replace.
-func rotationPending(k *v1alpha1.APIKey) bool {
-	rotation := k.Spec.Rotation
-	if rotation == nil {
-		return false
-	}
-	if rotation.RequestedAt != "" && rotation.RequestedAt != k.Status.Rotation.ObservedRequestedAt {
-		return true
-	}
-	limit := parseInstant(rotation.RevokeBefore)
-	for _, c := range k.Status.Credentials {
-		if c.Role == v1alpha1.RoleStaged || c.IssuedAt.Time.Before(limit) {
-			return true
-		}
-	}
-	return false
 }

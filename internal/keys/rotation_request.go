@@ -4,6 +4,8 @@
 package keys
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -49,4 +51,19 @@ func (a *assessment) recordRequest(after *v1alpha1.APIKeyStatus) {
 	if isNew || settled || at.Before(&is.IssuedAt) || observedRequest(after, at) {
 		after.Rotation.ObservedRequestedAt = a.Key.Spec.Rotation.RequestedAt
 	}
+}
+
+// IsRotationPending reports whether the spec of a key asks for a rotation that, according to the status, has not been carried out: by
+// requestedAt, or by revokeBefore.
+func IsRotationPending(k *v1alpha1.APIKey) bool {
+	if k.Spec.Rotation == nil {
+		return false
+	}
+	requestedAt, revokeBefore := instant(k.Spec.Rotation.RequestedAt), instant(k.Spec.Rotation.RevokeBefore)
+	if LastStaged(&k.Status) != nil || requestedAt != nil && !observedRequest(&k.Status, requestedAt) {
+		return true
+	}
+	return revokeBefore != nil && slices.ContainsFunc(k.Status.Credentials, func(c v1alpha1.Credential) bool {
+		return c.IssuedAt.Before(revokeBefore)
+	})
 }

@@ -104,3 +104,32 @@ func TestRotationRequest_SatisfiedByFirstIssue(t *testing.T) {
 		}
 	}
 }
+
+func TestIsRotationPending(t *testing.T) {
+	t.Parallel()
+	observed := func(at time.Time) keystest.KeyOption {
+		return keystest.Status(func(s *v1alpha1.APIKeyStatus) { s.Rotation.ObservedRequestedAt = keystest.Instant(at) })
+	}
+	current := keystest.WithCredential("current", v1alpha1.RoleCurrent, now)
+	for name, tc := range map[string]struct {
+		options []keystest.KeyOption
+		want    bool
+	}{
+		"no request":                                {[]keystest.KeyOption{current}, false},
+		"a schedule alone":                          {[]keystest.KeyOption{current, keystest.Rotation("720h", "24h")}, false},
+		"a request that was not observed":           {[]keystest.KeyOption{current, keystest.Requested(now)}, true},
+		"a request that was observed":               {[]keystest.KeyOption{current, keystest.Requested(now), observed(now)}, false},
+		"another request was observed":              {[]keystest.KeyOption{current, keystest.Requested(now.Add(time.Second)), observed(now)}, true},
+		"the next credential is staged":             {[]keystest.KeyOption{current, keystest.WithCredential("next", v1alpha1.RoleStaged, now), keystest.Requested(now), observed(now)}, true},
+		"the credential is to be revoked":           {[]keystest.KeyOption{current, keystest.RevokedBefore(now.Add(time.Second))}, true},
+		"the credential was issued at revokeBefore": {[]keystest.KeyOption{current, keystest.RevokedBefore(now)}, false},
+		"only the previous credential is older":     {[]keystest.KeyOption{current, keystest.WithCredential("previous", v1alpha1.RolePrevious, now.Add(-time.Second)), keystest.RevokedBefore(now)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := keys.IsRotationPending(keystest.Key("shop", tc.options...)); got != tc.want {
+				t.Errorf("IsRotationPending = %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
