@@ -104,7 +104,7 @@ func (r *restorer) restoreKey(ctx context.Context, object *unstructured.Unstruct
 	if err := r.checkSecret(ctx, saved); err != nil {
 		return err
 	}
-	existing := newObject(keyKind)
+	existing, keysBefore := newObject(keyKind), r.counts.Keys
 	switch err := r.client.Get(ctx, client.ObjectKeyFromObject(object), existing); {
 	case apierrors.IsNotFound(err):
 		if err := r.create(ctx, object, &r.counts.Keys); err != nil || r.DryRun {
@@ -116,11 +116,18 @@ func (r *restorer) restoreKey(ctx context.Context, object *unstructured.Unstruct
 	if !hasCredentials(saved) || r.DryRun {
 		return nil
 	}
-	if err := r.restoreStatus(ctx, object, saved); err != nil || !needsSecret(saved) {
+	err = r.restoreStatus(ctx, object, saved)
+	if errors.Is(err, errOtherCredential) && r.AllowReissue && r.counts.Keys > keysBefore {
+		return nil // the manager has issued a new key before the status could be restored, as it would have afterwards
+	}
+	if err != nil || !needsSecret(saved) {
 		return err
 	}
 	return r.giveSecret(ctx, saved)
 }
+
+// errOtherCredential reports that a key exists whose credentials are not those of the backup.
+var errOtherCredential = errors.New("it exists with another credential: delete it, or rename it in the backup")
 
 // giveSecret makes a key the owner of its Secret, if nothing owns it. The manager does so too, but a minute later, because it has seen
 // the Secret before it could know the credential in it.
@@ -178,7 +185,7 @@ func (r *restorer) restoreStatus(ctx context.Context, object *unstructured.Unstr
 		case err != nil:
 			return err
 		case hasCredentials(k) && !holdsAll(k, saved):
-			return errors.New("it exists with another credential: delete it, or rename it in the backup")
+			return errOtherCredential
 		case hasCredentials(k):
 			r.counts.Unchanged++
 			return nil
