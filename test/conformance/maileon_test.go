@@ -174,7 +174,9 @@ func TestMaileon_MailsAreLimited(t *testing.T) {
 	t.Parallel()
 	const limit, each, many = 100, 20, 6
 	w := shared.Get(t)
-	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}}), w.newNamespace(t)
+	account, namespace := w.newAccount(t, v1alpha1.AccountSpec{
+		TimeZone: maileonZone, Limits: &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled},
+	}), w.newNamespace(t)
 	var all []string
 	for i := range many {
 		var to []string
