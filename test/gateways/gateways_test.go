@@ -55,7 +55,7 @@ func (w *suite) fullIdentity() map[string]string {
 
 func (w *suite) testHeaderKey(t *testing.T, g *gateway) {
 	v := w.verifier(t, g.verifierFlags...)
-	f := w.serve(t, g, v.HTTP)
+	f := w.serve(t, g, g.addressOf(v))
 	t.Run("a valid key is replaced by its identity headers", func(t *testing.T) { w.testValidKeys(t, f) })
 	t.Run("forged identity headers are replaced or removed", func(t *testing.T) { w.testForgedIdentity(t, f) })
 	t.Run("invalid keys are denied with a reason", func(t *testing.T) { w.testInvalidKeys(t, f) })
@@ -295,7 +295,7 @@ func (w *suite) testClientAddresses(t *testing.T, f *runningGateway) {
 }
 
 func (w *suite) testQueryKey(t *testing.T, g *gateway) {
-	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=query:api_key"}, g.verifierFlags...)...).HTTP)
+	f := w.serve(t, g, g.addressOf(w.verifier(t, append([]string{"--key-source=query:api_key"}, g.verifierFlags...)...)))
 	material := w.keys["full"].material
 	for about, path := range map[string]string{
 		"alone":          "/platform/conversions?api_key=" + material,
@@ -338,7 +338,8 @@ func (w *suite) testQueryKey(t *testing.T, g *gateway) {
 
 func (w *suite) testTwoHeaders(t *testing.T, g *gateway) {
 	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID"}, g.verifierFlags...)
-	f := w.serve(t, g, w.verifier(t, flags...).HTTP, "X-API-Key", "X-FF-API-Key", "http_x_api_key", "http_x_ff_api_key")
+	f := w.serve(t, g, g.addressOf(w.verifier(t, flags...)), "X-API-Key", "X-FF-API-Key", "http_x_api_key", "http_x_ff_api_key",
+		"exact: x-api-key", "safe_regex: {regex: x-ff-api-key|x-ff-company}", "|x-api-key|", "|x-ff-api-key|")
 	material := w.keys["full"].material
 	s := f.expectAllowed(t, clientRequest{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {externalID}}}, w.fullIdentity())
 	if places := s.placesOfKey(material); len(places) != 0 {
@@ -361,7 +362,7 @@ func (w *suite) testTwoHeaders(t *testing.T, g *gateway) {
 }
 
 func (w *suite) testBasicKey(t *testing.T, g *gateway) {
-	f := w.serve(t, g, w.verifier(t, append([]string{"--key-source=basic"}, g.verifierFlags...)...).HTTP)
+	f := w.serve(t, g, g.addressOf(w.verifier(t, append([]string{"--key-source=basic"}, g.verifierFlags...)...)))
 	material := w.keys["uuid"].material
 	for about, credentials := range map[string]string{"the key alone": material, "the key as user": material + ":"} {
 		t.Run(about, func(t *testing.T) {
@@ -382,7 +383,7 @@ func (w *suite) testFailClosed(t *testing.T, g *gateway) {
 	t.Run("because it was killed", func(t *testing.T) {
 		v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: append([]string{trustedProxyFlag}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
-		f := w.serve(t, g, v.HTTP)
+		f := w.serve(t, g, g.addressOf(v))
 		f.expectAllowed(t, w.requestWithKey("full"), w.fullIdentity())
 		v.Kill()
 		for range 3 {
@@ -404,7 +405,7 @@ func (w *suite) testFailClosed(t *testing.T, g *gateway) {
 	t.Run("because it has not read the keys", func(t *testing.T) {
 		v := w.verifiers.Start(t, controlplane.VerifierOptions{Unready: true, Flags: append([]string{trustedProxyFlag, "--kubeconfig=" + w.unreachableKubeconfig(t)}, g.verifierFlags...)})
 		t.Cleanup(v.Kill)
-		f := w.serve(t, g, v.HTTP)
+		f := w.serve(t, g, g.addressOf(v))
 		f.expectDenied(t, w.requestWithKey("full"), g.unsyncedStatus, "NOT_SYNCED")
 	})
 }

@@ -57,6 +57,8 @@ type gateway struct {
 	otherFiles map[string]string
 	// verifierFlags are the flags of the verifier that the sample needs.
 	verifierFlags []string
+	// grpc reports whether the gateway calls the verifier over gRPC.
+	grpc bool
 	// keepsQuery reports whether the gateway cannot remove a parameter from a query.
 	keepsQuery bool
 	// logsQuery reports whether the gateway cannot omit queries from its log.
@@ -80,6 +82,26 @@ var gateways = []gateway{
 		name: "traefik", version: "version", args: []string{"--configfile=DIR/traefik.yaml"},
 		keepsQuery: true, unsyncedStatus: http.StatusServiceUnavailable,
 	},
+	{
+		// Without a hot restart, several can run at the same time.
+		name: "envoy", version: "--version", args: []string{"-c", "DIR/envoy.yaml", "--concurrency", "2", "--disable-hot-restart"},
+		grpc: true, verifierFlags: trustedAddresses(), unsyncedStatus: http.StatusServiceUnavailable,
+	},
+}
+
+// trustedAddresses returns flags with which a verifier trusts the addresses of this machine. Envoy appends one of them to
+// X-Forwarded-For if its peer is 127.0.0.1, as the load balancer of these tests is.
+func trustedAddresses() (flags []string) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, address := range addresses {
+		if network, isNetwork := address.(*net.IPNet); isNetwork && network.IP.To4() != nil && !network.IP.IsLoopback() {
+			flags = append(flags, "--trusted-proxy="+network.IP.String()+"/32")
+		}
+	}
+	return flags
 }
 
 func gatewayNamed(name string) *gateway {
@@ -103,6 +125,14 @@ http {
     include DIR/apikeys.conf;
 }
 `
+
+// addressOf returns the address of a verifier for the protocol of the gateway.
+func (g *gateway) addressOf(v *controlplane.Verifier) string {
+	if g.grpc {
+		return v.GRPC
+	}
+	return v.HTTP
+}
 
 // binary returns the path of the gateway. It skips the test if the file does not exist.
 func (g *gateway) binary(t *testing.T, root string) string {
@@ -140,6 +170,8 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 	f := &runningGateway{gateway: g, url: "http://" + address, application: newApplication(t)}
 	g.configure(t, w.plane.Root(), dir, append([]string{
 		"127.0.0.1:8080", verifier, "127.0.0.1:8090", f.application.address(),
+		socketAddress(envoyVerifier), socketAddress(verifier), socketAddress("127.0.0.1:8090"), socketAddress(f.application.address()),
+		socketAddress("0.0.0.0:8000"), socketAddress(address),
 		"0.0.0.0:8000", address, ":8000", ":" + port, "8000", address,
 		"/etc/haproxy/", dir + "/", "/etc/traefik/", dir + "/",
 		// The trusted load balancer has the default address of the test client.
@@ -165,6 +197,15 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 	})
 	f.awaitRoutes(t, process)
 	return f
+}
+
+// envoyVerifier is the address of the verifier in the sample of Envoy.
+const envoyVerifier = "apikey-verifier-headless.apikey-manager-system.svc:9001"
+
+// socketAddress returns an address as the sample of Envoy has it.
+func socketAddress(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	return "socket_address: {address: " + host + ", port_value: " + port + "}"
 }
 
 // loggedQuery matches the query of a request in nginx's error log.
