@@ -206,6 +206,26 @@ type AccountSpec struct {
 	// are allowed.
 	// +optional
 	AllowedNamespaces *metav1.LabelSelector `json:"allowedNamespaces,omitempty"`
+	// plan is the name of the plan that the account is on, such as free or pro. Verifiers pass it to gateways.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.labelValue().validate(self).hasValue()",message="plan must be a label value: letters, digits and - _ . that starts and ends with a letter or digit, such as free"
+	Plan string `json:"plan,omitempty"`
+	// metadata holds facts about the account that verifiers pass to gateways with each of its keys. This project does
+	// not interpret them. An entry takes precedence over one of the same name in the metadata of a key.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(name, name.matches('^[a-z][A-Za-z0-9]{0,62}$'))",message="metadata names must be a lower-case letter followed by at most 62 letters and digits, such as tier or costCenter"
+	Metadata map[string]MetadataValue `json:"metadata,omitempty"`
+	// rateLimits lists the rate limits of each key of the account. Verifiers pass them to gateways, which enforce them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	RateLimits []RateLimit `json:"rateLimits,omitempty"`
 	// keyDefaults holds the defaults for fields that a key does not set.
 	// +optional
 	KeyDefaults *KeyDefaults `json:"keyDefaults,omitempty"`

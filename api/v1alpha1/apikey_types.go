@@ -131,6 +131,22 @@ type APIKeySpec struct {
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9._:/-]*[*]?$')",message="scopes entries must consist of letters, digits and . _ : / -, with at most one trailing *, such as conversions:write or reports:*"
 	Scopes []string `json:"scopes,omitempty"`
+	// metadata holds facts about the key that verifiers pass to gateways, such as a team, a cost center or allowed
+	// models. This project does not interpret them. An entry of the same name in the metadata of the account takes
+	// precedence.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(name, name.matches('^[a-z][A-Za-z0-9]{0,62}$'))",message="metadata names must be a lower-case letter followed by at most 62 letters and digits, such as team or costCenter"
+	Metadata map[string]MetadataValue `json:"metadata,omitempty"`
+	// rateLimits lowers rate limits of the account for this key. Each entry must have the name and the unit of a rate
+	// limit of the account, and must not allow more requests. Gateways enforce rate limits.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	RateLimits []RateLimit `json:"rateLimits,omitempty"`
 	// rotation determines when the key gets a new credential, and how long the previous credential stays valid.
 	// +optional
 	Rotation *Rotation `json:"rotation,omitempty"`
@@ -149,6 +165,13 @@ type APIKeySpec struct {
 	// +optional
 	Secret *SecretSpec `json:"secret,omitempty"`
 }
+
+// MetadataValue is the value of an entry of metadata.
+//
+// +kubebuilder:validation:MaxLength=1024
+// +kubebuilder:validation:XValidation:rule="self.size() <= 256",message="metadata values must be at most 256 characters"
+// +kubebuilder:validation:XValidation:rule="!self.matches(r'[\\p{Cc}\\x{2028}-\\x{202e}\\x{2066}-\\x{2069}]')",message="metadata values must not contain control characters, line breaks or bidirectional formatting characters"
+type MetadataValue string
 
 // Duration is a length of time in hours, minutes and seconds, in the notation of Go and the Gateway API: 24h, 1h30m,
 // 90s. It is at most 876000h, which is 100 years.
@@ -353,7 +376,7 @@ type SecretTemplate struct {
 	// +kubebuilder:validation:XValidation:rule="self in ['kubernetes.io/basic-auth', 'kubernetes.io/dockerconfigjson'] || !self.lowerAscii().trim().matches('^([^/]*[.])?((kubernetes|k8s|x-k8s|apikey-manager|cattle)[.]io|helm[.]sh)(/|$)')",message="secret.template.type must not be a type that Kubernetes or its tools act upon: omit it for Opaque, or use kubernetes.io/basic-auth, kubernetes.io/dockerconfigjson or a type in a domain of your own, such as example.com/api-key"
 	Type string `json:"type,omitempty"`
 	// data holds the entries of the Secret. Each value is a Go template over .Key, .PreviousKey, .KeyID, .Account,
-	// .ExternalID, .Label, .Scopes, .Expiration, .Namespace and .Name. They replace the default entries. At least one
+	// .ExternalID, .Label, .Scopes, .Expiration, .Namespace, .Name and .Metadata. They replace the default entries. At least one
 	// entry must contain .Key unchanged.
 	// +optional
 	// +kubebuilder:validation:MinProperties=1

@@ -79,6 +79,9 @@ const (
 	// ReasonScopeNotAllowed (Accepted=False, Stalled=True): the Account's allowedScopes does not cover a scope of the
 	// key.
 	ReasonScopeNotAllowed = "ScopeNotAllowed"
+	// ReasonRateLimitNotAllowed (Accepted=False, Stalled=True): a rate limit of the key is not one of the Account's, has
+	// another unit, or allows more requests. Lower it or remove it.
+	ReasonRateLimitNotAllowed = "RateLimitNotAllowed"
 	// ReasonExpirationRequired (Accepted=False, Stalled=True): the Account requires an expiration and the key has none.
 	ReasonExpirationRequired = "ExpirationRequired"
 	// ReasonExpirationForbidden (Accepted=False, Stalled=True): the Account forbids an expiration and the key has one.

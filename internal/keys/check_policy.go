@@ -48,8 +48,8 @@ func Violations(f Facts) []Violation {
 }
 
 var policyChecks = []func(Facts) *Violation{
-	checkDecoded, checkSpec, checkLabelText, checkAccount, checkNamespace, checkLabel, checkScopes, checkExpiration, checkWhitelist,
-	checkImport, checkDuplicate,
+	checkDecoded, checkSpec, checkLabelText, checkAccount, checkNamespace, checkLabel, checkScopes, checkRateLimits, checkExpiration,
+	checkWhitelist, checkImport, checkDuplicate,
 }
 
 func violationf(reason, format string, args ...any) *Violation {

@@ -185,6 +185,7 @@ func requiresUserAction(reason string) bool {
 		v1alpha1.ReasonInvalidSpec,
 		v1alpha1.ReasonLabelTaken,
 		v1alpha1.ReasonScopeNotAllowed,
+		v1alpha1.ReasonRateLimitNotAllowed,
 		v1alpha1.ReasonNamespaceNotAllowed,
 		v1alpha1.ReasonExpirationRequired,
 		v1alpha1.ReasonExpirationForbidden,
