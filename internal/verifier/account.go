@@ -80,10 +80,10 @@ func (p *policy) allowsKey(k *key) bool {
 
 // scopesOf returns the scopes of a key, separated by commas: its own, or the default scopes of the account.
 func (p *policy) scopesOf(k *key) string {
-	if k.scopes == "" {
-		return p.scopes
+	if scopes := k.scopes.Value(); scopes != "" {
+		return scopes
 	}
-	return k.scopes
+	return p.scopes
 }
 
 // allowsScopes reports whether the allowed scopes of the account cover every scope in a list that is separated by

@@ -24,7 +24,7 @@ type key struct {
 	account   *account
 	namespace *namespace
 	// scopes holds the scopes of the key, separated by commas. If empty, the default scopes of the account apply.
-	scopes string
+	scopes unique.Handle[string]
 	// networks holds the whitelist. A nil value allows any address.
 	networks *networks
 	// createdAt orders keys by age.
@@ -144,7 +144,7 @@ func (k *key) packStrings() {
 func newKey(k *v1alpha1.APIKey) key {
 	entry := key{
 		name: k.Name, uid: string(k.UID), label: k.Spec.Label,
-		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")).Value(), networks: parseNetworks(k.Spec.IPWhitelist),
+		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")), networks: parseNetworks(k.Spec.IPWhitelist),
 		createdAt: k.CreationTimestamp.Unix(), expiresAt: unixSeconds(k.Status.ExpirationTime),
 		specCode: specCodeOf(k), statusCode: statusCodeOf(k), acceptedUnrestricted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
 	}

@@ -274,7 +274,7 @@ func (v *Verdict) Key() *Identity {
 	k := v.credential.key
 	id := &Identity{
 		KeyID: v.credential.id, Namespace: k.namespace.name, Name: k.name, Account: k.account.name, Label: k.label,
-		Scopes: k.scopes,
+		Scopes: k.scopes.Value(),
 	}
 	if v.policy != nil {
 		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
