@@ -27,6 +27,8 @@ type key struct {
 	scopes unique.Handle[string]
 	// networks holds the whitelist. A nil value allows any address.
 	networks *networks
+	// attributes is nil if the key has none of its own, as most keys.
+	attributes *keyAttributes
 	// createdAt orders keys by age.
 	createdAt int64
 	// expiresAt holds the time at which the key expires, in seconds since the Unix epoch.
@@ -126,6 +128,11 @@ func (k *key) packStrings() {
 	for i := range k.credentials {
 		texts = append(texts, &k.credentials[i].id)
 	}
+	if k.attributes != nil {
+		for i := range k.attributes.metadata {
+			texts = append(texts, &k.attributes.metadata[i].Name, &k.attributes.metadata[i].Value)
+		}
+	}
 	var all strings.Builder
 	size := 0
 	for _, text := range texts {
@@ -145,7 +152,8 @@ func newKey(k *v1alpha1.APIKey) key {
 	entry := key{
 		name: k.Name, uid: string(k.UID), label: k.Spec.Label,
 		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")), networks: parseNetworks(k.Spec.IPWhitelist),
-		createdAt: k.CreationTimestamp.Unix(), expiresAt: unixSeconds(k.Status.ExpirationTime),
+		attributes: newKeyAttributes(&k.Spec),
+		createdAt:  k.CreationTimestamp.Unix(), expiresAt: unixSeconds(k.Status.ExpirationTime),
 		specCode: specCodeOf(k), statusCode: statusCodeOf(k), acceptedUnrestricted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
 	}
 	entry.applySpecExpiration(k.Spec.Expiration)

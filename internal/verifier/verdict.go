@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
@@ -273,11 +274,13 @@ func (v *Verdict) Key() *Identity {
 	}
 	k := v.credential.key
 	id := &Identity{
-		KeyID: v.credential.id, Namespace: k.namespace.name, Name: k.name, Account: k.account.name, Label: k.label,
+		KeyID: v.credential.id, Namespace: k.namespace.name, Name: k.name, UID: k.uid, Account: k.account.name, Label: k.label,
 		Scopes: k.scopes.Value(),
 	}
-	if v.policy != nil {
-		id.ExternalID, id.Scopes = v.policy.externalID, v.policy.scopesOf(k)
+	if v.policy != nil { // without the account, the key's own attributes are not known to be allowed
+		effective := v.policy.attributesOf(k)
+		id.ExternalID, id.Scopes, id.Plan = v.policy.externalID, v.policy.scopesOf(k), v.policy.plan
+		id.Metadata, id.RateLimits = effective.metadata, effective.rateLimits
 	}
 	if notAfter := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); notAfter != never && notAfter != always {
 		id.ExpiresAt = time.Unix(notAfter, 0).UTC()
@@ -305,14 +308,19 @@ func (v *Verdict) Account() string {
 type Identity struct {
 	// KeyID holds the public ID of the credential.
 	KeyID string
-	// Namespace and Name identify the APIKey.
-	Namespace, Name string
+	// Namespace and Name identify the APIKey, UID identifies it among all that had this name.
+	Namespace, Name, UID string
 	// Account holds the name of the Account, ExternalID its ID in the system of the provider.
 	Account, ExternalID string
 	// Label holds the display name of the key.
 	Label string
 	// Scopes holds the scopes of the key, separated by commas.
 	Scopes string
+	// Plan holds the name of the plan of the account.
+	Plan string
+	// Metadata and RateLimits hold those that apply to the key. They must not be modified.
+	Metadata   Metadata
+	RateLimits []v1alpha1.RateLimit
 	// ExpiresAt holds the time at which the credential expires. The zero time means that no expiration is known.
 	ExpiresAt time.Time
 }

@@ -437,7 +437,7 @@ func TestVerdict_Key(t *testing.T) {
 			in := newInput(nil)
 			v := suite{key: tc.key, account: account}.index().Check(&in, hour)
 			tc.want.KeyID, tc.want.Namespace, tc.want.Name = keystest.CredentialOf("default/shop").ID, "default", "shop"
-			tc.want.Account, tc.want.ExternalID = "acme", "4711"
+			tc.want.UID, tc.want.Account, tc.want.ExternalID = "uid-shop", "acme", "4711"
 			if diff := cmp.Diff(&tc.want, v.Key()); diff != "" {
 				t.Error(diff)
 			}

@@ -13,13 +13,20 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/structpb"
+	"k8s.io/utils/ptr"
 
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
 var encodedIdentity = verifier.Identity{
-	KeyID: "v1ReF6fIcrOF", Account: "acme", ExternalID: "7f9c24e8-3b0a-4d56",
-	Scopes: "orders:read,stock:read",
+	KeyID: "v1ReF6fIcrOF", Namespace: "shops", Name: "orders", UID: "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+	Account: "acme", ExternalID: "7f9c24e8-3b0a-4d56", Scopes: "orders:read,stock:read", Plan: "pro",
+	Metadata: verifier.Metadata{{Name: "team", Value: "shop"}, {Name: "tier", Value: "gold"}},
+	RateLimits: []v1alpha1.RateLimit{
+		{Name: "requests", Requests: ptr.To[int32](100), Unit: v1alpha1.RateLimitMinute},
+		{Name: "mails", Requests: ptr.To[int32](0), Unit: v1alpha1.RateLimitDay},
+	},
 }
 
 // handWritten returns a function that builds a response whose encoding is written by hand.
@@ -49,13 +56,25 @@ func generated() *authv3.CheckResponse {
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{
 			"keyID":      structpb.NewStringValue(encodedIdentity.KeyID),
+			"name":       structpb.NewStringValue(encodedIdentity.Namespace + "/" + encodedIdentity.Name),
+			"uid":        structpb.NewStringValue(encodedIdentity.UID),
 			"account":    structpb.NewStringValue(encodedIdentity.Account),
 			"externalID": structpb.NewStringValue(encodedIdentity.ExternalID),
 			"scopes": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{
 				structpb.NewStringValue("orders:read"), structpb.NewStringValue("stock:read"),
 			}}),
+			"plan":     structpb.NewStringValue(encodedIdentity.Plan),
+			"metadata": structOf("team", structpb.NewStringValue("shop"), "tier", structpb.NewStringValue("gold")),
+			"rateLimits": structOf(
+				"requests", structOf("requests_per_unit", structpb.NewNumberValue(100), "unit", structpb.NewStringValue("MINUTE")),
+				"mails", structOf("requests_per_unit", structpb.NewNumberValue(0), "unit", structpb.NewStringValue("DAY"))),
 		}},
 	}
+}
+
+// structOf returns a value that holds a struct with two fields.
+func structOf(name1 string, value1 *structpb.Value, name2 string, value2 *structpb.Value) *structpb.Value {
+	return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{name1: value1, name2: value2}})
 }
 
 // TestExtAuthz_EncodingEqualsGeneratedTypes checks that a client decodes both encodings to the same message.

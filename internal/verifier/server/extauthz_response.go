@@ -25,7 +25,9 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"k8s.io/utils/ptr"
 
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
@@ -214,10 +216,44 @@ func (r *extAuthzResponses) buildAllowed(id *verifier.Identity, keys verifier.Pl
 func dynamicMetadata(id *verifier.Identity) protoWriter {
 	m := make(protoWriter, 0, typicalLength)
 	m.appendStructString("keyID", id.KeyID)
+	m.appendStructString("name", id.Namespace+"/"+id.Name)
+	m.appendStructString("uid", id.UID)
 	m.appendStructString("account", id.Account)
 	if id.ExternalID != "" {
-		m.appendStructString("externalID", strings.ToValidUTF8(id.ExternalID, "\uFFFD"))
+		m.appendStructString("externalID", id.ExternalID)
 	}
 	m.appendStructList("scopes", id.Scopes)
+	if id.Plan != "" {
+		m.appendStructString("plan", id.Plan)
+	}
+	if len(id.Metadata) > 0 {
+		m.appendStruct("metadata", metadataFields(id.Metadata))
+	}
+	if len(id.RateLimits) > 0 {
+		m.appendStruct("rateLimits", rateLimitFields(id.RateLimits))
+	}
 	return m
+}
+
+// metadataFields returns the fields of a google.protobuf.Struct with the metadata of a key.
+func metadataFields(metadata verifier.Metadata) protoWriter {
+	fields := make(protoWriter, 0, typicalLength)
+	for _, entry := range metadata {
+		fields.appendStructString(entry.Name, entry.Value)
+	}
+	return fields
+}
+
+// rateLimitFields returns the fields of a google.protobuf.Struct with the rate limits of a key by name, each in the form
+// that a rate limit of Envoy reads as its override (envoy.config.route.v3.RateLimit.Override.DynamicMetadata). Envoy 1.40
+// knows no unit WEEK: it ignores such an override, and the limit of the route applies.
+func rateLimitFields(limits []v1alpha1.RateLimit) protoWriter {
+	fields := make(protoWriter, 0, typicalLength)
+	for _, limit := range limits {
+		var override protoWriter
+		override.appendStructNumber("requests_per_unit", float64(ptr.Deref(limit.Requests, 0)))
+		override.appendStructString("unit", strings.ToUpper(string(limit.Unit)))
+		fields.appendStruct(limit.Name, override)
+	}
+	return fields
 }

@@ -94,7 +94,7 @@ func goodAllowed(change func(*authv3.OkHttpResponse)) *authv3.CheckResponse {
 	}
 	change(ok)
 	return allowed(ok, map[string]any{
-		"keyID": "idgood", "account": "acme", "externalID": "ext-1",
+		"keyID": "idgood", "name": "shops/good", "uid": "good", "account": "acme", "externalID": "ext-1",
 		"scopes": []any{"orders:read", "orders:write"},
 	})
 }
@@ -109,7 +109,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 		"header:X-API-Key", "header:Authorization:Bearer", "query:api_key", "query:key", "cookie:session",
 		"basic",
 	}}
-	bare := map[string]any{"keyID": "idplain", "account": "bare", "scopes": []any{}}
+	bare := map[string]any{"keyID": "idplain", "name": "shops/plain", "uid": "plain", "account": "bare", "scopes": []any{}}
 	for name, tc := range map[string]struct {
 		setup   setup
 		request *authv3.CheckRequest
@@ -187,7 +187,7 @@ func TestExtAuthz_Allows(t *testing.T) {
 					overwriteOption("x-apikey-external-id", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9"), overwriteOption("x-apikey-name", "shops/odd"),
 				},
 				HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
-			}, map[string]any{"keyID": "idodd", "account": "odd", "externalID": oddID, "scopes": []any{}}),
+			}, map[string]any{"keyID": "idodd", "name": "shops/odd", "uid": "odd", "account": "odd", "externalID": oddID, "scopes": []any{}}),
 		},
 		"the route's scopes and account are met": {
 			request: envoyRequest("/orders", key, map[string]string{
@@ -235,7 +235,7 @@ func listedAllowed() *authv3.CheckResponse {
 			overwriteOption("x-apikey-name", "shops/listed"),
 		},
 		HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
-	}, map[string]any{"keyID": "idlisted", "account": "acme", "externalID": "ext-1", "scopes": []any{}})
+	}, map[string]any{"keyID": "idlisted", "name": "shops/listed", "uid": "listed", "account": "acme", "externalID": "ext-1", "scopes": []any{}})
 }
 
 func TestExtAuthz_Denies(t *testing.T) {

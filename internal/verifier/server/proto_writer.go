@@ -14,6 +14,7 @@ package server
 
 import (
 	"iter"
+	"math"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -42,7 +43,9 @@ const (
 	entryValue protowire.Number = 2
 
 	structFields protowire.Number = 1 // google.protobuf.Struct, Value and ListValue
+	valueNumber  protowire.Number = 2
 	valueString  protowire.Number = 3
+	valueStruct  protowire.Number = 5
 	valueList    protowire.Number = 6
 	listValues   protowire.Number = 1
 )
@@ -76,13 +79,35 @@ func (w *protoWriter) appendOverwrite(name, value string) {
 	*w = protowire.AppendVarint(protowire.AppendTag(*w, optionAppendAction, protowire.VarintType), action)
 }
 
+// beginStructField writes the header of a field of a google.protobuf.Struct. The caller must then write the value, of
+// exactly size bytes.
+func (w *protoWriter) beginStructField(name string, size int) {
+	name = toValidUTF8(name)
+	w.beginMessage(structFields, fieldSize(entryKey, len(name))+fieldSize(entryValue, size))
+	w.appendString(entryKey, name)
+	w.beginMessage(entryValue, size)
+}
+
+// toValidUTF8 replaces bytes that are not UTF-8, because clients reject a message with such a string.
+func toValidUTF8(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
 // appendStructString writes a string field of a google.protobuf.Struct.
 func (w *protoWriter) appendStructString(name, text string) {
-	value := fieldSize(valueString, len(text))
-	w.beginMessage(structFields, fieldSize(entryKey, len(name))+fieldSize(entryValue, value))
-	w.appendString(entryKey, name)
-	w.beginMessage(entryValue, value)
+	text = toValidUTF8(text)
+	w.beginStructField(name, fieldSize(valueString, len(text)))
 	w.appendString(valueString, text)
+}
+
+// appendStructNumber writes a number field of a google.protobuf.Struct.
+func (w *protoWriter) appendStructNumber(name string, number float64) {
+	w.beginStructField(name, protowire.SizeTag(valueNumber)+protowire.SizeFixed64())
+	*w = protowire.AppendFixed64(protowire.AppendTag(*w, valueNumber, protowire.Fixed64Type), math.Float64bits(number))
+}
+
+// appendStruct writes a field of a google.protobuf.Struct that holds another one with the given fields.
+func (w *protoWriter) appendStruct(name string, fields protoWriter) {
+	w.beginStructField(name, fieldSize(valueStruct, len(fields)))
+	w.appendMessage(valueStruct, fields)
 }
 
 // appendStructList writes a field of a google.protobuf.Struct that holds a list of strings. texts separates them by
@@ -92,9 +117,7 @@ func (w *protoWriter) appendStructList(name, texts string) {
 	for text := range splitNonEmpty(texts) {
 		values += fieldSize(listValues, fieldSize(valueString, len(text)))
 	}
-	w.beginMessage(structFields, fieldSize(entryKey, len(name))+fieldSize(entryValue, fieldSize(valueList, values)))
-	w.appendString(entryKey, name)
-	w.beginMessage(entryValue, fieldSize(valueList, values))
+	w.beginStructField(name, fieldSize(valueList, values))
 	w.beginMessage(valueList, values)
 	for text := range splitNonEmpty(texts) {
 		w.beginMessage(listValues, fieldSize(valueString, len(text)))

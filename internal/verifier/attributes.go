@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+// attributes holds the settings of a key or an account that verifiers pass to gateways and do not interpret.
+type attributes struct {
+	metadata   Metadata
+	rateLimits []v1alpha1.RateLimit
+}
+
+// Metadata holds the metadata of a key, sorted by name.
+type Metadata []MetadataEntry
+
+// MetadataEntry is an entry of Metadata.
+type MetadataEntry struct{ Name, Value string }
+
+// Get returns the value of the entry with a name, or "".
+func (m Metadata) Get(name string) string {
+	for i := range m {
+		if m[i].Name == name {
+			return m[i].Value
+		}
+	}
+	return ""
+}
+
+// newMetadata returns the entries of a map.
+func newMetadata[V ~string](entries map[string]V) Metadata {
+	if len(entries) == 0 {
+		return nil
+	}
+	m := make(Metadata, 0, len(entries))
+	for name, value := range entries {
+		m = append(m, MetadataEntry{Name: name, Value: string(value)})
+	}
+	slices.SortFunc(m, func(a, b MetadataEntry) int { return strings.Compare(a.Name, b.Name) })
+	return m
+}
+
+// asMap returns the entries as a map.
+func (m Metadata) asMap() map[string]v1alpha1.MetadataValue {
+	entries := make(map[string]v1alpha1.MetadataValue, len(m))
+	for _, e := range m {
+		entries[e.Name] = v1alpha1.MetadataValue(e.Value)
+	}
+	return entries
+}
+
+// keyAttributes holds the attributes of a key that has some.
+type keyAttributes struct {
+	attributes
+
+	// effective holds the attributes that the last verdict computed.
+	effective atomic.Pointer[effectiveAttributes]
+}
+
+// effectiveAttributes holds the attributes of a key under one policy of its account.
+type effectiveAttributes struct {
+	attributes
+
+	policy *policy
+}
+
+// newKeyAttributes returns the attributes of a key, or nil if it has none.
+func newKeyAttributes(spec *v1alpha1.APIKeySpec) *keyAttributes {
+	if len(spec.Metadata) == 0 && len(spec.RateLimits) == 0 {
+		return nil
+	}
+	return &keyAttributes{attributes: attributes{metadata: newMetadata(spec.Metadata), rateLimits: spec.RateLimits}}
+}
+
+// attributesOf returns the attributes of a key under the policy: metadata of the account takes precedence, and rate
+// limits of the key only lower those of the account. It computes them once for each policy.
+func (p *policy) attributesOf(k *key) *attributes {
+	if k.attributes == nil {
+		return &p.attributes
+	}
+	if known := k.attributes.effective.Load(); known != nil && known.policy == p {
+		return &known.attributes
+	}
+	effective := &effectiveAttributes{policy: p, attributes: attributes{
+		metadata:   mergeMetadata(k.attributes.metadata, p.attributes.metadata),
+		rateLimits: keys.EffectiveRateLimits(k.attributes.rateLimits, p.attributes.rateLimits),
+	}}
+	k.attributes.effective.Store(effective)
+	return &effective.attributes
+}
+
+// mergeMetadata returns the effective metadata of a key. If only one of the two has entries, the result shares them.
+func mergeMetadata(own, account Metadata) Metadata {
+	switch {
+	case len(account) == 0:
+		return own
+	case len(own) == 0:
+		return account
+	}
+	return newMetadata(keys.EffectiveMetadata(own.asMap(), account.asMap()))
+}
