@@ -33,6 +33,7 @@ type options struct {
 	accountHeader  string
 	realm          string
 	denyStatusOnly bool
+	maxFailures    string
 
 	ignoreExtensions []string
 
@@ -130,6 +131,9 @@ func (o *options) bindRequests(f *pflag.FlagSet) {
 	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false,
 		"use only 401 and 403 for refusals, for gateways such as nginx that turn other codes into 500")
 
+	f.StringVar(&o.maxFailures, "max-failures-per-client", "",
+		"`rate` such as 60/min of requests with unknown keys from an address, or from an IPv6 /64, that are answered 401; further ones are "+
+			"answered 429. Units: s, min, h. Known keys are accepted all the same. If unset, there is no limit")
 	f.StringSliceVar(&o.ignoreExtensions, "ignore-extensions", nil,
 		"comma-separated `names` of context extensions of Envoy to ignore. Requests of a route with any other unknown extension are refused")
 }
@@ -137,7 +141,8 @@ func (o *options) bindRequests(f *pflag.FlagSet) {
 // bindReporting binds the flags for the audit log and metrics.
 func (o *options) bindReporting(f *pflag.FlagSet) {
 	f.Float64Var(&o.auditSample, "audit-sample", 0,
-		"fraction (0 to 1) of allowed requests written to the audit log; denied requests are always logged")
+		"fraction (0 to 1) of allowed requests written to the audit log; denied requests are always logged, of those beyond "+
+			"--max-failures-per-client fewer and fewer")
 	f.BoolVar(&o.accountMetrics, "account-metrics", false, "also count verdicts by account")
 	f.IntVar(&o.accountLimit, "account-metrics-limit", 1000,
 		"number of accounts that --account-metrics counts individually; the rest are counted together under an empty name")
@@ -155,6 +160,9 @@ func (o *options) validate() error {
 	}
 	if _, err := server.ParseAccountHeader(o.accountHeader); err != nil {
 		return fmt.Errorf("--account-header: %w", err)
+	}
+	if _, err := verifier.ParseFailureRate(o.maxFailures); err != nil {
+		return fmt.Errorf("--max-failures-per-client: %w", err)
 	}
 	switch t := o.server.TLS; {
 	case (t.Cert == "") != (t.Key == ""):

@@ -47,6 +47,11 @@ func TestOptions(t *testing.T) {
 			[]string{"--ignore-extensions=a,scopes"},
 			"invalid --ignore-extensions a,scopes: must not contain scopes, account, externalID or preflight",
 		},
+		"a rate of failures": {[]string{"--max-failures-per-client=60/min"}, ""},
+		"a rate without a unit": {
+			[]string{"--max-failures-per-client=60"},
+			`--max-failures-per-client: invalid rate "60": must be COUNT/UNIT such as 60/min`,
+		},
 		"no time to shut down": {[]string{"--shutdown-timeout=0s"}, "invalid --shutdown-timeout 0s: must be positive"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -110,11 +110,15 @@ func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRe
 	if err != nil {
 		return nil, fmt.Errorf("--account-header: %w", err)
 	}
+	failureRate, err := verifier.ParseFailureRate(o.maxFailures)
+	if err != nil {
+		return nil, fmt.Errorf("--max-failures-per-client: %w", err)
+	}
 	authorizer, err := server.NewAuthorizer(server.AuthorizerOptions{
 		Extractor: extractor, ClientIP: resolver, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{},
 		AccountHeader: accountHeader, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
-		DenyStatusOnly: o.denyStatusOnly, Audit: server.NewAudit(audit, o.auditSample),
+		DenyStatusOnly: o.denyStatusOnly, Failures: verifier.NewFailureLimiter(failureRate), Audit: server.NewAudit(audit, o.auditSample),
 		Observers: []server.Observer{func(protocol server.Protocol, v verifier.Verdict, took time.Duration) {
 			recorder.Observe(int(protocol), int(v.Code), v.Account(), took)
 		}},

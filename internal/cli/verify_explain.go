@@ -17,6 +17,8 @@ var explanations = map[string]string{
 	"AMBIGUOUS": "The request has more than one key. Pass one key.",
 	"UNKNOWN": "No APIKey of this cluster has this key. Check that it is complete and that it belongs to this cluster. If it was " +
 		"deleted, create a new one: kubectl apikey create",
+	"TOO_MANY_FAILURES": "No APIKey of this cluster has this key, and too many requests with unknown keys came from this address " +
+		"(--max-failures-per-client of the verifier). Keys of the cluster are accepted from it all the same.",
 	"REVOKED": "This key was revoked for good. Use the current key of the application, or create a new one: kubectl apikey create. " +
 		"To see which key it was: kubectl apikey find %s -A",
 	"INACTIVE": "The key is deactivated, or its account does not accept it. kubectl apikey find %s -A finds it, " +

@@ -22,6 +22,8 @@ const (
 	Ambiguous
 	// Unknown: no such key exists. The client has not proved that it holds a key, so the response gives no details.
 	Unknown
+	// TooManyFailures: no such key exists, and the client has sent too many unknown keys.
+	TooManyFailures
 	// Revoked: the key or this credential of it was revoked.
 	Revoked
 	// Inactive: the key is disabled, or its account does not allow it.
@@ -57,6 +59,7 @@ var codeInfos = [codeCount]codeInfo{
 	Missing:          {"MISSING", "The request has no API key", http.StatusUnauthorized, codes.Unauthenticated},
 	Ambiguous:        {"AMBIGUOUS", "The request has more than one API key", http.StatusUnauthorized, codes.Unauthenticated},
 	Unknown:          {"UNKNOWN", "The API key is unknown", http.StatusUnauthorized, codes.Unauthenticated},
+	TooManyFailures:  {"TOO_MANY_FAILURES", "This address has sent too many unknown API keys", http.StatusTooManyRequests, codes.Unavailable},
 	Revoked:          {"REVOKED", "The API key was revoked", http.StatusUnauthorized, codes.Unauthenticated},
 	Inactive:         {"INACTIVE", "The API key is not active", http.StatusUnauthorized, codes.Unauthenticated},
 	AccountSuspended: {"ACCOUNT_SUSPENDED", "The account of the API key is suspended", http.StatusUnauthorized, codes.Unauthenticated},
@@ -90,7 +93,7 @@ func (c Code) HTTP() int { return codeInfos[c].http }
 func (c Code) GRPC() codes.Code { return codeInfos[c].grpc }
 
 // Matched reports whether the request presented a complete, known key, so that the response may describe it.
-func (c Code) Matched() bool { return c > Unknown && c <= Valid }
+func (c Code) Matched() bool { return c >= Revoked && c <= Valid }
 
 // Passes reports whether the request is allowed.
 func (c Code) Passes() bool { return c == Valid || c == Preflight }

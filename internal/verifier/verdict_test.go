@@ -452,6 +452,7 @@ func TestCodes(t *testing.T) {
 		"INACTIVE": "401 Unauthenticated", "EXPIRED": "401 Unauthenticated", "REVOKED": "401 Unauthenticated",
 		"ACCOUNT_SUSPENDED": "401 Unauthenticated", "IP_NOT_ALLOWED": "403 PermissionDenied", "SCOPE_MISSING": "403 PermissionDenied",
 		"ACCOUNT_MISMATCH": "403 PermissionDenied", "NOT_SYNCED": "503 Unavailable", "PREFLIGHT": "200 OK",
+		"TOO_MANY_FAILURES": "429 Unavailable",
 	}
 	got := map[string]string{}
 	for _, c := range verifier.Codes() {

@@ -5,6 +5,7 @@ package server
 
 import (
 	"math"
+	"math/bits"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
@@ -25,10 +26,12 @@ func NewAudit(logger logr.Logger, sample float64) *Audit {
 	return &Audit{logger: logger, sample: sample}
 }
 
-// record logs a verdict if it is a denial or part of the sample. A nil Audit logs nothing.
+// record logs a verdict if it is a denial or part of the sample. Of the requests of a client beyond its limit of failures,
+// it logs the first, the second, the fourth, the eighth and so on, with their number, so that a flood does not fill the
+// log. A nil Audit logs nothing.
 func (a *Audit) record(r *request, in *verifier.Input, verdict *verifier.Verdict) {
 	switch {
-	case a == nil:
+	case a == nil, bits.OnesCount32(r.refusals) > 1:
 	case !verdict.Code.Passes():
 		a.write("Denied", r, in, verdict)
 	case a.isSampled():
@@ -60,7 +63,11 @@ func (a *Audit) write(message string, r *request, in *verifier.Input, verdict *v
 	if verdict.Code == verifier.Ambiguous && path != "" {
 		path = redacted // the path may contain one of the keys, and redact knows none of them
 	}
-	a.logger.Info(message, "protocol", r.protocol.String(), "code", verdict.Code.String(), "keyID", verdict.KeyID(), "account",
+	logger := a.logger
+	if r.refusals > 0 {
+		logger = logger.WithValues("refusals", r.refusals)
+	}
+	logger.Info(message, "protocol", r.protocol.String(), "code", verdict.Code.String(), "keyID", verdict.KeyID(), "account",
 		verdict.Account(),
 		"client", client, "method", redact(r.method, in.Key, maxMethodLength), "host", redact(r.host, in.Key, maxHostLength),
 		"path", path)

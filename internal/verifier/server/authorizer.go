@@ -55,6 +55,8 @@ type AuthorizerOptions struct {
 	Realm string
 	// DenyStatusOnly limits the status codes of refusals to 401 and 403.
 	DenyStatusOnly bool
+	// Failures limits the requests with unknown keys of a client. A nil limiter limits no client.
+	Failures *verifier.FailureLimiter
 	// IgnoreExtensions lists the context extensions of Envoy that the verifier ignores.
 	IgnoreExtensions []string
 	// Logger receives messages about misconfigured gateways.
@@ -80,7 +82,7 @@ func NewAuthorizer(o AuthorizerOptions) (*Authorizer, error) {
 			return nil, fmt.Errorf("invalid key source header:%s: must not be an identity header, which the verifier sets", p.Header)
 		}
 	}
-	return &Authorizer{AuthorizerOptions: o, denials: newDenials(o.Realm, o.DenyStatusOnly), places: places}, nil
+	return &Authorizer{AuthorizerOptions: o, denials: newDenials(&o), places: places}, nil
 }
 
 // request holds a request to be checked.
@@ -97,6 +99,8 @@ type request struct {
 	confirmedMethod string
 	// method, host and path are used in audit lines only.
 	method, host, path string
+	// refusals counts the requests of the client beyond its limit of failures, if it has reached that.
+	refusals uint32
 }
 
 // check returns the verdict on a request, and the places that hold its key.
@@ -123,8 +127,19 @@ const allPlaces = ^verifier.Places(0)
 // decide returns the verdict on an input received at start, and reports the verdict to the observers and the audit.
 func (a *Authorizer) decide(r *request, in *verifier.Input, start time.Time) verifier.Verdict {
 	verdict := a.Index.Check(in, start)
+	if verdict.Code == verifier.Unknown {
+		a.limitFailures(r, in, &verdict, start)
+	}
 	a.observe(r, in, &verdict, start)
 	return verdict
+}
+
+// limitFailures refuses an unknown key with another code if the client has sent too many of them. A known key is never
+// refused for this: other clients may have the same address.
+func (a *Authorizer) limitFailures(r *request, in *verifier.Input, verdict *verifier.Verdict, now time.Time) {
+	if r.refusals = a.Failures.Fail(in.Client, now); r.refusals > 0 {
+		verdict.Code = verifier.TooManyFailures
+	}
 }
 
 // observe reports a verdict to the observers and the audit.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/go-logr/logr/funcr"
@@ -140,6 +141,25 @@ func BenchmarkExtAuthz_Denied(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit}}.authorizer(b).ExtAuthz()
 			request := envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := srv.Check(b.Context(), request); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkExtAuthz_Failures measures requests with --max-failures-per-client: with a valid key, and a flood of unknown
+// keys from one address, beyond the limit. Compare them with BenchmarkExtAuthz_InProcess and BenchmarkExtAuthz_Denied.
+func BenchmarkExtAuthz_Failures(b *testing.B) {
+	audit := server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
+	limiter := verifier.NewFailureLimiter(verifier.FailureRate{Count: 60, Unit: time.Minute})
+	srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit, Failures: limiter}}.authorizer(b).ExtAuthz()
+	flood := envoyRequest("/v1/customers/4711/orders?page=2", map[string]string{"x-api-key": unknownKey}, nil)
+	for name, request := range map[string]*authv3.CheckRequest{"valid key": benchRequest(), "flood": flood} {
+		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := srv.Check(b.Context(), request); err != nil {

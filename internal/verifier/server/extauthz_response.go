@@ -123,6 +123,9 @@ func denialHeaders(d *denial) []*corev3.HeaderValueOption {
 	if d.challenge != "" {
 		list = append(list, overwriteHeader("www-authenticate", d.challenge))
 	}
+	if d.retryAfter != "" {
+		list = append(list, overwriteHeader("retry-after", d.retryAfter))
+	}
 	return list
 }
 

@@ -70,6 +70,9 @@ func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, requireme
 	if denial.challenge != "" {
 		h["Www-Authenticate"] = []string{denial.challenge}
 	}
+	if denial.retryAfter != "" {
+		h["Retry-After"] = []string{denial.retryAfter}
+	}
 	w.WriteHeader(denial.Status)
 	_, _ = w.Write(body) // the client may have disconnected
 }

@@ -46,7 +46,7 @@ func clientMethod(r *http.Request) string {
 // expose such a response to a request with credentials of the browser, such as cookies.
 var corsHeaders = [...][2]string{
 	{"Access-Control-Allow-Origin", "*"},
-	{"Access-Control-Expose-Headers", "WWW-Authenticate"},
+	{"Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After"},
 }
 
 // wantsCORS reports whether a refusal needs CORS headers.

@@ -5,6 +5,7 @@ package server
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -62,15 +63,20 @@ type denial struct {
 	// challenge holds the WWW-Authenticate header (RFC 9110, section 11.6.1). It is empty if authenticating does not
 	// help.
 	challenge string
+	// retryAfter holds the Retry-After header (RFC 9110, section 10.2.3), or is empty.
+	retryAfter string
 }
 
-func newDenials(realm string, statusOnly bool) denials {
+func newDenials(o *AuthorizerOptions) denials {
 	var d denials
 	for _, code := range verifier.Codes() {
-		entry := denial{problem: problem{Type: blank, Title: code.Title(), Status: limitStatus(code.HTTP(), statusOnly), Code: code.String()}}
+		entry := denial{problem: problem{Type: blank, Title: code.Title(), Status: limitStatus(code.HTTP(), o.DenyStatusOnly), Code: code.String()}}
 		entry.static = entry.body()
 		if entry.Status == http.StatusUnauthorized {
-			entry.challenge = "ApiKey realm=" + strconv.Quote(realm)
+			entry.challenge = "ApiKey realm=" + strconv.Quote(o.Realm)
+		}
+		if code == verifier.TooManyFailures {
+			entry.retryAfter = strconv.Itoa(int(math.Ceil(o.Failures.RetryAfter().Seconds())))
 		}
 		d.list = append(d.list, entry)
 	}

@@ -39,11 +39,16 @@ local function question(txn)
   return headers
 end
 
+-- Headers of a rejection that the client receives.
+local refusal_headers = {
+  "content-type", "cache-control", "www-authenticate", "retry-after", "access-control-allow-origin", "access-control-expose-headers",
+}
+
 local function refuse(txn, answer)
   local reply = txn:reply({ status = 503, reason = "Service Unavailable" })
   if answer and answer.status and answer.status >= 400 then
     reply:set_status(answer.status, answer.reason)
-    for _, name in ipairs({ "content-type", "www-authenticate", "access-control-allow-origin", "access-control-expose-headers" }) do
+    for _, name in ipairs(refusal_headers) do
       if answer.headers[name] then reply:add_header(name, answer.headers[name][0]) end
     end
     reply:set_body(answer.body)
