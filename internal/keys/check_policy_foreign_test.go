@@ -40,6 +40,7 @@ func TestCheckPolicy_HidesOtherNamespaces(t *testing.T) {
 		{reason: v1alpha1.ReasonLabelTaken, key: []keystest.KeyOption{keystest.Label("web")}},
 		{reason: v1alpha1.ReasonLabelTaken, key: []keystest.KeyOption{keystest.Label("old")}},
 		{reason: v1alpha1.ReasonScopeNotAllowed, key: []keystest.KeyOption{keystest.Scopes("admin")}, account: []keystest.AccountOption{policy(func(a *v1alpha1.AccountSpec) { a.AllowedScopes = []string{"read"} })}},
+		{reason: v1alpha1.ReasonRateLimitNotAllowed, key: []keystest.KeyOption{keystest.RateLimits(keystest.RateLimit("requests", 1, v1alpha1.RateLimitMinute))}},
 		{reason: v1alpha1.ReasonExpirationRequired, account: []keystest.AccountOption{expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationRequired})}},
 		{reason: v1alpha1.ReasonExpirationForbidden, key: []keystest.KeyOption{keystest.Expiring(year)}, account: []keystest.AccountOption{expirations(v1alpha1.ExpirationPolicy{Mode: v1alpha1.ExpirationForbidden})}},
 		{reason: v1alpha1.ReasonLifetimeTooLong, key: []keystest.KeyOption{keystest.Expiring(year)}, account: []keystest.AccountOption{expirations(v1alpha1.ExpirationPolicy{MaxLifetime: "2h"})}},

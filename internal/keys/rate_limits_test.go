@@ -11,14 +11,11 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
-func rateLimit(name string, requests int32, unit v1alpha1.RateLimitUnit) v1alpha1.RateLimit {
-	return v1alpha1.RateLimit{Name: name, Requests: &requests, Unit: unit}
-}
-
 // The account of these tests allows 100 requests per minute and 1000 mails per day.
-var accountRateLimits = []v1alpha1.RateLimit{rateLimit("requests", 100, v1alpha1.RateLimitMinute), rateLimit("mails", 1000, v1alpha1.RateLimitDay)}
+var accountRateLimits = []v1alpha1.RateLimit{keystest.RateLimit("requests", 100, v1alpha1.RateLimitMinute), keystest.RateLimit("mails", 1000, v1alpha1.RateLimitDay)}
 
 func TestRateLimits(t *testing.T) {
 	t.Parallel()
@@ -33,30 +30,30 @@ func TestRateLimits(t *testing.T) {
 			account: accountRateLimits, want: accountRateLimits,
 		},
 		"lowered": {
-			own: []v1alpha1.RateLimit{rateLimit("requests", 10, v1alpha1.RateLimitMinute)}, account: accountRateLimits,
-			want: []v1alpha1.RateLimit{rateLimit("requests", 10, v1alpha1.RateLimitMinute), accountRateLimits[1]},
+			own: []v1alpha1.RateLimit{keystest.RateLimit("requests", 10, v1alpha1.RateLimitMinute)}, account: accountRateLimits,
+			want: []v1alpha1.RateLimit{keystest.RateLimit("requests", 10, v1alpha1.RateLimitMinute), accountRateLimits[1]},
 		},
 		"lowered to nothing": {
-			own: []v1alpha1.RateLimit{rateLimit("mails", 0, v1alpha1.RateLimitDay)}, account: accountRateLimits,
-			want: []v1alpha1.RateLimit{accountRateLimits[0], rateLimit("mails", 0, v1alpha1.RateLimitDay)},
+			own: []v1alpha1.RateLimit{keystest.RateLimit("mails", 0, v1alpha1.RateLimitDay)}, account: accountRateLimits,
+			want: []v1alpha1.RateLimit{accountRateLimits[0], keystest.RateLimit("mails", 0, v1alpha1.RateLimitDay)},
 		},
 		"the same": {own: accountRateLimits, account: accountRateLimits, want: accountRateLimits},
 		"higher": {
-			own: []v1alpha1.RateLimit{rateLimit("requests", 101, v1alpha1.RateLimitMinute)}, account: accountRateLimits,
+			own: []v1alpha1.RateLimit{keystest.RateLimit("requests", 101, v1alpha1.RateLimitMinute)}, account: accountRateLimits,
 			violation: "Account acme allows at most 100 requests per Minute for rate limit requests: lower it in spec.rateLimits, or remove it",
 			want:      accountRateLimits,
 		},
 		"of another unit": {
-			own: []v1alpha1.RateLimit{rateLimit("requests", 1, v1alpha1.RateLimitHour)}, account: accountRateLimits,
+			own: []v1alpha1.RateLimit{keystest.RateLimit("requests", 1, v1alpha1.RateLimitHour)}, account: accountRateLimits,
 			violation: "Rate limit requests of account acme is per Minute: set the unit in spec.rateLimits to Minute", want: accountRateLimits,
 		},
 		"unknown to the account": {
-			own: []v1alpha1.RateLimit{rateLimit("tokens", 1, v1alpha1.RateLimitHour)}, account: accountRateLimits,
+			own: []v1alpha1.RateLimit{keystest.RateLimit("tokens", 1, v1alpha1.RateLimitHour)}, account: accountRateLimits,
 			violation: "Account acme has no rate limit tokens, so spec.rateLimits cannot lower it: remove it from the key, or add it to the account",
 			want:      accountRateLimits,
 		},
 		"of an account without": {
-			own:       []v1alpha1.RateLimit{rateLimit("requests", 1, v1alpha1.RateLimitMinute)},
+			own:       []v1alpha1.RateLimit{keystest.RateLimit("requests", 1, v1alpha1.RateLimitMinute)},
 			violation: "Account acme has no rate limit requests, so spec.rateLimits cannot lower it: remove it from the key, or add it to the account",
 		},
 	} {

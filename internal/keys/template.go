@@ -48,6 +48,9 @@ type templateValues struct {
 	Expiration  string
 	Namespace   string
 	Name        string
+	// Metadata is left out of the JSON if there is none, so that the template hash of a Secret that was written before
+	// it existed stays the same.
+	Metadata map[string]string `json:",omitempty"`
 }
 
 func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) templateValues {
@@ -59,6 +62,7 @@ func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) temp
 	if a != nil {
 		v.ExternalID, zone = a.Spec.ExternalID, a.Spec.TimeZone
 	}
+	v.Metadata = metadataOf(k, a)
 	if t, err := ResolveExpiration(k.Spec.Expiration, zone); err == nil && t != nil {
 		v.Expiration = t.Format(time.RFC3339)
 	}
@@ -69,15 +73,19 @@ func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) temp
 type compiledTemplate struct {
 	names []string
 	root  *template.Template
-	// scopes is the factor by which the operations in the body of a range are multiplied.
-	scopes     int
+	// lengths holds the number of elements of each value that a range can visit, by which the operations in its body are
+	// multiplied.
+	lengths    map[string]int
 	operations int
 	budget     budget
 }
 
-// compileTemplate parses the entries of a template for a key with the given number of scopes.
-func compileTemplate(data map[string]string, scopes int) (*compiledTemplate, error) {
-	c := &compiledTemplate{names: slices.Sorted(maps.Keys(data)), scopes: max(1, scopes)}
+// compileTemplate parses the entries of a template that is rendered with values that have as many elements as these.
+func compileTemplate(data map[string]string, values templateValues) (*compiledTemplate, error) {
+	c := &compiledTemplate{
+		names:   slices.Sorted(maps.Keys(data)),
+		lengths: map[string]int{".Scopes": max(1, len(values.Scopes)), ".Metadata": max(1, len(values.Metadata))},
+	}
 	if len(data) > maxEntries {
 		return nil, &TemplateError{fmt.Sprintf("template: it has %d entries, and at most %d are allowed", len(data), maxEntries)}
 	}
@@ -191,7 +199,7 @@ func (c *compiledTemplate) renderEntries(
 
 // renderTemplate renders the entries of a key's template with the given credentials.
 func renderTemplate(k *v1alpha1.APIKey, a *v1alpha1.Account, credentials ...SecretCredentials) (map[string][]byte, error) {
-	compiled, err := compileTemplate(k.Spec.Secret.Template.Data, len(EffectiveScopes(k, a)))
+	compiled, err := compileTemplate(k.Spec.Secret.Template.Data, valuesOf(k, a, SecretCredentials{}))
 	if err != nil {
 		return nil, err
 	}
@@ -266,6 +274,9 @@ func templateSource(k *v1alpha1.APIKey, a *v1alpha1.Account) []byte {
 	}{Template: secretTemplate(k)}
 	if source.Template != nil {
 		source.Values = valuesOf(k, a, SecretCredentials{})
+		if !usesMetadata(source.Template) {
+			source.Values.Metadata = nil
+		}
 	}
 	if includesPrevious(k) {
 		source.PreviousKey = v1alpha1.PreviousKeyInclude

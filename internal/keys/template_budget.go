@@ -31,7 +31,7 @@ var (
 	)
 	errEntry      = fmt.Errorf("the entry is longer than %d bytes", maxEntry)
 	errOperations = fmt.Errorf(
-		"the template takes more than %d steps, counting all entries, and range once per scope: shorten it",
+		"the template takes more than %d steps, counting all entries, and range once per scope or metadata entry: shorten it",
 		maxOperations,
 	)
 	errDepth = fmt.Errorf("actions and parentheses are nested more than %d deep", maxDepth)
@@ -119,12 +119,15 @@ const printedNumber = 700
 
 // printed returns the most bytes that fmt.Sprint makes of a value.
 func printed(value any) int {
-	const scalar = 64
+	const (
+		scalar      = 64
+		punctuation = 32 // the brackets and separators of all values of a template are 19 bytes if the values are empty
+	)
 	n := 0
 	if parts := eachString(value, func(s string) { n += len(s) + 1 }); parts == 0 {
 		n = scalar
 	}
-	return n + 8
+	return n + punctuation
 }
 
 // eachString calls f for each string in a value of a template, and returns how many there are.
@@ -138,9 +141,15 @@ func eachString(value any, f func(string)) int {
 			f(s)
 		}
 		return max(1, len(v))
+	case map[string]string:
+		for name, s := range v {
+			f(name)
+			f(s)
+		}
+		return max(1, 2*len(v))
 	case templateValues:
 		fields := []string{v.Key, v.PreviousKey, v.KeyID, v.Account, v.ExternalID, v.Label, v.Expiration, v.Namespace, v.Name}
-		return eachString(fields, f) + eachString(v.Scopes, f)
+		return eachString(fields, f) + eachString(v.Scopes, f) + eachString(v.Metadata, f)
 	}
 	return 0
 }

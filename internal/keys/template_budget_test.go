@@ -23,7 +23,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// templateKey returns a key with a template and the greatest number of scopes.
+// templateKey returns a key with a template, and its account, with as many and as long scopes and metadata as the schema
+// allows.
 func templateKey(data map[string]string) (*v1alpha1.APIKey, *v1alpha1.Account) {
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "shop"}}
 	k.Spec.Account, k.Spec.Label = "acme", strings.Repeat("ñ", 128)
@@ -31,7 +32,14 @@ func templateKey(data map[string]string) (*v1alpha1.APIKey, *v1alpha1.Account) {
 		k.Spec.Scopes = append(k.Spec.Scopes, fmt.Sprintf("%s:%d", strings.Repeat("s", 120), i))
 	}
 	k.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: data}}
-	return k, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}
+	a := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}
+	k.Spec.Metadata, a.Spec.Metadata = map[string]v1alpha1.MetadataValue{}, map[string]v1alpha1.MetadataValue{}
+	for i := range 16 {
+		value := v1alpha1.MetadataValue(strings.Repeat("𝔘", 256))
+		k.Spec.Metadata[fmt.Sprintf("k%s%d", strings.Repeat("o", 60), i)] = value
+		a.Spec.Metadata[fmt.Sprintf("a%s%d", strings.Repeat("f", 60), i)] = value
+	}
+	return k, a
 }
 
 // fill repeats a text up to the greatest length of an entry.
@@ -63,6 +71,15 @@ var hostileTemplates = map[string]string{
 	"many loops":            fill("", "{{range .Scopes}}{{.}}{{end}}", ""),
 	"a long loop":           fill("{{range .Scopes}}", "{{.}}", "{{end}}"),
 	"a long idle loop":      fill("{{range .Scopes}}", "{{$a:=1}}", "{{end}}"),
+	"metadata in a loop":    fill("{{range .Metadata}}", "{{.}}", "{{end}}"),
+	"metadata loops":        fill("", "{{range .Metadata}}{{end}}", ""),
+	"pairs of metadata":     fill("{{range $k, $v := .Metadata}}", "{{$k}}{{$v}}", "{{end}}"),
+	"metadata":              fill("", "{{.Metadata}}", ""),
+	"metadata escaped":      fill("", "{{html .Metadata | js | len}}", ""),
+	"metadata by verb":      fill("", `{{printf "%#v" .Metadata | len}}`, ""),
+	"metadata not printed":  fill("", `{{printf "%.0s" .Metadata}}`, ""),
+	"width of metadata":     `{{len (printf "%9000v" .Metadata)}}`,
+	"indexes of metadata":   fill("", `{{index .Metadata "a"}}`, ""),
 	"static text":           strings.Repeat("𝔘", maxEntryText),
 	"static text in a loop": fill("{{range .Scopes}}", "x", "{{end}}"),
 	"small actions":         fill("", "{{1}}", ""),
@@ -127,6 +144,7 @@ func TestTemplate_BudgetErrorsHavePositions(t *testing.T) {
 		"{{$a := printf \"%40000d\" 1}}\n{{$a}}{{$a}}":                         "template: x:2:8: " + errEntry.Error(),
 		"{{range .Scopes}}" + strings.Repeat("x", 1500) + "\n{{.}}{{end}}":     "template: x:1:17: " + errEntry.Error(),
 		"{{range .Scopes}}" + strings.Repeat("\n{{len .}}", 50) + "{{end}}":    "template: x:12:2: " + errOperations.Error(),
+		"{{range .Metadata}}" + strings.Repeat("\n{{len .}}", 99) + "{{end}}":  "template: x:22:9: " + errOperations.Error(),
 		strings.Repeat("(", 101):                                               "template: x:1: " + errDepth.Error(),
 		strings.Repeat("{{if 1}}", 51) + "yes" + strings.Repeat("{{end}}", 51): "template: x:1:389: " + errDepth.Error(),
 		strings.Repeat("é", maxEntryText+1):                                    "template: x:1: " + errText.Error(),
@@ -193,7 +211,7 @@ func TestTemplate_EveryFunctionHasABudget(t *testing.T) {
 		_, metered := templateFunctions[name]
 		constant := slices.Contains(templateBuiltins, name)
 		if !metered && !constant { // what is in neither list must not be callable
-			_, err := compileTemplate(map[string]string{"x": "{{" + name + " .Key}}"}, 1)
+			_, err := compileTemplate(map[string]string{"x": "{{" + name + " .Key}}"}, templateValues{})
 			if err == nil || !strings.Contains(err.Error(), "not defined") {
 				t.Errorf("%s has no budget, and templates may call it: %v", name, err)
 			}
@@ -209,6 +227,8 @@ func TestTemplate_FunctionsStayWithinBound(t *testing.T) {
 	t.Parallel()
 	list := []string{"a", "<", "\x00", "\xff", "\u0080", "\U000e0001", strings.Repeat("<", 50)}
 	values := []any{1, -1 << 63, 1.5e300, -1e-300, complex(1e300, 1e300), 'x', byte(7), true, nil, list, []string{}, templateValues{Key: "k", Scopes: list}, templateValues{}}
+	metadata := map[string]string{"a": "", "b": "\xff", "c": strings.Repeat("<", 50)}
+	values = append(values, metadata, map[string]string{}, map[string]string(nil), templateValues{Metadata: metadata}, templateValues{Scopes: list, Metadata: metadata})
 	for _, piece := range append(list, "\u2028", "\"", "'", "&", "İ", "Ⱥ", "ⱥ", "\n", "=", " ", "%s", "%#q", "% #x", "%d", "%+q", "%v", "%#v", "%[1]s", "%9d", "%*d", "%U", "%e", "%b", "%.99f") {
 		values = append(values, piece, strings.Repeat(piece, 100))
 	}
@@ -242,7 +262,7 @@ func TestTemplate_BuiltinsAllocateNothing(t *testing.T) { //nolint:paralleltest 
 			t.Errorf("%s is not measured", name)
 			continue
 		}
-		compiled, err := compileTemplate(map[string]string{"x": "{{$x := " + calls[name] + "}}"}, 1)
+		compiled, err := compileTemplate(map[string]string{"x": "{{$x := " + calls[name] + "}}"}, templateValues{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +284,7 @@ func TestTemplate_Comparisons(t *testing.T) {
 				text := "{{" + name + " " + x + " " + y + "}}"
 				var want strings.Builder
 				wantErr := template.Must(template.New("x").Parse(text)).Execute(&want, k)
-				compiled, err := compileTemplate(map[string]string{"x": text}, 1)
+				compiled, err := compileTemplate(map[string]string{"x": text}, k)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -282,7 +302,7 @@ func TestTemplate_Comparisons(t *testing.T) {
 
 // pieces lists the texts of which FuzzTemplate_Budget composes programs.
 var pieces = []string{
-	"{{range .Scopes}}", "{{if .Key}}", "{{with .Label}}", "{{else}}", "{{end}}", "{{end}}", "{{break}}", "{{continue}}", "{{", "}}", "(", ")", "|", " ", "\n",
+	"{{range .Scopes}}", "{{range $k, $v := .Metadata}}", ".Metadata", `"k0"`, "{{if .Key}}", "{{with .Label}}", "{{else}}", "{{end}}", "{{end}}", "{{break}}", "{{continue}}", "{{", "}}", "(", ")", "|", " ", "\n",
 	"{{$a := print .Label}}", "{{$a = print $a $a}}", "{{$b := $a}}", "$a", "$b", "$", ".", ".Key", ".Scopes", ".Label", "$.Key", `","`, `"<\x00\u2028"`, "9", "99999", "1000000", "-7", "1.5e300",
 	"print ", "println ", "printf ", "html ", "js ", "urlquery ", "join ", "quote ", "b64enc ", "lower ", "upper ", "len ", "index ", "slice ", "eq ", "lt ", "and ", "or ", "not ",
 	`"%d"`, `"%[1]s%[1]s%[1]s"`, `"%99999s"`, `"%*d"`, `"%.9999f"`, `"%#v%+v"`, `"% #x"`, `"%q %q"`, `"%9999v"`, `"%d%d%d%d"`, `"%!"`,
@@ -293,9 +313,9 @@ var pieces = []string{
 // measures what checking them costs.
 func FuzzTemplate_Budget(f *testing.F) {
 	for _, text := range hostileTemplates {
-		f.Add([]byte{15, 16, 16, 16, 68}, text, byte(64))
+		f.Add([]byte{18, 19, 19, 19, 71}, text, byte(64))
 	}
-	f.Add([]byte{0, 15, 65, 65, 65, 4}, "{{ .Key }}", byte(3))
+	f.Add([]byte{0, 18, 68, 68, 68, 7}, "{{ .Key }}", byte(3))
 	f.Fuzz(func(t *testing.T, program []byte, text string, scopes byte) {
 		var made strings.Builder
 		for _, b := range program {
@@ -316,7 +336,7 @@ func FuzzTemplate_Budget(f *testing.F) {
 			}
 			return
 		}
-		c, err := compileTemplate(k.Spec.Secret.Template.Data, len(k.Spec.Scopes))
+		c, err := compileTemplate(k.Spec.Secret.Template.Data, valuesOf(k, a, SecretCredentials{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +367,7 @@ func FuzzTemplate_Printf(f *testing.F) {
 		f.Add(format, "<\x00\xff", 7, 1.5)
 	}
 	f.Fuzz(func(t *testing.T, format, s string, n int, x float64) {
-		for _, args := range [][]any{{format}, {format, s}, {format, n, s}, {format, s, n, []string{s, s, ""}}, {format, n, x, templateValues{Key: s, Scopes: []string{s}}, nil, true, byte(n)}} {
+		for _, args := range [][]any{{format}, {format, s}, {format, n, s}, {format, s, n, []string{s, s, ""}}, {format, map[string]string{s: s, "": ""}, n}, {format, n, x, templateValues{Key: s, Scopes: []string{s}, Metadata: map[string]string{s: s}}, nil, true, byte(n)}} {
 			most := printfMost(args)
 			if most > 1<<22 {
 				continue // refused

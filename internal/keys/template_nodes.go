@@ -13,7 +13,7 @@ import (
 const writeFunction = "write"
 
 var (
-	errRange    = errors.New("range is available over .Scopes only, and not within another range")
+	errRange    = errors.New("range is available over .Scopes and .Metadata only, and not within another range")
 	errTemplate = errors.New("template is not available")
 )
 
@@ -27,8 +27,8 @@ type visit struct {
 }
 
 // admit counts the nodes that a rendering can visit below a node, and returns an error with the position if there are
-// too many. Range is allowed over .Scopes only, and not nested, so that no rendering visits more nodes than are
-// counted.
+// too many. Range is allowed over .Scopes and .Metadata only, and not nested, so that no rendering visits more nodes
+// than are counted.
 func (c *compiledTemplate) admit(tree *parse.Tree, node parse.Node, v visit) error {
 	v.depth++
 	switch c.operations += v.weight * steps(node); {
@@ -56,14 +56,24 @@ func (c *compiledTemplate) admit(tree *parse.Tree, node parse.Node, v visit) err
 	case *parse.WithNode:
 		return c.admitBranch(tree, &n.BranchNode, v, v)
 	case *parse.RangeNode:
-		if p := n.Pipe.Cmds; v.inRange || len(p) != 1 || len(p[0].Args) != 1 || p[0].Args[0].String() != ".Scopes" {
+		length := c.rangeLength(n.Pipe)
+		if v.inRange || length == 0 {
 			return at(tree, n, errRange)
 		}
-		return c.admitBranch(tree, &n.BranchNode, v, visit{weight: c.scopes, depth: v.depth, inRange: true})
+		return c.admitBranch(tree, &n.BranchNode, v, visit{weight: length, depth: v.depth, inRange: true})
 	case *parse.TemplateNode:
 		return at(tree, n, errTemplate)
 	}
 	return nil
+}
+
+// rangeLength returns the number of elements that a range over the value of a pipeline visits, or 0 if range is not
+// available for it.
+func (c *compiledTemplate) rangeLength(pipe *parse.PipeNode) int {
+	if len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
+		return 0
+	}
+	return c.lengths[pipe.Cmds[0].Args[0].String()]
 }
 
 // steps returns the number of operations for a node: one, plus one for each name in .a.b.c.

@@ -112,7 +112,7 @@ func TestFacturaFacil_InvalidTemplateIsDenied(t *testing.T) {
 		"{{ .Kye }}":                  "X-FF-API-Key:1",
 		"{{ .Key":                     "X-FF-API-Key:1",
 		"{{ env \"HOME\" }}":          `"env" not defined`,
-		"{{ range 9 }}{{ end }}":      "range is available over .Scopes only",
+		"{{ range 9 }}{{ end }}":      "range is available over .Scopes and .Metadata only",
 		"the key is not in any of it": "no entry contains {{ .Key }} unchanged",
 	} {
 		k := newKey(namespace, controlplanetest.UniqueName("bad"), twoHeaderSpec(account, ""))

@@ -95,6 +95,21 @@ func Whitelist(entries ...string) KeyOption {
 // Scopes sets spec.scopes.
 func Scopes(scopes ...string) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.Scopes = scopes } }
 
+// Metadata sets spec.metadata.
+func Metadata(entries map[string]v1alpha1.MetadataValue) KeyOption {
+	return func(k *v1alpha1.APIKey) { k.Spec.Metadata = entries }
+}
+
+// RateLimits sets spec.rateLimits.
+func RateLimits(list ...v1alpha1.RateLimit) KeyOption {
+	return func(k *v1alpha1.APIKey) { k.Spec.RateLimits = list }
+}
+
+// RateLimit returns a rate limit.
+func RateLimit(name string, requests int32, unit v1alpha1.RateLimitUnit) v1alpha1.RateLimit {
+	return v1alpha1.RateLimit{Name: name, Requests: &requests, Unit: unit}
+}
+
 // Format sets spec.format.
 func Format(f v1alpha1.Format) KeyOption { return func(k *v1alpha1.APIKey) { k.Spec.Format = &f } }
 
