@@ -168,8 +168,7 @@ type APIKeySpec struct {
 
 // MetadataValue is the value of an entry of metadata.
 //
-// +kubebuilder:validation:MaxLength=1024
-// +kubebuilder:validation:XValidation:rule="self.size() <= 256",message="metadata values must be at most 256 characters"
+// +kubebuilder:validation:MaxLength=256
 // +kubebuilder:validation:XValidation:rule="!self.matches(r'[\\p{Cc}\\x{2028}-\\x{202e}\\x{2066}-\\x{2069}]')",message="metadata values must not contain control characters, line breaks or bidirectional formatting characters"
 type MetadataValue string
 

@@ -33,6 +33,8 @@ func keyTables() tables {
 		"expiration":      keyExpiration(),
 		"ipWhitelist":     keyIPWhitelist(),
 		"scopes":          scopeCases("spec.scopes", "scopes", 64),
+		"metadata":        metadataCases("team"),
+		"rateLimits":      rateLimitCases(),
 		"secret.name":     keySecretName(),
 		"secret.previous": keySecretPrevious(),
 		"format":          tokenCases("spec.format"),

@@ -79,16 +79,13 @@ func (g *Generator) entries(s *apiextensionsv1.JSONSchemaProps) any {
 	object, rules := Object{}, rulesOf(s)
 	for range 1 + g.Random.IntN(3) {
 		name := g.pick(names)
-		if found := embedded(rules); found != "" && g.Random.IntN(2) == 0 {
+		if found := embedded(rules); found != "" && (g.Random.IntN(2) == 0 || !regexp.MustCompile(found).MatchString(name)) {
 			name = g.Text(found)
 		}
 		if g.misses() {
 			name = g.pick(odd)
 		}
-		object[name] = g.pick(values)
-		if s.AdditionalProperties.Schema.Type != "string" {
-			object[name] = g.Value(s.AdditionalProperties.Schema)
-		}
+		object[name] = g.Value(s.AdditionalProperties.Schema)
 	}
 	return object
 }
@@ -163,7 +160,7 @@ func (g *Generator) wanted(s *apiextensionsv1.JSONSchemaProps) string {
 		if g.Random.IntN(2) == 0 {
 			return g.pick(durations)
 		}
-	case strings.Contains(rules, "dns1123"):
+	case strings.Contains(rules, "dns1123"), strings.Contains(rules, "labelValue"):
 		return g.pick(labels)
 	}
 	if s.Pattern != "" {
