@@ -12,8 +12,8 @@ import (
 )
 
 // Returned ports are below the range of ephemeral ports: one of those could become the local port of a connection before the
-// program that it is meant for listens on it.
-const lowestPort, highestPort = 15000, 30000
+// program that it is meant for listens on it. They are above the ports of Envoy Gateway, which cannot be configured.
+const lowestPort, highestPort = 20000, 30000
 
 var handedOut sync.Map
 
