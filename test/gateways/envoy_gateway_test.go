@@ -4,33 +4,130 @@
 package gateways_test
 
 import (
-	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // TestEnvoyGateway_SampleIsAccepted applies the sample to a real API server with the CRDs of Envoy Gateway.
 func TestEnvoyGateway_SampleIsAccepted(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
-	crds := filepath.Join(w.plane.Root(), "bin", "gateways", "envoy-gateway-crds")
-	if _, err := os.Stat(crds); err != nil {
-		t.Skipf("SKIPPED: the sample of Envoy Gateway was not tested: there is no %s. Run `make gateways`", crds)
-	}
-	w.kubectl(t, "apply", "--server-side", "-f", crds)
-	w.kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "-f", crds)
+	w.installEnvoyGatewayCRDs(t)
 	sample := filepath.Join(w.plane.Root(), "config", "samples", "gateways", "envoy-gateway")
 	w.kubectl(t, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", sample)
 }
 
-func (w *suite) kubectl(t *testing.T, args ...string) {
-	t.Helper()
-	var out bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), w.plane.Kubectl(), append([]string{"--kubeconfig=" + w.plane.Kubeconfig()}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("kubectl %v: %v\n%s", args, err, out.String())
+// TestEnvoyGateway runs what the samples of other gateways do not have.
+func TestEnvoyGateway(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	v := w.verifiers.Start(t, controlplane.VerifierOptions{})
+	t.Cleanup(v.Kill)
+	f := w.serve(t, &envoyGateway, v.GRPC)
+	t.Run("no request passes while it starts", func(t *testing.T) {
+		if received := f.application.takeRequests(); len(received) != 0 {
+			t.Errorf("the application received %v", received)
+		}
+	})
+	t.Run("it accepts all policies", func(t *testing.T) { w.testPoliciesAccepted(t) })
+	t.Run("the open route needs no key", func(t *testing.T) { testOpenHTTPRoute(t, f) })
+	t.Run("Envoy answers preflight requests on a route with CORS", func(t *testing.T) { w.testCORSPolicy(t, f) })
+	t.Run("the access log contains the key ID", func(t *testing.T) { w.testAccessLogSettings(t, f) })
+	t.Run("requests are denied on all routes if the verifier does not answer", func(t *testing.T) {
+		v.Kill()
+		w.testUnavailableRoutes(t, f, http.StatusServiceUnavailable)
+	})
+	t.Run("requests are denied if the policies may not refer to the verifier", func(t *testing.T) { w.testMissingReferenceGrant(t, f) })
+}
+
+func (w *suite) testPoliciesAccepted(t *testing.T) {
+	for _, kind := range []string{"securitypolicies", "clienttrafficpolicies"} {
+		out := w.kubectl(t, "get", kind, "-n", "default", "-o",
+			`jsonpath={range .items[*]}{.metadata.name} {.status.ancestors[*].conditions[?(@.type=="Accepted")].status}{"\n"}{end}`)
+		for line := range strings.Lines(out) {
+			if !strings.HasSuffix(line, " True\n") {
+				t.Errorf("%s that are accepted: %s", kind, line)
+			}
+		}
 	}
+}
+
+func testOpenHTTPRoute(t *testing.T, f *runningGateway) {
+	f.expectAllowed(t, clientRequest{path: "/healthz", header: http.Header{
+		"X-Apikey-Id": {"forged"}, "X_Apikey_Id": {"forged"}, "X.Apikey.Id": {"forged"}, "X-Apikey.Name": {"forged"},
+	}}, map[string]string{})
+	for _, path := range []string{"/healthz/", "/healthz/7", "/healthz/../orders", "/healthz/../stock", "/healthzz", "//stock/../healthz/x"} {
+		f.expectDenied(t, clientRequest{path: path}, http.StatusUnauthorized, "MISSING")
+	}
+}
+
+func (w *suite) testCORSPolicy(t *testing.T, f *runningGateway) {
+	const origin = "https://shop.example"
+	preflight := clientRequest{method: http.MethodOptions, path: "/shop/7", header: http.Header{
+		"Origin": {origin}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"x-api-key"},
+	}}
+	if a := f.send(t, preflight); a.status != http.StatusOK || len(a.received) != 0 || a.header.Get("Access-Control-Allow-Origin") != origin {
+		t.Errorf("the preflight was answered %d %v and reached the application %d times", a.status, a.header, len(a.received))
+	}
+	request := clientRequest{path: "/shop/7", header: http.Header{"Origin": {origin}}}
+	f.expectDenied(t, request, http.StatusUnauthorized, "MISSING")
+	if a := f.send(t, request); a.header.Get("Access-Control-Allow-Origin") != origin {
+		t.Errorf("the page cannot read the denial: %v", a.header)
+	}
+	preflight.header["Origin"] = []string{"https://other.example"}
+	if a := f.send(t, preflight); len(a.received) != 0 || a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("the preflight of another origin was answered %d %v and reached the application %d times", a.status, a.header, len(a.received))
+	}
+	request.header["X-API-Key"] = []string{w.keys["full"].material}
+	f.expectAllowed(t, request, w.fullIdentity())
+}
+
+func (w *suite) testAccessLogSettings(t *testing.T, f *runningGateway) {
+	q := w.requestWithKey("full")
+	q.path = "/logged?api_key=" + w.keys["full"].material
+	f.expectAllowed(t, q, w.fullIdentity())
+	controlplanetest.Eventually(t, "the access log has the request", func() error {
+		text, err := os.ReadFile(f.log)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, `"/logged"`) && strings.Contains(line, w.keys["full"].id) && strings.Contains(line, `"acme"`) {
+				return nil
+			}
+		}
+		return errors.New("it has not")
+	})
+}
+
+// testUnavailableRoutes checks that requests with a valid key are answered with a status, on routes with and without a policy of
+// their own.
+func (w *suite) testUnavailableRoutes(t *testing.T, f *runningGateway, status int) {
+	for _, path := range []string{"/stock", "/orders/7", "/acme/7", "/shop/7"} {
+		q := w.requestWithKey("full")
+		q.path = path
+		if a := f.send(t, q); a.status != status || len(a.received) != 0 {
+			t.Errorf("%s was answered %d and reached the application %d times", path, a.status, len(a.received))
+		}
+	}
+}
+
+// testMissingReferenceGrant deletes the ReferenceGrant of the sample while Envoy runs.
+func (w *suite) testMissingReferenceGrant(t *testing.T, f *runningGateway) {
+	w.kubectl(t, "delete", "referencegrant", "apikey-verifier", "-n", w.plane.Namespace())
+	controlplanetest.Eventually(t, "requests are denied", func() error {
+		if a := f.send(t, w.requestWithKey("full")); a.status != http.StatusInternalServerError {
+			return fmt.Errorf("it was answered %d", a.status)
+		}
+		return nil
+	})
+	w.testUnavailableRoutes(t, f, http.StatusInternalServerError)
 }

@@ -339,7 +339,8 @@ func (w *suite) testQueryKey(t *testing.T, g *gateway) {
 func (w *suite) testTwoHeaders(t *testing.T, g *gateway) {
 	flags := append([]string{"--key-source=header:X-FF-API-Key", "--account-header=X-FF-Company:externalID"}, g.verifierFlags...)
 	f := w.serve(t, g, g.addressOf(w.verifier(t, flags...)), "X-API-Key", "X-FF-API-Key", "http_x_api_key", "http_x_ff_api_key",
-		"exact: x-api-key", "safe_regex: {regex: x-ff-api-key|x-ff-company}", "|x-api-key|", "|x-ff-api-key|")
+		"exact: x-api-key", "safe_regex: {regex: x-ff-api-key|x-ff-company}", "|x-api-key|", "|x-ff-api-key|",
+		"[X-API-Key,", "[X-FF-API-Key, X-FF-Company,")
 	material := w.keys["full"].material
 	s := f.expectAllowed(t, clientRequest{header: http.Header{"X-FF-API-Key": {material}, "X-FF-Company": {externalID}}}, w.fullIdentity())
 	if places := s.placesOfKey(material); len(places) != 0 {

@@ -55,6 +55,8 @@ type gateway struct {
 	args    []string
 	// otherFiles are files that include the sample, if it is not a whole configuration.
 	otherFiles map[string]string
+	// prepare does what the gateway needs besides files, if anything, and returns the command that runs the program.
+	prepare func(w *suite, t *testing.T, dir, program, verifier string, f *runningGateway) []string
 	// verifierFlags are the flags of the verifier that the sample needs.
 	verifierFlags []string
 	// grpc reports whether the gateway calls the verifier over gRPC.
@@ -87,6 +89,7 @@ var gateways = []gateway{
 		name: "envoy", version: "--version", args: []string{"-c", "DIR/envoy.yaml", "--concurrency", "2", "--disable-hot-restart"},
 		grpc: true, verifierFlags: trustedAddresses(), unsyncedStatus: http.StatusServiceUnavailable,
 	},
+	envoyGateway,
 }
 
 // trustedAddresses returns flags with which a verifier trusts the addresses of this machine. Envoy appends one of them to
@@ -158,7 +161,7 @@ func (g *gateway) logVersion(t *testing.T, program string) {
 type runningGateway struct {
 	*gateway
 
-	url         string
+	url, log    string
 	application *application
 }
 
@@ -172,13 +175,17 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 		"127.0.0.1:8080", verifier, "127.0.0.1:8090", f.application.address(),
 		socketAddress(envoyVerifier), socketAddress(verifier), socketAddress("127.0.0.1:8090"), socketAddress(f.application.address()),
 		socketAddress("0.0.0.0:8000"), socketAddress(address),
-		"0.0.0.0:8000", address, ":8000", ":" + port, "8000", address,
+		"port: 8000", "port: " + port, "0.0.0.0:8000", address, ":8000", ":" + port, "8000", address,
 		"/etc/haproxy/", dir + "/", "/etc/traefik/", dir + "/",
 		// The trusted load balancer has the default address of the test client.
 		"192.0.2.0/24", "127.0.0.1/32",
 	}, changes...))
 	// Caddy stores its state in these folders, and its admin endpoint needs a port of its own.
-	args := []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "CADDY_ADMIN=127.0.0.1:0", program}
+	args := []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "CADDY_ADMIN=127.0.0.1:0"}
+	if g.prepare != nil {
+		args = append(args, g.prepare(w, t, dir, program, verifier, f)...)
+	}
+	args = append(args, program)
 	for _, arg := range g.args {
 		args = append(args, strings.ReplaceAll(arg, "DIR", dir))
 	}
@@ -186,6 +193,7 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.log = process.Log
 	t.Cleanup(func() {
 		if err := process.Stop(controlplanetest.Timeout); err != nil {
 			t.Error(err)
