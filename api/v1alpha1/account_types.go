@@ -219,7 +219,8 @@ type AccountSpec struct {
 	// +kubebuilder:validation:MaxProperties=16
 	// +kubebuilder:validation:XValidation:rule="self.all(name, name.matches('^[a-z][A-Za-z0-9]{0,62}$'))",message="metadata names must be a lower-case letter followed by at most 62 letters and digits, such as tier or costCenter"
 	Metadata map[string]MetadataValue `json:"metadata,omitempty"`
-	// rateLimits lists the rate limits of each key of the account. Verifiers pass them to gateways, which enforce them.
+	// rateLimits lists the rate limits of the account. Verifiers pass them to gateways, which enforce them for the account
+	// as a whole, for each of its keys, or for both.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

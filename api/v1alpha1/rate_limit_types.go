@@ -3,8 +3,8 @@
 
 package v1alpha1
 
-// RateLimitUnit is the period in which a number of requests is allowed. It has the units of Envoy's
-// envoy.type.v3.RateLimitUnit.
+// RateLimitUnit is the period in which a number of requests is allowed. Week is unknown to Envoy, which then applies a
+// limit of its own configuration.
 //
 // +kubebuilder:validation:Enum=Second;Minute;Hour;Day;Week;Month;Year
 type RateLimitUnit string

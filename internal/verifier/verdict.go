@@ -281,6 +281,7 @@ func (v *Verdict) Key() *Identity {
 		effective := v.policy.attributesOf(k)
 		id.ExternalID, id.Scopes, id.Plan = v.policy.externalID, v.policy.scopesOf(k), v.policy.plan
 		id.Metadata, id.RateLimits = effective.metadata, effective.rateLimits
+		id.AccountRateLimits = v.policy.attributes.rateLimits
 	}
 	if notAfter := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); notAfter != never && notAfter != always {
 		id.ExpiresAt = time.Unix(notAfter, 0).UTC()
@@ -321,6 +322,8 @@ type Identity struct {
 	// Metadata and RateLimits hold those that apply to the key. They must not be modified.
 	Metadata   Metadata
 	RateLimits []v1alpha1.RateLimit
+	// AccountRateLimits holds the rate limits of the account, which no key changes. They must not be modified.
+	AccountRateLimits []v1alpha1.RateLimit
 	// ExpiresAt holds the time at which the credential expires. The zero time means that no expiration is known.
 	ExpiresAt time.Time
 }

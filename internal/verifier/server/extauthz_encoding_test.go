@@ -27,6 +27,10 @@ var encodedIdentity = verifier.Identity{
 		{Name: "requests", Requests: ptr.To[int32](100), Unit: v1alpha1.RateLimitMinute},
 		{Name: "mails", Requests: ptr.To[int32](0), Unit: v1alpha1.RateLimitDay},
 	},
+	AccountRateLimits: []v1alpha1.RateLimit{
+		{Name: "requests", Requests: ptr.To[int32](1000), Unit: v1alpha1.RateLimitMinute},
+		{Name: "mails", Requests: ptr.To[int32](10), Unit: v1alpha1.RateLimitDay},
+	},
 }
 
 // handWritten returns a function that builds a response whose encoding is written by hand.
@@ -68,6 +72,9 @@ func generated() *authv3.CheckResponse {
 			"rateLimits": structOf(
 				"requests", structOf("requests_per_unit", structpb.NewNumberValue(100), "unit", structpb.NewStringValue("MINUTE")),
 				"mails", structOf("requests_per_unit", structpb.NewNumberValue(0), "unit", structpb.NewStringValue("DAY"))),
+			"accountRateLimits": structOf(
+				"requests", structOf("requests_per_unit", structpb.NewNumberValue(1000), "unit", structpb.NewStringValue("MINUTE")),
+				"mails", structOf("requests_per_unit", structpb.NewNumberValue(10), "unit", structpb.NewStringValue("DAY"))),
 		}},
 	}
 }

@@ -235,6 +235,9 @@ func dynamicMetadata(id *verifier.Identity) protoWriter {
 	if len(id.RateLimits) > 0 {
 		m.appendStruct("rateLimits", rateLimitFields(id.RateLimits))
 	}
+	if len(id.AccountRateLimits) > 0 {
+		m.appendStruct("accountRateLimits", rateLimitFields(id.AccountRateLimits))
+	}
 	return m
 }
 

@@ -69,7 +69,8 @@ func TestExtAuthz_DynamicMetadata(t *testing.T) {
 			},
 			want: map[string]any{
 				"plan": "pro", "metadata": map[string]any{"team": "shop", "tier": "gold"},
-				"rateLimits": map[string]any{"requests": limit(1_000_000_000, "MINUTE"), "mails": limit(0, "MONTH")},
+				"rateLimits":        map[string]any{"requests": limit(1_000_000_000, "MINUTE"), "mails": limit(0, "MONTH")},
+				"accountRateLimits": map[string]any{"requests": limit(1_000_000_000, "MINUTE"), "mails": limit(0, "MONTH")},
 			},
 		},
 		"metadata of the account takes precedence": {
@@ -80,7 +81,10 @@ func TestExtAuthz_DynamicMetadata(t *testing.T) {
 		"a key lowers a rate limit of its account": {
 			key:     v1alpha1.APIKeySpec{RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 10, v1alpha1.RateLimitHour)}},
 			account: v1alpha1.AccountSpec{RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 100, v1alpha1.RateLimitHour)}},
-			want:    map[string]any{"rateLimits": map[string]any{"requests": limit(10, "HOUR")}},
+			want: map[string]any{
+				"rateLimits":        map[string]any{"requests": limit(10, "HOUR")},
+				"accountRateLimits": map[string]any{"requests": limit(100, "HOUR")},
+			},
 		},
 		"a key does not raise a rate limit, even before the manager refuses it": {
 			key: v1alpha1.APIKeySpec{RateLimits: []v1alpha1.RateLimit{
@@ -89,7 +93,10 @@ func TestExtAuthz_DynamicMetadata(t *testing.T) {
 			account: v1alpha1.AccountSpec{RateLimits: []v1alpha1.RateLimit{
 				rateLimit("requests", 100, v1alpha1.RateLimitHour), rateLimit("mails", 1, v1alpha1.RateLimitHour),
 			}},
-			want: map[string]any{"rateLimits": map[string]any{"requests": limit(100, "HOUR"), "mails": limit(1, "HOUR")}},
+			want: map[string]any{
+				"rateLimits":        map[string]any{"requests": limit(100, "HOUR"), "mails": limit(1, "HOUR")},
+				"accountRateLimits": map[string]any{"requests": limit(100, "HOUR"), "mails": limit(1, "HOUR")},
+			},
 		},
 		"without rate limits of the account, those of a key have no effect": {
 			key:  v1alpha1.APIKeySpec{RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 10, v1alpha1.RateLimitHour)}},
@@ -147,9 +154,13 @@ func TestExtAuthz_DynamicMetadataChangesWithAccount(t *testing.T) {
 			for _, name := range []string{"keyID", "name", "uid", "account", "scopes"} {
 				delete(got, name)
 			}
-			want := map[string]any{"plan": step.plan, "metadata": map[string]any{"tier": step.tier}, "rateLimits": map[string]any{
-				"requests": map[string]any{"requests_per_unit": step.want, "unit": "MINUTE"},
-			}}
+			requests := func(n float64) map[string]any {
+				return map[string]any{"requests": map[string]any{"requests_per_unit": n, "unit": "MINUTE"}}
+			}
+			want := map[string]any{
+				"plan": step.plan, "metadata": map[string]any{"tier": step.tier},
+				"rateLimits": requests(step.want), "accountRateLimits": requests(float64(step.requests)),
+			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("plan %s (-want +got):\n%s", step.plan, diff)
 			}
@@ -182,7 +193,7 @@ func TestIdentity_AttributesNeedTheAccount(t *testing.T) {
 	index.SetComplete()
 	index.DropAccount("acme")
 	verdict := index.Check(&verifier.Input{Key: goodKey, ExtractResult: verifier.Valid}, now)
-	if id := verdict.Key(); verdict.Code != verifier.Inactive || id.Metadata != nil || id.RateLimits != nil || id.Plan != "" {
+	if id := verdict.Key(); verdict.Code != verifier.Inactive || id.Metadata != nil || id.RateLimits != nil || id.AccountRateLimits != nil || id.Plan != "" {
 		t.Errorf("got %s with %+v", verdict.Code, id)
 	}
 }
