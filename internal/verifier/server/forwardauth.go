@@ -93,7 +93,7 @@ func (a *Authorizer) returnOtherCredentials(h http.Header, f forwardedRequest, k
 	hasCookies := false
 	for _, p := range a.places {
 		hasCookies = hasCookies || p.Cookie != ""
-		if values := f.header[p.Canonical]; p.Header != "" && p.Bits&keys == 0 && len(values) > 0 {
+		if values := f.header[p.Canonical]; p.Header != "" && p.Bits&keys == 0 && len(values) > 0 && values[0] != "" {
 			h[p.Canonical] = values
 		}
 	}
