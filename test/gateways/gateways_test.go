@@ -29,6 +29,7 @@ func TestGateways(t *testing.T) {
 			t.Run("a key in the query", func(t *testing.T) { w.testQueryKey(t, &g) })
 			t.Run("a key and an external ID in two headers", func(t *testing.T) { w.testTwoHeaders(t, &g) })
 			t.Run("a key as Basic credentials", func(t *testing.T) { w.testBasicKey(t, &g) })
+			t.Run("floods of unknown keys are limited", func(t *testing.T) { w.testFailures(t, &g) })
 			t.Run("requests are denied if the verifier does not answer", func(t *testing.T) { w.testFailClosed(t, &g) })
 		})
 	}

@@ -61,6 +61,8 @@ type gateway struct {
 	verifierFlags []string
 	// grpc reports whether the gateway calls the verifier over gRPC.
 	grpc bool
+	// asksTwice reports whether the gateway calls the verifier again to get the body of a rejection.
+	asksTwice bool
 	// keepsQuery reports whether the gateway cannot remove a parameter from a query.
 	keepsQuery bool
 	// logsQuery reports whether the gateway cannot omit queries from its log.
@@ -73,7 +75,7 @@ var gateways = []gateway{
 	{
 		name: "nginx", version: "-v", args: []string{"-p", "DIR", "-e", "stderr", "-c", "DIR/nginx.conf"},
 		otherFiles:    map[string]string{"nginx.conf": nginxMain},
-		verifierFlags: []string{"--deny-status-only"}, logsQuery: true, unsyncedStatus: http.StatusForbidden,
+		verifierFlags: []string{"--deny-status-only"}, logsQuery: true, asksTwice: true, unsyncedStatus: http.StatusForbidden,
 	},
 	{name: "haproxy", version: "-v", args: []string{"-db", "-f", "DIR/haproxy.cfg"}, unsyncedStatus: http.StatusServiceUnavailable},
 	{
