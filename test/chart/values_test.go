@@ -28,7 +28,7 @@ func TestValues_Refused(t *testing.T) {
 		"image.digests.manager=sha256:abc":                            "at '/image/digests/manager': 'sha256:abc' does not match pattern",
 		"verifier.keySources[0]=X-API-Key":                            "at '/verifier/keySources/0': 'X-API-Key' does not match pattern",
 		"verifier.trustedProxies[0]=proxy.example.com":                "at '/verifier/trustedProxies/0': 'proxy.example.com' does not match",
-		"verifier.maxFailuresPerClient=60":                            "at '/verifier/maxFailuresPerClient': '60' does not match",
+		"verifier.maxFailuresPerClient=60/minute":                     "at '/verifier/maxFailuresPerClient': '60/minute' does not match",
 		"watchNamespaces[0]=shop/*":                                   "at '/watchNamespaces/0': 'shop/*' does not match pattern",
 		"watchNamespaces={shop\\,shop}":                               "at '/watchNamespaces",
 		"smtp.host=mail.example.com":                                  "at '/smtp/from': minLength: got 0, want 1",

@@ -109,16 +109,19 @@ func TestFailures_ByClientAddress(t *testing.T) {
 		want  []string
 	}{
 		"one client": {
-			limited(trusting), []string{"192.0.2.7", "192.0.2.7", "198.51.100.1, 192.0.2.7"},
+			limited(trusting),
+			[]string{"192.0.2.7", "192.0.2.7", "198.51.100.1, 192.0.2.7"},
 			[]string{"UNKNOWN", "UNKNOWN", "TOO_MANY_FAILURES"},
 		},
 		"several clients": {limited(trusting), []string{"192.0.2.7", "192.0.2.8", "192.0.2.9"}, []string{"UNKNOWN", "UNKNOWN", "UNKNOWN"}},
 		"IPv4 in IPv6": {
-			limited(trusting), []string{"192.0.2.7", "::ffff:192.0.2.7", "::ffff:192.0.2.8", "192.0.2.7"},
+			limited(trusting),
+			[]string{"192.0.2.7", "::ffff:192.0.2.7", "::ffff:192.0.2.8", "192.0.2.7"},
 			[]string{"UNKNOWN", "UNKNOWN", "UNKNOWN", "TOO_MANY_FAILURES"},
 		},
 		"one IPv6 network": {
-			limited(trusting), []string{"2001:db8::1", "[2001:db8::2]:443", "2001:db8::3"},
+			limited(trusting),
+			[]string{"2001:db8::1", "[2001:db8::2]:443", "2001:db8::3"},
 			[]string{"UNKNOWN", "UNKNOWN", "TOO_MANY_FAILURES"},
 		},
 		"malformed addresses": {limited(trusting), []string{"x", "x", "x", "x"}, []string{"UNKNOWN", "UNKNOWN", "UNKNOWN", "UNKNOWN"}},

@@ -70,7 +70,8 @@ type denial struct {
 func newDenials(o *AuthorizerOptions) denials {
 	var d denials
 	for _, code := range verifier.Codes() {
-		entry := denial{problem: problem{Type: blank, Title: code.Title(), Status: limitStatus(code.HTTP(), o.DenyStatusOnly), Code: code.String()}}
+		status := limitStatus(code.HTTP(), o.DenyStatusOnly)
+		entry := denial{problem: problem{Type: blank, Title: code.Title(), Status: status, Code: code.String()}}
 		entry.static = entry.body()
 		if entry.Status == http.StatusUnauthorized {
 			entry.challenge = "ApiKey realm=" + strconv.Quote(o.Realm)
