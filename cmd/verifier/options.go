@@ -27,13 +27,14 @@ import (
 type options struct {
 	server server.Options
 
-	sources        []string
-	trusted        []string
-	addressHeader  string
-	accountHeader  string
-	realm          string
-	denyStatusOnly bool
-	maxFailures    string
+	sources         []string
+	trusted         []string
+	addressHeader   string
+	accountHeader   string
+	realm           string
+	denyStatusOnly  bool
+	maxFailures     string
+	metadataHeaders []string
 
 	ignoreExtensions []string
 
@@ -127,6 +128,9 @@ func (o *options) bindRequests(f *pflag.FlagSet) {
 	f.StringVar(&o.accountHeader, "account-header", "",
 		"request `header` that must identify the account of the key: NAME or NAME:name if it holds the name of the account, NAME:externalID "+
 			"if it holds the spec.externalID, such as X-FF-Company:externalID")
+	f.StringArrayVar(&o.metadataHeaders, "metadata-header", nil,
+		"`ENTRY=HEADER` passes an entry of spec.metadata to the application in a header, such as team=X-Apikey-Team; repeatable. The name of "+
+			"the header must begin with X-Apikey-")
 	f.StringVar(&o.realm, "realm", "apikey-manager", "realm in the WWW-Authenticate header of 401 responses")
 	f.BoolVar(&o.denyStatusOnly, "deny-status-only", false,
 		"use only 401 and 403 for refusals, for gateways such as nginx that turn other codes into 500")
@@ -163,6 +167,9 @@ func (o *options) validate() error {
 	}
 	if _, err := verifier.ParseFailureRate(o.maxFailures); err != nil {
 		return fmt.Errorf("--max-failures-per-client: %w", err)
+	}
+	if _, err := server.ParseMetadataHeaders(o.metadataHeaders); err != nil {
+		return fmt.Errorf("--metadata-header: %w", err)
 	}
 	switch t := o.server.TLS; {
 	case (t.Cert == "") != (t.Key == ""):

@@ -37,6 +37,11 @@ func TestOptions(t *testing.T) {
 			[]string{"--account-header=:externalID"},
 			`--account-header: invalid account header ":externalID": must be the name of a header`,
 		},
+		"headers with metadata": {[]string{"--metadata-header=team=X-Apikey-Team", "--metadata-header=tier=X-Apikey-Tier"}, ""},
+		"a header with metadata of another family": {
+			[]string{"--metadata-header=team=X-Team"},
+			`--metadata-header: invalid metadata header "team=X-Team": must end with the name of a header that begins with X-Apikey-`,
+		},
 		"a realm with quotes":              {[]string{`--realm=a"b`}, `invalid --realm "a\"b": must consist of ASCII letters`},
 		"a negative drain delay":           {[]string{"--drain-delay=-1s"}, "invalid --drain-delay -1s: must not be negative"},
 		"a staleness":                      {[]string{"--max-staleness=5m"}, ""},

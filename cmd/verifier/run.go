@@ -114,9 +114,13 @@ func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRe
 	if err != nil {
 		return nil, fmt.Errorf("--max-failures-per-client: %w", err)
 	}
+	metadataHeaders, err := server.ParseMetadataHeaders(o.metadataHeaders)
+	if err != nil {
+		return nil, fmt.Errorf("--metadata-header: %w", err)
+	}
 	authorizer, err := server.NewAuthorizer(server.AuthorizerOptions{
 		Extractor: extractor, ClientIP: resolver, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{},
-		AccountHeader: accountHeader, Realm: o.realm,
+		AccountHeader: accountHeader, MetadataHeaders: metadataHeaders, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Failures: verifier.NewFailureLimiter(failureRate), Audit: server.NewAudit(audit, o.auditSample),
 		Observers: []server.Observer{func(protocol server.Protocol, v verifier.Verdict, took time.Duration) {

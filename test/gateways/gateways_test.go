@@ -28,6 +28,7 @@ func TestGateways(t *testing.T) {
 			t.Run("a key in a header", func(t *testing.T) { w.testHeaderKey(t, &g) })
 			t.Run("a key in the query", func(t *testing.T) { w.testQueryKey(t, &g) })
 			t.Run("a key and an external ID in two headers", func(t *testing.T) { w.testTwoHeaders(t, &g) })
+			t.Run("metadata in a header", func(t *testing.T) { w.testMetadataHeader(t, &g) })
 			t.Run("a key as Basic credentials", func(t *testing.T) { w.testBasicKey(t, &g) })
 			t.Run("floods of unknown keys are limited", func(t *testing.T) { w.testFailures(t, &g) })
 			t.Run("requests are denied if the verifier does not answer", func(t *testing.T) { w.testFailClosed(t, &g) })
@@ -42,7 +43,7 @@ func (w *suite) requestWithKey(name string) clientRequest {
 
 func (w *suite) identityOf(name string, more ...string) map[string]string {
 	k := w.keys[name]
-	identity := map[string]string{"x-apikey-id": k.id, "x-apikey-name": k.name, "x-apikey-account": "bare"}
+	identity := map[string]string{"x-apikey-id": k.id, "x-apikey-uid": k.uid, "x-apikey-name": k.name, "x-apikey-account": "bare"}
 	for i := 0; i < len(more); i += 2 {
 		identity[more[i]] = more[i+1]
 	}
@@ -51,7 +52,12 @@ func (w *suite) identityOf(name string, more ...string) map[string]string {
 
 // fullIdentity returns the identity headers of the key that has all of them.
 func (w *suite) fullIdentity() map[string]string {
-	return w.identityOf("full", "x-apikey-account", "acme", "x-apikey-external-id", externalID, "x-apikey-scopes", "orders:read")
+	return w.memberIdentity("full", "x-apikey-scopes", "orders:read")
+}
+
+// memberIdentity returns the identity headers of a key of account acme.
+func (w *suite) memberIdentity(name string, more ...string) map[string]string {
+	return w.identityOf(name, append([]string{"x-apikey-account", "acme", "x-apikey-external-id", externalID, "x-apikey-plan", "pro"}, more...)...)
 }
 
 func (w *suite) testHeaderKey(t *testing.T, g *gateway) {
@@ -100,7 +106,12 @@ func (w *suite) testValidKeys(t *testing.T, f *runningGateway) {
 }
 
 func (w *suite) testForgedIdentity(t *testing.T, f *runningGateway) {
-	names := []string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
+	names := []string{
+		"X-Apikey-Id", "X-Apikey-Uid", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes", "X-Apikey-Plan",
+	}
+	if !f.removesListed {
+		names = append(names, "X-Apikey-Team")
+	}
 	for about, spell := range map[string]func(string) string{
 		"as they are":            func(name string) string { return name },
 		"in lower case":          strings.ToLower,
@@ -114,7 +125,7 @@ func (w *suite) testForgedIdentity(t *testing.T, f *runningGateway) {
 			for _, name := range names {
 				q.header[spell(name)] = []string{"forged", "forged again"}
 			}
-			// The account of this key has no external ID, and the key has no scopes, so these headers are absent.
+			// The account of this key has no external ID and no plan, and the key has no scopes, so these headers are absent.
 			f.expectAllowed(t, q, w.identityOf("plain"))
 		})
 	}
@@ -287,7 +298,7 @@ func (w *suite) testClientAddresses(t *testing.T, f *runningGateway) {
 				q.header["X-Forwarded-For"] = c.forwarded
 			}
 			if c.allowed {
-				f.expectAllowed(t, q, w.identityOf("near", "x-apikey-account", "acme", "x-apikey-external-id", externalID))
+				f.expectAllowed(t, q, w.memberIdentity("near"))
 			} else {
 				f.expectDenied(t, q, http.StatusForbidden, "IP_NOT_ALLOWED")
 			}
@@ -369,7 +380,7 @@ func (w *suite) testBasicKey(t *testing.T, g *gateway) {
 	for about, credentials := range map[string]string{"the key alone": material, "the key as user": material + ":"} {
 		t.Run(about, func(t *testing.T) {
 			header := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))}}
-			s := f.expectAllowed(t, clientRequest{header: header}, w.identityOf("uuid", "x-apikey-account", "acme", "x-apikey-external-id", externalID))
+			s := f.expectAllowed(t, clientRequest{header: header}, w.memberIdentity("uuid"))
 			if places := s.placesOfKey(material); len(places) != 0 {
 				t.Errorf("the application sees the key in %v", places)
 			}

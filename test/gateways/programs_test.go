@@ -67,6 +67,9 @@ type gateway struct {
 	keepsQuery bool
 	// logsQuery reports whether the gateway cannot omit queries from its log.
 	logsQuery bool
+	// removesListed reports whether the gateway removes only the identity headers that the sample lists, and not all names that
+	// begin with X-Apikey-.
+	removesListed bool
 	// unsyncedStatus is the status of its responses while the verifier has not read the keys.
 	unsyncedStatus int
 }
@@ -75,7 +78,8 @@ var gateways = []gateway{
 	{
 		name: "nginx", version: "-v", args: []string{"-p", "DIR", "-e", "stderr", "-c", "DIR/nginx.conf"},
 		otherFiles:    map[string]string{"nginx.conf": nginxMain},
-		verifierFlags: []string{"--deny-status-only"}, logsQuery: true, asksTwice: true, unsyncedStatus: http.StatusForbidden,
+		verifierFlags: []string{"--deny-status-only"}, logsQuery: true, asksTwice: true, removesListed: true,
+		unsyncedStatus: http.StatusForbidden,
 	},
 	{name: "haproxy", version: "-v", args: []string{"-db", "-f", "DIR/haproxy.cfg"}, unsyncedStatus: http.StatusServiceUnavailable},
 	{

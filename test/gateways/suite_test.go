@@ -32,7 +32,7 @@ type suite struct {
 
 // issued is an issued key.
 type issued struct {
-	material, id, name string
+	material, id, uid, name string
 }
 
 var shared = controlplanetest.Shared[*suite]{New: newSuite}
@@ -76,14 +76,14 @@ const (
 
 // createKeys creates the keys and brings them into their states.
 func (w *suite) createKeys(ctx context.Context) error {
-	accounts := map[string]v1alpha1.AccountSpec{"acme": {ExternalID: externalID}, "bare": {}}
+	accounts := map[string]v1alpha1.AccountSpec{"acme": {ExternalID: externalID, Plan: "pro"}, "bare": {}}
 	for name, spec := range accounts {
 		if err := w.admin.Create(ctx, &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}); err != nil {
 			return err
 		}
 	}
 	specs := map[string]v1alpha1.APIKeySpec{
-		"full":     {Account: "acme", Scopes: []string{"orders:read"}},
+		"full":     {Account: "acme", Scopes: []string{"orders:read"}, Metadata: map[string]v1alpha1.MetadataValue{"team": "Almacén 7"}},
 		"near":     {Account: "acme", IPWhitelist: []string{allowedAddress}},
 		"uuid":     {Account: "acme", Format: &v1alpha1.Format{Type: v1alpha1.FormatUUID}},
 		"plain":    {Account: "bare"},
@@ -127,7 +127,7 @@ func (w *suite) issue(ctx context.Context, k *v1alpha1.APIKey) error {
 	if err != nil {
 		return err
 	}
-	w.keys[k.Name] = issued{material: string(secret.Data[keys.EntryCurrent]), id: k.Status.KeyID, name: k.Namespace + "/" + k.Name}
+	w.keys[k.Name] = issued{material: string(secret.Data[keys.EntryCurrent]), id: k.Status.KeyID, uid: string(k.UID), name: k.Namespace + "/" + k.Name}
 	return nil
 }
 

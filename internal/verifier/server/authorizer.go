@@ -51,6 +51,8 @@ type AuthorizerOptions struct {
 	Clock         clock.PassiveClock
 	// AccountHeader configures the request header that must identify the account of the key.
 	AccountHeader AccountHeader
+	// MetadataHeaders configures the identity headers that hold metadata.
+	MetadataHeaders []MetadataHeader
 	// Realm names the protection space in the WWW-Authenticate header of a 401 response.
 	Realm string
 	// DenyStatusOnly limits the status codes of refusals to 401 and 403.
@@ -78,11 +80,17 @@ type Authorizer struct {
 func NewAuthorizer(o AuthorizerOptions) (*Authorizer, error) {
 	places := o.Extractor.Places()
 	for _, p := range places {
-		if slices.Contains(lowerIdentityHeaders[:], p.Header) {
+		if isIdentityHeader(p.Header, o.MetadataHeaders) {
 			return nil, fmt.Errorf("invalid key source header:%s: must not be an identity header, which the verifier sets", p.Header)
 		}
 	}
 	return &Authorizer{AuthorizerOptions: o, denials: newDenials(&o), places: places}, nil
+}
+
+// isIdentityHeader reports whether the verifier sets a header, whose name is in lower case.
+func isIdentityHeader(lower string, metadata []MetadataHeader) bool {
+	return slices.Contains(lowerIdentityHeaders[:], lower) ||
+		slices.ContainsFunc(metadata, func(h MetadataHeader) bool { return h.lower == lower })
 }
 
 // request holds a request to be checked.

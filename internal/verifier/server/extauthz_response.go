@@ -39,6 +39,8 @@ type extAuthzResponses struct {
 	// places holds the places that may hold a key, all the union of their bits.
 	places []verifier.Place
 	all    verifier.Places
+	// metadataHeaders configures the identity headers that hold metadata.
+	metadataHeaders []MetadataHeader
 
 	seed maphash.Seed
 	// cache holds the responses for keys in use, indexed by the hash of their cacheKey.
@@ -77,7 +79,7 @@ type cacheKey struct {
 func newExtAuthzResponses(a *Authorizer) *extAuthzResponses {
 	r := &extAuthzResponses{
 		denials: &a.denials, seed: maphash.MakeSeed(), places: a.places, plain: newDeniedResponses(a),
-		cors: newDeniedResponses(a, corsHeaders[:]...),
+		cors: newDeniedResponses(a, corsHeaders[:]...), metadataHeaders: a.MetadataHeaders,
 	}
 	for _, p := range a.places {
 		r.all |= p.Bits
@@ -185,17 +187,7 @@ func (r *extAuthzResponses) buildAllowed(id *verifier.Identity, keys verifier.Pl
 	case remaining.cut:
 		ok.appendOverwrite("cookie", remaining.rest)
 	}
-	var values [headerCount]string
-	if id != nil {
-		values = identityValues(id)
-	}
-	for i, value := range values {
-		if value != "" {
-			ok.appendOverwrite(lowerIdentityHeaders[i], value)
-		} else {
-			ok.appendString(okHeadersToRemove, lowerIdentityHeaders[i])
-		}
-	}
+	r.appendIdentity(&ok, id)
 	for _, p := range r.places {
 		switch {
 		case p.Bits&keys == 0:
@@ -213,6 +205,25 @@ func (r *extAuthzResponses) buildAllowed(id *verifier.Identity, keys verifier.Pl
 	response := &authv3.CheckResponse{Status: r.plain.static[verifier.Valid].GetStatus()}
 	response.ProtoReflect().SetUnknown(protoreflect.RawFields(encoded))
 	return response
+}
+
+// appendIdentity writes the identity headers of a key. A header without a value is removed, because the client may have
+// sent it. If id is nil, all are removed.
+func (r *extAuthzResponses) appendIdentity(ok *protoWriter, id *verifier.Identity) {
+	var values [headerCount]string
+	if id != nil {
+		values = identityValues(id)
+	}
+	for i, value := range values {
+		ok.appendOverwriteOrRemove(lowerIdentityHeaders[i], value)
+	}
+	for i := range r.metadataHeaders {
+		value := ""
+		if id != nil {
+			value = r.metadataHeaders[i].value(id)
+		}
+		ok.appendOverwriteOrRemove(r.metadataHeaders[i].lower, value)
+	}
 }
 
 // dynamicMetadata returns a google.protobuf.Struct that later filters, such as rate limits, can use.

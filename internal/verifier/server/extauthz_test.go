@@ -88,13 +88,15 @@ func allowed(ok *authv3.OkHttpResponse, dynamic map[string]any) *authv3.CheckRes
 func goodAllowed(change func(*authv3.OkHttpResponse)) *authv3.CheckResponse {
 	ok := &authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{
-			overwriteOption("x-apikey-id", "idgood"), overwriteOption("x-apikey-account", "acme"), overwriteOption("x-apikey-external-id", "ext-1"),
+			overwriteOption("x-apikey-id", "idgood"), overwriteOption("x-apikey-uid", "good"), overwriteOption("x-apikey-account", "acme"),
+			overwriteOption("x-apikey-external-id", "ext-1"),
 			overwriteOption("x-apikey-name", "shops/good"), overwriteOption("x-apikey-scopes", "orders:read,orders:write"),
+			overwriteOption("x-apikey-plan", "pro"),
 		},
 	}
 	change(ok)
 	return allowed(ok, map[string]any{
-		"keyID": "idgood", "name": "shops/good", "uid": "good", "account": "acme", "externalID": "ext-1",
+		"keyID": "idgood", "name": "shops/good", "uid": "good", "account": "acme", "externalID": "ext-1", "plan": "pro",
 		"scopes": []any{"orders:read", "orders:write"},
 	})
 }
@@ -173,20 +175,20 @@ func TestExtAuthz_Allows(t *testing.T) {
 			request: envoyRequest("/", map[string]string{"x-api-key": plainKey, "x-apikey-external-id": "root", "x-apikey-scopes": "all"}, nil),
 			want: allowed(&authv3.OkHttpResponse{
 				Headers: []*corev3.HeaderValueOption{
-					overwriteOption("x-apikey-id", "idplain"), overwriteOption("x-apikey-account", "bare"),
+					overwriteOption("x-apikey-id", "idplain"), overwriteOption("x-apikey-uid", "plain"), overwriteOption("x-apikey-account", "bare"),
 					overwriteOption("x-apikey-name", "shops/plain"),
 				},
-				HeadersToRemove: []string{"x-apikey-external-id", "x-apikey-scopes", "x-api-key"},
+				HeadersToRemove: []string{"x-apikey-external-id", "x-apikey-scopes", "x-apikey-plan", "x-api-key"},
 			}, bare),
 		},
 		"an odd external ID is encoded": {
 			request: envoyRequest("/", map[string]string{"x-api-key": oddKey}, nil),
 			want: allowed(&authv3.OkHttpResponse{
 				Headers: []*corev3.HeaderValueOption{
-					overwriteOption("x-apikey-id", "idodd"), overwriteOption("x-apikey-account", "odd"),
+					overwriteOption("x-apikey-id", "idodd"), overwriteOption("x-apikey-uid", "odd"), overwriteOption("x-apikey-account", "odd"),
 					overwriteOption("x-apikey-external-id", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9"), overwriteOption("x-apikey-name", "shops/odd"),
 				},
-				HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
+				HeadersToRemove: []string{"x-apikey-scopes", "x-apikey-plan", "x-api-key"},
 			}, map[string]any{"keyID": "idodd", "name": "shops/odd", "uid": "odd", "account": "odd", "externalID": oddID, "scopes": []any{}}),
 		},
 		"the route's scopes and account are met": {
@@ -230,12 +232,15 @@ func TestExtAuthz_Allows(t *testing.T) {
 func listedAllowed() *authv3.CheckResponse {
 	return allowed(&authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{
-			overwriteOption("x-apikey-id", "idlisted"), overwriteOption("x-apikey-account", "acme"),
+			overwriteOption("x-apikey-id", "idlisted"), overwriteOption("x-apikey-uid", "listed"), overwriteOption("x-apikey-account", "acme"),
 			overwriteOption("x-apikey-external-id", "ext-1"),
-			overwriteOption("x-apikey-name", "shops/listed"),
+			overwriteOption("x-apikey-name", "shops/listed"), overwriteOption("x-apikey-plan", "pro"),
 		},
 		HeadersToRemove: []string{"x-apikey-scopes", "x-api-key"},
-	}, map[string]any{"keyID": "idlisted", "name": "shops/listed", "uid": "listed", "account": "acme", "externalID": "ext-1", "scopes": []any{}})
+	}, map[string]any{
+		"keyID": "idlisted", "name": "shops/listed", "uid": "listed", "account": "acme", "externalID": "ext-1", "plan": "pro",
+		"scopes": []any{},
+	})
 }
 
 func TestExtAuthz_Denies(t *testing.T) {

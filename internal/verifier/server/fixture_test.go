@@ -45,7 +45,7 @@ func newIndex() *verifier.Index {
 	x := verifier.NewIndex()
 	x.PutNamespace("shops", nil)
 	for name, spec := range map[string]v1alpha1.AccountSpec{
-		"acme": {ExternalID: "ext-1"}, "bare": {}, "odd": {ExternalID: oddID}, "ext-1": {}, // its name equals the external ID of another account
+		"acme": {ExternalID: "ext-1", Plan: "pro"}, "bare": {}, "odd": {ExternalID: oddID}, "ext-1": {}, // its name equals the external ID of another account
 		"late": {ExternalID: "ext-2", State: v1alpha1.AccountSuspended},
 	} {
 		x.PutAccount(&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec})

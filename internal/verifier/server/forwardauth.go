@@ -54,7 +54,7 @@ func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, requireme
 	h["Cache-Control"] = noStore
 	if verdict.Code.Passes() {
 		if id := verdict.Key(); id != nil {
-			setIdentity(h, id)
+			a.setIdentity(h, id)
 		}
 		a.returnOtherCredentials(h, forwarded, places)
 		w.WriteHeader(http.StatusOK)
@@ -77,11 +77,16 @@ func (a *Authorizer) authorize(w http.ResponseWriter, r *http.Request, requireme
 	_, _ = w.Write(body) // the client may have disconnected
 }
 
-func setIdentity(h http.Header, id *verifier.Identity) {
+func (a *Authorizer) setIdentity(h http.Header, id *verifier.Identity) {
 	values := identityValues(id)
 	for i, name := range identityHeaders {
 		if values[i] != "" {
 			h[name] = values[i : i+1 : i+1]
+		}
+	}
+	for i := range a.MetadataHeaders {
+		if value := a.MetadataHeaders[i].value(id); value != "" {
+			h[a.MetadataHeaders[i].canonical] = []string{value}
 		}
 	}
 }

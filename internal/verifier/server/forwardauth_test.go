@@ -15,16 +15,16 @@ import (
 )
 
 // identity holds the identity headers.
-type identity struct{ id, account, externalID, name, scopes string }
+type identity struct{ id, uid, account, externalID, name, scopes, plan string }
 
 func identityOf(h http.Header) identity {
 	return identity{
-		h.Get("X-Apikey-Id"), h.Get("X-Apikey-Account"), h.Get("X-Apikey-External-Id"), h.Get("X-Apikey-Name"),
-		h.Get("X-Apikey-Scopes"),
+		h.Get("X-Apikey-Id"), h.Get("X-Apikey-Uid"), h.Get("X-Apikey-Account"), h.Get("X-Apikey-External-Id"), h.Get("X-Apikey-Name"),
+		h.Get("X-Apikey-Scopes"), h.Get("X-Apikey-Plan"),
 	}
 }
 
-var goodIdentity = identity{"idgood", "acme", "ext-1", "shops/good", "orders:read,orders:write"}
+var goodIdentity = identity{"idgood", "good", "acme", "ext-1", "shops/good", "orders:read,orders:write", "pro"}
 
 func TestAuthz(t *testing.T) {
 	t.Parallel()
@@ -52,14 +52,14 @@ func TestAuthz(t *testing.T) {
 		"a path that only begins so": {call: call{target: "/authzz", header: header("X-Api-Key", goodKey)}, status: 404},
 		"what is not there is not sent": {
 			call: call{header: header("X-Api-Key", plainKey)}, status: 200,
-			identity: identity{"idplain", "bare", "", "shops/plain", ""},
+			identity: identity{"idplain", "plain", "bare", "", "shops/plain", "", ""},
 		},
 		"an odd external ID is encoded": {
 			call: call{header: header("X-Api-Key", oddKey)}, status: 200,
-			identity: identity{"idodd", "odd", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9", "shops/odd", ""},
+			identity: identity{"idodd", "odd", "odd", "%2050%25%0D%0AX-Apikey-Account: root%C3%A9", "shops/odd", "", ""},
 		},
 		"a forged identity is not echoed": {call: call{header: header("X-Api-Key", plainKey, "X-Apikey-External-Id", "root", "X-Apikey-Scopes",
-			"all")}, status: 200, identity: identity{"idplain", "bare", "", "shops/plain", ""}},
+			"all")}, status: 200, identity: identity{"idplain", "plain", "bare", "", "shops/plain", "", ""}},
 
 		"no key": {call: call{}, status: 401, code: "MISSING"},
 		"two keys": {
@@ -223,7 +223,7 @@ func TestAuthz(t *testing.T) {
 		"a query that is not a source": {call: call{header: header("X-Forwarded-Uri", "/orders?api_key="+goodKey)}, status: 401, code: "MISSING"},
 		"a client behind a trusted proxy": {
 			call:   call{setup: setup{trusted: []string{"127.0.0.1"}}, header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")},
-			status: 200, identity: identity{"idlisted", "acme", "ext-1", "shops/listed", ""},
+			status: 200, identity: identity{"idlisted", "listed", "acme", "ext-1", "shops/listed", "", "pro"},
 		},
 		"a client that forges its address": {
 			call: call{header: header("X-Api-Key", listedKey, "X-Forwarded-For", "192.0.2.7")}, status: 403, code: "IP_NOT_ALLOWED",

@@ -12,15 +12,19 @@ import (
 // The indexes of the identity headers in identityHeaders. Upstreams receive these headers only from the verifier.
 const (
 	headerID = iota
+	headerUID
 	headerAccount
 	headerExternalID
 	headerName
 	headerScopes
+	headerPlan
 
 	headerCount
 )
 
-var identityHeaders = [headerCount]string{"X-Apikey-Id", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes"}
+var identityHeaders = [headerCount]string{
+	"X-Apikey-Id", "X-Apikey-Uid", "X-Apikey-Account", "X-Apikey-External-Id", "X-Apikey-Name", "X-Apikey-Scopes", "X-Apikey-Plan",
+}
 
 // lowerIdentityHeaders holds the names in lower case, as Envoy uses them.
 var lowerIdentityHeaders = func() (lower [headerCount]string) {
@@ -33,8 +37,9 @@ var lowerIdentityHeaders = func() (lower [headerCount]string) {
 // identityValues returns the values of the identity headers. A header with an empty value must be absent.
 func identityValues(id *verifier.Identity) [headerCount]string {
 	return [headerCount]string{
-		headerID: encodeHeaderValue(id.KeyID), headerAccount: encodeHeaderValue(id.Account), headerExternalID: encodeHeaderValue(id.ExternalID),
-		headerName: encodeHeaderValue(id.Namespace + "/" + id.Name), headerScopes: encodeHeaderValue(id.Scopes),
+		headerID: encodeHeaderValue(id.KeyID), headerUID: encodeHeaderValue(id.UID), headerAccount: encodeHeaderValue(id.Account),
+		headerExternalID: encodeHeaderValue(id.ExternalID), headerName: encodeHeaderValue(id.Namespace + "/" + id.Name),
+		headerScopes: encodeHeaderValue(id.Scopes), headerPlan: encodeHeaderValue(id.Plan),
 	}
 }
 

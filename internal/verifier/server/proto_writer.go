@@ -79,6 +79,15 @@ func (w *protoWriter) appendOverwrite(name, value string) {
 	*w = protowire.AppendVarint(protowire.AppendTag(*w, optionAppendAction, protowire.VarintType), action)
 }
 
+// appendOverwriteOrRemove writes an option that sets a header, or the name of a header to remove if the value is empty.
+func (w *protoWriter) appendOverwriteOrRemove(name, value string) {
+	if value != "" {
+		w.appendOverwrite(name, value)
+		return
+	}
+	w.appendString(okHeadersToRemove, name)
+}
+
 // beginStructField writes the header of a field of a google.protobuf.Struct. The caller must then write the value, of
 // exactly size bytes.
 func (w *protoWriter) beginStructField(name string, size int) {

@@ -7,7 +7,9 @@
 
 local verifier = "http://127.0.0.1:8080"
 
-local identity = { "x-apikey-id", "x-apikey-account", "x-apikey-external-id", "x-apikey-name", "x-apikey-scopes" }
+local identity = {
+  "x-apikey-id", "x-apikey-uid", "x-apikey-account", "x-apikey-external-id", "x-apikey-name", "x-apikey-scopes", "x-apikey-plan",
+}
 
 -- Headers that may contain a key. The verifier returns those that contain something else, such as a token of the application.
 local key_headers = { "X-API-Key", "Authorization" }
