@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
 const (
@@ -156,14 +158,19 @@ type verifyRequest struct {
 
 // verifyResult is the response of the verifier, and what the command prints as JSON.
 type verifyResult struct {
-	Valid      bool       `json:"valid"`
-	Code       string     `json:"code"`
-	KeyID      string     `json:"keyID,omitempty"`
-	Account    string     `json:"account,omitempty"`
-	ExternalID string     `json:"externalID,omitempty"`
-	Label      string     `json:"label,omitempty"`
-	Scopes     []string   `json:"scopes,omitempty"`
-	ExpiresAt  *time.Time `json:"expiresAt,omitempty"`
+	Valid      bool                 `json:"valid"`
+	Code       string               `json:"code"`
+	KeyID      string               `json:"keyID,omitempty"`
+	Name       string               `json:"name,omitempty"`
+	UID        string               `json:"uid,omitempty"`
+	Account    string               `json:"account,omitempty"`
+	ExternalID string               `json:"externalID,omitempty"`
+	Label      string               `json:"label,omitempty"`
+	Scopes     []string             `json:"scopes,omitempty"`
+	Plan       string               `json:"plan,omitempty"`
+	Metadata   map[string]string    `json:"metadata,omitempty"`
+	RateLimits []v1alpha1.RateLimit `json:"rateLimits,omitempty"`
+	ExpiresAt  *time.Time           `json:"expiresAt,omitempty"`
 	// Explanation says what the code means and what to do.
 	Explanation string `json:"explanation,omitempty"`
 }

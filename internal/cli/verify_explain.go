@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 	"time"
 )
@@ -47,10 +46,15 @@ func explainVerdict(r *verifyResult) string {
 }
 
 func explainValid(r *verifyResult) string {
-	text := fmt.Sprintf("The key %s of account %s is valid", r.KeyID, r.Account)
+	text := "The key " + r.KeyID
 	if r.Label != "" {
-		text = fmt.Sprintf("The key %s (%s) of account %s is valid", r.KeyID, r.Label, r.Account)
+		text += " (" + r.Label + ")"
 	}
+	text += " of account " + r.Account
+	if r.Plan != "" {
+		text += " (plan " + r.Plan + ")"
+	}
+	text += " is valid"
 	if r.ExpiresAt != nil {
 		text += " until " + r.ExpiresAt.Format(time.RFC3339)
 	}

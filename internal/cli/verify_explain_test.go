@@ -36,9 +36,9 @@ func TestExplainVerdict_Valid(t *testing.T) {
 	t.Parallel()
 	end := time.Date(2027, 2, 28, 0, 0, 0, 0, time.UTC)
 	got := explainVerdict(&verifyResult{
-		Valid: true, Code: "VALID", KeyID: "v1ReF6fIcrOF", Account: "acme", Label: "Almacén", Scopes: []string{"orders:read", "orders:write"}, ExpiresAt: &end,
+		Valid: true, Code: "VALID", KeyID: "v1ReF6fIcrOF", Account: "acme", Plan: "pro", Label: "Almacén", Scopes: []string{"orders:read", "orders:write"}, ExpiresAt: &end,
 	})
-	const want = "The key v1ReF6fIcrOF (Almacén) of account acme is valid until 2027-02-28T00:00:00Z, with the scopes orders:read, orders:write."
+	const want = "The key v1ReF6fIcrOF (Almacén) of account acme (plan pro) is valid until 2027-02-28T00:00:00Z, with the scopes orders:read, orders:write."
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

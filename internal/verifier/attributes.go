@@ -47,8 +47,8 @@ func newMetadata[V ~string](entries map[string]V) Metadata {
 	return m
 }
 
-// asMap returns the entries as a map.
-func (m Metadata) asMap() map[string]v1alpha1.MetadataValue {
+// Map returns the entries as a map.
+func (m Metadata) Map() map[string]v1alpha1.MetadataValue {
 	entries := make(map[string]v1alpha1.MetadataValue, len(m))
 	for _, e := range m {
 		entries[e.Name] = v1alpha1.MetadataValue(e.Value)
@@ -104,5 +104,5 @@ func mergeMetadata(own, account Metadata) Metadata {
 	case len(own) == 0:
 		return account
 	}
-	return newMetadata(keys.EffectiveMetadata(own.asMap(), account.asMap()))
+	return newMetadata(keys.EffectiveMetadata(own.Map(), account.Map()))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
+	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
 type entries = map[string]v1alpha1.MetadataValue
@@ -165,6 +166,33 @@ func TestExtAuthz_DynamicMetadataChangesWithAccount(t *testing.T) {
 				t.Errorf("plan %s (-want +got):\n%s", step.plan, diff)
 			}
 		}
+	}
+}
+
+// Applications receive the same, with rate limits as they are in the API.
+func TestVerify_Attributes(t *testing.T) {
+	t.Parallel()
+	index := indexWith(v1alpha1.APIKeySpec{
+		Metadata: entries{"team": "Almacén", "tier": "gold"}, RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 0, v1alpha1.RateLimitWeek)},
+	}, v1alpha1.AccountSpec{
+		Plan: "pro", Metadata: entries{"tier": "basic"}, RateLimits: []v1alpha1.RateLimit{
+			rateLimit("requests", 100, v1alpha1.RateLimitWeek), rateLimit("mails", 7, v1alpha1.RateLimitSecond),
+		},
+	})
+	at := serve(t, setup{index: index}, server.Options{})
+	want := map[string]any{
+		"valid": true, "code": "VALID", "keyID": "idgood", "name": "shops/good", "uid": "good", "account": "acme", "plan": "pro",
+		"metadata": map[string]any{"team": "Almacén", "tier": "basic"},
+		"rateLimits": []any{
+			map[string]any{"name": "requests", "requests": 0.0, "unit": "Week"}, map[string]any{"name": "mails", "requests": 7.0, "unit": "Second"},
+		},
+	}
+	if diff := cmp.Diff(want, postJSON(t, at, "/v1/verify", `{"key":"`+goodKey+`"}`)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	putAccount(index, v1alpha1.AccountSpec{Plan: "free"})
+	if got := postJSON(t, at, "/v1/verify", `{"key":"`+goodKey+`"}`); got["plan"] != "free" || got["rateLimits"] != nil {
+		t.Errorf("after a change of the account, the response is %v", got)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
@@ -42,14 +43,19 @@ type verifyRequest struct {
 
 // verifyResponse holds the body of a response from /v1/verify.
 type verifyResponse struct {
-	Valid      bool       `json:"valid"`
-	Code       string     `json:"code"`
-	KeyID      string     `json:"keyID,omitempty"`
-	Account    string     `json:"account,omitempty"`
-	ExternalID string     `json:"externalID,omitempty"`
-	Label      string     `json:"label,omitempty"`
-	Scopes     []string   `json:"scopes,omitempty"`
-	ExpiresAt  *time.Time `json:"expiresAt,omitempty"`
+	Valid      bool                              `json:"valid"`
+	Code       string                            `json:"code"`
+	KeyID      string                            `json:"keyID,omitempty"`
+	Name       string                            `json:"name,omitempty"` // namespace/name
+	UID        string                            `json:"uid,omitempty"`
+	Account    string                            `json:"account,omitempty"`
+	ExternalID string                            `json:"externalID,omitempty"`
+	Label      string                            `json:"label,omitempty"`
+	Scopes     []string                          `json:"scopes,omitempty"`
+	Plan       string                            `json:"plan,omitempty"`
+	Metadata   map[string]v1alpha1.MetadataValue `json:"metadata,omitempty"`
+	RateLimits []v1alpha1.RateLimit              `json:"rateLimits,omitempty"`
+	ExpiresAt  *time.Time                        `json:"expiresAt,omitempty"`
 }
 
 // explainResponse holds the body of a response from /v1/explain: a verifyResponse with the checks that led to it.
@@ -197,7 +203,9 @@ func newVerifyResponse(v *verifier.Verdict) verifyResponse {
 	if id == nil {
 		return response
 	}
-	response.KeyID, response.Account, response.ExternalID, response.Label = id.KeyID, id.Account, id.ExternalID, id.Label
+	response.KeyID, response.Name, response.UID, response.Label = id.KeyID, id.Namespace+"/"+id.Name, id.UID, id.Label
+	response.Account, response.ExternalID, response.Plan = id.Account, id.ExternalID, id.Plan
+	response.Metadata, response.RateLimits = id.Metadata.Map(), id.RateLimits
 	if id.Scopes != "" {
 		response.Scopes = strings.Split(id.Scopes, ",")
 	}

@@ -20,7 +20,7 @@ var allSteps = []any{"synced", "key", "state", "account", "expiry", "admitted", 
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	good := map[string]any{
-		"valid": true, "code": "VALID", "keyID": "idgood", "account": "acme", "externalID": "ext-1", "label": "Shop",
+		"valid": true, "code": "VALID", "keyID": "idgood", "name": "shops/good", "uid": "good", "account": "acme", "externalID": "ext-1", "label": "Shop", "plan": "pro",
 		"scopes": []any{"orders:read", "orders:write"}, "expiresAt": "2027-02-28T13:00:00Z",
 	}
 	refused := func(code string, more ...any) map[string]any {
@@ -31,7 +31,11 @@ func TestVerify(t *testing.T) {
 		return m
 	}
 	known := func(code, name, account, externalID string) map[string]any {
-		return refused(code, "keyID", "id"+name, "account", account, "externalID", externalID)
+		m := refused(code, "keyID", "id"+name, "name", "shops/"+name, "uid", name, "account", account, "externalID", externalID)
+		if account == "acme" {
+			m["plan"] = "pro"
+		}
+		return m
 	}
 	but := func(code string) map[string]any {
 		m := refused(code)
