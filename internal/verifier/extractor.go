@@ -232,7 +232,8 @@ var base64Alphabet = strings.NewReplacer("-", "+", "_", "/")
 // do not contain commas (RFC 6265, section 4.1.1).
 const cookieSeparators = ";,"
 
-// extractFromPairs reads name=value pairs. A name that occurs twice is ambiguous.
+// extractFromPairs reads name=value pairs. A name that occurs twice is ambiguous. So is one in a query that is percent-encoded:
+// gateways remove a parameter by the name as it is written, but applications decode it, and would receive the key.
 func (s *source) extractFromPairs(text, separators string, into *Candidates, place Places, read func(string) string) {
 	seen := false
 	for pair := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
@@ -240,10 +241,11 @@ func (s *source) extractFromPairs(text, separators string, into *Candidates, pla
 			pair = strings.TrimLeft(pair, " ")
 		}
 		name, value, _ := strings.Cut(pair, "=")
-		if name != s.name || value == "" {
+		encoded := s.kind == fromQuery && name != s.name && UnescapeQuery(name) == s.name
+		if name != s.name && !encoded || value == "" {
 			continue
 		}
-		if seen {
+		if seen || encoded {
 			into.ambiguous = true
 			return
 		}

@@ -338,6 +338,11 @@ func (w *suite) testQueryKey(t *testing.T, g *gateway) {
 			t.Errorf("the application sees the key in %v", a.received[0].placesOfKey(material))
 		}
 	})
+	t.Run("a name that the application decodes", func(t *testing.T) {
+		for _, path := range []string{"/?api%5Fkey=" + material, "/?api_key=" + w.keys["plain"].material + "&%61pi_key=" + material} {
+			f.expectDenied(t, clientRequest{path: path}, http.StatusUnauthorized, "AMBIGUOUS")
+		}
+	})
 	t.Run("a key in a URL in a header", func(t *testing.T) {
 		for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
 			header := http.Header{name: {"/?api_key=" + material}}
