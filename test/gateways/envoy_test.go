@@ -19,6 +19,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3" // types that the bootstrap names
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	ext_authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
@@ -124,11 +125,14 @@ func testHeaderRules(t *testing.T, filter *ext_authzv3.ExtAuthz) {
 }
 
 func testReplicas(t *testing.T, cluster *clusterv3.Cluster, service *corev3.GrpcService) {
-	if err := cluster.ValidateAll(); err != nil || cluster.GetType() != clusterv3.Cluster_STRICT_DNS {
-		t.Errorf("its replicas are found by %s: %v", cluster.GetType(), err)
+	names := &dnsv3.DnsCluster{}
+	unpack(t, cluster.GetClusterType().GetTypedConfig(), names)
+	if err := cluster.ValidateAll(); err != nil || names.GetAllAddressesInSingleEndpoint() {
+		t.Errorf("its replicas are found by %v: %v", names, err)
 	}
-	if connect := cluster.GetConnectTimeout().AsDuration(); 2*connect >= service.GetTimeout().AsDuration() {
-		t.Errorf("a retry has no time: Envoy waits %s for a connection", connect)
+	connect, call := cluster.GetConnectTimeout().AsDuration(), service.GetRetryPolicy().GetRetryBackOff().GetMaxInterval().AsDuration()
+	if all := service.GetTimeout().AsDuration(); 2*connect >= all || 2*call >= all || call == 0 {
+		t.Errorf("a retry has no time: Envoy waits %s for a connection and %s for a call", connect, call)
 	}
 	if retry := service.GetRetryPolicy(); retry.GetNumRetries().GetValue() != 1 || retry.GetRetryOn() != "connect-failure,reset,unavailable" {
 		t.Errorf("Envoy retries %v", retry)
