@@ -167,25 +167,34 @@ func (g *gateway) logVersion(t *testing.T, program string) {
 type runningGateway struct {
 	*gateway
 
-	url, log    string
+	url string
+	// log is the file with its output.
+	log         string
 	application *application
 }
 
-// serve runs a gateway with its sample. It replaces only addresses in the sample, and applies the changes of the test.
+// serve runs a gateway with its sample. It replaces only addresses in the sample, and applies the changes of the test, which take
+// precedence.
 func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...string) *runningGateway {
 	t.Helper()
-	program, dir, address := g.binary(t, w.plane.Root()), t.TempDir(), freeAddress(t)
+	root, err := controlplane.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, dir, address := g.binary(t, root), t.TempDir(), freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	f := &runningGateway{gateway: g, url: "http://" + address, application: newApplication(t)}
-	g.configure(t, w.plane.Root(), dir, append([]string{
+	f := &runningGateway{gateway: g, url: "http://" + address, application: newApplication(t), log: filepath.Join(dir, "log")}
+	g.configure(t, root, dir, append(slices.Clone(changes),
 		"127.0.0.1:8080", verifier, "127.0.0.1:8090", f.application.address(),
 		socketAddress(envoyVerifier), socketAddress(verifier), socketAddress("127.0.0.1:8090"), socketAddress(f.application.address()),
 		socketAddress("0.0.0.0:8000"), socketAddress(address),
-		"port: 8000", "port: " + port, "0.0.0.0:8000", address, ":8000", ":" + port, "8000", address,
-		"/etc/haproxy/", dir + "/", "/etc/traefik/", dir + "/",
+		"port: 8000", "port: "+port, "0.0.0.0:8000", address, ":8000", ":"+port, "8000", address,
+		"/etc/haproxy/", dir+"/", "/etc/traefik/", dir+"/",
 		// The trusted load balancer has the default address of the test client.
 		"192.0.2.0/24", "127.0.0.1/32",
-	}, changes...))
+		// The timeouts in the sample of Envoy may be too short for a busy machine.
+		"timeout: 0.5s", "timeout: 10s", "max_interval: 0.2s", "max_interval: 4s", "connect_timeout: 0.2s", "connect_timeout: 10s",
+	))
 	// Caddy stores its state in these folders, and its admin endpoint needs a port of its own.
 	args := []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "CADDY_ADMIN=127.0.0.1:0"}
 	if g.prepare != nil {
@@ -195,11 +204,10 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 	for _, arg := range g.args {
 		args = append(args, strings.ReplaceAll(arg, "DIR", dir))
 	}
-	process, err := controlplane.StartProcess(filepath.Join(dir, "log"), "env", args...)
+	process, err := controlplane.StartProcess(f.log, "env", args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.log = process.Log
 	t.Cleanup(func() {
 		if err := process.Stop(controlplanetest.Timeout); err != nil {
 			t.Error(err)
@@ -210,6 +218,7 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 		}
 	})
 	f.awaitRoutes(t, process)
+	f.application.takeRequests()
 	return f
 }
 

@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -50,7 +49,7 @@ type application struct {
 // receivedRequest is a request as the application received it.
 type receivedRequest struct {
 	method, uri, body string
-	header            http.Header
+	header, trailer   http.Header
 }
 
 func newApplication(t *testing.T) *application {
@@ -60,7 +59,9 @@ func newApplication(t *testing.T) *application {
 		body, _ := io.ReadAll(r.Body)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.received = append(a.received, receivedRequest{method: r.Method, uri: r.RequestURI, body: string(body), header: r.Header})
+		a.received = append(a.received, receivedRequest{
+			method: r.Method, uri: r.RequestURI, body: string(body), header: r.Header, trailer: r.Trailer,
+		})
 		if status, err := strconv.Atoi(r.Header.Get(answerWith)); err == nil {
 			w.Header().Set("WWW-Authenticate", ownChallenge)
 			w.WriteHeader(status)
@@ -72,6 +73,9 @@ func newApplication(t *testing.T) *application {
 			a.requests.Add(1)
 		}
 	}
+	a.server.Config.Protocols = &http.Protocols{}
+	a.server.Config.Protocols.SetHTTP1(true)
+	a.server.Config.Protocols.SetUnencryptedHTTP2(true)
 	a.server.Start()
 	t.Cleanup(a.server.Close)
 	return a
@@ -126,7 +130,8 @@ func (f *runningGateway) send(t *testing.T, q clientRequest) clientResponse {
 		from.IP = net.ParseIP(q.from)
 	}
 	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: from}).DialContext, DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport, Timeout: controlplanetest.Timeout}).Do(request)
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	response, err := (&http.Client{Transport: transport, Timeout: controlplanetest.Timeout, CheckRedirect: stay}).Do(request)
 	if err != nil {
 		t.Fatalf("%s %s: %v", q.method, q.path, err)
 	}
@@ -141,22 +146,36 @@ func (f *runningGateway) send(t *testing.T, q clientRequest) clientResponse {
 // sendRaw requests a path without encoding it. Go's client would reject or rewrite some of them.
 func (f *runningGateway) sendRaw(t *testing.T, path, key string) clientResponse {
 	t.Helper()
-	host := strings.TrimPrefix(f.url, "http://")
-	connection, err := (&net.Dialer{Timeout: controlplanetest.Timeout}).DialContext(t.Context(), "tcp", host)
+	return f.sendText(t, "GET "+path+" HTTP/1.1\r\nHost: HOST\r\nX-API-Key: "+key+"\r\nConnection: close\r\n\r\n")
+}
+
+// sendText sends the text of a request, in which HOST is replaced by the address of the gateway.
+func (f *runningGateway) sendText(t *testing.T, text string) clientResponse {
+	t.Helper()
+	connection := f.connect(t)
+	method, _, _ := strings.Cut(text, " ")
+	_, _ = io.WriteString(connection, strings.ReplaceAll(text, "HOST", strings.TrimPrefix(f.url, "http://")))
+	response, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, _ := io.ReadAll(response.Body)
+	return clientResponse{status: response.StatusCode, header: response.Header, body: string(body), received: f.application.takeRequests()}
+}
+
+// connect returns a connection to the gateway.
+func (f *runningGateway) connect(t *testing.T) net.Conn {
+	t.Helper()
+	connection, err := (&net.Dialer{Timeout: controlplanetest.Timeout}).DialContext(t.Context(), "tcp", strings.TrimPrefix(f.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = connection.Close() }()
+	t.Cleanup(func() { _ = connection.Close() })
 	if err := connection.SetDeadline(time.Now().Add(controlplanetest.Timeout)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = fmt.Fprintf(connection, "GET %s HTTP/1.1\r\nHost: %s\r\nX-API-Key: %s\r\nConnection: close\r\n\r\n", path, host, key)
-	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
-	if err != nil {
-		t.Fatalf("GET %s: %v", path, err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	return clientResponse{status: response.StatusCode, header: response.Header, received: f.application.takeRequests()}
+	return connection
 }
 
 // expectAllowed fails the test unless the request reaches the application once, with exactly these identity headers.
