@@ -93,7 +93,7 @@ func TestRender_MetadataFullOfHints(t *testing.T) {
 	current := credentialOf("now")
 	k, a := rich(map[string]string{"x": "{{ range .Metadata }}{{ . }}{{ end }}{{ .Key }}"})
 	k.Spec.Metadata = map[string]v1alpha1.MetadataValue{}
-	for _, name := range strings.Split("abcdefghijklmnop", "") {
+	for name := range strings.SplitSeq("abcdefghijklmnop", "") {
 		k.Spec.Metadata[name] = v1alpha1.MetadataValue(strings.Repeat(current.Hint, 256/len(current.Hint)))
 	}
 	content, err := keys.Render(k, a, keys.SecretCredentials{Current: current})

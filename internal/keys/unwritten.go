@@ -62,7 +62,8 @@ func (f *Facts) losesSlot(refusal *Violation) bool {
 	}
 	switch refusal.Reason {
 	case v1alpha1.ReasonLimitReached, v1alpha1.ReasonNamespaceNotAllowed, v1alpha1.ReasonScopeNotAllowed, v1alpha1.ReasonRateLimitNotAllowed,
-		v1alpha1.ReasonIPWhitelistRequired, v1alpha1.ReasonExpirationRequired, v1alpha1.ReasonExpirationForbidden, v1alpha1.ReasonLifetimeTooLong, v1alpha1.ReasonImportNotAllowed:
+		v1alpha1.ReasonIPWhitelistRequired, v1alpha1.ReasonExpirationRequired, v1alpha1.ReasonExpirationForbidden,
+		v1alpha1.ReasonLifetimeTooLong, v1alpha1.ReasonImportNotAllowed:
 		return true
 	}
 	return false
