@@ -31,6 +31,7 @@ type creator struct {
 	formatType   string
 	state        string
 	secretName   string
+	metadata     map[string]string
 }
 
 // createCommand returns kubectl apikey create.
@@ -65,6 +66,7 @@ func (c *creator) bindSpec(cmd *cobra.Command) {
 	flags.StringVar(&c.spec.Expiration, "expiration", "", "when the key expires: a date such as 2027-02-28, or an RFC 3339 instant")
 	flags.StringSliceVar(&c.spec.IPWhitelist, "ip", nil, "`addresses` or CIDRs from which the key may be used")
 	flags.StringSliceVar(&c.spec.Scopes, "scope", nil, "what the key may do, such as conversions:write")
+	flags.StringToStringVar(&c.metadata, "metadata", nil, "`facts` that verifiers pass to gateways, such as team=shop; the flag can be repeated")
 	flags.StringVar(&c.state, "state", "", "Active or Inactive")
 	flags.StringSliceVar(&c.notification.Emails, "email", nil, "`addresses` to notify before the key expires")
 	flags.Int32SliceVar(&c.notification.DaysBefore, "days-before", nil, "how many `days` before the expiration to notify")
@@ -127,6 +129,7 @@ func createOptions(isDryRun bool) []client.CreateOption {
 func (c *creator) build(namespace, name string) *v1alpha1.APIKey {
 	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: *c.spec.DeepCopy()}
 	k.Spec.State = v1alpha1.KeyState(c.state)
+	k.Spec.Metadata = metadataOf(c.metadata)
 	if n := c.notification; len(n.Emails)+len(n.DaysBefore) > 0 || n.Date != "" || n.Locale != "" {
 		k.Spec.Notification = n.DeepCopy()
 	}
@@ -143,6 +146,17 @@ func (c *creator) build(namespace, name string) *v1alpha1.APIKey {
 		k.Spec.Secret = &v1alpha1.SecretSpec{Name: c.secretName}
 	}
 	return k
+}
+
+func metadataOf(entries map[string]string) map[string]v1alpha1.MetadataValue {
+	if len(entries) == 0 {
+		return nil
+	}
+	metadata := make(map[string]v1alpha1.MetadataValue, len(entries))
+	for name, value := range entries {
+		metadata[name] = v1alpha1.MetadataValue(value)
+	}
+	return metadata
 }
 
 // await waits until the key is issued, if the user wants that.

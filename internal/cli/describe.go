@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/cli-runtime/pkg/printers"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -105,6 +107,8 @@ func eventTime(e *eventsv1.Event) time.Time {
 func (d *description) write(out io.Writer) {
 	d.writeKey(out)
 	d.writeAccount(out)
+	d.writeMetadata(out)
+	d.writeRateLimits(out)
 	d.writeConditions(out)
 	d.writeCredentials(out)
 	d.writeMails(out)
@@ -172,6 +176,7 @@ func (d *description) writeAccount(out io.Writer) {
 	fmt.Fprintf(out, "Account policy:\n")
 	line(out, "  Display name", a.Spec.DisplayName)
 	line(out, "  State", string(a.Spec.State))
+	line(out, "  Plan", a.Spec.Plan)
 	if a.Status.Keys != nil {
 		line(out, "  Keys", a.Status.Keys.Usage)
 	}
@@ -184,6 +189,52 @@ func allowedNamespaces(a *v1alpha1.Account) string {
 		return "all"
 	}
 	return metav1.FormatLabelSelector(a.Spec.AllowedNamespaces)
+}
+
+// writeMetadata prints the metadata that verifiers pass to gateways, and whether the key or its account has it.
+func (d *description) writeMetadata(out io.Writer) {
+	var ofAccount map[string]v1alpha1.MetadataValue
+	if d.account != nil {
+		ofAccount = d.account.Spec.Metadata
+	}
+	effective := keys.EffectiveMetadata(d.key.Spec.Metadata, ofAccount)
+	if len(effective) == 0 {
+		return
+	}
+	section(out, "Metadata", "NAME", "FROM", "VALUE")
+	for _, name := range slices.Sorted(maps.Keys(effective)) {
+		from := "key"
+		if _, ok := ofAccount[name]; ok {
+			from = "account"
+		}
+		row(out, name, from, effective[name])
+	}
+}
+
+// writeRateLimits prints the rate limits of the key, and those of its account. Without the account, it prints those that
+// the key declares.
+func (d *description) writeRateLimits(out io.Writer) {
+	effective, ofAccount := d.key.Spec.RateLimits, []v1alpha1.RateLimit(nil)
+	if d.account != nil {
+		ofAccount = d.account.Spec.RateLimits
+		effective = keys.EffectiveRateLimits(effective, ofAccount)
+	}
+	if len(effective) == 0 {
+		return
+	}
+	section(out, "Rate limits", "NAME", "OF-KEY", "OF-ACCOUNT")
+	for i, l := range effective {
+		account := "unknown"
+		if d.account != nil {
+			account = formatRateLimit(ofAccount[i])
+		}
+		row(out, l.Name, formatRateLimit(l), account)
+	}
+}
+
+// formatRateLimit returns a rate limit as in 100 per Minute.
+func formatRateLimit(l v1alpha1.RateLimit) string {
+	return fmt.Sprintf("%d per %s", ptr.Deref(l.Requests, 0), l.Unit)
 }
 
 // writeConditions prints the conditions. The message of a condition that is not as it should be says what to do.

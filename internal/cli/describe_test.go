@@ -46,7 +46,8 @@ func shopKey() *v1alpha1.APIKey {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shops", Name: "shop-key", CreationTimestamp: *daysFromNow(-30)},
 		Spec: v1alpha1.APIKeySpec{
 			Account: "acme", Label: "Clave para integración", Expiration: "2027-03-28", Scopes: []string{"orders:read"},
-			IPWhitelist: []string{"192.0.2.0/24"},
+			IPWhitelist: []string{"192.0.2.0/24"}, Metadata: map[string]v1alpha1.MetadataValue{"team": "shop", "tier": "gold"},
+			RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 50)},
 		},
 		Status: v1alpha1.APIKeyStatus{
 			State: v1alpha1.StateActive, KeyID: "b1b2b3b4b5b6", ExpirationTime: daysFromNow(28), LastUsedTime: daysFromNow(-1),
@@ -64,6 +65,10 @@ func shopKey() *v1alpha1.APIKey {
 	}
 }
 
+func rateLimit(name string, requests int32) v1alpha1.RateLimit {
+	return v1alpha1.RateLimit{Name: name, Requests: &requests, Unit: v1alpha1.RateLimitMinute}
+}
+
 func describeText(t *testing.T, d description) string {
 	t.Helper()
 	var text bytes.Buffer
@@ -79,7 +84,11 @@ func TestDescribe_Golden(t *testing.T) {
 	event := eventsv1.Event{Type: "Normal", Reason: v1alpha1.ReasonRotated, Note: "Rotated the key"}
 	event.EventTime = metav1.MicroTime{Time: daysFromNow(-1).Time}
 	account := &v1alpha1.Account{
-		Spec: v1alpha1.AccountSpec{DisplayName: "Acme Tiendas", AllowedNamespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shops"}}},
+		Spec: v1alpha1.AccountSpec{
+			DisplayName: "Acme Tiendas", AllowedNamespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shops"}},
+			Plan: "pro", Metadata: map[string]v1alpha1.MetadataValue{"tier": "basic"},
+			RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 100), rateLimit("mails", 10)},
+		},
 	}
 	golden(t, "describe.txt", describeText(t, description{key: shopKey(), account: account, events: []eventsv1.Event{event}, now: now}))
 }
@@ -87,6 +96,7 @@ func TestDescribe_Golden(t *testing.T) {
 // An object of an older schema, or another program, may hold what the schema refuses today.
 func TestDescribe_PrintsNoControlCharacters(t *testing.T) {
 	k := shopKey()
+	k.Spec.Metadata["team"] = "shop\n  tier  gold  account\x1b]0;"
 	k.Spec.Label = "Tienda\x1b[2J\nState:  Active\r\u202e"
 	k.Status.History[0].Message = "Issued\n  2027-02-28T12:00:00Z  Revoked"
 	k.Status.Conditions[0].Message = "a\tb"

@@ -4,6 +4,7 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -26,10 +28,17 @@ func TestBackup(t *testing.T) {
 	w := shared.Get(t)
 	verifier := w.verifiers.With(t)
 	namespace, account := w.namespace(t), controlplanetest.UniqueName("acme")
-	w.Create(t, controlplanetest.NewAccount(account, func(s *v1alpha1.AccountSpec) { s.DisplayName = "Acme" }))
-	rotated := controlplanetest.NewKey(namespace, "rotated", account, func(s *v1alpha1.APIKeySpec) { s.Label = "Tienda" })
+	owner := controlplanetest.NewAccount(account, func(s *v1alpha1.AccountSpec) {
+		s.DisplayName, s.Plan, s.Metadata = "Acme", "pro", map[string]v1alpha1.MetadataValue{"tier": "gold"}
+		s.RateLimits = []v1alpha1.RateLimit{keystest.RateLimit("requests", 100, v1alpha1.RateLimitMinute)}
+	})
+	w.Create(t, owner)
+	rotated := controlplanetest.NewKey(namespace, "rotated", account, func(s *v1alpha1.APIKeySpec) {
+		s.Label, s.Metadata = "Tienda", map[string]v1alpha1.MetadataValue{"team": "shop"}
+		s.RateLimits = []v1alpha1.RateLimit{keystest.RateLimit("requests", 50, v1alpha1.RateLimitMinute)}
+	})
 	templated := controlplanetest.NewKey(namespace, "templated", account, func(s *v1alpha1.APIKeySpec) {
-		s.Secret = &v1alpha1.SecretSpec{Name: "config", Template: &v1alpha1.SecretTemplate{Data: map[string]string{"config.json": `{"key":"{{ .Key }}"}`}}}
+		s.Secret = &v1alpha1.SecretSpec{Name: "config", Template: &v1alpha1.SecretTemplate{Data: map[string]string{"config.json": `{"key":"{{ .Key }}","tier":"{{ .Metadata.tier }}"}`}}}
 	})
 	inactive, revoked := controlplanetest.NewKey(namespace, "inactive", account), controlplanetest.NewKey(namespace, "revoked", account)
 	all := []*v1alpha1.APIKey{rotated, templated, inactive, revoked}
@@ -70,6 +79,11 @@ func TestBackup(t *testing.T) {
 		t.Errorf("got %q", imported.errOut)
 	}
 	w.awaitSnapshot(t, all, before)
+	restored := controlplanetest.NewAccount(account)
+	w.Read(t, restored)
+	if diff := cmp.Diff(owner.Spec, restored.Spec); diff != "" {
+		t.Errorf("the account differs (-want +got):\n%s", diff)
+	}
 	controlplanetest.AwaitVerdict(t, verifier, w.Material(t, rotated), "VALID")
 	controlplanetest.AwaitVerdict(t, verifier, previous, "VALID")
 	controlplanetest.AwaitVerdict(t, verifier, w.Material(t, inactive), "INACTIVE")
@@ -89,7 +103,9 @@ func (w *suite) snapshot(t *testing.T, list []*v1alpha1.APIKey) []string {
 	var lines []string
 	for _, k := range list {
 		w.Read(t, k)
-		line := fmt.Sprint(k.Name, k.Status.State, k.Status.KeyID, k.Status.RevokedCredentials)
+		spec, err := json.Marshal(k.Spec)
+		controlplanetest.Must(t, err)
+		line := fmt.Sprint(k.Name, string(spec), k.Status.State, k.Status.KeyID, k.Status.RevokedCredentials)
 		for _, c := range k.Status.Credentials {
 			line += fmt.Sprint(c.ID, c.SHA256, c.Role, c.IssuedAt.UTC())
 		}

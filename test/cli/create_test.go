@@ -20,7 +20,7 @@ import (
 var fullFlags = []string{
 	"--label", "Clave para integración", "--expiration", "2099-02-28", "--ip", "192.0.2.0/24,2001:db8::1", "--scope", "orders:read",
 	"--email", "ops@example.com", "--days-before", "7,1", "--locale", "es", "--rotation-interval", "720h", "--rotation-overlap", "1h",
-	"--format", "Token", "--prefix", "shop", "--secret-name", "shop-credentials", "--state", "Inactive",
+	"--format", "Token", "--prefix", "shop", "--secret-name", "shop-credentials", "--metadata", "models=a,b", "--metadata", "team=shop", "--state", "Inactive",
 }
 
 func fullSpec(account string) v1alpha1.APIKeySpec {
@@ -31,6 +31,7 @@ func fullSpec(account string) v1alpha1.APIKeySpec {
 		Rotation:     &v1alpha1.Rotation{Interval: "720h", Overlap: "1h"},
 		Format:       &v1alpha1.Format{Type: v1alpha1.FormatToken, Prefix: "shop"},
 		Secret:       &v1alpha1.SecretSpec{Name: "shop-credentials"},
+		Metadata:     map[string]v1alpha1.MetadataValue{"models": "a,b", "team": "shop"},
 	}
 }
 

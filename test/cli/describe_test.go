@@ -8,15 +8,21 @@ import (
 	"testing"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 func TestDescribe_PrintsTheKeyItsAccountAndEvents(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
-	a := controlplanetest.NewAccount(controlplanetest.UniqueName("customer"), func(s *v1alpha1.AccountSpec) { s.DisplayName = "Acme Tiendas" })
+	a := controlplanetest.NewAccount(controlplanetest.UniqueName("customer"), func(s *v1alpha1.AccountSpec) {
+		s.DisplayName, s.Plan = "Acme Tiendas", "pro"
+		s.RateLimits = []v1alpha1.RateLimit{keystest.RateLimit("requests", 100, v1alpha1.RateLimitMinute)}
+	})
 	w.Create(t, a)
-	k := controlplanetest.NewKey(w.namespace(t), "web", a.Name, func(s *v1alpha1.APIKeySpec) { s.Label = "Página web" })
+	k := controlplanetest.NewKey(w.namespace(t), "web", a.Name, func(s *v1alpha1.APIKeySpec) {
+		s.Label, s.Metadata = "Página web", map[string]v1alpha1.MetadataValue{"team": "shop"}
+	})
 	w.Issue(t, k)
 	var out string
 	controlplanetest.Eventually(t, "the event is there", func() error {
@@ -25,7 +31,8 @@ func TestDescribe_PrintsTheKeyItsAccountAndEvents(t *testing.T) {
 		return controlplanetest.Equal(strings.Join(strings.Fields(events)[:6], " "), "TYPE REASON AGE MESSAGE Normal Issued")
 	})
 	current := controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent)
-	contains(t, out, "Página web", "Acme Tiendas", "Active (spec.state: Active)", current.Hint, current.ID, "Conditions:", "History:")
+	contains(t, out, "Página web", "Acme Tiendas", "Active (spec.state: Active)", current.Hint, current.ID, "Conditions:", "History:",
+		"pro", "shop", "100 per Minute")
 	if strings.Contains(out, w.Material(t, k)) || strings.Contains(out, current.SHA256) {
 		t.Error("describe prints the key or its digest")
 	}
