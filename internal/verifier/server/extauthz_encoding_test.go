@@ -67,16 +67,20 @@ func generated() *authv3.CheckResponse {
 			"scopes": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{
 				structpb.NewStringValue("orders:read"), structpb.NewStringValue("stock:read"),
 			}}),
-			"plan":     structpb.NewStringValue(encodedIdentity.Plan),
-			"metadata": structOf("team", structpb.NewStringValue("shop"), "tier", structpb.NewStringValue("gold")),
-			"rateLimits": structOf(
-				"requests", structOf("requests_per_unit", structpb.NewNumberValue(100), "unit", structpb.NewStringValue("MINUTE")),
-				"mails", structOf("requests_per_unit", structpb.NewNumberValue(0), "unit", structpb.NewStringValue("DAY"))),
-			"accountRateLimits": structOf(
-				"requests", structOf("requests_per_unit", structpb.NewNumberValue(1000), "unit", structpb.NewStringValue("MINUTE")),
-				"mails", structOf("requests_per_unit", structpb.NewNumberValue(10), "unit", structpb.NewStringValue("DAY"))),
+			"plan":                       structpb.NewStringValue(encodedIdentity.Plan),
+			"metadata":                   structOf("team", structpb.NewStringValue("shop"), "tier", structpb.NewStringValue("gold")),
+			"rateLimits":                 structOf("requests", limitOf(100, "MINUTE"), "mails", limitOf(0, "DAY")),
+			"rateLimits.requests":        limitOf(100, "MINUTE"),
+			"rateLimits.mails":           limitOf(0, "DAY"),
+			"accountRateLimits":          structOf("requests", limitOf(1000, "MINUTE"), "mails", limitOf(10, "DAY")),
+			"accountRateLimits.requests": limitOf(1000, "MINUTE"),
+			"accountRateLimits.mails":    limitOf(10, "DAY"),
 		}},
 	}
+}
+
+func limitOf(requests float64, unit string) *structpb.Value {
+	return structOf("requests_per_unit", structpb.NewNumberValue(requests), "unit", structpb.NewStringValue(unit))
 }
 
 // structOf returns a value that holds a struct with two fields.

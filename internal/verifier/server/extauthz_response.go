@@ -243,12 +243,8 @@ func dynamicMetadata(id *verifier.Identity) protoWriter {
 	if len(id.Metadata) > 0 {
 		m.appendStruct("metadata", metadataFields(id.Metadata))
 	}
-	if len(id.RateLimits) > 0 {
-		m.appendStruct("rateLimits", rateLimitFields(id.RateLimits))
-	}
-	if len(id.AccountRateLimits) > 0 {
-		m.appendStruct("accountRateLimits", rateLimitFields(id.AccountRateLimits))
-	}
+	m.appendRateLimits("rateLimits", id.RateLimits)
+	m.appendRateLimits("accountRateLimits", id.AccountRateLimits)
 	return m
 }
 
@@ -261,16 +257,21 @@ func metadataFields(metadata verifier.Metadata) protoWriter {
 	return fields
 }
 
-// rateLimitFields returns the fields of a google.protobuf.Struct with the rate limits of a key by name, each in the form
-// that a rate limit of Envoy reads as its override (envoy.config.route.v3.RateLimit.Override.DynamicMetadata). Envoy 1.40
-// knows no unit WEEK: it ignores such an override, and the limit of the route applies.
-func rateLimitFields(limits []v1alpha1.RateLimit) protoWriter {
-	fields := make(protoWriter, 0, typicalLength)
+// appendRateLimits writes a struct of rate limits by name, each in the form that a rate limit of Envoy reads as its override
+// (envoy.config.route.v3.RateLimit.Override.DynamicMetadata). Each is also a field of its own, such as rateLimits.requests,
+// because Envoy Gateway reads no fields of a struct. Envoy 1.40 knows no unit WEEK: it ignores such an override, and the
+// limit of the route applies.
+func (w *protoWriter) appendRateLimits(name string, limits []v1alpha1.RateLimit) {
+	if len(limits) == 0 {
+		return
+	}
+	byName := make(protoWriter, 0, typicalLength)
 	for _, limit := range limits {
 		var override protoWriter
 		override.appendStructNumber("requests_per_unit", float64(ptr.Deref(limit.Requests, 0)))
 		override.appendStructString("unit", strings.ToUpper(string(limit.Unit)))
-		fields.appendStruct(limit.Name, override)
+		byName.appendStruct(limit.Name, override)
+		w.appendStruct(name+"."+limit.Name, override)
 	}
-	return fields
+	w.appendStruct(name, byName)
 }

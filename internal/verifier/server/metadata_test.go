@@ -48,6 +48,16 @@ func putAccount(index *verifier.Index, spec v1alpha1.AccountSpec) {
 	index.PutAccount(acme)
 }
 
+// addFlatRateLimits adds the fields that rate limits have in addition to the two structs.
+func addFlatRateLimits(metadata map[string]any) {
+	for _, group := range []string{"rateLimits", "accountRateLimits"} {
+		limits, _ := metadata[group].(map[string]any)
+		for name, limit := range limits {
+			metadata[group+"."+name] = limit
+		}
+	}
+}
+
 func TestExtAuthz_DynamicMetadata(t *testing.T) {
 	t.Parallel()
 	limit := func(requests float64, unit string) map[string]any {
@@ -120,6 +130,7 @@ func TestExtAuthz_DynamicMetadata(t *testing.T) {
 			t.Parallel()
 			tc.want["keyID"], tc.want["name"], tc.want["uid"], tc.want["account"] = "idgood", "shops/good", "good", "acme"
 			tc.want["scopes"] = []any{}
+			addFlatRateLimits(tc.want)
 			srv := setup{index: indexWith(tc.key, tc.account)}.authorizer(t).ExtAuthz()
 			for range 2 { // the second response may come from the cache
 				if diff := cmp.Diff(tc.want, dynamicMetadata(t, srv)); diff != "" {
@@ -162,6 +173,7 @@ func TestExtAuthz_DynamicMetadataChangesWithAccount(t *testing.T) {
 				"plan": step.plan, "metadata": map[string]any{"tier": step.tier},
 				"rateLimits": requests(step.want), "accountRateLimits": requests(float64(step.requests)),
 			}
+			addFlatRateLimits(want)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("plan %s (-want +got):\n%s", step.plan, diff)
 			}
