@@ -16,13 +16,15 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// TestEnvoyGateway_SampleIsAccepted applies the sample to a real API server with the CRDs of Envoy Gateway.
+// TestEnvoyGateway_SampleIsAccepted applies the samples to a real API server with the CRDs of Envoy Gateway.
 func TestEnvoyGateway_SampleIsAccepted(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
 	w.installEnvoyGatewayCRDs(t)
-	sample := filepath.Join(w.plane.Root(), "config", "samples", "gateways", "envoy-gateway")
-	w.kubectl(t, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", sample)
+	for _, sample := range []string{"envoy-gateway", "envoy-gateway-ratelimit"} {
+		folder := filepath.Join(w.plane.Root(), "config", "samples", "gateways", sample)
+		w.kubectl(t, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", folder)
+	}
 }
 
 // TestEnvoyGateway runs what the samples of other gateways do not have.

@@ -36,7 +36,7 @@ func limits(requests int32, unit v1alpha1.RateLimitUnit) []v1alpha1.RateLimit {
 func TestRateLimit_Envoy(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
-	f, g := w.serveLimited(t)
+	f, g := w.serveLimited(t, "unit: hour", "unit: year")
 	t.Run("the eleventh request of an account that may send ten is denied", func(t *testing.T) { w.testAccountLimit(t, f) })
 	t.Run("a changed plan applies at once, in both directions", func(t *testing.T) { w.testChangedPlan(t, f) })
 	t.Run("a rotation does not reset the counters", func(t *testing.T) { w.testRotatedKey(t, f) })
@@ -48,8 +48,20 @@ func TestRateLimit_Envoy(t *testing.T) {
 	t.Run("requests pass without the rate limit service", func(t *testing.T) { w.testFailOpen(t, f, g) })
 }
 
-// serveLimited runs Envoy with the sample of rate limits. It skips the test if a program is missing.
-func (w *suite) serveLimited(t *testing.T) (*runningGateway, *ratelimit.Gateway) {
+// TestRateLimit_EnvoyGatewayFields reads the numbers from the fields that the sample of Envoy Gateway names. Envoy Gateway translates
+// each to a path of one segment.
+func TestRateLimit_EnvoyGatewayFields(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	f, _ := w.serveLimited(t,
+		"path: [{key: accountRateLimits}, {key: requests}]", "path: [{key: accountRateLimits.requests}]",
+		"path: [{key: rateLimits}, {key: requests}]", "path: [{key: rateLimits.requests}]")
+	w.testAccountLimit(t, f)
+	w.testLowerKeyLimit(t, f)
+}
+
+// serveLimited runs Envoy with the sample of rate limits and changes of it. It skips the test if a program is missing.
+func (w *suite) serveLimited(t *testing.T, changes ...string) (*runningGateway, *ratelimit.Gateway) {
 	t.Helper()
 	if missing := ratelimit.Missing(w.plane.Root()); missing != nil {
 		t.Skipf("SKIPPED: rate limits with Envoy were not tested: bin/gateways has no %s. Run `make gateways`, which says why", strings.Join(missing, ", "))
@@ -57,7 +69,7 @@ func (w *suite) serveLimited(t *testing.T) (*runningGateway, *ratelimit.Gateway)
 	f := &runningGateway{gateway: gatewayNamed("envoy"), application: newApplication(t)}
 	g, err := ratelimit.Start(t.Context(), ratelimit.Options{
 		Root: w.plane.Root(), Dir: t.TempDir(), Verifier: w.verifier(t).GRPC, Application: f.application.address(),
-		Changes: []string{"unit: hour", "unit: year"},
+		Changes: changes,
 	})
 	t.Cleanup(func() {
 		if err := g.Stop(); err != nil {
