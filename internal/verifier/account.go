@@ -42,9 +42,8 @@ type policy struct {
 	whitelistRequired bool
 	// selector selects the namespaces whose keys may be used. A nil value selects all.
 	selector labels.Selector
-	// plan and attributes are passed to gateways.
-	plan       string
-	attributes attributes
+	// attributes is never nil.
+	attributes *attributes
 }
 
 func newPolicy(a *v1alpha1.Account) *policy {
@@ -52,7 +51,7 @@ func newPolicy(a *v1alpha1.Account) *policy {
 		suspended: a.Spec.State == v1alpha1.AccountSuspended, declaredID: a.Spec.ExternalID,
 		createdAt: a.CreationTimestamp.Unix(), uid: string(a.UID),
 		allowedScopes: a.Spec.AllowedScopes, whitelistRequired: a.Spec.IPWhitelistPolicy == v1alpha1.IPWhitelistRequired,
-		plan: a.Spec.Plan, attributes: attributes{metadata: newMetadata(a.Spec.Metadata), rateLimits: a.Spec.RateLimits},
+		attributes: newAttributes(&a.Spec),
 	}
 	if d := a.Spec.KeyDefaults; d != nil {
 		p.scopes = strings.Join(d.Scopes, ",")

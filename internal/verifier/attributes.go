@@ -14,6 +14,8 @@ import (
 
 // attributes holds the settings of a key or an account that verifiers pass to gateways and do not interpret.
 type attributes struct {
+	// plan is set on accounts only.
+	plan       string
 	metadata   Metadata
 	rateLimits []v1alpha1.RateLimit
 }
@@ -56,6 +58,17 @@ func (m Metadata) Map() map[string]v1alpha1.MetadataValue {
 	return entries
 }
 
+// noAttributes holds the attributes of accounts that have none.
+var noAttributes attributes
+
+// newAttributes returns the attributes of an account.
+func newAttributes(spec *v1alpha1.AccountSpec) *attributes {
+	if spec.Plan == "" && len(spec.Metadata) == 0 && len(spec.RateLimits) == 0 {
+		return &noAttributes
+	}
+	return &attributes{plan: spec.Plan, metadata: newMetadata(spec.Metadata), rateLimits: spec.RateLimits}
+}
+
 // keyAttributes holds the attributes of a key that has some.
 type keyAttributes struct {
 	attributes
@@ -83,12 +96,13 @@ func newKeyAttributes(spec *v1alpha1.APIKeySpec) *keyAttributes {
 // limits of the key only lower those of the account. It computes them once for each policy.
 func (p *policy) attributesOf(k *key) *attributes {
 	if k.attributes == nil {
-		return &p.attributes
+		return p.attributes
 	}
 	if known := k.attributes.effective.Load(); known != nil && known.policy == p {
 		return &known.attributes
 	}
 	effective := &effectiveAttributes{policy: p, attributes: attributes{
+		plan:       p.attributes.plan,
 		metadata:   mergeMetadata(k.attributes.metadata, p.attributes.metadata),
 		rateLimits: keys.EffectiveRateLimits(k.attributes.rateLimits, p.attributes.rateLimits),
 	}}

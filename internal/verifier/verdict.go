@@ -279,7 +279,7 @@ func (v *Verdict) Key() *Identity {
 	}
 	if v.policy != nil { // without the account, the key's own attributes are not known to be allowed
 		effective := v.policy.attributesOf(k)
-		id.ExternalID, id.Scopes, id.Plan = v.policy.externalID, v.policy.scopesOf(k), v.policy.plan
+		id.ExternalID, id.Scopes, id.Plan = v.policy.externalID, v.policy.scopesOf(k), effective.plan
 		id.Metadata, id.RateLimits = effective.metadata, effective.rateLimits
 		id.AccountRateLimits = v.policy.attributes.rateLimits
 	}
