@@ -29,6 +29,8 @@ func TestValues_Refused(t *testing.T) {
 		"verifier.keySources[0]=X-API-Key":                            "at '/verifier/keySources/0': 'X-API-Key' does not match pattern",
 		"verifier.trustedProxies[0]=proxy.example.com":                "at '/verifier/trustedProxies/0': 'proxy.example.com' does not match",
 		"verifier.maxFailuresPerClient=60/minute":                     "at '/verifier/maxFailuresPerClient': '60/minute' does not match",
+		"verifier.metadataHeaders.team=X-Team":                        "at '/verifier/metadataHeaders/team': 'X-Team' does not match",
+		"verifier.metadataHeaders.cost_center=X-Apikey-Cost":          "at '/verifier/metadataHeaders': additional properties 'cost_center' not allowed",
 		"watchNamespaces[0]=shop/*":                                   "at '/watchNamespaces/0': 'shop/*' does not match pattern",
 		"watchNamespaces={shop\\,shop}":                               "at '/watchNamespaces",
 		"smtp.host=mail.example.com":                                  "at '/smtp/from': minLength: got 0, want 1",
