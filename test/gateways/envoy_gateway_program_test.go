@@ -129,7 +129,7 @@ var envoyGatewayPorts = []string{"8080", "8081", "9443", "18000", "19003"}
 // of its ports.
 func reserveEnvoyGatewayPorts(t *testing.T, program string) {
 	t.Helper()
-	lock, err := os.Open(program) //nolint:gosec // a path below bin
+	lock, err := os.Open(program)
 	controlplanetest.Must(t, err)
 	t.Cleanup(func() { _ = lock.Close() }) // after the cleanup that stops it
 	controlplanetest.Must(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))

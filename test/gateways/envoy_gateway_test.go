@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ func TestEnvoyGateway(t *testing.T) {
 	t.Run("it accepts all policies", func(t *testing.T) { w.testPoliciesAccepted(t) })
 	t.Run("the open route needs no key", func(t *testing.T) { testOpenHTTPRoute(t, f) })
 	t.Run("Envoy answers preflight requests on a route with CORS", func(t *testing.T) { w.testCORSPolicy(t, f) })
-	t.Run("the access log contains the key ID", func(t *testing.T) { w.testAccessLogSettings(t, f) })
+	t.Run("the access log contains the key ID, and no query", func(t *testing.T) { w.testAccessLogSettings(t, f) })
 	t.Run("requests are denied on all routes if the verifier does not answer", func(t *testing.T) {
 		v.Kill()
 		w.testUnavailableRoutes(t, f, http.StatusServiceUnavailable)
@@ -93,21 +94,31 @@ func (w *suite) testCORSPolicy(t *testing.T, f *runningGateway) {
 }
 
 func (w *suite) testAccessLogSettings(t *testing.T, f *runningGateway) {
+	query := "?api_key=" + w.keys["full"].material // which no line may contain, as is checked when Envoy has ended
 	q := w.requestWithKey("full")
-	q.path = "/logged?api_key=" + w.keys["full"].material
+	q.path = "/allowed" + query
 	f.expectAllowed(t, q, w.fullIdentity())
-	controlplanetest.Eventually(t, "the access log has the request", func() error {
+	f.expectDenied(t, clientRequest{path: "/denied" + query}, http.StatusUnauthorized, "MISSING")
+	controlplanetest.Eventually(t, "the access log has both requests", func() error {
 		text, err := os.ReadFile(f.log)
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(string(text)) {
-			if strings.Contains(line, `"/logged"`) && strings.Contains(line, w.keys["full"].id) && strings.Contains(line, `"acme"`) {
-				return nil
-			}
+		if !regexp.MustCompile(`\{.*"/denied".*\}`).Match(text) || !w.loggedWithIdentity(string(text)) {
+			return errors.New("it has not")
 		}
-		return errors.New("it has not")
+		return nil
 	})
+}
+
+// loggedWithIdentity reports whether a line of an access log has the allowed request with its key ID and account.
+func (w *suite) loggedWithIdentity(log string) bool {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, `"/allowed"`) && strings.Contains(line, w.keys["full"].id) && strings.Contains(line, `"acme"`) {
+			return true
+		}
+	}
+	return false
 }
 
 // testUnavailableRoutes checks that requests with a valid key are answered with a status, on routes with and without a policy of
