@@ -4,6 +4,7 @@
 package gateways_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -40,24 +41,24 @@ admin: {address: {host: 127.0.0.1, port: 0}}
 telemetry: {metrics: {prometheus: {disable: true}}}
 `
 
-// envoyGatewayObjects are the objects to which the sample refers. No EndpointSlice may contain a loopback address, but a name of
-// it may.
-const envoyGatewayObjects = `apiVersion: gateway.networking.k8s.io/v1
+// envoyGatewayClass is the class of the Gateway in the sample.
+const envoyGatewayClass = `apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata: {name: eg}
 spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
 `
 
-// envoyGatewayService is a Service with one endpoint on this machine.
-const envoyGatewayService = `---
-apiVersion: v1
+const envoyGatewayService = `apiVersion: v1
 kind: Service
-metadata: {namespace: %[1]s, name: %[2]s}
-spec: {ports: [{name: port, port: %[3]d}]}
----
-apiVersion: discovery.k8s.io/v1
+metadata: {namespace: %s, name: %s}
+spec: {ports: [{name: port, port: %d}]}
+`
+
+// envoyGatewayEndpoints is an endpoint of a Service on this machine. No EndpointSlice may contain a loopback address, but a name
+// of it may.
+const envoyGatewayEndpoints = `apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {namespace: %[1]s, name: %[2]s-gateways, labels: {kubernetes.io/service-name: %[2]s}}
+metadata: {namespace: %[1]s, name: %[2]s-%[3]s, labels: {kubernetes.io/service-name: %[2]s}}
 addressType: FQDN
 ports: [{name: port, port: %[4]s, protocol: TCP}]
 endpoints: [{addresses: [gateways.localhost], conditions: {ready: true}}]
@@ -83,8 +84,7 @@ mount --bind "$certs" "$root/certs"
 exec chroot "$root" "$@"
 `
 
-// prepareEnvoyGateway applies the sample and what it refers to, writes what Envoy Gateway needs on this machine, and returns the
-// command that starts it.
+// prepareEnvoyGateway applies the sample, writes what Envoy Gateway needs on this machine, and returns the command that starts it.
 func (w *suite) prepareEnvoyGateway(t *testing.T, dir, program, verifier string, f *runningGateway) []string {
 	t.Helper()
 	requireUserNamespaces(t, dir)
@@ -99,16 +99,29 @@ func (w *suite) prepareEnvoyGateway(t *testing.T, dir, program, verifier string,
 	}
 }
 
+// applyEnvoyGatewayObjects applies the sample and what it refers to.
 func (w *suite) applyEnvoyGatewayObjects(t *testing.T, dir, verifier, application string) {
 	t.Helper()
-	_, verifierPort, _ := net.SplitHostPort(verifier)
-	_, applicationPort, _ := net.SplitHostPort(application)
-	write(t, filepath.Join(dir, "objects.yaml"), envoyGatewayObjects+
-		fmt.Sprintf(envoyGatewayService, w.plane.Namespace(), "apikey-verifier", 9001, verifierPort)+
-		fmt.Sprintf(envoyGatewayService, "default", "application", 8090, applicationPort))
-	for _, file := range []string{"objects.yaml", "apikeys.yaml"} {
-		w.kubectl(t, "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", filepath.Join(dir, file))
-	}
+	w.apply(t, envoyGatewayClass)
+	w.apply(t, fmt.Sprintf(envoyGatewayService, w.plane.Namespace(), "apikey-verifier", 9001))
+	w.applyEndpoints(t, w.plane.Namespace(), "apikey-verifier", "first", verifier)
+	w.apply(t, fmt.Sprintf(envoyGatewayService, "default", "application", 8090))
+	w.applyEndpoints(t, "default", "application", "first", application)
+	w.kubectl(t, "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", filepath.Join(dir, "apikeys.yaml"))
+}
+
+// applyEndpoints lets a slice of a Service consist of one address of this machine.
+func (w *suite) applyEndpoints(t *testing.T, namespace, service, slice, address string) {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(address)
+	w.apply(t, fmt.Sprintf(envoyGatewayEndpoints, namespace, service, slice, port))
+}
+
+func (w *suite) apply(t *testing.T, object string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "object.yaml")
+	write(t, file, object)
+	w.kubectl(t, "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", file)
 }
 
 // envoyVersion is the version by which Envoy Gateway finds Envoy, whatever version it is.
@@ -153,7 +166,7 @@ func requireUserNamespaces(t *testing.T, dir string) {
 
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %v: %v\n%s", filepath.Base(program), args, err, out)
 	}

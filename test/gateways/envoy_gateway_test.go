@@ -44,6 +44,7 @@ func TestEnvoyGateway(t *testing.T) {
 	t.Run("the open route needs no key", func(t *testing.T) { testOpenHTTPRoute(t, f) })
 	t.Run("Envoy answers preflight requests on a route with CORS", func(t *testing.T) { w.testCORSPolicy(t, f) })
 	t.Run("the access log contains the key ID, and no query", func(t *testing.T) { w.testAccessLogSettings(t, f) })
+	t.Run("no request is denied while a replica of the verifier shuts down", func(t *testing.T) { w.testReplicaShutdown(t, f) })
 	t.Run("requests are denied on all routes if the verifier does not answer", func(t *testing.T) {
 		v.Kill()
 		w.testUnavailableRoutes(t, f, http.StatusServiceUnavailable)
@@ -119,6 +120,36 @@ func (w *suite) loggedWithIdentity(log string) bool {
 		}
 	}
 	return false
+}
+
+// testReplicaShutdown adds a second verifier to the Service, and stops it while requests are sent. Its --drain-delay is longer
+// than the interval of the health checks.
+func (w *suite) testReplicaShutdown(t *testing.T, f *runningGateway) {
+	v := w.verifiers.Start(t, controlplane.VerifierOptions{Flags: []string{"--drain-delay=3s"}})
+	t.Cleanup(v.Kill)
+	w.applyEndpoints(t, w.plane.Namespace(), "apikey-verifier", "second", v.GRPC)
+	t.Cleanup(func() { w.kubectl(t, "delete", "endpointslice", "apikey-verifier-second", "-n", w.plane.Namespace()) })
+	controlplanetest.Eventually(t, "the second verifier is asked", func() error {
+		f.send(t, clientRequest{path: "/asked"})
+		text, err := os.ReadFile(v.Log)
+		if err == nil && !strings.Contains(string(text), "/asked") {
+			err = errors.New("it is not")
+		}
+		return err
+	})
+	stopped := make(chan error, 1)
+	go func() { stopped <- v.Stop(controlplanetest.Timeout) }()
+	for after := 0; after < 10; { // requests after the end of the process
+		if a := f.send(t, w.requestWithKey("full")); a.status != http.StatusOK {
+			t.Errorf("a request was answered %d: %s", a.status, a.body)
+		}
+		select {
+		case <-v.Done():
+			after++
+		default:
+		}
+	}
+	controlplanetest.Must(t, <-stopped)
 }
 
 // testUnavailableRoutes checks that requests with a valid key are answered with a status, on routes with and without a policy of
