@@ -111,13 +111,17 @@ func (env *environment) stop(problem error) error {
 // variables returns the environment variables of the commands: the path of kubectl, a kubeconfig, a cache of their own, and
 // the addresses and folders that the commands use.
 func (env *environment) variables() []string {
-	return append(os.Environ(),
+	variables := append(os.Environ(),
 		"PATH="+filepath.Dir(env.plane.Kubectl())+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+env.plane.Kubeconfig(),
 		"MAIL="+env.mails, "CHANGES="+filepath.Join(env.mails, "changes"),
 		"SHOP=http://"+env.gateway.address, "VERIFIER=http://"+env.gateway.verifier,
 		"KUBECACHEDIR="+filepath.Join(env.plane.Dir(), "cache"),
 	)
+	if env.gateway.limited != nil {
+		variables = append(variables, "LIMITED="+env.gateway.limited.URL)
+	}
+	return variables
 }
 
 // waitForInterrupt prints how to reach the environment and waits until ctx ends. It returns an error only if ctx ended

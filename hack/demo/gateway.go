@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
+	"github.com/apikey-manager/apikey-manager/test/ratelimit"
 )
 
 // gateway is a Caddy process with the configuration of config/samples/gateways, in front of an application.
@@ -26,6 +27,11 @@ type gateway struct {
 	verifier    string // the address of the verifier
 	process     *controlplane.Process
 	application *http.Server
+
+	// verifierGRPC and applicationAddress are the addresses of the verifier's gRPC server and of the application.
+	verifierGRPC, applicationAddress string
+	// limited is an Envoy with a rate limit service, or nil if a program for it is missing.
+	limited *ratelimit.Gateway
 }
 
 // openGateway starts a verifier, an application, and Caddy in front of both.
@@ -41,11 +47,12 @@ func (env *environment) openGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	env.gateway.verifier = verifier.HTTP
+	env.gateway.verifier, env.gateway.verifierGRPC = verifier.HTTP, verifier.GRPC
 	application, err := env.startApplication()
 	if err != nil {
 		return err
 	}
+	env.gateway.applicationAddress = application
 	if env.gateway.address, err = freeAddress(); err != nil {
 		return err
 	}
@@ -132,6 +139,9 @@ func (g *gateway) await(ctx context.Context) error {
 
 func (g *gateway) stop() error {
 	var problems []error
+	if g.limited != nil {
+		problems = append(problems, g.limited.Stop())
+	}
 	if g.process != nil {
 		problems = append(problems, g.process.Stop(commandTimeout))
 	}
@@ -147,5 +157,9 @@ func freeAddress() (string, error) {
 }
 
 func (env *environment) prepareGateway(ctx context.Context, out io.Writer) error {
-	return timed(out, "Starting a verifier, an application, and a gateway in front of it", func() error { return env.openGateway(ctx) })
+	err := timed(out, "Starting a verifier, an application, and a gateway in front of it", func() error { return env.openGateway(ctx) })
+	if err != nil {
+		return err
+	}
+	return env.openLimitedGateway(ctx, out)
 }

@@ -65,10 +65,11 @@ func runUntilDone(ctx context.Context, out io.Writer, env *environment, stay boo
 		return env.waitForInterrupt(ctx, out)
 	}
 	r := &runner{out: out, dir: env.plane.Root(), environment: env.variables(), bold: isTerminal(out)}
-	if err := r.runSteps(ctx, scenario); err != nil {
+	steps := env.steps()
+	if err := r.runSteps(ctx, steps); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nAll %d steps succeeded.\n", len(scenario))
+	_, err := fmt.Fprintf(out, "\nAll %d steps succeeded.\n", len(steps))
 	return err
 }
 
