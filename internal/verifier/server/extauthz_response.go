@@ -47,11 +47,11 @@ type extAuthzResponses struct {
 	cache [cacheSize]atomic.Pointer[cachedResponse]
 }
 
-// cacheSize and maxCachedLength limit the memory of the cache. Most responses are shorter than 1 KiB. Longer ones, with many
-// scopes, are not cached.
+// cacheSize and maxCachedLength limit the memory of the cache. Most responses are shorter than 2 KiB. Longer ones, with many
+// scopes or much metadata, are not cached.
 const (
 	cacheSize       = 1 << 13
-	maxCachedLength = 1 << 10
+	maxCachedLength = 2 << 10
 )
 
 // cachedResponse holds the response for a cacheKey.
@@ -257,6 +257,9 @@ func metadataFields(metadata verifier.Metadata) protoWriter {
 	return fields
 }
 
+// typicalOverrideLength suffices for the encoding of each rate limit.
+const typicalOverrideLength = 64
+
 // appendRateLimits writes a struct of rate limits by name, each in the form that a rate limit of Envoy reads as its override
 // (envoy.config.route.v3.RateLimit.Override.DynamicMetadata). Each is also a field of its own, such as rateLimits.requests,
 // because Envoy Gateway reads no fields of a struct. Envoy 1.40 knows no unit WEEK: it ignores such an override, and the
@@ -267,7 +270,7 @@ func (w *protoWriter) appendRateLimits(name string, limits []v1alpha1.RateLimit)
 	}
 	byName := make(protoWriter, 0, typicalLength)
 	for _, limit := range limits {
-		var override protoWriter
+		override := make(protoWriter, 0, typicalOverrideLength)
 		override.appendStructNumber("requests_per_unit", float64(ptr.Deref(limit.Requests, 0)))
 		override.appendStructString("unit", strings.ToUpper(string(limit.Unit)))
 		byName.appendStruct(limit.Name, override)
