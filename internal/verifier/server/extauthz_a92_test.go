@@ -100,9 +100,9 @@ func TestExtAuthz_A92Allows(t *testing.T) {
 	t.Parallel()
 	identity := map[string]string{
 		"x-apikey-id": "idgood", "x-apikey-account": "acme", "x-apikey-external-id": "ext-1", "x-apikey-name": "shops/good",
-		"x-apikey-scopes": "orders:read,orders:write",
+		"x-apikey-scopes": "orders:read,orders:write", "x-apikey-uid": "good", "x-apikey-plan": "pro",
 	}
-	bare := map[string]string{"x-apikey-id": "idplain", "x-apikey-account": "bare", "x-apikey-name": "shops/plain"}
+	bare := map[string]string{"x-apikey-id": "idplain", "x-apikey-account": "bare", "x-apikey-name": "shops/plain", "x-apikey-uid": "plain"}
 	for name, tc := range map[string]struct {
 		sent []string
 		want map[string]string
@@ -121,6 +121,7 @@ func TestExtAuthz_A92Allows(t *testing.T) {
 		},
 		"a key of an address": {[]string{"x-api-key", listedKey}, map[string]string{
 			"x-apikey-id": "idlisted", "x-apikey-account": "acme", "x-apikey-external-id": "ext-1", "x-apikey-name": "shops/listed",
+			"x-apikey-uid": "listed", "x-apikey-plan": "pro",
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
