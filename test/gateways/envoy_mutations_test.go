@@ -47,7 +47,7 @@ func TestEnvoy_LimitsWhatVerifierChanges(t *testing.T) {
 			t.Errorf("the removal of %s was answered %d and reached the application %v", name, a.status, a.received)
 		}
 	}
-	for _, name := range []string{"x-apikey-id", "x-apikey-metadata-team", "authorization", "x-api-key", "cookie"} {
+	for _, name := range []string{"x-apikey-id", "x-apikey-team2", "authorization", "x-api-key", "cookie"} {
 		a := f.send(t, clientRequest{path: "/set/" + name})
 		if a.status != http.StatusOK || len(a.received) != 1 || a.received[0].header.Get(name) != "changed" {
 			t.Errorf("a change of %s was answered %d and reached the application as %v", name, a.status, a.received)
