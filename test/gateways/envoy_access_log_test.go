@@ -62,6 +62,15 @@ func TestEnvoy_AccessLogHasKeyID(t *testing.T) {
 			t.Errorf("the access log has %+v, want %+v", got, want)
 		}
 	}
+	revoked := w.requestWithKey("revoked")
+	revoked.path = "/logged/revoked"
+	f.send(t, revoked)
+	want := accessLogEntry{
+		Path: revoked.path, KeyID: w.keys["revoked"].id, Account: "bare", Details: "ext_authz_denied", Status: http.StatusUnauthorized,
+	}
+	if got := f.accessLog(t, revoked.path, 1); len(got) != 1 || got[0] != want {
+		t.Errorf("the access log has %+v, want %+v", got, want)
+	}
 	f.send(t, clientRequest{path: "/logged/denied?key=" + material})
 	if got := f.accessLog(t, "/logged/denied", 1); got[0].Status != http.StatusUnauthorized || got[0].Details != "ext_authz_denied" {
 		t.Errorf("the access log has %+v", got)

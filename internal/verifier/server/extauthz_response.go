@@ -25,6 +25,7 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 	"k8s.io/utils/ptr"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -156,7 +157,15 @@ func (r *extAuthzResponses) forDenied(v *verifier.Verdict, cors bool) *authv3.Ch
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status: httpResponse.GetStatus(), Headers: httpResponse.GetHeaders(), Body: string(body),
 		}},
+		DynamicMetadata: deniedMetadata(v),
 	}
+}
+
+// deniedMetadata returns the dynamic metadata of a refusal: what the access log needs to name the key.
+func deniedMetadata(v *verifier.Verdict) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		"keyID": structpb.NewStringValue(v.KeyID()), "account": structpb.NewStringValue(v.Account()),
+	}}
 }
 
 // forAllowed returns the response to an allowed request. It comes from the cache unless a cookie has to be removed.

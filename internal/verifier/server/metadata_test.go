@@ -32,6 +32,26 @@ func dynamicMetadata(t *testing.T, srv authv3.AuthorizationServer) map[string]an
 	return remarshal(t, response).GetDynamicMetadata().AsMap()
 }
 
+// TestExtAuthz_DeniedMetadata checks that the access log of a gateway can name a key that is refused, and nothing else.
+func TestExtAuthz_DeniedMetadata(t *testing.T) {
+	t.Parallel()
+	srv := setup{}.authorizer(t).ExtAuthz()
+	for key, want := range map[string]map[string]any{
+		revokedKey:  {"keyID": "idrevoked", "account": "acme"},
+		inactiveKey: {"keyID": "idinactive", "account": "acme"},
+		unknownKey:  {},
+		"":          {},
+	} {
+		response, err := srv.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": key}, nil))
+		if err != nil || response.GetStatus().GetCode() == 0 {
+			t.Fatal(response, err)
+		}
+		if diff := cmp.Diff(want, remarshal(t, response).GetDynamicMetadata().AsMap()); diff != "" {
+			t.Errorf("for %q (-want +got):\n%s", key, diff)
+		}
+	}
+}
+
 // indexWith returns an index with goodKey, which has the given fields and belongs to the account acme with others.
 func indexWith(key v1alpha1.APIKeySpec, account v1alpha1.AccountSpec) *verifier.Index {
 	index := newIndex()
