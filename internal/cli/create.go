@@ -66,7 +66,7 @@ func (c *creator) bindSpec(cmd *cobra.Command) {
 	flags.StringVar(&c.spec.Expiration, "expiration", "", "when the key expires: a date such as 2027-02-28, or an RFC 3339 instant")
 	flags.StringSliceVar(&c.spec.IPWhitelist, "ip", nil, "`addresses` or CIDRs from which the key may be used")
 	flags.StringSliceVar(&c.spec.Scopes, "scope", nil, "what the key may do, such as conversions:write")
-	flags.StringToStringVar(&c.metadata, "metadata", nil, "`facts` that verifiers pass to gateways, such as team=shop; the flag can be repeated")
+	flags.StringToStringVar(&c.metadata, "metadata", nil, "`facts` that verifiers pass to gateways, such as team=shop; may be repeated")
 	flags.StringVar(&c.state, "state", "", "Active or Inactive")
 	flags.StringSliceVar(&c.notification.Emails, "email", nil, "`addresses` to notify before the key expires")
 	flags.Int32SliceVar(&c.notification.DaysBefore, "days-before", nil, "how many `days` before the expiration to notify")
