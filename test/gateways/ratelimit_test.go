@@ -90,7 +90,7 @@ func (w *suite) serveLimited(t *testing.T, changes ...string) (*runningGateway, 
 }
 
 // newLimitedKeys creates an account with limits, and keys with limits of their own. It returns the name of the account, and the
-// keys by name.
+// keys by name, when the verifier of the test accepts them.
 func (w *suite) newLimitedKeys(t *testing.T, account []v1alpha1.RateLimit, own map[string][]v1alpha1.RateLimit) (string, map[string]*v1alpha1.APIKey) {
 	t.Helper()
 	objects := controlplanetest.NewObjects(w.admin)
@@ -102,6 +102,7 @@ func (w *suite) newLimitedKeys(t *testing.T, account []v1alpha1.RateLimit, own m
 	for name, limits := range own {
 		k := controlplanetest.NewKey("default", a.Name+"-"+name, a.Name, func(s *v1alpha1.APIKeySpec) { s.RateLimits = limits })
 		objects.Issue(t, k)
+		controlplanetest.AwaitVerdict(t, w.verifier(t), objects.Material(t, k), "VALID") // not through the gateway, which would count
 		list[name] = k
 	}
 	return a.Name, list
@@ -197,6 +198,7 @@ func (w *suite) testRotatedKey(t *testing.T, f *runningGateway) {
 		}
 		return nil
 	})
+	controlplanetest.AwaitVerdict(t, w.verifier(t), after, "VALID")
 	f.expectRemaining(t, after, 3)
 	f.expectRemaining(t, before, 2)
 	f.expectRemaining(t, after, 1)
@@ -247,7 +249,8 @@ func (w *suite) testStaticLimit(t *testing.T, f *runningGateway) {
 
 // testDeniedRequests sends requests that the verifier denies, some of them with a valid key of the account.
 func (w *suite) testDeniedRequests(t *testing.T, f *runningGateway) {
-	account, list := w.newLimitedKeys(t, limits(10, window), map[string][]v1alpha1.RateLimit{"good": nil, "inactive": nil})
+	// Enough for the requests that are sent until the verifier knows that the key is inactive.
+	account, list := w.newLimitedKeys(t, limits(10_000, window), map[string][]v1alpha1.RateLimit{"good": nil, "inactive": nil})
 	good, inactive := w.materialOf(t, list["good"]), w.materialOf(t, list["inactive"])
 	controlplanetest.Must(t, w.become(t.Context(), list["inactive"].Name, v1alpha1.StateInactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive }))
 	inactiveRequest := clientRequest{header: http.Header{"X-API-Key": {inactive}}}
