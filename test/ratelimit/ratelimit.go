@@ -100,13 +100,15 @@ func (a *addresses) choose() error {
 	return nil
 }
 
-// configure writes the sample with the addresses of this machine and the changes of the caller.
+// configure writes the sample with the addresses of this machine, longer timeouts and the changes of the caller.
 func (a *addresses) configure(o Options) error {
 	render := strings.NewReplacer(append(o.Changes,
 		inSample("0.0.0.0:8000"), inSample(a.envoy),
 		inSample("apikey-verifier-headless.apikey-manager-system.svc:9001"), inSample(o.Verifier),
 		inSample("127.0.0.1:8081"), inSample(a.service),
 		inSample("127.0.0.1:8090"), inSample(o.Application),
+		// The timeouts in the sample may be too short for a busy machine, and without the rate limit service requests pass.
+		"timeout: 0.5s", "timeout: 10s", "timeout: 0.25s", "timeout: 10s", "connect_timeout: 0.2s", "connect_timeout: 10s",
 	)...)
 	sample := filepath.Join(o.Root, "config", "samples", "gateways", "envoy-ratelimit")
 	limits := filepath.Join(o.Dir, "apikeys", "config") // where the rate limit service reads its limits
