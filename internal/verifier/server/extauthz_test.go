@@ -342,10 +342,15 @@ func TestExtAuthz_Denies(t *testing.T) {
 				denied.Headers = append(denied.Headers, overwriteOption("www-authenticate", `ApiKey realm="tests"`))
 			}
 			body := got.GetDeniedResponse().GetBody()
-			if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(denied, "body")); diff != "" {
+			varying := cmp.Options{protocmp.IgnoreFields(denied, "body"), protocmp.IgnoreFields(want, "dynamic_metadata")}
+			if diff := cmp.Diff(want, got, protocmp.Transform(), varying); diff != "" {
 				t.Errorf("the answer (-want +got):\n%s", diff)
 			}
 			checkDenial(t, body, tc.code, tc.status)
+			id, named := got.GetDynamicMetadata().AsMap()["keyID"].(string)
+			if named != strings.Contains(body, `"keyID"`) || !strings.Contains(body, id) {
+				t.Errorf("the dynamic metadata has the key ID %q, and the body is %s", id, body)
+			}
 		})
 	}
 }
