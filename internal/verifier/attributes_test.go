@@ -22,7 +22,7 @@ import (
 type entries = map[string]v1alpha1.MetadataValue
 
 func requests(n int32) []v1alpha1.RateLimit {
-	return []v1alpha1.RateLimit{{Name: "requests", Requests: ptr.To(n), Unit: v1alpha1.RateLimitMinute}}
+	return []v1alpha1.RateLimit{{Name: "requests", Requests: new(n), Unit: v1alpha1.RateLimitMinute}}
 }
 
 // withAttributes returns a key with metadata and rate limits of its own.

@@ -108,7 +108,8 @@ func TestExtAuthz_EncodingEqualsGeneratedTypes(t *testing.T) {
 func BenchmarkExtAuthz_Encoding(b *testing.B) {
 	plain := encodedIdentity
 	plain.Plan, plain.Metadata, plain.RateLimits, plain.AccountRateLimits = "", nil, nil, nil
-	for name, build := range map[string]func() *authv3.CheckResponse{"hand-written": handWritten(encodedIdentity), "generated": generated,
+	for name, build := range map[string]func() *authv3.CheckResponse{
+		"hand-written": handWritten(encodedIdentity), "generated": generated,
 		"hand-written without attributes": handWritten(plain),
 	} {
 		b.Run(name, func(b *testing.B) {

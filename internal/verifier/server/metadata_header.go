@@ -36,10 +36,11 @@ func ParseMetadataHeaders(texts []string) ([]MetadataHeader, error) {
 		h := MetadataHeader{entry: entry, canonical: textproto.CanonicalMIMEHeaderKey(name), lower: strings.ToLower(name)}
 		switch {
 		case !metadataNamePattern.MatchString(entry):
-			return nil, fmt.Errorf("invalid metadata header %q: must begin with the name of a metadata entry and =, such as team=X-Apikey-Team", text)
+			return nil, fmt.Errorf("invalid metadata header %q: must begin with the name of a metadata entry and =, such as "+
+				"team=X-Apikey-Team", text)
 		case !metadataHeaderPattern.MatchString(name):
-			return nil, fmt.Errorf("invalid metadata header %q: must end with the name of a header that begins with X-Apikey- and has only letters, "+
-				"digits and single hyphens, such as %s=X-Apikey-Team", text, entry)
+			return nil, fmt.Errorf("invalid metadata header %q: must end with the name of a header that begins with X-Apikey- and has only "+
+				"letters, digits and single hyphens, such as %s=X-Apikey-Team", text, entry)
 		case slices.Contains(lowerIdentityHeaders[:], h.lower):
 			return nil, fmt.Errorf("invalid metadata header %q: must not name %s, which the verifier sets to another value", text, h.canonical)
 		case slices.ContainsFunc(list, func(other MetadataHeader) bool { return other.lower == h.lower }):

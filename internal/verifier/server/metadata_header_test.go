@@ -70,21 +70,25 @@ func TestMetadataHeaders(t *testing.T) {
 	}{
 		"none": {nil, nil, map[string]string{}},
 		"of the key and of the account": {
-			entries{"team": "shop"}, entries{"tier": "gold"},
+			entries{"team": "shop"},
+			entries{"tier": "gold"},
 			map[string]string{"X-Apikey-Team": "shop", "X-Apikey-Tier": "gold"},
 		},
 		"the account takes precedence": {
-			entries{"tier": "gold", "other": "x"}, entries{"tier": "basic"},
+			entries{"tier": "gold", "other": "x"},
+			entries{"tier": "basic"},
 			map[string]string{"X-Apikey-Tier": "basic"},
 		},
 		"an empty value of the account is absent": {entries{"tier": "gold"}, entries{"tier": ""}, map[string]string{}},
 		"other entries have no header":            {entries{"account": "root", "x": "y"}, nil, map[string]string{}},
 		"a value cannot add a header": {
-			entries{"team": "a\r\nX-Apikey-Tier: gold", "note": "a,b; c=\"d\""}, nil,
+			entries{"team": "a\r\nX-Apikey-Tier: gold", "note": "a,b; c=\"d\""},
+			nil,
 			map[string]string{"X-Apikey-Team": "a%0D%0AX-Apikey-Tier: gold", "X-Apikey-Note": "a,b; c=\"d\""},
 		},
 		"a value that is not ASCII": {
-			entries{"team": "Almacén 50 %", "note": " \u202e"}, nil,
+			entries{"team": "Almacén 50 %", "note": " \u202e"},
+			nil,
 			map[string]string{"X-Apikey-Team": "Almac%C3%A9n 50 %25", "X-Apikey-Note": "%20%E2%80%AE"},
 		},
 	} {

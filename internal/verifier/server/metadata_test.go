@@ -9,7 +9,6 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/utils/ptr"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -19,7 +18,7 @@ import (
 type entries = map[string]v1alpha1.MetadataValue
 
 func rateLimit(name string, requests int32, unit v1alpha1.RateLimitUnit) v1alpha1.RateLimit {
-	return v1alpha1.RateLimit{Name: name, Requests: ptr.To(requests), Unit: unit}
+	return v1alpha1.RateLimit{Name: name, Requests: new(requests), Unit: unit}
 }
 
 // dynamicMetadata returns the dynamic metadata of the response to a request with goodKey.
