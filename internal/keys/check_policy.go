@@ -36,20 +36,25 @@ func CheckPolicy(f Facts) *Violation {
 }
 
 // Violations returns all violations of the rules for a key's own spec and of its account's policy, at most one per
-// check. It does not check the limit.
+// check. It does not check the limit. If the account does not allow the namespace of the key, that is the last one.
 func Violations(f Facts) []Violation {
 	var list []Violation
 	for _, check := range policyChecks {
 		if r := check(f); r != nil {
 			list = append(list, *r)
+			if r.Reason == v1alpha1.ReasonNamespaceNotAllowed {
+				break
+			}
 		}
 	}
 	return list
 }
 
+// policyChecks lists the checks in their order. The result of a check after checkNamespace may depend on any data of the
+// account, which users of a namespace that the account does not allow must not learn.
 var policyChecks = []func(Facts) *Violation{
-	checkDecoded, checkSpec, checkLabelText, checkAccount, checkNamespace, checkLabel, checkScopes, checkRateLimits, checkExpiration,
-	checkWhitelist, checkImport, checkDuplicate,
+	checkDecoded, checkSpec, checkLabelText, checkAccount, checkNamespace, checkRendering, checkLabel, checkScopes, checkRateLimits,
+	checkExpiration, checkWhitelist, checkImport, checkDuplicate,
 }
 
 func violationf(reason, format string, args ...any) *Violation {
@@ -65,13 +70,6 @@ func checkSpec(f Facts) *Violation {
 	}
 	if f.Account == nil {
 		return nil
-	}
-	err := f.Template.result(f.Key, f.Account)
-	if failed, ok := errors.AsType[*TemplateError](f.Err); ok {
-		err = failed // with the real credential
-	}
-	if err != nil {
-		return violationf(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
 	}
 	if _, err := f.expiration(); err != nil {
 		return violationf(
@@ -117,6 +115,21 @@ func checkNamespace(f Facts) *Violation {
 			f.Account.Name,
 			f.Key.Namespace,
 		)
+	}
+	return nil
+}
+
+// checkRendering refuses a template that cannot be rendered with the data of the account.
+func checkRendering(f Facts) *Violation {
+	if f.Account == nil {
+		return nil
+	}
+	err := f.Template.result(f.Key, f.Account)
+	if failed, ok := errors.AsType[*TemplateError](f.Err); ok {
+		err = failed // with the real credential
+	}
+	if err != nil {
+		return violationf(v1alpha1.ReasonInvalidSpec, "spec.secret.template.data: %s", err)
 	}
 	return nil
 }
