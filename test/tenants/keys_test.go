@@ -97,14 +97,35 @@ func readSecret(u *tenant) bool {
 	return strings.Contains(string(text), string(material)) || strings.Contains(string(text), base64.StdEncoding.EncodeToString(material))
 }
 
-// readAccount requests a scope that the account does not allow, and reads the message.
-func readAccount(u *tenant) bool {
+// readScopes requests a scope that the account does not allow, and reads the message.
+func readScopes(u *tenant) bool {
 	key := u.key("curious")
 	key.Spec.Scopes = []string{"other"}
+	return u.refused(key, "told:by-the-account")
+}
+
+// readRateLimits requests a rate limit that the account does not allow, and reads the message.
+func readRateLimits(u *tenant) bool {
+	key, many := u.key("greedy"), int32(1000000)
+	key.Spec.RateLimits = []v1alpha1.RateLimit{{Name: "requests", Requests: &many, Unit: v1alpha1.RateLimitMinute}}
+	return u.refused(key, "at most 4711 requests")
+}
+
+// readMetadata guesses an entry in a template that cannot be rendered if the guess is right.
+func readMetadata(u *tenant) bool {
+	key := u.key("guessing")
+	key.Spec.Secret = &v1alpha1.SecretSpec{Template: &v1alpha1.SecretTemplate{Data: map[string]string{
+		"api-key": `{{ if eq .Metadata.tier "told-by-the-account" }}{{ index .Scopes 99 }}{{ end }}{{ .Key }}`,
+	}}}
+	return u.refused(key, "error calling index")
+}
+
+// refused reports whether a key is refused, by the API server or by the manager, with a message that contains text.
+func (u *tenant) refused(key *v1alpha1.APIKey, text string) bool {
 	err := u.c.Create(u.Context(), key)
 	if u.allowed(err) {
 		u.awaitStatus(key)
-		return strings.Contains(meta.FindStatusCondition(key.Status.Conditions, v1alpha1.ConditionAccepted).Message, "told:by-the-account")
+		return strings.Contains(meta.FindStatusCondition(key.Status.Conditions, v1alpha1.ConditionAccepted).Message, text)
 	}
-	return strings.Contains(err.Error(), "told:by-the-account")
+	return strings.Contains(err.Error(), text)
 }

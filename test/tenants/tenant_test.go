@@ -88,11 +88,13 @@ func (f *fixture) tenants(t *testing.T) []*tenant {
 // namespace.
 func (u *tenant) createObjects(t *testing.T) {
 	t.Helper()
-	room, one := int32(100), int32(1)
+	room, one, told := int32(100), int32(1), int32(4711)
 	u.Create(t,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: u.namespace}},
 		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.account}, Spec: v1alpha1.AccountSpec{
 			Limits: &v1alpha1.Limits{MaxKeys: &room}, AllowedScopes: []string{"told:by-the-account"}, LabelPolicy: v1alpha1.LabelShared,
+			Metadata:   map[string]v1alpha1.MetadataValue{"tier": "told-by-the-account"},
+			RateLimits: []v1alpha1.RateLimit{{Name: "requests", Requests: &told, Unit: v1alpha1.RateLimitMinute}},
 		}},
 		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.small}, Spec: v1alpha1.AccountSpec{Limits: &v1alpha1.Limits{MaxKeys: &one}}},
 		&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: u.keeping}, Spec: v1alpha1.AccountSpec{DeletionPolicy: v1alpha1.DeletionForbid}},
