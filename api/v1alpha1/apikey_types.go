@@ -140,7 +140,9 @@ type APIKeySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(name, name.matches('^[a-z][A-Za-z0-9]{0,62}$'))",message="metadata names must be a lower-case letter followed by at most 62 letters and digits, such as team or costCenter"
 	Metadata map[string]MetadataValue `json:"metadata,omitempty"`
 	// rateLimits lowers rate limits of the account for this key. Each entry must have the name and the unit of a rate
-	// limit of the account, and must not allow more requests. Gateways enforce rate limits.
+	// limit of the account, and must not allow more requests. Gateways enforce rate limits. If the account's rate limit
+	// is later lowered below this one, gets another unit or is removed, the key is not accepted, and verifiers reject it
+	// with 401 INACTIVE, until this rate limit is lowered or removed: change the keys first.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

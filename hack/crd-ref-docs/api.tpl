@@ -50,7 +50,7 @@ Used by{{ range $i, $t := .SortedReferences }}{{ if $i }},{{ end }} {{ markdownR
 | field | type | meaning | bounds | default |
 | --- | --- | --- | --- | --- |
 {{- range .Members }}
-{{- if ne .Name "metadata" }}
+{{- if not (and .Type (eq .Type.Name "ObjectMeta")) }}
 | `{{ .Name }}`{{ if index .Markers "required" }}, required{{ end }} | {{ markdownRenderType .Type }} | {{ template "line" .Doc }}{{ template "errors" . }} | {{ template "bounds" .Validation }} | {{ with .Default }}{{ markdownRenderDefault . }}{{ end }} |
 {{- end }}
 {{- end }}
