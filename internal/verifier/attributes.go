@@ -4,6 +4,7 @@
 package verifier
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -69,6 +70,14 @@ func newAttributes(spec *v1alpha1.AccountSpec) *attributes {
 	return &attributes{plan: spec.Plan, metadata: newMetadata(spec.Metadata), rateLimits: spec.RateLimits}
 }
 
+// keepAttributes makes p share the attributes of the policy before it if they are equal, so that those of the keys are not
+// computed again after each write of the status of an Account.
+func (p *policy) keepAttributes(before *policy) {
+	if reflect.DeepEqual(p.attributes, before.attributes) {
+		p.attributes = before.attributes
+	}
+}
+
 // keyAttributes holds the attributes of a key that has some.
 type keyAttributes struct {
 	attributes
@@ -77,11 +86,12 @@ type keyAttributes struct {
 	effective atomic.Pointer[effectiveAttributes]
 }
 
-// effectiveAttributes holds the attributes of a key under one policy of its account.
+// effectiveAttributes holds the attributes of a key under those of its account.
 type effectiveAttributes struct {
 	attributes
 
-	policy *policy
+	// account holds those of the account. It is not the policy, so that a key that is no longer used keeps no policy in memory.
+	account *attributes
 }
 
 // newKeyAttributes returns the attributes of a key, or nil if it has none.
@@ -93,15 +103,15 @@ func newKeyAttributes(spec *v1alpha1.APIKeySpec) *keyAttributes {
 }
 
 // attributesOf returns the attributes of a key under the policy: metadata of the account takes precedence, and rate
-// limits of the key only lower those of the account. It computes them once for each policy.
+// limits of the key only lower those of the account. It computes them once for the attributes of an account.
 func (p *policy) attributesOf(k *key) *attributes {
 	if k.attributes == nil {
 		return p.attributes
 	}
-	if known := k.attributes.effective.Load(); known != nil && known.policy == p {
+	if known := k.attributes.effective.Load(); known != nil && known.account == p.attributes {
 		return &known.attributes
 	}
-	effective := &effectiveAttributes{policy: p, attributes: attributes{
+	effective := &effectiveAttributes{account: p.attributes, attributes: attributes{
 		plan:       p.attributes.plan,
 		metadata:   mergeMetadata(k.attributes.metadata, p.attributes.metadata),
 		rateLimits: keys.EffectiveRateLimits(k.attributes.rateLimits, p.attributes.rateLimits),

@@ -118,6 +118,66 @@ func TestIdentity_AllocatesAttributesOnce(t *testing.T) {
 	}
 }
 
+// A change of one attribute of an account applies to the next verdict. A write that changes none of them computes nothing.
+func TestIdentity_AttributesAreKeptWhileEqual(t *testing.T) {
+	t.Parallel()
+	spec := func(change func(*v1alpha1.AccountSpec)) *v1alpha1.Account {
+		return keystest.NewAccount("acme", keystest.Policy(func(s *v1alpha1.AccountSpec) {
+			s.Plan, s.Metadata, s.RateLimits = "pro", entries{"tier": "gold"}, requests(100)
+			change(s)
+		}))
+	}
+	unchanged := spec(func(*v1alpha1.AccountSpec) {})
+	x := complete(unchanged, withAttributes(entries{"team": "shop"}, requests(50)))
+	before := identityOf(x)
+	for about, changed := range map[string]*v1alpha1.Account{
+		"plan":       spec(func(s *v1alpha1.AccountSpec) { s.Plan = "free" }),
+		"metadata":   spec(func(s *v1alpha1.AccountSpec) { s.Metadata["tier"] = "basic" }),
+		"rate limit": spec(func(s *v1alpha1.AccountSpec) { s.RateLimits = requests(10) }),
+	} {
+		x.PutAccount(changed)
+		if cmp.Equal(before, identityOf(x)) {
+			t.Errorf("the identity does not follow a change of the %s", about)
+		}
+		x.PutAccount(unchanged)
+		before = identityOf(x)
+		x.PutAccount(unchanged.DeepCopy()) // as after a write of the status
+		if after := identityOf(x); !cmp.Equal(before, after) || &before.Metadata[0] != &after.Metadata[0] {
+			t.Errorf("the attributes were computed again: %+v, then %+v", before, after)
+		}
+	}
+}
+
+// A key that was used once keeps none of the policies that its account had since in memory.
+func TestIndex_IdleKeysKeepNoPolicies(t *testing.T) {
+	const total, scopes, most = 500, 200, 2 << 20
+	x := complete()
+	for i := range total {
+		k := newMember(i)
+		k.Spec.Account, k.Spec.Metadata = "acme", entries{"team": "shop"}
+		x.PutKey(k)
+	}
+	before := heapSize()
+	for i := range total {
+		x.PutAccount(keystest.NewAccount("acme", keystest.Policy(func(s *v1alpha1.AccountSpec) {
+			s.Plan = fmt.Sprint(i)
+			for j := range scopes {
+				s.AllowedScopes = append(s.AllowedScopes, fmt.Sprintf("scope-with-a-long-name-%d:of-version-%d", j, i))
+			}
+		})))
+		v := x.Check(&verifier.Input{Key: material(fmt.Sprintf("default/key-%d", i)), ExtractResult: verifier.Valid, Client: home}, hour)
+		if id := v.Key(); id == nil || id.Plan != fmt.Sprint(i) {
+			t.Fatalf("got %+v for key %d", id, i)
+		}
+	}
+	used := int64(heapSize()) - int64(before)
+	t.Logf("%d policies of %d scopes leave %d KiB", total, scopes, used>>10)
+	if used > most {
+		t.Errorf("the heap grew by %d bytes, more than %d", used, most)
+	}
+	runtime.KeepAlive(x)
+}
+
 // TestIndex_LimitsMemoryOfAttributes logs the memory that metadata and rate limits of keys take.
 func TestIndex_LimitsMemoryOfAttributes(t *testing.T) {
 	if testing.Short() {

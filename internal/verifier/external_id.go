@@ -23,6 +23,9 @@ func newExternalIDs() externalIDs {
 // the account was removed. Two accounts never own the same external ID at the same time.
 func (e *externalIDs) setPolicy(a *account, next *policy) {
 	before := a.policy.Load()
+	if before != nil && next != nil {
+		next.keepAttributes(before)
+	}
 	if before != nil && next != nil && before.hasSameDeclaration(next) {
 		next.externalID = before.externalID
 		a.policy.Store(next)
