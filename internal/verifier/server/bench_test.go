@@ -60,13 +60,17 @@ func BenchmarkExtAuthz(b *testing.B) {
 
 // BenchmarkExtAuthz_InProcess measures checks without a connection.
 func BenchmarkExtAuthz_InProcess(b *testing.B) {
-	srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b).ExtAuthz()
-	request := benchRequest()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := srv.Check(b.Context(), request); err != nil {
-			b.Fatal(err)
-		}
+	for name, index := range map[string]*verifier.Index{"plain": newIndex(), "attributes": indexWithAttributes()} {
+		b.Run(name, func(b *testing.B) {
+			srv := setup{index: index, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b).ExtAuthz()
+			request := benchRequest()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := srv.Check(b.Context(), request); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -48,8 +48,9 @@ type extAuthzResponses struct {
 	cache [cacheSize]atomic.Pointer[cachedResponse]
 }
 
-// cacheSize and maxCachedLength limit the memory of the cache. Most responses are shorter than 2 KiB. Longer ones, with many
-// scopes or much metadata, are not cached.
+// cacheSize and maxCachedLength limit the memory of the cache: its responses take at most 16 MiB. With a plan, two rate limits and
+// two metadata entries, a response takes 1.2 KiB. Those longer than 2 KiB, with many scopes, rate limits or metadata entries, are not
+// cached.
 const (
 	cacheSize       = 1 << 13
 	maxCachedLength = 2 << 10
@@ -206,10 +207,15 @@ func (r *extAuthzResponses) buildAllowed(id *verifier.Identity, keys verifier.Pl
 			ok.appendString(okQueryParametersToRemove, p.Parameter)
 		}
 	}
-	encoded := make(protoWriter, 0, len(ok)+typicalLength)
+	var metadata protoWriter
+	if id != nil {
+		metadata = dynamicMetadata(id)
+	}
+	// The cache keeps these bytes, so none are allocated in excess.
+	encoded := make(protoWriter, 0, fieldSize(checkOkResponse, len(ok))+fieldSize(checkDynamicMetadata, len(metadata)))
 	encoded.appendMessage(checkOkResponse, ok)
 	if id != nil {
-		encoded.appendMessage(checkDynamicMetadata, dynamicMetadata(id))
+		encoded.appendMessage(checkDynamicMetadata, metadata)
 	}
 	response := &authv3.CheckResponse{Status: r.plain.static[verifier.Valid].GetStatus()}
 	response.ProtoReflect().SetUnknown(protoreflect.RawFields(encoded))
@@ -277,9 +283,9 @@ func (w *protoWriter) appendRateLimits(name string, limits []v1alpha1.RateLimit)
 	if len(limits) == 0 {
 		return
 	}
-	byName := make(protoWriter, 0, typicalLength)
+	byName, override := make(protoWriter, 0, typicalLength), make(protoWriter, 0, typicalOverrideLength)
 	for _, limit := range limits {
-		override := make(protoWriter, 0, typicalOverrideLength)
+		override = override[:0]
 		override.appendStructNumber("requests_per_unit", float64(ptr.Deref(limit.Requests, 0)))
 		override.appendStructString("unit", strings.ToUpper(string(limit.Unit)))
 		byName.appendStruct(limit.Name, override)

@@ -4,11 +4,13 @@
 package server_test
 
 import (
+	"strings"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -196,6 +198,52 @@ func TestExtAuthz_DynamicMetadataChangesWithAccount(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("plan %s (-want +got):\n%s", step.plan, diff)
 			}
+		}
+	}
+}
+
+// indexWithAttributes returns an index with goodKey, which has what a provider with plans gives to most keys.
+func indexWithAttributes() *verifier.Index {
+	index := newIndex()
+	putAccount(index, v1alpha1.AccountSpec{
+		ExternalID: "cus_NffrFeUfNV2Hib", Plan: "professional", Metadata: entries{"region": "eu-central"},
+		RateLimits: []v1alpha1.RateLimit{
+			rateLimit("requests", 6_000, v1alpha1.RateLimitMinute), rateLimit("conversions", 1_000_000, v1alpha1.RateLimitMonth),
+		},
+	})
+	key := newKey("good", goodKey, v1alpha1.APIKeySpec{
+		Account: "acme", Scopes: []string{"orders:read", "orders:write"}, Metadata: entries{"team": "storefront"},
+		RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 600, v1alpha1.RateLimitMinute)},
+	})
+	key.UID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+	index.PutKey(key)
+	return index
+}
+
+// allocationUnit exceeds what the memory allocator adds to the size of a response.
+const allocationUnit = 256
+
+// A response with a plan, two metadata entries and two rate limits is encoded once. A much longer one is encoded for each request.
+func TestExtAuthz_CachesResponsesWithAttributes(t *testing.T) {
+	t.Parallel()
+	long := v1alpha1.APIKeySpec{Metadata: entries{"note": v1alpha1.MetadataValue(strings.Repeat("x", 2<<10))}}
+	for name, tc := range map[string]struct {
+		index *verifier.Index
+		want  bool
+	}{"attributes": {indexWithAttributes(), true}, "long": {indexWith(long, v1alpha1.AccountSpec{}), false}} {
+		srv := setup{index: tc.index}.authorizer(t).ExtAuthz()
+		var responses [2]*authv3.CheckResponse
+		for i := range responses {
+			var err error
+			if responses[i], err = srv.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if cached := responses[0] == responses[1]; cached != tc.want {
+			t.Errorf("%s: a response of %d bytes is cached: %t, want %t", name, proto.Size(responses[0]), cached, tc.want)
+		}
+		if encoded := responses[0].ProtoReflect().GetUnknown(); tc.want && cap(encoded) > len(encoded)+allocationUnit {
+			t.Errorf("%s: %d bytes take %d bytes in the cache", name, len(encoded), cap(encoded))
 		}
 	}
 }
