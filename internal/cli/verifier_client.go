@@ -170,7 +170,9 @@ type verifyResult struct {
 	Plan       string               `json:"plan,omitempty"`
 	Metadata   map[string]string    `json:"metadata,omitempty"`
 	RateLimits []v1alpha1.RateLimit `json:"rateLimits,omitempty"`
-	ExpiresAt  *time.Time           `json:"expiresAt,omitempty"`
+	// AccountRateLimits holds the rate limits of the account, which no key changes.
+	AccountRateLimits []v1alpha1.RateLimit `json:"accountRateLimits,omitempty"`
+	ExpiresAt         *time.Time           `json:"expiresAt,omitempty"`
 	// Explanation says what the code means and what to do.
 	Explanation string `json:"explanation,omitempty"`
 }

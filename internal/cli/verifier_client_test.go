@@ -71,6 +71,26 @@ func TestVerifierClient_SendsQuestion(t *testing.T) {
 	}
 }
 
+// The command prints as JSON what the verifier answers.
+func TestVerifierClient_KeepsAllFields(t *testing.T) {
+	t.Parallel()
+	const answer = `{"valid":true,"code":"VALID","keyID":"v1ReF6fIcrOF","name":"shop/orders","uid":"6ba7b810-9dad-11d1-80b4-00c04fd430c8",` +
+		`"account":"acme","externalID":"4711","label":"Almacén","scopes":["orders:read"],"plan":"pro","metadata":{"team":"shop"},` +
+		`"rateLimits":[{"name":"requests","requests":50,"unit":"Minute"}],` +
+		`"accountRateLimits":[{"name":"requests","requests":100,"unit":"Minute"}],"expiresAt":"2027-02-28T00:00:00Z"}`
+	result, err := readVerifyResult(&http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(answer))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed, err := json.Marshal(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(answer, string(printed)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 // Errors say what to do, and never contain the key, even if the other side returns it.
 func TestVerifierClient_Errors(t *testing.T) {
 	t.Parallel()

@@ -265,12 +265,15 @@ func TestVerify_Attributes(t *testing.T) {
 		"rateLimits": []any{
 			map[string]any{"name": "requests", "requests": 0.0, "unit": "Week"}, map[string]any{"name": "mails", "requests": 7.0, "unit": "Second"},
 		},
+		"accountRateLimits": []any{
+			map[string]any{"name": "requests", "requests": 100.0, "unit": "Week"}, map[string]any{"name": "mails", "requests": 7.0, "unit": "Second"},
+		},
 	}
 	if diff := cmp.Diff(want, postJSON(t, at, "/v1/verify", `{"key":"`+goodKey+`"}`)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	putAccount(index, v1alpha1.AccountSpec{Plan: "free"})
-	if got := postJSON(t, at, "/v1/verify", `{"key":"`+goodKey+`"}`); got["plan"] != "free" || got["rateLimits"] != nil {
+	if got := postJSON(t, at, "/v1/verify", `{"key":"`+goodKey+`"}`); got["plan"] != "free" || got["rateLimits"] != nil || got["accountRateLimits"] != nil {
 		t.Errorf("after a change of the account, the response is %v", got)
 	}
 }

@@ -55,7 +55,9 @@ type verifyResponse struct {
 	Plan       string                            `json:"plan,omitempty"`
 	Metadata   map[string]v1alpha1.MetadataValue `json:"metadata,omitempty"`
 	RateLimits []v1alpha1.RateLimit              `json:"rateLimits,omitempty"`
-	ExpiresAt  *time.Time                        `json:"expiresAt,omitempty"`
+	// AccountRateLimits holds the rate limits of the account, which no key changes.
+	AccountRateLimits []v1alpha1.RateLimit `json:"accountRateLimits,omitempty"`
+	ExpiresAt         *time.Time           `json:"expiresAt,omitempty"`
 }
 
 // explainResponse holds the body of a response from /v1/explain: a verifyResponse with the checks that led to it.
@@ -205,7 +207,7 @@ func newVerifyResponse(v *verifier.Verdict) verifyResponse {
 	}
 	response.KeyID, response.Name, response.UID, response.Label = id.KeyID, id.Namespace+"/"+id.Name, id.UID, id.Label
 	response.Account, response.ExternalID, response.Plan = id.Account, id.ExternalID, id.Plan
-	response.Metadata, response.RateLimits = id.Metadata.Map(), id.RateLimits
+	response.Metadata, response.RateLimits, response.AccountRateLimits = id.Metadata.Map(), id.RateLimits, id.AccountRateLimits
 	if id.Scopes != "" {
 		response.Scopes = strings.Split(id.Scopes, ",")
 	}
