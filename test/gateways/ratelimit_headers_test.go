@@ -82,13 +82,17 @@ func (f *runningGateway) expectAllowedTimes(t *testing.T, material string, times
 	}
 }
 
-// TestRateLimit_Traefik adds the middleware of docs/rate-limits.md to the sample of Traefik.
+// TestRateLimit_Traefik adds the middleware and the router of docs/rate-limits.md to the sample of Traefik.
 func TestRateLimit_Traefik(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
-	middleware := strings.ReplaceAll(rateLimitBlocks(t, w.plane.Root(), "yaml")[1], "100", "10")
+	blocks := rateLimitBlocks(t, w.plane.Root(), "yaml")
+	middleware, router := strings.ReplaceAll(blocks[1], "100", "10"), blocks[2]
 	f := w.serve(t, gatewayNamed("traefik"), w.verifier(t).HTTP,
-		"  middlewares:\n", "  middlewares:\n"+middleware, "[remove-forwarded, apikey]", "[remove-forwarded, apikey, per-account]")
+		"  routers:\n", "  routers:\n"+router, "  middlewares:\n", "  middlewares:\n"+middleware,
+		"[remove-forwarded, apikey]", "[remove-forwarded, apikey, per-account]",
+		"[remove-forwarded, apikey-orders]", "[remove-forwarded, apikey-orders, per-account]")
+	t.Run("preflights", func(t *testing.T) { w.testUnlimitedPreflights(t, f) })
 	for about, header := range map[string]http.Header{
 		"all keys of an account": nil,
 		"a client cannot choose its counter": {
@@ -104,4 +108,24 @@ func TestRateLimit_Traefik(t *testing.T) {
 		})
 	}
 	f.expectAllowedTimes(t, w.keys["plain"].material, 10, nil) // the counter of account bare, which forged headers named
+}
+
+// testUnlimitedPreflights sends more preflights than an account may send requests, before and after that account has used up its
+// limit.
+func (w *suite) testUnlimitedPreflights(t *testing.T, f *runningGateway) {
+	preflight := clientRequest{method: http.MethodOptions, path: "/orders/7", header: http.Header{
+		"Origin": {"https://shop.example"}, "Access-Control-Request-Method": {"GET"}, "X-Apikey-Account": {"acme"},
+	}}
+	for range 20 {
+		f.expectAllowed(t, preflight, map[string]string{})
+	}
+	orders := clientRequest{path: "/orders/7", header: http.Header{"X-API-Key": {w.keys["full"].material}}}
+	for range 10 {
+		f.expectAllowed(t, orders, w.fullIdentity())
+	}
+	if a := f.send(t, orders); a.status != http.StatusTooManyRequests {
+		t.Errorf("the request after them is answered %d", a.status)
+	}
+	f.expectAllowed(t, preflight, map[string]string{})
+	f.expectDenied(t, clientRequest{method: http.MethodOptions, path: "/orders/7"}, http.StatusUnauthorized, "MISSING")
 }
