@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -78,13 +81,13 @@ func (r *MailReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (c
 	ctx = context.WithoutCancel(ctx) // record what was sent even if the manager stops
 	r.uncountMails(ctx, facts.Account, reminder.CountUnreached(deliveries))
 	err = r.updateStatus(ctx, facts.Key, reminder.RecordDeliveries(facts.Key.Status.Notifications, *plan.Send, deliveries, facts.Now))
-	if isStale(err) { // the key changed meanwhile; the results must not be lost
+	if err != nil { // the key changed meanwhile, or the API server did not answer; the results must not be lost
 		err = r.recordDeliveriesAgain(ctx, facts.Key, *plan.Send, deliveries)
 	}
 	return r.result(reminder.Decide(facts, true).Next, err)
 }
 
-// maxRecordTries is the number of attempts to write a result or a count of mails after conflicts.
+// maxRecordTries is the number of attempts to write a count of mails after conflicts.
 const maxRecordTries = 5
 
 // countMails counts the mails of a plan in the status of the account, which limits their number. The count is written
@@ -133,24 +136,26 @@ func (r *MailReconciler) uncountMails(ctx context.Context, counted *v1alpha1.Acc
 	}
 }
 
-// recordDeliveriesAgain records the results on the current version of the key.
+// recordBackoff determines how often results are written until the API server accepts them: for about six seconds, which is
+// longer than a restart of a connection takes and shorter than claimLifetime of a mail.
+var recordBackoff = wait.Backoff{Steps: 8, Duration: 50 * time.Millisecond, Factor: 2}
+
+// recordDeliveriesAgain records the results on the current version of the key. Without them, the mail would be sent again when
+// its claim ends.
 func (r *MailReconciler) recordDeliveriesAgain(
 	ctx context.Context,
 	key *v1alpha1.APIKey,
 	mail reminder.Mail,
 	deliveries []reminder.Delivery,
 ) error {
-	var err error
-	for range maxRecordTries {
+	mayRecord := func(err error) bool { return !apierrors.IsInvalid(err) }
+	return retry.OnError(recordBackoff, mayRecord, func() error {
 		var live v1alpha1.APIKey
-		if err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID || len(live.Undecodable) > 0 {
+		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(key), &live); err != nil || live.UID != key.UID || len(live.Undecodable) > 0 {
 			return client.IgnoreNotFound(err)
 		}
-		if err = r.updateStatus(ctx, &live, reminder.RecordDeliveries(live.Status.Notifications, mail, deliveries, r.now())); !isStale(err) {
-			return err
-		}
-	}
-	return err
+		return r.updateStatus(ctx, &live, reminder.RecordDeliveries(live.Status.Notifications, mail, deliveries, r.now()))
+	})
 }
 
 func (r *MailReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (keys.Facts, error) {

@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
@@ -72,7 +75,7 @@ func TestOptions_Mail(t *testing.T) {
 // mailFixture holds a mail server on a socket, and two managers that send mail through it concurrently.
 type mailFixture struct {
 	box      *mailbox.Server
-	api      client.Client
+	api      client.WithWatch
 	clock    *clocktesting.FakeClock
 	managers []*controllers.MailReconciler
 }
@@ -229,6 +232,31 @@ func TestMail_UnreachableServerUsesNoQuota(t *testing.T) {
 	p.run(t)
 	if m := p.count(t); m == nil || *m.Sent != 0 {
 		t.Errorf("the mail status of the account is %+v", m)
+	}
+}
+
+// A mail is sent once, although the API server does not answer for a moment after it was sent.
+func TestMail_RecordsResultsAfterLostWrites(t *testing.T) {
+	t.Parallel()
+	p := newMailFixture(t, keys.Settings{MaxMails: 100}, 0, expiring("shop", "a@example.com"), keystest.NewAccount("acme"))
+	var lost atomic.Int32
+	api := interceptor.NewClient(p.api, interceptor.Funcs{SubResourceUpdate: func(
+		ctx context.Context, c client.Client, sub string, o client.Object, options ...client.SubResourceUpdateOption,
+	) error {
+		if _, isKey := o.(*v1alpha1.APIKey); isKey && len(p.box.Mails()) > 0 && lost.Add(1) <= 2 {
+			return errors.New("connection refused")
+		}
+		return c.SubResource(sub).Update(ctx, o, options...)
+	}})
+	for _, m := range p.managers {
+		m.Client, m.APIReader = api, api
+	}
+	p.run(t)
+	if mails := p.box.Mails(); len(mails) != 1 || lost.Load() < 2 {
+		t.Errorf("%d mails were sent, and %d writes failed or succeeded after that", len(mails), lost.Load())
+	}
+	if n := p.keys(t)[0].Status.Notifications; len(n) != 1 || n[0].State != v1alpha1.NotificationSent {
+		t.Errorf("the status says %+v", n)
 	}
 }
 
