@@ -23,13 +23,13 @@ func richWithMetadata(entries map[string]string) (*v1alpha1.APIKey, *v1alpha1.Ac
 func TestRender_TemplateMetadata(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
+		"{{ .Metadata.team }}/{{ len .Metadata }}":                                 "shop/2",
 		"{{ .Metadata.team }}/{{ .Metadata.tier }}":                                "shop/basic",
 		`{{ index .Metadata "team" }}{{ index .Metadata "none" }}`:                 "shop",
 		`{{ with index .Metadata "none" }}{{ . }}{{ else }}no{{ end }}`:            "no",
 		"{{ with .Metadata }}{{ .team }}{{ end }}":                                 "shop",
 		"{{ range .Metadata }}[{{ . }}]{{ end }}":                                  "[shop][basic]",
 		"{{ range $name, $value := .Metadata }}{{ $name }}={{ $value }};{{ end }}": "team=shop;tier=basic;",
-		"{{ len .Metadata }}":                                                      "2",
 	} {
 		k, a := richWithMetadata(map[string]string{"key": "{{ .Key }}", "x": text})
 		content, err := keys.Render(k, a, keys.SecretCredentials{Current: credentialOf("now")})
