@@ -18,6 +18,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -47,7 +48,7 @@ func shopKey() *v1alpha1.APIKey {
 		Spec: v1alpha1.APIKeySpec{
 			Account: "acme", Label: "Clave para integración", Expiration: "2027-03-28", Scopes: []string{"orders:read"},
 			IPWhitelist: []string{"192.0.2.0/24"}, Metadata: map[string]v1alpha1.MetadataValue{"team": "shop", "tier": "gold"},
-			RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 50)},
+			RateLimits: []v1alpha1.RateLimit{keystest.RateLimit("requests", 50, v1alpha1.RateLimitMinute)},
 		},
 		Status: v1alpha1.APIKeyStatus{
 			State: v1alpha1.StateActive, KeyID: "b1b2b3b4b5b6", ExpirationTime: daysFromNow(28), LastUsedTime: daysFromNow(-1),
@@ -63,10 +64,6 @@ func shopKey() *v1alpha1.APIKey {
 			Notifications: []v1alpha1.NotificationStatus{{Date: "2027-03-21", State: v1alpha1.NotificationPending}},
 		},
 	}
-}
-
-func rateLimit(name string, requests int32) v1alpha1.RateLimit {
-	return v1alpha1.RateLimit{Name: name, Requests: &requests, Unit: v1alpha1.RateLimitMinute}
 }
 
 func describeText(t *testing.T, d description) string {
@@ -87,7 +84,9 @@ func TestDescribe_Golden(t *testing.T) {
 		Spec: v1alpha1.AccountSpec{
 			DisplayName: "Acme Tiendas", AllowedNamespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shops"}},
 			Plan: "pro", Metadata: map[string]v1alpha1.MetadataValue{"tier": "basic"},
-			RateLimits: []v1alpha1.RateLimit{rateLimit("requests", 100), rateLimit("mails", 10)},
+			RateLimits: []v1alpha1.RateLimit{
+				keystest.RateLimit("requests", 100, v1alpha1.RateLimitMinute), keystest.RateLimit("mails", 10, v1alpha1.RateLimitMinute),
+			},
 		},
 	}
 	golden(t, "describe.txt", describeText(t, description{key: shopKey(), account: account, events: []eventsv1.Event{event}, now: now}))

@@ -13,15 +13,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
 type entries = map[string]v1alpha1.MetadataValue
 
-func rateLimit(name string, requests int32, unit v1alpha1.RateLimitUnit) v1alpha1.RateLimit {
-	return v1alpha1.RateLimit{Name: name, Requests: new(requests), Unit: unit}
-}
+var rateLimit = keystest.RateLimit
 
 // dynamicMetadata returns the dynamic metadata of the response to a request with goodKey.
 func dynamicMetadata(t *testing.T, srv authv3.AuthorizationServer) map[string]any {
