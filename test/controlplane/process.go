@@ -113,31 +113,41 @@ func (p *Process) ended() bool {
 
 // awaitOK waits until url answers 200. It returns an error when the process or ctx ends.
 func (p *Process) awaitOK(ctx context.Context, url string) error {
+	return p.Await(ctx, func() error { return ExpectStatus(ctx, url, http.StatusOK) })
+}
+
+// Await repeats a check until it passes. It returns an error when the process or ctx ends.
+func (p *Process) Await(ctx context.Context, check func() error) error {
 	for {
-		if answersOK(ctx, url) {
+		err := check()
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-p.done:
 			return p.Err()
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer 200 at %s: %w\n%s(all of it: %s)", p.name, url, context.Cause(ctx), Tail(p.Log, 2000), p.Log)
+			return fmt.Errorf("%s: %w: %w\n%s(all of it: %s)", p.name, context.Cause(ctx), err, Tail(p.Log, 2000), p.Log)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-func answersOK(ctx context.Context, url string) bool {
+// ExpectStatus returns an error unless url answers a request without a key with this status.
+func ExpectStatus(ctx context.Context, url string, want int) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return false
+		return err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return false
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	return response.StatusCode == http.StatusOK
+	if response.StatusCode != want {
+		return fmt.Errorf("%s answers %d, not %d", url, response.StatusCode, want)
+	}
+	return nil
 }
 
 // Tail returns the last whole lines of a file, at most size bytes, or an empty string if the file does not exist.

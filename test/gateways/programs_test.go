@@ -33,19 +33,6 @@ func (w *suite) verifier(t *testing.T, flags ...string) *controlplane.Verifier {
 	return w.verifiers.With(t, append([]string{trustedProxyFlag}, flags...)...)
 }
 
-// awaitStarted waits until a check passes. It returns an error if the process ends before.
-func awaitStarted(ctx context.Context, p *controlplane.Process, check func() error) error {
-	err := controlplanetest.Await(ctx, func() error {
-		select {
-		case <-p.Done():
-			return nil
-		default:
-			return check()
-		}
-	})
-	return errors.Join(err, p.Err())
-}
-
 // gateway describes how to run a gateway with its sample.
 type gateway struct {
 	name string
@@ -283,7 +270,9 @@ func write(t *testing.T, file, text string) {
 func (f *runningGateway) awaitRoutes(t *testing.T, process *controlplane.Process) {
 	t.Helper()
 	impatient := http.Client{Timeout: time.Second}
-	err := awaitStarted(t.Context(), process, func() error {
+	ctx, cancel := context.WithTimeout(t.Context(), controlplanetest.Timeout)
+	defer cancel()
+	err := process.Await(ctx, func() error {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url, http.NoBody)
 		if err != nil {
 			return err

@@ -8,7 +8,6 @@ package ratelimit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -42,7 +41,6 @@ type Gateway struct {
 const (
 	stopGracePeriod = 20 * time.Second
 	startTimeout    = time.Minute
-	retryInterval   = 50 * time.Millisecond
 )
 
 // Missing returns the programs that are not in bin/gateways, or nil if there are all.
@@ -140,7 +138,7 @@ func (g *Gateway) startRedis(ctx context.Context, o Options, a addresses) (err e
 	if err != nil {
 		return err
 	}
-	return await(ctx, g.Redis, func() error {
+	return g.Redis.Await(ctx, func() error {
 		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.redis)
 		if err != nil {
 			return err
@@ -171,7 +169,7 @@ func (g *Gateway) startService(ctx context.Context, o Options, a addresses) erro
 	if err != nil {
 		return err
 	}
-	return await(ctx, g.Service, func() error { return expectStatus(ctx, "http://"+a.health+"/healthcheck", http.StatusOK) })
+	return g.Service.Await(ctx, func() error { return controlplane.ExpectStatus(ctx, "http://"+a.health+"/healthcheck", http.StatusOK) })
 }
 
 func (g *Gateway) startEnvoy(ctx context.Context, o Options, a addresses) (err error) {
@@ -180,39 +178,5 @@ func (g *Gateway) startEnvoy(ctx context.Context, o Options, a addresses) (err e
 	if err != nil {
 		return err
 	}
-	return await(ctx, g.Envoy, func() error { return expectStatus(ctx, "http://"+a.envoy, http.StatusUnauthorized) })
-}
-
-// await repeats a check until it passes, the process ends or ctx does.
-func await(ctx context.Context, p *controlplane.Process, check func() error) error {
-	for {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-p.Done():
-			return p.Err()
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case <-time.After(retryInterval):
-		}
-	}
-}
-
-// expectStatus returns an error unless a request without a key is answered with this status.
-func expectStatus(ctx context.Context, url string, want int) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != want {
-		return fmt.Errorf("%s answers %d", url, response.StatusCode)
-	}
-	return nil
+	return g.Envoy.Await(ctx, func() error { return controlplane.ExpectStatus(ctx, "http://"+a.envoy, http.StatusUnauthorized) })
 }
