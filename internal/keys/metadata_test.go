@@ -4,6 +4,7 @@
 package keys_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,5 +33,17 @@ func TestEffectiveMetadata(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestIsMetadataName(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"team": true, "costCenter2": true, "a" + strings.Repeat("b", 62): true,
+		"": false, "Team": false, "2nd": false, "cost-center": false, "a" + strings.Repeat("b", 63): false, "team\n": false,
+	} {
+		if keys.IsMetadataName(name) != want {
+			t.Errorf("IsMetadataName(%q) is %t", name, !want)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
@@ -21,12 +22,8 @@ type MetadataHeader struct {
 	canonical, lower string
 }
 
-var (
-	// metadataNamePattern matches the names that the schema of metadata admits.
-	metadataNamePattern = regexp.MustCompile(`^[a-z][A-Za-z0-9]{0,62}$`)
-	// metadataHeaderPattern matches names in the family of identity headers, which gateways remove from requests.
-	metadataHeaderPattern = regexp.MustCompile(`^(?i:x-apikey)(-[A-Za-z0-9]+)+$`)
-)
+// metadataHeaderPattern matches names in the family of identity headers, which gateways remove from requests.
+var metadataHeaderPattern = regexp.MustCompile(`^(?i:x-apikey)(-[A-Za-z0-9]+)+$`)
 
 // ParseMetadataHeaders parses a list of ENTRY=HEADER, such as team=X-Apikey-Team.
 func ParseMetadataHeaders(texts []string) ([]MetadataHeader, error) {
@@ -35,7 +32,7 @@ func ParseMetadataHeaders(texts []string) ([]MetadataHeader, error) {
 		entry, name, _ := strings.Cut(text, "=")
 		h := MetadataHeader{entry: entry, canonical: textproto.CanonicalMIMEHeaderKey(name), lower: strings.ToLower(name)}
 		switch {
-		case !metadataNamePattern.MatchString(entry):
+		case !keys.IsMetadataName(entry):
 			return nil, fmt.Errorf("invalid metadata header %q: must begin with the name of a metadata entry and =, such as "+
 				"team=X-Apikey-Team", text)
 		case !metadataHeaderPattern.MatchString(name):
