@@ -44,15 +44,16 @@ var _ = Describe("kubectl diff", func() {
 		rotating, expiring := newKey(namespace, "rotating", account), newKey(namespace, "expiring", account)
 		kubectlApply(ctx, manifests)
 		become(ctx, v1alpha1.StateActive, rotating, expiring)
-		for range 10 {
+		for minute := range 10 {
 			clock.SetTime(clock.Now().Add(time.Minute))
-			Eventually(func(g Gomega) { // each write to a Secret makes the manager reconcile its key
-				for _, k := range []*v1alpha1.APIKey{rotating, expiring} {
-					touch := controlplanetest.MergePatch(fmt.Sprintf(`{"metadata":{"annotations":{"example.com/touched":"%d"}}}`, time.Now().UnixNano()))
-					secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: k.Name}}
-					g.Expect(admin.Patch(ctx, secret, touch)).To(Succeed())
-					g.Expect(admin.Patch(ctx, k, touch, client.FieldOwner("tool"))).To(Succeed())
-				}
+			for _, k := range []*v1alpha1.APIKey{rotating, expiring} { // a write to a Secret makes the manager reconcile its key
+				touch := controlplanetest.MergePatch(fmt.Sprintf(`{"metadata":{"annotations":{"example.com/touched":"%d"}}}`, minute))
+				secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: k.Name}}
+				Expect(admin.Patch(ctx, secret, touch)).To(Succeed())
+				Expect(admin.Patch(ctx, k, touch, client.FieldOwner("tool"))).To(Succeed())
+			}
+			Eventually(func(g Gomega) {
+				g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(rotating), rotating)).To(Succeed())
 				g.Expect(rotating.Status.NextRotationTime.Time).To(BeTemporally(">", clock.Now()))
 			}).WithContext(ctx).Should(Succeed())
 		}
