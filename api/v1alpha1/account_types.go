@@ -192,6 +192,11 @@ type AccountSpec struct {
 	// +optional
 	// +default="Forbid"
 	ImportPolicy ImportPolicy `json:"importPolicy,omitempty"`
+	// exportPolicy determines what KeyExports may hold of the account's keys. Forbid: nothing. Digest: their digests.
+	// Key: the keys themselves, too. Verifiers accept the keys in any case.
+	// +optional
+	// +default="Digest"
+	ExportPolicy ExportPolicy `json:"exportPolicy,omitempty"`
 	// allowedScopes lists the scopes that keys may have. A trailing * matches any suffix. If not set, all scopes are
 	// allowed.
 	// +optional

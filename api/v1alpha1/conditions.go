@@ -107,6 +107,42 @@ const (
 	ReasonInvalidSpec = "InvalidSpec"
 )
 
+// Reasons of Ready on a KeyExport, in addition to InvalidSpec and WriteFailed.
+const (
+	// ReasonExported (Ready=True): the objects hold the credentials of all selected keys that verifiers accept, except
+	// those in status.withheld.
+	ReasonExported = "Exported"
+	// ReasonTargetConflict (Ready=False, Stalled=True): an object of the target's name already exists and is not owned by
+	// the KeyExport, or an older KeyExport has the same target. The manager does not modify the object. Delete it, or
+	// create the KeyExport again with another target.
+	ReasonTargetConflict = "TargetConflict"
+	// ReasonTargetImmutable (Ready=False, Stalled=True): an object of the KeyExport must change but is immutable or has
+	// another type than the spec. Delete the object; the manager writes it again.
+	ReasonTargetImmutable = "TargetImmutable"
+	// ReasonConfigMapsNotAllowed (Ready=False, Stalled=True): the target is a ConfigMap in a namespace that the manager's
+	// flag --export-configmap-namespaces does not list. Add the namespace, or use a Secret.
+	ReasonConfigMapsNotAllowed = "ConfigMapsNotAllowed"
+)
+
+// Reasons in status.withheld of a KeyExport.
+const (
+	// ReasonExportNotAllowed: the exportPolicy of the Account does not allow the content of the KeyExport.
+	ReasonExportNotAllowed = "ExportNotAllowed"
+	// ReasonAddressRestricted: the key has an ipWhitelist, which the gateway cannot check, and the KeyExport does not have
+	// addressRestricted: Include.
+	ReasonAddressRestricted = "AddressRestricted"
+	// ReasonKeyNotReadable: the Secret of the key does not exist, cannot be read, or does not hold the credential, as
+	// after spec.import.
+	ReasonKeyNotReadable = "KeyNotReadable"
+	// ReasonDuplicateEntry: another, older key has an entry of the same name. Make the template of entry.name unique, for
+	// example with .KeyID.
+	ReasonDuplicateEntry = "DuplicateEntry"
+	// ReasonInvalidEntry: the templates of the KeyExport do not render to a valid entry for this key.
+	ReasonInvalidEntry = "InvalidEntry"
+	// ReasonExportFull: the KeyExport holds as many credentials as one KeyExport can.
+	ReasonExportFull = "ExportFull"
+)
+
 // Reasons of Enforced.
 const (
 	// ReasonEnforced (Enforced=True): every verifier rejects the key.

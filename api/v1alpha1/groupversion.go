@@ -14,7 +14,7 @@ var GroupVersion = schema.GroupVersion{Group: "apikey-manager.io", Version: "v1a
 
 // AddToScheme registers the kinds of this package with a scheme.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &APIKey{}, &APIKeyList{}, &Account{}, &AccountList{})
+	s.AddKnownTypes(GroupVersion, &APIKey{}, &APIKeyList{}, &Account{}, &AccountList{}, &KeyExport{}, &KeyExportList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

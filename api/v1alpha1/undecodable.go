@@ -43,6 +43,20 @@ func (a *Account) UnmarshalJSON(data []byte) error {
 	return err
 }
 
+// UnmarshalJSON implements json.Unmarshaler. It decodes as many fields as it can and records the paths of the others in
+// Undecodable. It returns an error only if the metadata cannot be decoded.
+func (e *KeyExport) UnmarshalJSON(data []byte) error {
+	type plain KeyExport
+	if err := kjson.Unmarshal(data, (*plain)(e)); err == nil {
+		e.Undecodable = nil
+		return nil
+	}
+	*e = KeyExport{}
+	undecodable, err := decodeParts(data, &e.TypeMeta, &e.ObjectMeta, &e.Spec, &e.Status)
+	e.Undecodable = undecodable
+	return err
+}
+
 // decodeParts decodes metadata as a whole, and spec and status field by field. It returns the paths of the fields that
 // it could not decode.
 func decodeParts(data []byte, kind *metav1.TypeMeta, meta *metav1.ObjectMeta, spec, status any) ([]string, error) {

@@ -314,7 +314,7 @@ func (i *installation) uninstall(t *testing.T) {
 	i.helm(t, "uninstall", release)
 	var deployments appsv1.DeploymentList
 	controlplanetest.Must(t, i.client.List(t.Context(), &deployments, client.InNamespace(namespace)))
-	if len(deployments.Items) > 0 || len(before) != 2 || len(i.definitions(t)) != 2 {
+	if len(deployments.Items) > 0 || len(before) != 3 || len(i.definitions(t)) != 3 {
 		t.Errorf("after the uninstall there are %d Deployments and %d of %d CRDs", len(deployments.Items), len(i.definitions(t)), len(before))
 	}
 	var policies admissionv1.ValidatingAdmissionPolicyBindingList

@@ -152,7 +152,7 @@ func stringConstants(t *testing.T, file string) map[string]string {
 func TestSpec_DocumentsEveryField(t *testing.T) {
 	t.Parallel()
 	repo := open(t)
-	pages := map[string]string{"APIKey": "docs/spec/apikey.md", "Account": "docs/spec/account.md"}
+	pages := map[string]string{"APIKey": "docs/spec/apikey.md", "Account": "docs/spec/account.md", "KeyExport": "docs/spec/keyexport.md"}
 	for kind, page := range pages {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -48,7 +48,7 @@ func accountTables() tables {
 }
 
 func accountDefaults() testCases {
-	defaults := change{"spec.state": "Active", "spec.timeZone": "UTC", "spec.labelPolicy": "Unique", "spec.ipWhitelistPolicy": "Optional", "spec.importPolicy": "Forbid"}
+	defaults := change{"spec.state": "Active", "spec.timeZone": "UTC", "spec.labelPolicy": "Unique", "spec.ipWhitelistPolicy": "Optional", "spec.importPolicy": "Forbid", "spec.exportPolicy": "Digest"}
 	return testCases{
 		"an empty spec has them":              {want: defaults},
 		"no spec has them too":                {change: change{"spec": absent{}}, want: defaults},
@@ -94,6 +94,7 @@ func accountChoices() testCases {
 		"spec.labelPolicy":           {"Unique", "Shared"},
 		"spec.ipWhitelistPolicy":     {"Optional", "Required"},
 		"spec.importPolicy":          {"Forbid", "Allow"},
+		"spec.exportPolicy":          {"Forbid", "Digest", "Key"},
 		"spec.limits.enforcement":    {"Reject", "Queue"},
 		"spec.limits.counting":       {"All", "Usable"},
 		"spec.limits.unlimited":      {"Enabled", "Disabled"},
