@@ -240,3 +240,18 @@ func TestConsumers_JSONIsValidForEveryLabel(t *testing.T) {
 		jsonFile(t, key, render(t, key, account, keys.SecretCredentials{Current: mint(t, key, account)}))
 	}
 }
+
+// TestConsumers_SayWhatServersDoNotLearn checks that each sample says first that its Secret does not change when the key
+// ceases to be valid, and what to use instead.
+func TestConsumers_SayWhatServersDoNotLearn(t *testing.T) {
+	t.Parallel()
+	for _, file := range glob(t, "config/samples/consumers/*.yaml") {
+		_, text, _ := strings.Cut(string(contents(t, file)), "\n\n")
+		first, _, _ := strings.Cut(strings.ReplaceAll(text, "\n# ", " "), "\n#\n")
+		for _, want := range []string{"does not", "deactivated", "suspended", "KeyExport (docs/key-exports.md)", "the verifier"} {
+			if !strings.Contains(first, want) {
+				t.Errorf("%s: the first sentences do not say %q: %s", filepath.Base(file), want, first)
+			}
+		}
+	}
+}
