@@ -245,7 +245,7 @@ install: kubectl ## Install the CRDs on the cluster of your kubeconfig.
 
 .PHONY: uninstall
 uninstall: kubectl ## Delete the CRDs and the admission policies, and with them all APIKeys, their Secrets and all Accounts.
-	@for part in crd secret-template account-use; do $(KUBECTL) delete --ignore-not-found -k config/$$part || exit 1; done
+	@for part in crd secret-template key-export account-use; do $(KUBECTL) delete --ignore-not-found -k config/$$part || exit 1; done
 
 .PHONY: deploy
 deploy: kubectl ## Install the CRDs, the manager and the verifier with the images of REGISTRY and TAG.

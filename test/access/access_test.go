@@ -42,6 +42,8 @@ func TestAccess(t *testing.T) {
 	t.Run("built-in roles include the project roles", w.aggregation)
 	t.Run("naming an account requires the right to use it", w.accountUse)
 	t.Run("a template requires the right to create Secrets", w.secretTemplate)
+	t.Run("an export requires a right in all namespaces", w.keyExport)
+	t.Run("no built-in role includes KeyExports", w.exportsNotAggregated)
 }
 
 // suite holds what the tests share. The tests do not run in parallel.
@@ -58,6 +60,7 @@ func (w *suite) furnish(t *testing.T) {
 		w.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 		w.create(t, newKey(namespace, "present", "acme"))
 		w.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "present"}})
+		w.create(t, newExport(namespace, "present"))
 	}
 }
 
@@ -90,6 +93,15 @@ var everything = map[string]func(context.Context, client.Client) error{
 		return c.Status().Patch(ctx, newKey(home, "present", "acme"), merge(`{"status":{"state":"Active"}}`), client.DryRunAll)
 	},
 	"read Secrets at home": readSecrets(home), "read Secrets elsewhere": readSecrets(foreign),
+	"read all exports":     func(ctx context.Context, c client.Client) error { return c.List(ctx, &v1alpha1.KeyExportList{}) },
+	"read exports at home": readExports(home), "read exports elsewhere": readExports(foreign),
+	"create exports at home": createExports(home), "create exports elsewhere": createExports(foreign),
+	"change exports at home": changeExports(home), "change exports elsewhere": changeExports(foreign),
+	"label exports at home": labelExports(home), "label exports elsewhere": labelExports(foreign),
+	"delete exports at home": deleteExports(home), "delete exports elsewhere": deleteExports(foreign),
+	"write the status of exports": func(ctx context.Context, c client.Client) error {
+		return c.Status().Patch(ctx, newExport(home, "present"), merge(`{"status":{"keys":1}}`), client.DryRunAll)
+	},
 }
 
 func readKeys(namespace string) func(context.Context, client.Client) error {
@@ -129,7 +141,10 @@ func (w *suite) owner(t *testing.T) {
 	w.bindEverywhere(t, "olga", ownerRole)
 	w.may(t, "olga", "read accounts", "create accounts", "change accounts", "delete accounts", "read all keys",
 		"read keys at home", "create keys at home", "change keys at home", "delete keys at home",
-		"read keys elsewhere", "create keys elsewhere", "change keys elsewhere", "delete keys elsewhere")
+		"read keys elsewhere", "create keys elsewhere", "change keys elsewhere", "delete keys elsewhere",
+		"read all exports", "read exports at home", "create exports at home", "change exports at home", "label exports at home",
+		"delete exports at home", "read exports elsewhere", "create exports elsewhere", "change exports elsewhere",
+		"label exports elsewhere", "delete exports elsewhere")
 }
 
 func (w *suite) editor(t *testing.T) {
@@ -223,12 +238,14 @@ func (w *suite) awaitPolicies(t *testing.T) {
 	w.awaitRefusal(t, early, newKey(home, "early", "early"), "you may not use account")
 	w.letUse(t, "early", "early")
 	w.awaitRefusal(t, early, withTemplate(newKey(home, "early", "early")), "you may not set, change or remove spec.secret.template")
+	w.bindAtHome(t, "early", ownerRole)
+	w.awaitRefusal(t, early, newExport(home, "early"), "you may not create a KeyExport")
 }
 
-func (w *suite) awaitRefusal(t *testing.T, c client.Client, key *v1alpha1.APIKey, because string) {
+func (w *suite) awaitRefusal(t *testing.T, c client.Client, object client.Object, because string) {
 	t.Helper()
-	controlplanetest.Eventually(t, "a key is refused because "+because, func() error {
-		err := c.Create(t.Context(), key.DeepCopy(), client.DryRunAll)
+	controlplanetest.Eventually(t, "an object is refused because "+because, func() error {
+		err := c.Create(t.Context(), object.DeepCopyObject().(client.Object), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), because) {
 			return errors.Join(errors.New("not refused for this reason"), err)
 		}

@@ -2,5 +2,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package access tests, on a real control plane with impersonated users, that users may do exactly what config/access,
-// config/account-use and config/secret-template grant.
+// config/account-use, config/key-export and config/secret-template grant.
 package access

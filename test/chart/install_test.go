@@ -238,21 +238,24 @@ func (i *installation) kubeconfigOf(t *testing.T, account string) string {
 }
 
 func (i *installation) upgrade(t *testing.T) {
-	denies := func() bool {
-		policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "apikey-manager-account-use"}}
+	denies := func(name string) bool {
+		policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		i.Read(t, policy)
 		return len(policy.Spec.Validations) != 1 || policy.Spec.Validations[0].Expression != "true"
 	}
+	const accountUse, keyExport = "apikey-manager-account-use", "apikey-manager-key-export"
 	// kubectl still owns the fields that it applied before, which takes --force-conflicts.
-	i.helm(t, "upgrade", release, chartDir(t), "--force-conflicts", "--set=manager.replicas=3,accountUse.enabled=false,networkPolicy.enabled=false")
+	i.helm(t, "upgrade", release, chartDir(t), "--force-conflicts",
+		"--set=manager.replicas=3,accountUse.enabled=false,keyExports.policy.enabled=false,networkPolicy.enabled=false")
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "apikey-manager"}}
 	i.Read(t, deployment)
-	if *deployment.Spec.Replicas != 3 || denies() {
-		t.Errorf("after the upgrade, there are %d replicas, and account-use denies: %t", *deployment.Spec.Replicas, denies())
+	if *deployment.Spec.Replicas != 3 || denies(accountUse) || denies(keyExport) {
+		t.Errorf("after the upgrade, there are %d replicas, account-use denies: %t, key-export denies: %t",
+			*deployment.Spec.Replicas, denies(accountUse), denies(keyExport))
 	}
 	i.helm(t, "upgrade", release, chartDir(t), "--force-conflicts", "--reset-values")
-	if !denies() {
-		t.Error("account-use denies nothing")
+	if !denies(accountUse) || !denies(keyExport) {
+		t.Errorf("account-use denies: %t, key-export denies: %t", denies(accountUse), denies(keyExport))
 	}
 	i.expectKept(t)
 }
@@ -319,7 +322,7 @@ func (i *installation) uninstall(t *testing.T) {
 	}
 	var policies admissionv1.ValidatingAdmissionPolicyBindingList
 	controlplanetest.Must(t, i.client.List(t.Context(), &policies, client.MatchingLabels{"app.kubernetes.io/component": "policy"}))
-	if len(policies.Items) != 2 {
+	if len(policies.Items) != 3 {
 		t.Errorf("%d policies are left", len(policies.Items))
 	}
 	i.expectKept(t)
