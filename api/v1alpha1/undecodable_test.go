@@ -102,6 +102,62 @@ func TestAccount_DecodesWhatItCan(t *testing.T) {
 	}
 }
 
+// TestKeyExport_DecodesWhatItCan checks the same for KeyExports.
+func TestKeyExport_DecodesWhatItCan(t *testing.T) {
+	t.Parallel()
+	const text = `{"apiVersion":"apikey-manager.io/v1alpha1","kind":"KeyExport","metadata":{"name":"a","namespace":"gateway"},"spec":%s,"status":%s}`
+	for name, tc := range map[string]struct {
+		spec, status string
+		want         []string
+	}{
+		"all is well":                {`{"target":{"kind":"Secret","name":"keys"}}`, `{"keys":5}`, nil},
+		"a text for a list":          {`{"accounts":"acme","target":{"kind":"Secret","name":"keys"}}`, `{}`, []string{"spec.accounts"}},
+		"half of the target is bad":  {`{"target":{"kind":"Secret","name":"keys","labels":["x"]}}`, `{}`, []string{"spec.target"}},
+		"a selector that is a list":  {`{"accountSelector":[],"target":{"kind":"Secret","name":"keys"}}`, `{}`, []string{"spec.accountSelector"}},
+		"a number beyond int32":      {`{"target":{"kind":"Secret","name":"keys"}}`, `{"keys":99999999999}`, []string{"status.keys"}},
+		"a time in the status":       {`{"target":{"kind":"Secret","name":"keys"}}`, `{"conditions":[{"lastTransitionTime":"never"}]}`, []string{"status.conditions"}},
+		"a spec that is a text":      {`"all"`, `{}`, []string{"spec"}},
+		"several":                    {`{"content":5,"entry":"{{ .Key }}"}`, `{"objects":7}`, []string{"spec.content", "spec.entry", "status.objects"}},
+		"the target is an old field": {`{"target":"keys","content":"Key"}`, `{}`, []string{"spec.target"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			export := &v1alpha1.KeyExport{}
+			if err := runtime.DecodeInto(decoder(t), fmt.Appendf(nil, text, tc.spec, tc.status), export); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, export.Undecodable); diff != "" {
+				t.Errorf("undecodable (-want +got):\n%s", diff)
+			}
+			if export.Name != "a" || export.Namespace != "gateway" || export.Kind != "KeyExport" {
+				t.Errorf("metadata is %+v", export.ObjectMeta)
+			}
+			if slices.Contains(tc.want, "spec.target") && export.Spec.Target.Name != "" {
+				t.Errorf("half of the target is there: %+v", export.Spec.Target)
+			}
+			if got := export.DeepCopy().Undecodable; !slices.Equal(got, tc.want) {
+				t.Errorf("a copy has %q", got)
+			}
+			if again := roundTrip(t, export); !slices.Equal(again.Undecodable, nil) || again.Spec.Content != export.Spec.Content {
+				t.Errorf("what was encoded decodes to %+v", again)
+			}
+		})
+	}
+}
+
+func roundTrip(t *testing.T, export *v1alpha1.KeyExport) *v1alpha1.KeyExport {
+	t.Helper()
+	text, err := json.Marshal(export)
+	if err != nil || strings.Contains(strings.ToLower(string(text)), "undecodable") {
+		t.Fatalf("%v: %s", err, text)
+	}
+	again := &v1alpha1.KeyExport{}
+	if err := kjson.Unmarshal(text, again); err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
 // TestUndecodable_IsNoFieldOfTheAPI checks that a client cannot set Undecodable, that it is not encoded, and that it is
 // cleared once every field can be decoded.
 func TestUndecodable_IsNoFieldOfTheAPI(t *testing.T) {

@@ -53,6 +53,19 @@ func TestDefinition_KeepsNamesAndColumns(t *testing.T) {
 			Columns: []string{"KEYS .status.keys.usage", "STATE .spec.state", "DELETION .status.deletionPolicy", "AGE .metadata.creationTimestamp"},
 			Status:  true,
 		}},
+		"KeyExport": {want: definition{
+			Group: "apikey-manager.io", Version: "v1alpha1", Scope: apiextensionsv1.NamespaceScoped,
+			Names: apiextensionsv1.CustomResourceDefinitionNames{
+				Kind: "KeyExport", ListKind: "KeyExportList", Plural: "keyexports", Singular: "keyexport",
+				ShortNames: []string{"kex"}, Categories: []string{"apikey-manager"},
+			},
+			Columns: []string{
+				"TARGET .spec.target.name", "CONTENT .spec.content", "KEYS .status.keys", "CREDENTIALS .status.credentials", "WITHHELD .status.withheldKeys",
+				`READY .status.conditions[?(@.type=="Ready")].status`, "AGE .metadata.creationTimestamp",
+			},
+			Wide:   []string{"KIND .spec.target.kind", "LAYOUT .spec.layout", `REASON .status.conditions[?(@.type=="Ready")].reason`},
+			Status: true,
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,7 +99,7 @@ func summarize(d *apiextensionsv1.CustomResourceDefinition) definition {
 // estimated cost of each rule and of all rules.
 func TestDefinition_IsValid(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"APIKey", "Account"} {
+	for _, name := range []string{"APIKey", "Account", "KeyExport"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, err := range kindOf(t, name).ValidateDefinition(t.Context()) {
@@ -100,16 +113,14 @@ func TestDefinition_IsValid(t *testing.T) {
 // the list, a rule would be evaluated on the list.
 func TestDefinition_ItemRulesAreOnItems(t *testing.T) {
 	t.Parallel()
-	for path, kindName := range map[string]string{
-		"ipWhitelist":                     "APIKey",
-		"scopes":                          "APIKey",
-		"notification.emails":             "APIKey",
-		"allowedScopes":                   "Account",
-		"keyDefaults.scopes":              "Account",
-		"keyDefaults.notification.emails": "Account",
+	for _, kindAndPath := range []string{
+		"APIKey ipWhitelist", "APIKey scopes", "APIKey notification.emails",
+		"Account allowedScopes", "Account keyDefaults.scopes", "Account keyDefaults.notification.emails",
+		"KeyExport accounts", "KeyExport scopes",
 	} {
-		t.Run(kindName+" "+path, func(t *testing.T) {
+		t.Run(kindAndPath, func(t *testing.T) {
 			t.Parallel()
+			kindName, path, _ := strings.Cut(kindAndPath, " ")
 			schema := kindOf(t, kindName).Schema().Properties["spec"]
 			for name := range strings.SplitSeq(path, ".") {
 				schema = schema.Properties[name]
@@ -151,6 +162,11 @@ func TestStatus_AcceptsEveryField(t *testing.T) {
 			},
 			"slots": list(crd.Object{"namespace": "shop", "name": "shop-key", "uid": "6a1f", "grant": "4711", "label": "Tienda"}),
 			"mail":  crd.Object{"date": "2026-11-22", "sent": int64(0)},
+		}},
+		"KeyExport": {base: baseExport, status: crd.Object{
+			"conditions": list(condition), "observedGeneration": int64(1), "keys": int64(2), "credentials": int64(3), "withheldKeys": int64(1),
+			"withheld":    list(crd.Object{"namespace": "shop", "name": "shop-key", "reason": "AddressRestricted"}),
+			"objectCount": int64(1), "objects": list("gateway-keys"),
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

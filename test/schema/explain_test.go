@@ -14,7 +14,7 @@ import (
 // description, and the description of a field with enumerated values must name each of them.
 func TestExplain_DescribesEveryFieldAndValue(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"APIKey", "Account"} {
+	for _, name := range []string{"APIKey", "Account", "KeyExport"} {
 		schema := kindOf(t, name).Schema()
 		for _, part := range []string{"spec", "status"} {
 			checkExplained(t, name+"."+part, schema.Properties[part])
