@@ -33,6 +33,10 @@ func TestConfigFor(t *testing.T) {
 			"kube_account_status_keys_admitted", "kube_account_status_keys_expired", "kube_account_status_keys_inactive",
 			"kube_account_status_keys_revoked", "kube_account_status_keys_waiting",
 		},
+		"KeyExport": {
+			"kube_keyexport_status_condition", "kube_keyexport_status_credentials", "kube_keyexport_status_keys",
+			"kube_keyexport_status_object_count", "kube_keyexport_status_withheld_keys",
+		},
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

@@ -95,14 +95,16 @@ func luaValue(state *lua.LState, value any) lua.LValue {
 	return lua.LNil
 }
 
-func TestHealthChecks_AreTheSameForBothKinds(t *testing.T) {
+func TestHealthChecks_AreTheSameForAllKinds(t *testing.T) {
 	t.Parallel()
 	root, err := controlplane.Root()
 	controlplanetest.Must(t, err)
 	checks := newHealthChecks(t, root)
-	key, account := checks["resource.customizations.health.apikey-manager.io_APIKey"], checks["resource.customizations.health.apikey-manager.io_Account"]
-	if key == "" || key != account {
-		t.Error("the scripts for APIKeys and Accounts differ")
+	key := checks["resource.customizations.health.apikey-manager.io_APIKey"]
+	for _, kind := range []string{"Account", "KeyExport"} {
+		if other := checks["resource.customizations.health.apikey-manager.io_"+kind]; key == "" || key != other {
+			t.Errorf("the scripts for APIKeys and %ss differ", kind)
+		}
 	}
 }
 
