@@ -55,6 +55,7 @@ func TestInstallation(t *testing.T) {
 		{"helm test", i.smokeTest},
 		{"upgrade", i.upgrade},
 		{"watch namespaces", i.watchNamespaces},
+		{"ConfigMaps", i.configMaps},
 		{"uninstall", i.uninstall},
 		{"install again", i.installAgain},
 		{"uninstall without crds.keep", i.uninstallWithoutKeep},
@@ -71,7 +72,7 @@ func newInstallation(t *testing.T) *installation {
 	i.client = controlplanetest.Connect(t, i.plane.Config())
 	i.Objects = controlplanetest.NewObjects(i.client)
 	i.kubectl(t, nil, "apply", "--server-side", "--force-conflicts", "--kustomize", filepath.Join(root(t), "config", "default"))
-	for _, name := range []string{"shop", "billing"} {
+	for _, name := range []string{"shop", "billing", "gateway"} {
 		i.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	manager := i.startManager(t)

@@ -28,19 +28,24 @@ func TestChart_EqualsKustomize(t *testing.T) {
 		t.Run(dir, func(t *testing.T) {
 			t.Parallel()
 			chart := render(t, args...)
-			kustomized := kustomize(t.Context(), t, controlplanetest.Kubectl(t), filepath.FromSlash(dir))
-			delete(kustomized, "Namespace /"+namespace) // helm creates the namespace
-			maps.DeleteFunc(chart, isHook)
-			for name := range maps.Keys(chart) {
-				withoutHelm(t, name, chart[name])
-			}
-			for name := range maps.Keys(kustomized) {
-				withoutImage(t, kustomized[name], false)
-			}
-			if diff := cmp.Diff(kustomized, chart); diff != "" {
-				t.Errorf("the chart differs from %s (-kustomize +chart):\n%s", dir, diff)
-			}
+			expectEqual(t, kustomize(t.Context(), t, controlplanetest.Kubectl(t), filepath.Join(root(t), filepath.FromSlash(dir))), chart)
 		})
+	}
+}
+
+// expectEqual fails the test unless kustomize and the chart render the same objects.
+func expectEqual(t *testing.T, kustomized, chart objects) {
+	t.Helper()
+	delete(kustomized, "Namespace /"+namespace) // helm creates the namespace
+	maps.DeleteFunc(chart, isHook)
+	for name := range maps.Keys(chart) {
+		withoutHelm(t, name, chart[name])
+	}
+	for name := range maps.Keys(kustomized) {
+		withoutImage(t, kustomized[name], false)
+	}
+	if diff := cmp.Diff(kustomized, chart); diff != "" {
+		t.Errorf("the chart differs (-kustomize +chart):\n%s", diff)
 	}
 }
 

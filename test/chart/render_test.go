@@ -70,7 +70,7 @@ func render(t *testing.T, args ...string) objects {
 func kustomize(ctx context.Context, t *testing.T, kubectl, dir string) objects {
 	t.Helper()
 	var out, problem bytes.Buffer
-	cmd := exec.CommandContext(ctx, kubectl, "kustomize", filepath.Join(root(t), dir))
+	cmd := exec.CommandContext(ctx, kubectl, "kustomize", dir)
 	cmd.Stdout, cmd.Stderr = &out, &problem
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("kubectl kustomize %s: %v\n%s", dir, err, problem.String())
