@@ -87,10 +87,22 @@ exec chroot "$root" "$@"
 // prepareEnvoyGateway applies the sample, writes what Envoy Gateway needs on this machine, and returns the command that starts it.
 func (w *suite) prepareEnvoyGateway(t *testing.T, dir, program, verifier string, f *runningGateway) []string {
 	t.Helper()
+	w.requireEnvoyGateway(t, dir, program)
+	w.applyEnvoyGatewayObjects(t, dir, verifier, f.application.address())
+	return w.envoyGatewayCommand(t, dir, program)
+}
+
+// requireEnvoyGateway installs the CRDs of Envoy Gateway, and skips the test if it cannot run on this machine.
+func (w *suite) requireEnvoyGateway(t *testing.T, dir, program string) {
+	t.Helper()
 	requireUserNamespaces(t, dir)
 	reserveEnvoyGatewayPorts(t, program)
 	w.installEnvoyGatewayCRDs(t)
-	w.applyEnvoyGatewayObjects(t, dir, verifier, f.application.address())
+}
+
+// envoyGatewayCommand writes what Envoy Gateway needs besides objects, and returns the command that starts it.
+func (w *suite) envoyGatewayCommand(t *testing.T, dir, program string) []string {
+	t.Helper()
 	run(t, program, "certgen", "--local", "--config-home", filepath.Join(dir, "config"))
 	provideEnvoy(t, w.plane.Root(), dir)
 	return []string{

@@ -5,6 +5,7 @@ package gateways_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -46,6 +47,8 @@ type gateway struct {
 	prepare func(w *suite, t *testing.T, dir, program, verifier string, f *runningGateway) []string
 	// verifierFlags are the flags of the verifier that the sample needs.
 	verifierFlags []string
+	// samples matches the files of the sample below config/samples. It defaults to all files of gateways/NAME.
+	samples string
 	// grpc reports whether the gateway calls the verifier over gRPC.
 	grpc bool
 	// asksTwice reports whether the gateway calls the verifier again to get the body of a rejection.
@@ -176,7 +179,7 @@ func (w *suite) serve(t *testing.T, g *gateway, verifier string, changes ...stri
 		socketAddress(envoyVerifier), socketAddress(verifier), socketAddress("127.0.0.1:8090"), socketAddress(f.application.address()),
 		socketAddress("0.0.0.0:8000"), socketAddress(address),
 		"port: 8000", "port: "+port, "0.0.0.0:8000", address, ":8000", ":"+port, "8000", address,
-		"/etc/haproxy/", dir+"/", "/etc/traefik/", dir+"/",
+		"/etc/haproxy/", dir+"/", "/run/api-keys/", dir+"/", "/etc/traefik/", dir+"/",
 		// The trusted load balancer has the default address of the test client.
 		"192.0.2.0/24", "127.0.0.1/32",
 		// The timeouts in the sample of Envoy may be too short for a busy machine.
@@ -241,18 +244,18 @@ func (w *suite) expectNoKeysLogged(t *testing.T, g *gateway, log string) {
 // configure writes the sample with its changes to a folder.
 func (g *gateway) configure(t *testing.T, root, dir string, changes []string) {
 	t.Helper()
-	samples := filepath.Join(root, "config", "samples", "gateways", g.name)
-	files, err := os.ReadDir(samples)
-	if err != nil {
-		t.Fatal(err)
+	samples := cmp.Or(g.samples, filepath.Join("gateways", g.name, "*"))
+	files, err := filepath.Glob(filepath.Join(root, "config", "samples", samples))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there is no sample %s: %v", samples, err)
 	}
 	render := strings.NewReplacer(changes...)
 	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(samples, file.Name()))
+		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(dir, file.Name()), render.Replace(string(text)))
+		write(t, filepath.Join(dir, filepath.Base(file)), render.Replace(string(text)))
 	}
 	for name, text := range g.otherFiles {
 		write(t, filepath.Join(dir, name), strings.ReplaceAll(text, "DIR", dir))
