@@ -7,6 +7,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,10 +33,11 @@ func render(root *cobra.Command) string {
 	writeBlock(&b, root.Long)
 	b.WriteString("| command | what it does |\n| --- | --- |\n")
 	var commands []*cobra.Command
-	for _, cmd := range root.Commands() {
-		if cmd.IsAvailableCommand() {
+	for _, cmd := range available(root) {
+		for _, cmd := range append([]*cobra.Command{cmd}, available(cmd)...) {
 			commands = append(commands, cmd)
-			fmt.Fprintf(&b, "| [%s](#%s) | %s |\n", cmd.Name(), cmd.Name(), cmd.Short)
+			name := nameOf(cmd)
+			fmt.Fprintf(&b, "| [%s](#%s) | %s |\n", name, strings.ReplaceAll(name, " ", "-"), cmd.Short)
 		}
 	}
 	b.WriteString("\n")
@@ -45,9 +47,22 @@ func render(root *cobra.Command) string {
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
+// available returns the subcommands of a command.
+func available(parent *cobra.Command) []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(parent.Commands()), func(cmd *cobra.Command) bool { return !cmd.IsAvailableCommand() })
+}
+
+// nameOf returns the name of a command, after that of its parent if this is not the root.
+func nameOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().CommandPath()+" ")
+}
+
 func writeCommand(b *strings.Builder, cmd *cobra.Command) {
-	fmt.Fprintf(b, "## %s\n\n", cmd.Name())
+	fmt.Fprintf(b, "## %s\n\n", nameOf(cmd))
 	writeBlock(b, cmd.Long)
+	if cmd.HasSubCommands() {
+		return
+	}
 	writeBlock(b, cmd.UseLine()+"\n\n"+cmd.Example)
 	if flags := cmd.LocalFlags().FlagUsages(); flags != "" {
 		writeBlock(b, flags)

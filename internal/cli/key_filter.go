@@ -134,7 +134,12 @@ func (d *days) Type() string { return "period" }
 
 // conditionOf returns a condition of a key. Its status is Unknown if the key does not have it.
 func conditionOf(k *v1alpha1.APIKey, condition string) metav1.Condition {
-	for _, c := range k.Status.Conditions {
+	return findCondition(k.Status.Conditions, condition)
+}
+
+// findCondition returns a condition of a list. Its status is Unknown if the list does not have it.
+func findCondition(list []metav1.Condition, condition string) metav1.Condition {
+	for _, c := range list {
 		if c.Type == condition {
 			return c
 		}

@@ -93,10 +93,19 @@ func NewCommand(streams genericiooptions.IOStreams, c clock.PassiveClock) *cobra
 	})
 	env.flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(env.commands()...)
-	for _, cmd := range root.Commands() {
+	setUsageArgs(root)
+	return root
+}
+
+// setUsageArgs makes the errors about arguments of all subcommands usage errors.
+func setUsageArgs(parent *cobra.Command) {
+	for _, cmd := range parent.Commands() {
+		if cmd.HasSubCommands() {
+			setUsageArgs(cmd)
+			continue
+		}
 		cmd.Args = usageArgs(cmd.Args)
 	}
-	return root
 }
 
 // commands returns the subcommands.
@@ -117,6 +126,7 @@ func (e *environment) commands() []*cobra.Command {
 		e.findCommand(),
 		e.exportCommand(),
 		e.importCommand(),
+		e.keyExportsCommand(),
 		e.checkCommand(),
 		e.versionCommand(),
 	}
