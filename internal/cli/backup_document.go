@@ -30,6 +30,7 @@ const maxDocument = 4 << 20
 var (
 	accountKind = v1alpha1.GroupVersion.WithKind("Account")
 	keyKind     = v1alpha1.GroupVersion.WithKind("APIKey")
+	exportKind  = v1alpha1.GroupVersion.WithKind("KeyExport")
 	secretKind  = corev1.SchemeGroupVersion.WithKind("Secret")
 )
 
@@ -128,7 +129,7 @@ func hasContent(document []byte) bool {
 	return false
 }
 
-// decodeDocument decodes an Account, a Secret or an APIKey.
+// decodeDocument decodes an Account, a Secret, an APIKey or a KeyExport.
 func decodeDocument(document []byte) (*unstructured.Unstructured, error) {
 	text, err := yaml.YAMLToJSONStrict(document)
 	if err != nil {
@@ -139,9 +140,9 @@ func decodeDocument(document []byte) (*unstructured.Unstructured, error) {
 		return nil, errors.New("is not an object of Kubernetes")
 	}
 	switch object.GroupVersionKind() {
-	case accountKind, keyKind, secretKind:
+	case accountKind, keyKind, exportKind, secretKind:
 	default:
-		return nil, errors.New("is none of the kinds Account, Secret and APIKey: kubectl apikey export writes such files")
+		return nil, errors.New("is none of the kinds Account, Secret, APIKey and KeyExport: kubectl apikey export writes such files")
 	}
 	if object.GetName() == "" {
 		return nil, fmt.Errorf("is a %s without a name", object.GetKind())

@@ -27,13 +27,14 @@ func (e *environment) exportCommand() *cobra.Command {
 	o := &exportOptions{environment: e}
 	cmd := &cobra.Command{
 		Use:   "export [NAME...]",
-		Short: "Write a backup of accounts and keys",
+		Short: "Write a backup of accounts, keys and KeyExports",
 		Long: `Write a backup of keys, their accounts and, with --with-secrets, their Secrets, as YAML. kubectl apikey import restores it.
 
 A key can be restored only with its Secret, because its value is stored nowhere else. A backup with Secrets contains all keys in plain
 text: protect it like the keys. The file is created for your user only (mode 0600), and an existing file is not overwritten.
 
-Accounts are cluster-scoped. Accounts that you may not read are left out, with an error.`,
+The KeyExports of the same namespaces are part of the backup, unless you name keys. The objects that they write are not: the manager
+writes them again. Accounts are cluster-scoped. Accounts and KeyExports that you may not read are left out, with an error.`,
 		Example: `  # All keys, with everything that is needed to restore them
   kubectl apikey export -A --with-secrets --file=backup.yaml
 
@@ -94,8 +95,8 @@ func (o *exportOptions) export(ctx context.Context, out io.Writer) error {
 	o.out, o.onKey = out, o.progress("exported", unknownTotal)
 	err := o.exporter.run(ctx)
 	n := o.counts
-	o.notef("exported %s, %s, %s", plural(n.Accounts, "account", "accounts"), plural(n.Keys, "key", "keys"),
-		plural(n.Secrets, "Secret", "Secrets"))
+	o.notef("exported %s, %s, %s, %s", plural(n.Accounts, "account", "accounts"), plural(n.Keys, "key", "keys"),
+		plural(n.Secrets, "Secret", "Secrets"), plural(n.KeyExports, "KeyExport", "KeyExports"))
 	switch {
 	case o.Secrets:
 		o.notef("Warning: the backup contains keys in plain text: protect it like the keys")

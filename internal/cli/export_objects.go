@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,13 +25,13 @@ import (
 // consistentReads limits how often a key and its Secret are read until they fit, while the key is being rotated.
 const consistentReads = 3
 
-// exporter writes accounts, Secrets and keys as a stream of YAML documents, in the order in which they must be restored.
+// exporter writes accounts, Secrets, keys and KeyExports as a stream of YAML documents, in the order in which they must be restored.
 type exporter struct {
 	reader client.Client
 	out    io.Writer
 	// Namespace limits the keys. It is empty for all namespaces.
 	Namespace string
-	// Names limits the keys to some of the namespace. It is empty for all.
+	// Names limits the keys to some of the namespace, and leaves out KeyExports. It is empty for all.
 	Names []string
 	// Secrets determines whether the Secrets of the keys are written too.
 	Secrets bool
@@ -43,7 +44,7 @@ type exporter struct {
 }
 
 // exportCounts counts the objects that were written.
-type exportCounts struct{ Accounts, Keys, Secrets int }
+type exportCounts struct{ Accounts, Keys, Secrets, KeyExports int }
 
 // run writes all objects. Objects that cannot be exported are reported at the end, and do not stop the others.
 func (e *exporter) run(ctx context.Context) error {
@@ -69,6 +70,11 @@ func (e *exporter) run(ctx context.Context) error {
 	}
 	if err := e.eachKey(ctx, func(object *unstructured.Unstructured) error { return e.writeKey(ctx, object) }); err != nil {
 		return err
+	}
+	if len(e.Names) == 0 {
+		if err := e.writeKeyExports(ctx); err != nil {
+			return err
+		}
 	}
 	return errors.Join(e.problems...)
 }
@@ -152,6 +158,23 @@ func (e *exporter) writeKey(ctx context.Context, object *unstructured.Unstructur
 	e.counts.Keys++
 	e.onKey(e.counts.Keys)
 	return writeDocument(e.out, withoutServerFields(object))
+}
+
+// writeKeyExports writes the KeyExports without their status, which the manager computes, and without their objects, which the
+// manager writes again. If the user may not read them, that is reported.
+func (e *exporter) writeKeyExports(ctx context.Context) error {
+	err := eachObject(ctx, e.reader, exportKind, func(object *unstructured.Unstructured) error {
+		e.counts.KeyExports++
+		return writeDocument(e.out, withoutServerFields(object, "status"))
+	}, client.InNamespace(e.Namespace))
+	switch {
+	case apierrors.IsForbidden(err):
+		e.problems = append(e.problems, errors.New("KeyExports are not in the backup: you have no right to list keyexports.apikey-manager.io"))
+		return nil
+	case meta.IsNoMatchError(err): // an installation of an earlier version
+		return nil
+	}
+	return err
 }
 
 // needsSecret reports whether a key has a credential that its Secret holds. The Secret of a revoked key is empty, and a key that

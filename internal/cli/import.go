@@ -34,9 +34,9 @@ func (e *environment) importCommand() *cobra.Command {
 		Short: "Restore a backup, or import keys of another system",
 		Long: `Restore a backup that kubectl apikey export wrote, or import keys that exist already.
 
-With --file, accounts, Secrets and keys are created with the status of the keys, so that verifiers accept the same keys as before and
-none is issued again. Objects that exist are not changed, so an import can be repeated. A key whose Secret is missing is not restored,
-unless --allow-reissue is set. Restoring a status takes the right to update apikeys/status.
+With --file, accounts, Secrets, keys and KeyExports are created, and keys with their status, so that verifiers accept the same keys as
+before and none is issued again. Objects that exist are not changed, so an import can be repeated. A key whose Secret is missing is not
+restored, unless --allow-reissue is set. Restoring a status takes the right to update apikeys/status.
 
 With NAME, the key is read from standard input, or from a prompt that does not show it. Only its SHA-256 is sent to the cluster:
 verifiers accept the key, and there is no Secret before its first rotation. With --with-secret, the key is written to a Secret that the
@@ -139,8 +139,9 @@ func (o *importOptions) restore(ctx context.Context, c client.Client, in io.Read
 	o.restorer.client, o.restorer.onKey = c, o.progress("read", unknownTotal)
 	err := o.restorer.run(ctx, in)
 	n := o.restorer.counts
-	o.notef("created %s, %s and %s%s, restored the status of %s; %s existed",
-		plural(n.Accounts, "account", "accounts"), plural(n.Secrets, "Secret", "Secrets"), plural(n.Keys, "key", "keys"), o.dryRunNote(),
+	o.notef("created %s, %s, %s and %s%s, restored the status of %s; %s existed",
+		plural(n.Accounts, "account", "accounts"), plural(n.Secrets, "Secret", "Secrets"), plural(n.Keys, "key", "keys"),
+		plural(n.KeyExports, "KeyExport", "KeyExports"), o.dryRunNote(),
 		plural(n.Statuses, "key", "keys"), plural(n.Unchanged, "object", "objects"))
 	return err
 }

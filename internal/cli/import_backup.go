@@ -39,7 +39,7 @@ type restorer struct {
 }
 
 // restoreCounts counts the objects that were created, the keys whose status was restored, and the objects that exist already.
-type restoreCounts struct{ Accounts, Secrets, Keys, Statuses, Unchanged int }
+type restoreCounts struct{ Accounts, Secrets, Keys, KeyExports, Statuses, Unchanged int }
 
 // run restores all objects of a backup. Objects that cannot be restored are reported at the end, and do not stop the others.
 func (r *restorer) run(ctx context.Context, in io.Reader) error {
@@ -68,6 +68,8 @@ func (r *restorer) restore(ctx context.Context, object *unstructured.Unstructure
 		return r.create(ctx, object, &r.counts.Accounts)
 	case secretKind:
 		return r.create(ctx, object, &r.counts.Secrets)
+	case exportKind:
+		return r.create(ctx, object, &r.counts.KeyExports)
 	}
 	r.keys++
 	r.onKey(r.keys)

@@ -56,10 +56,15 @@ func TestBackup(t *testing.T) {
 	w.Become(t, v1alpha1.StateInactive, inactive)
 	w.Become(t, v1alpha1.StateRevoked, revoked)
 
+	gateway := newKeyExport(namespace, "gateway", account, func(s *v1alpha1.KeyExportSpec) {
+		s.Scopes, s.Entry = []string{"orders:read"}, &v1alpha1.ExportEntry{Value: `{"keyHash":"{{ .Digest }}"}`}
+	})
+	w.Create(t, gateway)
+
 	file := filepath.Join(t.TempDir(), "backup.yaml")
 	exported := w.run(t, "", "export", "-n", namespace, "--with-secrets", "--file="+file)
 	exported.expect(t, "")
-	if !strings.Contains(exported.errOut, "exported 1 account, 4 keys, 3 Secrets\nWarning: the backup contains keys in plain text") {
+	if !strings.Contains(exported.errOut, "exported 1 account, 4 keys, 3 Secrets, 1 KeyExport\nWarning: the backup contains keys in plain text") {
 		t.Errorf("got %q", exported.errOut)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -69,13 +74,15 @@ func TestBackup(t *testing.T) {
 
 	before := w.snapshot(t, all)
 	w.wipe(t, account, all)
+	controlplanetest.Must(t, w.Admin.Delete(t.Context(), gateway.DeepCopy()))
+	w.AwaitDeleted(t, gateway.DeepCopy())
 	w.run(t, "", "import", "--file="+file, "--dry-run=server").expect(t, "")
 	if exists, err := controlplanetest.Exists(t.Context(), w.Admin, controlplanetest.NewKey(namespace, "rotated", account)); err != nil || exists {
 		t.Errorf("a dry run created a key: %v", err)
 	}
 	imported := w.run(t, "", "import", "--file="+file)
 	imported.expect(t, "")
-	if !strings.Contains(imported.errOut, "created 1 account, 3 Secrets and 4 keys, restored the status of 4 keys; 0 objects existed") {
+	if !strings.Contains(imported.errOut, "created 1 account, 3 Secrets, 4 keys and 1 KeyExport, restored the status of 4 keys; 0 objects existed") {
 		t.Errorf("got %q", imported.errOut)
 	}
 	w.awaitSnapshot(t, all, before)
@@ -84,6 +91,11 @@ func TestBackup(t *testing.T) {
 	if diff := cmp.Diff(owner.Spec, restored.Spec); diff != "" {
 		t.Errorf("the account differs (-want +got):\n%s", diff)
 	}
+	restoredExport := newKeyExport(namespace, "gateway", account)
+	w.Read(t, restoredExport)
+	if diff := cmp.Diff(gateway.Spec, restoredExport.Spec); diff != "" {
+		t.Errorf("the KeyExport differs (-want +got):\n%s", diff)
+	}
 	controlplanetest.AwaitVerdict(t, verifier, w.Material(t, rotated), "VALID")
 	controlplanetest.AwaitVerdict(t, verifier, previous, "VALID")
 	controlplanetest.AwaitVerdict(t, verifier, w.Material(t, inactive), "INACTIVE")
@@ -91,7 +103,7 @@ func TestBackup(t *testing.T) {
 
 	again := w.run(t, "", "import", "--file="+file)
 	again.expect(t, "")
-	if !strings.Contains(again.errOut, "created 0 accounts, 0 Secrets and 0 keys, restored the status of 0 keys; 8 objects existed") {
+	if !strings.Contains(again.errOut, "created 0 accounts, 0 Secrets, 0 keys and 0 KeyExports, restored the status of 0 keys; 9 objects existed") {
 		t.Errorf("got %q", again.errOut)
 	}
 	w.awaitSnapshot(t, all, before)
@@ -167,8 +179,9 @@ func TestImport_RefusesMissingSecret(t *testing.T) {
 	k := controlplanetest.NewKey(namespace, "shop", account)
 	w.Issue(t, k)
 	old := k.Status.KeyID
+	w.Create(t, newKeyExport(namespace, "gateway", account))
 	exported := w.run(t, "", "export", "shop", "-n", namespace)
-	if exported.code != 0 || strings.Contains(exported.out, "kind: Secret") || !strings.Contains(exported.errOut, "contains no Secrets") {
+	if exported.code != 0 || strings.Contains(exported.out, "kind: Secret") || strings.Contains(exported.out, "kind: KeyExport") || !strings.Contains(exported.errOut, "contains no Secrets") {
 		t.Fatalf("code %d\n%s", exported.code, exported.errOut)
 	}
 	w.wipe(t, account, []*v1alpha1.APIKey{k})
@@ -197,7 +210,8 @@ func TestExport_WithoutRights(t *testing.T) {
 	})
 	controlplanetest.Eventually(t, "the user may read keys, and not the account", func() error {
 		got := w.run(t, "", "export", "-n", namespace, "--as="+user)
-		if got.code != 1 || !strings.Contains(got.errOut, "account "+account+" is not in the backup") || !strings.Contains(got.out, "name: shop") {
+		if got.code != 1 || !strings.Contains(got.errOut, "account "+account+" is not in the backup") ||
+			!strings.Contains(got.errOut, "KeyExports are not in the backup: you have no right to list keyexports.apikey-manager.io") || !strings.Contains(got.out, "name: shop") {
 			return fmt.Errorf("code %d: %s%s", got.code, got.errOut, got.out)
 		}
 		return nil

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,6 +69,7 @@ func (w *docRunner) runBlock(t *testing.T, heading string, n int, environment ..
 // deleteAll deletes all keys, Secrets and accounts, and waits until they are gone.
 func (w *docRunner) deleteAll(t *testing.T) {
 	t.Helper()
+	controlplanetest.Must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.KeyExport{}, client.InNamespace("default")))
 	controlplanetest.Must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.APIKey{}, client.InNamespace("default")))
 	controlplanetest.Must(t, w.admin.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace("default"), client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy}))
 	controlplanetest.Must(t, w.admin.DeleteAllOf(t.Context(), &v1alpha1.Account{}))
@@ -131,6 +133,26 @@ func (w *docRunner) awaitRestored(t *testing.T, was savedKey) {
 	})
 }
 
+// newKeyExport returns a KeyExport that writes the digests of all keys.
+func newKeyExport() *v1alpha1.KeyExport {
+	return &v1alpha1.KeyExport{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "gateway"}, Spec: v1alpha1.KeyExportSpec{
+		Target: v1alpha1.ExportTarget{Kind: v1alpha1.ExportToSecret, Name: "gateway-keys", Labels: map[string]string{"example.com/gateway": "api"}},
+		Entry:  &v1alpha1.ExportEntry{Value: `{"keyHash":"{{ .Digest }}"}`},
+	}}
+}
+
+// expectKeyExport fails the test unless the KeyExport was restored.
+func (w *docRunner) expectKeyExport(t *testing.T) {
+	t.Helper()
+	want, got := newKeyExport(), newKeyExport()
+	want.Name, want.GenerateName = "", "defaults-"
+	controlplanetest.Must(t, w.admin.Create(t.Context(), want, client.DryRunAll)) // sets defaults
+	w.Read(t, got)
+	if diff := cmp.Diff(want.Spec, got.Spec); diff != "" {
+		t.Errorf("the KeyExport differs (-want +got):\n%s", diff)
+	}
+}
+
 // TestBackup runs the commands of docs/backup.md while the garbage collector works.
 func TestBackup(t *testing.T) {
 	w := newDocRunner(t, start(t))
@@ -145,6 +167,7 @@ func TestBackup(t *testing.T) {
 	for _, name := range names {
 		w.Become(t, v1alpha1.StateActive, controlplanetest.NewKey("default", name, ""))
 	}
+	controlplanetest.Must(t, w.admin.Create(t.Context(), newKeyExport()))
 	revoked := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "revoked-key"}}
 	controlplanetest.Must(t, w.admin.Patch(t.Context(), revoked, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"state":"Revoked"}}`))))
 	w.Become(t, v1alpha1.StateRevoked, controlplanetest.NewKey("default", "revoked-key", ""))
@@ -161,6 +184,7 @@ func TestBackup(t *testing.T) {
 			w.awaitRestored(t, was)
 		}
 		w.Become(t, v1alpha1.StateRevoked, controlplanetest.NewKey("default", "revoked-key", ""))
+		w.expectKeyExport(t)
 		w.awaitGarbageCollection(t)
 		for _, was := range before[:2] {
 			w.awaitRestored(t, was)
@@ -176,6 +200,7 @@ func TestBackup(t *testing.T) {
 			w.awaitRestored(t, was)
 		}
 		w.runBlock(t, "Restore", 1)
+		w.expectKeyExport(t)
 		w.awaitGarbageCollection(t)
 		for _, was := range before {
 			w.awaitRestored(t, was)
