@@ -12,6 +12,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -99,6 +100,7 @@ func (c *checker) run(ctx context.Context) []checkResult {
 		{"webhook", c.checkWebhookAnswers},
 		{"manager", func(ctx context.Context) checkResult { return c.checkDeployment(ctx, managerDeployment) }},
 		{"leader", c.checkLeader},
+		{"key exports", c.checkKeyExports},
 		{"verifier", func(ctx context.Context) checkResult { return c.checkDeployment(ctx, verifierDeployment) }},
 		{"verifier answers", c.checkVerifier},
 	} {
@@ -165,7 +167,7 @@ func unlessReadable(err error, right, missing string) checkResult {
 	switch {
 	case apierrors.IsForbidden(err):
 		return unknown("ask an administrator to run this check", "no right to %s", right)
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
 		return failed(missing, "not found: %v", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return failed("check the load of the API server", "no answer within %s", checkTimeout)

@@ -25,6 +25,7 @@ const (
 	webhookConfiguration = "apikey-manager"
 	keyWebhook           = "apikeys.apikey-manager.io"
 	templatePolicy       = "apikey-manager-secret-template"
+	exportPolicy         = "apikey-manager-key-export"
 
 	installAction = "install apikey-manager: see docs/install.md"
 )
@@ -43,12 +44,12 @@ func (c *checker) checkResources(context.Context) checkResult {
 	for _, r := range list.APIResources {
 		served[r.Name] = true
 	}
-	for _, name := range []string{"apikeys", "apikeys/status", "accounts", "accounts/status"} {
+	for _, name := range []string{"apikeys", "apikeys/status", "accounts", "accounts/status", "keyexports", "keyexports/status"} {
 		if !served[name] {
 			return failed(installAction, "%s does not serve %s", v1alpha1.GroupVersion, name)
 		}
 	}
-	return ok("the API server serves apikeys and accounts of %s", v1alpha1.GroupVersion)
+	return ok("the API server serves apikeys, accounts and keyexports of %s", v1alpha1.GroupVersion)
 }
 
 // checkDefinitions checks that the CRDs are established and have the schema of this version.
@@ -99,21 +100,34 @@ func schemasOf(definition *apiextensionsv1.CustomResourceDefinition) map[string]
 	return schemas
 }
 
-// checkPolicies checks that the policy on templates is bound. Without it, users could write Secrets through templates.
+// checkPolicies checks that the policies on templates and on KeyExports are bound. Without them, users could write Secrets through
+// templates, and export the keys of other namespaces.
 func (c *checker) checkPolicies(ctx context.Context) checkResult {
-	const action = "apply config/secret-template: without it, users who may not write Secrets can do so through the template of a key"
+	for _, policy := range []struct{ name, action string }{
+		{templatePolicy, "apply config/secret-template: without it, users who may not write Secrets can do so through the template of a key"},
+		{exportPolicy, "apply config/key-export: without it, users with a role in one namespace can export the keys of all others"},
+	} {
+		if r := c.checkPolicy(ctx, policy.name, policy.action); r.Status != checkOK {
+			return r
+		}
+	}
+	return ok("%s and %s are bound", templatePolicy, exportPolicy)
+}
+
+// checkPolicy checks that an admission policy exists and is bound.
+func (c *checker) checkPolicy(ctx context.Context, name, action string) checkResult {
 	var policy admissionv1.ValidatingAdmissionPolicy
-	if err := c.reader.Get(ctx, client.ObjectKey{Name: templatePolicy}, &policy); err != nil {
+	if err := c.reader.Get(ctx, client.ObjectKey{Name: name}, &policy); err != nil {
 		return unlessReadable(err, "get validatingadmissionpolicies.admissionregistration.k8s.io", action)
 	}
 	var binding admissionv1.ValidatingAdmissionPolicyBinding
-	if err := c.reader.Get(ctx, client.ObjectKey{Name: templatePolicy}, &binding); err != nil {
+	if err := c.reader.Get(ctx, client.ObjectKey{Name: name}, &binding); err != nil {
 		return unlessReadable(err, "get validatingadmissionpolicybindings.admissionregistration.k8s.io", action)
 	}
-	if binding.Spec.PolicyName != templatePolicy {
+	if binding.Spec.PolicyName != name {
 		return failed(action, "the binding is for another policy, %s", binding.Spec.PolicyName)
 	}
-	return ok("%s is bound", templatePolicy)
+	return ok("%s is bound", name)
 }
 
 // checkWebhooks checks that the webhooks are registered with a certificate authority.

@@ -37,7 +37,7 @@ func (e *environment) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check the installation",
 		Long: `Check the installation: the API server and its clock, the CRDs and their schema, admission policies, the webhook, the
-manager and its leader, and the verifier. Nothing is changed.
+manager and its leader, what KeyExports need, and the verifier. Nothing is changed.
 
 A check that you have no right to carry out is unknown. The exit code is 1 if a check failed.`,
 		Example: `  # Wait until an installation works

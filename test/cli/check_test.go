@@ -13,10 +13,12 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
@@ -38,12 +40,11 @@ func (r result) checks(t *testing.T) map[string]string {
 	return statuses
 }
 
-// deployment creates a Deployment with a number of ready replicas. Nothing runs pods in these tests.
-func (w *suite) deployment(t *testing.T, name, image string, ready int32) *appsv1.Deployment {
-	t.Helper()
+// newDeployment returns a Deployment of two replicas.
+func newDeployment(namespace, name, image string) *appsv1.Deployment {
 	labels := map[string]string{"app": name}
-	d := &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Plane.Namespace(), Name: name},
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
@@ -52,6 +53,12 @@ func (w *suite) deployment(t *testing.T, name, image string, ready int32) *appsv
 			},
 		},
 	}
+}
+
+// deployment creates a Deployment with a number of ready replicas. Nothing runs pods in these tests.
+func (w *suite) deployment(t *testing.T, name, image string, ready int32) *appsv1.Deployment {
+	t.Helper()
+	d := newDeployment(w.Plane.Namespace(), name, image)
 	w.Create(t, d)
 	w.setReady(t, d, ready)
 	return d
@@ -71,7 +78,7 @@ func TestCheck(t *testing.T) {
 	verifier := w.deployment(t, "apikey-verifier", "registry.example:5000/verifier:v0.1.0", 1)
 
 	first := w.run(t, "", "check", url, "-o", "json")
-	if got := first.checks(t); first.code != 1 || len(got) != 11 || got["verifier"] != "failed: 1 of 2 replicas ready" {
+	if got := first.checks(t); first.code != 1 || len(got) != 12 || got["verifier"] != "failed: 1 of 2 replicas ready" {
 		t.Errorf("code %d, %v", first.code, got)
 	}
 	if first = w.run(t, "", "check", url); !strings.Contains(first.out, "\nverifier: kubectl get pods -n "+w.Plane.Namespace()) {
@@ -109,6 +116,7 @@ func TestCheck_WithoutRights(t *testing.T) {
 		"webhook":               "unknown: no right to create, as a dry run, an APIKey with a template in namespace default",
 		"manager":               "unknown: no right to get deployments.apps in namespace apikey-manager-system",
 		"leader":                "unknown: no right to get leases.coordination.k8s.io in namespace apikey-manager-system",
+		"key exports":           "unknown: no right to list keyexports.apikey-manager.io",
 		"verifier":              "unknown: no right to get deployments.apps in namespace apikey-manager-system",
 	}
 	statuses := got.checks(t)
@@ -137,9 +145,10 @@ func TestCheck_Broken(t *testing.T) {
 	spec := definition.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	delete(spec.Properties, "notification")
 	controlplanetest.Must(t, w.Admin.Update(t.Context(), definition))
-	controlplanetest.Must(t, w.Admin.Delete(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "apikey-manager-secret-template"},
-	}))
+	binding := func(name string) *admissionv1.ValidatingAdmissionPolicyBinding {
+		return &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	}
+	controlplanetest.Must(t, w.Admin.Delete(t.Context(), binding("apikey-manager-secret-template")))
 	want := map[string]string{
 		"CRDs":                  "failed: the schema of apikeys.apikey-manager.io is not that of version",
 		"admission policies":    "failed: not found",
@@ -163,8 +172,59 @@ func TestCheck_Broken(t *testing.T) {
 		}
 		return nil
 	})
+	restored := binding("apikey-manager-secret-template")
+	restored.Spec = admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: restored.Name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}}
+	w.createAll(t, restored)
+	controlplanetest.Must(t, w.Admin.Delete(t.Context(), binding("apikey-manager-key-export")))
+	w.awaitCheck(t, "admission policies", `failed: not found: validatingadmissionpolicybindings.admissionregistration.k8s.io "apikey-manager-key-export"`)
+	w.checkKeyExports(t)
+
 	got := w.run(t, "", "check", "--server=https://127.0.0.1:1", "-o", "json")
 	if statuses := got.checks(t); got.code != 1 || len(statuses) != 1 || !strings.HasPrefix(statuses["API server"], "failed: ") {
 		t.Error(errors.New("without an API server"), got.code, statuses)
 	}
+}
+
+// checkKeyExports tests the check of what KeyExports need, on a cluster whose manager may write no ConfigMaps.
+func (w *suite) checkKeyExports(t *testing.T) {
+	t.Helper()
+	const namespace, name = "gateway", "key exports"
+	w.createAll(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, newKeyExport(namespace, "secrets", "acme"))
+	w.awaitCheck(t, name, "ok")
+	w.createAll(t, newKeyExport(namespace, "digests", "acme", func(s *v1alpha1.KeyExportSpec) { s.Target.Kind = v1alpha1.ExportToConfigMap }))
+	w.awaitCheck(t, name, `failed: not found: deployments.apps "apikey-manager"`)
+
+	d := newDeployment(w.Plane.Namespace(), "apikey-manager", "registry.example/manager:v0.1.0")
+	d.Spec.Template.Spec.ServiceAccountName = "apikey-manager"
+	w.createAll(t, d)
+	const missing = "failed: a KeyExport in namespace gateway writes ConfigMaps, but --export-configmap-namespaces of the manager lists "
+	w.awaitCheck(t, name, missing+"0 other namespaces")
+	d.Spec.Template.Spec.Containers[0].Args = []string{"--export-configmap-namespaces=mesh," + namespace}
+	controlplanetest.Must(t, w.Admin.Update(t.Context(), d))
+	user := "system:serviceaccount:" + w.Plane.Namespace() + ":apikey-manager"
+	w.awaitCheck(t, name, "failed: "+user+" may not get configmaps in namespace gateway")
+
+	w.createAll(t, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "admin"}, RoleRef: controlplanetest.ClusterRole("cluster-admin"),
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: w.Plane.Namespace(), Name: "apikey-manager"}},
+	})
+	w.awaitCheck(t, name, "ok")
+}
+
+// awaitCheck waits until a check has a status that begins with a text.
+func (w *suite) awaitCheck(t *testing.T, name, want string) {
+	t.Helper()
+	controlplanetest.Eventually(t, name+" is "+want, func() error {
+		got := w.run(t, "", "check", "--url=http://127.0.0.1:1", "-o", "json").checks(t)[name]
+		if !strings.HasPrefix(got, want) {
+			return errors.New(got)
+		}
+		return nil
+	})
+}
+
+// createAll creates objects.
+func (w *suite) createAll(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	controlplanetest.Must(t, controlplanetest.Create(t.Context(), w.Admin, objects...))
 }
