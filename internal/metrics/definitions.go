@@ -65,7 +65,7 @@ var (
 // documentation.
 var Definitions = append([]Definition{
 	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects, events, propagationDuration, verifierReplicas,
-	verifierFailures, webhookCertificate, managerBuildInfo,
+	verifierFailures, exportWithdrawal, exportPending, webhookCertificate, managerBuildInfo,
 }, verifierDefinitions...)
 
 func (d Definition) desc() *prometheus.Desc {

@@ -74,6 +74,7 @@ var NotRun = []Exception{
 	{"docs/runbooks/", "kubectl -n apikey-manager-system rollout", "the programs of the tests run outside of pods"},
 	{"docs/runbooks/", "kubectl -n apikey-manager-system describe deployment", "the programs of the tests run outside of pods"},
 	{"docs/runbooks/", "kubectl -n apikey-manager-system get lease", "the tests run one manager, without a lease"},
+	{"docs/runbooks/", "kubectl -n gateway patch secret", "the entry is an example"},
 	{"docs/runbooks/", "kubectl label namespace monitoring", "the namespace is an example; NetworkPolicies need a node"},
 	{"docs/tutorial.md", "make run", "it runs until it is stopped; test/pages has a control plane of its own"},
 	{"docs/tutorial.md", "kubectl port-forward", "it needs a pod; the test has a verifier of its own"},

@@ -60,11 +60,17 @@ func TestPages(t *testing.T) {
 	t.Run("docs/runbooks", s.testRunbooks)
 }
 
-// testRunbooks runs the pages of docs/runbooks/, whose commands look at key shop-key of account acme.
+// testRunbooks runs the pages of docs/runbooks/, whose commands look at key shop-key of account acme, and at KeyExport
+// gateway-keys.
 func (s *suite) testRunbooks(t *testing.T) {
 	s.cleanUp(t)
 	s.applyKeyIn("default")(t)
-	pages, err := filepath.Glob(filepath.Join(s.plane.Root(), "docs", "runbooks", "APIKey*.md"))
+	s.namespace("gateway")(t)
+	s.Create(t, &v1alpha1.KeyExport{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "gateway", Name: "gateway-keys"},
+		Spec:       v1alpha1.KeyExportSpec{Target: v1alpha1.ExportTarget{Kind: v1alpha1.ExportToSecret, Name: "gateway-keys"}},
+	})
+	pages, err := filepath.Glob(filepath.Join(s.plane.Root(), "docs", "runbooks", "*Key*.md"))
 	controlplanetest.Must(t, err)
 	runner := &console.Runner{Root: s.plane.Root(), Environment: s.environment()}
 	for _, page := range pages {
