@@ -82,11 +82,9 @@ func Load(root string) (Kinds, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("no CustomResourceDefinition in config/crd/bases: run controller-gen")
 	}
-	scheme := runtime.NewScheme()
-	install.Install(scheme)
 	kinds := Kinds{}
 	for _, file := range files {
-		kind, err := read(scheme, file)
+		kind, err := ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", filepath.Base(file), err)
 		}
@@ -95,11 +93,14 @@ func Load(root string) (Kinds, error) {
 	return kinds, nil
 }
 
-func read(scheme *runtime.Scheme, file string) (*Kind, error) {
+// ReadFile reads a CustomResourceDefinition with one version, which may be that of another project.
+func ReadFile(file string) (*Kind, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
+	scheme := runtime.NewScheme()
+	install.Install(scheme)
 	definition := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict(data, definition); err != nil {
 		return nil, err
