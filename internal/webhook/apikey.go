@@ -46,6 +46,10 @@ func Setup(mgr ctrl.Manager, clk clock.PassiveClock, defaults keys.Settings) err
 	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.Account{}).WithValidator(account).Complete(); err != nil {
 		return fmt.Errorf("register the Account webhook: %w", err)
 	}
+	exports := &KeyExportValidator{Cache: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Settings: defaults}
+	if err := ctrl.NewWebhookManagedBy(mgr, &v1alpha1.KeyExport{}).WithValidator(exports).Complete(); err != nil {
+		return fmt.Errorf("register the KeyExport webhook: %w", err)
+	}
 	definition := &DefinitionValidator{Cache: mgr.GetClient(), Settings: defaults}
 	mgr.GetWebhookServer().Register(definitionPath, &admission.Webhook{Handler: definition})
 	return nil
