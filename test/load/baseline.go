@@ -47,7 +47,7 @@ type accountJob struct {
 
 func newBaseline(c client.Client, s dataset, writes float64) *baseline {
 	return &baseline{
-		client: c, accounts: s.accounts, prepared: s.limit > 0, writes: writes, sizes: s.sizes(), members: map[string][]*v1alpha1.APIKey{},
+		client: c, accounts: s.accounts, prepared: s.accountsExist(), writes: writes, sizes: s.sizes(), members: map[string][]*v1alpha1.APIKey{},
 		keyQueue: make(chan *v1alpha1.APIKey, len(s.keys)), accountQueue: make(chan accountJob, s.accounts),
 	}
 }

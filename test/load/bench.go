@@ -143,7 +143,7 @@ func (p issuePhase) accountWrites() float64 {
 // time, and stops it.
 func (b *bench) managerPhase(ctx context.Context, side managerBuild, keys, accounts int) (managerPhase, error) {
 	p := managerPhase{issuePhase: issuePhase{keys: keys, accounts: accounts}}
-	s, err := b.createDataset(ctx, keys, accounts)
+	s, err := b.createDataset(ctx, keys, accounts, "")
 	if err != nil {
 		return p, err
 	}
@@ -219,7 +219,7 @@ func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase)
 // baselinePhase issues keys with the bare client. No manager runs.
 func (b *bench) baselinePhase(ctx context.Context, keys, accounts int, accountWrites float64) (issuePhase, error) {
 	p := issuePhase{keys: keys, accounts: accounts}
-	s, err := b.createDataset(ctx, keys, accounts)
+	s, err := b.createDataset(ctx, keys, accounts, "")
 	if err != nil {
 		return p, err
 	}
@@ -253,7 +253,7 @@ func (b *bench) sequentialKeys(
 	by func(context.Context, dataset) (func(*v1alpha1.APIKey), func() error),
 ) ([]float64, error) {
 	const few = 25
-	s, err := b.createDataset(ctx, few, few)
+	s, err := b.createDataset(ctx, few, few, "")
 	if err != nil {
 		return nil, err
 	}
@@ -360,9 +360,10 @@ func (b *bench) lateEvents(ctx context.Context, s dataset) (int, error) {
 	return len(s.keys) - len(list.Items), nil
 }
 
-func (b *bench) createDataset(ctx context.Context, keys, accounts int) (dataset, error) {
+func (b *bench) createDataset(ctx context.Context, keys, accounts int, policy v1alpha1.ExportPolicy) (dataset, error) {
 	b.datasets++
 	s := newDataset(b.datasets, keys, accounts, b.spread)
+	s.exportPolicy = policy
 	if err := b.admin.Create(ctx, s.namespace); err != nil {
 		return s, fmt.Errorf("create namespace %s: %w", s.namespace.Name, err)
 	}

@@ -51,7 +51,7 @@ func (c counts) of(resource string) int {
 func (c counts) reads(resource string) int { return c[request{http.MethodGet, resource}] }
 
 // ours are the resources that are counted.
-var ours = map[string]bool{"apikeys": true, "accounts": true, "secrets": true, "events": true}
+var ours = map[string]bool{"apikeys": true, "accounts": true, "keyexports": true, "secrets": true, "events": true}
 
 // requestsServed returns how many requests for these resources the API server has served, and how many of them ended with a
 // conflict, from its metrics. It does not count lists and watches.

@@ -18,7 +18,9 @@ type dataset struct {
 	namespace *corev1.Namespace
 	keys      []*v1alpha1.APIKey // in the order of their creation
 	accounts  int
-	limit     int32 // of accounts that must exist before the keys; 0: the issuer of a key creates its account
+	limit     int32 // of accounts that must exist before the keys; 0: the default limit
+	// exportPolicy is that of the accounts, which must exist before the keys if it is set.
+	exportPolicy v1alpha1.ExportPolicy
 }
 
 // newDataset returns the n-th dataset. If spread is set, consecutive keys have different accounts; otherwise the keys of an
@@ -45,15 +47,21 @@ func newDataset(n, keys, accounts int, spread bool) dataset {
 	return s
 }
 
+// accountsExist reports whether the accounts exist before the keys. If not, the issuer of a key creates its account.
+func (s dataset) accountsExist() bool { return s.limit > 0 || s.exportPolicy != "" }
+
 // prepared returns the accounts that must exist before the keys.
 func (s dataset) prepared() []*v1alpha1.Account {
-	if s.limit == 0 {
+	if !s.accountsExist() {
 		return nil
 	}
 	var list []*v1alpha1.Account
 	for name := range s.sizes() {
 		account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		account.Spec.Limits = &v1alpha1.Limits{MaxKeys: &s.limit}
+		account.Spec.ExportPolicy = s.exportPolicy
+		if s.limit > 0 {
+			account.Spec.Limits = &v1alpha1.Limits{MaxKeys: &s.limit}
+		}
 		list = append(list, account)
 	}
 	return list

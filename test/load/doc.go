@@ -7,4 +7,6 @@
 // Phases alternate: a manager issues the keys that the benchmark creates; then, while no manager runs, a bare client makes as many
 // writes of each kind and of the same size. Noise of the machine affects both, so their ratio and the medians over several rounds
 // are meaningful.
+//
+// With --export-keys, it measures KeyExports instead, next to a bare client that updates an object of the same size.
 package main

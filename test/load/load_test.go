@@ -25,6 +25,9 @@ func TestOptions(t *testing.T) {
 		"no round":                {options: options{keys: 1, accounts: 1, concurrency: 1}, wrong: "at least 1"},
 		"more than accounts hold": {options: options{keys: 2001, accounts: 2, concurrency: 1, rounds: 1}, wrong: "raise --accounts"},
 		"accounts without keys":   {options: options{keys: 1, accounts: 2, concurrency: 1, rounds: 1}, wrong: "at most --keys"},
+		"a KeyExport":             {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, exportKeys: 1000}},
+		"a KeyExport of few":      {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, exportKeys: 99}, wrong: "at least 100"},
+		"a KeyExport of many":     {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, exportKeys: 1001}, wrong: "raise --accounts"},
 		"profile of a given binary": {
 			options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, manager: "m", profile: "p"}, wrong: "leave --manager out",
 		},

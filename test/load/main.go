@@ -22,6 +22,7 @@ import (
 
 type options struct {
 	keys, accounts, concurrency, rounds int
+	exportKeys                          int
 	spread                              bool
 	timeout                             time.Duration
 	manager, profile                    string
@@ -33,6 +34,7 @@ func (o *options) bind(f *flag.FlagSet) {
 	f.IntVar(&o.accounts, "accounts", 400, "over how many accounts; with more than 5 keys each they exist beforehand, with a higher limit")
 	f.IntVar(&o.concurrency, "concurrency", 8, "how many goroutines create keys, and how many workers issue them, on either side")
 	f.IntVar(&o.rounds, "rounds", 1, "how often to measure each side; the table has medians")
+	f.IntVar(&o.exportKeys, "export-keys", 0, "instead of issuing keys, measure a KeyExport of this many, and one with content Key of a tenth")
 	f.BoolVar(&o.spread, "spread", false, "create one key of each account after the other instead of an account's keys together")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
 	f.StringVar(&o.manager, "manager", "", "the manager `binary` to measure; built from the working tree unless given")
@@ -60,6 +62,10 @@ func (o *options) validate() error {
 		return errors.New("--accounts is at most --keys")
 	case o.manager != "" && o.profile != "":
 		return errors.New("--profile builds a manager of its own: leave --manager out")
+	case o.exportKeys < 0 || (o.exportKeys > 0 && o.exportKeys < leastExportKeys):
+		return fmt.Errorf("--export-keys is at least %d", leastExportKeys)
+	case o.exportKeys > o.accounts*highestLimit:
+		return fmt.Errorf("%d keys do not fit into %d accounts of at most %d: raise --accounts", o.exportKeys, o.accounts, highestLimit)
 	}
 	return nil
 }
@@ -91,6 +97,9 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
+	if o.exportKeys > 0 {
+		return b.runExports(ctx)
+	}
 	figures, err := b.measure(ctx)
 	if err != nil {
 		return err
@@ -99,6 +108,18 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 		return err
 	}
 	return figures.violation()
+}
+
+// runExports measures KeyExports, and prints their table.
+func (b *bench) runExports(ctx context.Context) error {
+	phases, err := b.measureExports(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(b.out, "\n"+exportReport(b.options, phases)); err != nil {
+		return err
+	}
+	return exportViolation(phases)
 }
 
 // stop stops the control plane and all managers.
