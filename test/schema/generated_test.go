@@ -115,7 +115,7 @@ func (p *population) check(t *testing.T, total int) {
 	if total < many {
 		return
 	}
-	for _, name := range []string{"APIKey", "Account"} {
+	for _, name := range []string{"APIKey", "Account", "KeyExport"} {
 		root := kindOf(t, name).Schema()
 		want := map[string]bool{}
 		for _, part := range []string{"spec", "status"} {
@@ -169,7 +169,7 @@ func newWorker(t *testing.T, found *population) *worker {
 func (w *worker) one(t *testing.T, from uint64, number int) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(from, uint64(number)))
-	name := []string{"APIKey", "APIKey", "APIKey", "Account"}[number%4]
+	name := []string{"APIKey", "APIKey", "APIKey", "Account", "APIKey", "APIKey", "APIKey", "KeyExport"}[number%8]
 	var text []byte
 	defer func() {
 		if failure := recover(); failure != nil || t.Failed() {
@@ -187,15 +187,20 @@ func (w *worker) one(t *testing.T, from uint64, number int) {
 		return
 	}
 	w.note(name, stored)
-	if name == "Account" {
+	switch name {
+	case "Account":
 		account := &v1alpha1.Account{}
 		w.decode(t, text, account, &account.Undecodable)
 		w.lookAtAccount(t, account)
-		return
+	case "KeyExport":
+		e := &v1alpha1.KeyExport{}
+		w.decode(t, text, e, &e.Undecodable)
+		w.lookAtExport(t, e, stored)
+	default:
+		key := &v1alpha1.APIKey{}
+		w.decode(t, text, key, &key.Undecodable)
+		w.lookAtKey(t, key, stored)
 	}
-	key := &v1alpha1.APIKey{}
-	w.decode(t, text, key, &key.Undecodable)
-	w.lookAtKey(t, key, stored)
 }
 
 // admitted generates an object, and returns it with the errors of the API server.
@@ -207,7 +212,7 @@ func (w *worker) admitted(t *testing.T, random *rand.Rand, name string) (crd.Obj
 	spec, status := schema.Properties["spec"], schema.Properties["status"]
 	obj := crd.Object{"apiVersion": v1alpha1.GroupVersion.String(), "kind": name, "spec": g.Value(&spec)}
 	obj["metadata"] = crd.Object{"name": "shop-key", "uid": "uid-1", "resourceVersion": "7", "generation": int64(1), "creationTimestamp": "2026-11-25T11:00:00Z"}
-	if name == "APIKey" {
+	if name != "Account" {
 		obj["metadata"].(crd.Object)["namespace"] = "shop"
 	}
 	if random.IntN(2) == 0 {
@@ -297,13 +302,13 @@ func (w *worker) lookAtKey(t *testing.T, key *v1alpha1.APIKey, stored crd.Object
 	after := keys.Describe(facts)
 	keys.Events(facts, after)
 	if stored["status"] == nil && w.facts.IntN(5) == 0 { // a generated status was not written by the manager
-		w.checkStatus(t, stored, after)
+		w.checkStatus(t, "APIKey", stored, after)
 	}
 	w.verdict(t, key)
 }
 
 // checkStatus checks that the API server accepts the status that the manager would write.
-func (w *worker) checkStatus(t *testing.T, stored crd.Object, after v1alpha1.APIKeyStatus) {
+func (w *worker) checkStatus(t *testing.T, kind string, stored crd.Object, after any) {
 	t.Helper()
 	text, err := json.Marshal(after)
 	if err != nil {
@@ -316,7 +321,7 @@ func (w *worker) checkStatus(t *testing.T, stored crd.Object, after v1alpha1.API
 	}
 	obj := maps.Clone(stored)
 	obj["status"] = normal(status)
-	if _, errs := w.kinds["APIKey"].Create(t.Context(), obj); len(errs) > 0 {
+	if _, errs := w.kinds[kind].Create(t.Context(), obj); len(errs) > 0 {
 		t.Errorf("the API server rejects the status %s: %v", text, errs)
 	}
 }

@@ -13,6 +13,7 @@ var names = []string{"team", "example.com/team", "api-key", "previous-api-key", 
 
 var values = []string{
 	"{{ .Key }}", "{{.Key}}:{{.PreviousKey}}", "{{ .KeyID }}", "{{ range .Scopes }}{{ . }} {{ end }}", "{{ if .Expiration }}{{ .Expiration }}{{ end }}",
+	"{{ .Digest }}", `{"keyHash": {{ quote .Digest }}, "label": {{ quote .Label }}}`, "{{ .Account }}.{{ .KeyID }}", "{{ .Key }}{{ .Digest }}",
 	"In", "NotIn", "Exists", "DoesNotExist", "Clave para integración con tienda 🛒", "gold", "shop-1", "x", "Opaque", "example.com/shop", "متجر", "店",
 }
 

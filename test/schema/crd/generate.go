@@ -254,17 +254,19 @@ func rulesOf(s *apiextensionsv1.JSONSchemaProps) string {
 }
 
 // expression matches the regular expressions in CEL rules that apply to a whole string, in a string literal or a raw
-// string literal.
-var expression = regexp.MustCompile(`\.matches\((?:r'(\^[^']*)'|'(\^(?:[^'\\]|\\.)*)')\)`)
+// string literal, and the negation before them.
+var expression = regexp.MustCompile(`(!?)\b\w+(?:\.\w+\(\))*\.matches\((?:r'(\^[^']*)'|'(\^(?:[^'\\]|\\.)*)')\)`)
 
-// embedded returns the first regular expression in CEL rules that applies to a whole string, or "" if there is none.
+// embedded returns the first regular expression in CEL rules that a whole string must match, or "" if there is none.
 func embedded(rules string) string {
-	found := expression.FindStringSubmatch(rules)
-	switch {
-	case found == nil:
-		return ""
-	case found[1] != "":
-		return found[1]
+	for _, found := range expression.FindAllStringSubmatch(rules, -1) {
+		switch {
+		case found[1] != "": // the string must not match
+		case found[2] != "":
+			return found[2]
+		default:
+			return strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n", `\'`, `'`).Replace(found[3])
+		}
 	}
-	return strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\r`, "\r", `\n`, "\n", `\'`, `'`).Replace(found[2])
+	return ""
 }
