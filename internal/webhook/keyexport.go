@@ -71,10 +71,11 @@ func (v *KeyExportValidator) ValidateDelete(context.Context, *v1alpha1.KeyExport
 
 // checkSpec returns an error if the manager cannot carry out the spec.
 func (v *KeyExportValidator) checkSpec(e *v1alpha1.KeyExport) error {
-	if err := keys.ValidateExportTarget(&e.Spec.Target, v.Settings).ToAggregate(); err != nil {
-		return fmt.Errorf("%s: %w", v1alpha1.ReasonInvalidSpec, err)
+	_, err := export.Compile(e)
+	if err == nil {
+		err = v.Settings.CheckExportDomains(&e.Spec.Target).ToAggregate()
 	}
-	if _, err := export.Compile(e); err != nil {
+	if err != nil {
 		return fmt.Errorf("%s: %w", v1alpha1.ReasonInvalidSpec, err)
 	}
 	return nil

@@ -134,7 +134,7 @@ func TestKeyExport_Update(t *testing.T) {
 		"to an invalid spec": {keyExport("e", "a"), keyExport("e", "a", argoCluster), denied},
 		"of an invalid spec": {keyExport("e", "a", argoCluster), keyExport("e", "a", argoCluster, scopes), verdict{warned: []string{"spec.target.labels"}}},
 		"from one invalid spec to another": {
-			keyExport("e", "a", func(e *v1alpha1.KeyExport) { e.Spec.Target.Type = "helm.sh/release.v1" }), keyExport("e", "a", argoCluster), denied,
+			keyExport("e", "a", func(e *v1alpha1.KeyExport) { e.Spec.Target.Type = "argocd.argoproj.io/x" }), keyExport("e", "a", argoCluster), denied,
 		},
 		"to a valid spec":                    {was: keyExport("e", "a", argoCluster), is: keyExport("e", "a")},
 		"of labels only":                     {was: keyExport("e", "a", argoCluster), is: keyExport("e", "a", argoCluster)},
