@@ -210,24 +210,31 @@ func (c *changer) await(ctx context.Context, api client.Client, k *v1alpha1.APIK
 	return c.awaitOutcome(ctx, api, k, c.waiting.timeout, c.observe)
 }
 
-// awaitOutcome reads a key until observe returns a final outcome, and returns its message. If that takes long, it prints what it is
-// waiting for.
+// awaitOutcome reads a key until observe returns a final outcome, and returns its message.
 func (e *environment) awaitOutcome(
 	ctx context.Context, api client.Client, k *v1alpha1.APIKey, timeout time.Duration,
 	observe func(*v1alpha1.APIKey, time.Duration) outcome,
+) (string, error) {
+	return e.awaitObject(ctx, api, k, timeout, func(since time.Duration) outcome { return observe(k, since) })
+}
+
+// awaitObject reads an object until observe, which evaluates it, returns a final outcome, and returns its message. If that takes
+// long, it prints what it is waiting for.
+func (e *environment) awaitObject(
+	ctx context.Context, api client.Client, object client.Object, timeout time.Duration, observe func(time.Duration) outcome,
 ) (string, error) {
 	const pollInterval = 200 * time.Millisecond
 	var last outcome
 	begin, reported := e.clock.Now(), ""
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, timeout, true, func(ctx context.Context) (bool, error) {
-		if err := api.Get(ctx, client.ObjectKeyFromObject(k), k); err != nil {
+		if err := api.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 			return false, err
 		}
 		since := e.clock.Since(begin)
-		last = observe(k, since)
+		last = observe(since)
 		if !last.Done && !last.Failed && since > reportDelay && last.Message != reported {
 			reported = last.Message
-			e.notef("Waiting for %s/%s: %s", k.Namespace, k.Name, last.Message)
+			e.notef("Waiting for %s/%s: %s", object.GetNamespace(), object.GetName(), last.Message)
 		}
 		return last.Done || last.Failed, nil
 	})

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -53,4 +55,80 @@ func TestKeyExportsList_PrintsColumnsAndFormats(t *testing.T) {
 	w.run(t, "", "keyexports", "list", "-A", "--as=no-rights").expectFailure(t, 1, `cannot list resource "keyexports"`)
 	w.run(t, "", "keyexports", "purge").expectFailure(t, 2, `unknown command "purge": see kubectl apikey keyexports --help`)
 	w.run(t, "", "keyexports", "list", "-l", "a=b=c").expectFailure(t, 2, "invalid value of --selector")
+}
+
+func TestKeyExportsCreate_IsAcceptedForEachGateway(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	namespace := w.namespace(t)
+	list := w.run(t, "", "__complete", "kex", "create", "web", "--gateway", "").succeed(t)
+	gateways := strings.Fields(strings.TrimSuffix(strings.TrimSpace(list), ":4"))
+	if len(gateways) < 8 {
+		t.Fatalf("the completion of --gateway is %q", list)
+	}
+	for _, gateway := range gateways {
+		got := w.run(t, "", "keyexports", "create", gateway, "-n", namespace, "--gateway", gateway, "--dry-run=server")
+		got.expect(t, "keyexport.apikey-manager.io/"+gateway+" created (server dry run)\n")
+		contains(t, got.errOut, "The gateway needs, for example:", "namespace: "+namespace+"\n")
+		w.expectMissing(t, newKeyExport(namespace, gateway, ""))
+	}
+}
+
+func TestKeyExportsCreate_SetsEveryField(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	namespace := w.namespace(t)
+	flags := []string{
+		"keyexports", "create", "api", "-n", namespace, "--gateway", "kgateway", "--account", "acme,contoso", "--scope", "orders:read", "--scope", "orders:write",
+		"--account-selector", "tier in (gold, silver)", "--namespace-selector", "team=shop", "--target", "api-keys",
+	}
+	want := v1alpha1.KeyExportSpec{
+		Accounts: []string{"acme", "contoso"}, Scopes: []string{"orders:read", "orders:write"}, Content: v1alpha1.ExportContentKey,
+		AccountSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+			{Key: "tier", Operator: metav1.LabelSelectorOpIn, Values: []string{"gold", "silver"}},
+		}},
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}},
+		Target:            v1alpha1.ExportTarget{Kind: v1alpha1.ExportToSecret, Name: "api-keys", Labels: map[string]string{"example.com/api-keys": "api-keys"}},
+	}
+	var manifest v1alpha1.KeyExport
+	out := w.run(t, "", append(flags, "--dry-run=client", "-o", "yaml")...).succeed(t)
+	if err := yaml.UnmarshalStrict([]byte(out), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, manifest.Spec); diff != "" || manifest.Kind != "KeyExport" || strings.Contains(out, "status") {
+		t.Errorf("the manifest is\n%s\nthe spec differs (-want +got):\n%s", out, diff)
+	}
+	w.expectMissing(t, newKeyExport(namespace, "api", ""))
+
+	got := w.run(t, "", append(flags, "--wait=false")...)
+	got.expect(t, "keyexport.apikey-manager.io/api created\n")
+	contains(t, got.errOut, "exportPolicy: Key", "example.com/api-keys: api-keys\n")
+	created := newKeyExport(namespace, "api", "")
+	w.Read(t, created)
+	want.Layout, want.AddressRestricted = v1alpha1.ExportLayoutEntries, v1alpha1.AddressRestrictedWithhold
+	if diff := cmp.Diff(want, created.Spec); diff != "" {
+		t.Errorf("the spec differs (-want +got):\n%s", diff)
+	}
+	w.run(t, "", append(flags, "--wait=false")...).expectFailure(t, 1, "already exists")
+	contains(t, w.run(t, "", "keyexports", "create", "digests", "-n", namespace, "--gateway", "agentgateway", "--dry-run=client").errOut,
+		"--export-configmap-namespaces", "configMapSelector")
+}
+
+func TestKeyExportsCreate_InvalidCommandLines(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	for text, args := range map[string][]string{
+		"--gateway is required":                {"web"},
+		"invalid value of --gateway":           {"web", "--gateway", "traefik"},
+		"nginx reads content Key":              {"web", "--gateway", "nginx", "--content", "Digest"},
+		"accepts 1 arg":                        {"--gateway", "nginx"},
+		"invalid value of --dry-run":           {"web", "--gateway", "nginx", "--dry-run=maybe"},
+		"invalid value of --output":            {"web", "--gateway", "nginx", "-o", "xml"},
+		"invalid value of --account-selector":  {"web", "--gateway", "nginx", "--account-selector", "a=b=c"},
+		"invalid value of --namespace-selecto": {"web", "--gateway", "nginx", "--namespace-selector", "=,="},
+	} {
+		got := w.run(t, "", append([]string{"keyexports", "create"}, args...)...)
+		got.expectFailure(t, 2, text)
+	}
+	w.run(t, "", "kex", "create", "web", "--gateway", "nginx", "--scope", "a b", "--dry-run=server").expectFailure(t, 1, "spec.scopes")
 }
