@@ -113,12 +113,20 @@ func (k *key) addRevoked(list []v1alpha1.RevokedCredential) {
 		if !parsed.parseDigest(list[i].SHA256) {
 			continue
 		}
-		if known := k.credentialByDigest(&parsed.digest); known != nil {
-			*known = parsed
-			continue
+		if !k.revoke(&parsed) {
+			k.credentials = append(k.credentials, parsed)
 		}
-		k.credentials = append(k.credentials, parsed)
 	}
+}
+
+// revoke replaces all credentials that have the digest of a revoked one by it, and reports whether there were any.
+func (k *key) revoke(revoked *credential) (found bool) {
+	for i := range k.credentials {
+		if k.credentials[i].digest == revoked.digest {
+			k.credentials[i], found = *revoked, true
+		}
+	}
+	return found
 }
 
 // packStrings copies the strings that live as long as the key into one allocation, which leaves the garbage collector
