@@ -4,12 +4,27 @@
 package export
 
 import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/credential"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+)
+
+const (
+	// maxEntryName is the limit of the API server for the name of an entry.
+	maxEntryName = 253
+	// maxEntryValue limits the length of a value in bytes, so that 100,000 of them fit into memory.
+	maxEntryValue = 16 << 10
 )
 
 // Entry holds the entry of one credential in the objects of an export.
@@ -28,8 +43,87 @@ type Entry struct {
 	Value credential.Material
 }
 
+// precedence orders entries: the older first, by the time of issue, then by the UID of the key, then by the ID of the
+// credential.
+func precedence(a, b *Entry) int {
+	return cmp.Or(a.IssuedAt.Compare(b.IssuedAt), cmp.Compare(a.UID, b.UID), cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.Digest, b.Digest))
+}
+
+var (
+	errEntryName = fmt.Errorf("entry.name: must render to 1 to %d letters, digits and - _ . that do not begin with ..", maxEntryName)
+	errNoDigest  = errors.New("entry.value: must contain {{ .Digest }} unchanged, so that no other text becomes a key that a gateway accepts")
+	errNoKey     = errors.New("entry.value: must contain {{ .Key }} unchanged, so that no other text becomes a key that a gateway accepts")
+	errForeign   = errors.New("entry.value: must not contain the digest of anything else than the key")
+	errUTF8      = errors.New("entry.value: must render to valid UTF-8")
+	errJSON      = errors.New("entry.value: must render to valid JSON without repeated names for every key: use quote for texts")
+	errTooLong   = fmt.Errorf("entry.value: must render to at most %d bytes", maxEntryValue)
+)
+
 // Render returns the entry of a credential of a key. material holds the credential itself under content Key, and is nil
 // under content Digest. The message of an error is safe to publish; the credential is then withheld as InvalidEntry.
 func (x *Export) Render(c Candidate, cred v1alpha1.Credential, material credential.Material) (Entry, error) {
-	return Entry{}, nil
+	name, value, err := x.template.Render(c.Key, c.Account, cred, material)
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := x.checkEntry(name, value, cred.SHA256, material); err != nil {
+		return Entry{}, err
+	}
+	return Entry{
+		Key: types.NamespacedName{Namespace: c.Key.Namespace, Name: c.Key.Name}, UID: c.Key.UID, Account: c.Key.Spec.Account,
+		KeyID: cred.ID, Digest: cred.SHA256, IssuedAt: cred.IssuedAt.Time, Name: name, Value: value,
+	}, nil
+}
+
+// checkEntry returns an error if a gateway could misunderstand a rendered entry.
+func (x *Export) checkEntry(name string, value []byte, digest string, material credential.Material) error {
+	switch {
+	case !isEntryName(name):
+		return errEntryName
+	case len(value) > maxEntryValue:
+		return errTooLong
+	case !utf8.Valid(value):
+		return errUTF8
+	case x.spec.Content == v1alpha1.ExportContentKey && (len(material) == 0 || material.SHA256() != digest || !bytes.Contains(value, material)):
+		return errNoKey
+	case x.spec.Content == v1alpha1.ExportContentDigest && !bytes.Contains(value, []byte(keys.DigestPrefix+digest)):
+		return errNoDigest
+	case holdsOtherDigest(value, digest):
+		return errForeign
+	case x.json && !isPlainJSON(value):
+		return errJSON
+	}
+	return nil
+}
+
+// isEntryName reports whether the API server accepts a name as that of an entry.
+func isEntryName(name string) bool {
+	for i := range len(name) {
+		if !isEntryNameCharacter(name[i]) {
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxEntryName && name != "." && !strings.HasPrefix(name, "..")
+}
+
+func isEntryNameCharacter(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '-' || c == '_' || c == '.'
+}
+
+// writtenDigest matches a digest as gateways read it.
+var writtenDigest = regexp.MustCompile(`(?i)sha256:[0-9a-f]{64}`)
+
+// holdsOtherDigest reports whether a value contains another digest than the given one. A user could put one into the
+// label or the metadata of a key, to make a gateway accept a credential that does not belong to any key.
+func holdsOtherDigest(value []byte, digest string) bool {
+	for {
+		i := writtenDigest.FindIndex(value)
+		if i == nil {
+			return false
+		}
+		if string(value[i[0]:i[1]]) != keys.DigestPrefix+digest {
+			return true
+		}
+		value = value[i[1]:]
+	}
 }

@@ -297,6 +297,9 @@ func sameInstant(a *time.Time, b *metav1.Time) bool {
 	return a.Equal(b.Time)
 }
 
+// TruncateMessage shortens a message of a condition to 256 bytes at most, without splitting a character.
+func TruncateMessage(s string) string { return truncate(s) }
+
 // truncate shortens a message to 256 bytes at most, without splitting a character.
 func truncate(s string) string {
 	const longest = 256

@@ -87,7 +87,7 @@ func (a *assessment) readyCondition(accepted conditionValue, after *v1alpha1.API
 		return conditionValue{
 			metav1.ConditionFalse,
 			v1alpha1.ReasonWriteFailed,
-			refusalMessage(before, v1alpha1.ReasonWriteFailed, PublicMessage(a.Err)),
+			RefusalMessage(before, v1alpha1.ReasonWriteFailed, PublicMessage(a.Err)),
 		}
 	case a.Err != nil && !IsTemplateError(a.Err):
 		return conditionValue{metav1.ConditionFalse, v1alpha1.ReasonWriteFailed, truncate(PublicMessage(a.Err))}

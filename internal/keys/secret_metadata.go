@@ -27,10 +27,19 @@ type metadataNames struct {
 // templateMetadata returns the value of AnnotationTemplateMetadata for the labels and annotations of a template, or ""
 // if it has none.
 func templateMetadata(t *v1alpha1.SecretTemplate) string {
-	if t == nil || len(t.Labels)+len(t.Annotations) == 0 {
+	if t == nil {
 		return ""
 	}
-	names := metadataNames{slices.Sorted(maps.Keys(t.Labels)), slices.Sorted(maps.Keys(t.Annotations))}
+	return TemplateMetadata(t.Labels, t.Annotations)
+}
+
+// TemplateMetadata returns the value of AnnotationTemplateMetadata for labels and annotations that a template or a
+// KeyExport gives an object, or "" if there are none.
+func TemplateMetadata(labels, annotations map[string]string) string {
+	if len(labels)+len(annotations) == 0 {
+		return ""
+	}
+	names := metadataNames{slices.Sorted(maps.Keys(labels)), slices.Sorted(maps.Keys(annotations))}
 	text, err := json.Marshal(names)
 	if err != nil {
 		return ""

@@ -43,13 +43,28 @@ func validateReservedDomains(t *v1alpha1.SecretTemplate, domains []string, path 
 	return append(errs, validateMetadataNames(t, domains, path)...)
 }
 
+// ValidateExportTarget returns the errors of the type, labels and annotations of the objects of a KeyExport. It refuses
+// the types that templates of Secrets may have in reserved domains, because they require entries.
+func ValidateExportTarget(target *v1alpha1.ExportTarget, path *field.Path) field.ErrorList {
+	t := &v1alpha1.SecretTemplate{Labels: target.Labels, Annotations: target.Annotations}
+	errs := append(validateTemplate(t, path), validateMetadataNames(t, reservedDomains, path)...)
+	if slices.Contains(allowedTypes, target.Type) {
+		return append(errs, forbiddenType(path.Child("type")))
+	}
+	return append(errs, validateSecretType(target.Type, reservedTypeDomains, path.Child("type"))...)
+}
+
 func validateSecretType(secretType string, domains []string, path *field.Path) field.ErrorList {
 	if slices.Contains(allowedTypes, secretType) || reservedBy(secretType, domains) == "" {
 		return nil
 	}
-	return field.ErrorList{field.Forbidden(path,
+	return field.ErrorList{forbiddenType(path)}
+}
+
+func forbiddenType(path *field.Path) *field.Error {
+	return field.Forbidden(path,
 		"must not be a type that Kubernetes or its tools act upon: omit it for Opaque, or use a type in a domain of your own, "+
-			"such as example.com/api-key")}
+			"such as example.com/api-key")
 }
 
 func validateMetadataNames(t *v1alpha1.SecretTemplate, domains []string, path *field.Path) field.ErrorList {

@@ -71,21 +71,25 @@ func valuesOf(k *v1alpha1.APIKey, a *v1alpha1.Account, c SecretCredentials) temp
 
 // compiledTemplate holds the entries of a key's template, parsed and checked against the limit on operations.
 type compiledTemplate struct {
-	names []string
-	root  *template.Template
-	// lengths holds the number of elements of each value that a range can visit, by which the operations in its body are
-	// multiplied.
-	lengths    map[string]int
+	names      []string
+	root       *template.Template
+	ranges     ranges
 	operations int
 	budget     budget
 }
 
-// compileTemplate parses the entries of a template that is rendered with values that have as many elements as these.
+// compileTemplate parses the entries of a Secret's template that is rendered with values that have as many elements as
+// these.
 func compileTemplate(data map[string]string, values templateValues) (*compiledTemplate, error) {
-	c := &compiledTemplate{
-		names:   slices.Sorted(maps.Keys(data)),
-		lengths: map[string]int{".Scopes": max(1, len(values.Scopes)), ".Metadata": max(1, len(values.Metadata))},
-	}
+	return compileEntries(data, ranges{
+		lengths:  map[string]int{".Scopes": max(1, len(values.Scopes)), ".Metadata": max(1, len(values.Metadata))},
+		errRange: errRange, errOperations: errOperations,
+	})
+}
+
+// compileEntries parses the entries of a template that may range over some of its values.
+func compileEntries(data map[string]string, over ranges) (*compiledTemplate, error) {
+	c := &compiledTemplate{names: slices.Sorted(maps.Keys(data)), ranges: over}
 	if len(data) > maxEntries {
 		return nil, &TemplateError{fmt.Sprintf("template: it has %d entries, and at most %d are allowed", len(data), maxEntries)}
 	}
@@ -148,7 +152,7 @@ func nestsTooDeep(text string) bool {
 }
 
 // render renders the entries with the values of a key, within the budget of one rendering.
-func (c *compiledTemplate) render(values templateValues) (map[string][]byte, error) {
+func (c *compiledTemplate) render(values any) (map[string][]byte, error) {
 	entries := make(map[string][]byte, len(c.names))
 	c.budget.left = maxBytesMade
 	for _, name := range c.names {

@@ -150,6 +150,8 @@ func eachString(value any, f func(string)) int {
 	case templateValues:
 		fields := []string{v.Key, v.PreviousKey, v.KeyID, v.Account, v.ExternalID, v.Label, v.Expiration, v.Namespace, v.Name}
 		return eachString(fields, f) + eachString(v.Scopes, f) + eachString(v.Metadata, f)
+	case entryRateLimit, []entryRateLimit, entryValues, entryKeyValues:
+		return eachEntryString(v, f)
 	}
 	return 0
 }

@@ -17,6 +17,14 @@ var (
 	errTemplate = errors.New("template is not available")
 )
 
+// ranges holds the values of a template that a range can visit.
+type ranges struct {
+	// lengths holds the number of elements of each value, by which the operations in the body of a range are multiplied.
+	lengths map[string]int
+	// errRange refuses a range over another value. errOperations refuses a template that takes too many steps.
+	errRange, errOperations error
+}
+
 // visit describes how a rendering reaches a node.
 type visit struct {
 	// weight holds the number of times.
@@ -27,13 +35,13 @@ type visit struct {
 }
 
 // admit counts the nodes that a rendering can visit below a node, and returns an error with the position if there are
-// too many. Range is allowed over .Scopes and .Metadata only, and not nested, so that no rendering visits more nodes
-// than are counted.
+// too many. Range is allowed over values whose length is known only, and not nested, so that no rendering visits more
+// nodes than are counted.
 func (c *compiledTemplate) admit(tree *parse.Tree, node parse.Node, v visit) error {
 	v.depth++
 	switch c.operations += v.weight * steps(node); {
 	case c.operations > maxOperations:
-		return at(tree, node, errOperations)
+		return at(tree, node, c.ranges.errOperations)
 	case v.depth > maxDepth:
 		return at(tree, node, errDepth)
 	}
@@ -58,7 +66,7 @@ func (c *compiledTemplate) admit(tree *parse.Tree, node parse.Node, v visit) err
 	case *parse.RangeNode:
 		length := c.rangeLength(n.Pipe)
 		if v.inRange || length == 0 {
-			return at(tree, n, errRange)
+			return at(tree, n, c.ranges.errRange)
 		}
 		return c.admitBranch(tree, &n.BranchNode, v, visit{weight: length, depth: v.depth, inRange: true})
 	case *parse.TemplateNode:
@@ -73,7 +81,7 @@ func (c *compiledTemplate) rangeLength(pipe *parse.PipeNode) int {
 	if len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
 		return 0
 	}
-	return c.lengths[pipe.Cmds[0].Args[0].String()]
+	return c.ranges.lengths[pipe.Cmds[0].Args[0].String()]
 }
 
 // steps returns the number of operations for a node: one, plus one for each name in .a.b.c.

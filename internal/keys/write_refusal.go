@@ -97,10 +97,10 @@ func FailedWebhook(status metav1.Status) string {
 	return plainName(name, maxName)
 }
 
-// refusalMessage returns the message for a write that was refused. It is the previous message if that differs only in
+// RefusalMessage returns the message for a write that was refused. It is the previous message if that differs only in
 // numbers, such as the usage of a quota or the request ID of a webhook, so that the condition does not change with each
 // attempt.
-func refusalMessage(before *metav1.Condition, reason, message string) string {
+func RefusalMessage(before *metav1.Condition, reason, message string) string {
 	message = truncateTo(message, maxRefusal)
 	if before != nil && before.Reason == reason && withoutNumbers(before.Message) == withoutNumbers(message) {
 		return before.Message
