@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -96,7 +95,7 @@ var _ = Describe("A Secret that the API server rejects", func() {
 		Expect(admin.Delete(ctx, quota)).To(Succeed())
 		Eventually(func(g Gomega) {
 			change(ctx, k, label(uniqueName("again")))
-			g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(k), k)).To(Succeed())
+			awaitStatus(ctx, k, func(Gomega) {}) // a further change before would make the manager's write of the status fail
 			g.Expect(ready(k)).To(Equal("True/Active"))
 		}).WithContext(ctx).WithPolling(500 * time.Millisecond).Should(Succeed())
 	})
