@@ -26,9 +26,12 @@ const (
 	// leastExportKeys is the least number of keys for which each part of a phase has keys of its own in both exports.
 	leastExportKeys = 100
 	// exportChanges is how many keys are switched off and on again, one after the other.
-	exportChanges = 200
+	exportChanges = 150
+	// changeInterval is the least time from one of them to the next. The manager adds credentials once a second if it has to
+	// add some all the time.
+	changeInterval = 1100 * time.Millisecond
 	// exportExpirations is how many keys expire, a second after each other.
-	exportExpirations = 120
+	exportExpirations = 100
 	// exportBurst is how many keys are switched off at once.
 	exportBurst = 500
 )
@@ -264,10 +267,13 @@ func (r *exportRun) changeKeys(ctx context.Context) (err error) {
 	cpu := processorTime()
 	r.phase.changeRequests, err = r.requestsDuring(ctx, func() (err error) {
 		r.phase.writes, err = r.writesDuring(ctx, func() error {
+			turn := time.NewTicker(changeInterval)
+			defer turn.Stop()
 			for _, key := range r.changed {
 				if err := r.changeKey(ctx, key); err != nil {
 					return err
 				}
+				<-turn.C
 			}
 			r.phase.cpu = processorTime()
 			return nil
