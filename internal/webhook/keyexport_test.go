@@ -65,6 +65,16 @@ func TestKeyExport_Create(t *testing.T) {
 			export: keyExport("new", "gateway-keys", argoCluster),
 			want:   verdict{denied: []string{"InvalidSpec: spec.target.labels[argocd.argoproj.io/secret-type]"}},
 		},
+		"a value that is no key": {
+			export: keyExport("new", "gateway-keys", func(e *v1alpha1.KeyExport) { e.Spec.Entry = &v1alpha1.ExportEntry{Value: "constant"} }),
+			want:   verdict{denied: []string{"InvalidSpec: spec.entry.value"}},
+		},
+		"a selector with an unknown operator": {
+			export: keyExport("new", "gateway-keys", func(e *v1alpha1.KeyExport) {
+				e.Spec.NamespaceSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Within"}}}
+			}),
+			want: verdict{denied: []string{"InvalidSpec: spec.namespaceSelector", "Within"}},
+		},
 		"what cannot be decoded": {
 			export: keyExport("new", "gateway-keys", func(e *v1alpha1.KeyExport) { e.Undecodable = []string{"spec.entry"} }),
 			want:   verdict{denied: []string{"spec.entry cannot be decoded"}},
