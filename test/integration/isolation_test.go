@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"fmt"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -104,12 +105,10 @@ func relaxValidation(ctx SpecContext) {
 		strict := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties[rule.field]
 		Expect(strict.XValidations).NotTo(BeEmpty())
 		Expect(admin.Patch(ctx, crd, client.RawPatch("application/json-patch+json", []byte(`[{"op":"remove","path":"`+path+`"}]`)))).To(Succeed())
+		restore, err := json.Marshal([]any{map[string]any{"op": "add", "path": path, "value": strict.XValidations}})
+		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) {
-			read(ctx, crd)
-			spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
-			spec.Properties[rule.field] = strict
-			crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = spec
-			Expect(admin.Update(ctx, crd)).To(Succeed())
+			Expect(admin.Patch(ctx, crd, client.RawPatch("application/json-patch+json", restore))).To(Succeed())
 		})
 	}
 }
