@@ -16,7 +16,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,8 +28,8 @@ func (e *environment) describeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe NAME",
 		Short: "Describe a key: its account, credentials, conditions, history and events",
-		Long: "Describe a key: who owns it, whether verifiers accept it and if not, why and what to do, its credentials, mails, history and\n" +
-			"events. What you may not read is left out, and said so.",
+		Long: "Describe a key: who owns it, whether verifiers accept it and if not, why and what to do, its credentials, the KeyExports that\n" +
+			"select it, mails, history and events. What you may not read is left out, and said so.",
 		Example:           "  kubectl apikey describe shop-key",
 		Args:              cobra.ExactArgs(1),
 		RunE:              func(cmd *cobra.Command, args []string) error { return e.describe(cmd.Context(), args[0]) },
@@ -46,7 +45,9 @@ type description struct {
 	accountErr error
 	events     []eventsv1.Event
 	eventsErr  error
-	now        time.Time
+	// exports lists the KeyExports that select the key.
+	exports []keyInExport
+	now     time.Time
 }
 
 func (e *environment) describe(ctx context.Context, name string) error {
@@ -68,22 +69,16 @@ func (e *environment) describe(ctx context.Context, name string) error {
 		d.account = account
 	}
 	d.events, d.eventsErr = eventsOf(ctx, c, d.key)
-	var text strings.Builder
-	table := printers.GetNewTabWriter(&text)
-	d.write(table)
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	_, err = io.WriteString(e.Out, text.String())
-	return err
+	d.exports = d.exportsOf(ctx, c)
+	return e.printDescription(d.write)
 }
 
-// eventsOf returns the latest events of a key, the oldest of them first.
-func eventsOf(ctx context.Context, c client.Client, k *v1alpha1.APIKey) ([]eventsv1.Event, error) {
+// eventsOf returns the latest events of an object, the oldest of them first.
+func eventsOf(ctx context.Context, c client.Client, object client.Object) ([]eventsv1.Event, error) {
 	const maxEvents = 20
 	list := &eventsv1.EventList{}
 	err := c.List(ctx, list, &client.ListOptions{
-		Namespace: k.Namespace, FieldSelector: fields.OneTermEqualSelector("regarding.uid", string(k.UID)), Limit: pageSize,
+		Namespace: object.GetNamespace(), FieldSelector: fields.OneTermEqualSelector("regarding.uid", string(object.GetUID())), Limit: pageSize,
 	})
 	if err != nil {
 		return nil, err
@@ -109,11 +104,12 @@ func (d *description) write(out io.Writer) {
 	d.writeAccount(out)
 	d.writeMetadata(out)
 	d.writeRateLimits(out)
-	d.writeConditions(out)
+	writeConditions(out, d.key.Status.Conditions)
 	d.writeCredentials(out)
+	d.writeExports(out)
 	d.writeMails(out)
 	d.writeHistory(out)
-	d.writeEvents(out)
+	writeEvents(out, d.events, d.eventsErr, d.now)
 }
 
 // line prints a field of the description.
@@ -238,9 +234,9 @@ func formatRateLimit(l v1alpha1.RateLimit) string {
 }
 
 // writeConditions prints the conditions. The message of a condition that is not as it should be says what to do.
-func (d *description) writeConditions(out io.Writer) {
+func writeConditions(out io.Writer, list []metav1.Condition) {
 	section(out, "Conditions", "TYPE", "STATUS", "REASON", "MESSAGE")
-	for _, c := range d.key.Status.Conditions {
+	for _, c := range list {
 		row(out, c.Type, string(c.Status), c.Reason, c.Message)
 	}
 }
@@ -272,18 +268,18 @@ func (d *description) writeHistory(out io.Writer) {
 	}
 }
 
-func (d *description) writeEvents(out io.Writer) {
-	if d.eventsErr != nil {
-		line(out, "Events", "unknown: "+explain(d.eventsErr))
+func writeEvents(out io.Writer, events []eventsv1.Event, err error, now time.Time) {
+	if err != nil {
+		line(out, "Events", "unknown: "+explain(err))
 		return
 	}
-	if len(d.events) == 0 {
+	if len(events) == 0 {
 		line(out, "Events", "")
 		return
 	}
 	section(out, "Events", "TYPE", "REASON", "AGE", "MESSAGE")
-	for i := range d.events {
-		e := &d.events[i]
-		row(out, e.Type, e.Reason, formatAge(&metav1.Time{Time: eventTime(e)}, d.now), e.Note)
+	for i := range events {
+		e := &events[i]
+		row(out, e.Type, e.Reason, formatAge(&metav1.Time{Time: eventTime(e)}, now), e.Note)
 	}
 }

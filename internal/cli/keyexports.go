@@ -21,7 +21,7 @@ func (e *environment) keyExportsCommand() *cobra.Command {
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(e.listKeyExportsCommand(), e.createKeyExportCommand())
+	cmd.AddCommand(e.listKeyExportsCommand(), e.describeKeyExportCommand(), e.createKeyExportCommand())
 	return cmd
 }
 

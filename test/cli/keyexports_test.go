@@ -4,14 +4,17 @@
 package cli_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 // newKeyExport returns a KeyExport that writes the keys of an account to Secrets.
@@ -131,4 +134,51 @@ func TestKeyExportsCreate_InvalidCommandLines(t *testing.T) {
 		got.expectFailure(t, 2, text)
 	}
 	w.run(t, "", "kex", "create", "web", "--gateway", "nginx", "--scope", "a b", "--dry-run=server").expectFailure(t, 1, "spec.scopes")
+}
+
+func TestKeyExportsDescribe(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	namespace := w.namespace(t)
+	k := w.issued(t, "web")[0]
+	w.Create(t, newKeyExport(namespace, "api", k.Spec.Account), newKeyExport(namespace, "other", "contoso"))
+	current := controlplanetest.CredentialOf(k, v1alpha1.RoleCurrent)
+
+	out := w.run(t, "", "keyexports", "describe", "api", "-n", namespace).succeed(t)
+	contains(t, out, "those of account "+k.Spec.Account, "Digest: the SHA-256 digest", "Secret api-keys; further ones", "Conditions:", "Events:")
+	explained := strings.Join(fields(w.run(t, "", "kex", "describe", "api", "-n", namespace, "--key", k.Namespace+"/web").succeed(t)), "\n")
+	contains(t, explained, "Selected: yes", "Accepted by verifiers: yes, 1 credential", "Withheld: no")
+	contains(t, strings.Join(fields(w.run(t, "", "kex", "describe", "other", "-n", namespace, "--key", k.Namespace+"/web").succeed(t)), "\n"),
+		"Selected: no: the key does not meet spec.accounts")
+	if strings.Contains(out+explained, current.SHA256) || strings.Contains(out+explained, w.Material(t, k)) {
+		t.Error("the description contains the key or its digest")
+	}
+	contains(t, strings.Join(fields(w.run(t, "", "describe", "web", "-n", k.Namespace).succeed(t)), "\n"), "KeyExports:", namespace+" api Secret/api-keys ")
+	if own := w.run(t, "", "describe", "web", "-n", k.Namespace).succeed(t); strings.Contains(own, "other-keys") {
+		t.Errorf("the key is in an export that does not select it:\n%s", own)
+	}
+
+	contains(t, w.run(t, "", "__complete", "keyexports", "describe", "-n", namespace, "").succeed(t), "api\tSecret/api-keys\n", "other\t", ":4\n")
+	w.run(t, "", "kex", "describe", "missing", "-n", namespace).expectFailure(t, 1, `"missing" not found`)
+	w.run(t, "", "kex", "describe", "api", "-n", namespace, "--key", k.Namespace+"/missing").expectFailure(t, 1, `"missing" not found`)
+	w.run(t, "", "kex", "describe", "api", "-n", namespace, "--key", "web").expectFailure(t, 2, "invalid value of --key")
+}
+
+// A user who may not list KeyExports reads nothing of them, and needs no right to describe a key.
+func TestDescribe_WithoutRightsOnKeyExports(t *testing.T) {
+	t.Parallel()
+	w := shared.Get(t)
+	namespace, user := w.namespace(t), controlplanetest.UniqueName("viewer")
+	k := w.issued(t, "web")[0]
+	w.Create(t, newKeyExport(namespace, "api", k.Spec.Account), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user}, RoleRef: controlplanetest.ClusterRole("apikey-manager-viewer"), Subjects: controlplanetest.User(user),
+	})
+	controlplanetest.Eventually(t, "the user may read the key", func() error {
+		got := w.run(t, "", "describe", "web", "-n", k.Namespace, "--as="+user)
+		if got.code != 0 || got.errOut != "" || strings.Contains(got.out, "KeyExport") {
+			return fmt.Errorf("code %d: %s%s", got.code, got.errOut, got.out)
+		}
+		return nil
+	})
+	w.run(t, "", "kex", "describe", "api", "-n", namespace, "--as="+user).expectFailure(t, 1, `cannot get resource "keyexports"`)
 }
