@@ -74,7 +74,7 @@ func (*worker) entries(t *testing.T, x *export.Export, c export.Candidate, mater
 		if content == v1alpha1.ExportContentKey {
 			want = string(material)
 		}
-		if entry.Value != nil && !strings.Contains(string(entry.Value), want) {
+		if !strings.Contains(string(entry.Value), want) {
 			t.Errorf("the value of entry %q does not contain the credential", entry.Name)
 		}
 		entries = append(entries, entry)
