@@ -35,7 +35,7 @@ func agentgateway(r resources, objects []object) (accepted, error) {
 				errs = append(errs, fmt.Errorf("configMap %s contains invalid key %s: %w", o.name, name, err))
 				continue
 			}
-			found[digest] = client{metadata: metadata}
+			found[digest] = identity{metadata: metadata}
 		}
 	}
 	return found, errors.Join(errs...)

@@ -36,7 +36,7 @@ func apisix(r resources, objects []object) (accepted, error) {
 		if _, twice := found[digestOf(key)]; twice {
 			return nil, errors.New("duplicate key found")
 		}
-		found[digestOf(key)] = client{id: r.text("Consumer", "metadata", "name")}
+		found[digestOf(key)] = identity{id: r.text("Consumer", "metadata", "name")}
 	}
 	return found, nil
 }

@@ -61,7 +61,7 @@ func authorino(r resources, objects []object) (accepted, error) {
 	index, found := authorinoIndex{}, accepted{}
 	index.receive(r, objects)
 	for key, o := range index {
-		found[digestOf(key)] = client{id: o.name, metadata: map[string]any{
+		found[digestOf(key)] = identity{id: o.name, metadata: map[string]any{
 			"account": o.labels["apikey-manager.io/account"], "keyID": o.annotations["apikey-manager.io/key-id"],
 		}}
 	}

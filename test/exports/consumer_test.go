@@ -34,14 +34,14 @@ type object struct {
 	data                              map[string]string
 }
 
-// client describes what a gateway knows of the client that sends an accepted key.
-type client struct {
+// identity describes what a gateway knows of the client that sends an accepted key.
+type identity struct {
 	id       string
 	metadata map[string]any
 }
 
 // accepted holds the clients whose keys a gateway accepts, by the hexadecimal SHA-256 digest of the key.
-type accepted map[string]client
+type accepted map[string]identity
 
 // consumer returns the keys that a gateway with the resources accepts once it has received all objects. An error is what the gateway
 // reports. Some gateways report an error and yet accept keys.

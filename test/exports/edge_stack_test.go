@@ -22,7 +22,7 @@ func edgeStack(r resources, objects []object) (accepted, error) {
 			if _, twice := found[digestOf(key)]; twice || key == "" {
 				return nil, errors.New("a value is empty, or occurs twice")
 			}
-			found[digestOf(key)] = client{}
+			found[digestOf(key)] = identity{}
 		}
 	}
 	return found, nil

@@ -66,7 +66,7 @@ func envoyAccepts(config *apikeyauthv3.ApiKeyAuthPerRoute) accepted {
 	found := accepted{}
 	for _, c := range config.GetCredentials() {
 		if !strings.ContainsAny(c.GetKey(), "\r\n\x00") {
-			found[digestOf(c.GetKey())] = client{id: c.GetClient()}
+			found[digestOf(c.GetKey())] = identity{id: c.GetClient()}
 		}
 	}
 	return found

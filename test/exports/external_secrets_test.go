@@ -52,7 +52,7 @@ func readPushed(pushed []byte) (accepted, error) {
 		if decoded, err := hex.DecodeString(digest); !ok || err != nil || len(decoded) != 32 {
 			return nil, fmt.Errorf("entry %s is not a digest", id)
 		}
-		found[digest] = client{id: id}
+		found[digest] = identity{id: id}
 	}
 	return found, nil
 }

@@ -25,7 +25,7 @@ func gloo(r resources, objects []object) (accepted, error) {
 			if _, twice := found[digestOf(key)]; twice || key == "" {
 				return nil, errors.New("the key is empty, or that of another Secret")
 			}
-			found[digestOf(key)] = client{id: o.name}
+			found[digestOf(key)] = identity{id: o.name}
 		}
 	}
 	return found, nil

@@ -28,7 +28,7 @@ func kong(r resources, objects []object) (accepted, error) {
 		if _, twice := found[digestOf(key)]; twice {
 			return nil, errors.New("conflict detected in key-auth on 'key' index")
 		}
-		found[digestOf(key)] = client{id: r.text("KongConsumer", "username")}
+		found[digestOf(key)] = identity{id: r.text("KongConsumer", "username")}
 	}
 	return found, errors.Join(errs...)
 }

@@ -30,7 +30,7 @@ func nginx(r resources, objects []object) (accepted, error) {
 		if special.MatchString(id) {
 			return nil, fmt.Errorf("nginx interprets the client name %q", id)
 		}
-		found[digestOf(key)] = client{id: id}
+		found[digestOf(key)] = identity{id: id}
 	}
 	delete(found, digestOf(""))
 	return found, nil
