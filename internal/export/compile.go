@@ -57,7 +57,10 @@ func Compile(e *v1alpha1.KeyExport) (*Export, error) {
 	if err := x.compileSelection(); err != nil {
 		return nil, err
 	}
-	return x, x.compileTemplate()
+	if err := x.compileTemplate(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
 // withDefaults returns a copy of a spec with the defaults of the schema.

@@ -5,6 +5,7 @@ package export_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -70,9 +71,7 @@ func newEntries(n int) []export.Entry {
 // applied returns the objects after the writes of a placement.
 func applied(objects export.Objects, p export.Placement) export.Objects {
 	after := export.Objects{}
-	for name, o := range objects {
-		after[name] = o
-	}
+	maps.Copy(after, objects)
 	for _, w := range p.Writes {
 		after.Apply(w)
 	}

@@ -130,7 +130,8 @@ func TestPlace_Objects(t *testing.T) {
 		"another name":   {export.Objects{prefix + "2": object(b)}, []export.Entry{changed}, []string{prefix + "2 api_key"}},
 		"too many items": {export.Objects{prefix + "2": object(b, named(a, "x"))}, []export.Entry{b}, []string{prefix + "2 api-key withdraws 1"}},
 		"deletions first": {
-			export.Objects{prefix + "1": object(a), prefix + "2": object(b), "gateway-keys": object()}, []export.Entry{changed, c},
+			export.Objects{prefix + "1": object(a), prefix + "2": object(b), "gateway-keys": object()},
+			[]export.Entry{changed, c},
 			[]string{"gateway-keys deleted", prefix + "1 deleted withdraws 1", prefix + "2 api_key", prefix + "3 api-key"},
 		},
 	} {
@@ -283,12 +284,15 @@ func TestPlace_Metadata(t *testing.T) {
 		change func(*metav1.ObjectMeta)
 		writes int
 	}{
-		"none":                     {func(*metav1.ObjectMeta) {}, 0},
-		"label of another client":  {func(m *metav1.ObjectMeta) { m.Labels["example.org/x"] = "y" }, 0},
-		"label removed":            {func(m *metav1.ObjectMeta) { delete(m.Labels, "example.com/team") }, 1},
-		"managed-by changed":       {func(m *metav1.ObjectMeta) { m.Labels["app.kubernetes.io/managed-by"] = "x" }, 1},
-		"annotation changed":       {func(m *metav1.ObjectMeta) { m.Annotations[export.AnnotationKeyExport] = "x" }, 1},
-		"label of a former target": {func(m *metav1.ObjectMeta) { m.Labels["example.com/old"] = "x"; m.Annotations["apikey-manager.io/template-metadata"] = `{"labels":["example.com/old","example.com/team"]}` }, 1},
+		"none":                    {func(*metav1.ObjectMeta) {}, 0},
+		"label of another client": {func(m *metav1.ObjectMeta) { m.Labels["example.org/x"] = "y" }, 0},
+		"label removed":           {func(m *metav1.ObjectMeta) { delete(m.Labels, "example.com/team") }, 1},
+		"managed-by changed":      {func(m *metav1.ObjectMeta) { m.Labels["app.kubernetes.io/managed-by"] = "x" }, 1},
+		"annotation changed":      {func(m *metav1.ObjectMeta) { m.Annotations[export.AnnotationKeyExport] = "x" }, 1},
+		"label of a former target": {func(m *metav1.ObjectMeta) {
+			m.Labels["example.com/old"] = "x"
+			m.Annotations["apikey-manager.io/template-metadata"] = `{"labels":["example.com/old","example.com/team"]}`
+		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

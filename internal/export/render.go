@@ -50,7 +50,7 @@ func precedence(a, b *Entry) int {
 }
 
 var (
-	errEntryName = fmt.Errorf("entry.name: must render to 1 to %d letters, digits and - _ . that do not begin with ..", maxEntryName)
+	errEntryName = fmt.Errorf("entry.name: must render to 1 to %d letters, digits and - _ . and not begin with two dots", maxEntryName)
 	errNoDigest  = errors.New("entry.value: must contain {{ .Digest }} unchanged, so that no other text becomes a key that a gateway accepts")
 	errNoKey     = errors.New("entry.value: must contain {{ .Key }} unchanged, so that no other text becomes a key that a gateway accepts")
 	errForeign   = errors.New("entry.value: must not contain the digest of anything else than the key")
@@ -84,7 +84,7 @@ func (x *Export) checkEntry(name string, value []byte, digest string, material c
 		return errTooLong
 	case !utf8.Valid(value):
 		return errUTF8
-	case x.spec.Content == v1alpha1.ExportContentKey && (len(material) == 0 || material.SHA256() != digest || !bytes.Contains(value, material)):
+	case x.spec.Content == v1alpha1.ExportContentKey && !holdsKey(value, digest, material):
 		return errNoKey
 	case x.spec.Content == v1alpha1.ExportContentDigest && !bytes.Contains(value, []byte(keys.DigestPrefix+digest)):
 		return errNoDigest
@@ -94,6 +94,11 @@ func (x *Export) checkEntry(name string, value []byte, digest string, material c
 		return errJSON
 	}
 	return nil
+}
+
+// holdsKey reports whether a value contains a credential, which must have the digest.
+func holdsKey(value []byte, digest string, material credential.Material) bool {
+	return len(material) > 0 && material.SHA256() == digest && bytes.Contains(value, material)
 }
 
 // isEntryName reports whether the API server accepts a name as that of an entry.
