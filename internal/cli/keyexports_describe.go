@@ -152,14 +152,14 @@ func selectionOf(s *v1alpha1.KeyExportSpec) string {
 
 // describeTarget returns in words which objects a spec writes.
 func describeTarget(s *v1alpha1.KeyExportSpec) string {
-	kind := string(s.Target.Kind)
+	kind, ofType := s.Target.Kind, ""
 	if s.Target.Type != "" {
-		kind += " of type " + s.Target.Type
+		ofType = " of type " + s.Target.Type
 	}
 	if s.Layout == v1alpha1.ExportLayoutObjects {
-		return fmt.Sprintf("a %s for each credential, called %s-<digits of the digest>", kind, s.Target.Name)
+		return fmt.Sprintf("a %s%s for each credential, called %s-<digits of the digest>", kind, ofType, s.Target.Name)
 	}
-	return fmt.Sprintf("%s %s; further ones are called %s-1, %s-2", kind, s.Target.Name, s.Target.Name, s.Target.Name)
+	return fmt.Sprintf("%s %s%s; further ones are called %s-1, %s-2", kind, s.Target.Name, ofType, s.Target.Name, s.Target.Name)
 }
 
 // entryTemplate returns a template of the entry, or a word for the default.

@@ -208,6 +208,15 @@ func TestDescribeKeyExport_ExplainsKey(t *testing.T) {
 	}
 }
 
+func TestDescribeTarget(t *testing.T) {
+	t.Parallel()
+	s := gatewayKeys().Spec
+	s.Target.Type = "nginx.org/apikey"
+	contains(t, describeTarget(&s), "Secret api-keys of type nginx.org/apikey; further ones are called api-keys-1, api-keys-2")
+	s.Layout = v1alpha1.ExportLayoutObjects
+	contains(t, describeTarget(&s), "a Secret of type nginx.org/apikey for each credential, called api-keys-<digits of the digest>")
+}
+
 // Every reason has an action.
 func TestWithheldActions(t *testing.T) {
 	t.Parallel()
