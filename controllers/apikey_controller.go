@@ -50,6 +50,8 @@ type APIKeyReconciler struct {
 	staged stagedCredentials
 	// propagation reports whether verifiers know the staged credentials. It is nil without verifiers.
 	propagation *credentialPropagation
+	// exports reports whether KeyExports hold the staged credentials. It is nil without KeyExports, in tests.
+	exports *stagedExports
 	// repairs holds recent repairs of Secrets.
 	repairs     repairs
 	undecodable undecodableLog
@@ -65,7 +67,7 @@ var errImpossibleStep = errors.New("the Secret can't be changed")
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create;patch
-// The manager deletes no Secret. Becoming the owner of one that exists, which adoption is, takes the right to where admission
+// The manager deletes Secrets of KeyExports, and no Secret of an APIKey. Becoming the owner of one that exists, which adoption is, takes the right to where admission
 // plugin OwnerReferencesPermissionEnforcement is on.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
@@ -87,7 +89,7 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 	}
 	defer func() { r.repairs.put(key, facts.Repairs, facts.Now) }()
 	for range maxRounds {
-		r.observeStaged(&facts)
+		r.observeStaged(ctx, &facts)
 		plan := keys.Decide(facts)
 		log.FromContext(ctx).V(1).Info("Decided", "steps", plan.Steps, "why", plan.Why)
 		wrote, err := r.round(ctx, &facts, plan)
@@ -147,12 +149,13 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 }
 
 // observeStaged sets the facts about the credential that the key's status staged: whether this process holds it, and
-// whether verifiers know it.
-func (r *APIKeyReconciler) observeStaged(facts *keys.Facts) {
+// whether verifiers and KeyExports know it.
+func (r *APIKeyReconciler) observeStaged(ctx context.Context, facts *keys.Facts) {
 	issued, has := r.staged.get(facts.Key.UID)
 	facts.Staged, facts.Propagated = keys.ObservedCredential{}, false
 	if next := keys.LastStaged(&facts.Key.Status); has && next != nil && next.SHA256 == issued.Material.SHA256() {
-		facts.Staged, facts.Propagated = keys.ObserveCredential(issued), r.propagation.done(facts.Key)
+		known, exported := r.propagation.done(facts.Key), r.exports.done(ctx, facts.Key)
+		facts.Staged, facts.Propagated = keys.ObserveCredential(issued), known && exported
 	}
 }
 
@@ -218,6 +221,7 @@ func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, 
 	r.staged.prune(next)
 	if keys.LastStaged(&after) == nil {
 		r.propagation.forget(next.UID)
+		r.exports.forgetKey(next.UID)
 	}
 	return true, nil
 }
@@ -239,6 +243,9 @@ func (r *APIKeyReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
 	controlled := ctrl.NewControllerManagedBy(mgr)
 	if r.propagation != nil {
 		controlled = controlled.WatchesRawSource(source.Channel(r.propagation.enqueueCh, &handler.EnqueueRequestForObject{}))
+	}
+	if r.exports != nil {
+		controlled = controlled.WatchesRawSource(source.Channel(r.exports.enqueueCh, &handler.EnqueueRequestForObject{}))
 	}
 	return controlled.
 		For(&v1alpha1.APIKey{}, builder.WithPredicates(specChanged)).

@@ -81,7 +81,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		t.Fatal(err)
 	}
 	b := fake.NewClientBuilder().WithScheme(scheme).WithGlobalResourceVersionCounter().
-		WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{})
+		WithStatusSubresource(&v1alpha1.APIKey{}, &v1alpha1.Account{}, &v1alpha1.KeyExport{})
 	for name, value := range keys.Indexes {
 		b = b.WithIndex(&v1alpha1.APIKey{}, name, func(o client.Object) []string { return value(o.(*v1alpha1.APIKey)) })
 	}

@@ -43,6 +43,10 @@ type Options struct {
 	Verifiers *Verifiers
 	// Count counts events about keys for metrics. It may be nil.
 	Count func([]keys.Event)
+	// ExportConfigMapNamespaces lists the namespaces in which KeyExports may write ConfigMaps.
+	ExportConfigMapNamespaces []string
+	// ExportRecorder records withdrawals from the objects of KeyExports. It may be nil.
+	ExportRecorder ExportRecorder
 	// Recorder receives the events. It defaults to the recorder of the manager.
 	Recorder events.EventRecorder
 	// SkipNameValidation allows several managers in one process, for tests.
@@ -68,8 +72,16 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("set up the poller for staged credentials: %w", err)
 		}
 	}
+	k.exports = newStagedExports(mgr.GetClient(), o.Settings)
 	if err := k.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)
+	}
+	e := &KeyExportReconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Events: teller,
+		ConfigMapNamespaces: o.ExportConfigMapNamespaces, Recorder: o.ExportRecorder, staged: &k.staged, handled: k.exports,
+	}
+	if err := e.SetupWithManager(mgr, o); err != nil {
+		return fmt.Errorf("set up the KeyExport controller: %w", err)
 	}
 	a := &AccountReconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings}
 	if err := a.SetupWithManager(mgr, o); err != nil {

@@ -74,6 +74,7 @@ func AddStoreMonitor(ctx context.Context, mgr ctrl.Manager, now clock.PassiveClo
 	kinds := map[schema.GroupVersionKind]client.Object{
 		v1alpha1.GroupVersion.WithKind("APIKeyList"):        &v1alpha1.APIKey{},
 		v1alpha1.GroupVersion.WithKind("AccountList"):       &v1alpha1.Account{},
+		v1alpha1.GroupVersion.WithKind("KeyExportList"):     &v1alpha1.KeyExport{},
 		corev1.SchemeGroupVersion.WithKind("NamespaceList"): core("Namespace"),
 	}
 	if len(settings.Namespaces) == 0 {

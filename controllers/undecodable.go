@@ -38,12 +38,14 @@ func (l *undecodableLog) setAside(ctx context.Context, object client.Object) boo
 	return true
 }
 
-// undecodable returns the fields of an APIKey or Account that could not be decoded.
+// undecodable returns the fields of an APIKey, Account or KeyExport that could not be decoded.
 func undecodable(object client.Object) []string {
 	switch o := object.(type) {
 	case *v1alpha1.APIKey:
 		return o.Undecodable
 	case *v1alpha1.Account:
+		return o.Undecodable
+	case *v1alpha1.KeyExport:
 		return o.Undecodable
 	}
 	return nil

@@ -35,6 +35,8 @@ type options struct {
 	probeAddress   string
 	concurrency    int
 
+	configMapNamespaces []string
+
 	maxKeys        int32
 	deletionPolicy string
 	requireAccount bool
@@ -99,6 +101,9 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.namespaces, "watch-namespaces", nil,
 		"comma-separated `namespaces` in which to issue keys; the manager needs access to Secrets only there. If unset, keys are issued in all "+
 			"namespaces")
+	f.StringSliceVar(&o.configMapNamespaces, "export-configmap-namespaces", nil,
+		"comma-separated `namespaces` in which KeyExports may write ConfigMaps; the manager needs permission to read and write ConfigMaps "+
+			"there, and nowhere else. If unset, KeyExports write Secrets only")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "elect a leader among several replicas; false requires a single replica")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of the metrics endpoint; 0 disables it")
 	f.BoolVar(&o.metricsSecure, "metrics-secure", true,
@@ -209,11 +214,16 @@ func (o *options) validate() error {
 	return fmt.Errorf("invalid --default-deletion-policy %q: must be Allow, Forbid or RequireConfirmation", o.deletionPolicy)
 }
 
-// validateNamespaces rejects values that are not the name of a namespace, because no key would be issued there.
+// validateNamespaces rejects values that are not the name of a namespace, because no key would be issued or exported there.
 func (o *options) validateNamespaces() error {
 	for _, namespace := range o.namespaces {
 		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
 			return fmt.Errorf("invalid --watch-namespaces %q: must be the name of a namespace", namespace)
+		}
+	}
+	for _, namespace := range o.configMapNamespaces {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("invalid --export-configmap-namespaces %q: must be the name of a namespace", namespace)
 		}
 	}
 	return nil

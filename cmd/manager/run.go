@@ -59,9 +59,14 @@ func run(ctx context.Context, cfg *rest.Config, o options) error {
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
+	exports, err := metrics.NewExportRecorder(ctrlmetrics.Registry, clock.RealClock{})
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Clock: clock.RealClock{}, Random: rand.Reader, Settings: o.settings(), MaxConcurrentReconciles: o.concurrency,
 		Mailer: mailer, Verifiers: o.verifiers(recorder), Count: events.Count,
+		ExportConfigMapNamespaces: o.configMapNamespaces, ExportRecorder: exports,
 	})
 	if err != nil {
 		return err
@@ -110,23 +115,32 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 	return mgr, nil
 }
 
-// cacheOptions restricts the cache to the Secrets of the manager in the watched namespaces, and the EndpointSlices of the verifier.
+// cacheOptions restricts the cache to the Secrets of the manager in the watched namespaces, the ConfigMaps of KeyExports in theirs,
+// and the EndpointSlices of the verifier.
 // APIKeys are watched in all namespaces, so that the limits of accounts and the protection against deletion hold for all keys.
 func cacheOptions(o options) map[client.Object]cache.ByObject {
-	secrets := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})}
-	for _, namespace := range o.namespaces {
-		if secrets.Namespaces == nil {
-			secrets.Namespaces = map[string]cache.Config{}
-		}
-		secrets.Namespaces[namespace] = cache.Config{}
+	byObject := map[client.Object]cache.ByObject{&corev1.Secret{}: managedIn(o.namespaces)}
+	if len(o.configMapNamespaces) > 0 {
+		byObject[&corev1.ConfigMap{}] = managedIn(o.configMapNamespaces)
 	}
-	byObject := map[client.Object]cache.ByObject{&corev1.Secret{}: secrets}
 	if o.verifierService != "" {
 		byObject[&discoveryv1.EndpointSlice{}] = cache.ByObject{Namespaces: map[string]cache.Config{
 			o.verifier.Namespace: {LabelSelector: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: o.verifier.Name})},
 		}}
 	}
 	return byObject
+}
+
+// managedIn restricts the cache to the objects of the manager in some namespaces, or in all namespaces if there are none.
+func managedIn(namespaces []string) cache.ByObject {
+	by := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})}
+	for _, namespace := range namespaces {
+		if by.Namespaces == nil {
+			by.Namespaces = map[string]cache.Config{}
+		}
+		by.Namespaces[namespace] = cache.Config{}
+	}
+	return by
 }
 
 func metricsOptions(o options) metricsserver.Options {
@@ -183,7 +197,7 @@ func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 }
 
 func addProbes(ctx context.Context, mgr ctrl.Manager) error {
-	for _, o := range []client.Object{&v1alpha1.APIKey{}, &v1alpha1.Account{}, partialMetadata("Secret"), partialMetadata("Namespace")} {
+	for _, o := range []client.Object{&v1alpha1.APIKey{}, &v1alpha1.Account{}, &v1alpha1.KeyExport{}, partialMetadata("Secret"), partialMetadata("Namespace")} {
 		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch %T: %w", o, err)
 		}

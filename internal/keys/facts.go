@@ -36,7 +36,7 @@ type Facts struct {
 	// JustFenced reports whether this reconcile performed FenceSecret, after which a pending write of the Secret by
 	// another process fails.
 	JustFenced bool
-	// Propagated reports whether every live verifier has observed the credential that the status staged last.
+	// Propagated reports whether every live verifier, and every KeyExport, has observed the credential that the status staged last.
 	Propagated bool
 	// Settings holds the settings of the manager's flags.
 	Settings Settings

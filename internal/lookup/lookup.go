@@ -116,6 +116,57 @@ func Namespace(ctx context.Context, reader client.Reader, name string) (*metav1.
 	return namespace, nil
 }
 
+// AllKeys returns all APIKeys.
+func AllKeys(ctx context.Context, reader client.Reader) ([]*v1alpha1.APIKey, error) {
+	var list v1alpha1.APIKeyList
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the keys: %w", err)
+	}
+	return pointers(list.Items), nil
+}
+
+// AllAccounts returns all Accounts by name, as their keys use them.
+func AllAccounts(ctx context.Context, reader client.Reader) (map[string]*v1alpha1.Account, error) {
+	var list v1alpha1.AccountList
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the accounts: %w", err)
+	}
+	declaring := map[string][]*v1alpha1.Account{}
+	for _, a := range pointers(list.Items) {
+		declaring[a.Spec.ExternalID] = append(declaring[a.Spec.ExternalID], a)
+	}
+	byName := make(map[string]*v1alpha1.Account, len(list.Items))
+	for _, a := range pointers(list.Items) {
+		byName[a.Name] = keys.WithHeldExternalID(a, declaring[a.Spec.ExternalID])
+	}
+	return byName, nil
+}
+
+// AllNamespaceLabels returns the labels of all namespaces by name.
+func AllNamespaceLabels(ctx context.Context, reader client.Reader) (map[string]map[string]string, error) {
+	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NamespaceList"}}
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the namespaces: %w", err)
+	}
+	byName := make(map[string]map[string]string, len(list.Items))
+	for i := range list.Items {
+		byName[list.Items[i].Name] = list.Items[i].Labels
+		if list.Items[i].Labels == nil {
+			byName[list.Items[i].Name] = map[string]string{} // nil would mean that the namespace is not known
+		}
+	}
+	return byName, nil
+}
+
+// Exports returns the KeyExports of a namespace, or of all namespaces if it is empty.
+func Exports(ctx context.Context, reader client.Reader, namespace string) ([]*v1alpha1.KeyExport, error) {
+	var list v1alpha1.KeyExportList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the KeyExports: %w", err)
+	}
+	return pointers(list.Items), nil
+}
+
 func pointers[T any](items []T) []*T {
 	list := make([]*T, len(items))
 	for i := range items {

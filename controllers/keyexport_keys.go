@@ -1,0 +1,335 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
+	"github.com/apikey-manager/apikey-manager/internal/export"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
+)
+
+const (
+	// maxSecretReads limits the Secrets of keys that one reconciliation reads, so that a large export is not late with
+	// withdrawals while it reads many Secrets.
+	maxSecretReads = 500
+	// unreadableRecheckInterval separates two attempts to read a Secret after an error of the API server.
+	unreadableRecheckInterval = 5 * time.Second
+)
+
+// selectedKey holds a key of which an export holds or withholds credentials.
+type selectedKey struct {
+	export.Candidate
+	export.Evaluation
+}
+
+// evaluate returns the keys of which the export holds or withholds something. It reads from the cache only.
+func (r *KeyExportReconciler) evaluate(ctx context.Context, run *exportRun) ([]selectedKey, error) {
+	var err error
+	if run.keys, err = lookup.AllKeys(ctx, r); err != nil {
+		return nil, err
+	}
+	accounts, err := lookup.AllAccounts(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := lookup.AllNamespaceLabels(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	run.shared = keys.FindSharedDigests(run.keys)
+	var selected []selectedKey
+	for _, k := range run.keys {
+		c := export.Candidate{
+			Key: k, Account: accounts[k.Spec.Account], NamespaceLabels: namespaces[k.Namespace], Shadowed: run.shared.Shadowed(k),
+		}
+		e := run.rules.Evaluate(c, run.now)
+		run.next = earliest(run.next, e.Next)
+		if len(e.Credentials) > 0 || e.Withheld != "" {
+			selected = append(selected, selectedKey{c, e})
+		}
+	}
+	return selected, nil
+}
+
+// identify finds the credentials of all keys in the objects that were read from the API server, whether or not verifiers accept
+// them.
+func (run *exportRun) identify() {
+	fresh := export.Objects{}
+	for name, o := range run.state.objects {
+		if !o.identified {
+			fresh[name], o.identified = export.Object{Items: o.items}, true
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	issued := make(map[types.UID][]v1alpha1.Credential, len(run.keys))
+	for _, k := range run.keys {
+		shadowed := run.shared.Shadowed(k)
+		issued[k.UID] = slices.DeleteFunc(slices.Clone(k.Status.Credentials), func(c v1alpha1.Credential) bool {
+			return slices.Contains(shadowed, c.SHA256)
+		})
+	}
+	for digest, material := range run.rules.Identify(fresh, issued) {
+		run.state.renderedOf(digest).material = material
+	}
+}
+
+// renderedOf returns what is known of a credential.
+func (s *exportState) renderedOf(digest string) *renderedEntry {
+	known := s.rendered[digest]
+	if known == nil {
+		known = &renderedEntry{}
+		s.rendered[digest] = known
+	}
+	return known
+}
+
+// render returns the entries of the credentials that the objects are to hold, and records the keys that are withheld.
+func (r *KeyExportReconciler) render(ctx context.Context, run *exportRun, selected []selectedKey) []export.Entry {
+	desired := make([]export.Entry, 0, len(selected))
+	used := 0
+	for _, s := range selected {
+		if s.Withheld != "" {
+			run.withhold(s.Key, s.Withheld)
+		}
+		for _, c := range s.Credentials {
+			known := run.state.renderedOf(c.SHA256)
+			if !known.used {
+				known.used = true
+				used++
+			}
+			if entry, ok := r.renderCredential(ctx, run, s.Candidate, c, known); ok {
+				desired = append(desired, entry)
+			}
+		}
+	}
+	run.state.pruneRendered(used)
+	return desired
+}
+
+// pruneRendered drops the entries that this reconciliation did not use.
+func (s *exportState) pruneRendered(used int) {
+	if used == len(s.rendered) {
+		for _, known := range s.rendered {
+			known.used = false
+		}
+		return
+	}
+	for digest, known := range s.rendered {
+		if !known.used {
+			delete(s.rendered, digest)
+		}
+		known.used = false
+	}
+}
+
+func (run *exportRun) withhold(k *v1alpha1.APIKey, reason string) {
+	run.withheld = append(run.withheld, export.Withheld{Key: client.ObjectKeyFromObject(k), Reason: reason})
+}
+
+// renderCredential returns the entry of a credential. It returns false if the credential is withheld.
+func (r *KeyExportReconciler) renderCredential(
+	ctx context.Context,
+	run *exportRun,
+	c export.Candidate,
+	cred v1alpha1.Credential,
+	known *renderedEntry,
+) (export.Entry, bool) {
+	if run.export.Spec.Content == v1alpha1.ExportContentKey && known.material == nil {
+		if known.material = r.findMaterial(ctx, run, c.Key, cred, known); known.material == nil {
+			return export.Entry{}, false
+		}
+	}
+	if !known.isCurrent(run, c) {
+		known.entry, known.err = run.rules.Render(c, cred, known.material)
+		known.setVersions(run, c)
+	}
+	if known.err != nil {
+		run.withhold(c.Key, v1alpha1.ReasonInvalidEntry)
+		return export.Entry{}, false
+	}
+	return known.entry, true
+}
+
+// isCurrent reports whether an entry was made from these versions of the objects.
+func (e *renderedEntry) isCurrent(run *exportRun, c export.Candidate) bool {
+	account, externalID := accountVersion(c.Account)
+	return e.uid == c.Key.UID && e.key == c.Key.ResourceVersion && e.account == account && e.externalID == externalID &&
+		e.generation == run.state.generation
+}
+
+func (e *renderedEntry) setVersions(run *exportRun, c export.Candidate) {
+	e.uid, e.key, e.generation = c.Key.UID, c.Key.ResourceVersion, run.state.generation
+	e.account, e.externalID = accountVersion(c.Account)
+}
+
+// accountVersion returns what identifies the version of an account. Its external ID depends on other accounts, too.
+func accountVersion(a *v1alpha1.Account) (version, externalID string) {
+	if a == nil {
+		return "", ""
+	}
+	return a.ResourceVersion, a.Spec.ExternalID
+}
+
+// findMaterial returns a credential that the objects of the export do not hold yet, or nil if it is withheld: the credential that
+// this process staged, or one in the Secret of its key.
+func (r *KeyExportReconciler) findMaterial(
+	ctx context.Context,
+	run *exportRun,
+	k *v1alpha1.APIKey,
+	c v1alpha1.Credential,
+	known *renderedEntry,
+) credential.Material {
+	if r.staged != nil {
+		if issued, ok := r.staged.get(k.UID); ok && issued.Material.SHA256() == c.SHA256 {
+			return issued.Material
+		}
+	}
+	if run.onlyWithdraw {
+		return nil
+	}
+	material, ok := r.readMaterial(ctx, run, k, c, known)
+	if material == nil && ok && c.Role != v1alpha1.RoleStaged { // another process may have staged it: it is not in the Secret yet
+		run.withhold(k, v1alpha1.ReasonKeyNotReadable)
+	}
+	return material
+}
+
+// readMaterial reads a credential from the Secret of its key. It returns false if it did not look for it. A version of the Secret
+// in which the credential was not found is not read again.
+func (r *KeyExportReconciler) readMaterial(
+	ctx context.Context,
+	run *exportRun,
+	k *v1alpha1.APIKey,
+	c v1alpha1.Credential,
+	known *renderedEntry,
+) (credential.Material, bool) {
+	version := r.secretVersion(ctx, k)
+	if version == "" || version == known.unreadable {
+		return nil, true
+	}
+	if run.secretReads >= maxSecretReads {
+		run.retry = run.now // the rest follows in the next reconciliation
+		return nil, false
+	}
+	run.secretReads++
+	var secret corev1.Secret
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, &secret); err != nil {
+		log.FromContext(ctx).Info("Could not read the Secret of an APIKey", "apikey", client.ObjectKeyFromObject(k), "cause", errorKind(err))
+		run.retry = earliest(run.retry, run.now.Add(unreadableRecheckInterval))
+		return nil, true
+	}
+	found := keys.FindCredentials(k, secret.Data)
+	for _, f := range []credential.Credential{found.Current, found.Previous} {
+		if f.Material.SHA256() == c.SHA256 {
+			known.unreadable = ""
+			return f.Material, true
+		}
+	}
+	known.unreadable = version
+	return nil, true
+}
+
+// secretVersion returns the version of a key's Secret, or "" if the key has none.
+func (r *KeyExportReconciler) secretVersion(ctx context.Context, k *v1alpha1.APIKey) string {
+	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
+	if err := r.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, &seen); err != nil || !metav1.IsControlledBy(&seen, k) {
+		return ""
+	}
+	return seen.ResourceVersion
+}
+
+// place decides on the writes. While additions are limited, or if the spec is invalid, the objects keep what they hold of the
+// desired entries, and receive nothing else.
+func (run *exportRun) place(desired []export.Entry) export.Placement {
+	current := run.state.contents()
+	switch {
+	case run.onlyWithdraw && len(current) == 0:
+		return export.Placement{}
+	case run.onlyWithdraw:
+		return run.rules.Place(current, keepHeld(current, desired))
+	}
+	placement := run.rules.Place(current, desired)
+	limited := run.export.Spec.Layout != v1alpha1.ExportLayoutObjects
+	if !limited || !run.adds(placement) {
+		return placement
+	}
+	allowed, next := run.state.additions.allowed(run.now)
+	if allowed {
+		run.state.additions.use()
+		return placement
+	}
+	run.retry = earliest(run.retry, next)
+	return run.rules.Place(current, keepHeld(current, desired))
+}
+
+// adds reports whether a placement writes an object for another reason than to withdraw credentials.
+func (run *exportRun) adds(p export.Placement) bool {
+	for _, w := range p.Writes {
+		if run.withdrawals(w) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// keepHeld returns the desired entries that the objects hold, as they hold them.
+func keepHeld(current export.Objects, desired []export.Entry) []export.Entry {
+	type heldItem struct {
+		name string
+		item export.Item
+	}
+	held := map[string]heldItem{}
+	for _, o := range current {
+		for name, item := range o.Items {
+			if item.Digest != "" {
+				held[item.Digest] = heldItem{name, item}
+			}
+		}
+	}
+	var kept []export.Entry
+	for _, e := range desired {
+		if h, ok := held[e.Digest]; ok && h.item.UID == e.UID {
+			e.Name, e.Value = h.name, h.item.Value
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// reportHandled tells the rotations which staged credentials the export holds, or does not hold for a reason.
+func (r *KeyExportReconciler) reportHandled(ctx context.Context, run *exportRun) {
+	if r.handled == nil {
+		return
+	}
+	waiting := map[string]bool{}
+	for _, e := range run.desired {
+		waiting[e.Digest] = run.violation == nil
+	}
+	for _, o := range run.state.objects {
+		for _, item := range o.items {
+			delete(waiting, item.Digest)
+		}
+	}
+	digests := map[string]bool{}
+	for _, k := range run.keys {
+		if next := keys.LastStaged(&k.Status); next != nil && !waiting[next.SHA256] {
+			digests[next.SHA256] = true
+		}
+	}
+	r.handled.record(ctx, run.export.UID, digests)
+}

@@ -1,0 +1,146 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/credential"
+	"github.com/apikey-manager/apikey-manager/internal/export"
+)
+
+// exportStates holds what the controller knows of each KeyExport. The zero value is ready to use.
+type exportStates struct {
+	mu      sync.Mutex
+	byName  map[types.NamespacedName]*exportState
+	changed map[types.NamespacedName]time.Time
+}
+
+// exportState holds what the controller knows of a KeyExport from one reconciliation to the next. Only the reconciliation of this
+// KeyExport uses it, of which there is one at a time.
+type exportState struct {
+	uid types.UID
+	// generation is the generation of the spec that rules were compiled from, or that compileErr is about.
+	generation int64
+	rules      *export.Export
+	compileErr error
+
+	// objects holds the objects that the KeyExport owns, as they were read or written last.
+	objects map[string]*exportObject
+	// deleted holds the UIDs of deleted objects that the cache may still contain.
+	deleted map[types.UID]bool
+	// foreign holds the objects that the KeyExport does not own although they have a name that it needs, and when that was seen.
+	foreign map[string]time.Time
+
+	// rendered holds the entries of credentials by digest.
+	rendered map[string]*renderedEntry
+	// additions limits the writes that add credentials.
+	additions additionLimit
+
+	// next is the time at which the result of the last reconciliation changes although no object does.
+	next time.Time
+	// pendingSince is the time since which a withdrawal is to be written, or the zero time.
+	pendingSince time.Time
+}
+
+// exportObject holds what the API server stores of an object.
+type exportObject struct {
+	meta  metav1.ObjectMeta
+	items map[string]export.Item
+	// identified reports whether the credentials in items were identified.
+	identified bool
+	// unchangeable holds why the object cannot be changed, or "".
+	unchangeable string
+}
+
+// renderedEntry holds the entry of a credential, and what it was made from.
+type renderedEntry struct {
+	entry export.Entry
+	err   error
+	// key, account and externalID identify the versions of the key and of the account, and generation that of the KeyExport.
+	uid                      types.UID
+	key, account, externalID string
+	generation               int64
+	// material holds the credential under content Key.
+	material credential.Material
+	// unreadable holds the version of the Secret in which the credential was not found.
+	unreadable string
+	// used reports whether the current reconciliation uses the entry.
+	used bool
+}
+
+// get returns the state of a KeyExport, and when a change was received first that no reconciliation has handled.
+func (s *exportStates) get(e *v1alpha1.KeyExport, now time.Time) (state *exportState, changed time.Time) {
+	name := types.NamespacedName{Namespace: e.Namespace, Name: e.Name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byName == nil {
+		s.byName = map[types.NamespacedName]*exportState{}
+	}
+	if state = s.byName[name]; state == nil || state.uid != e.UID {
+		state = &exportState{
+			uid: e.UID, objects: map[string]*exportObject{}, deleted: map[types.UID]bool{}, foreign: map[string]time.Time{},
+			rendered: map[string]*renderedEntry{},
+		}
+		s.byName[name] = state
+	}
+	changed, ok := s.changed[name]
+	delete(s.changed, name)
+	if !ok {
+		changed = now
+	}
+	return state, changed
+}
+
+// markChanged records that a change of a key, an account or a namespace was received that may concern a KeyExport.
+func (s *exportStates) markChanged(name types.NamespacedName, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed == nil {
+		s.changed = map[types.NamespacedName]time.Time{}
+	}
+	if _, ok := s.changed[name]; !ok {
+		s.changed[name] = now
+	}
+}
+
+// forget drops the state of a KeyExport that is deleted.
+func (s *exportStates) forget(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byName, name)
+	delete(s.changed, name)
+}
+
+const (
+	// maxAdditions is the number of writes that may add credentials without a delay.
+	maxAdditions = 200
+	// additionInterval is the time after which one further write may add credentials.
+	additionInterval = 500 * time.Millisecond
+)
+
+// additionLimit limits the writes that add credentials to large objects, so that the creation of many keys does not fill the
+// API server's store with versions of them. Withdrawals are not limited, except that nothing can be withdrawn more often than it
+// is added. The zero value allows maxAdditions.
+type additionLimit struct {
+	used int
+	// since is the time at which used was reduced last.
+	since time.Time
+}
+
+// allowed reports whether a write may add credentials, and otherwise when one may.
+func (l *additionLimit) allowed(now time.Time) (bool, time.Time) {
+	if n := int(now.Sub(l.since) / additionInterval); n > 0 || now.Before(l.since) {
+		l.used, l.since = max(0, l.used-max(n, 0)), now
+	}
+	return l.used < maxAdditions, l.since.Add(additionInterval)
+}
+
+// use counts a write that adds credentials.
+func (l *additionLimit) use() { l.used++ }
