@@ -19,6 +19,7 @@ func dashboard() object {
 			{"Keys", keyPanels},
 			{"Requests", requestPanels},
 			{"Verifiers", verifierPanels},
+			{"KeyExports", exportPanels},
 			{"Manager", managerPanels},
 		}),
 	}
@@ -165,6 +166,38 @@ var verifierPanels = []panel{
 			{`max(apikey_verifier_accounts)`, "accounts"},
 			{`max(apikey_verifier_undecodable_objects)`, "undecodable"},
 		},
+	},
+}
+
+var exportPanels = []panel{
+	{
+		title: "Credentials of KeyExports", description: "Credentials that the objects of each KeyExport hold.", kind: "timeseries",
+		unit: "short", width: 12,
+		queries: []query{{`max by (namespace, name) (apikey_manager_export_credentials)`, "{{namespace}}/{{name}}"}},
+	},
+	{
+		title: "Withheld keys", description: "Keys that verifiers accept and that a KeyExport withholds. Its status has the reasons.",
+		kind: "timeseries", unit: "short", width: 12,
+		queries: []query{{`max by (namespace, name) (apikey_manager_export_withheld_keys)`, "{{namespace}}/{{name}}"}},
+	},
+	{
+		title: "Withdrawal time", kind: "timeseries", unit: "s", width: 8,
+		description: "Time until a credential that ceased to be valid was withdrawn. There is no value while none is withdrawn.",
+		queries: []query{
+			{`histogram_quantile(0.5, sum by (le) (rate(apikey_manager_export_withdrawal_seconds_bucket[5m])))`, "p50"},
+			{`histogram_quantile(0.99, sum by (le) (rate(apikey_manager_export_withdrawal_seconds_bucket[5m])))`, "p99"},
+		},
+	},
+	{
+		title: "Pending withdrawals", description: "Age of the oldest withdrawal that has not been written.", kind: "timeseries", unit: "s",
+		width: 8,
+		queries: []query{{
+			`max by (namespace, name) (apikey_manager_export_withdrawal_pending_seconds)`, "{{namespace}}/{{name}}",
+		}},
+	},
+	{
+		title: "KeyExports not ready", description: "KeyExports whose spec has not been carried out.", kind: "stat", unit: "short", width: 8,
+		queries: []query{{`sum(max by (namespace, name) (apikey_manager_export_ready_status{condition!="True"}))`, ""}},
 	},
 }
 

@@ -44,6 +44,21 @@ var (
 		"Status of the Ready condition of a key: 1 for the current one of True, False and Unknown, 0 for the others.",
 		[]string{"namespace", "name", "account", "condition"},
 	}
+	exportReady = Definition{
+		"apikey_manager_export_ready_status", Gauge,
+		"Status of the Ready condition of a KeyExport: 1 for the current one of True, False and Unknown, 0 for the others.",
+		[]string{"namespace", "name", "condition"},
+	}
+	exportCredentials = Definition{
+		"apikey_manager_export_credentials", Gauge,
+		"Number of credentials that the objects of a KeyExport hold.",
+		[]string{"namespace", "name"},
+	}
+	exportWithheld = Definition{
+		"apikey_manager_export_withheld_keys", Gauge,
+		"Number of selected keys that verifiers accept and that a KeyExport withholds, in whole or in part.",
+		[]string{"namespace", "name"},
+	}
 	accountKeys = Definition{
 		"apikey_manager_account_keys", Gauge,
 		"Number of keys of an account, by state.",
@@ -64,8 +79,8 @@ var (
 // Definitions lists all metrics of apikey-manager, except those of controller-runtime, in the order of the
 // documentation.
 var Definitions = append([]Definition{
-	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects, events, propagationDuration, verifierReplicas,
-	verifierFailures, exportWithdrawal, exportPending, webhookCertificate, managerBuildInfo,
+	keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, exportReady, exportCredentials, exportWithheld, undecodableObjects, events,
+	propagationDuration, verifierReplicas, verifierFailures, exportWithdrawal, exportPending, webhookCertificate, managerBuildInfo,
 }, verifierDefinitions...)
 
 func (d Definition) desc() *prometheus.Desc {

@@ -23,7 +23,7 @@ import (
 // scrapeTimeout limits how long a scrape waits for the cache, which answers from memory.
 const scrapeTimeout = 10 * time.Second
 
-// ObjectCollector computes the metrics of each key and account from a cache when they are scraped, so that no series
+// ObjectCollector computes the metrics of each key, account and KeyExport from a cache when they are scraped, so that no series
 // outlives its object.
 type ObjectCollector struct {
 	ctx    func() (context.Context, context.CancelFunc)
@@ -43,7 +43,9 @@ var _ prometheus.Collector = &ObjectCollector{}
 
 // Describe implements prometheus.Collector.
 func (o *ObjectCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []Definition{keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, undecodableObjects} {
+	for _, d := range []Definition{
+		keyExpiration, keyRotation, keyNotified, keyReady, accountKeys, exportReady, exportCredentials, exportWithheld, undecodableObjects,
+	} {
 		out <- d.desc()
 	}
 }
@@ -62,7 +64,15 @@ func (o *ObjectCollector) Collect(out chan<- prometheus.Metric) {
 		o.log.Error(err, "Failed to list accounts for a scrape")
 		return
 	}
-	collectUndecodable(out, list.Items, accounts)
+	var exports v1alpha1.KeyExportList
+	if err := o.reader.List(ctx, &exports, client.UnsafeDisableDeepCopy); err != nil {
+		o.log.Error(err, "Failed to list KeyExports for a scrape")
+		return
+	}
+	collectUndecodable(out, list.Items, accounts, exports.Items)
+	for i := range exports.Items {
+		collectExport(out, &exports.Items[i])
+	}
 	states := map[string]map[v1alpha1.ObservedState]int{}
 	for i := range list.Items {
 		k := &list.Items[i]
@@ -84,8 +94,13 @@ var observedStates = []v1alpha1.ObservedState{
 }
 
 // collectUndecodable counts the objects that cannot be decoded completely.
-func collectUndecodable(out chan<- prometheus.Metric, list []v1alpha1.APIKey, accounts map[string]*v1alpha1.Account) {
-	counts := map[string]int{"APIKey": 0, "Account": 0}
+func collectUndecodable(
+	out chan<- prometheus.Metric,
+	list []v1alpha1.APIKey,
+	accounts map[string]*v1alpha1.Account,
+	exports []v1alpha1.KeyExport,
+) {
+	counts := map[string]int{"APIKey": 0, "Account": 0, "KeyExport": 0}
 	for i := range list {
 		if len(list[i].Undecodable) > 0 {
 			counts["APIKey"]++
@@ -94,6 +109,11 @@ func collectUndecodable(out chan<- prometheus.Metric, list []v1alpha1.APIKey, ac
 	for _, a := range accounts {
 		if len(a.Undecodable) > 0 {
 			counts["Account"]++
+		}
+	}
+	for i := range exports {
+		if len(exports[i].Undecodable) > 0 {
+			counts["KeyExport"]++
 		}
 	}
 	for kind, n := range counts {
@@ -122,12 +142,28 @@ func collectKey(out chan<- prometheus.Metric, k *v1alpha1.APIKey, account *v1alp
 	if t := k.Status.NextRotationTime; t != nil {
 		out <- keyRotation.gauge(float64(t.Unix()), labels...)
 	}
+	collectReady(out, keyReady, k.Status.Conditions, labels)
+}
+
+// collectReady sends the series of the Ready condition of an object.
+func collectReady(out chan<- prometheus.Metric, d Definition, conditions []metav1.Condition, labels []string) {
 	ready := metav1.ConditionUnknown
-	if c := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+	if c := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); c != nil {
 		ready = c.Status
 	}
 	for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
-		out <- keyReady.gauge(boolToFloat(status == ready), append(labels, string(status))...)
+		out <- d.gauge(boolToFloat(status == ready), append(labels, string(status))...)
+	}
+}
+
+func collectExport(out chan<- prometheus.Metric, e *v1alpha1.KeyExport) {
+	labels := []string{e.Namespace, e.Name}
+	collectReady(out, exportReady, e.Status.Conditions, labels)
+	if n := e.Status.Credentials; n != nil {
+		out <- exportCredentials.gauge(float64(*n), labels...)
+	}
+	if n := e.Status.WithheldKeys; n != nil {
+		out <- exportWithheld.gauge(float64(*n), labels...)
 	}
 }
 

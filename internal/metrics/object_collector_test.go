@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -35,13 +36,18 @@ func reader(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) cli
 	return fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(funcs).WithObjects(objects...).Build()
 }
 
-// undecodableFirst lists keys of which the first can't be decoded.
+// undecodableFirst lists keys and KeyExports of which the first can't be decoded.
 func undecodableFirst(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 	if err := c.List(ctx, list, options...); err != nil {
 		return err
 	}
-	if keys, ok := list.(*v1alpha1.APIKeyList); ok {
-		keys.Items[0].Undecodable = []string{"spec.rotation"}
+	switch list := list.(type) {
+	case *v1alpha1.APIKeyList:
+		list.Items[0].Undecodable = []string{"spec.rotation"}
+	case *v1alpha1.KeyExportList:
+		if len(list.Items) > 0 {
+			list.Items[0].Undecodable = []string{"spec.target"}
+		}
 	}
 	return nil
 }
@@ -50,6 +56,10 @@ func ready(status metav1.ConditionStatus) keystest.KeyOption {
 	return keystest.Status(func(s *v1alpha1.APIKeyStatus) {
 		s.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: status, Reason: "Any"}}
 	})
+}
+
+func exportWith(name string, status v1alpha1.KeyExportStatus) *v1alpha1.KeyExport {
+	return &v1alpha1.KeyExport{ObjectMeta: metav1.ObjectMeta{Namespace: "gateway", Name: name}, Status: status}
 }
 
 func TestObjectCollector(t *testing.T) {
@@ -61,6 +71,11 @@ func TestObjectCollector(t *testing.T) {
 		keystest.Key("off", keystest.Namespace("shop"), keystest.Account("zeta"), keystest.Observed(v1alpha1.StateInactive),
 			ready(metav1.ConditionTrue)),
 		keystest.Key("waits", keystest.Observed(v1alpha1.StatePending), ready(metav1.ConditionFalse)),
+		exportWith("nginx", v1alpha1.KeyExportStatus{
+			Conditions:  []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "Any"}},
+			Credentials: ptr.To[int32](7), WithheldKeys: ptr.To[int32](0),
+		}),
+		exportWith("new", v1alpha1.KeyExportStatus{}),
 	}
 	want := `
 # HELP apikey_manager_account_keys Number of keys of an account, by state.
@@ -77,6 +92,20 @@ apikey_manager_account_keys{account="zeta",state="Inactive"} 1
 apikey_manager_account_keys{account="zeta",state="Pending"} 0
 apikey_manager_account_keys{account="zeta",state="Revoked"} 0
 apikey_manager_account_keys{account="zeta",state="Suspended"} 0
+# HELP apikey_manager_export_credentials Number of credentials that the objects of a KeyExport hold.
+# TYPE apikey_manager_export_credentials gauge
+apikey_manager_export_credentials{name="nginx",namespace="gateway"} 7
+# HELP apikey_manager_export_ready_status Status of the Ready condition of a KeyExport: 1 for the current one of True, False and Unknown, 0 for the others.
+# TYPE apikey_manager_export_ready_status gauge
+apikey_manager_export_ready_status{condition="False",name="new",namespace="gateway"} 0
+apikey_manager_export_ready_status{condition="False",name="nginx",namespace="gateway"} 1
+apikey_manager_export_ready_status{condition="True",name="new",namespace="gateway"} 0
+apikey_manager_export_ready_status{condition="True",name="nginx",namespace="gateway"} 0
+apikey_manager_export_ready_status{condition="Unknown",name="new",namespace="gateway"} 1
+apikey_manager_export_ready_status{condition="Unknown",name="nginx",namespace="gateway"} 0
+# HELP apikey_manager_export_withheld_keys Number of selected keys that verifiers accept and that a KeyExport withholds, in whole or in part.
+# TYPE apikey_manager_export_withheld_keys gauge
+apikey_manager_export_withheld_keys{name="nginx",namespace="gateway"} 0
 # HELP apikey_manager_key_expiration_timestamp_seconds Expiration time of an accepted key, in seconds since the Unix epoch. Absent for keys that never expire.
 # TYPE apikey_manager_key_expiration_timestamp_seconds gauge
 apikey_manager_key_expiration_timestamp_seconds{account="acme",name="web",namespace="default"} 1.7680392e+09
@@ -101,6 +130,7 @@ apikey_manager_key_ready_status{account="zeta",condition="Unknown",name="off",na
 # TYPE apikey_manager_undecodable_objects gauge
 apikey_manager_undecodable_objects{kind="APIKey"} 1
 apikey_manager_undecodable_objects{kind="Account"} 0
+apikey_manager_undecodable_objects{kind="KeyExport"} 1
 `
 	collector := metrics.NewObjectCollector(t.Context(), reader(t, interceptor.Funcs{List: undecodableFirst}, objects...), testr.New(t))
 	if err := testutil.CollectAndCompare(collector, strings.NewReader(want)); err != nil {
@@ -118,7 +148,9 @@ apikey_manager_undecodable_objects{kind="Account"} 0
 // A scrape that cannot list objects returns no series instead of zeros, and does not affect other metrics.
 func TestObjectCollector_OmitsUnreadableObjects(t *testing.T) {
 	t.Parallel()
-	for name, unreadable := range map[string]client.ObjectList{"keys": &v1alpha1.APIKeyList{}, "accounts": &v1alpha1.AccountList{}} {
+	for name, unreadable := range map[string]client.ObjectList{
+		"keys": &v1alpha1.APIKeyList{}, "accounts": &v1alpha1.AccountList{}, "exports": &v1alpha1.KeyExportList{},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			down := interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {

@@ -135,7 +135,8 @@ func (e *environment) scrapeManager(t *testing.T, dir string) map[string]any {
 	return config
 }
 
-// makeLoad creates keys in several states, disables one, and has the verifier accept and refuse requests until the test ends.
+// makeLoad creates keys in several states and a KeyExport of their digests, disables one, and has the verifier accept and refuse
+// requests until the test ends.
 func (e *environment) makeLoad(t *testing.T) {
 	t.Helper()
 	active := controlplanetest.NewKey("default", "active", "acme", func(s *v1alpha1.APIKeySpec) {
@@ -147,6 +148,10 @@ func (e *environment) makeLoad(t *testing.T) {
 	})
 	inactive := controlplanetest.NewKey("default", "inactive", "globex")
 	e.Issue(t, active, expiring, inactive)
+	e.Create(t, &v1alpha1.KeyExport{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "gateway-keys"},
+		Spec:       v1alpha1.KeyExportSpec{Target: v1alpha1.ExportTarget{Kind: v1alpha1.ExportToSecret, Name: "gateway-keys"}},
+	})
 	materials := []string{e.Material(t, active), e.Material(t, inactive), "ak_unknown"}
 	controlplanetest.AwaitVerdict(t, e.verifier, materials[1], "VALID")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -160,6 +165,8 @@ func (e *environment) makeLoad(t *testing.T) {
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	e.awaitSample(t, "the series exist before the key is disabled", `rate(apikey_manager_enforcement_seconds_count[10s])`)
+	e.awaitSample(t, "the KeyExport holds the key before it is disabled", `apikey_manager_export_credentials == 3`)
+	e.awaitSample(t, "the series exist before the key is withdrawn", `rate(apikey_manager_export_withdrawal_seconds_count[10s])`)
 	e.Change(t, inactive, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	e.Become(t, v1alpha1.StateInactive, inactive)
 }
