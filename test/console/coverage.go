@@ -20,6 +20,7 @@ var RunBy = map[string]string{
 	"docs/runbooks/":          "test/pages: TestPages",
 	"docs/spec/account.md":    "test/pages: TestPages",
 	"docs/spec/apikey.md":     "test/pages: TestPages",
+	"docs/spec/keyexport.md":  "test/pages: TestPages",
 	"docs/troubleshooting.md": "test/pages: TestPages",
 	"docs/tutorial.md":        "test/pages: TestPages",
 	"docs/upgrade.md":         "test/pages: TestInstallationPages",

@@ -48,6 +48,7 @@ func TestPages(t *testing.T) {
 		{name: "docs/gitops.md"},
 		{name: "docs/spec/account.md", before: map[string]func(*testing.T){"Deletion policy": s.applyKeyIn("shop")}},
 		{name: "docs/spec/apikey.md", before: s.beforeAPIKeyPage()},
+		{name: "docs/spec/keyexport.md", before: map[string]func(*testing.T){"Creation": s.beforeKeyExportPage}},
 		{name: "docs/troubleshooting.md", before: map[string]func(*testing.T){"Troubleshooting": s.applyKeyIn("default")}},
 		{name: "docs/tutorial.md"},
 	} {
@@ -117,9 +118,16 @@ func (s *suite) environment() []string {
 	}
 }
 
-// cleanUp deletes the keys, Secrets and accounts of earlier pages.
+// cleanUp deletes the KeyExports, keys, Secrets and accounts of earlier pages.
 func (s *suite) cleanUp(t *testing.T) {
 	t.Helper()
+	var exports v1alpha1.KeyExportList
+	controlplanetest.Must(t, s.admin.List(t.Context(), &exports))
+	for i := range exports.Items {
+		e := &exports.Items[i]
+		controlplanetest.Must(t, client.IgnoreNotFound(s.admin.Delete(t.Context(), e)))
+		s.AwaitDeleted(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.Namespace, Name: e.Spec.Target.Name}})
+	}
 	var accounts v1alpha1.AccountList
 	controlplanetest.Must(t, s.admin.List(t.Context(), &accounts))
 	for i := range accounts.Items { // keys of these accounts may be deleted only under another policy
@@ -162,6 +170,13 @@ func (s *suite) applyKeyIn(namespace string) func(*testing.T) {
 		}
 		s.Issue(t, k)
 	}
+}
+
+// beforeKeyExportPage creates the key of docs/spec/keyexport.md, and the namespace of its gateway.
+func (s *suite) beforeKeyExportPage(t *testing.T) {
+	t.Helper()
+	s.namespace("gateway")(t)
+	s.applyKeyIn("shop")(t)
 }
 
 // beforeAPIKeyPage returns what docs/spec/apikey.md needs: its tasks use the same key, which some of them delete.
