@@ -6,6 +6,7 @@ package gitops_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ type state struct {
 	reach func(t *testing.T) client.Object
 }
 
-// TestHealth_IsAsDocumented brings a key or account into each state of the tables in docs/gitops.md, and checks what kstatus, the
+// TestHealth_IsAsDocumented brings a key, account or KeyExport into each state of the tables in docs/gitops.md, and checks what kstatus, the
 // expressions for Flux and the script for Argo CD make of it.
 func TestHealth_IsAsDocumented(t *testing.T) {
 	t.Parallel()
@@ -42,7 +43,7 @@ func TestHealth_IsAsDocumented(t *testing.T) {
 	documented := documentedHealth(t, s.Plane.Root())
 	argocd, flux := newHealthChecks(t, s.Plane.Root()), newHealthExpressions(t, s.Plane.Root())
 	w := &states{suite: s, namespace: s.newNamespace(t)}
-	list := append(w.keys(), w.accounts()...)
+	list := slices.Concat(w.keys(), w.accounts(), w.exports())
 	for _, state := range list {
 		t.Run(state.row, func(t *testing.T) {
 			t.Parallel()
@@ -134,6 +135,48 @@ func (s *states) accounts() []state {
 	}
 }
 
+func (s *states) exports() []state {
+	newExport := func(changes ...func(*v1alpha1.KeyExportSpec)) *v1alpha1.KeyExport {
+		name := controlplanetest.UniqueName("gateway")
+		e := &v1alpha1.KeyExport{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name, Labels: map[string]string{unreviewed: ""}},
+			Spec: v1alpha1.KeyExportSpec{
+				Accounts: []string{"no-account"}, Target: v1alpha1.ExportTarget{Kind: v1alpha1.ExportToSecret, Name: name},
+			},
+		}
+		for _, change := range changes {
+			change(&e.Spec)
+		}
+		return e
+	}
+	return []state{
+		{"KeyExport just created", func(t *testing.T) client.Object {
+			t.Helper()
+			e := newExport()
+			s.Create(t, e)
+			return e
+		}},
+		{"KeyExport with `Exported`", func(t *testing.T) client.Object {
+			t.Helper()
+			return s.await(t, newExport(), v1alpha1.ReasonExported)
+		}},
+		{"KeyExport with `TargetConflict`", func(t *testing.T) client.Object {
+			t.Helper()
+			e := newExport()
+			s.Create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.Namespace, Name: e.Spec.Target.Name}})
+			return s.await(t, e, v1alpha1.ReasonTargetConflict)
+		}},
+		{"KeyExport with `ConfigMapsNotAllowed`", func(t *testing.T) client.Object {
+			t.Helper()
+			return s.await(t, newExport(func(e *v1alpha1.KeyExportSpec) { e.Target.Kind = v1alpha1.ExportToConfigMap }), v1alpha1.ReasonConfigMapsNotAllowed)
+		}},
+		{"KeyExport with `InvalidSpec`", func(t *testing.T) client.Object {
+			t.Helper()
+			return s.await(t, newExport(func(e *v1alpha1.KeyExportSpec) { e.Entry = &v1alpha1.ExportEntry{Value: "constant"} }), v1alpha1.ReasonInvalidSpec)
+		}},
+	}
+}
+
 // newKey returns a key of a new account.
 func (s *states) newKey(t *testing.T, changes ...func(*v1alpha1.APIKeySpec)) *v1alpha1.APIKey {
 	t.Helper()
@@ -166,6 +209,8 @@ func conditionsOf(o client.Object) (conditions []metav1.Condition, observedGener
 	case *v1alpha1.APIKey:
 		return o.Status.Conditions, o.Status.ObservedGeneration
 	case *v1alpha1.Account:
+		return o.Status.Conditions, o.Status.ObservedGeneration
+	case *v1alpha1.KeyExport:
 		return o.Status.Conditions, o.Status.ObservedGeneration
 	}
 	return nil, 0
@@ -289,8 +334,11 @@ func asUnstructured(t *testing.T, o client.Object) *unstructured.Unstructured {
 	controlplanetest.Must(t, err)
 	u := &unstructured.Unstructured{Object: content}
 	kind := "APIKey"
-	if _, ok := o.(*v1alpha1.Account); ok {
+	switch o.(type) {
+	case *v1alpha1.Account:
 		kind = "Account"
+	case *v1alpha1.KeyExport:
+		kind = "KeyExport"
 	}
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
 	return u
