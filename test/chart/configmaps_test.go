@@ -4,6 +4,7 @@
 package chart_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,10 +14,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -112,8 +115,44 @@ func (i *installation) configMaps(t *testing.T) {
 	expect("billing", true)
 	expect("shop", false)
 	expect("kube-system", false)
+
+	manager := i.startManager(t, "--export-configmap-namespaces=billing")
+	allowed, denied := newExport("billing", v1alpha1.ExportToConfigMap), newExport("shop", v1alpha1.ExportToConfigMap)
+	i.Create(t, allowed, denied)
+	i.awaitExport(t, allowed, v1alpha1.ReasonExported)
+	i.awaitExport(t, denied, v1alpha1.ReasonConfigMapsNotAllowed)
+	written := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "billing", Name: "gateway-keys"}}
+	i.Read(t, written)
+	if got, want := written.Data[i.key.Status.KeyID], "sha256:"+controlplanetest.CredentialOf(i.key, v1alpha1.RoleCurrent).SHA256; got != want {
+		t.Errorf("the ConfigMap has %q, want %q", got, want)
+	}
+	controlplanetest.Must(t, manager.Stop(controlplanetest.Timeout))
+	for _, object := range []client.Object{allowed, denied, written} {
+		controlplanetest.Must(t, i.client.Delete(t.Context(), object))
+	}
 	i.helm(t, "upgrade", release, chartDir(t), "--force-conflicts", "--reset-values")
 	controlplanetest.Until(t, "the manager may still list ConfigMaps in billing", func() bool {
 		return apierrors.IsForbidden(asManager.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace("billing")))
+	})
+}
+
+// newExport returns a KeyExport of all keys.
+func newExport(namespace string, kind v1alpha1.ExportTargetKind) *v1alpha1.KeyExport {
+	return &v1alpha1.KeyExport{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "gateway"},
+		Spec:       v1alpha1.KeyExportSpec{Target: v1alpha1.ExportTarget{Kind: kind, Name: "gateway-keys"}},
+	}
+}
+
+// awaitExport waits until condition Ready of a KeyExport has a reason.
+func (i *installation) awaitExport(t *testing.T, e *v1alpha1.KeyExport, reason string) {
+	t.Helper()
+	controlplanetest.Eventually(t, "the KeyExport in "+e.Namespace+" is "+reason, func() error {
+		i.Read(t, e)
+		ready := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Reason != reason {
+			return fmt.Errorf("conditions %v", e.Status.Conditions)
+		}
+		return nil
 	})
 }

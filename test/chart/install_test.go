@@ -271,7 +271,8 @@ func (i *installation) watchNamespaces(t *testing.T) {
 	manager := i.startManager(t, "--watch-namespaces=shop,billing")
 	outside := controlplanetest.NewKey("default", "outside", "watched")
 	inside := controlplanetest.NewKey("shop", "inside", "watched")
-	i.Create(t, outside)
+	ignored, exported := newExport("default", v1alpha1.ExportToSecret), newExport("shop", v1alpha1.ExportToSecret)
+	i.Create(t, outside, ignored, exported)
 	i.Issue(t, inside)
 	i.Change(t, inside, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
 	i.Become(t, v1alpha1.StateInactive, inside)
@@ -279,6 +280,7 @@ func (i *installation) watchNamespaces(t *testing.T) {
 	if len(outside.Status.Conditions) > 0 || len(outside.Status.Credentials) > 0 {
 		t.Errorf("the key in another namespace has the status %+v", outside.Status)
 	}
+	i.expectExportWhereWatched(t, ignored, exported)
 	expectForbidden(t, asManager, "default")
 	expectForbidden(t, asManager, "kube-system")
 	controlplanetest.Must(t, asManager.List(t.Context(), &corev1.SecretList{}, client.InNamespace("shop")))
@@ -289,6 +291,24 @@ func (i *installation) watchNamespaces(t *testing.T) {
 	manager = i.startManager(t)
 	i.Become(t, v1alpha1.StateActive, outside)
 	controlplanetest.Must(t, manager.Stop(controlplanetest.Timeout))
+}
+
+// expectExportWhereWatched fails the test unless the manager carries out the KeyExport in a watched namespace, with the digests of
+// keys of all namespaces, and not the one in another namespace. It deletes them.
+func (i *installation) expectExportWhereWatched(t *testing.T, ignored, exported *v1alpha1.KeyExport) {
+	t.Helper()
+	i.awaitExport(t, exported, v1alpha1.ReasonExported)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: exported.Namespace, Name: "gateway-keys"}}
+	i.Read(t, secret)
+	if len(secret.Data[i.key.Status.KeyID]) == 0 {
+		t.Errorf("the KeyExport has not the key of another namespace: its entries are %d", len(secret.Data))
+	}
+	if i.Read(t, ignored); len(ignored.Status.Conditions) > 0 {
+		t.Errorf("the KeyExport in another namespace has the status %+v", ignored.Status)
+	}
+	for _, object := range []client.Object{ignored, exported, secret} {
+		controlplanetest.Must(t, i.client.Delete(t.Context(), object))
+	}
 }
 
 // expectForbidden fails the test unless all access to Secrets of a namespace is forbidden.

@@ -30,7 +30,7 @@ type outcome struct {
 	throughKeys func(*tenant) bool
 }
 
-var outcomes = slices.Concat(secretOutcomes(), typeOutcomes(), metadataOutcomes(), tokenOutcomes(), accountOutcomes(), keyOutcomes())
+var outcomes = slices.Concat(secretOutcomes(), typeOutcomes(), metadataOutcomes(), tokenOutcomes(), accountOutcomes(), keyOutcomes(), exportOutcomes())
 
 // secretOutcomes returns the outcomes that concern Secrets.
 func secretOutcomes() []outcome {

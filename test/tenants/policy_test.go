@@ -98,7 +98,7 @@ func byManager(name string) bool {
 
 // checkManagerWrites checks the kinds of all objects that the manager has written.
 func (f *fixture) checkManagerWrites(t *testing.T) {
-	want := sets.New("Secret", "Account", "APIKey", "Event", "ValidatingWebhookConfiguration")
+	want := sets.New("Secret", "Account", "APIKey", "KeyExport", "Event", "ValidatingWebhookConfiguration")
 	got := sets.New[string]()
 	for _, kind := range f.kinds(t) {
 		list := &metav1.PartialObjectMetadataList{}
@@ -142,7 +142,7 @@ func (f *fixture) kinds(t *testing.T) []schema.GroupVersionKind {
 	return kinds
 }
 
-// checkSecrets checks that each Secret of a key has a harmless type, and no metadata that controllers act upon.
+// checkSecrets checks that each Secret of a key or a KeyExport has a harmless type, and no metadata that controllers act upon.
 func (f *fixture) checkSecrets(t *testing.T) {
 	t.Helper()
 	var secrets corev1.SecretList
@@ -150,7 +150,7 @@ func (f *fixture) checkSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := sets.New("app.kubernetes.io/managed-by", "apikey-manager.io/account", "apikey-manager.io/apikey",
-		"apikey-manager.io/shape", "apikey-manager.io/template-metadata", "apikey-manager.io/revoked")
+		"apikey-manager.io/shape", "apikey-manager.io/template-metadata", "apikey-manager.io/revoked", "apikey-manager.io/keyexport")
 	for i := range secrets.Items {
 		s := &secrets.Items[i]
 		if s.Type != corev1.SecretTypeOpaque && harmlessTypes[string(s.Type)] == nil {

@@ -38,6 +38,7 @@ func TestTenants(t *testing.T) {
 			})
 		}
 	})
+	t.Run("exports", f.exports)
 	t.Run("the manager writes only the expected kinds", f.checkManagerWrites)
 	t.Run("each documented outcome is tested", func(t *testing.T) {
 		for name := range documented {
@@ -103,7 +104,7 @@ func start(t *testing.T) *fixture {
 	return f
 }
 
-// awaitAdmission waits until the API server calls the webhook and evaluates both policies.
+// awaitAdmission waits until the API server calls the webhook and evaluates the policies on keys.
 func (f *fixture) awaitAdmission(t *testing.T) {
 	t.Helper()
 	probe := &tenant{T: t, fixture: f, access: access{role: "apikey-manager-editor"}, id: "probe", namespace: elsewhere, account: "probe"}
