@@ -44,6 +44,34 @@ func TestOptions_WatchNamespaces(t *testing.T) {
 	}
 }
 
+// TestOptions_ExportConfigMapNamespaces: ConfigMaps are watched in the listed namespaces only, and not at all without one.
+func TestOptions_ExportConfigMapNamespaces(t *testing.T) {
+	t.Parallel()
+	for arguments, want := range map[string]int{"": 0, "--export-configmap-namespaces=gateway,edge": 2} {
+		o, err := parseOptions(t, strings.Fields(arguments)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		watched := 0
+		for object, by := range cacheOptions(*o) {
+			if _, isConfigMap := object.(*corev1.ConfigMap); isConfigMap {
+				if watched = len(by.Namespaces); by.Label == nil || watched == 0 {
+					t.Errorf("ConfigMaps are cached in %v", by.Namespaces)
+				}
+			}
+		}
+		if watched != want {
+			t.Errorf("%q: ConfigMaps are cached in %d namespaces, want %d", arguments, watched, want)
+		}
+	}
+	for _, wrong := range []string{"shop,", "*", "shop/x", "Shop"} {
+		_, err := parseOptions(t, "--export-configmap-namespaces="+wrong)
+		if err == nil || !strings.HasPrefix(err.Error(), "invalid --export-configmap-namespaces") {
+			t.Errorf("%s: got %v", wrong, err)
+		}
+	}
+}
+
 func TestOptions_VerifierService(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

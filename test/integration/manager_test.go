@@ -55,6 +55,8 @@ type managerOptions struct {
 	injectFault func(request) fault
 	// verifiers configure the verifiers that the manager polls. If it is nil, it polls none.
 	verifiers *controllers.Verifiers
+	// configMapNamespaces are the namespaces in which KeyExports may write ConfigMaps.
+	configMapNamespaces []string
 	// clock is the clock of the manager. It defaults to the real clock.
 	clock clock.PassiveClock
 }
@@ -90,7 +92,7 @@ func startManager(ctx context.Context, o managerOptions) *manager {
 	mgr := newManager(config, o, rotator)
 	Expect(controllers.Setup(runCtx, mgr, controllers.Options{
 		Clock: o.clock, Random: rand.Reader, Settings: *o.defaults, MaxConcurrentReconciles: concurrency, SkipNameValidation: true,
-		Verifiers: o.verifiers,
+		Verifiers: o.verifiers, ExportConfigMapNamespaces: o.configMapNamespaces,
 	})).To(Succeed())
 	if o.webhookPort != 0 {
 		Expect(guard.Setup(mgr, o.clock, *o.defaults)).To(Succeed())
@@ -117,6 +119,13 @@ func newManager(config *rest.Config, o managerOptions, rotator *certs.Rotator) c
 	Expect(err).NotTo(HaveOccurred())
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy})},
+	}
+	if len(o.configMapNamespaces) > 0 {
+		configMaps := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{keys.LabelManagedBy: keys.ManagedBy}), Namespaces: map[string]cache.Config{}}
+		for _, namespace := range o.configMapNamespaces {
+			configMaps.Namespaces[namespace] = cache.Config{}
+		}
+		byObject[&corev1.ConfigMap{}] = configMaps
 	}
 	if o.verifiers != nil {
 		byObject[&discoveryv1.EndpointSlice{}] = cache.ByObject{Namespaces: map[string]cache.Config{
