@@ -26,7 +26,7 @@ const (
 	// leastExportKeys is the least number of keys for which each part of a phase has keys of its own in both exports.
 	leastExportKeys = 100
 	// exportChanges is how many keys are switched off and on again, one after the other.
-	exportChanges = 150
+	exportChanges = 100
 	// changeInterval is the least time from one of them to the next. The manager adds credentials once a second if it has to
 	// add some all the time.
 	changeInterval = 1100 * time.Millisecond
@@ -170,7 +170,7 @@ func (r *exportRun) choose(ctx context.Context) error {
 		shuffled = append(shuffled, r.dataset.keys[i])
 	}
 	take := func(most int) []*v1alpha1.APIKey {
-		taken := shuffled[:min(most, len(shuffled), max(1, n/4))]
+		taken := shuffled[:min(most, len(shuffled), max(1, n/10))]
 		shuffled = shuffled[len(taken):]
 		return taken
 	}
