@@ -44,6 +44,7 @@ func (l *load) findProblems(ctx context.Context) []string {
 		s.keys[list.Items[i].Name] = &list.Items[i]
 		s.checkKey(&list.Items[i])
 	}
+	s.checkExports(ctx, l.client)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, uid := range l.existing {

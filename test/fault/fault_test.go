@@ -95,10 +95,11 @@ func TestFault(t *testing.T) {
 			t.Fatalf("after %s, the recorder has not seen all that was written", settleTimeout)
 		}
 	}
-	looked := h.recorder.checkSecrets()
+	looked, again := h.recorder.checkSecrets(), h.recorder.checkExports()
 	h.report(t)
 	writes, hidden, gaps := h.recorder.counts()
 	t.Logf("saw %d writes, and compared Secret and status at %d instants; %d versions are hidden in %d gaps", writes, looked, hidden, gaps)
+	t.Logf("KeyExports held %d credentials again that were switched off meanwhile", again)
 	done, failed := h.load.total()
 	t.Logf("the load ran %d actions, of which %d failed; managers were started %d and %d times",
 		done, failed, h.replicas[0].startCount(), h.replicas[1].startCount())

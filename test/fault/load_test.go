@@ -67,15 +67,23 @@ func newLoad(c client.Client, seed uint64) *load {
 	return &load{client: c, random: rand.New(rand.NewPCG(seed, 1)), existing: map[string]types.UID{}}
 }
 
-// createObjects creates the accounts, and the keys that are not deleted.
+// createObjects creates the KeyExports, the accounts, and the keys that are not deleted.
 func (l *load) createObjects(ctx context.Context) error {
-	if err := l.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}}); err != nil {
-		return err
+	for _, name := range []string{home, gateway} {
+		if err := l.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			return err
+		}
+	}
+	for _, e := range exports() {
+		if err := l.client.Create(ctx, e); err != nil {
+			return err
+		}
 	}
 	for name, limit := range limits {
 		most := int32(limit.maxKeys)
 		account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		account.Spec.Limits = &v1alpha1.Limits{MaxKeys: &most, Enforcement: v1alpha1.EnforcementQueue}
+		account.Spec.ExportPolicy = v1alpha1.ExportKey
 		if limit.usable {
 			account.Spec.Limits.Counting = v1alpha1.CountUsable
 		}

@@ -35,6 +35,7 @@ type recorder struct {
 	keys      map[string]*v1alpha1.APIKey
 	limits    map[string]limit
 	keyWrites []write
+	exports   exportHistory
 	gaps      []gap
 	streams   []*stream
 	problems  map[string]bool
@@ -56,10 +57,12 @@ type gap struct{ after, upTo uint64 }
 
 // stream is the watch of one kind.
 type stream struct {
-	list    func() client.ObjectList
-	reset   func()
-	observe func(watch.EventType, client.Object)
-	last    string
+	// namespace is empty for objects without a namespace.
+	namespace string
+	list      func() client.ObjectList
+	reset     func()
+	observe   func(watch.EventType, client.Object)
+	last      string
 }
 
 func newRecorder(c client.WithWatch, limits map[string]limit) *recorder {
@@ -70,9 +73,10 @@ func newRecorder(c client.WithWatch, limits map[string]limit) *recorder {
 func (r *recorder) run(ctx context.Context) {
 	r.mu.Lock()
 	r.streams = []*stream{
-		{list: func() client.ObjectList { return &v1alpha1.APIKeyList{} }, reset: func() { clear(r.keys) }, observe: r.observeKey},
+		{namespace: home, list: func() client.ObjectList { return &v1alpha1.APIKeyList{} }, reset: func() { clear(r.keys) }, observe: r.observeKey},
 		{list: func() client.ObjectList { return &v1alpha1.AccountList{} }, reset: func() {}, observe: r.observeAccount},
-		{list: func() client.ObjectList { return &corev1.SecretList{} }, reset: func() {}, observe: r.observeSecret},
+		{namespace: home, list: newSecretList, reset: func() {}, observe: r.observeSecret},
+		{namespace: gateway, list: newSecretList, reset: func() {}, observe: r.observeExport},
 	}
 	streams := r.streams
 	r.mu.Unlock()
@@ -94,7 +98,7 @@ func (r *recorder) run(ctx context.Context) {
 // watch records the events after the last recorded version. It returns false if the API server no longer has them.
 func (r *recorder) watch(ctx context.Context, s *stream) bool {
 	w, err := r.client.Watch(ctx, s.list(), &client.ListOptions{
-		Namespace: namespaceOf(s), Raw: &metav1.ListOptions{ResourceVersion: s.last, AllowWatchBookmarks: true},
+		Namespace: s.namespace, Raw: &metav1.ListOptions{ResourceVersion: s.last, AllowWatchBookmarks: true},
 	})
 	if err != nil {
 		return !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err)
@@ -119,7 +123,7 @@ func (r *recorder) watch(ctx context.Context, s *stream) bool {
 // relist records the current state of a kind, and a gap before it.
 func (r *recorder) relist(ctx context.Context, s *stream) {
 	list := s.list()
-	if err := r.client.List(ctx, list, client.InNamespace(namespaceOf(s))); err != nil {
+	if err := r.client.List(ctx, list, client.InNamespace(s.namespace)); err != nil {
 		return
 	}
 	r.mu.Lock()
@@ -135,12 +139,7 @@ func (r *recorder) relist(ctx context.Context, s *stream) {
 	})
 }
 
-func namespaceOf(s *stream) string {
-	if _, cluster := s.list().(*v1alpha1.AccountList); cluster {
-		return ""
-	}
-	return home
-}
+func newSecretList() client.ObjectList { return &corev1.SecretList{} }
 
 func version(s string) uint64 {
 	v, _ := strconv.ParseUint(s, 10, 64)
@@ -153,6 +152,7 @@ func (r *recorder) problem(format string, args ...any) {
 
 func (r *recorder) observeKey(kind watch.EventType, object client.Object) {
 	key := object.(*v1alpha1.APIKey)
+	r.exports.addStatus(kind, key)
 	if kind == watch.Deleted {
 		delete(r.keys, key.Name)
 	} else {
@@ -194,6 +194,10 @@ func (r *recorder) observeSecret(kind watch.EventType, object client.Object) {
 	r.keyWrites = append(r.keyWrites, write{version: version(secret.ResourceVersion), key: secret.Name, digest: digest(secret.Data["api-key"])})
 }
 
+func (r *recorder) observeExport(kind watch.EventType, object client.Object) {
+	r.exports.addObject(kind, object.(*corev1.Secret), time.Now())
+}
+
 func digest(material []byte) string {
 	if len(material) == 0 {
 		return "nothing"
@@ -209,7 +213,7 @@ func (r *recorder) isBehind(ctx context.Context) bool {
 	r.mu.Unlock()
 	for _, s := range streams {
 		list, newest := s.list(), uint64(0)
-		if r.client.List(ctx, list, client.InNamespace(namespaceOf(s))) != nil {
+		if r.client.List(ctx, list, client.InNamespace(s.namespace)) != nil {
 			return true
 		}
 		_ = meta.EachListItem(list, func(o runtime.Object) error {
@@ -233,19 +237,13 @@ func (r *recorder) checkSecrets() int {
 	defer r.mu.Unlock()
 	slices.SortStableFunc(r.keyWrites, func(a, b write) int { return cmp.Compare(a.version, b.version) })
 	known, held, looked := map[string][]string{}, map[string]string{}, 0
-	unseen := 0
-	slices.SortFunc(r.gaps, func(a, b gap) int { return cmp.Compare(a.upTo, b.upTo) })
 	for _, m := range r.keyWrites {
-		for unseen < len(r.gaps) && r.gaps[unseen].upTo < m.version {
-			unseen++
-		}
 		if m.known != nil {
 			known[m.key] = m.known
 		} else {
 			held[m.key] = m.digest
 		}
-		blind := slices.ContainsFunc(r.gaps[unseen:], func(g gap) bool { return g.after < m.version })
-		if blind || known[m.key] == nil || held[m.key] == "" {
+		if r.isBlind(m.version) || known[m.key] == nil || held[m.key] == "" {
 			continue
 		}
 		looked++
@@ -254,6 +252,25 @@ func (r *recorder) checkSecrets() int {
 		}
 	}
 	return looked
+}
+
+// isBlind reports whether writes just before a version may not have been recorded.
+func (r *recorder) isBlind(version uint64) bool {
+	return slices.ContainsFunc(r.gaps, func(g gap) bool { return g.after < version && version <= g.upTo })
+}
+
+// checkExports replays all writes in order, and reports a problem if a credential was exported again that a KeyExport had
+// withdrawn for good. It returns how many credentials were exported again.
+func (r *recorder) checkExports() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found, again := r.exports.reappearances(r.isBlind)
+	for _, w := range found {
+		for _, d := range w.digests {
+			r.problem("at version %d, KeyExport %s holds credential %.8s again, which it had withdrawn for good", w.version, w.export, d)
+		}
+	}
+	return again
 }
 
 // counts returns the number of recorded writes, of missing versions, and of gaps.
