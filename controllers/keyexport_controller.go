@@ -243,19 +243,31 @@ func (r *KeyExportReconciler) checkTarget(run *exportRun) *keys.Violation {
 
 // updateStatus writes the status if it changed, and emits events. The write fails if the KeyExport changed since it was read.
 func (r *KeyExportReconciler) updateStatus(ctx context.Context, run *exportRun, err error) error {
+	before := run.state.newer(run.export)
 	after := export.Describe(export.Facts{
-		Export: run.export, Objects: run.state.contents(), Withheld: run.withheld, Violation: run.violation, Err: err, Now: run.now,
+		Export: before, Objects: run.state.contents(), Withheld: run.withheld, Violation: run.violation, Err: err, Now: run.now,
 	})
-	if equality.Semantic.DeepEqual(run.export.Status, after) {
+	if equality.Semantic.DeepEqual(before.Status, after) {
 		return nil
 	}
-	next := run.export.DeepCopy()
+	next := before.DeepCopy()
 	next.Status = after
 	if err := r.Status().Update(ctx, next); err != nil {
+		run.state.latest = nil
 		return fmt.Errorf("write the status of KeyExport %s: %w", next.Name, err)
 	}
-	r.emit(run.export, after)
+	run.state.latest = next
+	r.emit(before, after)
 	return nil
+}
+
+// newer returns the KeyExport as this process wrote it last, if the cache does not contain that write yet and the spec is the
+// same. Otherwise, it returns the given one.
+func (s *exportState) newer(cached *v1alpha1.KeyExport) *v1alpha1.KeyExport {
+	if s.latest != nil && s.latest.Generation == cached.Generation && earlier(cached.ResourceVersion, s.latest.ResourceVersion) {
+		return s.latest
+	}
+	return cached
 }
 
 // emit emits an event if Ready became False for another reason, and if it became True after that.

@@ -43,6 +43,9 @@ type exportState struct {
 	// additions limits the writes that add credentials.
 	additions additionLimit
 
+	// latest holds the KeyExport as this process wrote its status last, or nil.
+	latest *v1alpha1.KeyExport
+
 	// next is the time at which the result of the last reconciliation changes although no object does.
 	next time.Time
 	// pendingSince is the time since which a withdrawal is to be written, or the zero time.

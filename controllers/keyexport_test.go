@@ -550,6 +550,25 @@ func TestKeyExport_StaleCopyIsNotWritten(t *testing.T) {
 	w.expectExported()
 }
 
+// TestKeyExport_CacheLacksOwnStatus: a reconciliation from a cache that does not contain the status that the last one wrote makes
+// no write that fails.
+func TestKeyExport_CacheLacksOwnStatus(t *testing.T) {
+	t.Parallel()
+	w := newExportFixture(t, newExport(exportName))
+	cached := w.export(exportName)
+	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
+	for range 2 {
+		result, err := w.exports.Reconcile(t.Context(), cached.DeepCopy())
+		w.must(err)
+		if result.RequeueAfter == staleRequeueAfter {
+			t.Error("the facts were stale")
+		}
+	}
+	if len(w.writes) != 2 { // the object and the status
+		t.Errorf("the writes are %q", w.writes)
+	}
+}
+
 // TestKeyExport_FailedWrites: after a write that failed, or whose response was lost, the next reconciliation withdraws.
 func TestKeyExport_FailedWrites(t *testing.T) {
 	t.Parallel()
