@@ -230,7 +230,9 @@ func (r *keyRound) round(plan keys.Plan) (bool, error) {
 // checkMinted checks that a pass records no credential except those that it generated, knew before, or was offered.
 func (r *keyRound) checkMinted(after v1alpha1.APIKeyStatus) error {
 	for _, c := range after.Credentials {
-		elsewhere := r.cachedKeys(func(k *v1alpha1.APIKey) bool { return slices.Contains(keys.KeyDigests(k), c.SHA256) })
+		elsewhere := r.cachedKeys(func(k *v1alpha1.APIKey) bool { // the cache may hold a later version of the key itself
+			return k.UID != r.facts.Key.UID && slices.Contains(keys.KeyDigests(k), c.SHA256)
+		})
 		offered := r.w.offered[c.SHA256] && r.w.importing[r.facts.Key.Spec.Account] && !keys.Issued(r.facts.Key) && len(elsewhere) == 0
 		if of(r.facts.Key.Status, c.SHA256) == nil && !r.minted[c.SHA256] && !offered {
 			return fmt.Errorf("status of %s: credential %s came from somewhere else", full(r.facts.Key), c.ID)
