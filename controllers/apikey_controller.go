@@ -50,8 +50,8 @@ type APIKeyReconciler struct {
 	staged stagedCredentials
 	// propagation reports whether verifiers know the staged credentials. It is nil without verifiers.
 	propagation *credentialPropagation
-	// exports reports whether KeyExports hold the staged credentials. It is nil without KeyExports, in tests.
-	exports *stagedExports
+	// exports finds out which keys are exported. It is nil without KeyExports, in tests.
+	exports *exportLookup
 	// repairs holds recent repairs of Secrets.
 	repairs     repairs
 	undecodable undecodableLog
@@ -149,13 +149,13 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 }
 
 // observeStaged sets the facts about the credential that the key's status staged: whether this process holds it, and
-// whether verifiers and KeyExports know it.
+// whether all verifiers know it. It is unknown whether the gateways of KeyExports do.
 func (r *APIKeyReconciler) observeStaged(ctx context.Context, facts *keys.Facts) {
 	issued, has := r.staged.get(facts.Key.UID)
 	facts.Staged, facts.Propagated = keys.ObservedCredential{}, false
 	if next := keys.LastStaged(&facts.Key.Status); has && next != nil && next.SHA256 == issued.Material.SHA256() {
-		known, exported := r.propagation.done(facts.Key), r.exports.done(ctx, facts.Key)
-		facts.Staged, facts.Propagated = keys.ObserveCredential(issued), known && exported
+		known, exported := r.propagation.done(facts.Key), r.exports.mayExport(ctx, facts.Key)
+		facts.Staged, facts.Propagated = keys.ObserveCredential(issued), known && !exported
 	}
 }
 
@@ -221,7 +221,6 @@ func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, 
 	r.staged.prune(next)
 	if keys.LastStaged(&after) == nil {
 		r.propagation.forget(next.UID)
-		r.exports.forgetKey(next.UID)
 	}
 	return true, nil
 }
@@ -243,9 +242,6 @@ func (r *APIKeyReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
 	controlled := ctrl.NewControllerManagedBy(mgr)
 	if r.propagation != nil {
 		controlled = controlled.WatchesRawSource(source.Channel(r.propagation.enqueueCh, &handler.EnqueueRequestForObject{}))
-	}
-	if r.exports != nil {
-		controlled = controlled.WatchesRawSource(source.Channel(r.exports.enqueueCh, &handler.EnqueueRequestForObject{}))
 	}
 	return controlled.
 		For(&v1alpha1.APIKey{}, builder.WithPredicates(specChanged)).

@@ -53,7 +53,6 @@ func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
 	drop := func(o client.Object) {
 		r.staged.drop(o.GetUID())
 		r.propagation.forget(o.GetUID())
-		r.exports.forgetKey(o.GetUID())
 	}
 	return handler.Funcs{
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {

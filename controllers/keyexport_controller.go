@@ -56,9 +56,7 @@ type KeyExportReconciler struct {
 	Recorder ExportRecorder
 
 	// staged holds the credentials that the APIKeyReconciler of this process is to write to Secrets.
-	staged *stagedCredentials
-	// handled tells the APIKeyReconciler which staged credentials are exported.
-	handled     *stagedExports
+	staged      *stagedCredentials
 	states      exportStates
 	undecodable undecodableLog
 }
@@ -122,7 +120,6 @@ func (r *KeyExportReconciler) Reconcile(ctx context.Context, e *v1alpha1.KeyExpo
 	run.compile()
 	err := r.rounds(ctx, run)
 	r.recordWithdrawals(run, err)
-	r.reportHandled(ctx, run)
 	if isStale(err) {
 		log.FromContext(ctx).V(1).Info("Facts were stale", "cause", err.Error())
 		return ctrl.Result{RequeueAfter: staleRequeueAfter}, nil
@@ -314,7 +311,6 @@ func earliest(a, b time.Time) time.Time {
 func (r *KeyExportReconciler) forget(e client.Object) {
 	name := client.ObjectKeyFromObject(e)
 	r.states.forget(name)
-	r.handled.forgetExport(e.GetUID())
 	if r.Recorder != nil {
 		r.Recorder.Forget(name)
 	}

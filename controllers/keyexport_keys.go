@@ -310,26 +310,3 @@ func keepHeld(current export.Objects, desired []export.Entry) []export.Entry {
 	}
 	return kept
 }
-
-// reportHandled tells the rotations which staged credentials the export holds, or does not hold for a reason.
-func (r *KeyExportReconciler) reportHandled(ctx context.Context, run *exportRun) {
-	if r.handled == nil {
-		return
-	}
-	waiting := map[string]bool{}
-	for _, e := range run.desired {
-		waiting[e.Digest] = run.violation == nil
-	}
-	for _, o := range run.state.objects {
-		for _, item := range o.items {
-			delete(waiting, item.Digest)
-		}
-	}
-	digests := map[string]bool{}
-	for _, k := range run.keys {
-		if next := keys.LastStaged(&k.Status); next != nil && !waiting[next.SHA256] {
-			digests[next.SHA256] = true
-		}
-	}
-	r.handled.record(ctx, run.export.UID, digests)
-}

@@ -6,11 +6,8 @@ package controllers
 import (
 	"context"
 	"slices"
-	"sync"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -18,94 +15,26 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
-// stagedExports records which KeyExports have handled which staged credentials, so that a rotation writes a credential to the
-// Secret of the key only when the KeyExports hold it.
-type stagedExports struct {
+// exportLookup finds out which keys are exported.
+type exportLookup struct {
 	client.Reader
 	settings keys.Settings
-
-	mu sync.Mutex
-	// handled holds the digests of the staged credentials that a KeyExport holds or withholds, by its UID.
-	handled map[types.UID]map[string]bool
-	// waiting holds the keys whose rotation waits, by their UID.
-	waiting map[types.UID]waitingKey
-	// enqueueCh receives the keys whose staged credential a KeyExport has handled.
-	enqueueCh chan event.GenericEvent
 }
 
-// waitingKey identifies a key and the digest of its staged credential.
-type waitingKey struct {
-	types.NamespacedName
-	digest string
-}
-
-func newStagedExports(reader client.Reader, settings keys.Settings) *stagedExports {
-	return &stagedExports{
-		Reader: reader, settings: settings, handled: map[types.UID]map[string]bool{}, waiting: map[types.UID]waitingKey{},
-		enqueueCh: make(chan event.GenericEvent),
+// mayExport reports whether a KeyExport may export a key. Its gateway does not report when it has read a change. So the rotation of
+// the key waits as long as it may, and the gateway knows the staged credential before the Secret of the key has it.
+func (l *exportLookup) mayExport(ctx context.Context, key *v1alpha1.APIKey) bool {
+	if l == nil {
+		return false
 	}
-}
-
-// done reports whether every KeyExport has handled the credential that the status of a key staged last. If not, the key is
-// enqueued once a KeyExport has handled it.
-func (s *stagedExports) done(ctx context.Context, key *v1alpha1.APIKey) bool {
-	next := keys.LastStaged(&key.Status)
-	if s == nil || next == nil {
-		return true
-	}
-	exports, err := lookup.Exports(ctx, s, "")
+	exports, err := lookup.Exports(ctx, l, "")
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Could not find the KeyExports of a staged credential")
-		return false // the rotation does not wait for long
+		return true
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range exports {
-		if exportIsReconciled(e, s.settings) && exportsAccount(e, key.Spec.Account) && !s.handled[e.UID][next.SHA256] {
-			s.waiting[key.UID] = waitingKey{client.ObjectKeyFromObject(key), next.SHA256}
-			return false
-		}
-	}
-	delete(s.waiting, key.UID)
-	return true
-}
-
-// record replaces the digests that a KeyExport has handled, and enqueues the keys that wait for them.
-func (s *stagedExports) record(ctx context.Context, export types.UID, digests map[string]bool) {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	s.handled[export] = digests
-	var list []types.NamespacedName
-	for uid, w := range s.waiting {
-		if digests[w.digest] {
-			list = append(list, w.NamespacedName)
-			delete(s.waiting, uid)
-		}
-	}
-	s.mu.Unlock()
-	enqueue(ctx, s.enqueueCh, list...)
-}
-
-// forgetKey drops a key whose rotation no longer waits.
-func (s *stagedExports) forgetKey(uid types.UID) {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.waiting, uid)
-}
-
-// forgetExport drops a KeyExport that no longer exists.
-func (s *stagedExports) forgetExport(uid types.UID) {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.handled, uid)
+	return slices.ContainsFunc(exports, func(e *v1alpha1.KeyExport) bool {
+		return exportIsReconciled(e, l.settings) && exportsAccount(e, key.Spec.Account)
+	})
 }
 
 // exportIsReconciled reports whether the manager writes the objects of a KeyExport.

@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -68,11 +67,10 @@ func newExportFixture(t *testing.T, e *v1alpha1.KeyExport, objects ...client.Obj
 // restart starts another manager, which knows nothing.
 func (w *exportFixture) restart() {
 	w.apikeys = w.keys()
-	w.apikeys.exports = newStagedExports(w.client, keystest.Settings)
-	w.apikeys.exports.enqueueCh = make(chan event.GenericEvent, 10_000)
+	w.apikeys.exports = &exportLookup{Reader: w.client, settings: keystest.Settings}
 	w.exports = &KeyExportReconciler{
 		Client: w.cached(), APIReader: w.live(), Clock: w.clock, Settings: keystest.Settings, Events: EventEmitter{Recorder: w.events},
-		staged: &w.apikeys.staged, handled: w.apikeys.exports, ConfigMapNamespaces: []string{"gateway"},
+		staged: &w.apikeys.staged, ConfigMapNamespaces: []string{"gateway"},
 	}
 }
 
@@ -361,6 +359,10 @@ func TestKeyExport_RotationExportsFirst(t *testing.T) {
 			}
 			staged := w.exported()
 			w.writes, w.reads = nil, nil
+			w.clock.SetTime(at(5*time.Second - 1))
+			w.mustReconcile(w.apikeys, "web")
+			w.expectWrites() // the gateway may not have read the export yet
+			w.clock.SetTime(at(5 * time.Second))
 			w.mustReconcile(w.apikeys, "web")
 			w.expectWrites(writeSecret, writeStatus)
 			w.mustExport()
@@ -371,7 +373,7 @@ func TestKeyExport_RotationExportsFirst(t *testing.T) {
 			if slices.ContainsFunc(w.reads, func(r string) bool { return strings.Contains(r, "gateway") }) {
 				t.Errorf("objects were read: %q", w.reads)
 			}
-			w.clock.SetTime(at(time.Hour))
+			w.clock.SetTime(at(2 * time.Hour))
 			w.mustExport()
 			if n := len(w.exported()); n != 1 {
 				t.Errorf("the export holds %d credentials after the overlap", n)

@@ -72,13 +72,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("set up the poller for staged credentials: %w", err)
 		}
 	}
-	k.exports = newStagedExports(mgr.GetClient(), o.Settings)
+	k.exports = &exportLookup{Reader: mgr.GetClient(), settings: o.Settings}
 	if err := k.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)
 	}
 	e := &KeyExportReconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Events: teller,
-		ConfigMapNamespaces: o.ExportConfigMapNamespaces, Recorder: o.ExportRecorder, staged: &k.staged, handled: k.exports,
+		ConfigMapNamespaces: o.ExportConfigMapNamespaces, Recorder: o.ExportRecorder, staged: &k.staged,
 	}
 	if err := e.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the KeyExport controller: %w", err)
