@@ -11,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -135,7 +136,10 @@ func compileSelector(s *metav1.LabelSelector, name string) (labels.Selector, err
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", specPath.Child(name), err)
+		if all := utilerrors.Aggregate(nil); errors.As(err, &all) {
+			err = all.Errors()[0]
+		}
+		return nil, errors.New(keys.TruncateMessage(fmt.Sprintf("%s: %v", specPath.Child(name), err)))
 	}
 	return selector, nil
 }

@@ -5,6 +5,7 @@ package export_test
 
 import (
 	"strings"
+	"strconv"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,6 +53,21 @@ func TestCompile_Accepts(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestCompile_ReportsOneErrorOfASelector checks that the message stays short, however many values are invalid.
+func TestCompile_ReportsOneErrorOfASelector(t *testing.T) {
+	t.Parallel()
+	var values []string
+	for i := range 100 {
+		values = append(values, strings.Repeat("x", 5000)+strconv.Itoa(i))
+	}
+	_, err := export.Compile(newExport(func(s *v1alpha1.KeyExportSpec) {
+		s.NamespaceSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a b", Operator: "In", Values: values}}}
+	}))
+	if err == nil || !strings.HasPrefix(err.Error(), "spec.namespaceSelector: key: Invalid value: \"a b\"") || len(err.Error()) > 256 {
+		t.Errorf("the error is %.300v", err)
 	}
 }
 
