@@ -11,7 +11,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -136,7 +135,8 @@ func compileSelector(s *metav1.LabelSelector, name string) (labels.Selector, err
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
-		if all := utilerrors.Aggregate(nil); errors.As(err, &all) {
+		var all interface{ Errors() []error }
+		if errors.As(err, &all) && len(all.Errors()) > 0 {
 			err = all.Errors()[0]
 		}
 		return nil, errors.New(keys.TruncateMessage(fmt.Sprintf("%s: %v", specPath.Child(name), err)))

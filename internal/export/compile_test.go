@@ -4,8 +4,8 @@
 package export_test
 
 import (
-	"strings"
 	"strconv"
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
