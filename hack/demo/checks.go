@@ -37,6 +37,18 @@ func contains(words ...string) check {
 	}
 }
 
+// lacks returns a check that passes if the output contains none of the words.
+func lacks(words ...string) check {
+	return func(_ *runner, out output) error {
+		for _, word := range words {
+			if strings.Contains(out.text, word) {
+				return fmt.Errorf("expected the output not to contain %q", word)
+			}
+		}
+		return nil
+	}
+}
+
 // matches returns a check that passes if the whole output matches the pattern.
 func matches(pattern string) check {
 	wanted := regexp.MustCompile(`^(?:` + pattern + `)\s*$`)

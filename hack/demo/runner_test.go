@@ -35,6 +35,11 @@ func TestRunSteps(t *testing.T) {
 			want:     "  one\n",
 			wantErr:  `step 1 of 1, "A step", failed: expected the output to contain "two"`,
 		},
+		"fails if the output has a word that it must not have": {
+			commands: []command{{line: "echo one", check: lacks("two")}, {line: "echo two", check: lacks("one", "two")}},
+			want:     "  one\n",
+			wantErr:  `step 1 of 1, "A step", failed: expected the output not to contain "two"`,
+		},
 		"fails if the command fails": {
 			commands: []command{{line: "echo why; false"}},
 			want:     "  why\n",

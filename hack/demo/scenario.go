@@ -20,6 +20,9 @@ const (
 	preflight      = `curl -sS -o /dev/null -w '%{http_code}\n' -X OPTIONS -H 'Origin: https://shop.example' -H 'Access-Control-Request-Method: GET' $SHOPPATH`
 	throughGateway = `curl -sS -w '%{http_code}\n' -H "X-API-Key: $(` + printKey + `)" $SHOP/`
 
+	exported = `kubectl get secret gateway-keys -o go-template='{{range $name, $digest := .data}}{{$name}} {{$digest | base64decode}}{{"\n"}}{{end}}'`
+	withheld = `kubectl get keyexport gateway-keys -o jsonpath='{range .status.withheld[*]}{.name} {.reason}{"\n"}{end}'`
+
 	keyPattern = `ak_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}`
 )
 
@@ -141,6 +144,24 @@ var scenario = []step{
 				line:  "kubectl get events --field-selector involvedObject.name=shop-key",
 				retry: true, check: contains("Issued", "Deactivated", "Activated", "Expired", "Rotated", "NotificationSent", "Reissued"),
 			},
+		},
+	},
+	{
+		title: "Export keys to a gateway that checks keys itself: a disabled key is withdrawn",
+		commands: []command{
+			{line: "kubectl apply -f hack/demo/key-export.yaml", check: contains("keyexport.apikey-manager.io/gateway-keys created")},
+			{
+				line: exported, retry: true, check: all(contains("campaign-key.", "shop-key.", "sha256:"), lacks("warehouse-key")),
+				note: "The manager wrote this Secret. It has the digests of the keys, which are not secret. shop-key has two during its overlap.",
+			},
+			{
+				line: withheld, retry: true, check: contains("warehouse-key AddressRestricted"),
+				note: "Such a gateway cannot check addresses, scopes and limits. One that asks the verifier can, as in the next step.",
+			},
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Inactive"}}'`, check: contains("patched")},
+			{line: exported, retry: true, check: all(contains("campaign-key."), lacks("shop-key"))},
+			{line: `kubectl patch apikey shop-key --type=merge -p '{"spec":{"state":"Active"}}'`, check: contains("patched")},
+			{line: exported, retry: true, check: contains("campaign-key.", "shop-key.")},
 		},
 	},
 	{
