@@ -225,9 +225,9 @@ type ExportTarget struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type ExportEntry struct {
-	// name is the template of the name of an entry, which consists of letters, digits and - _ . only. Under layout Entries
-	// it defaults to {{ .KeyID }}, and no two credentials may get the same name. Under layout Objects it defaults to
-	// api-key.
+	// name is the template of the name of an entry, which consists of letters, digits and - _ . only. It must not use .Key,
+	// because names are not secret. Under layout Entries it defaults to {{ .KeyID }}, and no two credentials may get the
+	// same name. Under layout Objects it defaults to api-key.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024

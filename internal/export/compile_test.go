@@ -80,6 +80,7 @@ func TestCompile_Refuses(t *testing.T) {
 		"spec.content: Key may be written to Secrets only: set spec.target.kind to Secret, or spec.content to Digest": func(s *v1alpha1.KeyExportSpec) {
 			s.Content = v1alpha1.ExportContentKey
 		},
+		"spec.entry.name:1:3: there is no value .Key":                                           both(toSecrets, entry("{{ .Key }}", "{{ .Key }}")),
 		"spec.content: must be Digest or Key":                                                   func(s *v1alpha1.KeyExportSpec) { s.Content = "All" },
 		"spec.layout: must be Entries or Objects":                                               func(s *v1alpha1.KeyExportSpec) { s.Layout = "Files" },
 		"spec.addressRestricted: must be Withhold or Include":                                   func(s *v1alpha1.KeyExportSpec) { s.AddressRestricted = "Maybe" },

@@ -6,6 +6,7 @@ package export_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -178,4 +179,24 @@ func TestRender_NamesEqualKubernetes(t *testing.T) {
 			t.Fatalf("%q: got %v, and the API server accepts it: %t", name, err, accepted)
 		}
 	})
+}
+
+// A name that is made of all values at once does not depend on the key: names of entries are not secret.
+func TestRender_NamesAreNotSecret(t *testing.T) {
+	t.Parallel()
+	x := compiled(t, both(toSecrets, entry(`{{ len (printf "%v" .) }}`, "{{ .Key }}"), func(s *v1alpha1.KeyExportSpec) { s.Layout = v1alpha1.ExportLayoutObjects }))
+	c := rich()
+	names := map[string]bool{}
+	for _, key := range []credential.Material{shopKey, append(slices.Clone(shopKey), "longer"...)} {
+		cred := c.Key.Status.Credentials[0]
+		cred.SHA256 = key.SHA256()
+		e, err := x.Render(c, cred, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[e.Name] = true
+	}
+	if len(names) != 1 {
+		t.Errorf("the names are %v", names)
+	}
 }

@@ -153,11 +153,16 @@ func nestsTooDeep(text string) bool {
 
 // render renders the entries with the values of a key, within the budget of one rendering.
 func (c *compiledTemplate) render(values any) (map[string][]byte, error) {
+	return c.renderWith(func(string) any { return values })
+}
+
+// renderWith renders each entry with values of its own.
+func (c *compiledTemplate) renderWith(valuesFor func(name string) any) (map[string][]byte, error) {
 	entries := make(map[string][]byte, len(c.names))
 	c.budget.left = maxBytesMade
 	for _, name := range c.names {
 		c.budget.entry.Reset()
-		if err := c.root.ExecuteTemplate(io.Discard, name, values); err != nil {
+		if err := c.root.ExecuteTemplate(io.Discard, name, valuesFor(name)); err != nil {
 			return nil, &TemplateError{withoutSource(err.Error())}
 		}
 		if c.budget.entry.Len() > 0 { // leave out empty entries: some gateways take each entry for a client

@@ -119,8 +119,8 @@ type EntryTemplate struct {
 	text     string
 }
 
-// CompileEntryTemplate parses the templates of an entry. Both must be set. Under content Key, they may use .Key. They have
-// the functions and the limits of the template of a Secret.
+// CompileEntryTemplate parses the templates of an entry. Both must be set. Under content Key, that of the value may use
+// .Key. They have the functions and the limits of the template of a Secret.
 func CompileEntryTemplate(e v1alpha1.ExportEntry, content v1alpha1.ExportContent) (*EntryTemplate, error) {
 	compiled, err := compileEntries(map[string]string{entryName: e.Name, entryValue: e.Value}, ranges{
 		lengths:  map[string]int{".Scopes": maxScopes, ".Metadata": maxMetadata, ".RateLimits": maxRateLimits},
@@ -145,11 +145,12 @@ func (t *EntryTemplate) Render(
 	if len(values.Scopes) > maxScopes || len(values.Metadata) > maxMetadata || len(values.RateLimits) > maxRateLimits {
 		return "", nil, errEntryTooMany
 	}
-	var data any = values
-	if t.content == v1alpha1.ExportContentKey {
-		data = entryKeyValues{values, string(material)}
-	}
-	entries, err := t.compiled.render(data)
+	entries, err := t.compiled.renderWith(func(entry string) any {
+		if t.content == v1alpha1.ExportContentKey && entry == entryValue { // names are not secret
+			return entryKeyValues{values, string(material)}
+		}
+		return values
+	})
 	if err != nil {
 		return "", nil, entryError(err)
 	}
