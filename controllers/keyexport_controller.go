@@ -83,7 +83,7 @@ type exportRun struct {
 	state  *exportState
 	rules  *export.Export
 	now    time.Time
-	// onlyWithdraw reports whether no credential may be added, because the spec is invalid.
+	// onlyWithdraw reports whether nothing may be added, because the spec is invalid or the KeyExport is being deleted.
 	onlyWithdraw bool
 
 	// keys holds all keys, shared the digests that several of them have, and desired the entries that the objects are to hold.
@@ -106,18 +106,14 @@ type exportRun struct {
 // Reconcile makes the objects of a KeyExport hold exactly the credentials that they should. It observes, decides, performs the
 // writes, describes the result, updates the status and announces.
 func (r *KeyExportReconciler) Reconcile(ctx context.Context, e *v1alpha1.KeyExport) (ctrl.Result, error) {
-	if !exportIsReconciled(e, r.Settings) {
-		if r.undecodable.setAside(ctx, e); !e.DeletionTimestamp.IsZero() {
-			r.forget(e)
-		}
+	if r.undecodable.setAside(ctx, e); !exportIsReconciled(e, r.Settings) {
 		return ctrl.Result{}, nil
 	}
-	r.undecodable.setAside(ctx, e)
 	now := r.Clock.Now()
 	state, changed := r.states.get(e, now)
 	state.startWithdrawals(changed, now)
 	run := &exportRun{export: e, state: state, now: now}
-	run.compile()
+	run.compile(r.Settings)
 	err := r.rounds(ctx, run)
 	r.recordWithdrawals(run, err)
 	if isStale(err) {
@@ -198,27 +194,31 @@ func (r *KeyExportReconciler) perform(ctx context.Context, run *exportRun, write
 }
 
 // compile compiles the spec. If it is invalid, the export only withdraws credentials that verifiers do not accept.
-func (run *exportRun) compile() {
+func (run *exportRun) compile(settings keys.Settings) {
 	s := run.state
 	if s.generation != run.export.Generation || s.rules == nil {
 		s.generation = run.export.Generation
-		s.rules, s.compileErr = export.Compile(run.export)
+		if s.rules, s.compileErr = export.Compile(run.export); s.compileErr == nil {
+			s.compileErr = settings.CheckExportDomains(&run.export.Spec.Target).ToAggregate()
+		}
 		if s.compileErr != nil {
-			s.rules, _ = export.Compile(withoutCriteria(run.export)) // nil if the target is invalid, too
+			s.rules, _ = export.Compile(withoutCriteria(run.export, settings)) // nil if the target is invalid, too
 		}
 	}
-	run.rules, run.onlyWithdraw = s.rules, s.compileErr != nil
+	run.rules, run.onlyWithdraw = s.rules, s.compileErr != nil || !run.export.DeletionTimestamp.IsZero()
 	if s.compileErr != nil {
 		run.violation = &keys.Violation{Reason: v1alpha1.ReasonInvalidSpec, Message: s.compileErr.Error()}
 	}
 }
 
-// withoutCriteria returns a KeyExport with the same target that selects all keys.
-func withoutCriteria(e *v1alpha1.KeyExport) *v1alpha1.KeyExport {
+// withoutCriteria returns a KeyExport with the same target, except for reserved labels and annotations, that selects all keys.
+func withoutCriteria(e *v1alpha1.KeyExport, settings keys.Settings) *v1alpha1.KeyExport {
 	all := &v1alpha1.KeyExport{ObjectMeta: e.ObjectMeta}
 	all.Spec = v1alpha1.KeyExportSpec{
 		Content: e.Spec.Content, Layout: e.Spec.Layout, Target: e.Spec.Target, AddressRestricted: e.Spec.AddressRestricted,
 	}
+	all.Spec.Target.Labels = settings.WithoutReservedNames(e.Spec.Target.Labels)
+	all.Spec.Target.Annotations = settings.WithoutReservedNames(e.Spec.Target.Annotations)
 	return all
 }
 

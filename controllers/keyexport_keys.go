@@ -253,15 +253,14 @@ func (r *KeyExportReconciler) secretVersion(ctx context.Context, k *v1alpha1.API
 	return seen.ResourceVersion
 }
 
-// place decides on the writes. While additions are limited, or if the spec is invalid, the objects keep what they hold of the
-// desired entries, and receive nothing else.
+// place decides on the writes. While additions are limited, or if the export only withdraws, the objects keep what they hold of
+// the desired entries, and receive nothing else. An export that only withdraws creates no object.
 func (run *exportRun) place(desired []export.Entry) export.Placement {
 	current := run.state.contents()
-	switch {
-	case run.onlyWithdraw && len(current) == 0:
-		return export.Placement{}
-	case run.onlyWithdraw:
-		return run.rules.Place(current, keepHeld(current, desired))
+	if run.onlyWithdraw {
+		placement := run.rules.Place(current, keepHeld(current, desired))
+		placement.Writes = slices.DeleteFunc(placement.Writes, func(w export.Write) bool { return run.state.objects[w.Name] == nil })
+		return placement
 	}
 	placement := run.rules.Place(current, desired)
 	limited := run.export.Spec.Layout != v1alpha1.ExportLayoutObjects

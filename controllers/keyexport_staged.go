@@ -33,13 +33,19 @@ func (l *exportLookup) mayExport(ctx context.Context, key *v1alpha1.APIKey) bool
 		return true
 	}
 	return slices.ContainsFunc(exports, func(e *v1alpha1.KeyExport) bool {
-		return exportIsReconciled(e, l.settings) && exportsAccount(e, key.Spec.Account)
+		return exportAdds(e, l.settings) && exportsAccount(e, key.Spec.Account)
 	})
 }
 
-// exportIsReconciled reports whether the manager writes the objects of a KeyExport.
+// exportIsReconciled reports whether the manager writes the objects of a KeyExport. It adds nothing to those of a KeyExport
+// that is being deleted, but withdraws credentials from them: a finalizer may keep the KeyExport, and with it the objects.
 func exportIsReconciled(e *v1alpha1.KeyExport, settings keys.Settings) bool {
-	return settings.WatchesNamespace(e.Namespace) && e.DeletionTimestamp.IsZero() && len(e.Undecodable) == 0
+	return settings.WatchesNamespace(e.Namespace) && len(e.Undecodable) == 0
+}
+
+// exportAdds reports whether the manager adds credentials to the objects of a KeyExport.
+func exportAdds(e *v1alpha1.KeyExport, settings keys.Settings) bool {
+	return exportIsReconciled(e, settings) && e.DeletionTimestamp.IsZero()
 }
 
 // exportsAccount reports whether the spec of a KeyExport may select keys of an account, judging by the name alone.

@@ -649,7 +649,38 @@ func TestKeyExport_DeletedIsNotWritten(t *testing.T) {
 	w.must(w.client.Delete(t.Context(), w.export(exportName)))
 	w.must(w.client.Delete(t.Context(), w.target("gateway-keys")))
 	w.mustExport()
-	w.expectWrites()
+	w.expectWrites("update status of KeyExport " + exportName)
+}
+
+// TestKeyExport_DeletedStillWithdraws: a finalizer can keep an export that is being deleted, and with it the objects.
+func TestKeyExport_DeletedStillWithdraws(t *testing.T) {
+	t.Parallel()
+	w := newExportFixture(t, newExport(exportName, func(e *v1alpha1.KeyExport) { e.Finalizers = []string{"example.com/keep"} }))
+	w.must(w.client.Delete(t.Context(), w.export(exportName)))
+	held := w.exported()
+	w.add(keystest.Key("later"))
+	w.settleAll()
+	w.expectExported(held...)
+	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
+	w.mustExport()
+	w.expectExported()
+}
+
+// TestKeyExport_ReservedLabel: a label in a domain that a flag reserves is not written, also if the webhook did not run.
+func TestKeyExport_ReservedLabel(t *testing.T) {
+	t.Parallel()
+	const reserved = "argocd.argoproj.io/secret-type"
+	w := newExportFixture(t, newExport(exportName))
+	w.exports.Settings.ReservedDomains = []string{"argocd.argoproj.io"}
+	w.changeExport(func(e *v1alpha1.KeyExport) { e.Spec.Target.Labels = map[string]string{reserved: "cluster"} })
+	w.mustExport()
+	w.expectReady(exportName, v1alpha1.ReasonInvalidSpec)
+	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
+	w.mustExport()
+	w.expectExported()
+	if labels := w.target("gateway-keys").GetLabels(); labels[reserved] != "" {
+		t.Errorf("the object has the labels %v", labels)
+	}
 }
 
 // TestKeyExport_LimitsAdditions: many additions do not cause as many versions of a large object, and never delay a withdrawal.

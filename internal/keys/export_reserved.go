@@ -4,6 +4,9 @@
 package keys
 
 import (
+	"maps"
+	"strings"
+
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -21,4 +24,11 @@ func (d Settings) CheckExportDomains(target *v1alpha1.ExportTarget) field.ErrorL
 	}
 	errs = append(errs, validateNames(target.Labels, d.ReservedDomains, path.Child("labels"))...)
 	return append(errs, validateNames(target.Annotations, d.ReservedDomains, path.Child("annotations"))...)
+}
+
+// WithoutReservedNames returns labels or annotations without those in a domain reserved by the manager's flags.
+func (d Settings) WithoutReservedNames(metadata map[string]string) map[string]string {
+	rest := maps.Clone(metadata)
+	maps.DeleteFunc(rest, func(name, _ string) bool { return strings.Contains(name, "/") && reservedBy(name, d.ReservedDomains) != "" })
+	return rest
 }
