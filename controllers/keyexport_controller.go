@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -85,6 +87,9 @@ type exportRun struct {
 	now    time.Time
 	// onlyWithdraw reports whether nothing may be added, because the spec is invalid or the KeyExport is being deleted.
 	onlyWithdraw bool
+	// unreadable holds the error of the object that could not be read, or nil. Then no credential may be added either, because the
+	// object may hold it.
+	unreadable error
 
 	// keys holds all keys, shared the digests that several of them have, and desired the entries that the objects are to hold.
 	keys    []*v1alpha1.APIKey
@@ -145,14 +150,14 @@ func (r *KeyExportReconciler) rounds(ctx context.Context, run *exportRun) error 
 
 // round observes the keys and the objects, and performs the writes.
 func (r *KeyExportReconciler) round(ctx context.Context, run *exportRun) error {
-	run.withheld, run.next, run.retry, run.removes, run.placed = nil, time.Time{}, time.Time{}, 0, false
+	run.withheld, run.next, run.retry, run.removes, run.placed, run.unreadable = nil, time.Time{}, time.Time{}, 0, false, nil
 	if err := r.observeObjects(ctx, run); err != nil {
 		return err
 	}
 	violation, err := r.checkSiblings(ctx, run)
 	if violation != nil || err != nil {
 		run.violation = cmp.Or(run.violation, violation)
-		return err
+		return cmp.Or(err, run.unreadable)
 	}
 	selected, err := r.evaluate(ctx, run)
 	if err != nil {
@@ -162,13 +167,13 @@ func (r *KeyExportReconciler) round(ctx context.Context, run *exportRun) error {
 	run.desired = r.render(ctx, run, selected)
 	placement := run.place(run.desired)
 	run.withheld = append(run.withheld, placement.Withheld...)
-	return r.perform(ctx, run, placement.Writes)
+	return cmp.Or(r.perform(ctx, run, placement.Writes), run.unreadable)
 }
 
 // perform performs writes in order. After one that fails it skips those that must not be performed without it, so that no
 // credential is in two objects. It returns the first error.
 func (r *KeyExportReconciler) perform(ctx context.Context, run *exportRun, writes []export.Write) error {
-	run.placed = true
+	run.placed = run.unreadable == nil
 	var first error
 	failed := map[string]bool{}
 	isBlocked := func(name string) bool { return failed[name] }
@@ -202,7 +207,7 @@ func (run *exportRun) compile(settings keys.Settings) {
 			s.compileErr = settings.CheckExportDomains(&run.export.Spec.Target).ToAggregate()
 		}
 		if s.compileErr != nil {
-			s.rules, _ = export.Compile(withoutCriteria(run.export, settings)) // nil if the target is invalid, too
+			s.rules, _ = export.Compile(withoutCriteria(run.export, settings)) // nil if the API server accepted what the schema refuses
 		}
 	}
 	run.rules, run.onlyWithdraw = s.rules, s.compileErr != nil || !run.export.DeletionTimestamp.IsZero()
@@ -211,15 +216,30 @@ func (run *exportRun) compile(settings keys.Settings) {
 	}
 }
 
-// withoutCriteria returns a KeyExport with the same target, except for reserved labels and annotations, that selects all keys.
+// withoutCriteria returns a KeyExport with the same target, except for reserved and invalid labels and annotations, that selects all keys.
 func withoutCriteria(e *v1alpha1.KeyExport, settings keys.Settings) *v1alpha1.KeyExport {
 	all := &v1alpha1.KeyExport{ObjectMeta: e.ObjectMeta}
 	all.Spec = v1alpha1.KeyExportSpec{
-		Content: e.Spec.Content, Layout: e.Spec.Layout, Target: e.Spec.Target, AddressRestricted: e.Spec.AddressRestricted,
+		Content: e.Spec.Content, Layout: e.Spec.Layout, Target: withValidMetadata(e.Spec.Target), AddressRestricted: e.Spec.AddressRestricted,
 	}
-	all.Spec.Target.Labels = settings.WithoutReservedNames(e.Spec.Target.Labels)
-	all.Spec.Target.Annotations = settings.WithoutReservedNames(e.Spec.Target.Annotations)
+	all.Spec.Target.Labels = settings.WithoutReservedNames(all.Spec.Target.Labels)
+	all.Spec.Target.Annotations = settings.WithoutReservedNames(all.Spec.Target.Annotations)
 	return all
+}
+
+// withValidMetadata returns a target without the labels and annotations that are invalid. The schema accepts some of them.
+func withValidMetadata(target v1alpha1.ExportTarget) v1alpha1.ExportTarget {
+	valid := func(one v1alpha1.ExportTarget) bool {
+		return len(keys.ValidateExportTarget(&one, field.NewPath("target"))) == 0
+	}
+	t := *target.DeepCopy()
+	maps.DeleteFunc(t.Labels, func(name, value string) bool {
+		return !valid(v1alpha1.ExportTarget{Type: t.Type, Labels: map[string]string{name: value}})
+	})
+	maps.DeleteFunc(t.Annotations, func(name, value string) bool {
+		return !valid(v1alpha1.ExportTarget{Type: t.Type, Annotations: map[string]string{name: value}})
+	})
+	return t
 }
 
 // checkTarget returns why the objects cannot be written, or nil.

@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -25,7 +26,7 @@ const (
 	// maxSecretReads limits the Secrets of keys that one reconciliation reads, so that a large export is not late with
 	// withdrawals while it reads many Secrets.
 	maxSecretReads = 500
-	// unreadableRecheckInterval separates two attempts to read a Secret after an error of the API server.
+	// unreadableRecheckInterval separates two attempts to find a credential in a Secret. Changes of the Secret enqueue no KeyExport.
 	unreadableRecheckInterval = 5 * time.Second
 )
 
@@ -205,6 +206,7 @@ func (r *KeyExportReconciler) findMaterial(
 	material, ok := r.readMaterial(ctx, run, k, c, known)
 	if material == nil && ok && c.Role != v1alpha1.RoleStaged { // another process may have staged it: it is not in the Secret yet
 		run.withhold(k, v1alpha1.ReasonKeyNotReadable)
+		run.retry = earliest(run.retry, run.now.Add(unreadableRecheckInterval)) // the cache may not contain the Secret yet
 	}
 	return material
 }
@@ -257,9 +259,9 @@ func (r *KeyExportReconciler) secretVersion(ctx context.Context, k *v1alpha1.API
 // the desired entries, and receive nothing else. An export that only withdraws creates no object.
 func (run *exportRun) place(desired []export.Entry) export.Placement {
 	current := run.state.contents()
-	if run.onlyWithdraw {
+	if run.withdrawsOnly() {
 		placement := run.rules.Place(current, keepHeld(current, desired))
-		placement.Writes = slices.DeleteFunc(placement.Writes, func(w export.Write) bool { return run.state.objects[w.Name] == nil })
+		placement.Writes = slices.DeleteFunc(placement.Writes, func(w export.Write) bool { return run.withdrawals(w) == 0 })
 		return placement
 	}
 	placement := run.rules.Place(current, desired)
@@ -276,10 +278,19 @@ func (run *exportRun) place(desired []export.Entry) export.Placement {
 	return run.rules.Place(current, keepHeld(current, desired))
 }
 
-// adds reports whether a placement writes an object for another reason than to withdraw credentials.
+// withdrawsOnly reports whether no credential may be added.
+func (run *exportRun) withdrawsOnly() bool { return run.onlyWithdraw || run.unreadable != nil }
+
+// adds reports whether a placement writes an object for another reason than to withdraw credentials, or not only for that.
 func (run *exportRun) adds(p export.Placement) bool {
-	for _, w := range p.Writes {
-		if run.withdrawals(w) == 0 {
+	return slices.ContainsFunc(p.Writes, func(w export.Write) bool { return run.withdrawals(w) == 0 || run.addsItems(w) })
+}
+
+// addsItems reports whether an object holds a value after a write that it does not hold before.
+func (run *exportRun) addsItems(w export.Write) bool {
+	known := run.state.objects[w.Name]
+	for name, item := range w.Items {
+		if known == nil || !bytes.Equal(known.items[name].Value, item.Value) {
 			return true
 		}
 	}

@@ -32,7 +32,7 @@ func (s *exportState) contents() export.Objects {
 }
 
 // observeObjects brings what is known of the objects up to date. It reads from the API server only the objects that another
-// client changed, and those that the cache does not contain.
+// client changed, and those that the cache does not contain. One that cannot be read does not delay withdrawals from the others.
 func (r *KeyExportReconciler) observeObjects(ctx context.Context, run *exportRun) error {
 	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: string(run.export.Spec.Target.Kind) + "List"}}
 	if err := r.List(ctx, &list, client.InNamespace(run.export.Namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -45,17 +45,13 @@ func (r *KeyExportReconciler) observeObjects(ctx context.Context, run *exportRun
 			if run.state.isKnown(seen) {
 				continue
 			}
-			if err := r.readObject(ctx, run, seen.Name); err != nil {
-				return err
-			}
+			run.unreadable = cmp.Or(run.unreadable, r.readObject(ctx, run, seen.Name))
 		}
 	}
 	run.state.deleted = deleted
 	for name := range maps.Clone(run.state.objects) {
 		if !cached[name] { // it is not in the cache yet, or another client deleted it or changed its labels
-			if err := r.readObject(ctx, run, name); err != nil {
-				return err
-			}
+			run.unreadable = cmp.Or(run.unreadable, r.readObject(ctx, run, name))
 		}
 	}
 	return nil

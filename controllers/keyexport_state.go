@@ -101,6 +101,13 @@ func (s *exportStates) get(e *v1alpha1.KeyExport, now time.Time) (state *exportS
 	return state, changed
 }
 
+// has reports whether a state is that of a KeyExport that is not forgotten.
+func (s *exportStates) has(name types.NamespacedName, state *exportState) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byName[name] == state
+}
+
 // markChanged records that a change of a key, an account or a namespace was received that may concern a KeyExport.
 func (s *exportStates) markChanged(name types.NamespacedName, now time.Time) {
 	s.mu.Lock()

@@ -702,5 +702,8 @@ func TestKeyExport_LimitsAdditions(t *testing.T) {
 	w.expectExported(first...)
 	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
 	w.mustExport()
-	w.expectExported(w.digests("other")...) // the same write adds what waited
+	w.expectExported()
+	w.clock.SetTime(at(additionInterval))
+	w.mustExport()
+	w.expectExported(w.digests("other")...)
 }

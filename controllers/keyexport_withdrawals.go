@@ -34,8 +34,10 @@ func (r *KeyExportReconciler) recordWithdrawals(run *exportRun, err error) {
 	default:
 		pending, run.state.pendingSince = run.next, time.Time{}
 	}
-	if r.Recorder != nil {
-		r.Recorder.Pending(client.ObjectKeyFromObject(run.export), pending)
+	if name := client.ObjectKeyFromObject(run.export); r.Recorder != nil {
+		if r.Recorder.Pending(name, pending); !r.states.has(name, run.state) {
+			r.Recorder.Forget(name) // it was deleted meanwhile
+		}
 	}
 }
 

@@ -109,7 +109,8 @@ func (x *Export) checkTarget() error {
 		)
 	}
 	if errs := keys.ValidateExportTarget(&s.Target, path); len(errs) > 0 {
-		return errs[0]
+		message, _, _ := strings.Cut(errs[0].Error(), " (e.g. ") // the example is too long for a condition
+		return errors.New(message)
 	}
 	return nil
 }
