@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -105,6 +106,44 @@ func (x *Export) checkQuoting(value []byte) error {
 		}
 	}
 	return nil
+}
+
+// isQuoted reports whether the texts that users chose stay within the strings of a JSON value: it has the same structure if they have
+// no character with a meaning in JSON. checkQuoting does not reach the branches of a template that only some texts take.
+func (x *Export) isQuoted(c Candidate, cred v1alpha1.Credential, material credential.Material, value []byte) bool {
+	plainKey, plainAccount, changed := withoutSyntax(c)
+	if !changed {
+		return true
+	}
+	_, want, err := x.template.Render(plainKey, plainAccount, cred, material)
+	return err == nil && structureOf(value) == structureOf(want)
+}
+
+// jsonSyntax matches the characters with a meaning in JSON.
+var jsonSyntax = regexp.MustCompile(`["\\{}\[\],:]`)
+
+// withoutSyntax returns a key and its account in whose texts letters replace the characters with a meaning in JSON. changed is false
+// if there are none.
+func withoutSyntax(c Candidate) (k *v1alpha1.APIKey, a *v1alpha1.Account, changed bool) {
+	replace := func(text string) string {
+		changed = changed || jsonSyntax.MatchString(text)
+		return jsonSyntax.ReplaceAllString(text, "x")
+	}
+	replaceAll := func(metadata map[string]v1alpha1.MetadataValue) map[string]v1alpha1.MetadataValue {
+		all := make(map[string]v1alpha1.MetadataValue, len(metadata))
+		for name, text := range metadata {
+			all[name] = v1alpha1.MetadataValue(replace(string(text)))
+		}
+		return all
+	}
+	key := *c.Key
+	key.Spec.Label, key.Spec.Metadata = replace(key.Spec.Label), replaceAll(key.Spec.Metadata)
+	if c.Account == nil {
+		return &key, nil, changed
+	}
+	account := *c.Account
+	account.Spec.ExternalID, account.Spec.Metadata = replace(account.Spec.ExternalID), replaceAll(account.Spec.Metadata)
+	return &key, &account, changed
 }
 
 // exampleOf returns an example of the use of a value in a template.

@@ -56,6 +56,7 @@ var (
 	errForeign   = errors.New("entry.value: must not contain the digest of anything else than the key")
 	errUTF8      = errors.New("entry.value: must render to valid UTF-8")
 	errJSON      = errors.New("entry.value: must render to valid JSON without repeated names for every key: use quote for texts")
+	errJSONKey   = errors.New("entry.value: the key has characters that JSON must escape, so the value can't contain it unchanged")
 	errTooLong   = fmt.Errorf("entry.value: must render to at most %d bytes", maxEntryValue)
 )
 
@@ -68,6 +69,9 @@ func (x *Export) Render(c Candidate, cred v1alpha1.Credential, material credenti
 	}
 	if err := x.checkEntry(name, value, cred.SHA256, material); err != nil {
 		return Entry{}, err
+	}
+	if x.json && !x.isQuoted(c, cred, material, value) {
+		return Entry{}, errJSON
 	}
 	return Entry{
 		Key: types.NamespacedName{Namespace: c.Key.Namespace, Name: c.Key.Name}, UID: c.Key.UID, Account: c.Key.Spec.Account,
@@ -92,6 +96,8 @@ func (x *Export) checkEntry(name string, value []byte, digest string, material c
 		return errForeign
 	case x.json && !isPlainJSON(value):
 		return errJSON
+	case x.json && bytes.ContainsAny(material, `"\\`): // an imported key: it would change the structure
+		return errJSONKey
 	}
 	return nil
 }

@@ -111,6 +111,12 @@ func TestRender_Refuses(t *testing.T) {
 		"JSON that only some keys break": {
 			entry("", `{"keyHash": {{ quote .Digest }}, "label": {{ if eq .Label "x" }}"{{ .Label }}, "key": "y"{{ else }}""{{ end }}}`), keystest.Label("x"), nil, "entry.value: must render to valid JSON",
 		},
+		"JSON that a text changes in a branch": {
+			entry("", `{"keyHash": {{ quote .Digest }}{{ if gt (len .Label) 12 }}, "label": "{{ .Label }}"{{ end }}}`), keystest.Label(`a", "role": "admin`), nil, "entry.value: must render to valid JSON",
+		},
+		"JSON that an imported key changes": {
+			both(toSecrets, entry("", `{"key": "{{ .Key }}", "account": {{ quote .Account }}}`)), keystest.Label(""), importedKey, "entry.value: the key has characters",
+		},
 		"more rate limits than allowed": {entry("", "{{ .Digest }}{{ range .Scopes }}{{ end }}"), keystest.Scopes(strings.Split(strings.Repeat("s,", 65), ",")...), nil, "the key has more scopes"},
 		"no material":                   {toSecrets, keystest.Label(""), nil, "entry.value: must contain {{ .Key }}"},
 		"the material of another key":   {toSecrets, keystest.Label(""), keystest.MaterialOf("other"), "entry.value: must contain {{ .Key }}"},
@@ -119,7 +125,11 @@ func TestRender_Refuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCandidate("shop", tt.key)
-			_, err := compiled(t, tt.spec).Render(c, c.Key.Status.Credentials[0], tt.material)
+			cred := c.Key.Status.Credentials[0]
+			if slices.Equal(tt.material, importedKey) {
+				cred.SHA256 = importedKey.SHA256()
+			}
+			_, err := compiled(t, tt.spec).Render(c, cred, tt.material)
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 				t.Fatalf("got %v", err)
 			}
@@ -129,6 +139,9 @@ func TestRender_Refuses(t *testing.T) {
 		})
 	}
 }
+
+// importedKey is a key that a user chose, which changes the structure of JSON unless it is escaped.
+var importedKey = credential.Material(`x4Zq9RkW2mT7vB1nL5dY8","role":"admin`)
 
 // jsonEntry is the template of the samples for agentgateway.
 const jsonEntry = `{"keyHash": {{ quote .Digest }}, "metadata": {"label": {{ quote .Label }}, "externalID": {{ quote .ExternalID }}, "scopes": {{ quote (join "," .Scopes) }}, "team": {{ quote (index .Metadata "team") }}}}`
