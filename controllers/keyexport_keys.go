@@ -265,17 +265,37 @@ func (run *exportRun) place(desired []export.Entry) export.Placement {
 		return placement
 	}
 	placement := run.rules.Place(current, desired)
-	limited := run.export.Spec.Layout != v1alpha1.ExportLayoutObjects
-	if !limited || !run.adds(placement) {
+	if run.export.Spec.Layout == v1alpha1.ExportLayoutObjects || len(placement.Writes) == 0 {
 		return placement
 	}
-	allowed, next := run.state.additions.allowed(run.now)
+	if run.adds(placement) {
+		allowed, next := run.state.additions.allowed(run.now, maxAdditions)
+		if allowed {
+			run.state.additions.use(1)
+			return placement
+		}
+		run.retry = earliest(run.retry, next)
+		placement = run.rules.Place(current, keepHeld(current, desired))
+	}
+	return run.limitWithdrawals(placement)
+}
+
+// limitWithdrawals delays the writes of a placement by up to half a second if there were many: keys of a user that are switched off
+// one after the other must not cause a version of a large object each without limit.
+func (run *exportRun) limitWithdrawals(p export.Placement) export.Placement {
+	allowed, next := run.state.withdrawals.allowed(run.now, maxWithdrawals)
 	if allowed {
-		run.state.additions.use()
-		return placement
+		run.state.withdrawals.use(len(p.Writes))
+		return p
 	}
-	run.retry = earliest(run.retry, next)
-	return run.rules.Place(current, keepHeld(current, desired))
+	for _, w := range p.Writes {
+		run.removes += run.withdrawals(w)
+	}
+	if len(p.Writes) > 0 {
+		run.retry = earliest(run.retry, next)
+	}
+	p.Writes = nil
+	return p
 }
 
 // withdrawsOnly reports whether no credential may be added.

@@ -40,8 +40,8 @@ type exportState struct {
 
 	// rendered holds the entries of credentials by digest.
 	rendered map[string]*renderedEntry
-	// additions limits the writes that add credentials.
-	additions additionLimit
+	// additions limits the writes that add credentials, and withdrawals the others.
+	additions, withdrawals writeLimit
 
 	// latest holds the KeyExport as this process wrote its status last, or nil.
 	latest *v1alpha1.KeyExport
@@ -131,26 +131,27 @@ func (s *exportStates) forget(name types.NamespacedName) {
 const (
 	// maxAdditions is the number of writes that may add credentials without a delay.
 	maxAdditions = 200
-	// additionInterval is the time after which one further write may add credentials.
-	additionInterval = 500 * time.Millisecond
+	// maxWithdrawals is the number of writes that may only withdraw credentials without a delay.
+	maxWithdrawals = 500
+	// writeInterval is the time after which one further write is allowed.
+	writeInterval = 500 * time.Millisecond
 )
 
-// additionLimit limits the writes that add credentials to large objects, so that the creation of many keys does not fill the
-// API server's store with versions of them. Withdrawals are not limited, except that nothing can be withdrawn more often than it
-// is added. The zero value allows maxAdditions.
-type additionLimit struct {
+// writeLimit limits the writes of large objects, so that changes of many keys do not fill the API server's store with versions of
+// them. The zero value allows as many as there may be without a delay.
+type writeLimit struct {
 	used int
 	// since is the time at which used was reduced last.
 	since time.Time
 }
 
-// allowed reports whether a write may add credentials, and otherwise when one may.
-func (l *additionLimit) allowed(now time.Time) (bool, time.Time) {
-	if n := int(now.Sub(l.since) / additionInterval); n > 0 || now.Before(l.since) {
+// allowed reports whether a write is allowed of which there may be some number without a delay, and otherwise when one is.
+func (l *writeLimit) allowed(now time.Time, most int) (bool, time.Time) {
+	if n := int(now.Sub(l.since) / writeInterval); n > 0 || now.Before(l.since) {
 		l.used, l.since = max(0, l.used-max(n, 0)), now
 	}
-	return l.used < maxAdditions, l.since.Add(additionInterval)
+	return l.used < most, l.since.Add(writeInterval)
 }
 
-// use counts a write that adds credentials.
-func (l *additionLimit) use() { l.used++ }
+// use counts writes.
+func (l *writeLimit) use(n int) { l.used += n }

@@ -687,7 +687,7 @@ func TestKeyExport_ReservedLabel(t *testing.T) {
 func TestKeyExport_LimitsAdditions(t *testing.T) {
 	t.Parallel()
 	w := newExportFixture(t, newExport(exportName))
-	w.exports.states.byName[types.NamespacedName{Namespace: "gateway", Name: exportName}].additions = additionLimit{
+	w.exports.states.byName[types.NamespacedName{Namespace: "gateway", Name: exportName}].additions = writeLimit{
 		used: maxAdditions, since: w.clock.Now(),
 	}
 	first := w.digests("web")
@@ -696,14 +696,14 @@ func TestKeyExport_LimitsAdditions(t *testing.T) {
 	_, _ = w.reconcileAccount("acme")
 	w.mustReconcile(w.apikeys, "other")
 	w.expectExported(first...)
-	if after := w.mustExport(); after > additionInterval {
+	if after := w.mustExport(); after > writeInterval {
 		t.Errorf("the addition follows after %s", after)
 	}
 	w.expectExported(first...)
 	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
 	w.mustExport()
 	w.expectExported()
-	w.clock.SetTime(at(additionInterval))
+	w.clock.SetTime(at(writeInterval))
 	w.mustExport()
 	w.expectExported(w.digests("other")...)
 }

@@ -96,7 +96,7 @@ func TestKeyExport_SecretNotInCache(t *testing.T) {
 func TestKeyExport_LimitsExchanges(t *testing.T) {
 	t.Parallel()
 	w := newExportFixture(t, newExport(exportName))
-	w.exports.states.byName[types.NamespacedName{Namespace: "gateway", Name: exportName}].additions = additionLimit{
+	w.exports.states.byName[types.NamespacedName{Namespace: "gateway", Name: exportName}].additions = writeLimit{
 		used: maxAdditions, since: w.clock.Now(),
 	}
 	w.add(keystest.Key("other"))
@@ -104,13 +104,31 @@ func TestKeyExport_LimitsExchanges(t *testing.T) {
 	_, _ = w.reconcileAccount("acme")
 	w.mustReconcile(w.apikeys, "other")
 	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
-	if after := w.mustExport(); after > additionInterval {
+	if after := w.mustExport(); after > writeInterval {
 		t.Errorf("the addition follows after %s", after)
 	}
 	w.expectExported()
 	w.clock.SetTime(at(time.Second))
 	w.mustExport()
 	w.expectExported(w.digests("other")...)
+}
+
+// TestKeyExport_LimitsWithdrawals: after very many writes, a withdrawal follows within half a second, together with others.
+func TestKeyExport_LimitsWithdrawals(t *testing.T) {
+	t.Parallel()
+	w := newExportFixture(t, newExport(exportName))
+	w.exports.states.byName[types.NamespacedName{Namespace: "gateway", Name: exportName}].withdrawals = writeLimit{
+		used: maxWithdrawals, since: w.clock.Now(),
+	}
+	held := w.digests("web")
+	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
+	if after := w.mustExport(); after > writeInterval {
+		t.Errorf("the withdrawal follows after %s", after)
+	}
+	w.expectExported(held...)
+	w.clock.SetTime(at(writeInterval))
+	w.mustExport()
+	w.expectExported()
 }
 
 // pendingRecorder records the KeyExports with a pending withdrawal.
