@@ -67,8 +67,8 @@ var errImpossibleStep = errors.New("the Secret can't be changed")
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=apikeys/status,verbs=update
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts,verbs=get;list;watch;create;patch
-// The manager deletes Secrets of KeyExports, and no Secret of an APIKey. Becoming the owner of one that exists, which adoption is, takes the right to where admission
-// plugin OwnerReferencesPermissionEnforcement is on.
+// The manager deletes Secrets of KeyExports, and no Secret of an APIKey. Becoming the owner of one that exists, which adoption is,
+// takes the right to delete it where admission plugin OwnerReferencesPermissionEnforcement is on.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

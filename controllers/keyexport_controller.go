@@ -36,9 +36,9 @@ type ExportRecorder interface {
 	// Withdrawn records how long it took to withdraw credentials.
 	Withdrawn(took time.Duration)
 	// Pending records since when a withdrawal is to be written. The zero time means that there is none.
-	Pending(export types.NamespacedName, since time.Time)
+	Pending(name types.NamespacedName, since time.Time)
 	// Forget drops a KeyExport that is deleted.
-	Forget(export types.NamespacedName)
+	Forget(name types.NamespacedName)
 }
 
 // KeyExportReconciler writes the objects of KeyExports.

@@ -249,7 +249,8 @@ func (r *KeyExportReconciler) readMaterial(
 // secretVersion returns the version of a key's Secret, or "" if the key has none.
 func (r *KeyExportReconciler) secretVersion(ctx context.Context, k *v1alpha1.APIKey) string {
 	seen := metav1.PartialObjectMetadata{TypeMeta: secretMeta}
-	if err := r.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, &seen); err != nil || !metav1.IsControlledBy(&seen, k) {
+	err := r.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: keys.SecretName(k)}, &seen)
+	if err != nil || !metav1.IsControlledBy(&seen, k) {
 		return ""
 	}
 	return seen.ResourceVersion
