@@ -197,15 +197,19 @@ func (r *KeyExportReconciler) objectHandler() handler.EventHandler {
 	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
-			if !e.IsInInitialList {
+			if !e.IsInInitialList && !r.states.isOwnWrite(e.Object) {
 				owner(e.Object, q)
 			}
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			if r.states.isOwnWrite(e.ObjectNew) {
+				return
+			}
 			owner(e.ObjectOld, q)
 			owner(e.ObjectNew, q)
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			r.states.forgetObject(e.Object.GetUID())
 			siblings, err := lookup.Exports(ctx, r, e.Object.GetNamespace())
 			if err != nil {
 				owner(e.Object, q)

@@ -177,7 +177,7 @@ func (r *KeyExportReconciler) createObject(ctx context.Context, run *exportRun, 
 		return nil, writeFailed(run.export, "create", w.Name, err)
 	}
 	delete(run.state.foreign, w.Name)
-	run.state.written(object, w)
+	r.recordWrite(run, object, w)
 	return nil, nil
 }
 
@@ -193,7 +193,7 @@ func (r *KeyExportReconciler) updateObject(ctx context.Context, run *exportRun, 
 		delete(run.state.objects, w.Name) // it is read again: the write may have reached the API server
 		return writeFailed(run.export, "update", w.Name, err)
 	}
-	run.state.written(object, w)
+	r.recordWrite(run, object, w)
 	return nil
 }
 
@@ -225,11 +225,17 @@ func (r *KeyExportReconciler) emptyObject(ctx context.Context, run *exportRun, n
 		delete(run.state.objects, name)
 		return writeFailed(run.export, "update", name, err)
 	}
-	run.state.written(object, export.Write{Name: name})
+	r.recordWrite(run, object, export.Write{Name: name})
 	return nil
 }
 
-// written records the result of a write.
+// recordWrite records the result of a write.
+func (r *KeyExportReconciler) recordWrite(run *exportRun, object client.Object, w export.Write) {
+	r.states.recordWrite(object)
+	run.state.written(object, w)
+}
+
+// written records what an object holds after a write.
 func (s *exportState) written(object client.Object, w export.Write) {
 	o := &exportObject{items: w.Items, identified: true}
 	switch object := object.(type) {

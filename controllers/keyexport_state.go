@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/credential"
@@ -20,6 +21,8 @@ type exportStates struct {
 	mu      sync.Mutex
 	byName  map[types.NamespacedName]*exportState
 	changed map[types.NamespacedName]time.Time
+	// written holds the version of each object that this process wrote last, by the UID of the object.
+	written map[types.UID]string
 }
 
 // exportState holds what the controller knows of a KeyExport from one reconciliation to the next. Only the reconciliation of this
@@ -118,6 +121,32 @@ func (s *exportStates) markChanged(name types.NamespacedName, now time.Time) {
 	if _, ok := s.changed[name]; !ok {
 		s.changed[name] = now
 	}
+}
+
+// recordWrite records that this process wrote a version of an object.
+func (s *exportStates) recordWrite(object client.Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.written == nil {
+		s.written = map[types.UID]string{}
+	}
+	s.written[object.GetUID()] = object.GetResourceVersion()
+}
+
+// isOwnWrite reports whether a version of an object is the one that this process wrote last. There is nothing to do about it. It
+// returns false if the event about a write is faster than the response to it.
+func (s *exportStates) isOwnWrite(object client.Object) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	version, ok := s.written[object.GetUID()]
+	return ok && version == object.GetResourceVersion()
+}
+
+// forgetObject drops the version of an object that is deleted.
+func (s *exportStates) forgetObject(uid types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.written, uid)
 }
 
 // forget drops the state of a KeyExport that is deleted.
