@@ -54,6 +54,27 @@ func (r *KeyExportReconciler) observeObjects(ctx context.Context, run *exportRun
 			run.unreadable = cmp.Or(run.unreadable, r.readObject(ctx, run, name))
 		}
 	}
+	if !run.state.searched {
+		run.unreadable = cmp.Or(run.unreadable, r.searchObjects(ctx, run, cached))
+	}
+	return nil
+}
+
+// searchObjects finds, once after a start, the objects of the export that the cache lacks because another client removed their
+// label while no manager ran.
+func (r *KeyExportReconciler) searchObjects(ctx context.Context, run *exportRun, cached map[string]bool) error {
+	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: string(run.export.Spec.Target.Kind) + "List"}}
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(run.export.Namespace)); err != nil {
+		return &keys.PublicError{Message: fmt.Sprintf("Could not list the objects: %s", errorKind(err)), Err: withoutData(err)}
+	}
+	for i := range list.Items {
+		if o := &list.Items[i]; metav1.IsControlledBy(o, run.export) && !cached[o.Name] && run.state.objects[o.Name] == nil {
+			if err := r.readObject(ctx, run, o.Name); err != nil {
+				return err
+			}
+		}
+	}
+	run.state.searched = true
 	return nil
 }
 

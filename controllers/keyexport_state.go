@@ -36,6 +36,8 @@ type exportState struct {
 
 	// objects holds the objects that the KeyExport owns, as they were read or written last.
 	objects map[string]*exportObject
+	// searched reports whether objects that the cache lacks were searched.
+	searched bool
 	// deleted holds the UIDs of deleted objects that the cache may still contain.
 	deleted map[types.UID]bool
 	// foreign holds the objects that the KeyExport does not own although they have a name that it needs, and when that was seen.

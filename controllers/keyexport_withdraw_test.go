@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
@@ -70,6 +72,28 @@ func TestKeyExport_UnreadableObject(t *testing.T) {
 	}
 	w.expectExported(w.digests("other")...)
 	w.expectReady(exportName, v1alpha1.ReasonWriteFailed)
+}
+
+// TestKeyExport_LabelRemovedWhileAway: the cache has only objects with the label of the manager. An object that lost it while no
+// manager ran keeps no credential.
+func TestKeyExport_LabelRemovedWhileAway(t *testing.T) {
+	t.Parallel()
+	w := newExportFixture(t, newExport(exportName, exportingObjects))
+	s := w.target("gateway-keys-" + w.key("web").Status.Credentials[0].SHA256[:16])
+	s.Labels = nil
+	w.must(w.client.Update(t.Context(), s))
+	w.change("web", keystest.State(v1alpha1.KeyStateInactive))
+	w.restart()
+	w.exports.Client = interceptor.NewClient(w.cached(), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			if _, objects := list.(*metav1.PartialObjectMetadataList); objects && list.GetObjectKind().GroupVersionKind().Kind == "SecretList" {
+				options = append(options, client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy})
+			}
+			return c.List(ctx, list, options...)
+		},
+	})
+	w.mustExport()
+	w.expectExported()
 }
 
 // TestKeyExport_SecretNotInCache: a Secret that the cache does not contain yet is looked for again, although no event follows.
