@@ -116,8 +116,8 @@ func (o *options) bind(f *pflag.FlagSet) {
 		"deletion policy for keys of an account that does not set deletionPolicy: Allow, Forbid or RequireConfirmation")
 	f.BoolVar(&o.requireAccount, "require-account", false, "reject keys whose Account does not exist instead of creating the Account")
 	f.StringSliceVar(&o.reserved, "reserved-metadata-prefixes", []string{"argocd.argoproj.io"},
-		"additional `domains` that labels, annotations and the type in a secret.template or in the target of a KeyExport must not use, including "+
-			"their subdomains, because other tools act on them; the domains of Kubernetes and of this project are always reserved")
+		"additional `domains` that labels, annotations and the type in a secret.template or in the target of a KeyExport must not use, "+
+			"including their subdomains, because other tools act on them; the domains of Kubernetes and of this project are always reserved")
 
 	f.DurationVar(&o.accountDelay, "account-creation-delay", defaultAccountDelay,
 		"how long to wait before creating a missing Account of a key, because the same manifest may contain the Account; 0s creates it "+

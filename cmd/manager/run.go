@@ -197,7 +197,10 @@ func addWebhooks(mgr ctrl.Manager, o options, rotator *certs.Rotator) error {
 }
 
 func addProbes(ctx context.Context, mgr ctrl.Manager) error {
-	for _, o := range []client.Object{&v1alpha1.APIKey{}, &v1alpha1.Account{}, &v1alpha1.KeyExport{}, partialMetadata("Secret"), partialMetadata("Namespace")} {
+	watched := []client.Object{
+		&v1alpha1.APIKey{}, &v1alpha1.Account{}, &v1alpha1.KeyExport{}, partialMetadata("Secret"), partialMetadata("Namespace"),
+	}
+	for _, o := range watched {
 		if _, err := mgr.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch %T: %w", o, err)
 		}

@@ -225,7 +225,7 @@ func (d *exportFacts) writeEntries(out io.Writer, object string) {
 			return
 		}
 		item := items[name]
-		cells := []string{object, d.printableName(name, item), "unknown", "unknown", "unknown", "unknown"}
+		cells := []string{object, name, "unknown", "unknown", "unknown", "unknown"}
 		if k, c := d.find(item); k != nil {
 			cells = []string{object, cells[1], k.Namespace, k.Name, c.ID, string(c.Role)}
 		}
@@ -245,18 +245,6 @@ func (d *exportFacts) find(item export.Item) (*v1alpha1.APIKey, *v1alpha1.Creden
 		}
 	}
 	return nil, nil
-}
-
-// printableName returns the name of an entry, unless it may contain a key: the template of names may use .Key.
-func (d *exportFacts) printableName(name string, item export.Item) string {
-	s := &d.export.Spec
-	if s.Content != v1alpha1.ExportContentKey || s.Entry == nil || s.Entry.Name == "" {
-		return name
-	}
-	if material, ok := d.materials[item.Digest]; ok && len(material) > 0 && !strings.Contains(name, string(material)) {
-		return name
-	}
-	return "<redacted>"
 }
 
 // readKeyExport returns the KeyExport of a name.

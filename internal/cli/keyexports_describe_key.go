@@ -134,7 +134,7 @@ func (d *exportExplanation) writeHolders(out io.Writer) {
 			item := items[name]
 			if _, c := d.find(item); c != nil {
 				found = true
-				row(out, object.name, d.printableName(name, item), c.ID, string(c.Role))
+				row(out, object.name, name, c.ID, string(c.Role))
 			}
 		}
 	}

@@ -123,22 +123,6 @@ func TestDescribeKeyExport_Golden(t *testing.T) {
 	golden(t, "keyexport-describe.txt", describedExport(t, "", "", x, k, a, shops(), secret))
 }
 
-// The template of entry names may use .Key, so a name may be a key.
-func TestDescribeKeyExport_RedactsEntryNames(t *testing.T) {
-	t.Parallel()
-	x := gatewayKeys()
-	x.Spec.Entry = &v1alpha1.ExportEntry{Name: "{{ .Key }}"}
-	k, a := exportedShopKey()
-	secret := keysSecret(x, map[string]string{currentMaterial: currentMaterial, previousMaterial: "another value"})
-	for _, forbidden := range []string{"", "APIKeyList"} {
-		out := describedExport(t, "", forbidden, x, k, a, shops(), secret)
-		if strings.Count(out, "<redacted>") != 2 {
-			t.Errorf("without %q:\n%s", forbidden, out)
-		}
-	}
-	describedExport(t, "shops/shop-key", "", x, k, a, shops(), secret)
-}
-
 func TestDescribeKeyExport_WithoutRights(t *testing.T) {
 	t.Parallel()
 	x := gatewayKeys()

@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
-	"github.com/apikey-manager/apikey-manager/internal/credential"
 	"github.com/apikey-manager/apikey-manager/internal/export"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
@@ -37,8 +36,6 @@ type exportFacts struct {
 	// read lists the objects. contents holds those that could be read.
 	read     []exportedObject
 	contents export.Objects
-	// materials holds the keys that were found in the objects by digest. They are not printed.
-	materials map[string]credential.Material
 }
 
 // newExportFacts reads the objects of a KeyExport and identifies the entries of keys in them.
@@ -57,7 +54,7 @@ func newExportFacts(ctx context.Context, c client.Client, x *v1alpha1.KeyExport,
 		}
 	}
 	if f.compiled != nil {
-		f.materials = f.compiled.Identify(f.contents, credentials)
+		f.compiled.Identify(f.contents, credentials)
 	}
 	return f
 }

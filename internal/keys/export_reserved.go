@@ -29,6 +29,8 @@ func (d Settings) CheckExportDomains(target *v1alpha1.ExportTarget) field.ErrorL
 // WithoutReservedNames returns labels or annotations without those in a domain reserved by the manager's flags.
 func (d Settings) WithoutReservedNames(metadata map[string]string) map[string]string {
 	rest := maps.Clone(metadata)
-	maps.DeleteFunc(rest, func(name, _ string) bool { return strings.Contains(name, "/") && reservedBy(name, d.ReservedDomains) != "" })
+	maps.DeleteFunc(rest, func(name, _ string) bool {
+		return strings.Contains(name, "/") && reservedBy(name, d.ReservedDomains) != ""
+	})
 	return rest
 }

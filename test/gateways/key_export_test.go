@@ -192,6 +192,7 @@ func (e *exportTest) startApplications(t *testing.T, list ...*v1alpha1.APIKey) (
 	var sent atomic.Int32
 	var applications sync.WaitGroup
 	for _, k := range list {
+		k := k.DeepCopy() // the test changes the key meanwhile
 		applications.Go(func() {
 			for ctx.Err() == nil {
 				if err := e.useSecret(t.Context(), k); err != nil {

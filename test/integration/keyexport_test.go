@@ -35,6 +35,17 @@ func newKeyExport(namespace, account string, changes ...func(*v1alpha1.KeyExport
 	return e
 }
 
+// createExports creates KeyExports, and deletes them at the end of the spec: the managers of other specs would read their objects.
+func createExports(ctx context.Context, list ...client.Object) {
+	GinkgoHelper()
+	create(ctx, list...)
+	DeferCleanup(func(ctx SpecContext) {
+		for _, e := range list {
+			Expect(client.IgnoreNotFound(admin.Delete(ctx, e))).To(Succeed())
+		}
+	})
+}
+
 func exportKeys(s *v1alpha1.KeyExportSpec)       { s.Content = v1alpha1.ExportContentKey }
 func exportObjects(s *v1alpha1.KeyExportSpec)    { s.Layout = v1alpha1.ExportLayoutObjects }
 func exportConfigMaps(s *v1alpha1.KeyExportSpec) { s.Target.Kind = v1alpha1.ExportToConfigMap }
@@ -107,7 +118,7 @@ var _ = Describe("A KeyExport", func() {
 		m := startManager(ctx, managerOptions{})
 		issueWeb(ctx)
 		e := newKeyExport(gateway, account.Name, changes...)
-		create(ctx, e)
+		createExports(ctx, e)
 		held := digestsOf(ctx, web)
 		if e.Spec.Content == v1alpha1.ExportContentKey {
 			held = []string{materialOf(ctx, web)}
@@ -160,7 +171,7 @@ var _ = Describe("A KeyExport", func() {
 		end := time.Now().Add(4 * time.Second).Truncate(time.Second)
 		issueWeb(ctx, expiration(end.Format(time.RFC3339)))
 		e := newKeyExport(gateway, account.Name)
-		create(ctx, e)
+		createExports(ctx, e)
 		awaitExported(ctx, e, digestsOf(ctx, web)...)
 		Expect(time.Now()).To(BeTemporally("<", end), "the entry is there before the expiration")
 		awaitExported(ctx, e)
@@ -171,7 +182,7 @@ var _ = Describe("A KeyExport", func() {
 		startManager(ctx, managerOptions{})
 		issueWeb(ctx)
 		e := newKeyExport(gateway, account.Name, changes...)
-		create(ctx, e)
+		createExports(ctx, e)
 		Eventually(func() []string { return exportedValues(ctx, e) }).WithContext(ctx).Should(HaveLen(1))
 		old := materialOf(ctx, web)
 		events, err := admin.Watch(ctx, &corev1.SecretList{}) // all namespaces, so that the events are in the order of the writes
@@ -224,7 +235,7 @@ var _ = Describe("A KeyExport", func() {
 		startManager(ctx, managerOptions{configMapNamespaces: []string{allowed}})
 		issueWeb(ctx)
 		yes, no := newKeyExport(allowed, account.Name, exportConfigMaps), newKeyExport(gateway, account.Name, exportConfigMaps)
-		create(ctx, yes, no)
+		createExports(ctx, yes, no)
 		awaitExported(ctx, yes, digestsOf(ctx, web)...)
 		Eventually(readyOfExport(ctx, no)).WithContext(ctx).Should(Equal("False/" + v1alpha1.ReasonConfigMapsNotAllowed))
 		Expect(exportedValues(ctx, no)).To(BeEmpty())
@@ -240,7 +251,7 @@ var _ = Describe("A KeyExport", func() {
 		}
 		create(ctx, foreign)
 		e := newKeyExport(gateway, account.Name)
-		create(ctx, e)
+		createExports(ctx, e)
 		Eventually(readyOfExport(ctx, e)).WithContext(ctx).Should(Equal("False/" + v1alpha1.ReasonTargetConflict))
 		version := foreign.ResourceVersion
 		read(ctx, foreign)

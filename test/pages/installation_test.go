@@ -39,6 +39,7 @@ func TestInstallationPages(t *testing.T) {
 	for _, p := range []page{
 		{name: "docs/install.md", before: map[string]func(*testing.T){
 			"Helm": c.uninstall, "Kustomize": c.uninstall, "One file": c.uninstall, "Mail": c.install(installHelm),
+			"ConfigMaps of KeyExports": func(t *testing.T) { c.run(t, "kubectl create namespace gateway") },
 		}},
 		{name: "docs/upgrade.md", before: map[string]func(*testing.T){
 			"Upgrade the installation": c.install(installHelm),

@@ -141,6 +141,8 @@ func (s *suite) cleanUp(t *testing.T) {
 		controlplanetest.Eventually(t, "the key can be deleted", func() error { return client.IgnoreNotFound(s.admin.Delete(t.Context(), k)) })
 		s.AwaitDeleted(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: keys.SecretName(k)}})
 	}
+	unowned := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop-key"}} // of "Adoption of a Secret"
+	controlplanetest.Must(t, client.IgnoreNotFound(s.admin.Delete(t.Context(), unowned)))
 	for i := range accounts.Items {
 		a := &accounts.Items[i]
 		controlplanetest.Eventually(t, "the account can be deleted", func() error { return client.IgnoreNotFound(s.admin.Delete(t.Context(), a)) })
