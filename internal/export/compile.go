@@ -140,7 +140,7 @@ func compileSelector(s *metav1.LabelSelector, name string) (labels.Selector, err
 		if errors.As(err, &all) && len(all.Errors()) > 0 {
 			err = all.Errors()[0]
 		}
-		return nil, errors.New(keys.TruncateMessage(fmt.Sprintf("%s: %v", specPath.Child(name), err)))
+		return nil, errors.New(keys.TruncateMessage(fmt.Sprintf("%s: must be a valid label selector: %v", specPath.Child(name), err)))
 	}
 	return selector, nil
 }

@@ -66,7 +66,7 @@ func TestCompile_ReportsOneErrorOfASelector(t *testing.T) {
 	_, err := export.Compile(newExport(func(s *v1alpha1.KeyExportSpec) {
 		s.NamespaceSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a b", Operator: "In", Values: values}}}
 	}))
-	if err == nil || !strings.HasPrefix(err.Error(), "spec.namespaceSelector: key: Invalid value: \"a b\"") || len(err.Error()) > 256 {
+	if err == nil || !strings.HasPrefix(err.Error(), "spec.namespaceSelector: must be a valid label selector: key: Invalid value: \"a b\"") || len(err.Error()) > 256 {
 		t.Errorf("the error is %.300v", err)
 	}
 }
@@ -75,8 +75,8 @@ func TestCompile_Refuses(t *testing.T) {
 	t.Parallel()
 	bad := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Like", Values: []string{"a"}}}}
 	for want, change := range map[string]func(*v1alpha1.KeyExportSpec){
-		"spec.accountSelector: \"Like\" is not a valid label selector operator":   func(s *v1alpha1.KeyExportSpec) { s.AccountSelector = bad },
-		"spec.namespaceSelector: \"Like\" is not a valid label selector operator": func(s *v1alpha1.KeyExportSpec) { s.NamespaceSelector = bad },
+		"spec.accountSelector: must be a valid label selector: \"Like\" is not a valid label selector operator":   func(s *v1alpha1.KeyExportSpec) { s.AccountSelector = bad },
+		"spec.namespaceSelector: must be a valid label selector: \"Like\" is not a valid label selector operator": func(s *v1alpha1.KeyExportSpec) { s.NamespaceSelector = bad },
 		"spec.content: Key may be written to Secrets only: set spec.target.kind to Secret, or spec.content to Digest": func(s *v1alpha1.KeyExportSpec) {
 			s.Content = v1alpha1.ExportContentKey
 		},
