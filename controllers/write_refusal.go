@@ -38,7 +38,7 @@ func joined(data []map[string][]byte) map[string][]byte {
 }
 
 // errorKind returns the kind of an API error without its text, which may differ from one attempt to the next. The
-// message is kept if the API server refused the write.
+// message is kept if the API server refused the write, or denied the right to it.
 func errorKind(err error) string {
 	if refused, ok := errors.AsType[*keys.RefusedError](err); ok {
 		return refused.Error()
@@ -46,6 +46,9 @@ func errorKind(err error) string {
 	if response := apierrors.APIStatus(nil); errors.As(err, &response) {
 		if webhook := keys.FailedWebhook(response.Status()); webhook != "" {
 			return "admission webhook " + webhook + " could not be called"
+		}
+		if keys.IsAuthorizerDenial(response.Status()) {
+			return response.Status().Message // it names the right that the manager lacks
 		}
 	}
 	if r := apierrors.ReasonForError(err); r != metav1.StatusReasonUnknown {

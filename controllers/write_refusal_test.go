@@ -24,10 +24,14 @@ import (
 )
 
 // TestReconcile_RefusedWriteRevealsNoKey: if an admission plugin quotes the Secret in its message, with any code, the
-// status, Events and errors contain no key, and the write is retried after a minute.
+// status, Events and errors contain no key, and the write is retried after a minute. A write that the authorizer denied fails, so
+// that it is retried soon, without an Event.
 func TestReconcile_RefusedWriteRevealsNoKey(t *testing.T) {
 	t.Parallel()
-	const denied = `admission webhook "w.example.com" denied the request`
+	const (
+		denied = `admission webhook "w.example.com" denied the request`
+		denial = `secrets is forbidden: User "manager" cannot create resource "secrets" in API group "" in the namespace "default"`
+	)
 	for name, tc := range map[string]struct {
 		status  metav1.Status
 		message string
@@ -39,6 +43,7 @@ func TestReconcile_RefusedWriteRevealsNoKey(t *testing.T) {
 		"a conflict":     {metav1.Status{Code: 409, Reason: metav1.StatusReasonConflict}, denied, denied + ": [redacted]", false},
 		"that exists":    {metav1.Status{Code: 409, Reason: metav1.StatusReasonAlreadyExists}, denied, denied + ": [redacted]", false},
 		"internal error": {metav1.Status{Code: 500, Reason: metav1.StatusReasonInternalError}, `failed calling webhook "w.example.com"`, "admission webhook w.example.com could not be called", true},
+		"the authorizer": {metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden}, denial, denial + ": [redacted]", true},
 		"no reason":      {metav1.Status{Code: 502}, "bad gateway", "the API server did not respond", true},
 	} {
 		t.Run(name, func(t *testing.T) {

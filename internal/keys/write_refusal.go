@@ -45,6 +45,8 @@ func NewRefusedError(status metav1.Status, data map[string][]byte) *RefusedError
 	fields := refusedFields(status, data)
 	switch {
 	case isAdmissionMessage(status.Message):
+	case IsAuthorizerDenial(status):
+		return nil
 	case len(fields) > 0:
 		return &RefusedError{"the API server finds " + strings.Join(fields, ", ") + " invalid"}
 	case status.Reason == metav1.StatusReasonRequestEntityTooLarge:
@@ -67,6 +69,14 @@ func RedactStatus(status metav1.Status, data map[string][]byte) metav1.Status {
 func isAdmissionMessage(message string) bool {
 	return strings.HasPrefix(message, "admission webhook ") && strings.Contains(message, "denied the request") ||
 		strings.Contains(message, "ValidatingAdmissionPolicy '") && strings.Contains(message, "denied request")
+}
+
+// IsAuthorizerDenial reports whether the authorizer of the API server denied a request. It does so for a moment after each start
+// of the API server, before it has read the roles, so that such a write is tried again soon, and is no reason to notify users.
+func IsAuthorizerDenial(status metav1.Status) bool {
+	_, user, found := strings.Cut(status.Message, ` is forbidden: User "`)
+	_, verb, denied := strings.Cut(user, `" cannot `)
+	return status.Reason == metav1.StatusReasonForbidden && found && denied && strings.Contains(verb, ` resource "`)
 }
 
 // refusedFields returns the paths of the fields that the API server found invalid. It omits the details, which contain

@@ -33,6 +33,7 @@ func TestNewRefusedError(t *testing.T) {
 	const (
 		quota   = `secrets "shop" is forbidden: exceeded quota: secrets, requested: count/secrets=1, used: count/secrets=0, limited: count/secrets=0`
 		policy  = `secrets "shop" is forbidden: ValidatingAdmissionPolicy 'no-secrets' with binding 'no-secrets' denied request: ask the platform team`
+		denial  = `secrets is forbidden: User "system:serviceaccount:apikey-manager-system:apikey-manager" cannot create resource "secrets" in API group "" in the namespace "default"`
 		webhook = `admission webhook "vault.example.com" denied the request: secrets belong into the vault`
 	)
 	for name, tc := range map[string]struct {
@@ -49,11 +50,13 @@ func TestNewRefusedError(t *testing.T) {
 		"too large":                      {metav1.Status{Code: 413, Reason: metav1.StatusReasonRequestEntityTooLarge, Message: "limit is 3145728"}, "it is too large for the API server"},
 		"in more lines than one":         {metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: "no:\n\t- a\x00\n"}, "no: - a"},
 
-		"a conflict":    {metav1.Status{Code: 409, Reason: metav1.StatusReasonConflict, Message: "the object has been modified"}, ""},
-		"not found":     {metav1.Status{Code: 404, Reason: metav1.StatusReasonNotFound, Message: "namespaces not found"}, ""},
-		"a timeout":     {metav1.Status{Code: 504, Reason: metav1.StatusReasonTimeout, Message: "timeout"}, ""},
-		"unavailable":   {metav1.Status{Code: 500, Reason: metav1.StatusReasonInternalError, Message: `failed calling webhook "a.example.com": connection refused`}, ""},
-		"out of tokens": {metav1.Status{Code: 429, Reason: metav1.StatusReasonTooManyRequests, Message: "slow down"}, ""},
+		"the authorizer":    {metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: denial}, ""},
+		"a webhook like it": {metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: webhook + `: shop is forbidden: User "a" cannot create resource "secrets"`}, webhook + `: shop is forbidden: User "a" cannot create resource "secrets"`},
+		"a conflict":        {metav1.Status{Code: 409, Reason: metav1.StatusReasonConflict, Message: "the object has been modified"}, ""},
+		"not found":         {metav1.Status{Code: 404, Reason: metav1.StatusReasonNotFound, Message: "namespaces not found"}, ""},
+		"a timeout":         {metav1.Status{Code: 504, Reason: metav1.StatusReasonTimeout, Message: "timeout"}, ""},
+		"unavailable":       {metav1.Status{Code: 500, Reason: metav1.StatusReasonInternalError, Message: `failed calling webhook "a.example.com": connection refused`}, ""},
+		"out of tokens":     {metav1.Status{Code: 429, Reason: metav1.StatusReasonTooManyRequests, Message: "slow down"}, ""},
 	} {
 		got := ""
 		if refused := keys.NewRefusedError(tc.status, nil); refused != nil {

@@ -125,8 +125,7 @@ func (s *snapshot) checkActive(k *v1alpha1.APIKey) {
 	}
 }
 
-// checkHistory checks that the history of a key that is only rotated is in order and has no other transitions, except that an API
-// server refuses writes while it starts: it answers requests before its authorizer has read the roles.
+// checkHistory checks that the history of a key that is only rotated is in order and has no other transitions.
 func (s *snapshot) checkHistory(k *v1alpha1.APIKey) {
 	if !strings.HasPrefix(k.Name, steady) {
 		return
@@ -135,7 +134,7 @@ func (s *snapshot) checkHistory(k *v1alpha1.APIKey) {
 		if i > 0 && h.Time.Before(&k.Status.History[i-1].Time) {
 			s.problem(k.Name, "has a history that goes back in time at %s", h.Reason)
 		}
-		if i > 0 && h.Reason != v1alpha1.ReasonRotated && h.Reason != v1alpha1.ReasonWriteFailed {
+		if i > 0 && h.Reason != v1alpha1.ReasonRotated {
 			s.problem(k.Name, "was only ever rotated, and its history tells of %s", h.Reason)
 		}
 	}
