@@ -261,7 +261,7 @@ func (r *KeyExportReconciler) secretVersion(ctx context.Context, k *v1alpha1.API
 func (run *exportRun) place(desired []export.Entry) export.Placement {
 	current := run.state.contents()
 	if run.withdrawsOnly() {
-		placement := run.rules.Place(current, keepHeld(current, desired))
+		placement := run.rules.Place(current, current.Held(desired))
 		placement.Writes = slices.DeleteFunc(placement.Writes, func(w export.Write) bool { return run.withdrawals(w) == 0 })
 		return placement
 	}
@@ -276,7 +276,7 @@ func (run *exportRun) place(desired []export.Entry) export.Placement {
 			return placement
 		}
 		run.retry = earliest(run.retry, next)
-		placement = run.rules.Place(current, keepHeld(current, desired))
+		placement = run.rules.Place(current, current.Held(desired))
 	}
 	return run.limitWithdrawals(placement)
 }
@@ -316,28 +316,4 @@ func (run *exportRun) addsItems(w export.Write) bool {
 		}
 	}
 	return false
-}
-
-// keepHeld returns the desired entries that the objects hold, as they hold them.
-func keepHeld(current export.Objects, desired []export.Entry) []export.Entry {
-	type heldItem struct {
-		name string
-		item export.Item
-	}
-	held := map[string]heldItem{}
-	for _, o := range current {
-		for name, item := range o.Items {
-			if item.Digest != "" {
-				held[item.Digest] = heldItem{name, item}
-			}
-		}
-	}
-	var kept []export.Entry
-	for _, e := range desired {
-		if h, ok := held[e.Digest]; ok && h.item.UID == e.UID {
-			e.Name, e.Value = h.name, h.item.Value
-			kept = append(kept, e)
-		}
-	}
-	return kept
 }

@@ -34,8 +34,8 @@ func (s *exportState) contents() export.Objects {
 // observeObjects brings what is known of the objects up to date. It reads from the API server only the objects that another
 // client changed, and those that the cache does not contain. One that cannot be read does not delay withdrawals from the others.
 func (r *KeyExportReconciler) observeObjects(ctx context.Context, run *exportRun) error {
-	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: string(run.export.Spec.Target.Kind) + "List"}}
-	if err := r.List(ctx, &list, client.InNamespace(run.export.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	list := newExportTargetList(run.export)
+	if err := r.List(ctx, list, client.InNamespace(run.export.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list the objects of KeyExport %s: %w", run.export.Name, err)
 	}
 	cached, deleted := map[string]bool{}, map[types.UID]bool{}
@@ -63,8 +63,8 @@ func (r *KeyExportReconciler) observeObjects(ctx context.Context, run *exportRun
 // searchObjects finds, once after a start, the objects of the export that the cache lacks because another client removed their
 // label while no manager ran.
 func (r *KeyExportReconciler) searchObjects(ctx context.Context, run *exportRun, cached map[string]bool) error {
-	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: string(run.export.Spec.Target.Kind) + "List"}}
-	if err := r.APIReader.List(ctx, &list, client.InNamespace(run.export.Namespace)); err != nil {
+	list := newExportTargetList(run.export)
+	if err := r.APIReader.List(ctx, list, client.InNamespace(run.export.Namespace)); err != nil {
 		return &keys.PublicError{Message: fmt.Sprintf("Could not list the objects: %s", errorKind(err)), Err: withoutData(err)}
 	}
 	for i := range list.Items {
@@ -141,6 +141,11 @@ func observedObject(e *v1alpha1.KeyExport, object client.Object) *exportObject {
 		o.unchangeable = "is immutable"
 	}
 	return o
+}
+
+// newExportTargetList returns an empty list of the metadata of the objects of the kind that a KeyExport writes.
+func newExportTargetList(e *v1alpha1.KeyExport) *metav1.PartialObjectMetadataList {
+	return &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: string(e.Spec.Target.Kind) + "List"}}
 }
 
 // newExportTarget returns an empty object of the kind that a KeyExport writes.

@@ -68,6 +68,32 @@ func (o Objects) Apply(w Write) {
 	o[w.Name] = Object{Items: w.Items}
 }
 
+// Held returns those of the given entries whose credential the objects hold, with the names and values that the objects have. If
+// they are placed, nothing is added.
+func (o Objects) Held(entries []Entry) []Entry {
+	type namedItem struct {
+		Item
+
+		name string
+	}
+	held := map[string]namedItem{}
+	for _, object := range o {
+		for name, item := range object.Items {
+			if item.Digest != "" {
+				held[item.Digest] = namedItem{item, name}
+			}
+		}
+	}
+	var kept []Entry
+	for _, e := range entries {
+		if h, ok := held[e.Digest]; ok && h.UID == e.UID {
+			e.Name, e.Value = h.name, h.Value
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
 // Content holds what is written to an object, except its name and its owner.
 type Content struct {
 	// Type holds the type of a Secret. It is empty for a ConfigMap.
