@@ -18,7 +18,7 @@ import (
 const maxStagedCredentials = 10_000
 
 // stagedCredentials holds credentials that were generated and not written to a Secret yet, by the UID of their key.
-// They are stored nowhere else. The zero value is ready to use.
+// They are stored nowhere else, except in the objects of KeyExports. The zero value is ready to use.
 type stagedCredentials struct {
 	mu    sync.Mutex
 	byKey map[types.UID]credential.Credential

@@ -12,9 +12,10 @@ import (
 )
 
 // This file implements staging: verifiers observe the digest of the next credential before the credential is written to the
-// Secret. Until then, the credential exists only in the memory of one process. If that process ends, another credential is
-// staged instead. The digest of the first one stays in the status until a write of the Secret ensures that the process, in
-// case it is slow and has not ended, can no longer write the first credential to the Secret.
+// Secret. Until then, the credential exists only in the memory of one process, and in the objects of KeyExports. If that
+// process ends, another credential is staged instead. The digest of the first one stays in the status until a write of the
+// Secret ensures that the process, in case it is slow and has not ended, can no longer write the first credential to the
+// Secret.
 
 const (
 	// propagationTimeout limits how long a rotation waits for verifiers that don't report that they have observed the
