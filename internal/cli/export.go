@@ -31,7 +31,8 @@ func (e *environment) exportCommand() *cobra.Command {
 		Long: `Write a backup of keys, their accounts and, with --with-secrets, their Secrets, as YAML. kubectl apikey import restores it.
 
 A key can be restored only with its Secret, because its value is in no other object of the backup. A backup with Secrets contains
-all keys in plain text: protect it like the keys. The file is created for your user only (mode 0600), and an existing file is not overwritten.
+all keys in plain text: protect it like the keys. The file is created for your user only (mode 0600), and an existing file is not
+overwritten.
 
 The KeyExports of the same namespaces are part of the backup, unless you name keys. The objects that they write are not: the manager
 writes them again. Accounts are cluster-scoped. Accounts and KeyExports that you may not read are left out, with an error.`,
