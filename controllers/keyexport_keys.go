@@ -261,7 +261,7 @@ func (r *KeyExportReconciler) secretVersion(ctx context.Context, k *v1alpha1.API
 func (run *exportRun) place(desired []export.Entry) export.Placement {
 	current := run.state.contents()
 	if run.withdrawsOnly() {
-		placement := run.rules.Place(current, current.Held(desired))
+		placement := run.rules.Place(current, current.Kept(desired))
 		placement.Writes = slices.DeleteFunc(placement.Writes, func(w export.Write) bool { return run.withdrawals(w) == 0 })
 		return placement
 	}
@@ -276,7 +276,7 @@ func (run *exportRun) place(desired []export.Entry) export.Placement {
 			return placement
 		}
 		run.retry = earliest(run.retry, next)
-		placement = run.rules.Place(current, current.Held(desired))
+		placement = run.rules.Place(current, current.Kept(desired))
 	}
 	return run.limitWithdrawals(placement)
 }

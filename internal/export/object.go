@@ -68,9 +68,9 @@ func (o Objects) Apply(w Write) {
 	o[w.Name] = Object{Items: w.Items}
 }
 
-// Held returns those of the given entries whose credential the objects hold, with the names and values that the objects have. If
+// Kept returns those of the given entries whose credential the objects hold, with the names and values that the objects have. If
 // they are placed, nothing is added.
-func (o Objects) Held(entries []Entry) []Entry {
+func (o Objects) Kept(entries []Entry) []Entry {
 	type namedItem struct {
 		Item
 

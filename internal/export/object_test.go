@@ -12,8 +12,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/export"
 )
 
-// TestHeld: what is held is kept as it is, also if it would be rendered in another way now. Nothing else is.
-func TestHeld(t *testing.T) {
+// TestKept: an entry that the objects hold is kept as it is, also if it would be rendered in another way now. Nothing else is.
+func TestKept(t *testing.T) {
 	t.Parallel()
 	x := compiled(t, nil)
 	held, foreign := newEntry(1, "before"), newEntry(2, "")
@@ -23,7 +23,7 @@ func TestHeld(t *testing.T) {
 	}
 	rendered, added, other := newEntry(1, "after"), newEntry(3, ""), newEntry(2, "")
 	rendered.Name, other.UID = "another-name", "uid-of-another-key"
-	kept := objects.Held([]export.Entry{rendered, added, other})
+	kept := objects.Kept([]export.Entry{rendered, added, other})
 	if diff := cmp.Diff([]export.Entry{held}, kept); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}
