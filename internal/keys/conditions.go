@@ -135,7 +135,7 @@ func (a *assessment) lacksSecret(after *v1alpha1.APIKeyStatus) bool {
 		return !a.needsNoCredential()
 	}
 	if a.Secret.Ownership != SecretOwned && a.isImported(after) {
-		return a.revokedByTime(c) || a.Secret.Ownership != SecretMissing && a.rotationDue()
+		return a.revokedByTime(c) || a.Secret.Ownership != SecretMissing && a.rotationDue(after)
 	}
 	return a.Secret.Ownership != SecretOwned || a.Secret.Current.SHA256 != c.SHA256 || a.revokedByTime(c) || a.Secret.Drifted
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
@@ -121,5 +123,21 @@ func TestImport_FirstRotation(t *testing.T) {
 	after := keys.Describe(staged)
 	if is := currentOf(after); is.SHA256 != keystest.CredentialOf("next").SHA256 || of(after, keystest.CredentialOf("elsewhere").SHA256).NotAfter == nil {
 		t.Errorf("credentials after the rotation: %+v", after.Credentials)
+	}
+}
+
+// A request in the second of the import is met by the import: no rotation is due, and the description says so at once.
+func TestImport_RequestInSameSecond(t *testing.T) {
+	t.Parallel()
+	f := importing(keystest.WithCredential("elsewhere", v1alpha1.RoleCurrent, keystest.Epoch), keystest.Requested(keystest.Epoch))
+	f = withSecret(f, keys.ObservedSecret{Ownership: keys.SecretOrphaned})
+	once := keys.Describe(f)
+	if got := conditionOf(once, v1alpha1.ConditionReady); got != "True/Active" {
+		t.Errorf("Ready is %s", got)
+	}
+	f.Key = f.Key.DeepCopy()
+	f.Key.Status = once
+	if diff := cmp.Diff(once, keys.Describe(f)); diff != "" {
+		t.Errorf("the next description differs (-first +next):\n%s", diff)
 	}
 }

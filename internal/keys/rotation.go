@@ -81,12 +81,12 @@ func (a *assessment) nextRotation(s *v1alpha1.APIKeyStatus) *time.Time {
 	return due
 }
 
-// rotationDue reports whether the next credential is due now: because of the interval, because of a request, or because
-// the current one is revoked.
-func (a *assessment) rotationDue() bool {
-	if is := current(&a.Key.Status); is != nil && a.revokedByTime(is) {
+// rotationDue reports whether the next credential is due now according to a status: because of the interval, because of a
+// request, or because the current one is revoked.
+func (a *assessment) rotationDue(s *v1alpha1.APIKeyStatus) bool {
+	if is := current(s); is != nil && a.revokedByTime(is) {
 		return true
 	}
-	due := a.nextRotation(&a.Key.Status)
+	due := a.nextRotation(s)
 	return due != nil && !a.Now.Before(*due)
 }

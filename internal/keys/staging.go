@@ -45,7 +45,7 @@ func (a *assessment) canPromote() bool {
 // rotation in progress is lost.
 func (a *assessment) stagingDue() bool {
 	lost := LastStaged(&a.Key.Status) != nil && a.desiredState == v1alpha1.StateActive
-	return !a.hasStaged() && (lost || a.rotationDue())
+	return !a.hasStaged() && (lost || a.rotationDue(&a.Key.Status))
 }
 
 // stage returns the steps that stage the next credential. The status lists at most maxStaged staged credentials. Before
