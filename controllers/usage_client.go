@@ -27,7 +27,7 @@ const (
 	maxStateBytes = 64 << 10
 	// maxReportObjects limits the number of JSON objects in a response.
 	maxReportObjects = 1 << 20
-	// idleConnTimeout is longer than the time between two polls, so that connections are reused.
+	// idleConnTimeout is longer than the time between two polls while keys are used, so that connections are reused.
 	idleConnTimeout = 2 * time.Minute
 )
 

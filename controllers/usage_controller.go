@@ -85,9 +85,11 @@ func (r *UsageReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
 func (r *UsageReconciler) keyHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) {
+			r.poller.active.Store(true)
 			r.propagation.track(nil, e.Object.(*v1alpha1.APIKey)) //nolint:forcetypeassert // watched as APIKey
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
+			r.poller.active.Store(true)
 			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // the watch missed the deletion of the old key
 				r.forget(e.ObjectOld.GetUID())
 			}
@@ -105,9 +107,13 @@ func (r *UsageReconciler) forget(uid types.UID) {
 
 // endpointSliceHandler triggers a poll when the endpoints of the verifier change.
 func (r *UsageReconciler) endpointSliceHandler() handler.EventHandler {
+	poll := func() {
+		r.poller.active.Store(true)
+		r.propagation.triggered.fire()
+	}
 	return handler.Funcs{
-		CreateFunc: func(context.Context, event.CreateEvent, queue) { r.propagation.triggered.fire() },
-		UpdateFunc: func(context.Context, event.UpdateEvent, queue) { r.propagation.triggered.fire() },
-		DeleteFunc: func(context.Context, event.DeleteEvent, queue) { r.propagation.triggered.fire() },
+		CreateFunc: func(context.Context, event.CreateEvent, queue) { poll() },
+		UpdateFunc: func(context.Context, event.UpdateEvent, queue) { poll() },
+		DeleteFunc: func(context.Context, event.DeleteEvent, queue) { poll() },
 	}
 }

@@ -51,7 +51,7 @@ func (u *usageFixture) use(address, key string, last time.Time) {
 // poll polls for the uses of keys, and writes those that are due. It returns the names of the keys.
 func (u *usageFixture) poll() []string {
 	u.w.t.Helper()
-	due, err := u.poller.pollUsageOnce(u.w.t.Context(), u.since)
+	due, _, err := u.poller.pollUsageOnce(u.w.t.Context(), u.since)
 	u.w.must(err)
 	return u.reconcile(due)
 }
@@ -213,7 +213,7 @@ func TestUsage_RetriesConflictWithoutLoss(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.use("10.0.0.1:8443", "web", at(0))
-	due, err := u.poller.pollUsageOnce(t.Context(), u.since)
+	due, _, err := u.poller.pollUsageOnce(t.Context(), u.since)
 	u.w.must(err)
 	stale := u.w.key("web")
 	u.w.change("web", keystest.Label("new"))
@@ -231,7 +231,7 @@ func TestUsage_RetriesFailedWrite(t *testing.T) {
 	t.Parallel()
 	u := newUsage(t, keystest.Key("web"))
 	u.use("10.0.0.1:8443", "web", at(0))
-	due, err := u.poller.pollUsageOnce(t.Context(), u.since)
+	due, _, err := u.poller.pollUsageOnce(t.Context(), u.since)
 	u.w.must(err)
 	u.w.fault = func(int) fault { return faultBefore }
 	if _, err := u.Reconcile(t.Context(), u.w.key("web")); err == nil {

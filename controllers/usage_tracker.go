@@ -39,8 +39,11 @@ func (t *usageTracker) observe(one *replica) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ledger.Observe(now, one.response.clockSkew(one.requestedAt, now), one.response.Report)
-	one.response.Keys = nil
+	one.used, one.response.Keys = len(one.response.Keys) > 0, nil
 }
+
+// pending reports whether there are uses that the statuses of keys may lack.
+func (t *usageTracker) pending() bool { return len(t.keys()) > 0 }
 
 // keys returns the keys with uses that their statuses may lack, by UID.
 func (t *usageTracker) keys() map[types.UID]types.NamespacedName {

@@ -81,7 +81,7 @@ type Verifiers struct {
 	Client ReplicaClient
 	// Recorder records measurements of verifiers. It may be nil.
 	Recorder VerifierRecorder
-	// PollInterval is the time between two polls for the uses of keys. It defaults to one minute.
+	// PollInterval is the time between two polls for the uses of keys while keys are used. It defaults to one minute.
 	PollInterval time.Duration
 }
 
@@ -98,7 +98,9 @@ type replica struct {
 	// requestedAt is the time of the request by the manager's clock. Only requests that measure the clock skew set it.
 	requestedAt time.Time
 	response    UsageResponse
-	err         error
+	// used reports whether the response contained uses of keys, which are dropped from it after they were recorded.
+	used bool
+	err  error
 }
 
 // terminated reports whether the replica no longer verifies requests: no gateway is directed to it, and nothing

@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -37,6 +38,8 @@ type verifierPoller struct {
 	verifiers   Verifiers
 	usage       *usageTracker
 	propagation *propagationTracker
+	// active reports whether a key or a verifier changed since the last poll interval began.
+	active atomic.Bool
 	// enqueueCh receives the keys whose status has to be written.
 	enqueueCh chan event.GenericEvent
 }
@@ -53,17 +56,20 @@ func (p *verifierPoller) run(ctx context.Context) error {
 	return nil
 }
 
-// pollUsage requests the uses of keys once in each poll interval.
+// pollUsage requests the uses of keys once in each poll interval that is due.
 func (p *verifierPoller) pollUsage(ctx context.Context) {
 	ticker := time.NewTicker(p.verifiers.PollInterval)
 	defer ticker.Stop()
-	since := map[string]time.Time{}
+	since, backoff := map[string]time.Time{}, usageBackoff{}
 	for {
-		due, err := p.pollUsageOnce(ctx, since)
-		if err != nil && ctx.Err() == nil {
-			log.FromContext(ctx).Error(err, "Could not poll the verifiers for the uses of keys")
+		if backoff.isDue(p.active.Swap(false)) {
+			due, quiet, err := p.pollUsageOnce(ctx, since)
+			if err != nil && ctx.Err() == nil {
+				log.FromContext(ctx).Error(err, "Could not poll the verifiers for the uses of keys")
+			}
+			backoff.record(quiet)
+			enqueue(ctx, p.enqueueCh, due...)
 		}
-		enqueue(ctx, p.enqueueCh, due...)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -73,17 +79,21 @@ func (p *verifierPoller) pollUsage(ctx context.Context) {
 }
 
 // pollUsageOnce requests the uses of keys from all replicas, and returns the keys whose status has to be written. since holds,
-// by address, the time from which on a replica has to report uses, by the replica's own clock.
-func (p *verifierPoller) pollUsageOnce(ctx context.Context, since map[string]time.Time) ([]types.NamespacedName, error) {
+// by address, the time from which on a replica has to report uses, by the replica's own clock. quiet is the result for usageBackoff.
+func (p *verifierPoller) pollUsageOnce(
+	ctx context.Context, since map[string]time.Time,
+) (due []types.NamespacedName, quiet bool, err error) {
 	live, err := p.verifiers.poll(ctx, p, usagePollTimeout, func(one *replica) UsageRequest {
 		one.requestedAt = p.clock.Now()
 		return UsageRequest{IncludeUsage: true, Since: since[one.address]}
 	}, p.usage.observe)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	now, next := p.clock.Now(), map[string]time.Time{}
+	quiet = true
 	for _, one := range live {
+		quiet = quiet && one.err == nil && !one.used
 		if one.err != nil {
 			log.FromContext(ctx).Info("Could not request the uses of keys from a verifier", "address", one.address, "cause", one.err.Error())
 			next[one.address] = since[one.address]
@@ -93,7 +103,8 @@ func (p *verifierPoller) pollUsageOnce(ctx context.Context, since map[string]tim
 	}
 	clear(since)
 	maps.Copy(since, next)
-	return p.dueKeys(ctx, now), nil
+	due = p.dueKeys(ctx, now)
+	return due, quiet && !p.usage.pending(), nil
 }
 
 // dueKeys returns the keys whose uses are to be written now.
