@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 )
@@ -33,4 +34,19 @@ func FreePort() (int, error) {
 		return port, listener.Close()
 	}
 	return 0, errors.Join(errors.New("no free port was found in 100 tries"), problem)
+}
+
+// ReachableAddress returns an IPv4 address of this machine that is not a loopback address, so that EndpointSlices may name it.
+func ReachableAddress() (string, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addresses {
+		prefix, err := netip.ParsePrefix(a.String())
+		if address := prefix.Addr(); err == nil && address.Is4() && !address.IsLoopback() && !address.IsLinkLocalUnicast() {
+			return address.String(), nil
+		}
+	}
+	return "", errors.New("this machine has no address but loopback ones, which no EndpointSlice may name")
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +40,7 @@ func (b *bench) managers(ctx context.Context) ([]managerBuild, error) {
 	}
 	switch own := sides[0].binary; {
 	case b.profile != "":
-		return sides, b.buildProfiled(ctx, own)
+		return sides, errors.Join(b.buildProfiled(ctx, "manager", own), b.serveProfiles())
 	case b.manager != "":
 		return sides, copyFile(b.manager, own)
 	default:
@@ -68,10 +69,10 @@ var profileSource []byte
 
 const profileVariable = "LOAD_PROFILE_ADDRESS"
 
-// buildProfiled builds cmd/manager with an additional file that serves profiles.
-func (b *bench) buildProfiled(ctx context.Context, binary string) error {
+// buildProfiled builds a command with an additional file that serves profiles.
+func (b *bench) buildProfiled(ctx context.Context, command, binary string) error {
 	source, overlay := filepath.Join(b.plane.Dir(), "profile.go"), filepath.Join(b.plane.Dir(), "overlay.json")
-	replace := map[string]string{filepath.Join(b.plane.Root(), "cmd", "manager", "profile.go"): source}
+	replace := map[string]string{filepath.Join(b.plane.Root(), "cmd", command, "profile.go"): source}
 	content, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return err
@@ -82,11 +83,16 @@ func (b *bench) buildProfiled(ctx context.Context, binary string) error {
 	if err := os.WriteFile(overlay, content, 0o600); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", overlay, "-o", binary, "./cmd/manager")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", overlay, "-o", binary, "./cmd/"+command)
 	cmd.Dir = b.plane.Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the manager with profiles: %w\n%s", err, out)
+		return fmt.Errorf("build %s with profiles: %w\n%s", command, err, out)
 	}
+	return nil
+}
+
+// serveProfiles makes the next program that was built with profiles serve them at a free port.
+func (b *bench) serveProfiles() error {
 	port, err := controlplane.FreePort()
 	if err != nil {
 		return err
@@ -94,7 +100,7 @@ func (b *bench) buildProfiled(ctx context.Context, binary string) error {
 	if err := os.MkdirAll(b.profile, 0o750); err != nil {
 		return err
 	}
-	return os.Setenv(profileVariable, "127.0.0.1:"+strconv.Itoa(port)) // the manager inherits it
+	return os.Setenv(profileVariable, "127.0.0.1:"+strconv.Itoa(port)) // the program inherits it
 }
 
 func (b *bench) startProfile(ctx context.Context) {
@@ -118,13 +124,13 @@ func (b *bench) profileHeap(ctx context.Context) {
 
 // fetchProfile requests a profile from the manager and saves it. An error is printed, but does not end the benchmark.
 func (b *bench) fetchProfile(ctx context.Context, what, file string) {
-	if err := b.tryProfile(ctx, what, file); err != nil {
+	if err := b.tryProfile(ctx, os.Getenv(profileVariable), what, file); err != nil {
 		b.printf("Profile %s: %v", what, err)
 	}
 }
 
-func (b *bench) tryProfile(ctx context.Context, what, file string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+os.Getenv(profileVariable)+"/"+what, http.NoBody)
+func (b *bench) tryProfile(ctx context.Context, address, what, file string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/"+what, http.NoBody)
 	if err != nil {
 		return err
 	}

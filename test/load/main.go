@@ -24,7 +24,7 @@ type options struct {
 	keys, accounts, concurrency, rounds int
 	exportKeys                          int
 	spread                              bool
-	timeout                             time.Duration
+	timeout, idle                       time.Duration
 	manager, profile                    string
 	against                             []string
 }
@@ -36,6 +36,7 @@ func (o *options) bind(f *flag.FlagSet) {
 	f.IntVar(&o.rounds, "rounds", 1, "how often to measure each side; the table has medians")
 	f.IntVar(&o.exportKeys, "export-keys", 0, "instead of issuing keys, measure a KeyExport of this many, and one with content Key of a tenth")
 	f.BoolVar(&o.spread, "spread", false, "create one key of each account after the other instead of an account's keys together")
+	o.bindIdle(f)
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
 	f.StringVar(&o.manager, "manager", "", "the manager `binary` to measure; built from the working tree unless given")
 	f.Func("against", "another manager `binary` to measure in the same run, for comparing builds; repeatable", func(path string) error {
@@ -94,6 +95,9 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	defer cancel()
 	b := &bench{options: o, out: out}
 	defer func() { err = errors.Join(err, b.stop()) }()
+	if o.idle > 0 {
+		return b.runIdle(ctx)
+	}
 	if err := b.start(ctx); err != nil {
 		return err
 	}
