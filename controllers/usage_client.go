@@ -41,6 +41,8 @@ type UsageClientOptions struct {
 	CAFile string
 	// ServerName is the host name that a certificate must be valid for if CAFile is set.
 	ServerName string
+	// Cluster is the name that the verifier gives the cluster of the manager. It is empty if the verifier gives none.
+	Cluster string
 }
 
 // UsageClient requests reports from replicas of the verifier over HTTPS.
@@ -94,7 +96,7 @@ func (c *UsageClient) request(ctx context.Context, address string, q UsageReques
 	if err != nil {
 		return nil, fmt.Errorf("--verifier-token-file: %w", err)
 	}
-	target := url.URL{Scheme: "https", Host: address, Path: usage.Path, RawQuery: q.query()}
+	target := url.URL{Scheme: "https", Host: address, Path: usage.Path, RawQuery: q.query(c.options.Cluster)}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("request a report: %w", err)
@@ -122,9 +124,12 @@ func readReport(from io.Reader, report *usage.Report) error {
 	return nil
 }
 
-// query returns the query parameters of the request.
-func (q UsageRequest) query() string {
+// query returns the query parameters of the request of the manager of a cluster.
+func (q UsageRequest) query(cluster string) string {
 	values := url.Values{}
+	if cluster != "" {
+		values.Set(usage.ClusterParameter, cluster)
+	}
 	switch {
 	case !q.IncludeUsage:
 		values.Set("keys", "none")

@@ -63,6 +63,7 @@ type options struct {
 	verifierPortName  string
 	verifierCAFile    string
 	verifierTokenFile string
+	verifierCluster   string
 
 	log zap.Options
 }
@@ -180,6 +181,8 @@ func (o *options) bindVerifier(f *pflag.FlagSet) {
 			"default")
 	f.StringVar(&o.verifierTokenFile, "verifier-token-file", "/var/run/secrets/apikey-manager.io/verifier/token",
 		"`file` with the token of the manager for the audience apikey-verifier, reloaded for each request")
+	f.StringVar(&o.verifierCluster, "verifier-cluster", "",
+		"`name` that --kubeconfig of the verifier gives the cluster of this manager, if it follows several clusters")
 }
 
 func (o *options) validate() error {
@@ -275,6 +278,7 @@ func (o *options) verifiers(recorder controllers.VerifierRecorder) *controllers.
 		Service: o.verifier, Port: o.verifierPortName, Recorder: recorder,
 		Client: controllers.NewUsageClient(controllers.UsageClientOptions{
 			TokenFile: o.verifierTokenFile, CAFile: o.verifierCAFile, ServerName: o.verifier.Name + "." + o.verifier.Namespace + ".svc",
+			Cluster: o.verifierCluster,
 		}),
 	}
 }

@@ -115,14 +115,16 @@ func newLeakFixture(f testing.TB) *leakFixture {
 		accountHeader: "X-FF-Company", auditSample: 1, trusted: []string{"127.0.0.0/8"}, realm: "tests",
 	}
 	recorder, err := metrics.NewVerdictRecorder(v.registry, metrics.VerdictRecorderOptions{
-		Protocols: namesOf(server.Protocols()), Codes: namesOf(verifier.Codes()), Synced: index.Complete, AccountLimit: 10,
-		CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
-		Undecodable: func() (int, int) { return 0, 0 }, Rollbacks: func() uint64 { return 0 },
+		Protocols: namesOf(server.Protocols()), Codes: namesOf(verifier.Codes()), AccountLimit: 10,
+		Clusters: []metrics.VerifierCluster{{
+			Synced: index.Complete, CacheAge: func() (age time.Duration) { return 0 }, Size: func() (int, int, int) { return 0, 0, 0 },
+			Undecodable: func() (int, int) { return 0, 0 }, Rollbacks: func() uint64 { return 0 },
+		}},
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	authorizer, err := newAuthorizer(o, index, recorder,
+	authorizer, err := newAuthorizer(o, verifier.NewClusters(index), recorder,
 		funcr.NewJSON(func(line string) { _, _ = v.Write([]byte(line + "\n")) }, funcr.Options{}))
 	if err != nil {
 		f.Fatal(err)

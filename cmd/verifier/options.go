@@ -43,6 +43,7 @@ type options struct {
 	accountLimit   int
 
 	maxStaleness time.Duration
+	kubeconfigs  []string
 
 	replica string
 	traces  bool
@@ -56,7 +57,7 @@ func newCommand() *cobra.Command {
 		Use:   "verifier",
 		Short: "Verify the API keys of requests",
 		Long: "verifier tells gateways and applications whether the API key in a request is valid: Envoy over gRPC (ext_authz), other\n" +
-			"gateways over HTTP (/authz), and applications with JSON (/v1/verify). It holds the digests of all keys in the cluster in\n" +
+			"gateways over HTTP (/authz), and applications with JSON (/v1/verify). It holds the digests of all keys of its clusters in\n" +
 			"memory, and keeps working while the API server is down. It exports traces if OTEL_EXPORTER_OTLP_ENDPOINT is set.",
 		Version:       version.Get().String(),
 		Args:          cobra.NoArgs,
@@ -65,11 +66,7 @@ func newCommand() *cobra.Command {
 		PreRunE:       func(*cobra.Command, []string) error { return o.validate() },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
-			config, err := ctrl.GetConfig() // reads --kubeconfig
-			if err != nil {
-				return fmt.Errorf("load the kubeconfig: %w", err)
-			}
-			return run(cmd.Context(), config, o)
+			return run(cmd.Context(), o)
 		},
 	}
 	o.bind(cmd.Flags())
@@ -78,13 +75,13 @@ func newCommand() *cobra.Command {
 
 func (o *options) bind(f *pflag.FlagSet) {
 	o.bindServer(f)
+	o.bindClusters(f)
 	o.bindRequests(f)
 	o.bindReporting(f)
 
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.log.BindFlags(zapFlags)
 	f.AddGoFlagSet(zapFlags)
-	f.AddGoFlag(flag.CommandLine.Lookup("kubeconfig"))
 }
 
 // bindServer binds the flags for addresses, TLS, limits and shutdown.
@@ -104,9 +101,6 @@ func (o *options) bindServer(f *pflag.FlagSet) {
 	f.StringVar(&o.server.TLS.ClientCA, "tls-client-ca-file", "",
 		"`file` with the CA certificates for client certificates, reloaded for each connection; if unset, no client certificate is required")
 
-	f.DurationVar(&o.maxStaleness, "max-staleness", 0,
-		"how long to give verdicts without a working watch of the API server; after that all requests are refused until all keys have been "+
-			"listed again. 0 means no limit")
 	f.IntVar(&o.server.MaxConnections, "max-connections", 10000,
 		"maximum number of concurrent connections to each of --grpc-bind-address and --http-bind-address; further ones wait. 0 means no limit")
 	f.BoolVar(&o.server.Reflection, "grpc-reflection", false, "serve gRPC reflection on --grpc-bind-address, for tools such as grpcurl")
@@ -114,6 +108,17 @@ func (o *options) bindServer(f *pflag.FlagSet) {
 		"how long to keep serving, while reporting as unready, after a termination signal")
 	f.DurationVar(&o.server.ShutdownTimeout, "shutdown-timeout", defaultShutdown,
 		"how long to wait for requests in flight after --drain-delay")
+}
+
+// bindClusters binds the flags for the clusters whose keys are verified.
+func (o *options) bindClusters(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.kubeconfigs, "kubeconfig", nil,
+		"`file` with the address and the credentials of an API server; if unset, KUBECONFIG and the ServiceAccount of the pod are used. To "+
+			"follow several clusters, repeat it as NAME=FILE with a name for each cluster, or NAME= for the cluster of the pod; accounts are "+
+			"then named ACCOUNT@NAME")
+	f.DurationVar(&o.maxStaleness, "max-staleness", 0,
+		"how long to give verdicts without a working watch of an API server; after that all its keys, and unknown keys, are refused until "+
+			"its keys have been listed again. 0 means no limit")
 }
 
 // bindRequests binds the flags for reading and refusing requests.
@@ -170,6 +175,9 @@ func (o *options) validate() error {
 	}
 	if _, err := server.ParseMetadataHeaders(o.metadataHeaders); err != nil {
 		return fmt.Errorf("--metadata-header: %w", err)
+	}
+	if _, err := parseKubeconfigs(o.kubeconfigs); err != nil {
+		return fmt.Errorf("--kubeconfig: %w", err)
 	}
 	switch t := o.server.TLS; {
 	case (t.Cert == "") != (t.Key == ""):

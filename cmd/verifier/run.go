@@ -15,40 +15,33 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 	"github.com/apikey-manager/apikey-manager/internal/version"
 )
 
-// run serves until ctx is done. It keeps the index in sync until the last request has been answered.
-func run(ctx context.Context, config *rest.Config, o options) error {
-	index := verifier.NewIndex()
-	index.ReportUndecodable(logUndecodable)
-	syncer, err := newSyncer(config, o, index)
+// run serves until ctx is done. It keeps the keys of all clusters in sync until the last request has been answered.
+func run(ctx context.Context, o options) error {
+	list, err := newClusters(o)
 	if err != nil {
 		return err
 	}
-	recorder, err := newVerdictRecorder(o, index, syncer)
+	recorder, err := newVerdictRecorder(o, list)
 	if err != nil {
 		return err
 	}
 	audit, flush := newAuditLogger(o)
 	defer flush()
-	authorizer, err := newAuthorizer(o, index, recorder, audit)
+	authorizer, err := newAuthorizer(o, newVerdicts(list), recorder, audit)
 	if err != nil {
 		return err
 	}
-	if o.server.Usage, err = newUsageHandler(config, o, index, syncer); err != nil {
+	if o.server.Usage, err = newUsageHandler(o, list); err != nil {
 		return err
 	}
 	o.server.Metrics = newMetricsHandler()
@@ -67,33 +60,15 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
-	go syncer.Run(syncCtx)
+	for i := range list {
+		go list[i].syncer.Run(syncCtx)
+	}
 	return srv.Run(ctx)
 }
 
-// logUndecodable logs an object that cannot be decoded completely.
-func logUndecodable(o verifier.Undecodable) {
-	ctrl.Log.WithName("index").Info(
-		"Ignored an object that cannot be decoded completely: correct the fields so that they match the schema of this version",
-		"kind", o.Kind, "namespace", o.Name.Namespace, "name", o.Name.Name, "fields", o.Fields, "resourceVersion", o.ResourceVersion)
-}
-
-func newSyncer(config *rest.Config, o options, index *verifier.Index) (*verifier.Syncer, error) {
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("register the API types: %w", err)
-	}
-	metav1.AddToGroupVersion(scheme, metav1.SchemeGroupVersion)
-	source, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("create the client: %w", err)
-	}
-	return verifier.NewSyncer(verifier.SyncerOptions{
-		Source: source, Clock: clock.RealClock{}, Index: index, MaxStaleness: o.maxStaleness, Logger: ctrl.Log.WithName("syncer"),
-	}), nil
-}
-
-func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRecorder, audit logr.Logger) (*server.Authorizer, error) {
+func newAuthorizer(
+	o options, clusters *verifier.Clusters, recorder *metrics.VerdictRecorder, audit logr.Logger,
+) (*server.Authorizer, error) {
 	extractor, err := verifier.NewKeyExtractor(o.sources)
 	if err != nil {
 		return nil, fmt.Errorf("--key-source: %w", err)
@@ -119,7 +94,7 @@ func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRe
 		return nil, fmt.Errorf("--metadata-header: %w", err)
 	}
 	authorizer, err := server.NewAuthorizer(server.AuthorizerOptions{
-		Extractor: extractor, ClientIP: resolver, AddressHeader: addressHeader, Index: index, Clock: clock.RealClock{},
+		Extractor: extractor, ClientIP: resolver, AddressHeader: addressHeader, Clusters: clusters, Clock: clock.RealClock{},
 		AccountHeader: accountHeader, MetadataHeaders: metadataHeaders, Realm: o.realm,
 		IgnoreExtensions: o.ignoreExtensions, Logger: ctrl.Log.WithName("gateways"),
 		DenyStatusOnly: o.denyStatusOnly, Failures: verifier.NewFailureLimiter(failureRate), Audit: server.NewAudit(audit, o.auditSample),
@@ -133,15 +108,17 @@ func newAuthorizer(o options, index *verifier.Index, recorder *metrics.VerdictRe
 	return authorizer, nil
 }
 
-func newVerdictRecorder(o options, index *verifier.Index, syncer *verifier.Syncer) (*metrics.VerdictRecorder, error) {
-	recorderOptions := metrics.VerdictRecorderOptions{
-		Protocols: namesOf(server.Protocols()), Codes: namesOf(verifier.Codes()), Synced: index.Complete,
-		CacheAge: func() time.Duration { return syncer.Age(clock.RealClock{}.Now()) }, Rollbacks: syncer.Rollbacks,
-		Size: func() (int, int, int) {
-			size := index.Size()
-			return size.Keys, size.Credentials, size.Accounts
-		},
-		Undecodable: index.Undecodable,
+func newVerdictRecorder(o options, list []cluster) (*metrics.VerdictRecorder, error) {
+	recorderOptions := metrics.VerdictRecorderOptions{Protocols: namesOf(server.Protocols()), Codes: namesOf(verifier.Codes())}
+	for _, c := range list {
+		recorderOptions.Clusters = append(recorderOptions.Clusters, metrics.VerifierCluster{
+			Name: c.name, Synced: c.index.Complete, Rollbacks: c.syncer.Rollbacks, Undecodable: c.index.Undecodable,
+			CacheAge: func() time.Duration { return c.syncer.Age(clock.RealClock{}.Now()) },
+			Size: func() (int, int, int) {
+				size := c.index.Size()
+				return size.Keys, size.Credentials, size.Accounts
+			},
+		})
 	}
 	if o.accountMetrics {
 		recorderOptions.AccountLimit = o.accountLimit
@@ -161,14 +138,19 @@ func namesOf[T fmt.Stringer](list []T) []string {
 	return texts
 }
 
-// newUsageHandler returns the handler that reports the usage of keys to the manager. The name of the replica changes with each
+// newUsageHandler returns the handler that reports the usage of keys to the managers. The name of the replica changes with each
 // start, because counters start at zero.
-func newUsageHandler(config *rest.Config, o options, index *verifier.Index, syncer *verifier.Syncer) (http.Handler, error) {
+func newUsageHandler(o options, list []cluster) (http.Handler, error) {
 	const suffixLength = 6
-	return server.Usage(server.UsageOptions{
-		API: config, Replica: o.replica + "-" + strings.ToLower(rand.Text()[:suffixLength]), Index: index,
-		KeysVersion: syncer.KeysVersion, Clock: clock.RealClock{}, Logger: ctrl.Log.WithName("usage"),
-	})
+	usageOptions := server.UsageOptions{
+		Replica: o.replica + "-" + strings.ToLower(rand.Text()[:suffixLength]), Clock: clock.RealClock{}, Logger: ctrl.Log.WithName("usage"),
+	}
+	for _, c := range list {
+		usageOptions.Clusters = append(usageOptions.Clusters, server.UsageCluster{
+			Name: c.name, API: c.config, Index: c.index, KeysVersion: c.syncer.KeysVersion,
+		})
+	}
+	return server.Usage(usageOptions)
 }
 
 func newMetricsHandler() http.Handler {

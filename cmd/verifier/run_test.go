@@ -204,10 +204,6 @@ func (s *suite) start(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		// All commands of this process share the variable of --kubeconfig.
-		if err := cmd.Flags().Set("kubeconfig", ""); err != nil {
-			t.Error(err)
-		}
 	})
 	s.expect(t, http.StatusOK, s.to(t, "health-probe-bind-address", "/readyz"))
 }

@@ -65,7 +65,7 @@ func TestTraces_GRPC(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	o := server.Options{GRPCAddress: "127.0.0.1:0", HTTPAddress: "0", ProbeAddress: "0", ShutdownTimeout: timeout}
 	addTraces(&o, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
-	authorizer, err := newAuthorizer(options{sources: verifier.DefaultSources}, verifier.NewIndex(), nil, logr.Discard())
+	authorizer, err := newAuthorizer(options{sources: verifier.DefaultSources}, verifier.NewClusters(verifier.NewIndex()), nil, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ var overview = []panel{
 	},
 	{
 		title: "Synced verifiers", description: "Verifiers that have synced all keys and give verdicts.", kind: "stat", unit: "short", width: 4,
-		queries: []query{{`sum(apikey_verifier_synced)`, ""}},
+		queries: []query{{`sum(min without (cluster) (apikey_verifier_synced))`, ""}},
 	},
 }
 
@@ -148,7 +148,7 @@ var verifierPanels = []panel{
 	{
 		title: "Cache age", kind: "timeseries", unit: "s", width: 12,
 		description: "Time for which each verifier may have missed changes, because its watch does not work. 0 while it works.",
-		queries:     []query{{`apikey_verifier_cache_age_seconds`, "{{pod}}"}},
+		queries:     []query{{`apikey_verifier_cache_age_seconds`, "{{pod}} {{cluster}}"}},
 	},
 	{
 		title: "Verifiers that the manager reaches", description: "Replicas at the last poll, and polls without response per second.",
@@ -161,10 +161,10 @@ var verifierPanels = []panel{
 	{
 		title: "Objects in memory", description: "Objects that a verifier holds.", kind: "timeseries", unit: "short", width: 12,
 		queries: []query{
-			{`max(apikey_verifier_keys)`, "keys"},
-			{`max(apikey_verifier_credentials)`, "credentials"},
-			{`max(apikey_verifier_accounts)`, "accounts"},
-			{`max(apikey_verifier_undecodable_objects)`, "undecodable"},
+			{`sum(max by (cluster) (apikey_verifier_keys))`, "keys"},
+			{`sum(max by (cluster) (apikey_verifier_credentials))`, "credentials"},
+			{`sum(max by (cluster) (apikey_verifier_accounts))`, "accounts"},
+			{`sum(max by (cluster, kind) (apikey_verifier_undecodable_objects))`, "undecodable"},
 		},
 	},
 }

@@ -30,25 +30,32 @@ var (
 	}
 	verifierCacheAge = Definition{
 		"apikey_verifier_cache_age_seconds", Gauge,
-		"Time in seconds for which the verifier may have missed changes because its watch does not work. 0 while it works.", nil,
+		"Time in seconds for which the verifier may have missed changes because its watch does not work. 0 while it works.",
+		[]string{"cluster"},
 	}
 	verifierSynced = Definition{
 		"apikey_verifier_synced", Gauge,
-		"1 if the verifier has synced all keys and gives verdicts, 0 otherwise.", nil,
+		"1 if the verifier has synced all keys and gives verdicts on them, 0 otherwise.",
+		[]string{"cluster"},
 	}
 	verifierRollbacks = Definition{
 		"apikey_verifier_store_rollbacks_total", Counter,
 		"Number of rollbacks of the API server's store that the verifier detected, for example after restoring an etcd backup. " +
-			"It lists all keys again after each.", nil,
+			"It lists all keys again after each.",
+		[]string{"cluster"},
 	}
-	verifierKeys        = Definition{"apikey_verifier_keys", Gauge, "Number of APIKeys that the verifier holds.", nil}
-	verifierCredentials = Definition{"apikey_verifier_credentials", Gauge, "Number of credentials that the verifier holds.", nil}
+	verifierKeys        = Definition{"apikey_verifier_keys", Gauge, "Number of APIKeys that the verifier holds.", []string{"cluster"}}
+	verifierCredentials = Definition{
+		"apikey_verifier_credentials", Gauge, "Number of credentials that the verifier holds.", []string{"cluster"},
+	}
 	verifierUndecodable = Definition{
 		"apikey_verifier_undecodable_objects", Gauge,
 		"Number of objects of a kind that the verifier cannot decode completely. It refuses such a key, and all keys of such an account.",
-		[]string{"kind"},
+		[]string{"kind", "cluster"},
 	}
-	verifierAccounts = Definition{"apikey_verifier_accounts", Gauge, "Number of accounts that the verifier holds or has keys of.", nil}
+	verifierAccounts = Definition{
+		"apikey_verifier_accounts", Gauge, "Number of accounts that the verifier holds or has keys of.", []string{"cluster"},
+	}
 )
 
 // verifierDefinitions lists the metrics of the verifier in the order of the documentation.
@@ -61,7 +68,17 @@ var verifierDefinitions = []Definition{
 type VerdictRecorderOptions struct {
 	// Protocols and Codes hold the names of all protocols and codes, in the order of their numbers.
 	Protocols, Codes []string
-	// Size returns the numbers of keys, credentials and accounts that the verifier holds.
+	// Clusters holds the clusters that the verifier follows.
+	Clusters []VerifierCluster
+	// AccountLimit limits how many accounts are counted individually. Zero disables counting by account.
+	AccountLimit int
+}
+
+// VerifierCluster describes a cluster that a verifier follows.
+type VerifierCluster struct {
+	// Name is the value of the label cluster. It is empty if there is only one cluster, which needs no name.
+	Name string
+	// Size returns the numbers of keys, credentials and accounts of the cluster that the verifier holds.
 	Size func() (keys, credentials, accounts int)
 	// Undecodable returns the numbers of keys and accounts that cannot be decoded completely.
 	Undecodable func() (keys, accounts int)
@@ -70,8 +87,6 @@ type VerdictRecorderOptions struct {
 	Synced   func() bool
 	// Rollbacks returns how many rollbacks of the API server's store were detected.
 	Rollbacks func() uint64
-	// AccountLimit limits how many accounts are counted individually. Zero disables counting by account.
-	AccountLimit int
 }
 
 // VerdictRecorder records verdicts.
@@ -97,7 +112,10 @@ func NewVerdictRecorder(registerer prometheus.Registerer, o VerdictRecorderOptio
 		r.checks = append(r.checks, counters)
 		r.durations = append(r.durations, durations.WithLabelValues(protocol))
 	}
-	collectors := append(o.gauges(), checks, durations)
+	collectors := []prometheus.Collector{checks, durations}
+	for i := range o.Clusters {
+		collectors = append(collectors, o.Clusters[i].collectors()...)
+	}
 	if o.AccountLimit > 0 {
 		r.accounts = newAccountChecks(o)
 		collectors = append(collectors, r.accounts.count)
@@ -110,36 +128,48 @@ func NewVerdictRecorder(registerer prometheus.Registerer, o VerdictRecorderOptio
 	return r, nil
 }
 
-func (o VerdictRecorderOptions) gauges() []prometheus.Collector {
-	gauge := func(d Definition, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, value)
-	}
+func (c *VerifierCluster) collectors() []prometheus.Collector {
 	size := func(pick func(keys, credentials, accounts int) int) func() float64 {
-		return func() float64 { return float64(pick(o.Size())) }
+		return func() float64 { return float64(pick(c.Size())) }
 	}
 	undecodable := func(kind string, pick func(keys, accounts int) int) prometheus.Collector {
+		labels := c.labels()
+		labels["kind"] = kind
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: verifierUndecodable.Name, Help: verifierUndecodable.Help, ConstLabels: prometheus.Labels{"kind": kind},
-		}, func() float64 { return float64(pick(o.Undecodable())) })
+			Name: verifierUndecodable.Name, Help: verifierUndecodable.Help, ConstLabels: labels,
+		}, func() float64 { return float64(pick(c.Undecodable())) })
 	}
 	synced := func() float64 {
-		if o.Synced() {
+		if c.Synced() {
 			return 1
 		}
 		return 0
 	}
 	return []prometheus.Collector{
-		gauge(verifierCacheAge, func() float64 { return o.CacheAge().Seconds() }),
-		gauge(verifierSynced, synced),
+		c.gauge(verifierCacheAge, func() float64 { return c.CacheAge().Seconds() }),
+		c.gauge(verifierSynced, synced),
 		prometheus.NewCounterFunc(
-			prometheus.CounterOpts{Name: verifierRollbacks.Name, Help: verifierRollbacks.Help}, func() float64 { return float64(o.Rollbacks()) },
+			prometheus.CounterOpts{Name: verifierRollbacks.Name, Help: verifierRollbacks.Help, ConstLabels: c.labels()},
+			func() float64 { return float64(c.Rollbacks()) },
 		),
-		gauge(verifierKeys, size(func(keys, _, _ int) int { return keys })),
-		gauge(verifierCredentials, size(func(_, credentials, _ int) int { return credentials })),
-		gauge(verifierAccounts, size(func(_, _, accounts int) int { return accounts })),
+		c.gauge(verifierKeys, size(func(keys, _, _ int) int { return keys })),
+		c.gauge(verifierCredentials, size(func(_, credentials, _ int) int { return credentials })),
+		c.gauge(verifierAccounts, size(func(_, _, accounts int) int { return accounts })),
 		undecodable("APIKey", func(keys, _ int) int { return keys }),
 		undecodable("Account", func(_, accounts int) int { return accounts }),
 	}
+}
+
+func (c *VerifierCluster) gauge(d Definition, value func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: d.Name, Help: d.Help, ConstLabels: c.labels()}, value)
+}
+
+// labels returns the label that names the cluster. A cluster without a name has none.
+func (c *VerifierCluster) labels() prometheus.Labels {
+	if c.Name == "" {
+		return prometheus.Labels{}
+	}
+	return prometheus.Labels{"cluster": c.Name}
 }
 
 // Observe records a verdict. protocol and code are indexes into the options, account is the account of the key, or ""

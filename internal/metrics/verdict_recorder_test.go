@@ -14,14 +14,21 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 )
 
-func newVerifier(t *testing.T, accountLimit int) (*metrics.VerdictRecorder, *prometheus.Registry) {
+// verifierCluster returns the state of a cluster.
+func verifierCluster(name string, synced bool) metrics.VerifierCluster {
+	return metrics.VerifierCluster{
+		Name: name, Size: func() (int, int, int) { return 3, 4, 2 }, Undecodable: func() (int, int) { return 1, 0 },
+		CacheAge: func() time.Duration { return 1500 * time.Millisecond }, Synced: func() bool { return synced },
+		Rollbacks: func() uint64 { return 1 },
+	}
+}
+
+func newVerifier(t *testing.T, accountLimit int, clusters ...metrics.VerifierCluster) (*metrics.VerdictRecorder, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	r, err := metrics.NewVerdictRecorder(registry, metrics.VerdictRecorderOptions{
 		Protocols: []string{"one", "two"}, Codes: []string{"UNKNOWN", "VALID"}, AccountLimit: accountLimit,
-		Size: func() (int, int, int) { return 3, 4, 2 }, Undecodable: func() (int, int) { return 1, 0 },
-		CacheAge: func() time.Duration { return 1500 * time.Millisecond }, Synced: func() bool { return true },
-		Rollbacks: func() uint64 { return 1 },
+		Clusters: clusters,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +38,7 @@ func newVerifier(t *testing.T, accountLimit int) (*metrics.VerdictRecorder, *pro
 
 func TestVerdictRecorder_CountsByProtocolAndCode(t *testing.T) {
 	t.Parallel()
-	r, registry := newVerifier(t, 0)
+	r, registry := newVerifier(t, 0, verifierCluster("", true))
 	r.Observe(1, 1, "acme", 30*time.Microsecond)
 	r.Observe(1, 0, "", time.Microsecond)
 	r.Observe(1, 0, "", time.Hour)
@@ -45,7 +52,7 @@ apikey_verifier_checks_total{code="VALID",protocol="two"} 1
 # HELP apikey_verifier_cache_age_seconds Time in seconds for which the verifier may have missed changes because its watch does not work. 0 while it works.
 # TYPE apikey_verifier_cache_age_seconds gauge
 apikey_verifier_cache_age_seconds 1.5
-# HELP apikey_verifier_synced 1 if the verifier has synced all keys and gives verdicts, 0 otherwise.
+# HELP apikey_verifier_synced 1 if the verifier has synced all keys and gives verdicts on them, 0 otherwise.
 # TYPE apikey_verifier_synced gauge
 apikey_verifier_synced 1
 # HELP apikey_verifier_store_rollbacks_total Number of rollbacks of the API server's store that the verifier detected, for example after restoring an etcd backup. It lists all keys again after each.
@@ -95,7 +102,7 @@ apikey_verifier_account_checks_total{account="bare",code="VALID"} 1
 func TestVerdictRecorder_RejectsDuplicateRegistration(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	o := metrics.VerdictRecorderOptions{Synced: func() bool { return false }}
+	o := metrics.VerdictRecorderOptions{}
 	if _, err := metrics.NewVerdictRecorder(registry, o); err != nil {
 		t.Fatal(err)
 	}
@@ -116,4 +123,21 @@ func compare(t *testing.T, registry *prometheus.Registry, want string, names ...
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestVerdictRecorder_LabelsClusters(t *testing.T) {
+	t.Parallel()
+	_, registry := newVerifier(t, 0, verifierCluster("eu", true), verifierCluster("us", false))
+	compare(t, registry, `
+# HELP apikey_verifier_synced 1 if the verifier has synced all keys and gives verdicts on them, 0 otherwise.
+# TYPE apikey_verifier_synced gauge
+apikey_verifier_synced{cluster="eu"} 1
+apikey_verifier_synced{cluster="us"} 0
+# HELP apikey_verifier_undecodable_objects Number of objects of a kind that the verifier cannot decode completely. It refuses such a key, and all keys of such an account.
+# TYPE apikey_verifier_undecodable_objects gauge
+apikey_verifier_undecodable_objects{cluster="eu",kind="APIKey"} 1
+apikey_verifier_undecodable_objects{cluster="eu",kind="Account"} 0
+apikey_verifier_undecodable_objects{cluster="us",kind="APIKey"} 1
+apikey_verifier_undecodable_objects{cluster="us",kind="Account"} 0
+`, "apikey_verifier_synced", "apikey_verifier_undecodable_objects")
 }

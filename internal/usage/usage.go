@@ -19,6 +19,9 @@ import (
 // Path is the HTTP path at which a replica of the verifier serves its Report to the manager.
 const Path = "/v1/usage"
 
+// ClusterParameter is the query parameter that names the cluster of the manager to a verifier that follows several.
+const ClusterParameter = "cluster"
+
 // MaxReferences limits the keys, and the credentials, about which one request can ask.
 const MaxReferences = 200
 

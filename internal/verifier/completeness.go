@@ -15,6 +15,8 @@ type completeness struct {
 	changeMu sync.Mutex
 	// changed is closed at the next change.
 	changed chan struct{}
+	// onChange is called after each change. It may be nil.
+	onChange func()
 }
 
 func newCompleteness() completeness { return completeness{changed: make(chan struct{})} }
@@ -26,12 +28,21 @@ func (c *completeness) SetComplete() { c.set(true) }
 func (c *completeness) SetIncomplete() { c.set(false) }
 
 func (c *completeness) set(complete bool) {
+	if c.swap(complete) && c.onChange != nil {
+		c.onChange()
+	}
+}
+
+// swap sets whether the index is complete, and reports whether that changed.
+func (c *completeness) swap(complete bool) (changed bool) {
 	c.changeMu.Lock()
 	defer c.changeMu.Unlock()
-	if c.complete.Swap(complete) != complete {
-		close(c.changed)
-		c.changed = make(chan struct{})
+	if c.complete.Swap(complete) == complete {
+		return false
 	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return true
 }
 
 // Complete reports whether verdicts are enabled.

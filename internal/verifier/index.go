@@ -19,6 +19,10 @@ import (
 type Index struct {
 	table *table
 	completeness
+	// cluster names the cluster whose keys the index holds. It is empty if there is only one, which needs no name.
+	cluster string
+	// clusters holds the indexes of all clusters. It is nil if there is only this index.
+	clusters *Clusters
 
 	mu          sync.Mutex // held by writers
 	accounts    map[string]*account
@@ -32,9 +36,14 @@ type Index struct {
 }
 
 // NewIndex returns an empty index, which refuses all requests until SetComplete is called.
-func NewIndex() *Index {
+func NewIndex() *Index { return NewClusterIndex("") }
+
+// NewClusterIndex returns an empty index for the keys of a cluster. If the cluster has a name, it is part of the names of
+// the accounts in verdicts, because accounts of the same name in two clusters are different accounts.
+func NewClusterIndex(cluster string) *Index {
 	return &Index{
-		table: newTable(), accounts: map[string]*account{}, externalIDs: newExternalIDs(),
+		cluster: cluster,
+		table:   newTable(), accounts: map[string]*account{}, externalIDs: newExternalIDs(),
 		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completeness: newCompleteness(),
 	}
 }
@@ -235,7 +244,7 @@ func (x *Index) ReplaceAccounts(list []*v1alpha1.Account) {
 func (x *Index) account(name string) *account {
 	a := x.accounts[name]
 	if a == nil {
-		a = &account{name: name}
+		a = &account{name: x.qualify(name)}
 		x.accounts[name] = a
 	}
 	return a
@@ -244,7 +253,7 @@ func (x *Index) account(name string) *account {
 // deleteUnusedAccount removes the state of an account that has neither keys nor a policy.
 func (x *Index) deleteUnusedAccount(a *account) {
 	if a.keyCount == 0 && a.policy.Load() == nil {
-		delete(x.accounts, a.name)
+		delete(x.accounts, x.unqualify(a.name))
 	}
 }
 

@@ -83,11 +83,11 @@ func (x *Index) keyOf(r usage.KeyReference) *key {
 }
 
 // accepts reports whether a key has a credential that some request could be accepted with. If another key has the same
-// digest, the record that verdicts use decides.
+// digest, in this cluster or in another, the record that verdicts use decides.
 func (x *Index) accepts(r usage.KeyReference, now time.Time) bool {
 	k := x.keyOf(r)
 	return k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool {
-		known := x.table.find(&c.digest)
+		known := x.holder(&c.digest)
 		return known != nil && known.isUsable(now)
 	})
 }

@@ -153,8 +153,7 @@ func (s *Syncer) completeIfListed() {
 func (s *Syncer) handleRollback(k *kindSyncer, newest, now string) {
 	if s.invalidate() {
 		s.rollbacks.Add(1)
-		s.Logger.Error(errRolledBack, "Refusing all requests until all keys have been listed again", "resource", k.name, "newestSeen", newest,
-			"now", now)
+		s.Logger.Error(errRolledBack, refusing, "resource", k.name, "newestSeen", newest, "now", now)
 	}
 }
 
@@ -167,8 +166,11 @@ func (s *Syncer) handleStaleList(k *kindSyncer) {
 	}
 	s.Index.SetIncomplete()
 	k.reset()
-	s.Logger.Error(errStaleList, "Refusing all requests until all keys have been listed again", "resource", k.name)
+	s.Logger.Error(errStaleList, refusing, "resource", k.name)
 }
+
+// refusing is logged with the reason for which the syncer discards what it has read.
+const refusing = "Giving no verdicts on the keys of this API server until all have been listed again"
 
 var errRolledBack = errors.New("the store of the API server was rolled back, for example by restoring an etcd backup")
 
@@ -187,7 +189,7 @@ func (s *Syncer) limitStaleness(ctx context.Context) {
 		case <-ticker.C():
 		}
 		if age := s.Age(s.Clock.Now()); age > s.MaxStaleness && s.Index.Complete() && s.invalidate() {
-			s.Logger.Error(errStale, "Refusing all requests until all keys have been listed again", "maxStaleness", s.MaxStaleness.String())
+			s.Logger.Error(errStale, refusing, "maxStaleness", s.MaxStaleness.String())
 		}
 	}
 }

@@ -118,10 +118,15 @@ func (x *Index) Choose(c *Candidates) (key string, places Places, found Code) {
 	case c.count == 1:
 		return c.list[0].key, c.list[0].places, Valid
 	}
+	return c.chooseKnown(x.holds)
+}
+
+// chooseKnown returns the only candidate that holds reports as known.
+func (c *Candidates) chooseKnown(holds func(key string) bool) (key string, places Places, found Code) {
 	chosen := -1
 	for i := range c.count {
 		switch {
-		case x.lookUp(c.list[i].key) == nil:
+		case !holds(c.list[i].key):
 		case chosen >= 0:
 			return "", 0, Ambiguous
 		default:
@@ -134,14 +139,25 @@ func (x *Index) Choose(c *Candidates) (key string, places Places, found Code) {
 	return c.list[chosen].key, c.list[chosen].places, Valid
 }
 
+// holds reports whether the index holds a key.
+func (x *Index) holds(key string) bool { return x.lookUp(key) != nil }
+
 // lookUp returns the credential of a key, or nil.
 func (x *Index) lookUp(key string) *credential {
-	if len(key) > maxKeyLength {
+	d, ok := digestOf(key)
+	if !ok {
 		return nil
 	}
-	var whole [maxKeyLength]byte
-	d := digest(sha256.Sum256(whole[:copy(whole[:], key)]))
 	return x.table.find(&d)
+}
+
+// digestOf returns the digest of a key. ok is false if the text is too long to be a key.
+func digestOf(key string) (d digest, ok bool) {
+	if len(key) > maxKeyLength {
+		return d, false
+	}
+	var whole [maxKeyLength]byte
+	return digest(sha256.Sum256(whole[:copy(whole[:], key)])), true
 }
 
 // Check returns the verdict on a request at a given time, and records the use of the key. It allocates nothing.
@@ -156,6 +172,11 @@ func (x *Index) Check(in *Input, now time.Time) Verdict {
 	if c == nil {
 		return Verdict{Code: Unknown, Check: CheckKey}
 	}
+	return c.judge(in, now)
+}
+
+// judge returns the verdict on a request with a credential, and records the use of the key.
+func (c *credential) judge(in *Input, now time.Time) Verdict {
 	v := Verdict{Code: Valid, Check: CheckClaim, credential: c, policy: c.key.account.policy.Load()}
 	for check := CheckState; check < checkCount; check++ {
 		if code := c.check(check, v.policy, in, now); code != Valid {

@@ -158,7 +158,7 @@ func newWorker(t *testing.T, found *population) *worker {
 	if err != nil {
 		t.Error(err)
 	}
-	w.door, err = server.NewAuthorizer(server.AuthorizerOptions{Extractor: finder, ClientIP: clients, Index: w.index, Clock: clocktesting.NewFakePassiveClock(generatedNow)})
+	w.door, err = server.NewAuthorizer(server.AuthorizerOptions{Extractor: finder, ClientIP: clients, Clusters: verifier.NewClusters(w.index), Clock: clocktesting.NewFakePassiveClock(generatedNow)})
 	if err != nil {
 		t.Error(err)
 	}

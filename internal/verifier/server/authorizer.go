@@ -47,7 +47,7 @@ type AuthorizerOptions struct {
 	// AddressHeader selects the header in which trusted proxies pass on the address of the client. It defaults to
 	// X-Forwarded-For.
 	AddressHeader verifier.AddressHeader
-	Index         *verifier.Index
+	Clusters      *verifier.Clusters
 	Clock         clock.PassiveClock
 	// AccountHeader configures the request header that must identify the account of the key.
 	AccountHeader AccountHeader
@@ -122,7 +122,7 @@ func (a *Authorizer) check(r *request) (verifier.Verdict, verifier.Places) {
 	in := verifier.Input{Scopes: r.requirements.scopes, Account: r.requirements.account, ExternalID: r.requirements.externalID}
 	found := a.Extractor.Extract(r.request)
 	var places verifier.Places
-	in.Key, places, in.ExtractResult = a.Index.Choose(&found)
+	in.Key, places, in.ExtractResult = a.Clusters.Choose(&found)
 	in.Client = a.ClientIP.Resolve(r.peer, a.AddressHeader.Hops(r.request))
 	in.Claim = a.AccountHeader.claim(r.request)
 	return a.decide(r, &in, start), places
@@ -134,7 +134,7 @@ const allPlaces = ^verifier.Places(0)
 
 // decide returns the verdict on an input received at start, and reports the verdict to the observers and the audit.
 func (a *Authorizer) decide(r *request, in *verifier.Input, start time.Time) verifier.Verdict {
-	verdict := a.Index.Check(in, start)
+	verdict := a.Clusters.Check(in, start)
 	if verdict.Code == verifier.Unknown {
 		a.limitFailures(r, in, &verdict, start)
 	}

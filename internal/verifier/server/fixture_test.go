@@ -126,7 +126,7 @@ func (s setup) authorizer(t testing.TB) *server.Authorizer {
 	if s.index == nil {
 		s.index = newIndex()
 	}
-	o.Extractor, o.ClientIP, o.Index = extractor, resolver, s.index
+	o.Extractor, o.ClientIP, o.Clusters = extractor, resolver, verifier.NewClusters(s.index)
 	if o.Clock == nil {
 		o.Clock = clocktesting.NewFakePassiveClock(now)
 	}
@@ -134,7 +134,7 @@ func (s setup) authorizer(t testing.TB) *server.Authorizer {
 		o.Realm = "tests"
 	}
 	if !s.unsynced {
-		o.Index.SetComplete()
+		s.index.SetComplete()
 	}
 	authorizer, err := server.NewAuthorizer(o)
 	if err != nil {

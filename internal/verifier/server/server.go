@@ -260,7 +260,7 @@ func (s *Server) probes() http.Handler {
 		switch {
 		case s.draining.Load():
 			http.Error(w, "draining", http.StatusServiceUnavailable)
-		case !s.authorizer.Index.Complete():
+		case !s.authorizer.Clusters.Complete():
 			http.Error(w, "the API keys are not synced", http.StatusServiceUnavailable)
 		default:
 			_, _ = w.Write([]byte("ok\n"))
@@ -302,7 +302,7 @@ func (s *Server) Run(ctx context.Context) error {
 // updateHealth reports over gRPC health whether verdicts are given. It returns when the server should shut down.
 func (s *Server) updateHealth(ctx, serveCtx context.Context) {
 	for {
-		complete, changed := s.authorizer.Index.Completeness()
+		complete, changed := s.authorizer.Clusters.Completeness()
 		if s.grpc != nil {
 			s.setHealth(servingStatus(complete))
 		}

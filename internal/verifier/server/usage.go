@@ -32,30 +32,53 @@ const usageAudience = "apikey-verifier"
 
 // UsageOptions configures the handler for /v1/usage.
 type UsageOptions struct {
-	// API configures access to the API server, which authenticates and authorizes clients.
-	API *rest.Config
 	// Replica identifies this process. It must change with each start.
 	Replica string
-	Index   *verifier.Index
-	// KeysVersion returns the newest resourceVersion that the index has applied.
-	KeysVersion func() string
-	Clock       clock.PassiveClock
-	Logger      logr.Logger
+	// Clusters holds the clusters whose managers may request reports.
+	Clusters []UsageCluster
+	Clock    clock.PassiveClock
+	Logger   logr.Logger
 }
 
-// Usage returns a handler for GET /v1/usage. It serves clients that the RBAC rules of the API server allow to get that
-// path.
+// UsageCluster configures the reports for the manager of one cluster.
+type UsageCluster struct {
+	// Name is the value of the parameter cluster. It is empty if there is only one cluster, which needs no name.
+	Name string
+	// API configures access to the API server of the cluster, which authenticates and authorizes clients.
+	API *rest.Config
+	// Index holds the keys of the cluster. A report contains no others.
+	Index *verifier.Index
+	// KeysVersion returns the newest resourceVersion that the index has applied.
+	KeysVersion func() string
+}
+
+// Usage returns a handler for GET /v1/usage. It serves clients that the RBAC rules of a cluster allow to get that path, and
+// reports the keys of that cluster only. The request names the cluster, because a token must not be sent to the API server
+// of another one, which could use it.
 func Usage(o UsageOptions) (http.Handler, error) {
-	a, err := newAuth(o.API, o.Logger)
-	if err != nil {
-		return nil, err
+	handlers := make(map[string]http.Handler, len(o.Clusters))
+	for i := range o.Clusters {
+		cluster := &o.Clusters[i]
+		a, err := newAuth(cluster.API, o.Logger)
+		if err != nil {
+			return nil, err
+		}
+		handlers[cluster.Name] = a.requireAccess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { o.serve(w, r, cluster) }))
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+usage.Path, a.requireAccess(http.HandlerFunc(o.serve)))
+	mux.HandleFunc("GET "+usage.Path, func(w http.ResponseWriter, r *http.Request) {
+		handler := handlers[r.URL.Query().Get(usage.ClusterParameter)]
+		if handler == nil {
+			problem{Status: http.StatusBadRequest, Detail: "invalid cluster: must be the name that --kubeconfig of the verifier gives " +
+				"the cluster of the manager (--verifier-cluster), or absent if it gives none"}.write(w)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 	return mux, nil
 }
 
-func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
+func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request, cluster *UsageCluster) {
 	parameters, since := r.URL.Query(), time.Time{}
 	if text := parameters.Get("since"); text != "" {
 		var err error
@@ -74,10 +97,10 @@ func (o *UsageOptions) serve(w http.ResponseWriter, r *http.Request) {
 		problem{Status: http.StatusBadRequest, Detail: detail}.write(w)
 		return
 	}
-	report := usage.Report{Replica: o.Replica, Synced: o.Index.Complete(), KeysVersion: o.KeysVersion()}
-	report.Refused, report.Known = o.Index.Refused(references, o.Clock.Now()), o.Index.Known(credentials)
+	report := usage.Report{Replica: o.Replica, Synced: cluster.Index.Complete(), KeysVersion: cluster.KeysVersion()}
+	report.Refused, report.Known = cluster.Index.Refused(references, o.Clock.Now()), cluster.Index.Known(credentials)
 	if parameters.Get("keys") != "none" {
-		report.Keys = o.Index.Usage(since, o.Clock.Now())
+		report.Keys = cluster.Index.Usage(since, o.Clock.Now())
 	}
 	h := w.Header()
 	h["Cache-Control"], h["Content-Type"] = noStore, applicationJSON
