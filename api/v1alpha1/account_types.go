@@ -417,9 +417,8 @@ type AccountStatus struct {
 	// slots is the authoritative record of the keys that may hold a credential. It is empty for an account without a
 	// limit.
 	// +optional
-	// +listType=map
-	// +listMapKey=uid
-	// +kubebuilder:validation:MaxItems=2000
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
 	Slots []Slot `json:"slots,omitempty"`
 	// mail counts the mails that were sent about the account's keys. It is kept when keys are deleted, so that deleting
 	// and recreating a key does not circumvent the manager's --smtp-max-per-account.
@@ -489,12 +488,12 @@ type Slot struct {
 	// uid is the UID of the key.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:MaxLength=36
 	UID string `json:"uid,omitempty"`
 	// grant identifies this grant of the slot. It is the resourceVersion of the Account at which the slot was granted.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:MaxLength=32
 	Grant string `json:"grant,omitempty"`
 	// label is the label that the key has in the account, if any.
 	// +optional

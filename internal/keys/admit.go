@@ -4,11 +4,18 @@
 package keys
 
 import (
+	"math"
+	"math/big"
 	"slices"
 	"time"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
+
+// maxSlots limits the slots in the record of an account. The schema has the same limit, which is also the highest value of
+// spec.limits.maxKeys and of --default-max-keys. Only keys that were issued without a limit, or before the record was lost,
+// can be more.
+const maxSlots = 1000
 
 // AccountFacts holds everything that Admit and DescribeAccount read.
 type AccountFacts struct {
@@ -43,20 +50,8 @@ type Admission struct {
 // assign it twice. Lowering the limit evicts no key. Free slots go to the waiting keys, oldest first (by creation time,
 // then UID).
 func Admit(f AccountFacts) Admission {
-	f.Keys = f.Settings.Watched(f.Keys)
-	a := admitter{AccountFacts: f, byUID: map[string]*v1alpha1.APIKey{}, byLabel: map[string][]*v1alpha1.APIKey{}}
-	for _, k := range f.Keys {
-		a.byUID[string(k.UID)] = k
-		if k.Spec.Label != "" {
-			label := LabelForm(k.Spec.Label)
-			a.byLabel[label] = append(a.byLabel[label], k)
-		}
-	}
-	a.account = f.Account.DeepCopy()
-	a.pruneSlots()
-	a.orderSlots()
-	a.relabelSlots()
-	waiting := a.assignSlots(a.candidates())
+	a := newAdmitter(f)
+	waiting := a.assignSlots(a.candidates(), math.MaxInt)
 	return Admission{Slots: a.account.Status.Slots, Waiting: waiting}
 }
 
@@ -65,8 +60,26 @@ func Admit(f AccountFacts) Admission {
 type admitter struct {
 	AccountFacts
 	account *v1alpha1.Account
-	byUID   map[string]*v1alpha1.APIKey
-	byLabel map[string][]*v1alpha1.APIKey
+	// policy holds the account without its slots, for the checks that do not concern the slots.
+	policy *v1alpha1.Account
+	byUID  map[string]*v1alpha1.APIKey
+	labels labelIndex
+}
+
+// newAdmitter returns an admitter whose account has no slots left that are free, and the present labels of the others.
+func newAdmitter(f AccountFacts) *admitter {
+	f.Keys = f.Settings.Watched(f.Keys)
+	a := &admitter{AccountFacts: f, account: f.Account.DeepCopy(), byUID: make(map[string]*v1alpha1.APIKey, len(f.Keys))}
+	policy := *f.Account
+	policy.Status.Slots = nil
+	a.policy = &policy
+	for _, k := range f.Keys {
+		a.byUID[string(k.UID)] = k
+	}
+	a.pruneSlots()
+	a.orderSlots()
+	a.relabelSlots()
+	return a
 }
 
 // pruneSlots drops the slots that are free, and renews the grant of those whose key released it and wants to be usable
@@ -106,9 +119,11 @@ func (a *admitter) relabelSlots() {
 			slots[i].Label = ""
 		}
 	}
+	a.labels = newLabelIndex(a.Keys, slots)
 	for i := range slots {
 		if k := renamed(&slots[i]); k != nil && a.isLabelFree(k) {
 			slots[i].Label = k.Spec.Label
+			a.labels.record(&slots[i])
 		}
 	}
 }
@@ -131,9 +146,9 @@ func (a *admitter) candidates() []*v1alpha1.APIKey {
 
 // assignSlots records the candidates that retain a slot, because they were issued without a limit or before the record
 // was lost. It assigns the slots that are then free to the oldest of the other candidates and returns those that wait.
-// A retained slot that the API server has not confirmed is not recorded yet, but it is not assigned to another key
-// either.
-func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alpha1.APIKey) {
+// A retained slot that the API server has not confirmed, or for which the record has no room, is not recorded yet, but it
+// is not assigned to another key either. It stops as soon as enough keys hold a slot or wait for one.
+func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey, enough int) (waiting []*v1alpha1.APIKey) {
 	limit, unlimited := a.Settings.Limit(a.account)
 	if unlimited {
 		return nil
@@ -145,16 +160,20 @@ func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 			limit-- // the key may retain a slot
 		case !RetainsSlot(k, a.account):
 			others = append(others, k)
-		case a.Confirmed[string(k.UID)]:
+		case a.Confirmed[string(k.UID)] && !recordFull(a.account):
 			a.grant(k)
 		default:
 			limit--
 		}
 	}
 	for _, k := range others {
+		if len(a.account.Status.Slots)+len(waiting) >= enough {
+			break
+		}
+		holder, known := a.labelHolder(k)
 		switch {
-		case CheckPolicy(a.facts(k)) != nil:
-		case len(a.account.Status.Slots) < limit && a.isLabelFree(k):
+		case holder != "" && known, CheckPolicy(a.facts(k)) != nil: // the key violates the policy
+		case len(a.account.Status.Slots) < limit && holder == "":
 			a.grant(k)
 		default:
 			waiting = append(waiting, k)
@@ -166,8 +185,16 @@ func (a *admitter) assignSlots(candidates []*v1alpha1.APIKey) (waiting []*v1alph
 // isLabelFree reports whether the key may have its label according to the record. It may not while the record names
 // another holder, even one that may be deleted: only a read from the API server can confirm that.
 func (a *admitter) isLabelFree(k *v1alpha1.APIKey) bool {
-	holder, _ := labelHolder(k, a.account, a.byLabel[LabelForm(k.Spec.Label)])
+	holder, _ := a.labelHolder(k)
 	return holder == ""
+}
+
+// labelHolder returns the same as the function of that name, without a search through all slots and keys.
+func (a *admitter) labelHolder(k *v1alpha1.APIKey) (holder string, known bool) {
+	if !hasUniqueLabel(k, a.account) {
+		return "", true
+	}
+	return a.labels.holder(k)
 }
 
 func (a *admitter) grant(k *v1alpha1.APIKey) {
@@ -175,18 +202,23 @@ func (a *admitter) grant(k *v1alpha1.APIKey) {
 	if a.isLabelFree(k) {
 		label = k.Spec.Label
 	}
-	a.account.Status.Slots = append(a.account.Status.Slots, v1alpha1.Slot{
-		Namespace: k.Namespace, Name: k.Name, UID: string(k.UID), Grant: a.newGrant(k), Label: label,
-	})
+	slot := v1alpha1.Slot{Namespace: k.Namespace, Name: k.Name, UID: string(k.UID), Grant: a.newGrant(k), Label: label}
+	a.account.Status.Slots = append(a.account.Status.Slots, slot)
+	a.labels.record(&slot)
 }
 
 // newGrant names a grant after the account's resourceVersion, so that it is later than any grant that the key released.
-// If resourceVersions started again, as after a restore of etcd, an additional digit makes it later.
+// If resourceVersions started again, as after a restore of etcd, it is the number after that of the released grant: it
+// must not become longer each time that the key releases its grant.
 func (a *admitter) newGrant(k *v1alpha1.APIKey) string {
 	if version := a.account.ResourceVersion; isLaterGrant(version, k.Status.ReleasedGrant) {
 		return version
 	}
-	return k.Status.ReleasedGrant + "0"
+	released, ok := new(big.Int).SetString(k.Status.ReleasedGrant, 10)
+	if !ok {
+		return k.Status.ReleasedGrant + "0"
+	}
+	return released.Add(released, big.NewInt(1)).String()
 }
 
 // countsTowardsLimit reports whether a key counts towards the limit.
@@ -199,16 +231,17 @@ func (a *admitter) wantsActive(k *v1alpha1.APIKey) bool {
 	return f.desiredState() == v1alpha1.StateActive
 }
 
+// facts returns the facts of a key for all checks but that of its label.
 func (a *admitter) facts(k *v1alpha1.APIKey) Facts {
-	return Facts{
-		Key: k, Account: a.account, NamespaceLabels: a.NamespaceLabels[k.Namespace], Siblings: a.byLabel[LabelForm(k.Spec.Label)],
-		Settings: a.Settings, Now: a.Now,
-	}
+	return Facts{Key: k, Account: a.policy, NamespaceLabels: a.NamespaceLabels[k.Namespace], Settings: a.Settings, Now: a.Now}
 }
 
+// recordFull reports whether the record of an account has no room for another slot.
+func recordFull(a *v1alpha1.Account) bool { return len(a.Status.Slots) >= maxSlots }
+
 // UnconfirmedSlots returns the slots and keys for which Admit would change the record if the API server confirmed it:
-// slots whose holder is not among the known keys, and keys that retain a slot and have none. The caller reads them from
-// the API server and fills Confirmed.
+// slots whose holder is not among the known keys, and keys that retain a slot and have none, the oldest ones for which the
+// record has room. The caller reads them from the API server and fills Confirmed.
 func UnconfirmedSlots(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1alpha1.APIKey) {
 	known := map[string]bool{}
 	for _, k := range f.Keys {
@@ -228,7 +261,9 @@ func UnconfirmedSlots(f AccountFacts) (missing []v1alpha1.Slot, unrecorded []*v1
 			unrecorded = append(unrecorded, k)
 		}
 	}
-	return missing, unrecorded
+	slices.SortFunc(unrecorded, compareAge)
+	room := max(0, maxSlots-len(f.Account.Status.Slots))
+	return missing, unrecorded[:min(len(unrecorded), room)]
 }
 
 // NeedsSlot reports whether a key must hold a slot to reach its desired state.
@@ -243,6 +278,7 @@ func WouldExceedLimit(f AccountFacts) bool {
 	if unlimited {
 		return false
 	}
-	a := Admit(f)
-	return len(a.Slots)+len(a.Waiting) >= limit
+	a := newAdmitter(f)
+	waiting := a.assignSlots(a.candidates(), limit)
+	return len(a.account.Status.Slots)+len(waiting) >= limit
 }

@@ -163,7 +163,7 @@ func TestAdmit(t *testing.T) {
 		"Usable: also where resourceVersions began anew": {
 			options:   []keystest.AccountOption{keystest.MaxKeys(1), usable},
 			keys:      list{aged("a", 1, issued, keystest.Observed(v1alpha1.StateInactive), keystest.Released("123456"))},
-			wantSlots: " a=1234560",
+			wantSlots: " a=123457",
 		},
 		"All: a grant released under another counting is renewed": {
 			options: []keystest.AccountOption{keystest.MaxKeys(1), slotOf("a", "9")}, keys: list{aged("a", 1, issued, keystest.Observed(v1alpha1.StateInactive), keystest.Released("9"))},

@@ -67,8 +67,9 @@ func (a *assessment) assessAdmission() {
 	case slot != nil: // the slot needs another grant, or the key's label
 		a.admissionPending = true
 	case a.desiredState != v1alpha1.StateActive && countsUsableOnly(a.Account): // the key needs no slot
-	case RetainsSlot(a.Key, a.Account): // the slot has to be recorded again
-		a.admissionPending = true
+	case RetainsSlot(a.Key, a.Account): // the slot has to be recorded again, if the record has room
+		a.mayIssue = recordFull(a.Account)
+		a.admissionPending = !a.mayIssue
 	case a.limitReached():
 		a.violation = a.limitViolation()
 	default:

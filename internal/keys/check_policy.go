@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -154,36 +153,6 @@ func checkLabel(f Facts) *Violation {
 		f.Account.Name,
 		holder,
 	)
-}
-
-// labelHolder returns the other key that has the label of a key, or "" if the key may have the label. A label belongs
-// to the slot in which it is recorded, so that renaming another key can't take it from a key in use. Among keys without
-// a slot, the oldest has it. known is false for a holder that is not among the siblings: it may be deleted, or too new
-// for the cache.
-func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.APIKey) (holder string, known bool) {
-	if k.Spec.Label == "" || a == nil || a.Spec.LabelPolicy == v1alpha1.LabelShared {
-		return "", true
-	}
-	wanted := LabelForm(k.Spec.Label)
-	has := func(s v1alpha1.Slot) bool { return s.Label != "" && LabelForm(s.Label) == wanted }
-	if slices.ContainsFunc(a.Status.Slots, func(s v1alpha1.Slot) bool { return s.UID == string(k.UID) && has(s) }) {
-		return "", true
-	}
-	if i := slices.IndexFunc(a.Status.Slots, has); i >= 0 {
-		s := a.Status.Slots[i]
-		known := slices.ContainsFunc(siblings, func(k *v1alpha1.APIKey) bool { return s.UID == string(k.UID) })
-		return s.Namespace + "/" + s.Name, known
-	}
-	oldest := k
-	for _, sibling := range siblings {
-		if sibling.UID != k.UID && LabelForm(sibling.Spec.Label) == wanted && compareAge(sibling, oldest) < 0 {
-			oldest = sibling
-		}
-	}
-	if oldest == k {
-		return "", true
-	}
-	return oldest.Namespace + "/" + oldest.Name, true
 }
 
 // isPredecessor reports whether a slot belongs to a deleted key of the same name. Such a slot is about to become free.

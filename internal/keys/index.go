@@ -37,3 +37,12 @@ func AccountLabel(k *v1alpha1.APIKey) string {
 	}
 	return k.Spec.Account + "/" + LabelForm(k.Spec.Label)
 }
+
+// SlotLabel returns the value in IndexLabel of the keys that request the label in a slot of an account, or "" if there is no
+// label, or the account allows the same label on several keys.
+func SlotLabel(a *v1alpha1.Account, s *v1alpha1.Slot) string {
+	if s.Label == "" || a.Spec.LabelPolicy == v1alpha1.LabelShared {
+		return ""
+	}
+	return a.Name + "/" + LabelForm(s.Label)
+}

@@ -25,6 +25,7 @@ type request struct {
 	url       string
 	sentName  string // of the object in the body of a POST without a name in the path
 	conflict  bool   // the API server returned a conflict
+	bytes     int64  // of the body
 }
 
 func (r request) String() string { return r.method + " " + r.url }
@@ -112,7 +113,7 @@ func recordResponse(is request, response *http.Response) error {
 // parse derives a request from its path:
 // /apis/apikey-manager.io/v1alpha1/namespaces/shop/apikeys/web/status.
 func parse(r *http.Request) request {
-	is := request{method: r.Method, url: r.URL.Path, watch: r.URL.Query().Get("watch") != ""}
+	is := request{method: r.Method, url: r.URL.Path, watch: r.URL.Query().Get("watch") != "", bytes: r.ContentLength}
 	is.metadata = strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadata")
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
@@ -183,6 +184,14 @@ func (t *traffic) writes() map[string]int {
 // conflicts returns the number of writes that failed with a conflict, by method and resource.
 func (t *traffic) conflicts() map[string]int {
 	return t.count(func(r request) bool { return r.conflict })
+}
+
+// sizes returns the number of successful writes of a method and resource, and the bytes of their bodies.
+func (t *traffic) sizes(what string) (n int, bytes int64) {
+	for _, r := range t.all(func(r request) bool { return !r.conflict && r.method+" "+r.resource == what }) {
+		n, bytes = n+1, bytes+r.bytes
+	}
+	return n, bytes
 }
 
 func (t *traffic) count(which func(request) bool) map[string]int {
