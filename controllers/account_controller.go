@@ -47,20 +47,27 @@ type AccountReconciler struct {
 	Settings keys.Settings
 
 	undecodable undecodableLog
+	throttle    accountThrottle
 }
 
 // +kubebuilder:rbac:groups=apikey-manager.io,resources=accounts/status,verbs=update
 
-// Reconcile reconciles an account. It writes only the status.
+// Reconcile reconciles an account. It writes only the status. A round of a large account waits for some time after the
+// previous one, unless the spec of the account has changed.
 func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Account) (ctrl.Result, error) {
 	if r.undecodable.setAside(ctx, account) {
 		return ctrl.Result{}, nil
+	}
+	wait := r.throttle.wait(account.Name, r.Clock.Now())
+	if wait > 0 && account.Generation == account.Status.ObservedGeneration {
+		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	facts, err := r.observe(ctx, account)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	err = r.updateStatus(ctx, account, keys.DescribeAccount(facts))
+	written, err := r.updateStatus(ctx, account, keys.DescribeAccount(facts))
+	r.throttle.finish(account.Name, r.Clock.Now(), len(facts.Keys), written)
 	if isStale(err) {
 		log.FromContext(ctx).V(1).Info("Facts were stale", "cause", err.Error())
 		return ctrl.Result{RequeueAfter: staleRequeueAfter}, nil
@@ -128,18 +135,18 @@ func (r *AccountReconciler) readKey(ctx context.Context, namespace, name string)
 	return &key, nil
 }
 
-// updateStatus writes the status if it changed. The write fails if the account changed since it was read, which
-// enforces the limit.
-func (r *AccountReconciler) updateStatus(ctx context.Context, account *v1alpha1.Account, after v1alpha1.AccountStatus) error {
+// updateStatus writes the status if it changed, and returns the number of slots that it has written. The write fails if
+// the account changed since it was read, which enforces the limit.
+func (r *AccountReconciler) updateStatus(ctx context.Context, account *v1alpha1.Account, after v1alpha1.AccountStatus) (int, error) {
 	if equality.Semantic.DeepEqual(account.Status, after) {
-		return nil
+		return 0, nil
 	}
 	next := account.DeepCopy()
 	next.Status = after
 	if err := r.Status().Update(ctx, next); err != nil {
-		return fmt.Errorf("write the status of Account %s: %w", account.Name, err)
+		return 0, fmt.Errorf("write the status of Account %s: %w", account.Name, err)
 	}
-	return nil
+	return len(after.Slots), nil
 }
 
 // SetupWithManager adds the controller to a manager.
