@@ -99,46 +99,6 @@ func without(list, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
 }
 
-// accountHandler enqueues the keys that a change of their account affects: all keys if the spec changed; the keys with
-// a changed slot or without a slot if only the status changed.
-func (r *APIKeyReconciler) accountHandler() handler.EventHandler {
-	all := func(ctx context.Context, o client.Object, q queue) {
-		r.enqueueKeys(ctx, keys.IndexAccount, o.GetName(), q, nil)
-	}
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			if !e.IsInInitialList {
-				all(ctx, e.Object, q)
-			}
-		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { all(ctx, e.Object, q) },
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			was, is := e.ObjectOld.(*v1alpha1.Account), e.ObjectNew.(*v1alpha1.Account) //nolint:forcetypeassert // watched as Account
-			switch {
-			case was.Generation != is.Generation, len(was.Undecodable) != len(is.Undecodable), keys.AccountRecordDiffers(was, is):
-				all(ctx, is, q)
-			case !slices.Equal(was.Status.Slots, is.Status.Slots):
-				r.enqueueKeys(ctx, keys.IndexAccount, is.Name, q, unchangedSlots(was, is))
-			}
-		},
-	}
-}
-
-// unchangedSlots returns the UIDs of the keys whose slot is the same in both accounts.
-func unchangedSlots(was, is *v1alpha1.Account) map[types.UID]bool {
-	old := map[v1alpha1.Slot]bool{}
-	for _, slot := range was.Status.Slots {
-		old[slot] = true
-	}
-	same := map[types.UID]bool{}
-	for _, slot := range is.Status.Slots {
-		if old[slot] {
-			same[types.UID(slot.UID)] = true
-		}
-	}
-	return same
-}
-
 func (r *APIKeyReconciler) enqueueKeys(ctx context.Context, index, value string, q queue, except map[types.UID]bool) {
 	list, err := lookup.Keys(ctx, r, index, value)
 	if err != nil {

@@ -72,7 +72,7 @@ func TestWatches_AccountEnqueuesItsKeys(t *testing.T) {
 		"its annotation is added or removed": {update(func(a *v1alpha1.Account) {
 			a.Annotations = map[string]string{v1alpha1.CreatedByAnnotation: v1alpha1.CreatedByManager}
 		}), both},
-		"another gets a slot": {update(func(a *v1alpha1.Account) { a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(waits, "9")) }), []string{"default/waits"}},
+		"another gets a slot": {update(func(a *v1alpha1.Account) { a.Status.Slots = append(a.Status.Slots, keystest.SlotOf(waits, "9")) }), both}, // both request the same label
 		"a slot is released":  {update(func(a *v1alpha1.Account) { a.Status.Slots = nil }), both},
 		"a grant is renewed":  {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Grant = "9" }), both},
 		"a label is recorded": {update(func(a *v1alpha1.Account) { a.Status.Slots[0].Label = "new" }), both},
@@ -83,6 +83,40 @@ func TestWatches_AccountEnqueuesItsKeys(t *testing.T) {
 			tc.do(q)
 			slices.Sort(q.names)
 			if diff := cmp.Diff(tc.want, q.names); diff != "" {
+				t.Errorf("enqueued (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Keys that wait are not enqueued each time that another key gets a slot.
+func TestWatches_SlotEnqueuesItsKeyOnly(t *testing.T) {
+	t.Parallel()
+	first, second, third, shared := keystest.Key("first"), keystest.Key("second"), keystest.Key("third", keystest.Label("shop")), keystest.Key("shared", keystest.Label("shop"))
+	w := newFixture(t, first, second, third, shared)
+	h := w.keys().accountHandler()
+	sharing := keystest.Policy(func(a *v1alpha1.AccountSpec) { a.LabelPolicy = v1alpha1.LabelShared })
+	account := func(limit int32, holders []*v1alpha1.APIKey, options ...keystest.AccountOption) *v1alpha1.Account {
+		return keystest.NewAccount("acme", append([]keystest.AccountOption{keystest.MaxKeys(limit), keystest.Slots(holders...)}, options...)...)
+	}
+	type list = []*v1alpha1.APIKey
+	for name, tc := range map[string]struct {
+		was, is *v1alpha1.Account
+		want    []string
+	}{
+		"a slot passes on while the account is full": {account(1, list{first}), account(1, list{second}), []string{"default/first", "default/second"}},
+		"a slot of many is assigned":                 {account(5, list{first}), account(5, list{first, second}), []string{"default/second"}},
+		"the account becomes full":                   {account(2, list{first}), account(2, list{first, second}), []string{"default/second", "default/shared", "default/third"}},
+		"the account is no longer full":              {account(1, list{first}), account(1, nil), []string{"default/first", "default/second", "default/shared", "default/third"}},
+		"a label is taken":                           {account(5, list{first}), account(5, list{first, third}), []string{"default/shared", "default/third"}},
+		"a label that several may have":              {account(5, list{first}, sharing), account(5, list{first, third}, sharing), []string{"default/third"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := &recordingQueue{}
+			h.Update(t.Context(), event.UpdateEvent{ObjectOld: tc.was, ObjectNew: tc.is}, q)
+			slices.Sort(q.names)
+			if diff := cmp.Diff(tc.want, slices.Compact(q.names)); diff != "" {
 				t.Errorf("enqueued (-want +got):\n%s", diff)
 			}
 		})
