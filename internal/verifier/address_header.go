@@ -35,6 +35,19 @@ func ParseAddressHeader(name string) (AddressHeader, error) {
 	return 0, fmt.Errorf("invalid header %q: must be X-Forwarded-For, X-Real-IP or Forwarded", name)
 }
 
+// LowerName returns the name of the header in lower case.
+func (h AddressHeader) LowerName() string {
+	switch h {
+	case XForwardedFor:
+		return "x-forwarded-for"
+	case XRealIP:
+		return "x-real-ip"
+	case Forwarded:
+		return "forwarded"
+	}
+	return "" // unknown header
+}
+
 // invalidHop stands for a hop that holds no valid address.
 const invalidHop = "?"
 

@@ -89,6 +89,9 @@ func resemblesRequirement(name string) bool {
 const knownRequirements = "must be scopes, account, externalID (none of them empty) or preflight=allow; " +
 	"if a path follows, write them as /authz;scopes=a/"
 
+// unknownRequirement describes unknown requirements.
+const unknownRequirement = "unknown requirement of the route: " + knownRequirements
+
 // problem describes what is wrong with the requirements and how to correct them. It returns "" if they are valid.
 func (r *Requirements) problem() string {
 	if r.malformed {
@@ -100,7 +103,7 @@ func (r *Requirements) problem() string {
 // unknownProblem describes unknown requirements only. Empty requirements are left to the verdict: no key meets them.
 func (r *Requirements) unknownProblem() string {
 	if len(r.unknown) > 0 {
-		return "unknown requirement of the route: " + knownRequirements
+		return unknownRequirement
 	}
 	return ""
 }

@@ -16,7 +16,9 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"k8s.io/utils/clock"
 
@@ -38,9 +40,16 @@ func (allowAll) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRespo
 // client does not decode responses, because Envoy does that on its own CPU.
 func BenchmarkExtAuthz(b *testing.B) {
 	authorizer := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b)
-	for name, srv := range map[string]authv3.AuthorizationServer{"always": allowAll{}, "verifier": authorizer.ExtAuthz()} {
+	for name, newServer := range map[string]func() *grpc.Server{
+		"always": func() *grpc.Server {
+			s := grpc.NewServer()
+			authv3.RegisterAuthorizationServer(s, allowAll{})
+			return s
+		},
+		"verifier": func() *grpc.Server { return newGRPC(authorizer) },
+	} {
 		b.Run(name, func(b *testing.B) {
-			connection := dialExtAuthz(b, srv)
+			connection := dialInMemory(b, newServer())
 			request := benchRequest()
 			if r, err := authv3.NewAuthorizationClient(connection).Check(b.Context(), request); err != nil || r.GetStatus().GetCode() != 0 {
 				b.Fatal(r, err)
@@ -58,19 +67,35 @@ func BenchmarkExtAuthz(b *testing.B) {
 	}
 }
 
-// BenchmarkExtAuthz_InProcess measures checks without a connection.
+// BenchmarkExtAuthz_InProcess measures checks without a connection, from the encoded request to the encoded response.
 func BenchmarkExtAuthz_InProcess(b *testing.B) {
 	for name, index := range map[string]*verifier.Index{"plain": newIndex(), "attributes": indexWithAttributes()} {
 		b.Run(name, func(b *testing.B) {
-			srv := setup{index: index, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b).ExtAuthz()
-			request := benchRequest()
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := srv.Check(b.Context(), request); err != nil {
-					b.Fatal(err)
-				}
-			}
+			authorizer := setup{index: index, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b)
+			benchEncoded(b, authorizer, benchRequest())
 		})
+	}
+}
+
+// benchEncoded measures requests to an authorizer in turn.
+func benchEncoded(b *testing.B, authorizer *server.Authorizer, requests ...*authv3.CheckRequest) {
+	b.Helper()
+	encoded := make([]mem.BufferSlice, len(requests))
+	for i, r := range requests {
+		wire, err := proto.Marshal(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		encoded[i] = mem.BufferSlice{mem.SliceBuffer(wire)}
+	}
+	check := authorizer.EncodedCheck()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		response, err := check(encoded[i%len(encoded)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		response.Free()
 	}
 }
 
@@ -88,12 +113,23 @@ func benchRequest() *authv3.CheckRequest {
 	}}
 }
 
-// dialExtAuthz serves srv in memory and returns a connection to it.
-func dialExtAuthz(t testing.TB, srv authv3.AuthorizationServer) *grpc.ClientConn {
+// dialExtAuthz serves the verdicts of an authorizer in memory and returns a connection to them.
+func dialExtAuthz(t testing.TB, authorizer *server.Authorizer) *grpc.ClientConn {
+	t.Helper()
+	return dialInMemory(t, newGRPC(authorizer))
+}
+
+// newGRPC returns a gRPC server of an authorizer, with gRPC's defaults except for the codec.
+func newGRPC(authorizer *server.Authorizer) *grpc.Server {
+	s := grpc.NewServer(grpc.ForceServerCodecV2(server.Codec()))
+	authorizer.RegisterExtAuthz(s)
+	return s
+}
+
+// dialInMemory runs a server in memory and returns a connection to it.
+func dialInMemory(t testing.TB, s *grpc.Server) *grpc.ClientConn {
 	t.Helper()
 	wire := bufconn.Listen(1 << 20)
-	s := grpc.NewServer()
-	authv3.RegisterAuthorizationServer(s, srv)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(wire) }()
 	connection, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -113,44 +149,31 @@ func dialExtAuthz(t testing.TB, srv authv3.AuthorizationServer) *grpc.ClientConn
 	return connection
 }
 
-// BenchmarkExtAuthz_ManyKeys uses more keys than the cache of responses holds.
+// BenchmarkExtAuthz_ManyKeys uses many keys in turn.
 func BenchmarkExtAuthz_ManyKeys(b *testing.B) {
 	const many = 20_000
-	x, materials := verifier.NewIndex(), make([]string, many)
+	x, requests := verifier.NewIndex(), make([]*authv3.CheckRequest, many)
 	x.PutAccount(keystest.NewAccount("acme"))
-	for i := range materials {
+	for i := range requests {
 		name := fmt.Sprintf("key-%d", i)
 		x.PutKey(keystest.Key(name, keystest.Scopes("orders:read"), keystest.Issued(keystest.Epoch)))
-		materials[i] = string(keystest.MaterialOf("default/" + name))
+		requests[i] = benchRequest()
+		requests[i].GetAttributes().GetRequest().GetHttp().Headers["x-api-key"] = string(keystest.MaterialOf("default/" + name))
 	}
 	x.SetComplete()
-	srv := setup{index: x, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b).ExtAuthz()
-	request := benchRequest()
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		request.GetAttributes().GetRequest().GetHttp().Headers["x-api-key"] = materials[i%many]
-		if answer, err := srv.Check(b.Context(), request); err != nil || answer.GetStatus().GetCode() != 0 {
-			b.Fatal(answer, err)
-		}
-	}
+	benchEncoded(b, setup{index: x, options: server.AuthorizerOptions{Clock: clock.RealClock{}}}.authorizer(b), requests...)
 }
 
 // BenchmarkExtAuthz_Denied measures a flood of requests without a valid key, with an audit line for each.
 func BenchmarkExtAuthz_Denied(b *testing.B) {
 	audit := server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
+	authorizer := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit}}.authorizer(b)
 	for name, path := range map[string]string{
 		"usual path": "/v1/customers/4711/orders?page=2", "key in the path": "/orders/" + unknownKey,
 		"128 KiB": strings.Repeat("/"+unknownKey, 4000),
 	} {
 		b.Run(name, func(b *testing.B) {
-			srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit}}.authorizer(b).ExtAuthz()
-			request := envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := srv.Check(b.Context(), request); err != nil {
-					b.Fatal(err)
-				}
-			}
+			benchEncoded(b, authorizer, envoyRequest(path, map[string]string{"x-api-key": unknownKey}, nil))
 		})
 	}
 }
@@ -160,16 +183,9 @@ func BenchmarkExtAuthz_Denied(b *testing.B) {
 func BenchmarkExtAuthz_Failures(b *testing.B) {
 	audit := server.NewAudit(funcr.NewJSON(func(string) {}, funcr.Options{}), 0)
 	limiter := verifier.NewFailureLimiter(verifier.FailureRate{Count: 60, Unit: time.Minute})
-	srv := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit, Failures: limiter}}.authorizer(b).ExtAuthz()
+	authorizer := setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}, Audit: audit, Failures: limiter}}.authorizer(b)
 	flood := envoyRequest("/v1/customers/4711/orders?page=2", map[string]string{"x-api-key": unknownKey}, nil)
 	for name, request := range map[string]*authv3.CheckRequest{"valid key": benchRequest(), "flood": flood} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := srv.Check(b.Context(), request); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		b.Run(name, func(b *testing.B) { benchEncoded(b, authorizer, request) })
 	}
 }

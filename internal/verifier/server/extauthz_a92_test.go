@@ -127,7 +127,7 @@ func TestExtAuthz_A92Allows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			request := a92Request(tc.sent...)
-			response, err := authv3.NewAuthorizationClient(dialExtAuthz(t, setup{}.authorizer(t).ExtAuthz())).Check(t.Context(), request)
+			response, err := authv3.NewAuthorizationClient(dialExtAuthz(t, setup{}.authorizer(t))).Check(t.Context(), request)
 			if err != nil || a92Status(response) != codes.OK {
 				t.Fatalf("got %v, %v", response, err)
 			}
@@ -181,7 +181,7 @@ func TestExtAuthz_A92Denies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := authv3.NewAuthorizationClient(dialExtAuthz(t, tc.setup.authorizer(t).ExtAuthz()))
+			client := authv3.NewAuthorizationClient(dialExtAuthz(t, tc.setup.authorizer(t)))
 			response, err := client.Check(t.Context(), a92Request(tc.sent...))
 			if err != nil {
 				t.Fatal(err)

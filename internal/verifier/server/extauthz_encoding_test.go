@@ -4,12 +4,15 @@
 package server
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -33,12 +36,15 @@ var encodedIdentity = verifier.Identity{
 	},
 }
 
-// handWritten returns a function that builds a response for a key whose encoding is written by hand.
-func handWritten(id verifier.Identity) func() *authv3.CheckResponse {
-	static := make([]*authv3.CheckResponse, len(verifier.Codes()))
-	static[verifier.Valid] = &authv3.CheckResponse{Status: &rpcstatus.Status{}}
-	r := &extAuthzResponses{plain: deniedResponses{static: static}, places: []verifier.Place{{Header: "x-api-key", Bits: 1}}}
-	return func() *authv3.CheckResponse { return r.buildAllowed(&id, 1, cookies{}) }
+// handWritten returns a function that writes a response for a key by hand.
+func handWritten(id verifier.Identity) func() []byte {
+	r := &extAuthzResponses{places: []verifier.Place{{Header: "x-api-key", Bits: 1}}}
+	var buffer protoWriter
+	return func() []byte {
+		buffer = buffer[:0]
+		r.appendAllowed(&buffer, &id, 1, cookies{})
+		return buffer
+	}
 }
 
 // generated returns the same response, built from the generated types.
@@ -88,13 +94,11 @@ func structOf(name1 string, value1 *structpb.Value, name2 string, value2 *struct
 	return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{name1: value1, name2: value2}})
 }
 
-// TestExtAuthz_EncodingEqualsGeneratedTypes checks that a client decodes both encodings to the same message.
+// TestExtAuthz_EncodingEqualsGeneratedTypes checks that a client decodes both encodings to the same message, and that neither is
+// longer than the other.
 func TestExtAuthz_EncodingEqualsGeneratedTypes(t *testing.T) {
 	t.Parallel()
-	raw, err := proto.Marshal(handWritten(encodedIdentity)())
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := handWritten(encodedIdentity)()
 	var got authv3.CheckResponse
 	if err := proto.Unmarshal(raw, &got); err != nil {
 		t.Fatal(err)
@@ -102,22 +106,39 @@ func TestExtAuthz_EncodingEqualsGeneratedTypes(t *testing.T) {
 	if diff := cmp.Diff(generated(), &got, protocmp.Transform()); diff != "" {
 		t.Errorf("the message differs from the one of the generated types (-want +got):\n%s", diff)
 	}
+	if want := proto.Size(generated()); len(raw) != want {
+		t.Errorf("the encoding takes %d bytes, want %d", len(raw), want)
+	}
+}
+
+// TestProtoWriter_Lengths checks messages around the lengths at which the encoding of the length grows.
+func TestProtoWriter_Lengths(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{0, 1, 126, 127, 128, 129, 1<<14 - 1, 1 << 14, 1<<14 + 1, 1 << 21} {
+		content := strings.Repeat("abcdefg", length/7+1)[:length]
+		w := protoWriter("before")
+		start := w.begin(3)
+		w = append(w, content...)
+		w.end(start)
+		want := protowire.AppendString(protowire.AppendTag([]byte("before"), 3, protowire.BytesType), content)
+		if !bytes.Equal(w, want) {
+			t.Errorf("a message of %d bytes is encoded in another way", length)
+		}
+	}
 }
 
 // BenchmarkExtAuthz_Encoding compares the encoding that is written by hand with that of the generated types.
 func BenchmarkExtAuthz_Encoding(b *testing.B) {
 	plain := encodedIdentity
 	plain.Plan, plain.Metadata, plain.RateLimits, plain.AccountRateLimits = "", nil, nil, nil
-	for name, build := range map[string]func() *authv3.CheckResponse{
-		"hand-written": handWritten(encodedIdentity), "generated": generated,
+	for name, build := range map[string]func() []byte{
+		"hand-written": handWritten(encodedIdentity), "generated": func() []byte { return mustEncode(generated()) },
 		"hand-written without attributes": handWritten(plain),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := proto.Marshal(build()); err != nil {
-					b.Fatal(err)
-				}
+				build()
 			}
 		})
 	}

@@ -1,124 +1,102 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// This file builds the responses of ext_authz. Encoding them is the most expensive part of a check, so refusals without a
-// key ID are encoded once, and responses that allow a request are written by hand (see proto_writer.go for the figures)
-// and cached. BenchmarkExtAuthz_InProcess measures a cached response, BenchmarkExtAuthz_ManyKeys more keys than the cache
-// holds:
+// This file writes the responses of ext_authz. Refusals without a key ID are encoded once, all other responses are written by
+// hand into a buffer that is reused (see proto_writer.go). BenchmarkExtAuthz_InProcess measures them:
 //
 //	go test ./internal/verifier/server -run '^$' -bench 'ExtAuthz_(InProcess|ManyKeys)'
 //
 // TestExtAuthz_EncodingEqualsGeneratedTypes, TestExtAuthz_Allows and TestExtAuthz_Denies guard the encoding: they decode
-// responses and compare them with the generated types. TestExtAuthz_AnswerChangesWithKey and
-// TestExtAuthz_AnswersAreNotMixedUp guard the cache.
+// responses and compare them with the generated types.
 
 package server
 
 import (
-	"hash/maphash"
+	"fmt"
+	"net/http"
 	"strings"
-	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/known/structpb"
 	"k8s.io/utils/ptr"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// extAuthzResponses converts verdicts to responses of ext_authz. Responses are reused and must not be modified.
+// extAuthzResponses converts verdicts to encoded responses of ext_authz.
 type extAuthzResponses struct {
 	denials *denials
-	// plain and cors hold the refusals. Those in cors have headers that allow a page of another origin to read them.
-	plain, cors deniedResponses
-	// places holds the places that may hold a key, all the union of their bits.
+	// plain and cors hold the refusals by code. Those in cors have headers that allow a page of another origin to read them.
+	plain, cors []deniedResponse
+	// misconfigured is the response to a request whose route has unknown requirements.
+	misconfigured mem.Buffer
+	// places holds the places that may hold a key.
 	places []verifier.Place
-	all    verifier.Places
 	// metadataHeaders configures the identity headers that hold metadata.
 	metadataHeaders []MetadataHeader
-
-	seed maphash.Seed
-	// cache holds the responses for keys in use, indexed by the hash of their cacheKey.
-	cache [cacheSize]atomic.Pointer[cachedResponse]
 }
 
-// cacheSize and maxCachedLength limit the memory of the cache: its responses take at most 16 MiB. With a plan, two rate limits and
-// two metadata entries, a response takes 1.2 KiB. Those longer than 2 KiB, with many scopes, rate limits or metadata entries, are not
-// cached.
-const (
-	cacheSize       = 1 << 13
-	maxCachedLength = 2 << 10
-)
-
-// cachedResponse holds the response for a cacheKey.
-type cachedResponse struct {
-	cacheKey
-
-	response *authv3.CheckResponse
-}
-
-// deniedResponses holds the refusals by code: the HTTP responses that Envoy returns to the client, and complete
-// pre-encoded responses for verdicts without a key ID.
-type deniedResponses struct {
-	responses []*authv3.DeniedHttpResponse
-	static    []*authv3.CheckResponse
-}
-
-// cacheKey holds everything that the response to an allowed request depends on. A verdict refers to one record of a key
-// and one of its account, so an update of either changes the verdict.
-type cacheKey struct {
-	verdict verifier.Verdict
-	// keyLocations holds the places that hold the key.
-	keyLocations verifier.Places
+// deniedResponse holds a refusal.
+type deniedResponse struct {
+	// static is the response to a verdict without a key ID.
+	static mem.Buffer
+	// status holds the encoded CheckResponse of a verdict with a key ID, except for the HTTP response and the metadata, and
+	// http the encoded HTTP response, except for the body.
+	status, http []byte
 }
 
 func newExtAuthzResponses(a *Authorizer) *extAuthzResponses {
-	r := &extAuthzResponses{
-		denials: &a.denials, seed: maphash.MakeSeed(), places: a.places, plain: newDeniedResponses(a),
-		cors: newDeniedResponses(a, corsHeaders[:]...), metadataHeaders: a.MetadataHeaders,
-	}
-	for _, p := range a.places {
-		r.all |= p.Bits
-	}
-	return r
-}
-
-// newDeniedResponses returns the refusals of an Authorizer, with additional headers.
-func newDeniedResponses(a *Authorizer, headers ...[2]string) (r deniedResponses) {
+	r := &extAuthzResponses{denials: &a.denials, places: a.places, metadataHeaders: a.MetadataHeaders, misconfigured: misconfiguredResponse()}
 	for _, code := range verifier.Codes() {
-		entry := &a.denials.list[code]
-		httpResponse := &authv3.DeniedHttpResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(entry.Status)}, //nolint:gosec // status codes have three digits
-			Headers: denialHeaders(entry), Body: string(entry.static),
-		}
-		for _, header := range headers {
-			httpResponse.Headers = append(httpResponse.Headers, overwriteHeader(strings.ToLower(header[0]), header[1]))
-		}
-		r.responses = append(r.responses, httpResponse)
-		r.static = append(r.static, preEncode(&authv3.CheckResponse{
-			Status:       &rpcstatus.Status{Code: int32(code.GRPC())}, //nolint:gosec // there are 17 codes
-			HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: httpResponse},
-		}))
+		r.plain = append(r.plain, newDeniedResponse(&a.denials.list[code], code))
+		r.cors = append(r.cors, newDeniedResponse(&a.denials.list[code], code, corsHeaders[:]...))
 	}
 	return r
 }
 
-// preEncode returns a message that encodes to the same bytes as m, with everything but the status already encoded. This
-// moves most of the cost of a response to startup. Unknown fields are sent unchanged.
-func preEncode(m *authv3.CheckResponse) *authv3.CheckResponse {
-	encoded, err := proto.Marshal(&authv3.CheckResponse{HttpResponse: m.GetHttpResponse(), DynamicMetadata: m.GetDynamicMetadata()})
-	if err != nil {
-		return m
+// newDeniedResponse returns a refusal, with additional headers.
+func newDeniedResponse(entry *denial, code verifier.Code, headers ...[2]string) deniedResponse {
+	httpResponse := &authv3.DeniedHttpResponse{
+		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(entry.Status)}, //nolint:gosec // status codes have three digits
+		Headers: denialHeaders(entry),
 	}
-	response := &authv3.CheckResponse{Status: m.GetStatus()}
-	response.ProtoReflect().SetUnknown(encoded)
-	return response
+	for _, header := range headers {
+		httpResponse.Headers = append(httpResponse.Headers, overwriteHeader(strings.ToLower(header[0]), header[1]))
+	}
+	response := &authv3.CheckResponse{Status: &rpcstatus.Status{Code: int32(code.GRPC())}} //nolint:gosec // there are 17 codes
+	d := deniedResponse{status: mustEncode(response), http: mustEncode(httpResponse)}
+	httpResponse.Body = string(entry.static)
+	response.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: httpResponse}
+	d.static = mem.SliceBuffer(mustEncode(response))
+	return d
+}
+
+// misconfiguredResponse returns the response to a request whose route has unknown requirements. It does not name them, because
+// it reaches the client.
+func misconfiguredResponse() mem.Buffer {
+	body := problem{Type: blank, Title: http.StatusText(http.StatusForbidden), Status: http.StatusForbidden, Detail: unknownRequirement}.body()
+	return mem.SliceBuffer(mustEncode(&authv3.CheckResponse{
+		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied), Message: unknownRequirement},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode_Forbidden}, Headers: denialHeaders(&denial{}), Body: string(body),
+		}},
+	}))
+}
+
+// mustEncode returns an encoded message at startup. It panics if the message is invalid: Envoy would take an empty response for
+// one that allows the request.
+func mustEncode(m proto.Message) []byte {
+	encoded, err := proto.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("failed to encode a response: %v", err))
+	}
+	return encoded
 }
 
 // denialHeaders returns the headers of a refusal.
@@ -141,139 +119,119 @@ func overwriteHeader(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// forDenied returns the refusal for a verdict. It builds a new message only if the verdict has a key ID.
-func (r *extAuthzResponses) forDenied(v *verifier.Verdict, cors bool) *authv3.CheckResponse {
-	responses := &r.plain
+// forDenied returns the refusal for a verdict. It writes a new message only if the verdict has a key ID.
+func (r *extAuthzResponses) forDenied(v *verifier.Verdict, cors bool) mem.Buffer {
+	response := &r.plain[v.Code]
 	if cors {
-		responses = &r.cors
+		response = &r.cors[v.Code]
 	}
-	static := responses.static[v.Code]
 	if v.KeyID() == "" {
-		return static
+		return response.static
 	}
-	_, body := r.denials.forVerdict(v)
-	httpResponse := responses.responses[v.Code]
-	return &authv3.CheckResponse{
-		Status: static.GetStatus(),
-		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status: httpResponse.GetStatus(), Headers: httpResponse.GetHeaders(), Body: string(body),
-		}},
-		DynamicMetadata: deniedMetadata(v),
-	}
+	return writeResponse(func(w *protoWriter) {
+		_, body := r.denials.forVerdict(v)
+		*w = append(*w, response.status...)
+		denied := w.begin(checkDeniedResponse)
+		*w = append(*w, response.http...)
+		w.appendString(deniedBody, string(body))
+		w.end(denied)
+		metadata := w.begin(checkDynamicMetadata) // what the access log needs to name the key
+		w.appendStructString("keyID", v.KeyID())
+		w.appendStructString("account", v.Account())
+		w.end(metadata)
+	})
 }
 
-// deniedMetadata returns the dynamic metadata of a refusal: what the access log needs to name the key.
-func deniedMetadata(v *verifier.Verdict) *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{
-		"keyID": structpb.NewStringValue(v.KeyID()), "account": structpb.NewStringValue(v.Account()),
-	}}
+// typicalLength suffices for most responses. The pool of gRPC has buffers of this length.
+const typicalLength = 4 << 10
+
+// writeResponse returns the response that write writes, in a buffer that is reused after gRPC has sent it.
+func writeResponse(write func(*protoWriter)) mem.Buffer {
+	pool := mem.DefaultBufferPool()
+	buffer := pool.Get(typicalLength)
+	w := protoWriter((*buffer)[:0])
+	write(&w)
+	*buffer = w
+	return mem.NewBuffer(buffer, pool)
 }
 
-// forAllowed returns the response to an allowed request. It comes from the cache unless a cookie has to be removed.
-func (r *extAuthzResponses) forAllowed(v *verifier.Verdict, e *envoyRequest, keys verifier.Places) *authv3.CheckResponse {
-	key := cacheKey{verdict: *v, keyLocations: keys & r.all}
-	if remaining := cutCookies(e.Header("", "cookie"), r.places, keys); remaining.cut {
-		return r.buildAllowed(v.Key(), key.keyLocations, remaining)
-	}
-	slot := &r.cache[maphash.Comparable(r.seed, key)%cacheSize]
-	cached := slot.Load()
-	if cached == nil || cached.cacheKey != key {
-		cached = &cachedResponse{cacheKey: key, response: r.buildAllowed(v.Key(), key.keyLocations, cookies{})}
-		if len(cached.response.ProtoReflect().GetUnknown()) <= maxCachedLength {
-			slot.Store(cached)
-		}
-	}
-	return cached.response
+// forAllowed returns the response to an allowed request, whose keys are at some places.
+func (r *extAuthzResponses) forAllowed(v *verifier.Verdict, request *checkRequest, keys verifier.Places) mem.Buffer {
+	remaining := cutCookies(request.Header("", "cookie"), r.places, keys)
+	return writeResponse(func(w *protoWriter) { r.appendAllowed(w, v.Key(), keys, remaining) })
 }
 
-// buildAllowed returns a response that allows the request, sets the identity headers of its key, and removes the key
-// and identity headers that the client sent. The response is written in encoded form, because encoding is most of its
-// cost when many different keys are in use.
-func (r *extAuthzResponses) buildAllowed(id *verifier.Identity, keys verifier.Places, remaining cookies) *authv3.CheckResponse {
-	ok := make(protoWriter, 0, typicalLength)
+// appendAllowed writes a response that allows the request, sets the identity headers of its key, and removes the key and
+// identity headers that the client sent.
+func (r *extAuthzResponses) appendAllowed(w *protoWriter, id *verifier.Identity, keys verifier.Places, remaining cookies) {
+	w.end(w.begin(checkStatus))
+	ok := w.begin(checkOkResponse)
 	switch {
 	case remaining.cut && remaining.rest == "":
-		ok.appendString(okHeadersToRemove, "cookie")
+		w.appendString(okHeadersToRemove, "cookie")
 	case remaining.cut:
-		ok.appendOverwrite("cookie", remaining.rest)
+		w.appendOverwrite("cookie", remaining.rest)
 	}
-	r.appendIdentity(&ok, id)
+	r.appendIdentity(w, id)
 	for _, p := range r.places {
 		switch {
 		case p.Bits&keys == 0:
 		case p.Header != "":
-			ok.appendString(okHeadersToRemove, p.Header)
+			w.appendString(okHeadersToRemove, p.Header)
 		case p.Parameter != "":
-			ok.appendString(okQueryParametersToRemove, p.Parameter)
+			w.appendString(okQueryParametersToRemove, p.Parameter)
 		}
 	}
-	var metadata protoWriter
+	w.end(ok)
 	if id != nil {
-		metadata = dynamicMetadata(id)
+		metadata := w.begin(checkDynamicMetadata)
+		w.appendMetadata(id)
+		w.end(metadata)
 	}
-	// The cache keeps these bytes, so none are allocated in excess.
-	encoded := make(protoWriter, 0, fieldSize(checkOkResponse, len(ok))+fieldSize(checkDynamicMetadata, len(metadata)))
-	encoded.appendMessage(checkOkResponse, ok)
-	if id != nil {
-		encoded.appendMessage(checkDynamicMetadata, metadata)
-	}
-	response := &authv3.CheckResponse{Status: r.plain.static[verifier.Valid].GetStatus()}
-	response.ProtoReflect().SetUnknown(protoreflect.RawFields(encoded))
-	return response
 }
 
 // appendIdentity writes the identity headers of a key. A header without a value is removed, because the client may have
 // sent it. If id is nil, all are removed.
-func (r *extAuthzResponses) appendIdentity(ok *protoWriter, id *verifier.Identity) {
+func (r *extAuthzResponses) appendIdentity(w *protoWriter, id *verifier.Identity) {
 	var values [headerCount]string
 	if id != nil {
 		values = identityValues(id)
 	}
 	for i, value := range values {
-		ok.appendOverwriteOrRemove(lowerIdentityHeaders[i], value)
+		w.appendOverwriteOrRemove(lowerIdentityHeaders[i], value)
 	}
 	for i := range r.metadataHeaders {
 		value := ""
 		if id != nil {
 			value = r.metadataHeaders[i].value(id)
 		}
-		ok.appendOverwriteOrRemove(r.metadataHeaders[i].lower, value)
+		w.appendOverwriteOrRemove(r.metadataHeaders[i].lower, value)
 	}
 }
 
-// dynamicMetadata returns a google.protobuf.Struct that later filters, such as rate limits, can use.
-func dynamicMetadata(id *verifier.Identity) protoWriter {
-	m := make(protoWriter, 0, typicalLength)
-	m.appendStructString("keyID", id.KeyID)
-	m.appendStructString("name", id.Namespace+"/"+id.Name)
-	m.appendStructString("uid", id.UID)
-	m.appendStructString("account", id.Account)
+// appendMetadata writes a google.protobuf.Struct that later filters, such as rate limits, can use.
+func (w *protoWriter) appendMetadata(id *verifier.Identity) {
+	w.appendStructString("keyID", id.KeyID)
+	w.appendStructString("name", id.Namespace+"/"+id.Name)
+	w.appendStructString("uid", id.UID)
+	w.appendStructString("account", id.Account)
 	if id.ExternalID != "" {
-		m.appendStructString("externalID", id.ExternalID)
+		w.appendStructString("externalID", id.ExternalID)
 	}
-	m.appendStructList("scopes", id.Scopes)
+	w.appendStructList("scopes", id.Scopes)
 	if id.Plan != "" {
-		m.appendStructString("plan", id.Plan)
+		w.appendStructString("plan", id.Plan)
 	}
 	if len(id.Metadata) > 0 {
-		m.appendStruct("metadata", metadataFields(id.Metadata))
+		w.appendStruct("metadata", func() {
+			for _, entry := range id.Metadata {
+				w.appendStructString(entry.Name, entry.Value)
+			}
+		})
 	}
-	m.appendRateLimits("rateLimits", id.RateLimits)
-	m.appendRateLimits("accountRateLimits", id.AccountRateLimits)
-	return m
+	w.appendRateLimits("rateLimits", id.RateLimits)
+	w.appendRateLimits("accountRateLimits", id.AccountRateLimits)
 }
-
-// metadataFields returns the fields of a google.protobuf.Struct with the metadata of a key.
-func metadataFields(metadata verifier.Metadata) protoWriter {
-	fields := make(protoWriter, 0, typicalLength)
-	for _, entry := range metadata {
-		fields.appendStructString(entry.Name, entry.Value)
-	}
-	return fields
-}
-
-// typicalOverrideLength suffices for the encoding of each rate limit.
-const typicalOverrideLength = 64
 
 // appendRateLimits writes a struct of rate limits by name, each in the form that a rate limit of Envoy reads as its override
 // (envoy.config.route.v3.RateLimit.Override.DynamicMetadata). Each is also a field of its own, such as rateLimits.requests,
@@ -283,13 +241,19 @@ func (w *protoWriter) appendRateLimits(name string, limits []v1alpha1.RateLimit)
 	if len(limits) == 0 {
 		return
 	}
-	byName, override := make(protoWriter, 0, typicalLength), make(protoWriter, 0, typicalOverrideLength)
-	for _, limit := range limits {
-		override = override[:0]
-		override.appendStructNumber("requests_per_unit", float64(ptr.Deref(limit.Requests, 0)))
-		override.appendStructString("unit", strings.ToUpper(string(limit.Unit)))
-		byName.appendStruct(limit.Name, override)
-		w.appendStruct(name+"."+limit.Name, override)
+	w.appendStruct(name, func() {
+		for i := range limits {
+			w.appendRateLimit(limits[i].Name, &limits[i])
+		}
+	})
+	for i := range limits {
+		w.appendRateLimit(name+"."+limits[i].Name, &limits[i])
 	}
-	w.appendStruct(name, byName)
+}
+
+func (w *protoWriter) appendRateLimit(name string, limit *v1alpha1.RateLimit) {
+	w.appendStruct(name, func() {
+		w.appendStructNumber("requests_per_unit", float64(ptr.Deref(limit.Requests, 0)))
+		w.appendStructString("unit", strings.ToUpper(string(limit.Unit)))
+	})
 }

@@ -167,7 +167,7 @@ func TestFailures_ForwardAuth(t *testing.T) {
 
 func TestFailures_ExtAuthz(t *testing.T) {
 	t.Parallel()
-	client := authv3.NewAuthorizationClient(dialExtAuthz(t, limited().authorizer(t).ExtAuthz()))
+	client := authv3.NewAuthorizationClient(dialExtAuthz(t, limited().authorizer(t)))
 	check := func(key, address string) *authv3.CheckResponse {
 		got, err := client.Check(t.Context(), withPeer(address, envoyRequest("/", map[string]string{"x-api-key": key}, nil)))
 		if err != nil {

@@ -223,11 +223,15 @@ func (h *hostile) verifyRequest(path string) *http.Request {
 	}
 }
 
+// checkRequest returns a request for ext_authz. Its strings are UTF-8: TestCheckRequest_Oddities sends others.
 func (h *hostile) checkRequest() *authv3.CheckRequest {
-	httpRequest := &authv3.AttributeContext_HttpRequest{Method: h.text(), Host: h.text(), Path: h.value(), Headers: map[string]string{}}
+	utf8 := func(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+	httpRequest := &authv3.AttributeContext_HttpRequest{
+		Method: utf8(h.text()), Host: utf8(h.text()), Path: utf8(h.value()), Headers: map[string]string{},
+	}
 	for name, values := range h.header() {
 		if h.IntN(3) > 0 {
-			httpRequest.Headers[strings.ToLower(name)] = strings.Join(values, ",")
+			httpRequest.Headers[strings.ToLower(name)] = utf8(strings.Join(values, ","))
 			continue
 		}
 		httpRequest.HeaderMap = &corev3.HeaderMap{Headers: append(httpRequest.GetHeaderMap().GetHeaders(), nil)}
@@ -236,8 +240,8 @@ func (h *hostile) checkRequest() *authv3.CheckRequest {
 		}
 	}
 	r := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Source: peer(h.text(), 1), Request: &authv3.AttributeContext_Request{Http: httpRequest},
-		ContextExtensions: map[string]string{"scopes": h.text(), "account": h.text(), "externalID": h.text()},
+		Source: peer(utf8(h.text()), 1), Request: &authv3.AttributeContext_Request{Http: httpRequest},
+		ContextExtensions: map[string]string{"scopes": utf8(h.text()), "account": utf8(h.text()), "externalID": utf8(h.text())},
 	}}
 	switch h.IntN(20) {
 	case 0:

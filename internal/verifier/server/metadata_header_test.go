@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -138,7 +139,7 @@ func (s setup) metadataHeadersOverGRPC(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ok := remarshal(t, response).GetOkResponse()
+	ok := response.GetOkResponse()
 	got := map[string]string{}
 	for _, option := range ok.GetHeaders() {
 		name := http.CanonicalHeaderKey(option.GetHeader().GetKey())
@@ -165,7 +166,7 @@ func TestMetadataHeaders_Preflight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := remarshal(t, response).GetOkResponse().GetHeadersToRemove(); !slices.Contains(got, "x-apikey-team") {
+	if got := response.GetOkResponse().GetHeadersToRemove(); !slices.Contains(got, "x-apikey-team") {
 		t.Errorf("the headers to remove are %q", got)
 	}
 }
@@ -205,12 +206,12 @@ func TestMetadata_Size(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, option := range remarshal(t, response).GetOkResponse().GetHeaders() {
+	for _, option := range response.GetOkResponse().GetHeaders() {
 		if length := len(option.GetHeader().GetValue()); length > 12*longest {
 			t.Errorf("%s has %d bytes", option.GetHeader().GetKey(), length)
 		}
 	}
-	if length := len(response.ProtoReflect().GetUnknown()); length > 100<<10 {
+	if length := proto.Size(response); length > 100<<10 {
 		t.Errorf("the response has %d bytes", length)
 	}
 	if a := send(t, serve(t, s, server.Options{}).http, http.MethodGet, "/authz", header("X-Api-Key", goodKey), ""); a.status != http.StatusOK {

@@ -16,7 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -154,6 +153,7 @@ func (s *Server) addGRPC() {
 	}
 	workers := uint32(runtime.GOMAXPROCS(0)) //nolint:gosec // the number of cores fits
 	options := append([]grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCheckCodec()),
 		grpc.NumStreamWorkers(workers), grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(requestTimeout),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeader), grpc.UnknownServiceHandler(unknownMethod),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
@@ -166,7 +166,7 @@ func (s *Server) addGRPC() {
 		options = append(options, grpc.Creds(credentials.NewTLS(config)))
 	}
 	s.grpc = grpc.NewServer(options...)
-	authv3.RegisterAuthorizationServer(s.grpc, s.authorizer.ExtAuthz())
+	newExtAuthz(s.authorizer).register(s.grpc)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if s.options.Reflection {
 		reflection.Register(s.grpc)
