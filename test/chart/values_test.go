@@ -31,6 +31,8 @@ func TestValues_Refused(t *testing.T) {
 		"verifier.maxFailuresPerClient=60/minute":                     "at '/verifier/maxFailuresPerClient': '60/minute' does not match",
 		"verifier.metadataHeaders.team=X-Team":                        "at '/verifier/metadataHeaders/team': 'X-Team' does not match",
 		"verifier.metadataHeaders.cost_center=X-Apikey-Cost":          "at '/verifier/metadataHeaders': additional properties 'cost_center' not allowed",
+		"verifier.kubeconfigs[0].name=EU":                             "at '/verifier/kubeconfigs/0/name': 'EU' does not match pattern",
+		"verifier.kubeconfigs[0].secretName=us":                       "at '/verifier/kubeconfigs/0': missing property 'name'",
 		"watchNamespaces[0]=shop/*":                                   "at '/watchNamespaces/0': 'shop/*' does not match pattern",
 		"watchNamespaces={shop\\,shop}":                               "at '/watchNamespaces",
 		"smtp.host=mail.example.com":                                  "at '/smtp/from': minLength: got 0, want 1",

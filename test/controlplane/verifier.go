@@ -6,7 +6,9 @@ package controlplane
 import (
 	"context"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // VerifierOptions configure a verifier process.
@@ -15,7 +17,8 @@ type VerifierOptions struct {
 	Binary string
 	// Log is the file to which the output is appended. It defaults to verifier.log in Dir.
 	Log string
-	// Flags are further flags. They take precedence over the default ones.
+	// Flags are further flags. They take precedence over the default ones. With --kubeconfig, which can be repeated, the
+	// verifier follows those clusters only.
 	Flags []string
 	// Unready makes StartVerifier wait until the verifier is alive instead of ready.
 	Unready bool
@@ -50,9 +53,12 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 		options.Log = c.logOf("verifier")
 	}
 	flags := append([]string{
-		"--kubeconfig=" + c.VerifierKubeconfig(), "--grpc-bind-address=" + v.GRPC, "--http-bind-address=" + v.HTTP,
-		"--usage-bind-address=" + v.Usage, "--metrics-bind-address=" + v.Metrics, "--health-probe-bind-address=" + v.Probes, "--drain-delay=0s",
+		"--grpc-bind-address=" + v.GRPC, "--http-bind-address=" + v.HTTP, "--usage-bind-address=" + v.Usage,
+		"--metrics-bind-address=" + v.Metrics, "--health-probe-bind-address=" + v.Probes, "--drain-delay=0s",
 	}, options.Flags...)
+	if !slices.ContainsFunc(options.Flags, func(flag string) bool { return strings.HasPrefix(flag, "--kubeconfig=") }) {
+		flags = append(flags, "--kubeconfig="+c.VerifierKubeconfig())
+	}
 	var err error
 	if v.Process, err = c.launch(&c.manifests.verifier, options.Log, options.Binary, flags...); err != nil {
 		return nil, err
