@@ -46,6 +46,8 @@ type KeyExportReconciler struct {
 	client.Client
 	// APIReader reads from the API server instead of the cache.
 	APIReader client.Reader
+	// Objects updates the objects of KeyExports.
+	Objects ObjectUpdater
 	// Clock returns the current time.
 	Clock clock.PassiveClock
 	// Settings holds the defaults from the manager's flags.

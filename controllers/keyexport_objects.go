@@ -137,9 +137,10 @@ func observedObject(e *v1alpha1.KeyExport, object client.Object) *exportObject {
 		}
 		o.meta, o.items, immutable = object.ObjectMeta, export.ObjectOf(data, object).Items, object.Immutable
 	}
-	if o.meta.ManagedFields = nil; immutable != nil && *immutable {
+	if immutable != nil && *immutable {
 		o.unchangeable = "is immutable"
 	}
+	o.dropManagedFields()
 	return o
 }
 
@@ -211,11 +212,11 @@ func (r *KeyExportReconciler) createObject(ctx context.Context, run *exportRun, 
 func (r *KeyExportReconciler) updateObject(ctx context.Context, run *exportRun, w export.Write, known *exportObject) error {
 	content := run.rules.Content(w)
 	object := newExportTarget(run.export, w.Name)
-	meta := known.meta.DeepCopy()
+	meta := known.writableMeta()
 	meta.Labels, meta.Annotations = content.Metadata(meta)
 	setObjectMeta(object, meta)
 	data := setContent(object, content)
-	if err := withoutData(r.Update(ctx, object, secretWriter), data); err != nil {
+	if err := withoutData(r.Objects.Update(ctx, object, secretWriter), data); err != nil {
 		delete(run.state.objects, w.Name) // it is read again: the write may have reached the API server
 		return writeFailed(run.export, "update", w.Name, err)
 	}
@@ -245,9 +246,9 @@ func (r *KeyExportReconciler) deleteObject(ctx context.Context, run *exportRun, 
 // emptyObject removes all entries of an object, and leaves its metadata as it is.
 func (r *KeyExportReconciler) emptyObject(ctx context.Context, run *exportRun, name string, known *exportObject) error {
 	object := newExportTarget(run.export, name)
-	setObjectMeta(object, known.meta.DeepCopy())
+	setObjectMeta(object, known.writableMeta())
 	setContent(object, export.Content{Type: run.export.Spec.Target.Type})
-	if err := withoutData(r.Update(ctx, object, secretWriter)); err != nil {
+	if err := withoutData(r.Objects.Update(ctx, object, secretWriter)); err != nil {
 		delete(run.state.objects, name)
 		return writeFailed(run.export, "update", name, err)
 	}
@@ -270,8 +271,22 @@ func (s *exportState) written(object client.Object, w export.Write) {
 	case *corev1.ConfigMap:
 		o.meta = object.ObjectMeta
 	}
-	o.meta.ManagedFields = nil
+	o.dropManagedFields()
 	s.objects[w.Name] = o
+}
+
+// dropManagedFields replaces managedFields, which are large, by what is needed of them.
+func (o *exportObject) dropManagedFields() {
+	o.trackedByOthers, o.meta.ManagedFields = isTrackedByOthers(o.meta.ManagedFields), nil
+}
+
+// writableMeta returns a copy of the metadata of an object for an update. It clears managedFields if nothing is lost by that.
+func (o *exportObject) writableMeta() *metav1.ObjectMeta {
+	meta := o.meta.DeepCopy()
+	if !o.trackedByOthers {
+		meta.ManagedFields = clearedManagedFields()
+	}
+	return meta
 }
 
 func setObjectMeta(object client.Object, meta *metav1.ObjectMeta) {

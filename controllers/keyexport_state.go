@@ -65,6 +65,8 @@ type exportObject struct {
 	identified bool
 	// unchangeable holds why the object cannot be changed, or "".
 	unchangeable string
+	// trackedByOthers reports whether managedFields name another client.
+	trackedByOthers bool
 }
 
 // renderedEntry holds the entry of a credential, and what it was made from.

@@ -76,9 +76,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := k.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the APIKey controller: %w", err)
 	}
+	objects, err := newMetadataUpdater(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return err
+	}
 	e := &KeyExportReconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Clock, Settings: o.Settings, Events: teller,
-		ConfigMapNamespaces: o.ExportConfigMapNamespaces, Recorder: o.ExportRecorder, staged: &k.staged,
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Objects: objects, Clock: o.Clock, Settings: o.Settings,
+		Events: teller, ConfigMapNamespaces: o.ExportConfigMapNamespaces, Recorder: o.ExportRecorder, staged: &k.staged,
 	}
 	if err := e.SetupWithManager(mgr, o); err != nil {
 		return fmt.Errorf("set up the KeyExport controller: %w", err)

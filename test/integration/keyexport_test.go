@@ -15,6 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -165,6 +166,31 @@ var _ = Describe("A KeyExport", func() {
 		Entry("as keys", exportKeys),
 		Entry("as one object for each", exportKeys, exportObjects),
 	)
+
+	It("clears managedFields unless another client needs them", func(ctx SpecContext) {
+		startManager(ctx, managerOptions{})
+		issueWeb(ctx)
+		e := newKeyExport(gateway, account.Name)
+		createExports(ctx, e)
+		held := digestsOf(ctx, web)
+		awaitExported(ctx, e, held...)
+		change(ctx, web, state(v1alpha1.KeyStateInactive))
+		awaitExported(ctx, e)
+		target := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: gateway, Name: exportTarget}}
+		read(ctx, target)
+		Expect(target.ManagedFields).To(BeEmpty())
+
+		By("leaving those of a client that applied a label")
+		applied := applycorev1.Secret(exportTarget, gateway).WithLabels(map[string]string{"team": "gateway"})
+		Expect(admin.Apply(ctx, applied, client.FieldOwner("gitops"), client.ForceOwnership)).To(Succeed())
+		change(ctx, web, state(v1alpha1.KeyStateActive))
+		awaitExported(ctx, e, held...)
+		read(ctx, target)
+		Expect(target.Labels).To(HaveKeyWithValue("team", "gateway"))
+		Expect(target.ManagedFields).To(ContainElement(And(
+			HaveField("Manager", "gitops"), HaveField("Operation", metav1.ManagedFieldsOperationApply),
+		)))
+	})
 
 	It("withdraws a key when it expires", func(ctx SpecContext) {
 		startManager(ctx, managerOptions{})
