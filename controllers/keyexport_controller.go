@@ -46,6 +46,8 @@ type KeyExportReconciler struct {
 	client.Client
 	// APIReader reads from the API server instead of the cache.
 	APIReader client.Reader
+	// AllObjects reads all APIKeys and Accounts from the cache.
+	AllObjects AllObjectsReader
 	// Objects updates the objects of KeyExports.
 	Objects ObjectUpdater
 	// Clock returns the current time.
@@ -93,10 +95,17 @@ type exportRun struct {
 	// object may hold it.
 	unreadable error
 
-	// keys holds all keys, shared the digests that several of them have, and desired the entries that the objects are to hold.
-	keys    []*v1alpha1.APIKey
-	shared  keys.SharedDigests
-	desired []export.Entry
+	// keys holds all keys, accounts all accounts by name, as their keys use them, and namespaces the labels of all namespaces.
+	keys       []*v1alpha1.APIKey
+	accounts   map[string]*v1alpha1.Account
+	namespaces map[string]map[string]string
+	// unchanged reports whether the last reconciliation had the same result, so that there is nothing to do.
+	unchanged bool
+	// shared holds the digests that several keys have, observed the keys that were evaluated, and desired the entries that the
+	// objects are to hold.
+	shared   keys.SharedDigests
+	observed map[types.UID]observedKey
+	desired  []export.Entry
 
 	violation *keys.Violation
 	withheld  []export.Withheld
@@ -106,6 +115,8 @@ type exportRun struct {
 	removes int
 	// placed reports whether removes is known.
 	placed bool
+	// incomplete reports whether a credential was not found.
+	incomplete bool
 	// secretReads is the number of Secrets of keys that were read.
 	secretReads int
 }
@@ -153,6 +164,7 @@ func (r *KeyExportReconciler) rounds(ctx context.Context, run *exportRun) error 
 // round observes the keys and the objects, and performs the writes.
 func (r *KeyExportReconciler) round(ctx context.Context, run *exportRun) error {
 	run.withheld, run.next, run.retry, run.removes, run.placed, run.unreadable = nil, time.Time{}, time.Time{}, 0, false, nil
+	run.shared, run.incomplete = nil, false
 	if err := r.observeObjects(ctx, run); err != nil {
 		return err
 	}
@@ -161,10 +173,15 @@ func (r *KeyExportReconciler) round(ctx context.Context, run *exportRun) error {
 		run.violation = cmp.Or(run.violation, violation)
 		return cmp.Or(err, run.unreadable)
 	}
-	selected, err := r.evaluate(ctx, run)
-	if err != nil {
+	if err := r.observeKeys(ctx, run); err != nil {
 		return err
 	}
+	if run.unchanged = run.unreadable == nil && r.isUnchanged(ctx, run); run.unchanged {
+		run.next = run.state.snapshot.next
+		return nil
+	}
+	run.state.snapshot = nil
+	selected := run.evaluate()
 	run.identify()
 	run.desired = r.render(ctx, run, selected)
 	placement := run.place(run.desired)
@@ -262,21 +279,26 @@ func (r *KeyExportReconciler) checkTarget(run *exportRun) *keys.Violation {
 
 // updateStatus writes the status if it changed, and emits events. The write fails if the KeyExport changed since it was read.
 func (r *KeyExportReconciler) updateStatus(ctx context.Context, run *exportRun, err error) error {
+	if run.unchanged {
+		return nil
+	}
 	before := run.state.newer(run.export)
 	after := export.Describe(export.Facts{
 		Export: before, Objects: run.state.contents(), Withheld: run.withheld, Violation: run.violation, Err: err, Now: run.now,
 	})
-	if equality.Semantic.DeepEqual(before.Status, after) {
-		return nil
+	if !equality.Semantic.DeepEqual(before.Status, after) {
+		next := before.DeepCopy()
+		next.Status = after
+		if err := r.Status().Update(ctx, next); err != nil {
+			run.state.latest = nil
+			return fmt.Errorf("write the status of KeyExport %s: %w", next.Name, err)
+		}
+		run.state.latest = next
+		r.emit(before, after)
 	}
-	next := before.DeepCopy()
-	next.Status = after
-	if err := r.Status().Update(ctx, next); err != nil {
-		run.state.latest = nil
-		return fmt.Errorf("write the status of KeyExport %s: %w", next.Name, err)
+	if err == nil {
+		run.takeSnapshot(after)
 	}
-	run.state.latest = next
-	r.emit(before, after)
 	return nil
 }
 

@@ -36,33 +36,41 @@ type selectedKey struct {
 	export.Evaluation
 }
 
-// evaluate returns the keys of which the export holds or withholds something. It reads from the cache only.
-func (r *KeyExportReconciler) evaluate(ctx context.Context, run *exportRun) ([]selectedKey, error) {
-	var err error
-	if run.keys, err = lookup.AllKeys(ctx, r); err != nil {
-		return nil, err
+// observeKeys reads the keys and what decides about them from the cache.
+func (r *KeyExportReconciler) observeKeys(ctx context.Context, run *exportRun) (err error) {
+	if run.keys, err = r.AllObjects.Keys(ctx); err != nil {
+		return err
 	}
-	accounts, err := lookup.AllAccounts(ctx, r)
+	accounts, err := r.AllObjects.Accounts(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	namespaces, err := lookup.AllNamespaceLabels(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	run.shared = keys.FindSharedDigests(run.keys)
-	var selected []selectedKey
+	run.accounts = lookup.ByName(accounts)
+	run.namespaces, err = lookup.AllNamespaceLabels(ctx, r)
+	return err
+}
+
+// evaluate returns the keys of which the export holds or withholds something.
+func (run *exportRun) evaluate() []selectedKey {
+	run.shared, run.observed = keys.FindSharedDigests(run.keys), make(map[types.UID]observedKey, len(run.keys))
+	selected := make([]selectedKey, 0, len(run.keys))
 	for _, k := range run.keys {
-		c := export.Candidate{
-			Key: k, Account: accounts[k.Spec.Account], NamespaceLabels: namespaces[k.Namespace], Shadowed: run.shared.Shadowed(k),
-		}
+		c := run.candidate(k)
 		e := run.rules.Evaluate(c, run.now)
 		run.next = earliest(run.next, e.Next)
-		if len(e.Credentials) > 0 || e.Withheld != "" {
+		if matters(e) {
 			selected = append(selected, selectedKey{c, e})
 		}
+		run.observed[k.UID] = observedKey{version: k.ResourceVersion, matters: matters(e)}
 	}
-	return selected, nil
+	return selected
+}
+
+// candidate returns a key and what decides about it.
+func (run *exportRun) candidate(k *v1alpha1.APIKey) export.Candidate {
+	return export.Candidate{
+		Key: k, Account: run.accounts[k.Spec.Account], NamespaceLabels: run.namespaces[k.Namespace], Shadowed: run.shared.Shadowed(k),
+	}
 }
 
 // identify finds the credentials of all keys in the objects that were read from the API server, whether or not verifiers accept
@@ -152,6 +160,7 @@ func (r *KeyExportReconciler) renderCredential(
 ) (export.Entry, bool) {
 	if run.export.Spec.Content == v1alpha1.ExportContentKey && known.material == nil {
 		if known.material = r.findMaterial(ctx, run, c.Key, cred, known); known.material == nil {
+			run.incomplete = true
 			return export.Entry{}, false
 		}
 	}

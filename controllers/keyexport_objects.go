@@ -95,6 +95,7 @@ func (s *exportState) isKnown(seen *metav1.ObjectMeta) bool {
 
 // readObject reads an object from the API server. It forgets the object if it does not exist or is not owned by the export.
 func (r *KeyExportReconciler) readObject(ctx context.Context, run *exportRun, name string) error {
+	run.state.snapshot = nil
 	object := newExportTarget(run.export, name)
 	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(object), object)
 	if apierrors.IsNotFound(err) {

@@ -43,6 +43,8 @@ type exportState struct {
 	// foreign holds the objects that the KeyExport does not own although they have a name that it needs, and when that was seen.
 	foreign map[string]time.Time
 
+	// snapshot holds what the last reconciliation was based on if it left nothing to do, or is nil.
+	snapshot *exportSnapshot
 	// rendered holds the entries of credentials by digest.
 	rendered map[string]*renderedEntry
 	// additions limits the writes that add credentials, and withdrawals the others.

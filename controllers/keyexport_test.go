@@ -69,7 +69,7 @@ func (w *exportFixture) restart() {
 	w.apikeys = w.keys()
 	w.apikeys.exports = &exportLookup{Reader: w.client, settings: keystest.Settings}
 	w.exports = &KeyExportReconciler{
-		Client: w.cached(), APIReader: w.live(), Objects: w.cached(), Clock: w.clock, Settings: keystest.Settings,
+		Client: w.cached(), APIReader: w.live(), AllObjects: &allObjects{reader: w.cached()}, Objects: w.cached(), Clock: w.clock, Settings: keystest.Settings,
 		Events: EventEmitter{Recorder: w.events},
 		staged: &w.apikeys.staged, ConfigMapNamespaces: []string{"gateway"},
 	}

@@ -41,7 +41,7 @@ func TestMetadataUpdater(t *testing.T) {
 				if !strings.Contains(string(body), "sha256:1") || !strings.Contains(string(body), "\x00") {
 					t.Errorf("the body is %q", body)
 				}
-				for _, accepted := range strings.Split(r.Header.Get("Accept"), ",") {
+				for accepted := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
 					if !strings.Contains(accepted, ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1") {
 						t.Errorf("the response may be %q", accepted)
 					}

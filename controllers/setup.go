@@ -80,8 +80,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	all, err := newAllObjects(ctx, mgr.GetCache())
+	if err != nil {
+		return err
+	}
 	e := &KeyExportReconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Objects: objects, Clock: o.Clock, Settings: o.Settings,
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), AllObjects: all, Objects: objects, Clock: o.Clock, Settings: o.Settings,
 		Events: teller, ConfigMapNamespaces: o.ExportConfigMapNamespaces, Recorder: o.ExportRecorder, staged: &k.staged,
 	}
 	if err := e.SetupWithManager(mgr, o); err != nil {

@@ -125,21 +125,28 @@ func AllKeys(ctx context.Context, reader client.Reader) ([]*v1alpha1.APIKey, err
 	return pointers(list.Items), nil
 }
 
-// AllAccounts returns all Accounts by name, as their keys use them.
-func AllAccounts(ctx context.Context, reader client.Reader) (map[string]*v1alpha1.Account, error) {
+// AllAccounts returns all Accounts.
+func AllAccounts(ctx context.Context, reader client.Reader) ([]*v1alpha1.Account, error) {
 	var list v1alpha1.AccountList
 	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the accounts: %w", err)
 	}
+	return pointers(list.Items), nil
+}
+
+// ByName returns all Accounts by name, as their keys use them.
+func ByName(all []*v1alpha1.Account) map[string]*v1alpha1.Account {
 	declaring := map[string][]*v1alpha1.Account{}
-	for _, a := range pointers(list.Items) {
-		declaring[a.Spec.ExternalID] = append(declaring[a.Spec.ExternalID], a)
+	for _, a := range all {
+		if a.Spec.ExternalID != "" {
+			declaring[a.Spec.ExternalID] = append(declaring[a.Spec.ExternalID], a)
+		}
 	}
-	byName := make(map[string]*v1alpha1.Account, len(list.Items))
-	for _, a := range pointers(list.Items) {
+	byName := make(map[string]*v1alpha1.Account, len(all))
+	for _, a := range all {
 		byName[a.Name] = keys.WithHeldExternalID(a, declaring[a.Spec.ExternalID])
 	}
-	return byName, nil
+	return byName
 }
 
 // AllNamespaceLabels returns the labels of all namespaces by name.
