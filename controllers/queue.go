@@ -6,18 +6,26 @@ package controllers
 import (
 	"cmp"
 	"sync"
+	"time"
 
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
+
+// scheduledAfter is the shortest delay of a reconciliation that counts as scheduled. Shorter delays are retries of what a change of
+// an object began.
+const scheduledAfter = time.Second
 
 // fairQueue returns the requests of a controller in the order of roundRobin. It implements priorityqueue.PriorityQueue, so
 // that controller-runtime marks the requests of an initial list.
 type fairQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
-	order *roundRobin
+	limiter workqueue.TypedRateLimiter[reconcile.Request]
+	delayed *delayedQueue
+	order   *roundRobin
 }
 
 func newFairQueue(
@@ -26,90 +34,94 @@ func newFairQueue(
 ) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	order := newRoundRobin()
 	waiting := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[reconcile.Request]{Name: name, Queue: order})
+	delayed := newDelayedQueue(waiting, clock.RealClock{}, order.markUnchanged)
 	limited := workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{
-		Name: name, DelayingQueue: newDelayedQueue(waiting, clock.RealClock{}),
+		Name: name, DelayingQueue: delayed,
 	})
-	return &fairQueue{TypedRateLimitingInterface: limited, order: order}
+	return &fairQueue{TypedRateLimitingInterface: limited, limiter: limiter, delayed: delayed, order: order}
 }
 
-// AddWithOpts implements priorityqueue.PriorityQueue. A priority below 0 means that the object has not changed.
+// AddWithOpts implements priorityqueue.PriorityQueue. A priority below 0 means that the object has not changed. That also holds for
+// reconciliations that were scheduled.
 func (q *fairQueue) AddWithOpts(o priorityqueue.AddOpts, items ...reconcile.Request) {
+	unchanged := o.Priority != nil && *o.Priority < 0 || o.After >= scheduledAfter
 	for _, item := range items {
-		if o.Priority != nil && *o.Priority < 0 {
-			q.order.markUnchanged(item)
+		after := o.After
+		if o.RateLimited {
+			after = q.limiter.When(item)
 		}
-		switch {
-		case o.RateLimited:
-			q.AddRateLimited(item)
-		case o.After > 0:
-			q.AddAfter(item, o.After)
-		default:
-			q.Add(item)
-		}
+		q.delayed.add(item, after, unchanged)
 	}
 }
 
-// GetWithPriority implements priorityqueue.PriorityQueue.
+// GetWithPriority implements priorityqueue.PriorityQueue. controller-runtime adds the request with the same priority again if it is
+// to be retried.
 func (q *fairQueue) GetWithPriority() (reconcile.Request, int, bool) {
 	item, shutdown := q.Get()
+	if q.order.takeServed(item) {
+		return item, handler.LowPriority, shutdown
+	}
 	return item, 0, shutdown
 }
 
+// changedShare is how many requests of changed objects are returned for each one of an unchanged object while both wait.
+const changedShare = 3
+
 // roundRobin orders requests by namespace in turn, so that a namespace with many requests delays each of the others by
-// only one request at a time. Accounts have no namespace, and each has its own turn. Within a namespace, changed
-// objects come before those of an initial list. It implements workqueue.Queue.
+// only one request at a time. Accounts have no namespace, and each has its own turn. Changed objects have turns of their own:
+// neither a restart nor many rotations that are due at once delay them, in however many namespaces, and a flood of changes
+// leaves a share of the turns to the rest. It implements workqueue.Queue.
 type roundRobin struct {
-	// mu guards unchanged. The rest is guarded by the work queue.
-	mu        sync.Mutex
-	unchanged map[reconcile.Request]bool
+	// mu guards marked and served. The rest is guarded by the work queue.
+	mu sync.Mutex
+	// marked holds requests of unchanged objects that are about to be added, and served those that were returned.
+	marked, served map[reconcile.Request]bool
 
-	// waiting holds the requests that wait, and whether each is in the unchanged part of its namespace.
-	waiting    map[reconcile.Request]bool
-	namespaces map[string]*namespaceQueue
-	// next holds the namespaces with requests, in the order of their turns.
-	next []string
+	// waiting holds the requests that wait, and whether the object of each is unchanged.
+	waiting            map[reconcile.Request]bool
+	changed, unchanged turns
+	// streak counts the requests of changed objects that were returned since the last one of an unchanged object.
+	streak int
 }
-
-// namespaceQueue holds the requests of one namespace. unchanged may contain requests that were moved to changed, or
-// that were handled since.
-type namespaceQueue struct{ changed, unchanged []reconcile.Request }
 
 func newRoundRobin() *roundRobin {
 	return &roundRobin{
-		unchanged:  map[reconcile.Request]bool{},
-		waiting:    map[reconcile.Request]bool{},
-		namespaces: map[string]*namespaceQueue{},
+		marked: map[reconcile.Request]bool{}, served: map[reconcile.Request]bool{}, waiting: map[reconcile.Request]bool{},
+		changed: turns{namespaces: map[string][]reconcile.Request{}}, unchanged: turns{namespaces: map[string][]reconcile.Request{}},
 	}
 }
 
 func (t *roundRobin) markUnchanged(item reconcile.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.unchanged[item] = true
+	t.marked[item] = true
 }
 
 // takeMark reports whether a request was marked, and removes the mark.
 func (t *roundRobin) takeMark(item reconcile.Request) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	marked := t.unchanged[item]
-	delete(t.unchanged, item)
+	marked := t.marked[item]
+	delete(t.marked, item)
 	return marked
+}
+
+// takeServed reports whether a request that was returned is that of an unchanged object. It does so once.
+func (t *roundRobin) takeServed(item reconcile.Request) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	unchanged := t.served[item]
+	delete(t.served, item)
+	return unchanged
 }
 
 // Push implements workqueue.Queue.
 func (t *roundRobin) Push(item reconcile.Request) {
-	name := cmp.Or(item.Namespace, "/"+item.Name)
-	l := t.namespaces[name]
-	if l == nil {
-		l = &namespaceQueue{}
-		t.namespaces[name], t.next = l, append(t.next, name)
-	}
 	if t.waiting[item] = t.takeMark(item); t.waiting[item] {
-		l.unchanged = append(l.unchanged, item)
+		t.unchanged.push(item)
 		return
 	}
-	l.changed = append(l.changed, item)
+	t.changed.push(item)
 }
 
 // Touch implements workqueue.Queue. It is called for a request that waits already, and moves the request if its object
@@ -126,35 +138,50 @@ func (t *roundRobin) Len() int { return len(t.waiting) }
 // Pop implements workqueue.Queue.
 func (t *roundRobin) Pop() reconcile.Request {
 	for {
-		name := t.next[0]
-		t.next = t.next[1:]
-		l := t.namespaces[name]
-		item, found := t.first(l)
-		if len(l.changed)+len(l.unchanged) == 0 {
-			delete(t.namespaces, name)
-		} else {
-			t.next = append(t.next, name)
+		from, unchanged := &t.changed, false
+		if len(t.changed.next) == 0 || len(t.unchanged.next) > 0 && t.streak >= changedShare {
+			from, unchanged = &t.unchanged, true
 		}
-		if found {
-			delete(t.waiting, item)
-			return item
+		item := from.pop()
+		if is, waits := t.waiting[item]; !waits || is != unchanged {
+			continue // it was moved, or returned since
 		}
+		delete(t.waiting, item)
+		t.streak++
+		if unchanged {
+			t.streak = 0
+			t.mu.Lock()
+			t.served[item] = true
+			t.mu.Unlock()
+		}
+		return item
 	}
 }
 
-// first removes and returns the first waiting request of a namespace.
-func (t *roundRobin) first(l *namespaceQueue) (reconcile.Request, bool) {
-	if len(l.changed) > 0 {
-		item := l.changed[0]
-		l.changed = l.changed[1:]
-		return item, true
+// turns holds requests by namespace. It may contain requests that wait no more.
+type turns struct {
+	namespaces map[string][]reconcile.Request
+	// next holds the namespaces with requests, in the order of their turns.
+	next []string
+}
+
+func (t *turns) push(item reconcile.Request) {
+	name := cmp.Or(item.Namespace, "/"+item.Name)
+	if len(t.namespaces[name]) == 0 {
+		t.next = append(t.next, name)
 	}
-	for len(l.unchanged) > 0 {
-		item := l.unchanged[0]
-		l.unchanged = l.unchanged[1:]
-		if t.waiting[item] {
-			return item, true
-		}
+	t.namespaces[name] = append(t.namespaces[name], item)
+}
+
+// pop removes and returns the first request of the namespace whose turn it is.
+func (t *turns) pop() reconcile.Request {
+	name := t.next[0]
+	t.next = t.next[1:]
+	item, rest := t.namespaces[name][0], t.namespaces[name][1:]
+	if len(rest) == 0 {
+		delete(t.namespaces, name)
+	} else {
+		t.namespaces[name], t.next = rest, append(t.next, name)
 	}
-	return reconcile.Request{}, false
+	return item
 }

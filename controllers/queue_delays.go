@@ -19,26 +19,38 @@ import (
 type delayedQueue struct {
 	workqueue.TypedInterface[reconcile.Request]
 	clock clock.WithDelayedExecution
+	// mark marks requests of unchanged objects before they are added.
+	mark func(reconcile.Request)
 
 	mu      sync.Mutex
 	delays  map[reconcile.Request]delay
 	stopped bool
 }
 
-// delay holds the time at which a request is to be added.
+// delay holds the time at which a request is to be added, and whether its object is unchanged.
 type delay struct {
-	due   time.Time
-	timer clock.Timer
+	due       time.Time
+	timer     clock.Timer
+	unchanged bool
 }
 
-func newDelayedQueue(queue workqueue.TypedInterface[reconcile.Request], clk clock.WithDelayedExecution) *delayedQueue {
-	return &delayedQueue{TypedInterface: queue, clock: clk, delays: map[reconcile.Request]delay{}}
+func newDelayedQueue(
+	queue workqueue.TypedInterface[reconcile.Request],
+	clk clock.WithDelayedExecution,
+	mark func(reconcile.Request),
+) *delayedQueue {
+	return &delayedQueue{TypedInterface: queue, clock: clk, mark: mark, delays: map[reconcile.Request]delay{}}
 }
 
-// AddAfter implements workqueue.TypedDelayingInterface. If a request has two delays, the one that ends first applies.
+// AddAfter implements workqueue.TypedDelayingInterface.
 func (q *delayedQueue) AddAfter(item reconcile.Request, after time.Duration) {
+	q.add(item, after, false)
+}
+
+// add adds a request after a delay. If a request has two delays, the one that ends first applies.
+func (q *delayedQueue) add(item reconcile.Request, after time.Duration, unchanged bool) {
 	if after <= 0 {
-		q.Add(item)
+		q.addNow(item, unchanged)
 		return
 	}
 	q.mu.Lock()
@@ -51,7 +63,7 @@ func (q *delayedQueue) AddAfter(item reconcile.Request, after time.Duration) {
 	if waits {
 		known.timer.Stop()
 	}
-	q.delays[item] = delay{due: due, timer: q.clock.AfterFunc(after, func() { q.addDelayed(item, due) })}
+	q.delays[item] = delay{due: due, timer: q.clock.AfterFunc(after, func() { q.addDelayed(item, due) }), unchanged: unchanged}
 }
 
 // addDelayed adds a request whose delay is over, unless it was dropped or replaced meanwhile.
@@ -64,8 +76,15 @@ func (q *delayedQueue) addDelayed(item reconcile.Request, due time.Time) {
 	}
 	q.mu.Unlock()
 	if over {
-		q.Add(item)
+		q.addNow(item, current.unchanged)
 	}
+}
+
+func (q *delayedQueue) addNow(item reconcile.Request, unchanged bool) {
+	if unchanged {
+		q.mark(item)
+	}
+	q.Add(item)
 }
 
 // Get implements workqueue.TypedInterface. It drops the delay of the request that it returns.

@@ -48,7 +48,7 @@ func TestDelayedQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				q := newDelayedQueue(workqueue.NewTyped[reconcile.Request](), clock.RealClock{})
+				q := newDelayedQueue(workqueue.NewTyped[reconcile.Request](), clock.RealClock{}, func(reconcile.Request) {})
 				start := time.Now()
 				tc.do(q)
 				var got []time.Duration

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -85,8 +86,8 @@ func TestFairQueue_OneHotKey(t *testing.T) {
 	}
 }
 
-// TestFairQueue_ChangedObjectsFirst: objects of an initial list wait for changed objects of their namespace, but not
-// for those of other namespaces.
+// TestFairQueue_ChangedObjectsFirst: objects of an initial list wait for changed objects, whatever their namespaces, but get
+// every fourth turn.
 func TestFairQueue_ChangedObjectsFirst(t *testing.T) {
 	t.Parallel()
 	q := newTestQueue(t)
@@ -97,9 +98,62 @@ func TestFairQueue_ChangedObjectsFirst(t *testing.T) {
 	for i := range 3 {
 		q.Add(requestFor("flood", fmt.Sprint(i)))
 	}
-	want := []string{"shop/b", "blog/a", "flood/0", "shop/new", "flood/1", "shop/a", "flood/2", "shop/c"}
+	want := []string{"shop/b", "flood/0", "shop/new", "shop/a", "flood/1", "flood/2", "blog/a", "shop/c"}
 	if got := drain(q); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestFairQueue_ScheduledRequestsYield: a new object does not wait for rotations that are due at once in many namespaces.
+func TestFairQueue_ScheduledRequestsYield(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newTestQueue(t)
+		for i := range 100 {
+			q.AddWithOpts(priorityqueue.AddOpts{After: time.Minute}, requestFor(fmt.Sprintf("tenant-%d", i), "due"))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		q.Add(requestFor("shop", "new"))
+		if got := drain(q); len(got) != 101 || got[0] != "shop/new" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// TestFairQueue_RetryKeepsPriority: the retry of a scheduled request does not count as a change, and that of a change does.
+func TestFairQueue_RetryKeepsPriority(t *testing.T) {
+	t.Parallel()
+	for name, retry := range map[string]priorityqueue.AddOpts{"soon": {After: time.Millisecond}, "after a failure": {RateLimited: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := newTestQueue(t)
+				q.AddWithOpts(priorityqueue.AddOpts{After: time.Minute}, requestFor("a", "scheduled"))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				q.Add(requestFor("b", "changed"))
+				for range 2 {
+					item, priority, _ := q.GetWithPriority()
+					options := retry
+					options.Priority = &priority
+					q.AddWithOpts(options, item)
+					q.Done(item)
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				for _, want := range []struct {
+					item     string
+					priority int
+				}{{"b/changed", 0}, {"a/scheduled", handler.LowPriority}} {
+					item, priority, _ := q.GetWithPriority()
+					q.Done(item)
+					if item.String() != want.item || priority != want.priority {
+						t.Errorf("got %s with priority %d, want %+v", item, priority, want)
+					}
+				}
+			})
+		})
 	}
 }
 
@@ -128,41 +182,57 @@ func TestFairQueue_DelayedAndRateLimited(t *testing.T) {
 	}
 }
 
-// TestRoundRobin_ServesEachRequestOnce: in any order of events each waiting request is returned once, and no namespace
-// waits for more than one request of each other namespace.
+// TestRoundRobin_ServesEachRequestOnce: in any order of events each waiting request is returned once. While a changed object of a
+// namespace waits, each other namespace has at most one turn for its changed objects, and unchanged objects get at most every
+// fourth turn. They get it, too.
 func TestRoundRobin_ServesEachRequestOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		turns, waiting := newRoundRobin(), map[reconcile.Request]bool{}
-		served := map[string]map[string]int{} // how often others were served while a namespace waited
+		order, waiting := newRoundRobin(), map[reconcile.Request]bool{} // whether each is unchanged
+		served := map[string]map[string]int{}                           // how often others were served while a namespace waited
+		streak := 0
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				item := requestFor(rapid.SampledFrom([]string{"a", "b", "c", ""}).Draw(t, "namespace"), rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "name"))
-				if rapid.Bool().Draw(t, "unchanged") {
-					turns.markUnchanged(item)
+				unchanged := rapid.Bool().Draw(t, "unchanged")
+				if unchanged {
+					order.markUnchanged(item)
 				}
-				if waiting[item] {
-					turns.Touch(item)
+				was, waits := waiting[item]
+				if waits {
+					order.Touch(item)
 				} else {
-					turns.Push(item)
+					order.Push(item)
 				}
-				waiting[item] = true
+				waiting[item] = unchanged && (was || !waits)
 			},
 			"get": func(t *rapid.T) {
-				if turns.Len() == 0 {
+				if order.Len() == 0 {
 					t.Skip("nothing waits")
 				}
-				item := turns.Pop()
-				if !waiting[item] {
-					t.Fatalf("%s does not wait", item)
+				item := order.Pop()
+				unchanged, waits := waiting[item]
+				if !waits || order.takeServed(item) != unchanged {
+					t.Fatalf("%s waits: %v, unchanged: %v", item, waits, unchanged)
 				}
 				delete(waiting, item)
-				delete(served, item.Namespace)
-				others := map[string]bool{}
-				for other := range waiting {
-					others[other.Namespace] = other.Namespace != item.Namespace && other.Namespace != "" && item.Namespace != ""
+				others := map[bool]map[string]bool{true: {}, false: {}}
+				for other, unchanged := range waiting {
+					others[unchanged][other.Namespace] = other.Namespace != item.Namespace && other.Namespace != "" && item.Namespace != ""
 				}
-				for namespace, waits := range others {
+				streak++
+				if unchanged {
+					if len(others[false]) > 0 && streak <= changedShare {
+						t.Fatalf("the unchanged %s was served after %d requests, while changed ones waited", item, streak-1)
+					}
+					streak = 0
+					return
+				}
+				if len(others[true]) > 0 && streak > changedShare {
+					t.Fatalf("%d changed requests were served while unchanged ones waited", streak)
+				}
+				delete(served, item.Namespace)
+				for namespace, waits := range others[false] {
 					if !waits {
 						continue
 					}
@@ -175,8 +245,8 @@ func TestRoundRobin_ServesEachRequestOnce(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				if turns.Len() != len(waiting) {
-					t.Fatalf("%d requests wait, not %d", turns.Len(), len(waiting))
+				if order.Len() != len(waiting) {
+					t.Fatalf("%d requests wait, not %d", order.Len(), len(waiting))
 				}
 			},
 		})
