@@ -33,9 +33,10 @@ type bench struct {
 	plane    *controlplane.ControlPlane
 	builds   []managerBuild
 	admin    client.WithWatch // creates keys, watches them and cleans up
-	issuer   client.Client    // the bare client's, with the manager's identity
+	issuer   client.WithWatch // the bare client's, with the manager's identity
 	server   *http.Client     // reads the API server's metrics and raw objects
 	datasets int
+	watches  watchCounts // open while only a manager ran
 }
 
 // managerBuild is a manager binary to measure.
@@ -56,7 +57,7 @@ func (b *bench) connect() (err error) {
 	if b.admin, err = client.NewWithWatch(admin, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	if b.issuer, err = client.New(issuer, client.Options{Scheme: scheme}); err != nil {
+	if b.issuer, err = client.NewWithWatch(issuer, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
 	b.server, err = rest.HTTPClientFor(admin)
@@ -78,14 +79,28 @@ func (b *bench) measure(ctx context.Context) (results, error) {
 			f.managers[i] = append(f.managers[i], phase)
 			b.printf("Round %d of %d: %s issues %.0f keys/s", round+1, b.rounds, side.name, phase.rate())
 		}
-		phase, err := b.baselinePhase(ctx, b.keys, b.accounts, f.managers[0][round].accountWrites())
-		if err != nil {
+		if err := b.baselines(ctx, round, &f); err != nil {
 			return f, fmt.Errorf("measure the bare client: %w", err)
 		}
-		f.baselines = append(f.baselines, phase)
-		b.printf("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, phase.rate())
 	}
 	return f, nil
+}
+
+// baselines runs a phase of the bare client without watches, and one with those of the manager.
+func (b *bench) baselines(ctx context.Context, round int, f *results) error {
+	writes := f.managers[0][round].accountWrites()
+	bare, err := b.baselinePhase(ctx, b.keys, b.accounts, writes, false)
+	if err != nil {
+		return err
+	}
+	b.printf("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, bare.rate())
+	watching, err := b.baselinePhase(ctx, b.keys, b.accounts, writes, true)
+	if err != nil {
+		return fmt.Errorf("with watches: %w", err)
+	}
+	b.printf("Round %d of %d: the bare client with watches issues %.0f keys/s", round+1, b.rounds, watching.rate())
+	f.bare, f.watching = append(f.bare, bare), append(f.watching, watching)
+	return nil
 }
 
 // warmUp issues a tenth of the keys with each manager and the bare client, so that the first phase has no disadvantage.
@@ -98,7 +113,7 @@ func (b *bench) warmUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.baselinePhase(ctx, keys, accounts, p.accountWrites())
+	_, err = b.baselinePhase(ctx, keys, accounts, p.accountWrites(), true)
 	return err
 }
 
@@ -122,6 +137,7 @@ type managerPhase struct {
 	rounds                   int
 	before, after, restarted memory
 	restart                  time.Duration
+	restartCPU               map[string]float64
 	restartRequests          counts
 }
 
@@ -164,6 +180,9 @@ func (b *bench) issueByManager(ctx context.Context, side managerBuild, s dataset
 	if _, _, err := m.awaitIdle(ctx, 0); err != nil {
 		return err
 	}
+	if b.watches, err = b.openWatches(ctx); err != nil {
+		return err
+	}
 	if p.before, err = m.memory(ctx); err != nil {
 		return err
 	}
@@ -192,6 +211,7 @@ func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase)
 	if err != nil {
 		return err
 	}
+	cpu := processorTime()
 	m, err := b.startManager(ctx, side.binary)
 	if err != nil {
 		return err
@@ -199,11 +219,13 @@ func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase)
 	if p.restart, _, err = m.awaitIdle(ctx, p.keys+p.accounts); err != nil {
 		return err
 	}
+	p.restartCPU = processorTimeSince(cpu)
 	after, err := b.served(ctx)
 	if err != nil {
 		return err
 	}
 	p.restartRequests = after.requests.since(before.requests)
+	b.profileRestart(ctx)
 	if p.restarted, err = m.memory(ctx); err != nil {
 		return err
 	}
@@ -216,9 +238,19 @@ func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase)
 	return m.Stop(time.Minute)
 }
 
-// baselinePhase issues keys with the bare client. No manager runs.
-func (b *bench) baselinePhase(ctx context.Context, keys, accounts int, accountWrites float64) (issuePhase, error) {
-	p := issuePhase{keys: keys, accounts: accounts}
+// baselinePhase issues keys with the bare client. No manager runs. If watching is set, the client holds the watches of a manager.
+func (b *bench) baselinePhase(ctx context.Context, keys, accounts int, accountWrites float64, watching bool) (p issuePhase, err error) {
+	p = issuePhase{keys: keys, accounts: accounts}
+	if watching {
+		held, err := b.holdWatches(ctx)
+		if err != nil {
+			return p, err
+		}
+		defer func() { err = errors.Join(err, held.failure()); held.stop() }()
+		if err := b.checkWatches(ctx); err != nil {
+			return p, err
+		}
+	}
 	s, err := b.createDataset(ctx, keys, accounts, "")
 	if err != nil {
 		return p, err
@@ -283,10 +315,7 @@ func (b *bench) issues(ctx context.Context, s dataset, p *issuePhase, created fu
 	if p.timing, err = b.drive(ctx, s, created); err != nil {
 		return err
 	}
-	p.cpu = processorTime()
-	for program := range p.cpu {
-		p.cpu[program] -= cpu[program]
-	}
+	p.cpu = processorTimeSince(cpu)
 	if err := finish(); err != nil {
 		return err
 	}

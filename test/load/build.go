@@ -115,10 +115,16 @@ func (b *bench) stopProfile(ctx context.Context) {
 	}
 }
 
-func (b *bench) profileHeap(ctx context.Context) {
+// profileHeap saves profiles of the memory in use and of all allocations.
+func (b *bench) profileHeap(ctx context.Context) { b.profileMemory(ctx, "") }
+
+// profileRestart saves the same profiles of a manager that was restarted.
+func (b *bench) profileRestart(ctx context.Context) { b.profileMemory(ctx, "restart-") }
+
+func (b *bench) profileMemory(ctx context.Context, prefix string) {
 	if b.profile != "" {
-		b.fetchProfile(ctx, "heap", "heap.pprof")
-		b.fetchProfile(ctx, "allocs", "allocs.pprof")
+		b.fetchProfile(ctx, "heap", prefix+"heap.pprof")
+		b.fetchProfile(ctx, "allocs", prefix+"allocs.pprof")
 	}
 }
 

@@ -8,6 +8,9 @@
 // writes of each kind and of the same size. Noise of the machine affects both, so their ratio and the medians over several rounds
 // are meaningful.
 //
+// The bare client runs with and without the watches of the manager: the API server needs processor time for each watch, and that
+// time is not spent by the manager. With --rotations, the benchmark measures many rotations that are due at once instead.
+//
 // With --idle, it measures a manager and a verifier while nothing changes: their processor time, and their requests.
 //
 // With --export-keys, it measures KeyExports instead, next to a bare client that updates an object of the same size.

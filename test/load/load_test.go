@@ -28,6 +28,11 @@ func TestOptions(t *testing.T) {
 		"a KeyExport":             {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, exportKeys: 1000}},
 		"a KeyExport of few":      {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, exportKeys: 99}, wrong: "at least 100"},
 		"a KeyExport of many":     {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, exportKeys: 1001}, wrong: "raise --accounts"},
+		"one rotation":            {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, rotationKeys: 1}},
+		"too many rotations":      {options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, rotationKeys: 1001}, wrong: "raise --accounts"},
+		"rotations and exports": {
+			options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, rotationKeys: 1, exportKeys: 100}, wrong: "not used with",
+		},
 		"profile of a given binary": {
 			options: options{keys: 1, accounts: 1, concurrency: 1, rounds: 1, manager: "m", profile: "p"}, wrong: "leave --manager out",
 		},
@@ -134,6 +139,10 @@ apiserver_request_total{code="200",group="coordination.k8s.io",resource="leases"
 apiserver_request_total{code="200",group="",resource="secrets",subresource="",verb="GET"} 3
 apiserver_request_total{code="200",group="",resource="secrets",subresource="",verb="LIST"} 2
 apiserver_request_duration_seconds_count{verb="PUT"} 9
+apiserver_longrunning_requests{group="apikey-manager.io",resource="apikeys",scope="cluster",verb="WATCH",version="v1alpha1"} 2
+apiserver_longrunning_requests{group="apikey-manager.io",resource="apikeys",scope="namespace",verb="WATCH",version="v1alpha1"} 1
+apiserver_longrunning_requests{group="",resource="secrets",scope="cluster",verb="WATCH",version="v1"} 0
+apiserver_longrunning_requests{group="",resource="pods",scope="resource",subresource="log",verb="CONNECT",version="v1"} 4
 go_gc_heap_live_bytes 1.5e+06
 workqueue_depth{controller="apikey",name="a \"b\", {c}",priority="0"} 2
 workqueue_depth{controller="account",name="account"} 1 1700000000000
@@ -162,6 +171,9 @@ func TestParseMetrics(t *testing.T) {
 	want := counts{{"POST", "secrets"}: 5, {"PUT", "apikeys/status"}: 5, {"GET", "secrets"}: 3}
 	if diff := cmp.Diff(want, served); diff != "" || conflicts != 1 {
 		t.Errorf("%d conflicts, and %s", conflicts, diff)
+	}
+	if diff := cmp.Diff(watchCounts{"apikeys": 3}, watchesServed(metrics)); diff != "" {
+		t.Error(diff)
 	}
 	for _, broken := range []string{`workqueue_depth{name=x} 1`, `workqueue_depth{name="x"} many`} {
 		if _, err := parseMetrics(strings.NewReader(broken)); err == nil {
@@ -215,15 +227,16 @@ func TestReport(t *testing.T) {
 		issuePhase: issue(5 * time.Second), restart: 1500 * time.Millisecond,
 		before: memory{heap: 1 << 20}, after: memory{heap: 1<<20 + 10*8<<10}, restarted: memory{heap: 1<<20 + 10*4<<10},
 	}
-	f := results{managers: [][]managerPhase{{managed}}, baselines: []issuePhase{issue(4 * time.Second)}}
+	f := results{managers: [][]managerPhase{{managed}}, bare: []issuePhase{issue(4 * time.Second)}, watching: []issuePhase{issue(8 * time.Second)}}
 	got := report(options{keys: 10, accounts: 2, concurrency: 8, rounds: 1}, f)
 	for _, want := range []string{
 		"10 keys over 2 accounts",
-		"keys issued per second                            2            2",
-		"of the bare client's, %                          80          100  >= 75",
-		"PUT accounts/status per account                2.50         2.50",
-		"heap per key, after issuing, KiB                8.0               < 12",
-		"start to settled, s                             1.5",
+		"keys issued per second                            2            2            1",
+		"of the bare client, %                            80          100           50",
+		"of the bare client with watches, %              160          200          100  >= 90",
+		"PUT accounts/status per account                2.50         2.50         2.50",
+		"heap per key, after issuing, KiB                8.0                            < 6",
+		"start to settled, s                             1.5                            < 5",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("%q is not in\n%s", want, got)

@@ -22,7 +22,7 @@ import (
 
 type options struct {
 	keys, accounts, concurrency, rounds int
-	exportKeys                          int
+	exportKeys, rotationKeys            int
 	spread                              bool
 	timeout, idle                       time.Duration
 	manager, profile                    string
@@ -35,6 +35,8 @@ func (o *options) bind(f *flag.FlagSet) {
 	f.IntVar(&o.concurrency, "concurrency", 8, "how many goroutines create keys, and how many workers issue them, on either side")
 	f.IntVar(&o.rounds, "rounds", 1, "how often to measure each side; the table has medians")
 	f.IntVar(&o.exportKeys, "export-keys", 0, "instead of issuing keys, measure a KeyExport of this many, and one with content Key of a tenth")
+	f.IntVar(&o.rotationKeys, "rotations", 0,
+		"instead of issuing keys, measure as many rotations that are due within a minute, over --accounts")
 	f.BoolVar(&o.spread, "spread", false, "create one key of each account after the other instead of an account's keys together")
 	o.bindIdle(f)
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
@@ -65,11 +67,18 @@ func (o *options) validate() error {
 		return errors.New("--profile builds a manager of its own: leave --manager out")
 	case o.exportKeys < 0 || (o.exportKeys > 0 && o.exportKeys < leastExportKeys):
 		return fmt.Errorf("--export-keys is at least %d", leastExportKeys)
+	case o.rotationKeys < 0 || o.rotationKeys > 0 && o.exportKeys > 0:
+		return errors.New("--rotations is at least 1, and not used with --export-keys")
+	case o.rotationKeys > o.accounts*highestLimit:
+		return fmt.Errorf("%d keys do not fit into %d accounts of at most %d: raise --accounts", o.rotationKeys, o.accounts, highestLimit)
 	case o.exportKeys > o.accounts*highestLimit:
 		return fmt.Errorf("%d keys do not fit into %d accounts of at most %d: raise --accounts", o.exportKeys, o.accounts, highestLimit)
 	}
 	return nil
 }
+
+// rotationAccounts returns the number of accounts of the keys that rotate. Each has a key.
+func (o *options) rotationAccounts() int { return min(o.accounts, o.rotationKeys) }
 
 func main() {
 	var o options
@@ -104,6 +113,9 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	if o.exportKeys > 0 {
 		return b.runExports(ctx)
 	}
+	if o.rotationKeys > 0 {
+		return b.runRotations(ctx)
+	}
 	figures, err := b.measure(ctx)
 	if err != nil {
 		return err
@@ -126,6 +138,18 @@ func (b *bench) runExports(ctx context.Context) error {
 	return exportViolation(phases)
 }
 
+// runRotations measures rotations, and prints their table.
+func (b *bench) runRotations(ctx context.Context) error {
+	phases, err := b.measureRotations(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(b.out, "\n"+rotationReport(b.options, phases)); err != nil {
+		return err
+	}
+	return rotationViolation(phases)
+}
+
 // stop stops the control plane and all managers.
 func (b *bench) stop() error {
 	if b.plane == nil {
@@ -137,7 +161,11 @@ func (b *bench) stop() error {
 // start starts the control plane and builds the managers. There is no garbage collector: phases delete their objects.
 func (b *bench) start(ctx context.Context) (err error) {
 	b.printf("Starting a control plane")
-	b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true})
+	b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true, APIServerFlags: map[string]string{
+		"request-timeout":           "30m", // a phase deletes all of its objects with one request for each resource
+		"delete-collection-workers": "4",
+		"min-request-timeout":       "86400", // a watch lasts as long as its phase
+	}})
 	if err != nil {
 		return err
 	}

@@ -15,16 +15,17 @@ import (
 
 // Names of the metrics of the API server, controller-runtime and the Go runtime.
 const (
-	metricRequests   = "apiserver_request_total"
-	metricDepth      = "workqueue_depth"
-	metricActive     = "controller_runtime_active_workers"
-	metricReconciles = "controller_runtime_reconcile_total"
-	metricHeapLive   = "go_gc_heap_live_bytes" // what the last garbage collection found in use
-	metricGCs        = "go_gc_cycles_total_gc_cycles_total"
+	metricRequests    = "apiserver_request_total"
+	metricLongRunning = "apiserver_longrunning_requests"
+	metricDepth       = "workqueue_depth"
+	metricActive      = "controller_runtime_active_workers"
+	metricReconciles  = "controller_runtime_reconcile_total"
+	metricHeapLive    = "go_gc_heap_live_bytes" // what the last garbage collection found in use
+	metricGCs         = "go_gc_cycles_total_gc_cycles_total"
 )
 
 var wanted = map[string]bool{
-	metricRequests: true, metricDepth: true, metricActive: true, metricReconciles: true,
+	metricRequests: true, metricLongRunning: true, metricDepth: true, metricActive: true, metricReconciles: true,
 	metricHeapLive: true, metricGCs: true,
 }
 

@@ -34,6 +34,15 @@ func processorTime() map[string]float64 {
 	return times
 }
 
+// processorTimeSince returns the processor time after an earlier measurement. A program that was started since counts in full.
+func processorTimeSince(before map[string]float64) map[string]float64 {
+	times := processorTime()
+	for program := range times {
+		times[program] -= before[program]
+	}
+	return times
+}
+
 // residentSize returns the resident memory of a process, or 0 if it is unknown.
 func residentSize(pid int) float64 {
 	process, err := procfs.NewProc(pid)
