@@ -48,6 +48,8 @@ type APIKeyReconciler struct {
 	creating sync.Map
 	// staged holds the credentials that are to be written to Secrets.
 	staged stagedCredentials
+	// confirmed holds Secrets that need not be read again in the same reconciliation.
+	confirmed confirmedSecrets
 	// propagation reports whether verifiers know the staged credentials. It is nil without verifiers.
 	propagation *credentialPropagation
 	// exports finds out which keys are exported. It is nil without KeyExports, in tests.
@@ -87,7 +89,10 @@ func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) 
 	if err != nil {
 		return r.result(ctx, time.Time{}, err)
 	}
-	defer func() { r.repairs.put(key, facts.Repairs, facts.Now) }()
+	defer func() {
+		r.repairs.put(key, facts.Repairs, facts.Now)
+		r.confirmed.drop(key.UID)
+	}()
 	for range maxRounds {
 		r.observeStaged(ctx, &facts)
 		plan := keys.Decide(facts)
@@ -217,6 +222,7 @@ func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, 
 	r.Events.emit(next, keys.Events(*facts, after))
 	next.Status = after // not as the API server returned it, so that a further round compares equal values
 	facts.Key = next
+	r.confirmed.confirm(next)
 	facts.Secret.JustIssued, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
 	r.staged.prune(next)
 	if keys.LastStaged(&after) == nil {

@@ -128,7 +128,7 @@ func (r *APIKeyReconciler) stageCredential(ctx context.Context, facts *keys.Fact
 // checkChangeable reads the Secret that a rotation is about to change. The status does not contain whether the Secret
 // can be changed.
 func (r *APIKeyReconciler) checkChangeable(ctx context.Context, facts *keys.Facts, step keys.Step) error {
-	observed, _, _, err := r.readSecret(ctx, facts.Key, facts.Account)
+	observed, _, secret, err := r.readSecret(ctx, facts.Key, facts.Account)
 	if err != nil {
 		return err
 	}
@@ -139,6 +139,7 @@ func (r *APIKeyReconciler) checkChangeable(ctx context.Context, facts *keys.Fact
 	if facts.IsUnchangeable(step) {
 		return errImpossibleStep
 	}
+	r.confirmed.put(facts.Key.UID, secret)
 	return nil
 }
 
@@ -234,13 +235,17 @@ func (r *APIKeyReconciler) writeSecret(ctx context.Context, facts *keys.Facts, s
 	return nil
 }
 
-// rereadSecret reads the key and its Secret from the API server. It returns errStaleFacts if either differs from the
-// facts.
+// rereadSecret reads the key and its Secret from the API server, unless this reconciliation has confirmed them. It returns
+// errStaleFacts if either differs from the facts.
 func (r *APIKeyReconciler) rereadSecret(
 	ctx context.Context,
 	facts *keys.Facts,
 	want keys.Ownership,
 ) (keys.SecretCredentials, *corev1.Secret, error) {
+	if secret := r.confirmed.take(facts.Key); secret != nil && want == keys.SecretOwned {
+		_, credentials := keys.ObserveSecret(facts.Key, facts.Account, secret, contentOf(secret))
+		return credentials, secret, nil
+	}
 	observed, credentials, secret, err := r.readSecret(ctx, facts.Key, facts.Account)
 	if err != nil {
 		return keys.SecretCredentials{}, nil, err

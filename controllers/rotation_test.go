@@ -73,8 +73,15 @@ func TestRotation_WritesTheSecretOnce(t *testing.T) {
 			first := w.secret("web").Data["api-key"]
 			w.requestRotation()
 			r := w.keys()
+			w.reads = nil
 			w.mustReconcile(r, "web")
 			w.expectWrites(writeStatus, writeSecret, writeStatus)
+			if diff := cmp.Diff([]string{"*v1.Secret default/web"}, w.reads); diff != "" {
+				t.Errorf("reads from the API server (-want +got):\n%s", diff)
+			}
+			if n := len(r.confirmed.byKey); n > 0 {
+				t.Errorf("%d Secrets are kept after the reconciliation", n)
+			}
 			w.expectSound("web")
 			k := w.key("web")
 			if got := k.Status.Rotation.ObservedRequestedAt; got != k.Spec.Rotation.RequestedAt || string(w.secret("web").Data["api-key"]) == string(first) {
@@ -94,6 +101,35 @@ func TestRotation_WritesTheSecretOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRotation_FailsOnConcurrentChange: the Secret that was read before the status was written is not written if another manager
+// changed it since, although it is not read again.
+func TestRotation_FailsOnConcurrentChange(t *testing.T) {
+	t.Parallel()
+	w := settled(keystest.Key("web"))(t)
+	first := w.secret("web").Data["api-key"]
+	w.requestRotation()
+	w.fault = func(n int) fault {
+		if n == 2 {
+			fenced := w.secret("web")
+			fenced.Annotations = map[string]string{keys.AnnotationFence: fenced.ResourceVersion}
+			w.must(w.client.Update(t.Context(), fenced))
+		}
+		return faultNone
+	}
+	r := w.keys()
+	if wait := w.mustReconcile(r, "web"); wait != staleRequeueAfter {
+		t.Errorf("requeue after %s, want %s", wait, staleRequeueAfter)
+	}
+	w.expectWrites(writeStatus, writeSecret)
+	if string(w.secret("web").Data["api-key"]) != string(first) {
+		t.Error("the Secret that another manager changed was overwritten")
+	}
+	w.fault = func(int) fault { return faultNone }
+	w.mustReconcile(r, "web")
+	w.expectWrites(writeSecret, writeStatus)
+	w.expectSound("web")
 }
 
 // newWaitingRotation returns a fixture in which a rotation waits for verifiers.
