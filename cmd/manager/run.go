@@ -119,7 +119,9 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 // and the EndpointSlices of the verifier.
 // APIKeys are watched in all namespaces, so that the limits of accounts and the protection against deletion hold for all keys.
 func cacheOptions(o options) map[client.Object]cache.ByObject {
-	byObject := map[client.Object]cache.ByObject{&corev1.Secret{}: managedIn(o.namespaces)}
+	secrets := managedIn(o.namespaces)
+	secrets.Transform = trimSecret
+	byObject := map[client.Object]cache.ByObject{&corev1.Secret{}: secrets}
 	if len(o.configMapNamespaces) > 0 {
 		byObject[&corev1.ConfigMap{}] = managedIn(o.configMapNamespaces)
 	}
@@ -141,6 +143,21 @@ func managedIn(namespaces []string) cache.ByObject {
 		by.Namespaces[namespace] = cache.Config{}
 	}
 	return by
+}
+
+// trimSecret removes from the metadata of a key's Secret what the manager does not read from its cache, to save memory: the
+// managedFields and the labels. Objects of KeyExports keep their labels.
+func trimSecret(o any) (any, error) {
+	secret, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil
+	}
+	secret.ManagedFields = nil
+	owner := metav1.GetControllerOfNoCopy(secret)
+	if owner != nil && owner.APIVersion == v1alpha1.GroupVersion.String() && owner.Kind == "APIKey" {
+		secret.Labels = nil
+	}
+	return secret, nil
 }
 
 func metricsOptions(o options) metricsserver.Options {

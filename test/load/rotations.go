@@ -74,6 +74,8 @@ type rotationRun struct {
 	keys      []*v1alpha1.APIKey
 	rotations *rotations
 	manager   *manager
+	// issued is how long it took to issue the keys.
+	issued time.Duration
 	// first is the instant at which the first rotation is due.
 	first time.Time
 }
@@ -101,6 +103,7 @@ func (r *rotationRun) prepare(ctx context.Context, side managerBuild) (err error
 	n := min(rotationNamespaces, r.phase.accounts)
 	r.phase.namespaces = n
 	r.printf("Issuing %d keys in %d namespaces", r.phase.keys, n)
+	began := time.Now()
 	for i := range n {
 		s, err := r.createDataset(ctx, share(float64(r.phase.keys), i, n), share(float64(r.phase.accounts), i, n), "")
 		if err != nil {
@@ -111,7 +114,7 @@ func (r *rotationRun) prepare(ctx context.Context, side managerBuild) (err error
 		}
 		r.tenants = append(r.tenants, s)
 	}
-	r.keys = interleave(r.tenants)
+	r.keys, r.issued = interleave(r.tenants), time.Since(began)
 	_, _, err = r.manager.awaitIdle(ctx, r.phase.keys)
 	return err
 }
@@ -130,14 +133,14 @@ func interleave(sets []dataset) []*v1alpha1.APIKey {
 	return keys
 }
 
-// schedule requests the rotation of each key at an instant in the near future. A change of the spec is a status write of the
-// manager, so that it takes about as long as issuing the keys. The manager must be idle again before the first rotation is due.
+// schedule requests the rotation of each key at an instant in the near future. Each change of a spec is followed by a write of the
+// status, which takes less time than issuing the key. The manager must be idle again before the first rotation is due.
 func (r *rotationRun) schedule(ctx context.Context) (err error) {
-	const perKey, margin = 40 * time.Millisecond, 30 * time.Second
+	const margin = 30 * time.Second
 	if r.rotations, err = watchRotations(ctx, r.admin); err != nil {
 		return err
 	}
-	r.first = time.Now().Truncate(time.Second).Add(time.Duration(len(r.keys))*perKey + margin)
+	r.first = time.Now().Add(2*r.issued + margin).Truncate(time.Second)
 	r.printf("Scheduling their rotation for %s", r.first.Format(time.TimeOnly))
 	due := map[*v1alpha1.APIKey]v1alpha1.Instant{}
 	for i, key := range r.keys {
