@@ -282,7 +282,7 @@ type rotations struct {
 
 // watchRotations watches all keys until the context ends.
 func watchRotations(ctx context.Context, c client.WithWatch) (*rotations, error) {
-	w, err := c.Watch(ctx, &v1alpha1.APIKeyList{})
+	w, err := resumingWatch(ctx, c, &v1alpha1.APIKeyList{})
 	if err != nil {
 		return nil, fmt.Errorf("watch APIKeys: %w", err)
 	}

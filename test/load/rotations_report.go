@@ -45,38 +45,53 @@ func rotationReport(o options, phases []rotationPhase) string {
 }
 
 func rotationRows(phases []rotationPhase) []row {
-	figure := func(title, format, goal string, of func(rotationPhase) float64) row {
-		r := row{title: title, goal: goal}
-		for _, p := range phases {
-			r.cells = append(r.cells, show(format, of(p)))
-		}
-		return r
-	}
+	f := rotationFigures(phases)
 	rows := []row{
-		figure("first due to last rotated, s", "%.0f", fmt.Sprintf("< %.0f", goalRotations), func(p rotationPhase) float64 { return p.took.Seconds() }),
-		figure("due to rotated, p50, ms", "%.0f", "", func(p rotationPhase) float64 { return quantile(p.delays, 0.5) }),
-		figure("due to rotated, p99, ms", "%.0f", "", func(p rotationPhase) float64 { return quantile(p.delays, 0.99) }),
+		f.row("first due to last rotated, s", "%.0f", fmt.Sprintf("< %.0f", goalRotations),
+			func(p rotationPhase) float64 { return p.took.Seconds() }),
+		f.row("due to rotated, p50, ms", "%.0f", "", func(p rotationPhase) float64 { return quantile(p.delays, 0.5) }),
+		f.row("due to rotated, p99, ms", "%.0f", "", func(p rotationPhase) float64 { return quantile(p.delays, 0.99) }),
 		{title: "another tenant's new keys meanwhile"},
-		figure("keys", "%.0f", "", func(p rotationPhase) float64 { return float64(len(p.newKeys)) }),
-		figure("create to Ready, p50, ms", "%.0f", "", func(p rotationPhase) float64 { return quantile(p.newKeys, 0.5) }),
-		figure("create to Ready, maximum, ms", "%.0f", fmt.Sprintf("< %.0f", goalNewKey), func(p rotationPhase) float64 { return quantile(p.newKeys, 1) }),
+		f.row("keys", "%.0f", "", func(p rotationPhase) float64 { return float64(len(p.newKeys)) }),
+		f.row("create to Ready, p50, ms", "%.0f", "", func(p rotationPhase) float64 { return quantile(p.newKeys, 0.5) }),
+		f.row("create to Ready, maximum, ms", "%.0f", fmt.Sprintf("< %.0f", goalNewKey),
+			func(p rotationPhase) float64 { return quantile(p.newKeys, 1) }),
 		{title: "requests per rotation"},
-		figure("all", "%.2f", fmt.Sprintf("<= %.0f", goalRotationRequests), func(p rotationPhase) float64 { return float64(p.all()) / float64(p.keys) }),
+		f.perRotation("all", fmt.Sprintf("<= %.0f", goalRotationRequests), func(p rotationPhase) float64 { return float64(p.all()) }),
 	}
 	for _, r := range []request{
-		{http.MethodGet, "apikeys"}, {http.MethodGet, "secrets"}, {http.MethodPut, "secrets"},
-		{http.MethodPut, "apikeys/status"}, {http.MethodPost, "events"},
+		{http.MethodGet, "apikeys"},
+		{http.MethodGet, "secrets"},
+		{http.MethodPut, "secrets"},
+		{http.MethodPut, "apikeys/status"},
+		{http.MethodPost, "events"},
 	} {
-		rows = append(rows, figure(r.verb+" "+r.resource, "%.2f", "", func(p rotationPhase) float64 {
-			return float64(p.requests[r]) / float64(p.keys)
-		}))
+		rows = append(rows, f.perRotation(r.verb+" "+r.resource, "", func(p rotationPhase) float64 { return float64(p.requests[r]) }))
+	}
+	cpu := func(program string) func(rotationPhase) float64 {
+		return func(p rotationPhase) float64 { return 1000 * p.cpu[program] }
 	}
 	return append(rows,
-		figure("conflicts, in all", "%.0f", "", func(p rotationPhase) float64 { return float64(p.conflicts) }),
+		f.row("conflicts, in all", "%.0f", "", func(p rotationPhase) float64 { return float64(p.conflicts) }),
 		row{title: "costs"},
-		figure("CPU of the manager, ms per rotation", "%.2f", "", func(p rotationPhase) float64 { return 1000 * p.cpu["manager"] / float64(p.keys) }),
-		figure("CPU of kube-apiserver, ms per rotation", "%.2f", "", func(p rotationPhase) float64 {
-			return 1000 * p.cpu["kube-apiserver"] / float64(p.keys)
-		}),
+		f.perRotation("CPU of the manager, ms per rotation", "", cpu("manager")),
+		f.perRotation("CPU of kube-apiserver, ms per rotation", "", cpu("kube-apiserver")),
 	)
+}
+
+// rotationFigures holds one phase of each manager.
+type rotationFigures []rotationPhase
+
+// row returns a row of a result.
+func (f rotationFigures) row(title, format, goal string, of func(rotationPhase) float64) row {
+	r := row{title: title, goal: goal}
+	for _, p := range f {
+		r.cells = append(r.cells, show(format, of(p)))
+	}
+	return r
+}
+
+// perRotation returns a row of a result divided by the number of rotations.
+func (f rotationFigures) perRotation(title, goal string, of func(rotationPhase) float64) row {
+	return f.row(title, "%.2f", goal, func(p rotationPhase) float64 { return of(p) / float64(p.keys) })
 }

@@ -8,11 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -52,7 +55,7 @@ func (b *bench) holdWatches(ctx context.Context) (*heldWatches, error) {
 	all := managerWatches()
 	h := &heldWatches{ended: make(chan error, len(all))}
 	for _, kind := range all {
-		w, err := b.issuer.Watch(ctx, kind.list, kind.filter...)
+		w, err := resumingWatch(ctx, b.issuer, kind.list, kind.filter...)
 		if err != nil {
 			h.stop()
 			return nil, fmt.Errorf("watch %T: %w", kind.list, err)
@@ -65,6 +68,18 @@ func (b *bench) holdWatches(ctx context.Context) (*heldWatches, error) {
 		}()
 	}
 	return h, nil
+}
+
+// resumingWatch opens a watch that starts now, and that continues where it ended: on a busy machine, the API server ends watches
+// that it can't serve in time. It ends with the context.
+func resumingWatch(ctx context.Context, c client.WithWatch, list client.ObjectList, filter ...client.ListOption) (watch.Interface, error) {
+	if err := c.List(ctx, list, append(slices.Clone(filter), client.Limit(1))...); err != nil {
+		return nil, err
+	}
+	again := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		return c.Watch(ctx, list, append(slices.Clone(filter), &client.ListOptions{Raw: &o})...)
+	}
+	return watchtools.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), &cache.ListWatch{WatchFuncWithContext: again})
 }
 
 // failure returns an error if a watch has ended.
