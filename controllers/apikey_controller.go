@@ -50,6 +50,8 @@ type APIKeyReconciler struct {
 	staged stagedCredentials
 	// confirmed holds Secrets that need not be read again in the same reconciliation.
 	confirmed confirmedSecrets
+	// written holds the versions of keys that the cache does not contain yet.
+	written writtenKeys
 	// propagation reports whether verifiers know the staged credentials. It is nil without verifiers.
 	propagation *credentialPropagation
 	// exports finds out which keys are exported. It is nil without KeyExports, in tests.
@@ -84,6 +86,9 @@ const maxRounds = 8
 func (r *APIKeyReconciler) Reconcile(ctx context.Context, key *v1alpha1.APIKey) (ctrl.Result, error) {
 	if !r.Settings.WatchesNamespace(key.Namespace) || r.undecodable.setAside(ctx, key) {
 		return ctrl.Result{}, nil
+	}
+	if r.written.isAhead(key, r.Clock.Now()) {
+		return r.result(ctx, time.Time{}, errStaleFacts)
 	}
 	facts, err := r.observe(ctx, key)
 	if err != nil {
@@ -223,6 +228,7 @@ func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, 
 	next.Status = after // not as the API server returned it, so that a further round compares equal values
 	facts.Key = next
 	r.confirmed.confirm(next)
+	r.written.put(next, r.Clock.Now())
 	facts.Secret.JustIssued, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
 	r.staged.prune(next)
 	if keys.LastStaged(&after) == nil {

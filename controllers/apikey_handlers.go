@@ -48,15 +48,18 @@ func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 	}
 }
 
-// stagedHandler drops the staged credentials of keys that no longer exist. It enqueues nothing.
+// stagedHandler drops the staged credentials of keys that no longer exist, and the versions of written keys that the cache contains.
+// It enqueues nothing.
 func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
 	drop := func(o client.Object) {
 		r.staged.drop(o.GetUID())
 		r.propagation.forget(o.GetUID())
+		r.written.drop(o.GetUID())
 	}
 	return handler.Funcs{
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
-			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // the watch missed the deletion of the old key
+			r.written.observe(e.ObjectNew.(*v1alpha1.APIKey), r.Clock.Now()) //nolint:forcetypeassert // watched as APIKey
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {                // the watch missed the deletion of the old key
 				drop(e.ObjectOld)
 			}
 		},
