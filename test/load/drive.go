@@ -35,7 +35,7 @@ type times struct {
 func (b *bench) drive(ctx context.Context, s dataset, created func(*v1alpha1.APIKey), watched ...client.ListOption) (timing, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := b.admin.Watch(ctx, &v1alpha1.APIKeyList{}, append(watched, client.InNamespace(s.namespace.Name))...)
+	w, err := resumingWatch(ctx, b.admin, &v1alpha1.APIKeyList{}, append(watched, client.InNamespace(s.namespace.Name))...)
 	if err != nil {
 		return timing{}, fmt.Errorf("watch APIKeys: %w", err)
 	}

@@ -164,7 +164,6 @@ func (b *bench) start(ctx context.Context) (err error) {
 	b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true, APIServerFlags: map[string]string{
 		"request-timeout":           "30m", // a phase deletes all of its objects with one request for each resource
 		"delete-collection-workers": "4",
-		"min-request-timeout":       "86400", // a watch lasts as long as its phase
 	}})
 	if err != nil {
 		return err
