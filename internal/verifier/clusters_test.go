@@ -4,6 +4,7 @@
 package verifier_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
@@ -274,5 +275,25 @@ func TestClusters_CheckAllocatesNothing(t *testing.T) {
 	in := verifier.Input{Key: material("default/shop"), ExtractResult: verifier.Valid, Client: home}
 	if n := testing.AllocsPerRun(100, func() { c.Check(&in, hour) }); n != 0 {
 		t.Errorf("a check allocates %g times", n)
+	}
+}
+
+// BenchmarkClusters_Check checks a key of the first of several clusters.
+func BenchmarkClusters_Check(b *testing.B) {
+	for _, n := range []int{1, 2, 8, 32} {
+		indexes := make([]*verifier.Index, n)
+		for i := range indexes {
+			indexes[i] = newIndexWithKeys(1_000)
+		}
+		c := verifier.NewClusters(indexes...)
+		in := verifier.Input{Key: material("default/key-500"), ExtractResult: verifier.Valid, Client: home, Scopes: "conversions:write"}
+		b.Run(fmt.Sprintf("clusters=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if v := c.Check(&in, hour); v.Code != verifier.Valid {
+					b.Fatal(v.Code)
+				}
+			}
+		})
 	}
 }
