@@ -34,6 +34,9 @@ const (
 	// countsWindow is the time during which changes of state are collected: the status of the account only counts
 	// them.
 	countsWindow = time.Second
+	// maxConfirmations limits what a round confirms with the API server, so that it is soon written: it would be lost if
+	// another write made the round stale meanwhile.
+	maxConfirmations = 100
 )
 
 // AccountReconciler records in the status of an account which keys hold its slots.
@@ -66,6 +69,10 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Acc
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	more, err := r.confirm(ctx, facts)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	written, err := r.updateStatus(ctx, account, keys.DescribeAccount(facts))
 	r.throttle.finish(account.Name, r.Clock.Now(), len(facts.Keys), written)
 	if isStale(err) {
@@ -74,6 +81,9 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, account *v1alpha1.Acc
 	}
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if more {
+		return ctrl.Result{RequeueAfter: staleRequeueAfter}, nil
 	}
 	return ctrl.Result{RequeueAfter: requeueAfter(time.Time{}, r.Clock.Now())}, nil
 }
@@ -98,28 +108,40 @@ func (r *AccountReconciler) observe(ctx context.Context, account *v1alpha1.Accou
 			return facts, err
 		}
 	}
-	return facts, r.confirm(ctx, facts)
+	return facts, nil
 }
 
 // confirm reads from the API server what the cache may not show yet: that a key with a slot no longer exists, and that
-// a key without a slot retains one.
-func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts) error {
+// a key without a slot retains one. It stops after maxConfirmations, and reports whether there may be more.
+func (r *AccountReconciler) confirm(ctx context.Context, facts keys.AccountFacts) (more bool, err error) {
 	missing, unrecorded := keys.UnconfirmedSlots(facts)
+	confirmed := 0
+	record := func(uid string, is bool) {
+		if facts.Confirmed[uid] = is; is {
+			confirmed++
+		}
+	}
 	for _, slot := range missing {
+		if confirmed == maxConfirmations {
+			return true, nil
+		}
 		live, err := r.readKey(ctx, slot.Namespace, slot.Name)
 		if err != nil {
-			return err
+			return false, err
 		}
-		facts.Confirmed[slot.UID] = live == nil || string(live.UID) != slot.UID
+		record(slot.UID, live == nil || string(live.UID) != slot.UID)
 	}
 	for _, k := range unrecorded {
+		if confirmed == maxConfirmations {
+			return true, nil
+		}
 		live, err := r.readKey(ctx, k.Namespace, k.Name)
 		if err != nil {
-			return err
+			return false, err
 		}
-		facts.Confirmed[string(k.UID)] = live != nil && live.UID == k.UID && keys.RetainsSlot(live, facts.Account)
+		record(string(k.UID), live != nil && live.UID == k.UID && keys.RetainsSlot(live, facts.Account))
 	}
-	return nil
+	return false, nil
 }
 
 // readKey reads a key from the API server. It returns nil if the key does not exist.

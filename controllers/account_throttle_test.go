@@ -122,3 +122,28 @@ func TestAccountThrottle_ForgetsAccounts(t *testing.T) {
 		t.Errorf("%d accounts are remembered", got)
 	}
 }
+
+// Many keys that are deleted at once release their slots in several rounds.
+func TestAccount_ConfirmsInBatches(t *testing.T) {
+	t.Parallel()
+	const total = maxConfirmations + 20
+	var deleted []*v1alpha1.APIKey
+	for i := range total {
+		deleted = append(deleted, keystest.Key(fmt.Sprintf("key-%d", i)))
+	}
+	w := newFixture(t, keystest.NewAccount("acme", keystest.MaxKeys(1000), keystest.Slots(deleted...)))
+	r := w.accounts()
+	for _, want := range []int{20, 0} {
+		result, err := r.Reconcile(t.Context(), w.account("acme"))
+		w.must(err)
+		if got := len(w.account("acme").Status.Slots); got != want {
+			t.Errorf("%d slots, want %d", got, want)
+		}
+		if more := want > 0; more != (result.RequeueAfter == staleRequeueAfter) {
+			t.Errorf("%d slots to confirm, and requeued after %s", want, result.RequeueAfter)
+		}
+	}
+	if got := len(w.reads); got != total {
+		t.Errorf("%d reads from the API server, want %d", got, total)
+	}
+}

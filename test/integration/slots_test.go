@@ -13,8 +13,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-var _ = Describe("The status of an account with a thousand slots", func() {
-	const total = 1000
+var _ = Describe("The status of an account with hundreds of slots", func() {
+	const total = 300
 
 	It("is written once for many keys that are created, changed and deleted at once", func(ctx SpecContext) {
 		namespace, account := newNamespace(ctx, nil), newAccount(uniqueName("large"), limits(total))
