@@ -55,6 +55,7 @@ func BenchmarkExtAuthz(b *testing.B) {
 				b.Fatal(r, err)
 			}
 			b.ReportAllocs()
+			before := processorTime(b)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					if err := connection.Invoke(b.Context(), authv3.Authorization_Check_FullMethodName, request, &emptypb.Empty{}); err != nil {
@@ -63,6 +64,7 @@ func BenchmarkExtAuthz(b *testing.B) {
 					}
 				}
 			})
+			b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }
