@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/verifier"
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
@@ -491,5 +492,25 @@ func TestExtAuthz_RefusesUnknownExtensions(t *testing.T) {
 				t.Errorf("refused with %v", answer)
 			}
 		})
+	}
+}
+
+// A check reads no header that is not decoded, however the verifier is configured: it would panic.
+func TestExtAuthz_DecodesHeadersOfAllOptions(t *testing.T) {
+	t.Parallel()
+	for _, address := range []verifier.AddressHeader{verifier.XForwardedFor, verifier.XRealIP, verifier.Forwarded} {
+		for _, account := range []string{"", "X-FF-Company", "X-FF-Company:externalID"} {
+			for _, source := range []string{"header:X-Key", "header:Authorization:Bearer", "query:api_key", "cookie:session", "basic"} {
+				s := setup{
+					sources: []string{source}, trusted: []string{"198.51.100.0/24"},
+					options: server.AuthorizerOptions{AddressHeader: address, AccountHeader: accountHeader(account)},
+				}
+				r := envoyRequest("/", map[string]string{"origin": "https://a", "authorization": "Basic eDp5"}, map[string]string{"preflight": "allow"})
+				r.Attributes.Request.Http.Method = "OPTIONS"
+				if got, err := s.authorizer(t).ExtAuthz().Check(t.Context(), r); err != nil || got.GetStatus().GetCode() == 0 {
+					t.Errorf("%s with %s and %q: %v, %v", source, address.LowerName(), account, got, err)
+				}
+			}
+		}
 	}
 }
