@@ -28,8 +28,9 @@ import (
 
 const (
 	// checkInterval bounds how long a replica serves an old certificate after another one renewed it, and how long a
-	// damaged Secret stays unnoticed. A changed webhook configuration is noticed at once, by a watch.
-	checkInterval = time.Minute
+	// damaged Secret stays unnoticed. It is short next to retirePeriod, while the old certificate stays trusted. A changed
+	// webhook configuration is noticed at once, by a watch, and checked again when it has settled.
+	checkInterval = 10 * time.Minute
 	// retryInterval follows a failure, and is how often the objects are read while there is no watch.
 	retryInterval = 5 * time.Second
 	// conflictInterval follows a write that lost against another replica's.
@@ -192,7 +193,7 @@ func (r *Rotator) pass(ctx context.Context) time.Duration {
 	switch {
 	case err == nil:
 		r.report(ctx, nil)
-		return checkInterval
+		return r.untilNextCheck()
 	case ctx.Err() != nil:
 		return 0
 	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
@@ -203,6 +204,14 @@ func (r *Rotator) pass(ctx context.Context) time.Duration {
 		r.report(ctx, err)
 	}
 	return retryInterval
+}
+
+// untilNextCheck returns the time to the next pass while nothing fails and the webhook configuration does not change.
+func (r *Rotator) untilNextCheck() time.Duration {
+	if r.Clock.Since(r.configSince) < settlePeriod {
+		return settlePeriod
+	}
+	return checkInterval
 }
 
 // report records whether the webhook is ready, and logs it when that has changed.

@@ -127,7 +127,7 @@ func TestPass_ReplicasThatStartTogetherAgree(t *testing.T) {
 	}
 	passes.Wait()
 	slices.Sort(delays)
-	if diff := cmp.Diff([]time.Duration{conflictInterval, conflictInterval, checkInterval}, delays); diff != "" {
+	if diff := cmp.Diff([]time.Duration{conflictInterval, conflictInterval, settlePeriod}, delays); diff != "" {
 		t.Errorf("one replica wins, the others come back at once (-want +got):\n%s", diff)
 	}
 	w.reset()
@@ -574,6 +574,35 @@ func TestPass_SteadyStateWritesNothing(t *testing.T) {
 	}
 	if w.writes != 0 {
 		t.Errorf("%d writes in fifty-nine quiet days", w.writes)
+	}
+}
+
+// A pass comes when the configuration has settled, so that a renewal goes on; after that, passes are rare.
+func TestPass_SteadyStateReadsSeldom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, configuration())
+	r := w.replica()
+	readsIn := func(d time.Duration) int {
+		reads := 0
+		w.afterGet = func(client.Object) { reads++ }
+		for end := w.clock.Now().Add(d); w.clock.Now().Before(end); {
+			before := w.writes
+			next := r.pass(w.ctx())
+			if w.writes == before { // the watch reports a write at once
+				w.clock.Step(next)
+			}
+		}
+		return reads
+	}
+	readsIn(2 * settlePeriod)
+	if n := readsIn(time.Hour); n > 2*6 {
+		t.Errorf("%d reads in an hour", n)
+	}
+	w.clock.Step(authorityLifetime*2/3 - certificateLifetime/2)
+	readsIn(time.Hour) // a young certificate of the old authority
+	w.clock.Step(certificateLifetime / 2)
+	if readsIn(3 * settlePeriod); !w.material().ofSigner() || len(w.material().authorities) != 2 {
+		t.Error("the certificate was not renewed when the configuration had settled")
 	}
 }
 
