@@ -55,7 +55,8 @@ type idlePhase struct {
 type idleProgram struct {
 	name, account string
 	process       *controlplane.Process
-	profiles      string // the address of its profiles
+	profiles      string        // the address of its profiles
+	started       time.Duration // processor time from the start until nothing happened
 	cpu           time.Duration
 	requests      counts // to the API server, with the verbs of its audit log
 }
@@ -179,6 +180,7 @@ func (b *idleBench) observe(ctx context.Context, p *idlePhase) error {
 	b.profileIdle(ctx, p, "allocs", "allocs.pprof")
 	requests, err := b.audit.requests(before.logged, after.logged)
 	for i := range p.programs {
+		p.programs[i].started = before.cpu[i]
 		p.programs[i].cpu = after.cpu[i] - before.cpu[i]
 		p.programs[i].requests = requests[p.programs[i].account]
 	}

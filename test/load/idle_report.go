@@ -25,14 +25,16 @@ func idleReport(o options, p idlePhase) string {
 func (p idlePhase) rows() []row {
 	head := row{goal: "goal"}
 	cpu := row{title: "CPU, % of a core", goal: fmt.Sprintf("< %.1f", goalIdleCPU)}
+	started := row{title: "CPU from start to rest, s"}
 	other := row{title: "all but leases and watches", goal: "0"}
 	for _, program := range p.programs {
 		head.cells = append(head.cells, program.name)
 		cpu.cells = append(cpu.cells, show("%.2f", 100*program.cpu.Seconds()/p.took.Seconds()))
+		started.cells = append(started.cells, show("%.1f", program.started.Seconds()))
 		other.cells = append(other.cells, p.perMinute(otherRequests(program.requests)))
 	}
 	rounds := row{title: "reconciliations per minute", cells: []string{show("%.1f", p.rounds/p.took.Minutes())}}
-	rows := []row{head, cpu, rounds, {title: "requests to the API server, per minute"}, other}
+	rows := []row{head, cpu, started, rounds, {title: "requests to the API server, per minute"}, other}
 	rows = append(rows, p.requestRows()...)
 	rows = append(rows, row{title: "requests of the manager to the verifier, per minute"})
 	for _, what := range []string{"uses", "propagation"} {

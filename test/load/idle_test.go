@@ -51,13 +51,14 @@ func TestIdleReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := idlePhase{keys: 10, took: 2 * time.Minute, rounds: 3, polls: counts{{http.MethodGet, "uses"}: 1}, programs: []idleProgram{
-		{name: "manager", cpu: 600 * time.Millisecond, requests: requests[managerAccount]},
+		{name: "manager", started: 5 * time.Second, cpu: 600 * time.Millisecond, requests: requests[managerAccount]},
 		{name: "verifier", cpu: 60 * time.Millisecond, requests: requests[verifierAccount]},
 	}}
 	got := idleReport(options{keys: 10, accounts: 2}, p)
 	for _, want := range []string{
 		"10 keys over 2 accounts, a manager and a verifier at rest for 120 s",
 		"CPU, % of a core 0.50 0.05 < 0.5",
+		"CPU from start to rest, s 5.0 0.0",
 		"reconciliations per minute 1.5",
 		"all but leases and watches 1.5 1.0 0",
 		"list apikeys 1.0 0.0",
