@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
@@ -24,15 +23,24 @@ type account struct {
 	policy atomic.Pointer[policy]
 }
 
-// policy holds the settings of an Account that apply to all its keys.
+// policy holds what the keys of an account need of the Account.
 type policy struct {
+	*accountSettings
+
+	// declaredID holds the external ID in the spec of the account. Another account that is older may own it: see ownsID.
+	declaredID string
+	// uuid holds the UID of the Account in a short form. Otherwise uid holds it.
+	uuid uuid
+	uid  *string
+	// createdAt and the UID order accounts by age.
+	createdAt instant
+	// ownsID reports whether the account owns its declared external ID.
+	ownsID bool
+}
+
+// accountSettings holds the settings of an Account that apply to all its keys. Accounts share equal settings.
+type accountSettings struct {
 	suspended bool
-	// externalID holds the external ID that the account owns. declaredID holds the one in its spec, which an older
-	// account may own.
-	externalID, declaredID string
-	// createdAt and uid order accounts by age.
-	createdAt int64
-	uid       string
 	zone      *time.Location
 	// scopes holds the scopes of keys that name none, separated by commas.
 	scopes string
@@ -46,36 +54,39 @@ type policy struct {
 	attributes *attributes
 }
 
-func newPolicy(a *v1alpha1.Account) *policy {
-	p := &policy{
-		suspended: a.Spec.State == v1alpha1.AccountSuspended, declaredID: a.Spec.ExternalID,
-		createdAt: a.CreationTimestamp.Unix(), uid: string(a.UID),
-		allowedScopes: a.Spec.AllowedScopes, whitelistRequired: a.Spec.IPWhitelistPolicy == v1alpha1.IPWhitelistRequired,
-		attributes: newAttributes(&a.Spec),
+// newPolicy returns the policy of an Account with the given settings.
+func newPolicy(a *v1alpha1.Account, s *accountSettings) *policy {
+	p := &policy{accountSettings: s, declaredID: a.Spec.ExternalID, createdAt: newInstant(a.CreationTimestamp.Unix())}
+	var isUUID bool
+	if p.uuid, isUUID = parseUUID(string(a.UID)); !isUUID {
+		uid := string(a.UID)
+		p.uid = &uid
 	}
-	if d := a.Spec.KeyDefaults; d != nil {
-		p.scopes = strings.Join(d.Scopes, ",")
-	}
-	if zone, err := keys.LoadZone(a.Spec.TimeZone); err == nil {
-		p.zone = zone
-	}
-	if a.Spec.AllowedNamespaces == nil {
-		return p
-	}
-	selector, err := metav1.LabelSelectorAsSelector(a.Spec.AllowedNamespaces)
-	if err != nil {
-		selector = labels.Nothing() // fail closed, as the manager does
-	}
-	p.selector = selector
 	return p
+}
+
+// externalID returns the external ID that the account owns, or "".
+func (p *policy) externalID() string {
+	if p.ownsID {
+		return p.declaredID
+	}
+	return ""
+}
+
+// uidText returns the UID of the Account.
+func (p *policy) uidText() string {
+	if p.uid != nil {
+		return *p.uid
+	}
+	return p.uuid.String()
 }
 
 // allowsKey reports whether the policy of the account allows a key to be used.
 func (p *policy) allowsKey(k *key) bool {
 	switch {
-	case p.selector != nil && !k.namespace.isIn(p.selector):
+	case p.selector != nil && !k.namespace().isIn(p.selector):
 		return false
-	case p.whitelistRequired && k.networks == nil && !k.acceptedUnrestricted:
+	case p.whitelistRequired && k.profile().networks == nil && !k.acceptedUnrestricted:
 		return false
 	}
 	return p.allowedScopes == nil || p.allowsScopes(p.scopesOf(k))
@@ -83,7 +94,7 @@ func (p *policy) allowsKey(k *key) bool {
 
 // scopesOf returns the scopes of a key, separated by commas: its own, or the default scopes of the account.
 func (p *policy) scopesOf(k *key) string {
-	if scopes := k.scopes.Value(); scopes != "" {
+	if scopes := k.profile().scopes.Value(); scopes != "" {
 		return scopes
 	}
 	return p.scopes

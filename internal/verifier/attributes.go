@@ -70,11 +70,13 @@ func newAttributes(spec *v1alpha1.AccountSpec) *attributes {
 	return &attributes{plan: spec.Plan, metadata: newMetadata(spec.Metadata), rateLimits: spec.RateLimits}
 }
 
-// keepAttributes makes p share the attributes of the policy before it if they are equal, so that those of the keys are not
+// keepSettings makes p share the attributes of the policy before it if they are equal, so that those of the keys are not
 // computed again after each write of the status of an Account.
-func (p *policy) keepAttributes(before *policy) {
-	if reflect.DeepEqual(p.attributes, before.attributes) {
-		p.attributes = before.attributes
+func (p *policy) keepSettings(before *policy) {
+	if p.attributes != before.attributes && reflect.DeepEqual(p.attributes, before.attributes) {
+		s := *p.accountSettings
+		s.attributes = before.attributes
+		p.accountSettings = &s
 	}
 }
 
@@ -105,18 +107,19 @@ func newKeyAttributes(spec *v1alpha1.APIKeySpec) *keyAttributes {
 // attributesOf returns the attributes of a key under the policy: metadata of the account takes precedence, and rate
 // limits of the key only lower those of the account. It computes them once for the attributes of an account.
 func (p *policy) attributesOf(k *key) *attributes {
-	if k.attributes == nil {
+	own := k.profile().attributes
+	if own == nil {
 		return p.attributes
 	}
-	if known := k.attributes.effective.Load(); known != nil && known.account == p.attributes {
+	if known := own.effective.Load(); known != nil && known.account == p.attributes {
 		return &known.attributes
 	}
 	effective := &effectiveAttributes{account: p.attributes, attributes: attributes{
 		plan:       p.attributes.plan,
-		metadata:   mergeMetadata(k.attributes.metadata, p.attributes.metadata),
-		rateLimits: keys.EffectiveRateLimits(k.attributes.rateLimits, p.attributes.rateLimits),
+		metadata:   mergeMetadata(own.metadata, p.attributes.metadata),
+		rateLimits: keys.EffectiveRateLimits(own.rateLimits, p.attributes.rateLimits),
 	}}
-	k.attributes.effective.Store(effective)
+	own.effective.Store(effective)
 	return &effective.attributes
 }
 

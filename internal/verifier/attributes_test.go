@@ -165,7 +165,7 @@ func TestIndex_IdleKeysKeepNoPolicies(t *testing.T) {
 				s.AllowedScopes = append(s.AllowedScopes, fmt.Sprintf("scope-with-a-long-name-%d:of-version-%d", j, i))
 			}
 		})))
-		v := x.Check(&verifier.Input{Key: material(fmt.Sprintf("default/key-%d", i)), ExtractResult: verifier.Valid, Client: home}, hour)
+		v := x.Check(&verifier.Input{Key: memberMaterial(i), ExtractResult: verifier.Valid, Client: home}, hour)
 		if id := v.Key(); id == nil || id.Plan != fmt.Sprint(i) {
 			t.Fatalf("got %+v for key %d", id, i)
 		}

@@ -24,10 +24,10 @@ func newExternalIDs() externalIDs {
 func (e *externalIDs) setPolicy(a *account, next *policy) {
 	before := a.policy.Load()
 	if before != nil && next != nil {
-		next.keepAttributes(before)
+		next.keepSettings(before)
 	}
 	if before != nil && next != nil && before.hasSameDeclaration(next) {
-		next.externalID = before.externalID
+		next.ownsID = before.ownsID
 		a.policy.Store(next)
 		return
 	}
@@ -50,11 +50,11 @@ func (e *externalIDs) add(a *account, next *policy) {
 			e.waiting[id] = append(e.waiting[id], a)
 			return
 		}
-		holder.policy.Store(held.withExternalID(""))
+		holder.policy.Store(held.withOwnership(false))
 		e.waiting[id] = append(e.waiting[id], holder)
 	}
 	e.holders[id] = a
-	next.externalID = id
+	next.ownsID = true
 }
 
 // remove removes the external ID that an account declared. If the account owned it, the oldest other account that
@@ -65,7 +65,7 @@ func (e *externalIDs) remove(a *account, before *policy) {
 		e.removeWaiting(id, a)
 		return
 	}
-	a.policy.Store(before.withExternalID(""))
+	a.policy.Store(before.withOwnership(false))
 	others := e.waiting[id]
 	if len(others) == 0 {
 		delete(e.holders, id)
@@ -79,7 +79,7 @@ func (e *externalIDs) remove(a *account, before *policy) {
 	})
 	e.removeWaiting(id, oldest)
 	e.holders[id] = oldest
-	oldest.policy.Store(oldest.policy.Load().withExternalID(id))
+	oldest.policy.Store(oldest.policy.Load().withOwnership(true))
 }
 
 func (e *externalIDs) removeWaiting(id string, a *account) {
@@ -91,22 +91,22 @@ func (e *externalIDs) removeWaiting(id string, a *account) {
 	e.waiting[id] = others
 }
 
-// withExternalID returns a copy of the policy with another owned external ID.
-func (p *policy) withExternalID(id string) *policy {
+// withOwnership returns a copy of the policy that owns its declared external ID, or does not.
+func (p *policy) withOwnership(owns bool) *policy {
 	next := *p
-	next.externalID = id
+	next.ownsID = owns
 	return &next
 }
 
 // hasSameDeclaration reports whether two policies of an account declare the same external ID and have the same age.
 func (p *policy) hasSameDeclaration(other *policy) bool {
-	return p.declaredID == other.declaredID && p.createdAt == other.createdAt && p.uid == other.uid
+	return p.declaredID == other.declaredID && p.createdAt == other.createdAt && p.uidText() == other.uidText()
 }
 
 // isOlderThan reports whether the Account of p was created before the Account of than: by creation time, then by UID.
 func (p *policy) isOlderThan(than *policy) bool {
 	if p.createdAt != than.createdAt {
-		return p.createdAt < than.createdAt
+		return p.createdAt.seconds() < than.createdAt.seconds()
 	}
-	return p.uid < than.uid
+	return p.uidText() < than.uidText()
 }

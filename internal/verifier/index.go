@@ -17,7 +17,7 @@ import (
 // cost of updating one key does not depend on the number of keys, and an update of an account applies to all its keys
 // at once.
 type Index struct {
-	table *table
+	table *digestTable
 	completeness
 	// cluster names the cluster whose keys the index holds. It is empty if there is only one, which needs no name.
 	cluster string
@@ -25,14 +25,23 @@ type Index struct {
 	clusters *Clusters
 
 	mu          sync.Mutex // held by writers
+	names       *nameTable
 	accounts    map[string]*account
 	externalIDs externalIDs
+	settings    settingsCache
 	namespaces  map[string]*namespace
 	// shadowed holds the credentials whose digest was issued to another key first. This happens when objects are
 	// copied together with their status.
 	shadowed map[digest][]*credential
 	// undecodableKeys and undecodableAccounts hold the objects that cannot be decoded completely.
 	undecodableKeys, undecodableAccounts undecodableObjects
+
+	// records holds the records of keys, staged those of lists that have not been received completely.
+	records, staged arena
+	// chunks counts the chunks that were ever allocated.
+	chunks uint64
+	// sparse holds the chunks whose records are about to be copied, so that the others release their memory.
+	sparse []*chunk
 }
 
 // NewIndex returns an empty index, which refuses all requests until SetComplete is called.
@@ -43,34 +52,88 @@ func NewIndex() *Index { return NewClusterIndex("") }
 func NewClusterIndex(cluster string) *Index {
 	return &Index{
 		cluster: cluster,
-		table:   newTable(), accounts: map[string]*account{}, externalIDs: newExternalIDs(),
+		table:   newDigestTable(), names: newNameTable(), accounts: map[string]*account{}, externalIDs: newExternalIDs(),
 		namespaces: map[string]*namespace{}, shadowed: map[digest][]*credential{}, completeness: newCompleteness(),
 	}
 }
 
 // PutKey adds or updates an APIKey. It removes an APIKey that is being deleted.
-func (x *Index) PutKey(k *v1alpha1.APIKey) { x.put(NewEntry(k)) }
-
-func (x *Index) put(e Entry) {
+func (x *Index) PutKey(k *v1alpha1.APIKey) {
+	e := NewEntry(k)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.undecodableKeys.put(types.NamespacedName{Namespace: e.namespaceName, Name: e.name}, e.undecodable)
+	x.put(&e)
+	x.compact()
+}
+
+// put applies an entry, and returns the record of the key in the index, or nil if there is none.
+func (x *Index) put(e *Entry) *key {
+	x.putUndecodable(e)
+	in, name := e.namespaceName.Value(), e.record.name()
 	if e.deleting {
-		x.dropKey(e.namespaceName, e.name)
+		x.dropKey(in, name)
+		return nil
+	}
+	n := x.namespace(in)
+	o := owners{account: x.account(e.accountName.Value()), profile: n.profileOf(&e.settings)}
+	old := x.names.find(n, name)
+	if old != nil && old.account() == o.account && old.profile().equal(&e.settings) && old.hasSameContent(e.record) {
+		return old // most updates change what verdicts do not use, such as the last use
+	}
+	return x.replace(old, x.place(e), o)
+}
+
+// putUndecodable records whether an entry can be decoded completely.
+func (x *Index) putUndecodable(e *Entry) {
+	if e.undecodable != nil {
+		x.undecodableKeys.put(e.undecodable.Name, e.undecodable)
 		return
 	}
-	k := e.key
-	k.account, k.namespace = x.account(e.accountName), x.namespace(e.namespaceName)
-	old := k.namespace.keys[e.name]
-	delete(k.namespace.keys, e.name) // release the name string of the old record
-	k.namespace.keys[e.name] = k
-	k.account.keyCount++
-	for i := range k.credentials {
-		c := &k.credentials[i]
-		c.usage = previousUsage(old, &c.digest)
+	x.undecodableKeys.put(types.NamespacedName{Namespace: e.namespaceName.Value(), Name: e.record.name()}, nil)
+}
+
+// place returns the record of an entry in a chunk.
+func (x *Index) place(e *Entry) *key {
+	if e.isStaged && !e.record.isLive {
+		return e.record
+	}
+	return x.copyRecord(e.record)
+}
+
+// copyRecord copies a record without counters to a chunk.
+func (x *Index) copyRecord(record *key) *key {
+	k, full := x.records.add(record, &x.chunks)
+	x.queueIfSparse(full)
+	return k
+}
+
+// stage moves the record of an entry of a list to a chunk, so that the list takes less memory, and applying it copies
+// nothing. The record is not in the index yet.
+func (x *Index) stage(e Entry) Entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e.record, _ = x.staged.add(e.record, &x.chunks)
+	e.isStaged = true
+	return e
+}
+
+// replace adds the record next of a key, and removes the record old unless it is nil.
+func (x *Index) replace(old, next *key, o owners) *key {
+	*next.owners() = o
+	o.account.keyCount++
+	o.profile.namespace.keyCount++
+	x.names.put(next)
+	for i := range next.credentials() {
+		c := &next.credentials()[i]
+		if before := old.credentialByDigest(&c.digest); before != nil {
+			c.takeCounters(before)
+		}
 		x.addCredential(c)
 	}
-	x.removeReplaced(old, k)
+	next.isLive, next.isListed = true, old != nil && old.isListed
+	next.chunk().live += next.size()
+	x.removeReplaced(old, next)
+	return next
 }
 
 // DropKey removes an APIKey.
@@ -78,56 +141,84 @@ func (x *Index) DropKey(name types.NamespacedName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.dropKey(name.Namespace, name.Name)
+	x.compact()
 }
 
 func (x *Index) dropKey(in, name string) {
 	x.undecodableKeys.put(types.NamespacedName{Namespace: in, Name: name}, nil)
-	if n := x.namespaces[in]; n != nil {
-		old := n.keys[name]
-		delete(n.keys, name)
+	if old := x.find(in, name); old != nil {
+		x.names.remove(old)
 		x.removeReplaced(old, nil)
 	}
 }
 
-// removeReplaced removes the credentials of the old record of a key that the new record does not have.
+// find returns the key with a name, or nil.
+func (x *Index) find(in, name string) *key {
+	if n := x.namespaces[in]; n != nil {
+		return x.names.find(n, name)
+	}
+	return nil
+}
+
+// removeReplaced removes the old record of a key, and the credentials that the new record does not have.
 func (x *Index) removeReplaced(old, next *key) {
 	if old == nil {
 		return
 	}
-	for i := range old.credentials {
-		if c := &old.credentials[i]; next == nil || next.credentialByDigest(&c.digest) == nil {
+	for i := range old.credentials() {
+		if c := &old.credentials()[i]; next.credentialByDigest(&c.digest) == nil {
 			x.removeCredential(c)
 		}
 	}
-	old.account.keyCount--
-	x.deleteUnusedAccount(old.account)
-	x.deleteUnusedNamespace(old.namespace)
+	old.isLive = false
+	old.chunk().live -= old.size()
+	x.queueIfSparse(old.chunk())
+	a, n := old.account(), old.namespace()
+	a.keyCount--
+	n.keyCount--
+	x.deleteUnusedAccount(a)
+	x.deleteUnusedNamespace(n)
 }
 
+// queueIfSparse makes compact copy the records of a chunk if few of them are in the index.
+func (x *Index) queueIfSparse(c *chunk) {
+	if c != nil && !c.isQueued && c.isSparse() {
+		c.isQueued = true
+		x.sparse = append(x.sparse, c)
+	}
+}
+
+// compact copies the records of sparse chunks, so that all chunks together take at most a few times the memory of the
+// records in the index. On average, it copies less than one record for each that was removed.
+func (x *Index) compact() {
+	for len(x.sparse) > 0 {
+		c := x.sparse[len(x.sparse)-1]
+		x.sparse = x.sparse[:len(x.sparse)-1]
+		for _, k := range c.liveRecords() {
+			x.replace(k, x.copyRecord(k.clone()), *k.owners())
+		}
+	}
+	x.sparse = nil
+}
+
+// credentialByDigest returns the credential of a key with a digest, or nil.
 func (k *key) credentialByDigest(d *digest) *credential {
-	for i := range k.credentials {
-		if c := &k.credentials[i]; c.digest == *d {
+	if k == nil {
+		return nil
+	}
+	for i := range k.credentials() {
+		if c := &k.credentials()[i]; c.digest == *d {
 			return c
 		}
 	}
 	return nil
 }
 
-// previousUsage returns the usage of the same credential in the previous record of its key, or an empty one.
-func previousUsage(old *key, d *digest) *usageCounters {
-	if old != nil {
-		if c := old.credentialByDigest(d); c != nil {
-			return c.usage
-		}
-	}
-	return &usageCounters{}
-}
-
 // addCredential adds a credential, and replaces the one of the same key with the same digest. If two keys have the same
 // digest, it belongs to the key to which it was issued first.
 func (x *Index) addCredential(c *credential) {
 	holder := x.table.find(&c.digest)
-	if alone := len(x.shadowed[c.digest]) == 0; alone && (holder == nil || holder.key.isSameKey(c.key)) {
+	if alone := len(x.shadowed[c.digest]) == 0; alone && (holder == nil || holder.key().isSameKey(c.key())) {
 		x.table.put(c)
 		return
 	}
@@ -150,7 +241,7 @@ func (x *Index) othersWithDigest(c *credential) []*credential {
 	if holder := x.table.find(&c.digest); holder != nil {
 		all = append(all, holder)
 	}
-	return slices.DeleteFunc(all, func(other *credential) bool { return other.key.isSameKey(c.key) })
+	return slices.DeleteFunc(all, func(other *credential) bool { return other.key().isSameKey(c.key()) })
 }
 
 // resolveShared puts the credential that was issued first into the table, and the others into shadowed.
@@ -171,32 +262,69 @@ func (x *Index) resolveShared(all []*credential) {
 
 // ReplaceKeys makes the index hold exactly the APIKeys in list.
 func (x *Index) ReplaceKeys(list []Entry) {
-	exist := make(map[types.NamespacedName]bool, len(list))
-	for _, e := range list {
-		exist[types.NamespacedName{Namespace: e.namespaceName, Name: e.name}] = true
-		x.put(e)
+	for i := range list {
+		x.putListed(&list[i])
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for in, n := range x.namespaces {
-		for name := range n.keys {
-			if !exist[types.NamespacedName{Namespace: in, Name: name}] {
-				x.dropKey(in, name)
-			}
+	var missing []*key
+	x.names.forEach(func(k *key) {
+		if !k.isListed {
+			missing = append(missing, k)
+		}
+		k.isListed = false
+	})
+	for _, k := range missing {
+		x.dropKey(k.namespace().name, k.name())
+	}
+	for i := range list {
+		if list[i].isStaged {
+			x.queueIfSparse(list[i].record.chunk())
 		}
 	}
+	x.compact()
+}
+
+func (x *Index) putListed(e *Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if k := x.put(e); k != nil {
+		k.isListed = true
+	}
+	x.compact()
+}
+
+// AccountEntry holds the part of an Account that verdicts need.
+type AccountEntry struct {
+	name string
+	// policy is nil if the Account cannot be decoded completely.
+	policy      *policy
+	undecodable *Undecodable
+}
+
+// newAccountEntry returns the entry of an Account. The fields that were not decoded may restrict the keys.
+func (x *Index) newAccountEntry(a *v1alpha1.Account) AccountEntry {
+	e := AccountEntry{name: a.Name, undecodable: undecodableAccount(a)}
+	if e.undecodable == nil {
+		e.policy = newPolicy(a, x.settings.of(&a.Spec))
+	}
+	return e
 }
 
 // PutAccount adds or updates an Account.
 func (x *Index) PutAccount(a *v1alpha1.Account) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.undecodableAccounts.put(types.NamespacedName{Name: a.Name}, undecodableAccount(a))
-	if len(a.Undecodable) > 0 { // the fields that were not decoded may restrict the keys
-		x.removePolicy(a.Name)
+	x.putAccount(x.newAccountEntry(a))
+}
+
+func (x *Index) putAccount(e AccountEntry) {
+	x.undecodableAccounts.put(types.NamespacedName{Name: e.name}, e.undecodable)
+	if e.policy == nil {
+		x.removePolicy(e.name)
 		return
 	}
-	x.externalIDs.setPolicy(x.account(a.Name), newPolicy(a))
+	x.externalIDs.setPolicy(x.account(e.name), e.policy)
 }
 
 // DropAccount removes an Account. Its keys are refused until the Account exists again.
@@ -297,7 +425,7 @@ func (x *Index) ReplaceNamespaces(sets map[string]labels.Set) {
 func (x *Index) namespace(name string) *namespace {
 	n := x.namespaces[name]
 	if n == nil {
-		n = &namespace{name: name, keys: map[string]*key{}}
+		n = &namespace{name: name, index: x}
 		x.namespaces[name] = n
 	}
 	return n
@@ -305,7 +433,7 @@ func (x *Index) namespace(name string) *namespace {
 
 // deleteUnusedNamespace removes the state of a namespace that has neither keys nor labels.
 func (x *Index) deleteUnusedNamespace(n *namespace) {
-	if len(n.keys) == 0 && n.labels.Load() == nil {
+	if n.keyCount == 0 && n.labels.Load() == nil {
 		delete(x.namespaces, n.name)
 	}
 }
@@ -319,9 +447,5 @@ type Size struct {
 func (x *Index) Size() Size {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	size := Size{Credentials: x.table.live, Accounts: len(x.accounts)}
-	for _, n := range x.namespaces {
-		size.Keys += len(n.keys)
-	}
-	return size
+	return Size{Keys: x.names.live, Credentials: x.table.live, Accounts: len(x.accounts)}
 }

@@ -6,7 +6,7 @@ package verifier
 import (
 	"encoding/hex"
 	"math"
-	"strings"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -16,152 +16,146 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/keys"
 )
 
-// key holds what verdicts need of an APIKey. It is immutable once it is in an index: an update of the APIKey replaces
-// it.
+// key holds what verdicts need of an APIKey. It is the first part of a record, which is immutable once it is in an index
+// (except for counters): an update of the APIKey replaces the record.
 type key struct {
-	name, uid, label string
-	// account and namespace are set by the index.
-	account   *account
-	namespace *namespace
-	// scopes holds the scopes of the key, separated by commas. If empty, the default scopes of the account apply.
-	scopes unique.Handle[string]
-	// networks holds the whitelist. A nil value allows any address.
-	networks *networks
-	// attributes is nil if the key has none of its own, as most keys.
-	attributes *keyAttributes
 	// createdAt orders keys by age.
-	createdAt int64
-	// expiresAt holds the time at which the key expires, in seconds since the Unix epoch.
-	expiresAt int64
+	createdAt instant
+	// expiresAt holds the time at which the key expires.
+	expiresAt instant
+	// uuid holds the UID if hasUUID is set. Otherwise the text of the record contains the UID.
+	uuid uuid
+	// These lengths describe the rest of the record.
+	nameLength, uidLength                   uint8
+	labelLength, idsLength, credentialCount uint16
+	// word and position locate the record and its owners in its chunk.
+	word uint16
 	// expirationDay holds the day on which the key expires, in the time zone of its account. Zero means that the spec
 	// names no day.
 	expirationDay day
+	position      uint8
 	// specCode holds Valid if the spec enables the key, and the reason for refusing it otherwise.
 	specCode Code
 	// statusCode holds Valid if the status reports the key as active, and the reason for refusing it otherwise.
 	statusCode Code
 	// acceptedUnrestricted reports whether the manager accepted the key without a whitelist.
 	acceptedUnrestricted bool
+	hasUUID              bool
 
-	credentials []credential
+	// Verdicts do not read the following fields, which change under the lock of the index. isLive reports whether the
+	// record is in the index, isListed whether the key is in the list that is being applied.
+	isLive, isListed bool
 }
 
 // credential holds the digest of one credential that was issued for an APIKey.
 type credential struct {
+	// accepted counts the verdicts with the code VALID since the start of this process, refused those with each other code
+	// from Revoked on. lastAccepted and lastRefused hold the minute of the last such verdict since the Unix epoch. Zero
+	// means never. Concurrent requests update all of them without a lock: see record.
+	accepted                  atomic.Uint64
+	refused                   [Valid - Revoked]atomic.Uint32
+	lastAccepted, lastRefused atomic.Uint32
+
 	digest digest
-	id     string
-	key    *key
-	// notAfter holds the end of the validity, revokedAt the time of the revocation, both in seconds since the Unix
-	// epoch.
-	notAfter, revokedAt int64
+	// notAfter holds the end of the validity, revokedAt the time of the revocation.
+	notAfter, revokedAt instant
 	// issuedAt holds the time of issue, which decides between two keys with the same digest.
-	issuedAt int64
-	// usage is shared with the next record of the same credential.
-	usage *usageCounters
+	issuedAt instant
+	idLength uint8
+	// position counts the credentials of the key before this one.
+	position uint16
 }
 
-const (
-	// never is later than any other time.
-	never = math.MaxInt64
-	// always is earlier than any other time. A credential that was revoked has it as the time of the revocation, which is not recorded.
-	always = math.MinInt64
-)
+// parsedCredential holds a credential before it is part of a record.
+type parsedCredential struct {
+	digest                        digest
+	id                            string
+	notAfter, revokedAt, issuedAt int64
+}
+
+// set writes the credential at a position of a record.
+func (c *credential) set(position int, parsed *parsedCredential) {
+	c.digest, c.notAfter, c.revokedAt = parsed.digest, newInstant(parsed.notAfter), newInstant(parsed.revokedAt)
+	c.issuedAt = newInstant(parsed.issuedAt)
+	c.idLength, c.position = uint8(len(parsed.id)), uint16(position) //nolint:gosec // see recordText.fits
+}
+
+// copyFrom copies everything but the counters.
+func (c *credential) copyFrom(other *credential) {
+	c.digest, c.notAfter, c.revokedAt, c.issuedAt = other.digest, other.notAfter, other.revokedAt, other.issuedAt
+	c.idLength, c.position = other.idLength, other.position
+}
+
+// hasSameContent reports whether two credentials are equal, except for their counters.
+func (c *credential) hasSameContent(other *credential) bool {
+	return c.digest == other.digest && c.notAfter == other.notAfter && c.revokedAt == other.revokedAt &&
+		c.issuedAt == other.issuedAt && c.idLength == other.idLength && c.position == other.position
+}
 
 // Entry holds the part of an APIKey that verdicts need. A list of all keys holds one Entry per key, which is much
 // smaller than the object.
 type Entry struct {
-	*key
-
-	// deleting reports whether the APIKey has a deletionTimestamp.
-	deleting                   bool
-	namespaceName, accountName string
+	// record is outside of a chunk unless isStaged is set.
+	record *key
+	// accountName and namespaceName are shared by the entries of a list.
+	accountName, namespaceName unique.Handle[string]
+	settings
 	// undecodable is set if the APIKey cannot be decoded completely.
 	undecodable *Undecodable
+	// deleting reports whether the APIKey has a deletionTimestamp.
+	deleting, isStaged bool
 }
 
 // NewEntry returns the Entry of an APIKey. Restrictions in the spec apply immediately. Relaxations apply when the
 // status shows that the manager accepted them.
 func NewEntry(k *v1alpha1.APIKey) Entry {
-	var allocated struct {
-		key
-		single [1]credential // most keys have one credential: this saves the garbage collector one allocation to scan
-	}
-	entry := &allocated.key
-	*entry, entry.credentials = newKey(k), allocated.single[:0]
-	revokeBefore := entry.revokeBefore(k.Spec.Rotation)
+	header := newKey(k)
+	t := recordText{name: k.Name, label: k.Spec.Label, uid: string(k.UID)}
+	revokeBefore := header.revokeBefore(k.Spec.Rotation)
 	for i := range k.Status.Credentials {
 		if c, ok := newCredential(&k.Status.Credentials[i], revokeBefore); ok {
-			c.key = entry
-			entry.credentials = append(entry.credentials, c)
+			t.credentials = append(t.credentials, c)
 		}
 	}
-	entry.addRevoked(k.Status.RevokedCredentials)
+	t.addRevoked(k.Status.RevokedCredentials)
 	if len(k.Undecodable) > 0 {
-		entry.deactivate()
+		header.deactivate()
 	}
-	entry.packStrings()
+	if !t.fits() { // without credentials, no request matches the key
+		t = recordText{name: k.Name[:min(len(k.Name), math.MaxUint8)]}
+	}
 	return Entry{
-		key: entry, deleting: !k.DeletionTimestamp.IsZero(), namespaceName: k.Namespace, accountName: k.Spec.Account,
-		undecodable: undecodableKey(k),
+		record: newRecord(header, &t), accountName: unique.Make(k.Spec.Account), namespaceName: unique.Make(k.Namespace),
+		settings: newSettings(&k.Spec), deleting: !k.DeletionTimestamp.IsZero(), undecodable: undecodableKey(k),
 	}
 }
 
 // addRevoked adds the revoked credentials. They are refused regardless of the rest of the status.
-func (k *key) addRevoked(list []v1alpha1.RevokedCredential) {
+func (t *recordText) addRevoked(list []v1alpha1.RevokedCredential) {
 	for i := range list {
-		parsed := credential{id: list[i].ID, key: k, notAfter: never, revokedAt: always, issuedAt: list[i].IssuedAt.Unix()}
+		parsed := parsedCredential{id: list[i].ID, notAfter: never, revokedAt: always, issuedAt: list[i].IssuedAt.Unix()}
 		if !parsed.parseDigest(list[i].SHA256) {
 			continue
 		}
-		if !k.revoke(&parsed) {
-			k.credentials = append(k.credentials, parsed)
+		if !t.revoke(&parsed) {
+			t.credentials = append(t.credentials, parsed)
 		}
 	}
 }
 
 // revoke replaces all credentials that have the digest of a revoked one by it, and reports whether there were any.
-func (k *key) revoke(revoked *credential) (found bool) {
-	for i := range k.credentials {
-		if k.credentials[i].digest == revoked.digest {
-			k.credentials[i], found = *revoked, true
+func (t *recordText) revoke(revoked *parsedCredential) (found bool) {
+	for i := range t.credentials {
+		if t.credentials[i].digest == revoked.digest {
+			t.credentials[i], found = *revoked, true
 		}
 	}
 	return found
 }
 
-// packStrings copies the strings that live as long as the key into one allocation, which leaves the garbage collector
-// less to scan.
-func (k *key) packStrings() {
-	texts := []*string{&k.name, &k.uid, &k.label}
-	for i := range k.credentials {
-		texts = append(texts, &k.credentials[i].id)
-	}
-	if k.attributes != nil {
-		for i := range k.attributes.metadata {
-			texts = append(texts, &k.attributes.metadata[i].Name, &k.attributes.metadata[i].Value)
-		}
-	}
-	var all strings.Builder
-	size := 0
-	for _, text := range texts {
-		size += len(*text)
-	}
-	all.Grow(size)
-	for _, text := range texts {
-		all.WriteString(*text)
-	}
-	packed := all.String()
-	for _, text := range texts {
-		*text, packed = packed[:len(*text)], packed[len(*text):]
-	}
-}
-
 func newKey(k *v1alpha1.APIKey) key {
 	entry := key{
-		name: k.Name, uid: string(k.UID), label: k.Spec.Label,
-		scopes: unique.Make(strings.Join(k.Spec.Scopes, ",")), networks: parseNetworks(k.Spec.IPWhitelist),
-		attributes: newKeyAttributes(&k.Spec),
-		createdAt:  k.CreationTimestamp.Unix(), expiresAt: unixSeconds(k.Status.ExpirationTime),
+		createdAt: newInstant(k.CreationTimestamp.Unix()), expiresAt: newInstant(unixSeconds(k.Status.ExpirationTime)),
 		specCode: specCodeOf(k), statusCode: statusCodeOf(k), acceptedUnrestricted: k.Status.IPRestriction == v1alpha1.IPUnrestricted,
 	}
 	entry.applySpecExpiration(k.Spec.Expiration)
@@ -175,7 +169,7 @@ func (k *key) applySpecExpiration(expiration string) {
 		return
 	}
 	if t, err := keys.ParseInstant(expiration); err == nil {
-		k.expiresAt = min(k.expiresAt, t.Unix())
+		k.expiresAt = newInstant(min(k.expiresAt.seconds(), t.Unix()))
 	} else if t, err := keys.ParseDate(expiration); err == nil {
 		k.expirationDay = dayOf(t)
 	} else {
@@ -231,8 +225,8 @@ func statusCodeOf(k *v1alpha1.APIKey) Code {
 }
 
 // newCredential converts a credential of an APIKey. ok is false if the digest is invalid.
-func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (parsed credential, ok bool) {
-	parsed = credential{id: c.ID, notAfter: unixSeconds(c.NotAfter), revokedAt: never, issuedAt: c.IssuedAt.Unix()}
+func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (parsed parsedCredential, ok bool) {
+	parsed = parsedCredential{id: c.ID, notAfter: unixSeconds(c.NotAfter), revokedAt: never, issuedAt: c.IssuedAt.Unix()}
 	if !parsed.parseDigest(c.SHA256) {
 		return parsed, false
 	}
@@ -243,7 +237,7 @@ func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (parsed cr
 }
 
 // parseDigest decodes a digest and reports whether it is valid.
-func (c *credential) parseDigest(sha256 string) bool {
+func (c *parsedCredential) parseDigest(sha256 string) bool {
 	n, err := hex.Decode(c.digest[:], []byte(sha256))
 	return err == nil && n == len(c.digest)
 }
@@ -253,32 +247,19 @@ func (c *credential) parseDigest(sha256 string) bool {
 // revoked one takes precedence and the credential stays refused. If a key received and revoked the credential of
 // another key later, the first key is not affected.
 func (c *credential) precedes(other *credential) bool {
+	k, otherKey := c.key(), other.key()
 	switch {
 	case c.issuedAt != other.issuedAt:
-		return c.issuedAt < other.issuedAt
-	case c.key.createdAt != other.key.createdAt:
-		return c.key.createdAt < other.key.createdAt
+		return c.issuedAt.seconds() < other.issuedAt.seconds()
+	case k.createdAt != otherKey.createdAt:
+		return k.createdAt.seconds() < otherKey.createdAt.seconds()
 	}
-	return c.key.uid < other.key.uid
+	return k.uid() < otherKey.uid()
 }
 
 // isSameKey reports whether two records describe the same APIKey at two points in time.
 func (k *key) isSameKey(other *key) bool {
-	return k.namespace == other.namespace && k.name == other.name
-}
-
-// earliest and latest bound the times that responses can express: years with four digits.
-const (
-	earliest = -62135596800 // 0001-01-01T00:00:00Z
-	latest   = 253402300799 // 9999-12-31T23:59:59Z
-)
-
-// unixSeconds returns t in seconds since the Unix epoch, or never if t is nil or later than latest.
-func unixSeconds(t *metav1.Time) int64 {
-	if t == nil || t.Unix() > latest {
-		return never
-	}
-	return max(t.Unix(), earliest)
+	return k.namespace() == other.namespace() && k.name() == other.name()
 }
 
 // day represents a calendar day as a number, such as 20270228. Zero means no day.

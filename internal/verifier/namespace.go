@@ -5,14 +5,19 @@ package verifier
 
 import (
 	"sync/atomic"
+	"unique"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// namespace holds the keys of a namespace and the labels that they share, so that one atomic store updates all of them.
+// namespace holds what the keys of a namespace share. One atomic store updates the labels for all of them.
 type namespace struct {
-	name string
-	keys map[string]*key
+	name  string
+	index *Index
+	// keyCount counts the keys in the namespace.
+	keyCount int
+	// profiles holds profiles that several keys may share.
+	profiles map[unique.Handle[string]]*profile
 	// labels is nil if the Namespace is not known. It is replaced, never modified.
 	labels atomic.Pointer[labels.Set]
 }

@@ -60,3 +60,11 @@ func (n *networks) contains(client netip.Addr) bool {
 	}
 	return false
 }
+
+// equal reports whether two whitelists are equal. It may return false if they are.
+func (n *networks) equal(other *networks) bool {
+	if n == nil || other == nil {
+		return n == other
+	}
+	return n.trie == nil && other.trie == nil && slices.Equal(n.list, other.list)
+}

@@ -4,8 +4,6 @@
 package verifier
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -17,19 +15,19 @@ import (
 func (x *Index) Usage(since, now time.Time) []usage.KeyUsage {
 	var list []usage.KeyUsage
 	for _, k := range x.snapshot() {
-		used := usage.KeyUsage{Namespace: k.namespace.name, Name: k.name, UID: k.uid}
-		for i := range k.credentials {
-			c := &k.credentials[i]
-			accepted, refused := clampMinute(&c.usage.lastAccepted, unixMinute(now)), clampMinute(&c.usage.lastRefused, unixMinute(now))
+		var used []usage.CredentialUsage
+		for i := range k.credentials() {
+			c := &k.credentials()[i]
+			accepted, refused := clampMinute(&c.lastAccepted, unixMinute(now)), clampMinute(&c.lastRefused, unixMinute(now))
 			if last := max(accepted, refused); last == 0 || last < unixMinute(since) {
 				continue
 			}
-			used.Credentials = append(used.Credentials, usage.CredentialUsage{
-				ID: c.id, LastUsed: minuteTime(accepted), LastRefused: minuteTime(refused), Counts: c.usage.counts(),
+			used = append(used, usage.CredentialUsage{
+				ID: c.id(), LastUsed: minuteTime(accepted), LastRefused: minuteTime(refused), Counts: c.counts(),
 			})
 		}
-		if len(used.Credentials) > 0 {
-			list = append(list, used)
+		if len(used) > 0 {
+			list = append(list, usage.KeyUsage{Namespace: k.namespace().name, Name: k.name(), UID: k.uid(), Credentials: used})
 		}
 	}
 	return list
@@ -39,10 +37,8 @@ func (x *Index) Usage(since, now time.Time) []usage.KeyUsage {
 func (x *Index) snapshot() []*key {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var list []*key
-	for _, n := range x.namespaces {
-		list = slices.AppendSeq(list, maps.Values(n.keys))
-	}
+	list := make([]*key, 0, x.names.live)
+	x.names.forEach(func(k *key) { list = append(list, k) })
 	return list
 }
 
@@ -66,7 +62,7 @@ func (x *Index) Known(list []usage.CredentialReference) []usage.CredentialRefere
 	defer x.mu.Unlock()
 	var known []usage.CredentialReference
 	for _, r := range list {
-		if k := x.keyOf(r.KeyReference); k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool { return c.id == r.ID }) {
+		if k := x.keyOf(r.KeyReference); k != nil && k.hasID(r.ID) {
 			known = append(known, r)
 		}
 	}
@@ -75,26 +71,41 @@ func (x *Index) Known(list []usage.CredentialReference) []usage.CredentialRefere
 
 // keyOf returns the key that a reference names, or nil if the index does not hold it.
 func (x *Index) keyOf(r usage.KeyReference) *key {
-	n := x.namespaces[r.Namespace]
-	if n == nil || n.keys[r.Name] == nil || n.keys[r.Name].uid != string(r.UID) {
+	k := x.find(r.Namespace, r.Name)
+	if k == nil || k.uid() != string(r.UID) {
 		return nil
 	}
-	return n.keys[r.Name]
+	return k
+}
+
+// hasID reports whether a key has a credential with a public ID.
+func (k *key) hasID(id string) bool {
+	for i := range k.credentials() {
+		if k.credentials()[i].id() == id {
+			return true
+		}
+	}
+	return false
 }
 
 // accepts reports whether a key has a credential that some request could be accepted with. If another key has the same
 // digest, in this cluster or in another, the record that verdicts use decides.
 func (x *Index) accepts(r usage.KeyReference, now time.Time) bool {
 	k := x.keyOf(r)
-	return k != nil && slices.ContainsFunc(k.credentials, func(c credential) bool {
-		known := x.holder(&c.digest)
-		return known != nil && known.isUsable(now)
-	})
+	if k == nil {
+		return false
+	}
+	for i := range k.credentials() {
+		if known := x.holder(&k.credentials()[i].digest); known != nil && known.isUsable(now) {
+			return true
+		}
+	}
+	return false
 }
 
 // isUsable reports whether a credential passes the checks that do not depend on the request.
 func (c *credential) isUsable(now time.Time) bool {
-	p := c.key.account.policy.Load()
+	p := c.key().account().policy.Load()
 	for check := CheckState; check <= CheckAdmitted; check++ {
 		if c.check(check, p, nil, now) != Valid {
 			return false

@@ -72,7 +72,7 @@ func NewSyncer(o SyncerOptions) *Syncer {
 	s.kinds = [kindCount]*kindSyncer{
 		kindKeys: {
 			name: "apikeys", object: &v1alpha1.APIKey{}, list: func() client.ObjectList { return &v1alpha1.APIKeyList{} },
-			listKind: v1alpha1.GroupVersion.WithKind("APIKeyList"), transform: transformKey, store: keyStore{o.Index},
+			listKind: v1alpha1.GroupVersion.WithKind("APIKeyList"), transform: keyStore{o.Index}.transform, store: keyStore{o.Index},
 		},
 		kindAccounts: {
 			name: "accounts", object: &v1alpha1.Account{}, list: func() client.ObjectList { return &v1alpha1.AccountList{} },
@@ -414,17 +414,17 @@ func (x keyStore) drop(o types.NamespacedName) { x.DropKey(o) }
 func (x keyStore) replace(list []any) {
 	records := make([]Entry, 0, len(list))
 	for _, o := range list {
-		if e, ok := transformKey(o).(Entry); ok { // a list that was not streamed holds untransformed objects
+		if e, ok := x.transform(o).(Entry); ok { // a list that was not streamed holds untransformed objects
 			records = append(records, e)
 		}
 	}
 	x.ReplaceKeys(records)
 }
 
-// transformKey reduces an APIKey to an Entry, so that a list of all keys takes little memory.
-func transformKey(o any) any {
+// transform reduces an APIKey to an Entry, so that a list of all keys takes little memory.
+func (x keyStore) transform(o any) any {
 	if k, ok := o.(*v1alpha1.APIKey); ok {
-		return NewEntry(k)
+		return x.stage(NewEntry(k))
 	}
 	return o
 }

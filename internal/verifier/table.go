@@ -6,117 +6,178 @@ package verifier
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
 	"sync/atomic"
 )
 
 // digest holds the SHA-256 digest of a complete key.
 type digest [sha256.Size]byte
 
-// table maps digests to credentials. Readers take no lock and allocate nothing. There is one writer at a time. It is a
-// hash table with open addressing. Digests are uniformly distributed, so the first bytes serve as the hash, and finding
-// keys that collide takes brute force.
-type table struct {
-	slots atomic.Pointer[[]atomic.Pointer[credential]]
-	// used counts the slots that are not empty, including tombstones. live counts the credentials.
+// table is a hash table with open addressing. Readers take no lock and allocate nothing. There is one writer at a time.
+type table[T any] struct {
+	slots atomic.Pointer[[]atomic.Pointer[T]]
+	// used counts the slots that are not empty, including tombstones. live counts the entries.
 	used, live int
+	hash       func(*T) uint64
+	// tombstone marks the slot of a removed entry, so that searches continue past it.
+	tombstone *T
 }
-
-// tombstone marks the slot of a removed credential, so that searches continue past it.
-var tombstone = &credential{}
 
 const minTableSize = 1 << 8
 
-func newTable() *table {
-	t := &table{}
-	t.resize(minTableSize)
-	return t
+// init prepares an empty table.
+func (t *table[T]) init(hash func(*T) uint64) {
+	empty := make([]atomic.Pointer[T], minTableSize)
+	t.hash, t.tombstone = hash, new(T)
+	t.slots.Store(&empty)
 }
 
-// find returns the credential with a digest, or nil. The comparison need not be constant-time: keys have 122 bits of
-// entropy or more, and a client cannot choose a key whose digest shares a prefix with another digest.
-func (t *table) find(d *digest) *credential {
+// slotOf returns the index at which the search for a hash begins.
+func slotOf(hash uint64, slots int) int {
+	i, _ := bits.Mul64(hash, uint64(slots)) //nolint:gosec // not negative
+	return int(i)                           //nolint:gosec // less than slots
+}
+
+// nextSlot returns the index at which a search continues.
+func nextSlot(i, slots int) int {
+	if i++; i < slots {
+		return i
+	}
+	return 0
+}
+
+// search returns the slot of the entry with a hash for which matches returns true, or the empty slot that it would be
+// stored in.
+func (t *table[T]) search(hash uint64, matches func(*T) bool) (slot *atomic.Pointer[T], found bool) {
 	slots := *t.slots.Load()
-	mask := maskOf(slots)
-	for i := hashOf(d) & mask; ; i = (i + 1) & mask {
-		c := slots[i].Load()
-		if c == nil || (c != tombstone && c.digest == *d) {
-			return c
-		}
-	}
-}
-
-// maskOf returns the mask that reduces a hash to an index of slots, whose number is a power of two.
-func maskOf(slots []atomic.Pointer[credential]) uint64 {
-	return uint64(len(slots) - 1) //nolint:gosec // there is at least one slot
-}
-
-// hashOf returns the hash of a digest.
-func hashOf(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
-
-// put adds a credential, or replaces the one with the same digest.
-func (t *table) put(c *credential) {
-	if slots := *t.slots.Load(); (t.used+1)*2 > len(slots) {
-		t.resize(max(minTableSize, t.live*3))
-	}
-	slot, found := t.findSlot(&c.digest)
-	if !found {
-		t.used++
-		t.live++
-	}
-	slot.Store(c)
-}
-
-// remove removes the credential with a digest.
-func (t *table) remove(d *digest) {
-	if slot, found := t.findSlot(d); found {
-		slot.Store(tombstone)
-		t.live--
-	}
-}
-
-// findSlot returns the slot of a digest, or the empty slot that it would be stored in.
-func (t *table) findSlot(d *digest) (slot *atomic.Pointer[credential], found bool) {
-	slots := *t.slots.Load()
-	mask := maskOf(slots)
-	for i := hashOf(d) & mask; ; i = (i + 1) & mask {
-		switch c := slots[i].Load(); {
-		case c == nil:
+	for i := slotOf(hash, len(slots)); ; i = nextSlot(i, len(slots)) {
+		switch v := slots[i].Load(); {
+		case v == nil:
 			return &slots[i], false
-		case c != tombstone && c.digest == *d:
+		case v != t.tombstone && matches(v):
 			return &slots[i], true
 		}
 	}
 }
 
-// resize copies the credentials to a new array whose size is a power of two. Readers use the old array until the new
-// one is complete.
-func (t *table) resize(atLeast int) {
-	size := minTableSize
-	for size < atLeast {
-		size *= 2
+// store adds an entry, or replaces the one for which matches returns true.
+func (t *table[T]) store(v *T, matches func(*T) bool) {
+	if slots := *t.slots.Load(); (t.used+1)*2 > len(slots) {
+		t.resize(max(minTableSize, (t.live+1)*3))
 	}
-	next := make([]atomic.Pointer[credential], size)
-	mask := maskOf(next)
-	t.forEach(func(c *credential) {
-		i := hashOf(&c.digest) & mask
+	slot, found := t.search(t.hash(v), matches)
+	if !found {
+		t.used++
+		t.live++
+	}
+	slot.Store(v)
+}
+
+// delete removes the entry with a hash for which matches returns true.
+func (t *table[T]) delete(hash uint64, matches func(*T) bool) {
+	if slot, found := t.search(hash, matches); found {
+		slot.Store(t.tombstone)
+		t.live--
+	}
+}
+
+// resize copies the entries to a new array. Readers use the old array until the new one is complete.
+func (t *table[T]) resize(size int) {
+	next := make([]atomic.Pointer[T], size)
+	t.forEach(func(v *T) {
+		i := slotOf(t.hash(v), size)
 		for next[i].Load() != nil {
-			i = (i + 1) & mask
+			i = nextSlot(i, size)
 		}
-		next[i].Store(c)
+		next[i].Store(v)
 	})
 	t.used = t.live
 	t.slots.Store(&next)
 }
 
-// forEach calls visit with each credential.
-func (t *table) forEach(visit func(*credential)) {
-	slots := t.slots.Load()
-	if slots == nil {
-		return
-	}
-	for i := range *slots {
-		if c := (*slots)[i].Load(); c != nil && c != tombstone {
-			visit(c)
+// forEach calls visit with each entry.
+func (t *table[T]) forEach(visit func(*T)) {
+	slots := *t.slots.Load()
+	for i := range slots {
+		if v := slots[i].Load(); v != nil && v != t.tombstone {
+			visit(v)
 		}
 	}
 }
+
+// digestTable maps digests to credentials. Digests are uniformly distributed, so the first bytes serve as the hash, and
+// finding keys that collide takes brute force.
+type digestTable struct{ table[credential] }
+
+func newDigestTable() *digestTable {
+	t := &digestTable{}
+	t.init(func(c *credential) uint64 { return hashOf(&c.digest) })
+	return t
+}
+
+// hashOf returns the hash of a digest.
+func hashOf(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
+
+// find returns the credential with a digest, or nil. The comparison need not be constant-time: keys have 122 bits of
+// entropy or more, and a client cannot choose a key whose digest shares a prefix with another digest.
+func (t *digestTable) find(d *digest) *credential {
+	slots := *t.slots.Load()
+	for i := slotOf(hashOf(d), len(slots)); ; i = nextSlot(i, len(slots)) {
+		c := slots[i].Load()
+		if c == nil || (c != t.tombstone && c.digest == *d) {
+			return c
+		}
+	}
+}
+
+// put adds a credential, or replaces the one with the same digest.
+func (t *digestTable) put(c *credential) {
+	t.store(c, func(other *credential) bool { return other.digest == c.digest })
+}
+
+// remove removes the credential with a digest.
+func (t *digestTable) remove(d *digest) {
+	t.delete(hashOf(d), func(c *credential) bool { return c.digest == *d })
+}
+
+// nameTable maps names to keys. Users choose names, so the hash has a random seed. Only writers use it.
+type nameTable struct {
+	table[key]
+
+	seed maphash.Seed
+}
+
+func newNameTable() *nameTable {
+	t := &nameTable{seed: maphash.MakeSeed()}
+	t.init(func(k *key) uint64 { return t.hashOf(k.namespace(), k.name()) })
+	return t
+}
+
+func (t *nameTable) hashOf(n *namespace, name string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	_, _ = h.WriteString(n.name) // never fails
+	_ = h.WriteByte('/')
+	_, _ = h.WriteString(name)
+	return h.Sum64()
+}
+
+// find returns the key with a name, or nil.
+func (t *nameTable) find(n *namespace, name string) *key {
+	slot, _ := t.search(t.hashOf(n, name), func(k *key) bool { return k.isNamed(n, name) })
+	return slot.Load()
+}
+
+// put adds a key, or replaces the one with the same name.
+func (t *nameTable) put(k *key) {
+	n, name := k.namespace(), k.name()
+	t.store(k, func(other *key) bool { return other.isNamed(n, name) })
+}
+
+// remove removes a key.
+func (t *nameTable) remove(k *key) {
+	t.delete(t.hashOf(k.namespace(), k.name()), func(other *key) bool { return other == k })
+}
+
+func (k *key) isNamed(n *namespace, name string) bool { return k.namespace() == n && k.name() == name }

@@ -177,15 +177,27 @@ func (x *Index) Check(in *Input, now time.Time) Verdict {
 
 // judge returns the verdict on a request with a credential, and records the use of the key.
 func (c *credential) judge(in *Input, now time.Time) Verdict {
-	v := Verdict{Code: Valid, Check: CheckClaim, credential: c, policy: c.key.account.policy.Load()}
+	v := Verdict{Code: Valid, Check: CheckClaim, credential: c, policy: c.key().account().policy.Load()}
 	for check := CheckState; check < checkCount; check++ {
 		if code := c.check(check, v.policy, in, now); code != Valid {
 			v.Code, v.Check = code, check
 			break
 		}
 	}
-	c.usage.record(v.Code, now.Unix())
+	if !c.record(v.Code, now.Unix()) {
+		c.key().namespace().index.recordReplaced(c, v.Code, now)
+	}
 	return v
+}
+
+// recordReplaced counts a verdict on a credential whose record is being replaced. If the key no longer has the credential,
+// its counters are gone.
+func (x *Index) recordReplaced(c *credential, code Code, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if next := x.table.find(&c.digest); next != nil && next.key().isSameKey(c.key()) {
+		next.record(code, now.Unix())
+	}
 }
 
 // check returns Valid if a credential passes a check, and the reason for refusing it otherwise.
@@ -194,17 +206,18 @@ func (c *credential) check(check Check, p *policy, in *Input, now time.Time) Cod
 	case CheckState:
 		return c.checkState(now)
 	case CheckAccount:
-		return p.checkKey(c.key)
+		return p.checkKey(c.key())
 	case CheckExpiry:
 		return c.checkExpiry(p, now)
 	case CheckAdmitted:
-		return c.key.statusCode
+		return c.key().statusCode
 	case CheckAddress:
-		return codeUnless(c.key.networks == nil || c.key.networks.contains(in.Client), IPNotAllowed)
+		allowed := c.key().profile().networks
+		return codeUnless(allowed == nil || allowed.contains(in.Client), IPNotAllowed)
 	case CheckScopes:
-		return codeUnless(covers(p.scopesOf(c.key), in.Scopes), ScopeMissing)
+		return codeUnless(covers(p.scopesOf(c.key()), in.Scopes), ScopeMissing)
 	case CheckClaim:
-		return codeUnless(c.key.account.matchesAccount(p, in), AccountMismatch)
+		return codeUnless(c.key().account().matchesAccount(p, in), AccountMismatch)
 	case CheckSynced, CheckKey, checkCount:
 	}
 	return NotSynced // unknown check: fail closed
@@ -219,10 +232,10 @@ func codeUnless(good bool, code Code) Code {
 }
 
 func (c *credential) checkState(now time.Time) Code {
-	if now.Unix() >= c.revokedAt {
+	if now.Unix() >= c.revokedAt.seconds() {
 		return Revoked
 	}
-	return c.key.specCode
+	return c.key().specCode
 }
 
 func (p *policy) checkKey(k *key) Code {
@@ -238,11 +251,11 @@ func (p *policy) checkKey(k *key) Code {
 // checkExpiry returns Expired from the exact second of the expiration on, or from the first instant of the day that the
 // spec names.
 func (c *credential) checkExpiry(p *policy, now time.Time) Code {
-	second := now.Unix()
+	second, k := now.Unix(), c.key()
 	switch {
-	case second >= c.notAfter, second >= c.key.expiresAt, c.key.statusCode == Expired:
+	case second >= c.notAfter.seconds(), second >= k.expiresAt.seconds(), k.statusCode == Expired:
 		return Expired
-	case c.key.expirationDay != 0 && (p.zone == nil || dayOf(now.In(p.zone)) >= c.key.expirationDay):
+	case k.expirationDay != 0 && (p.zone == nil || dayOf(now.In(p.zone)) >= k.expirationDay):
 		return Expired
 	}
 	return Valid
@@ -274,7 +287,7 @@ func coversOne(granted, wanted string) bool {
 // matchesAccount reports whether the account is the one that the route requires, and the one that the request names if
 // it has to name one. An account that owns no external ID does not match any.
 func (a *account) matchesAccount(p *policy, in *Input) bool {
-	if (in.Account != "" && in.Account != a.name) || (in.ExternalID != "" && in.ExternalID != p.externalID) {
+	if (in.Account != "" && in.Account != a.name) || (in.ExternalID != "" && in.ExternalID != p.externalID()) {
 		return false
 	}
 	switch in.Claim.Kind {
@@ -283,7 +296,7 @@ func (a *account) matchesAccount(p *policy, in *Input) bool {
 	case ClaimName:
 		return in.Claim.Value == a.name
 	case ClaimExternalID:
-		return in.Claim.Value != "" && in.Claim.Value == p.externalID
+		return in.Claim.Value != "" && in.Claim.Value == p.externalID()
 	}
 	return false // unknown kind: fail closed
 }
@@ -293,18 +306,18 @@ func (v *Verdict) Key() *Identity {
 	if v.credential == nil {
 		return nil
 	}
-	k := v.credential.key
+	c, k := v.credential, v.credential.key()
 	id := &Identity{
-		KeyID: v.credential.id, Namespace: k.namespace.name, Name: k.name, UID: k.uid, Account: k.account.name, Label: k.label,
-		Scopes: k.scopes.Value(),
+		KeyID: c.id(), Namespace: k.namespace().name, Name: k.name(), UID: k.uid(), Account: k.account().name, Label: k.label(),
+		Scopes: k.profile().scopes.Value(),
 	}
 	if v.policy != nil { // without the account, the key's own attributes are not known to be allowed
 		effective := v.policy.attributesOf(k)
-		id.ExternalID, id.Scopes, id.Plan = v.policy.externalID, v.policy.scopesOf(k), effective.plan
+		id.ExternalID, id.Scopes, id.Plan = v.policy.externalID(), v.policy.scopesOf(k), effective.plan
 		id.Metadata, id.RateLimits = effective.metadata, effective.rateLimits
 		id.AccountRateLimits = v.policy.attributes.rateLimits
 	}
-	if notAfter := min(k.expiresAt, v.credential.notAfter, v.credential.revokedAt); notAfter != never && notAfter != always {
+	if notAfter := min(k.expiresAt.seconds(), c.notAfter.seconds(), c.revokedAt.seconds()); notAfter != never && notAfter != always {
 		id.ExpiresAt = time.Unix(notAfter, 0).UTC()
 	}
 	return id
@@ -315,7 +328,7 @@ func (v *Verdict) KeyID() string {
 	if v.credential == nil {
 		return ""
 	}
-	return v.credential.id
+	return v.credential.id()
 }
 
 // Account returns the name of the account whose key matched, or "" if none did.
@@ -323,7 +336,7 @@ func (v *Verdict) Account() string {
 	if v.credential == nil {
 		return ""
 	}
-	return v.credential.key.account.name
+	return v.credential.key().account().name
 }
 
 // Identity describes the key of a request and its account.
