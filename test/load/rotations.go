@@ -230,8 +230,8 @@ func (r *rotationRun) createKeys(ctx context.Context, done <-chan struct{}) erro
 	return nil
 }
 
-// withoutNewKeys subtracts the requests that n new keys caused: their creation, and each a Secret, a status, an Event, and what
-// their accounts needed.
+// withoutNewKeys subtracts the requests that n new keys caused: each its creation, the list that starts its watch, which the API server
+// counts as a read because it selects a name, a Secret, a status, an Event, and what its account needed.
 func withoutNewKeys(c counts, n int) counts {
 	rest := counts{}
 	for r, k := range c {
@@ -239,7 +239,10 @@ func withoutNewKeys(c counts, n int) counts {
 		case request{http.MethodPost, "apikeys"}, request{http.MethodPost, "secrets"},
 			request{http.MethodPut, "apikeys/status"}, request{http.MethodPost, "events"}:
 			k -= n
-		case request{http.MethodPost, "accounts"}, request{http.MethodPatch, "accounts"}, request{http.MethodPut, "accounts/status"}:
+		case request{http.MethodGet, "apikeys"}:
+			k = max(0, k-n)
+		case request{http.MethodGet, "accounts"}, request{http.MethodPost, "accounts"}, request{http.MethodPatch, "accounts"},
+			request{http.MethodPut, "accounts/status"}:
 			k = 0 // a rotation does not concern the account
 		}
 		if k != 0 {

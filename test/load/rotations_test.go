@@ -69,9 +69,9 @@ func TestWithoutNewKeys(t *testing.T) {
 	t.Parallel()
 	served := counts{
 		{"POST", "apikeys"}: 3, {"POST", "secrets"}: 3, {"PUT", "apikeys/status"}: 23, {"POST", "events"}: 13, {"PUT", "secrets"}: 10,
-		{"GET", "secrets"}: 10, {"PATCH", "accounts"}: 3, {"PUT", "accounts/status"}: 7,
+		{"GET", "secrets"}: 10, {"GET", "apikeys"}: 4, {"GET", "accounts"}: 3, {"PATCH", "accounts"}: 3, {"PUT", "accounts/status"}: 7,
 	}
-	want := counts{{"PUT", "apikeys/status"}: 20, {"POST", "events"}: 10, {"PUT", "secrets"}: 10, {"GET", "secrets"}: 10}
+	want := counts{{"PUT", "apikeys/status"}: 20, {"POST", "events"}: 10, {"PUT", "secrets"}: 10, {"GET", "secrets"}: 10, {"GET", "apikeys"}: 1}
 	if diff := cmp.Diff(want, withoutNewKeys(served, 3)); diff != "" {
 		t.Error(diff)
 	}
