@@ -5,7 +5,6 @@ package verifier
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
@@ -106,24 +105,26 @@ func (t *table[T]) forEach(visit func(*T)) {
 	}
 }
 
-// digestTable maps digests to credentials. Digests are uniformly distributed, so the first bytes serve as the hash, and
-// finding keys that collide takes brute force.
-type digestTable struct{ table[credential] }
+// digestTable maps digests to credentials. Users choose the digests that they import, so the hash has a random seed.
+type digestTable struct {
+	table[credential]
+
+	seed maphash.Seed
+}
 
 func newDigestTable() *digestTable {
-	t := &digestTable{}
-	t.init(func(c *credential) uint64 { return hashOf(&c.digest) })
+	t := &digestTable{seed: maphash.MakeSeed()}
+	t.init(func(c *credential) uint64 { return t.hashOf(&c.digest) })
 	return t
 }
 
-// hashOf returns the hash of a digest.
-func hashOf(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
+func (t *digestTable) hashOf(d *digest) uint64 { return maphash.Bytes(t.seed, d[:]) }
 
 // find returns the credential with a digest, or nil. The comparison need not be constant-time: keys have 122 bits of
 // entropy or more, and a client cannot choose a key whose digest shares a prefix with another digest.
 func (t *digestTable) find(d *digest) *credential {
 	slots := *t.slots.Load()
-	for i := slotOf(hashOf(d), len(slots)); ; i = nextSlot(i, len(slots)) {
+	for i := slotOf(t.hashOf(d), len(slots)); ; i = nextSlot(i, len(slots)) {
 		c := slots[i].Load()
 		if c == nil || (c != t.tombstone && c.digest == *d) {
 			return c
@@ -138,7 +139,7 @@ func (t *digestTable) put(c *credential) {
 
 // remove removes the credential with a digest.
 func (t *digestTable) remove(d *digest) {
-	t.delete(hashOf(d), func(c *credential) bool { return c.digest == *d })
+	t.delete(t.hashOf(d), func(c *credential) bool { return c.digest == *d })
 }
 
 // nameTable maps names to keys. Users choose names, so the hash has a random seed. Only writers use it.

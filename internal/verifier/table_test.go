@@ -21,34 +21,78 @@ func digestFor(n int) digest {
 func TestTable_BehavesLikeAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		places := rapid.SampledFrom([]int{1, 3, 1 << 20}).Draw(t, "places")
-		at := func(n int) digest {
-			d := digestFor(n)
-			binary.LittleEndian.PutUint64(d[:], uint64(n%places))
-			return d
-		}
-		table, model := newDigestTable(), map[digest]*credential{}
+		places := rapid.SampledFrom([]uint64{1, 3, 1 << 20}).Draw(t, "places")
+		hash := func(d *digest) uint64 { return binary.LittleEndian.Uint64(d[:]) % places << 20 }
+		var tested table[credential]
+		tested.init(func(c *credential) uint64 { return hash(&c.digest) })
+		model := map[digest]*credential{}
 		for range rapid.IntRange(0, 1500).Draw(t, "steps") {
-			d := at(rapid.IntRange(0, 700).Draw(t, "digest"))
+			d := digestFor(rapid.IntRange(0, 700).Draw(t, "digest"))
+			is := func(c *credential) bool { return c.digest == d }
 			if rapid.IntRange(0, 2).Draw(t, "what") > 0 {
 				c := &credential{digest: d}
-				table.put(c)
+				tested.store(c, is)
 				model[d] = c
 			} else {
-				table.remove(&d)
+				tested.delete(hash(&d), is)
 				delete(model, d)
 			}
 		}
 		for n := range 700 {
-			d := at(n)
-			if got := table.find(&d); got != model[d] {
-				t.Fatalf("digest %d: got %p, want %p", n, got, model[d])
+			d := digestFor(n)
+			slot, found := tested.search(hash(&d), func(c *credential) bool { return c.digest == d })
+			if got := slot.Load(); got != model[d] || found != (got != nil) {
+				t.Fatalf("digest %d: got %p, %t, want %p", n, got, found, model[d])
 			}
 		}
-		if table.live != len(model) {
-			t.Fatalf("the table holds %d credentials, want %d", table.live, len(model))
+		if tested.live != len(model) {
+			t.Fatalf("the table holds %d credentials, want %d", tested.live, len(model))
 		}
 	})
+}
+
+// TestDigestTable_FindsAll compares the table of digests with a map.
+func TestDigestTable_FindsAll(t *testing.T) {
+	t.Parallel()
+	table, model := newDigestTable(), map[digest]*credential{}
+	for n := range 5000 {
+		c := &credential{digest: digestFor(n % 3000)}
+		table.put(c)
+		model[c.digest] = c
+		if n%3 == 0 {
+			removed := digestFor(n / 2)
+			table.remove(&removed)
+			delete(model, removed)
+		}
+	}
+	for n := range 4000 {
+		d := digestFor(n)
+		if got := table.find(&d); got != model[d] {
+			t.Fatalf("digest %d: got %p, want %p", n, got, model[d])
+		}
+	}
+}
+
+// Users choose the digests that they import. Digests that differ in their last bytes only are spread over the table.
+func TestDigestTable_ChosenDigestsDoNotCollide(t *testing.T) {
+	t.Parallel()
+	table := newDigestTable()
+	const count = 20_000
+	for n := range count {
+		var d digest
+		binary.LittleEndian.PutUint64(d[len(d)-8:], uint64(n))
+		table.put(&credential{digest: d})
+	}
+	longest, run := 0, 0
+	for i := range *table.slots.Load() {
+		if run++; (*table.slots.Load())[i].Load() == nil {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	if longest > count/20 {
+		t.Errorf("%d entries follow each other without a gap", longest)
+	}
 }
 
 // Readers find a credential that stays in the table at any time during concurrent updates.
