@@ -4,9 +4,9 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -207,7 +207,7 @@ func (d *checkDecoder) end(r role) {
 			d.value = d.rawValue
 		}
 		for i, name := range request.names {
-			if strings.EqualFold(name, string(d.name)) {
+			if bytes.EqualFold([]byte(name), d.name) { // no copy of either
 				request.raw = append(request.raw, rawHeader{i, string(d.value)})
 			}
 		}

@@ -27,20 +27,22 @@ func hostileWires() map[string][]byte {
 		extensions = append(extensions, field(10, textField(1, strconv.Itoa(i)))...)
 	}
 	return map[string][]byte{
-		"different headers":        attributes(field(4, field(2, headers))),
-		"headers without a name":   attributes(field(4, field(2, repeat(field(3))))),
-		"raw headers":              attributes(field(4, field(2, field(13, raw)))),
-		"empty raw headers":        attributes(field(4, field(2, field(13, repeat(field(1)))))),
-		"extensions":               attributes(extensions),
-		"repeated attributes":      repeat(attributes()),
-		"unknown fields":           repeat(number(15, 1)),
-		"unknown groups":           nestedGroups(9_000),
-		"many unknown groups":      repeat(group(20, group(20))),
-		"nested metadata":          metadata(nested(nil, 3_000, 1, 2, 5)),
-		"wide metadata":            metadata(repeat(field(1, textField(1, "a")))),
-		"a long path":              httpRequest(textField(4, strings.Repeat("é", maxMessage/2))),
-		"a method that is no text": append(attributes(field(4, field(2, headers))), httpRequest(textField(2, "\xff"))...),
-		"a truncated message":      append(attributes(field(4, field(2, headers))), protowire.AppendTag(nil, 1, protowire.BytesType)...),
+		"different headers":             attributes(field(4, field(2, headers))),
+		"headers without a name":        attributes(field(4, field(2, repeat(field(3))))),
+		"raw headers":                   attributes(field(4, field(2, field(13, raw)))),
+		"a raw header with a long name": rawHeaders(textField(1, strings.Repeat("x", maxMessage))),
+		"raw headers with other names":  attributes(field(4, field(2, field(13, repeat(field(1, textField(1, strings.Repeat("x", 40)))))))),
+		"empty raw headers":             attributes(field(4, field(2, field(13, repeat(field(1)))))),
+		"extensions":                    attributes(extensions),
+		"repeated attributes":           repeat(attributes()),
+		"unknown fields":                repeat(number(15, 1)),
+		"unknown groups":                nestedGroups(9_000),
+		"many unknown groups":           repeat(group(20, group(20))),
+		"nested metadata":               metadata(nested(nil, 3_000, 1, 2, 5)),
+		"wide metadata":                 metadata(repeat(field(1, textField(1, "a")))),
+		"a long path":                   httpRequest(textField(4, strings.Repeat("é", maxMessage/2))),
+		"a method that is no text":      append(attributes(field(4, field(2, headers))), httpRequest(textField(2, "\xff"))...),
+		"a truncated message":           append(attributes(field(4, field(2, headers))), protowire.AppendTag(nil, 1, protowire.BytesType)...),
 	}
 }
 
