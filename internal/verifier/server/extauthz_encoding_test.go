@@ -12,6 +12,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -124,6 +125,22 @@ func TestProtoWriter_Lengths(t *testing.T) {
 		if !bytes.Equal(w, want) {
 			t.Errorf("a message of %d bytes is encoded in another way", length)
 		}
+	}
+}
+
+// TestWriteResponse_Pooling checks that only memory of the length that the pool expects is reused.
+func TestWriteResponse_Pooling(t *testing.T) {
+	t.Parallel()
+	for length, reused := range map[int]bool{1: true, typicalLength: true, 16 * typicalLength: false} {
+		content := bytes.Repeat([]byte("a"), length)
+		response := writeResponse(func(w *protoWriter) { *w = append(*w, content...) })
+		if !bytes.Equal(response.ReadOnlyData(), content) {
+			t.Errorf("a response of %d bytes has another content", length)
+		}
+		if _, kept := response.(mem.SliceBuffer); kept == reused {
+			t.Errorf("the memory of a response of %d bytes is reused: %t, want %t", length, !kept, reused)
+		}
+		response.Free()
 	}
 }
 

@@ -145,12 +145,17 @@ func (r *extAuthzResponses) forDenied(v *verifier.Verdict, cors bool) mem.Buffer
 // typicalLength suffices for most responses. The pool of gRPC has buffers of this length.
 const typicalLength = 4 << 10
 
-// writeResponse returns the response that write writes, in a buffer that is reused after gRPC has sent it.
+// writeResponse returns the response that write writes, in a buffer that is reused after gRPC has sent it. The memory of a longer
+// response is not reused: the pool would keep it among shorter buffers, and clear all of it for each of them.
 func writeResponse(write func(*protoWriter)) mem.Buffer {
 	pool := mem.DefaultBufferPool()
 	buffer := pool.Get(typicalLength)
 	w := protoWriter((*buffer)[:0])
 	write(&w)
+	if cap(w) > cap(*buffer) {
+		pool.Put(buffer)
+		return mem.SliceBuffer(w)
+	}
 	*buffer = w
 	return mem.NewBuffer(buffer, pool)
 }
