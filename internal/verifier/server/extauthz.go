@@ -6,6 +6,7 @@ package server
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc/mem"
@@ -71,11 +72,21 @@ func (a *Authorizer) routeRequirements(extensions map[string]string) Requirement
 	return r
 }
 
+// The maximum number of unknown extensions in a log line, and the maximum length of the name of each.
+const (
+	maxUnknownNames      = 16
+	maxUnknownNameLength = 64
+)
+
 // logMisconfigured logs that a request was refused because its route has unknown requirements. The log names the extensions,
-// which the operator chose.
+// which the operator chose. It is limited, because others that reach the server may send any number of them.
 func (s *extAuthz) logMisconfigured(r *Requirements) {
 	slices.Sort(r.unknown)
+	names := make([]string, 0, maxUnknownNames)
+	for _, name := range r.unknown[:min(len(r.unknown), maxUnknownNames)] {
+		names = append(names, strings.ToValidUTF8(name[:min(len(name), maxUnknownNameLength)], "\uFFFD"))
+	}
 	s.authorizer.Logger.Info("Refused a request with unknown context_extensions: correct the route, "+
 		"or add the extensions of other services to --ignore-extensions",
-		"protocol", ExtAuthz.String(), "unknown", r.unknown)
+		"protocol", ExtAuthz.String(), "unknown", names, "count", len(r.unknown))
 }

@@ -9,10 +9,12 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
@@ -512,5 +514,28 @@ func TestExtAuthz_DecodesHeadersOfAllOptions(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A client that can reach the server must not fill the log with the names of extensions.
+func TestExtAuthz_LimitsLogOfExtensions(t *testing.T) {
+	t.Parallel()
+	var line string
+	srv := setup{options: server.AuthorizerOptions{
+		Logger: funcr.NewJSON(func(text string) { line = text }, funcr.Options{}),
+	}}.authorizer(t).ExtAuthz()
+	extensions := map[string]string{"acount": "acme"}
+	for i := range 1000 {
+		extensions[fmt.Sprintf("é%d", i)+strings.Repeat("é", 1000)] = ""
+	}
+	answer, err := srv.Check(t.Context(), envoyRequest("/", map[string]string{"x-api-key": goodKey}, extensions))
+	if err != nil || answer.GetDeniedResponse() == nil {
+		t.Fatalf("got %v and %v", answer, err)
+	}
+	if !strings.Contains(line, `"acount"`) || !strings.Contains(line, `"count":1001`) || !utf8.ValidString(line) {
+		t.Errorf("the log line must name the first extension and count all of them: %s", line)
+	}
+	if len(line) > 2<<10 {
+		t.Errorf("the log line has %d bytes", len(line))
 	}
 }
