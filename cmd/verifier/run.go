@@ -37,7 +37,8 @@ func run(ctx context.Context, o options) error {
 	}
 	audit, flush := newAuditLogger(o)
 	defer flush()
-	authorizer, err := newAuthorizer(o, newVerdicts(list), recorder, audit)
+	verdicts := newVerdicts(list)
+	authorizer, err := newAuthorizer(o, verdicts, recorder, audit)
 	if err != nil {
 		return err
 	}
@@ -63,6 +64,7 @@ func run(ctx context.Context, o options) error {
 	for i := range list {
 		go list[i].syncer.Run(syncCtx)
 	}
+	awaitSync(ctx, verdicts)
 	return srv.Run(ctx)
 }
 
