@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
 var _ = Describe("Admission of KeyExports", func() {
@@ -37,8 +38,8 @@ var _ = Describe("Admission of KeyExports", func() {
 		cluster := newExport("cluster", "other-keys")
 		cluster.Spec.Target.Labels = map[string]string{"argocd.argoproj.io/secret-type": "cluster"}
 		Expect(tryCreate(cluster)).To(MatchError(ContainSubstring("must not use the reserved domain argocd.argoproj.io")))
-		first.Spec.Target.Labels = cluster.Spec.Target.Labels
-		Expect(admin.Update(ctx, first, client.DryRunAll)).To(MatchError(ContainSubstring("must not use the reserved domain argocd.argoproj.io")))
+		label := controlplanetest.MergePatch(`{"spec":{"target":{"labels":{"argocd.argoproj.io/secret-type":"cluster"}}}}`)
+		Expect(admin.Patch(ctx, first, label, client.DryRunAll)).To(MatchError(ContainSubstring("must not use the reserved domain argocd.argoproj.io")))
 
 		By("deleting the first")
 		Expect(admin.Delete(ctx, first)).To(Succeed())

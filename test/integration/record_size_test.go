@@ -35,7 +35,7 @@ var _ = Describe("The status of an account with the longest slots that the schem
 		account := newAccount(uniqueName("large"), limits(maxSlots), func(a *v1alpha1.AccountSpec) {
 			a.DisplayName, a.ExternalID = strings.Repeat("<", 256), uniqueName(strings.Repeat("<", 200))
 			for i := range 256 {
-				a.AllowedScopes = append(a.AllowedScopes, fmt.Sprintf("%0128d", i))
+				a.AllowedScopes = append(a.AllowedScopes, fmt.Sprintf("scope.%03d.%s", i, strings.Repeat("read:", 23))[:124]+"ends")
 			}
 			a.KeyDefaults = &v1alpha1.KeyDefaults{Scopes: a.AllowedScopes[:64]}
 		})

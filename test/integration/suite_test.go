@@ -133,5 +133,15 @@ func cleanUp(ctx SpecContext) {
 		Expect(admin.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace), client.MatchingLabels{keys.LabelManagedBy: keys.ManagedBy})).To(Succeed())
 		Expect(admin.DeleteAllOf(ctx, &eventsv1.Event{}, client.InNamespace(namespace))).To(Succeed())
 	}
+	cleanUpExports(ctx)
 	Expect(admin.DeleteAllOf(ctx, &v1alpha1.Account{})).To(Succeed())
+}
+
+// cleanUpExports deletes the KeyExports that a failed spec left: the keys of later specs would be exported.
+func cleanUpExports(ctx context.Context) {
+	var list v1alpha1.KeyExportList
+	Expect(admin.List(ctx, &list)).To(Succeed())
+	for i := range list.Items {
+		Expect(client.IgnoreNotFound(admin.Delete(ctx, &list.Items[i]))).To(Succeed())
+	}
 }
