@@ -16,8 +16,8 @@ type chunk struct {
 	// serial is unique in an index.
 	serial uint64
 	// records counts the records. used, live and capacity count words: those of all records, of the records in the index,
-	// and those that there is room for.
-	records, used, live, capacity uint32
+	// and those that there is room for. live includes the settings of these records, settings counts those of all records.
+	records, used, live, settings, capacity uint32
 	// isSealed reports whether no more records are added, isQueued whether the records in the index are about to be copied
 	// to another chunk.
 	isSealed, isQueued bool
@@ -79,8 +79,9 @@ func (k *key) namespace() *namespace { return k.profile().namespace }
 // hasRoom reports whether the chunk has room for a record of a size.
 func (c *chunk) hasRoom(size uint32) bool { return c.records < maxRecords && c.used+size <= c.capacity }
 
-// isSparse reports whether less than half of a chunk is in the index, and no more records are added.
-func (c *chunk) isSparse() bool { return c.isSealed && c.live > 0 && c.live*2 < c.used }
+// isSparse reports whether less than half of the memory that a chunk keeps is in the index, and no more records are added.
+// Old records keep their settings in memory, which may be many times as large as the records.
+func (c *chunk) isSparse() bool { return c.isSealed && c.live > 0 && c.live*2 < c.used+c.settings }
 
 // liveRecords returns the records of a chunk that are in the index.
 func (c *chunk) liveRecords() []*key {

@@ -55,7 +55,7 @@ func checkChunks(t rapid.TB, x *Index) {
 	count := 0
 	x.names.forEach(func(k *key) {
 		count++
-		live[k.chunk()] += k.size()
+		live[k.chunk()] += k.size() + k.profile().words
 		if !k.isLive || k.isListed {
 			t.Errorf("%s: live %t, listed %t", k.name(), k.isLive, k.isListed)
 		}
@@ -360,4 +360,32 @@ func TestIndex_AbortedListsAreReleased(t *testing.T) {
 		t.Errorf("the heap grew by %d bytes", used)
 	}
 	runtime.KeepAlive(x)
+}
+
+// Records that were replaced do not keep their settings in memory, however small the records are.
+func TestIndex_OldSettingsAreReleased(t *testing.T) {
+	const total, most = 4000, 32 << 20
+	large := func(i int) *v1alpha1.APIKey {
+		k := keystest.Key("large", keystest.Issued(keystest.Epoch))
+		for n := range 256 {
+			k.Spec.IPWhitelist = append(k.Spec.IPWhitelist, fmt.Sprintf("2001:db8:%x:%x::/64", i, n<<4))
+		}
+		return k
+	}
+	x := NewIndex()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range total {
+		x.PutKey(keystest.Key(fmt.Sprintf("small-%d", i), keystest.Issued(keystest.Epoch)))
+		x.PutKey(large(i))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	used := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	t.Logf("the heap grew by %d bytes", used)
+	if used > most {
+		t.Errorf("the heap grew by %d bytes", used)
+	}
+	checkChunks(t, x)
 }

@@ -59,6 +59,16 @@ func (m Metadata) Map() map[string]v1alpha1.MetadataValue {
 	return entries
 }
 
+// size estimates the bytes that the attributes take.
+func (a *attributes) size() int {
+	const entrySize, rateLimitSize = 64, 128
+	size := len(a.metadata)*entrySize + len(a.rateLimits)*rateLimitSize
+	for i := range a.metadata {
+		size += len(a.metadata[i].Name) + len(a.metadata[i].Value)
+	}
+	return size
+}
+
 // noAttributes holds the attributes of accounts that have none.
 var noAttributes attributes
 

@@ -131,7 +131,8 @@ func (x *Index) replace(old, next *key, o owners) *key {
 		x.addCredential(c)
 	}
 	next.isLive, next.isListed = true, old != nil && old.isListed
-	next.chunk().live += next.size()
+	next.chunk().settings += o.profile.words
+	next.chunk().live += next.size() + o.profile.words
 	x.removeReplaced(old, next)
 	return next
 }
@@ -171,7 +172,7 @@ func (x *Index) removeReplaced(old, next *key) {
 		}
 	}
 	old.isLive = false
-	old.chunk().live -= old.size()
+	old.chunk().live -= old.size() + old.profile().words
 	x.queueIfSparse(old.chunk())
 	a, n := old.account(), old.namespace()
 	a.keyCount--
@@ -189,7 +190,7 @@ func (x *Index) queueIfSparse(c *chunk) {
 }
 
 // compact copies the records of sparse chunks, so that all chunks together take at most a few times the memory of the
-// records in the index. On average, it copies less than one record for each that was removed.
+// records in the index and their settings. It copies less than was removed.
 func (x *Index) compact() {
 	for len(x.sparse) > 0 {
 		c := x.sparse[len(x.sparse)-1]
@@ -197,6 +198,7 @@ func (x *Index) compact() {
 		for _, k := range c.liveRecords() {
 			x.replace(k, x.copyRecord(k.clone()), *k.owners())
 		}
+		c.isQueued = false // a list that is being applied may still add records of the chunk to the index
 	}
 	x.sparse = nil
 }

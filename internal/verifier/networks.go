@@ -48,6 +48,17 @@ func newNetworks(list []netip.Prefix) *networks {
 	return n
 }
 
+// networkSize estimates the bytes that an entry takes, with its share of the nodes of a trie.
+const networkSize = 256
+
+// size returns the number of entries.
+func (n *networks) size() int {
+	if n.trie != nil {
+		return n.trie.Size()
+	}
+	return len(n.list)
+}
+
 // contains reports whether one of the networks contains an address, which must be unmapped and without a zone.
 func (n *networks) contains(client netip.Addr) bool {
 	if n.trie != nil {

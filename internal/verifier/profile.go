@@ -43,6 +43,20 @@ type profile struct {
 	settings
 
 	namespace *namespace
+	// words estimates the memory of the settings.
+	words uint32
+}
+
+// words estimates the memory that settings take.
+func (s *settings) words() uint32 {
+	size := len(s.scopes.Value())
+	if s.networks != nil {
+		size += networkSize * s.networks.size()
+	}
+	if s.attributes != nil {
+		size += s.attributes.size()
+	}
+	return uint32(size / wordSize) //nolint:gosec // at most a few times the size of an object
 }
 
 // maxSharedProfiles limits the profiles that a namespace keeps for further keys.
@@ -51,7 +65,7 @@ const maxSharedProfiles = 64
 // profileOf returns a profile with the given settings.
 func (n *namespace) profileOf(s *settings) *profile {
 	if !s.isPlain() {
-		return &profile{settings: *s, namespace: n}
+		return &profile{settings: *s, namespace: n, words: s.words()}
 	}
 	if shared := n.profiles[s.scopes]; shared != nil {
 		return shared
@@ -59,7 +73,7 @@ func (n *namespace) profileOf(s *settings) *profile {
 	if n.profiles == nil || len(n.profiles) >= maxSharedProfiles {
 		n.profiles = map[unique.Handle[string]]*profile{}
 	}
-	shared := &profile{settings: *s, namespace: n}
+	shared := &profile{settings: *s, namespace: n, words: s.words()}
 	n.profiles[s.scopes] = shared
 	return shared
 }
