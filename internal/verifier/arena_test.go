@@ -364,7 +364,7 @@ func TestIndex_AbortedListsAreReleased(t *testing.T) {
 
 // Records that were replaced do not keep their settings in memory, however small the records are.
 func TestIndex_OldSettingsAreReleased(t *testing.T) {
-	const total, most = 4000, 32 << 20
+	const total, most = 4000, 4 << 20
 	large := func(i int) *v1alpha1.APIKey {
 		k := keystest.Key("large", keystest.Issued(keystest.Epoch))
 		for n := range 256 {
@@ -378,7 +378,9 @@ func TestIndex_OldSettingsAreReleased(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	for i := range total {
 		x.PutKey(keystest.Key(fmt.Sprintf("small-%d", i), keystest.Issued(keystest.Epoch)))
-		x.PutKey(large(i))
+		if i%4 == 0 {
+			x.PutKey(large(i))
+		}
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -388,4 +390,23 @@ func TestIndex_OldSettingsAreReleased(t *testing.T) {
 		t.Errorf("the heap grew by %d bytes", used)
 	}
 	checkChunks(t, x)
+}
+
+// A verdict on a record that is being replaced counts, even if the digest meanwhile belongs to another key.
+func TestIndex_CountsForKeysThatLostADigest(t *testing.T) {
+	t.Parallel()
+	x := NewIndex()
+	later := keystest.WithCredential("shared", v1alpha1.RoleCurrent, keystest.Epoch.Add(time.Second))
+	x.PutKey(keystest.Key("later", later))
+	c := x.lookUp(string(keystest.MaterialOf("shared")))
+	x.PutKey(keystest.Key("earlier", keystest.WithCredential("shared", v1alpha1.RoleCurrent, keystest.Epoch)))
+	x.PutKey(keystest.Key("later", later, keystest.Label("changed")))
+	if c.record(Valid, keystest.Epoch.Unix()) {
+		t.Fatal("the record that was replaced counted the verdict")
+	}
+	x.recordReplaced(c, Valid, keystest.Epoch)
+	list := x.Usage(time.Time{}, keystest.Epoch)
+	if len(list) != 1 || list[0].Name != "later" || list[0].Credentials[0].Counts["VALID"] != 1 {
+		t.Errorf("got %+v", list)
+	}
 }

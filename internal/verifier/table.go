@@ -62,14 +62,17 @@ func (t *table[T]) search(hash uint64, matches func(*T) bool) (slot *atomic.Poin
 
 // store adds an entry, or replaces the one for which matches returns true.
 func (t *table[T]) store(v *T, matches func(*T) bool) {
+	slot, found := t.search(t.hash(v), matches)
+	if found {
+		slot.Store(v) // at once: verdicts on the entry may be waiting, see Index.recordReplaced
+		return
+	}
 	if slots := *t.slots.Load(); (t.used+1)*2 > len(slots) {
 		t.resize(max(minTableSize, (t.live+1)*3))
+		slot, _ = t.search(t.hash(v), matches)
 	}
-	slot, found := t.search(t.hash(v), matches)
-	if !found {
-		t.used++
-		t.live++
-	}
+	t.used++
+	t.live++
 	slot.Store(v)
 }
 

@@ -150,3 +150,18 @@ func TestTable_DoesNotGrowWithChurn(t *testing.T) {
 		t.Errorf("100 credentials take %d slots", slots)
 	}
 }
+
+// The replacement of an entry does not resize the table, which takes long for a large one: verdicts may wait for it.
+func TestTable_ReplacementsDoNotResize(t *testing.T) {
+	t.Parallel()
+	table := newDigestTable()
+	for n := range minTableSize / 2 {
+		table.put(&credential{digest: digestFor(n)})
+	}
+	before := table.slots.Load()
+	c := &credential{digest: digestFor(1)}
+	table.put(c)
+	if table.slots.Load() != before || table.find(&c.digest) != c {
+		t.Error("the entry was not replaced in place")
+	}
+}

@@ -195,7 +195,8 @@ func (c *credential) judge(in *Input, now time.Time) Verdict {
 func (x *Index) recordReplaced(c *credential, code Code, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if next := x.table.find(&c.digest); next != nil && next.key().isSameKey(c.key()) {
+	k := c.key()
+	if next := x.names.find(k.namespace(), k.name()).credentialByDigest(&c.digest); next != nil {
 		next.record(code, now.Unix())
 	}
 }
