@@ -174,7 +174,8 @@ func (o *options) bindMail(f *pflag.FlagSet) {
 func (o *options) bindVerifier(f *pflag.FlagSet) {
 	f.StringVar(&o.verifierService, "verifier-service", "",
 		"`namespace/name` of the verifier Service, whose replicas report the usage of keys and which keys they refuse; if unset, no verifier "+
-			"is polled. The usage is polled every minute, and up to every five minutes while no key is used or changed. In a namespace other than --namespace, the manager needs permission to read EndpointSlices")
+			"is polled. The usage is polled every minute, and up to every five minutes while no key is used or changed. In a namespace "+
+			"other than --namespace, the manager needs permission to read EndpointSlices")
 	f.StringVar(&o.verifierPortName, "verifier-port-name", "usage", "`name` of the port of --verifier-service for the manager")
 	f.StringVar(&o.verifierCAFile, "verifier-ca-file", "",
 		"`file` with the CA certificates for the verifier; if unset, any certificate is accepted, because verifiers generate their own by "+

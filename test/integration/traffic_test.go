@@ -187,11 +187,11 @@ func (t *traffic) conflicts() map[string]int {
 }
 
 // sizes returns the number of successful writes of a method and resource, and the bytes of their bodies.
-func (t *traffic) sizes(what string) (n int, bytes int64) {
+func (t *traffic) sizes(what string) (n int, size int64) {
 	for _, r := range t.all(func(r request) bool { return !r.conflict && r.method+" "+r.resource == what }) {
-		n, bytes = n+1, bytes+r.bytes
+		n, size = n+1, size+r.bytes
 	}
-	return n, bytes
+	return n, size
 }
 
 func (t *traffic) count(which func(request) bool) map[string]int {
