@@ -31,25 +31,20 @@ const (
 	maxZones     = 1 << 10
 )
 
-// settingsID holds what accountSettings depend on. Its fields have no omitempty: no scopes are not the same as any scope.
+// settingsID identifies accounts with the same settings. It holds the whole spec except for what differs in every account, so that
+// settings that depend on a further field are not shared by mistake.
 type settingsID struct {
-	State             v1alpha1.AccountState
-	TimeZone, Plan    string
-	KeyDefaults       *v1alpha1.KeyDefaults
-	AllowedScopes     []string
-	IPWhitelistPolicy v1alpha1.IPWhitelistPolicy
-	AllowedNamespaces *metav1.LabelSelector
-	Metadata          map[string]v1alpha1.MetadataValue
-	RateLimits        []v1alpha1.RateLimit
+	v1alpha1.AccountSpec
+
+	// AllowsAnyScope tells no allowed scopes from any scope, which are the same in the JSON of a spec.
+	AllowsAnyScope bool
 }
 
 // of returns the settings of an Account.
 func (c *settingsCache) of(spec *v1alpha1.AccountSpec) *accountSettings {
-	id, err := json.Marshal(settingsID{
-		State: spec.State, TimeZone: spec.TimeZone, Plan: spec.Plan, KeyDefaults: spec.KeyDefaults, AllowedScopes: spec.AllowedScopes,
-		IPWhitelistPolicy: spec.IPWhitelistPolicy, AllowedNamespaces: spec.AllowedNamespaces, Metadata: spec.Metadata,
-		RateLimits: spec.RateLimits,
-	})
+	named := settingsID{*spec, spec.AllowedScopes == nil}
+	named.DisplayName, named.ExternalID = "", ""
+	id, err := json.Marshal(named)
 	if err != nil {
 		return c.parse(spec)
 	}

@@ -37,7 +37,9 @@ func TestSettingsCache_SharesEqualSettings(t *testing.T) {
 			t.Errorf("%s and %s share settings", name, other)
 		}
 		seen[s] = name
-		if again := c.of(spec.DeepCopy()); again != s {
+		named := spec.DeepCopy()
+		named.DisplayName, named.ExternalID = "Customer", "4711"
+		if again := c.of(named); again != s {
 			t.Errorf("%s: equal settings are not shared", name)
 		}
 	}
