@@ -56,6 +56,11 @@ type credential struct {
 	refused                   [Valid - Revoked]atomic.Uint32
 	lastAccepted, lastRefused atomic.Uint32
 
+	credentialContent
+}
+
+// credentialContent holds everything of a credential but its counters.
+type credentialContent struct {
 	digest digest
 	// notAfter holds the end of the validity, revokedAt the time of the revocation.
 	notAfter, revokedAt instant
@@ -75,21 +80,10 @@ type parsedCredential struct {
 
 // set writes the credential at a position of a record.
 func (c *credential) set(position int, parsed *parsedCredential) {
-	c.digest, c.notAfter, c.revokedAt = parsed.digest, newInstant(parsed.notAfter), newInstant(parsed.revokedAt)
-	c.issuedAt = newInstant(parsed.issuedAt)
-	c.idLength, c.position = uint8(len(parsed.id)), uint16(position) //nolint:gosec // see recordText.fits
-}
-
-// copyFrom copies everything but the counters.
-func (c *credential) copyFrom(other *credential) {
-	c.digest, c.notAfter, c.revokedAt, c.issuedAt = other.digest, other.notAfter, other.revokedAt, other.issuedAt
-	c.idLength, c.position = other.idLength, other.position
-}
-
-// hasSameContent reports whether two credentials are equal, except for their counters.
-func (c *credential) hasSameContent(other *credential) bool {
-	return c.digest == other.digest && c.notAfter == other.notAfter && c.revokedAt == other.revokedAt &&
-		c.issuedAt == other.issuedAt && c.idLength == other.idLength && c.position == other.position
+	c.credentialContent = credentialContent{
+		digest: parsed.digest, notAfter: newInstant(parsed.notAfter), revokedAt: newInstant(parsed.revokedAt),
+		issuedAt: newInstant(parsed.issuedAt), idLength: uint8(len(parsed.id)), position: uint16(position), //nolint:gosec // see recordText.fits
+	}
 }
 
 // Entry holds the part of an APIKey that verdicts need. A list of all keys holds one Entry per key, which is much

@@ -144,7 +144,7 @@ func (t *recordText) fits() bool {
 func (k *key) clone() *key {
 	next := allocateRecord(*k)
 	for i := range k.credentials() {
-		next.credentials()[i].copyFrom(&k.credentials()[i])
+		next.credentials()[i].credentialContent = k.credentials()[i].credentialContent
 	}
 	next.setText(0, k.text(0, k.textLength()))
 	return next
@@ -158,7 +158,7 @@ func (k *key) hasSameContent(other *key) bool {
 		return false
 	}
 	for i := range k.credentials() {
-		if !k.credentials()[i].hasSameContent(&other.credentials()[i]) {
+		if k.credentials()[i].credentialContent != other.credentials()[i].credentialContent {
 			return false
 		}
 	}

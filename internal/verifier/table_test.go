@@ -16,6 +16,10 @@ func digestFor(n int) digest {
 	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 }
 
+func credentialWith(d digest) *credential {
+	return &credential{credentialContent: credentialContent{digest: d}}
+}
+
 // TestTable_BehavesLikeAMap applies the same operations to a table and to a map. A small range of hashes causes many
 // collisions.
 func TestTable_BehavesLikeAMap(t *testing.T) {
@@ -30,7 +34,7 @@ func TestTable_BehavesLikeAMap(t *testing.T) {
 			d := digestFor(rapid.IntRange(0, 700).Draw(t, "digest"))
 			is := func(c *credential) bool { return c.digest == d }
 			if rapid.IntRange(0, 2).Draw(t, "what") > 0 {
-				c := &credential{digest: d}
+				c := credentialWith(d)
 				tested.store(c, is)
 				model[d] = c
 			} else {
@@ -56,7 +60,7 @@ func TestDigestTable_FindsAll(t *testing.T) {
 	t.Parallel()
 	table, model := newDigestTable(), map[digest]*credential{}
 	for n := range 5000 {
-		c := &credential{digest: digestFor(n % 3000)}
+		c := credentialWith(digestFor(n % 3000))
 		table.put(c)
 		model[c.digest] = c
 		if n%3 == 0 {
@@ -81,7 +85,7 @@ func TestDigestTable_ChosenDigestsDoNotCollide(t *testing.T) {
 	for n := range count {
 		var d digest
 		binary.LittleEndian.PutUint64(d[len(d)-8:], uint64(n))
-		table.put(&credential{digest: d})
+		table.put(credentialWith(d))
 	}
 	longest, run := 0, 0
 	for i := range *table.slots.Load() {
@@ -100,7 +104,7 @@ func TestTable_ReadersSeeEveryEntry(t *testing.T) {
 	t.Parallel()
 	table := newDigestTable()
 	stays := digestFor(-1)
-	table.put(&credential{digest: stays})
+	table.put(credentialWith(stays))
 	var readers sync.WaitGroup
 	done := make(chan struct{})
 	for range 4 {
@@ -124,7 +128,7 @@ func TestTable_ReadersSeeEveryEntry(t *testing.T) {
 	}
 	for round := range 5 {
 		for n := range 3000 {
-			table.put(&credential{digest: digestFor(n)})
+			table.put(credentialWith(digestFor(n)))
 		}
 		for n := range 3000 - round {
 			d := digestFor(n)
@@ -140,7 +144,7 @@ func TestTable_DoesNotGrowWithChurn(t *testing.T) {
 	t.Parallel()
 	table := newDigestTable()
 	for n := range 200_000 {
-		table.put(&credential{digest: digestFor(n)})
+		table.put(credentialWith(digestFor(n)))
 		if n >= 100 {
 			d := digestFor(n - 100)
 			table.remove(&d)
@@ -156,10 +160,10 @@ func TestTable_ReplacementsDoNotResize(t *testing.T) {
 	t.Parallel()
 	table := newDigestTable()
 	for n := range minTableSize / 2 {
-		table.put(&credential{digest: digestFor(n)})
+		table.put(credentialWith(digestFor(n)))
 	}
 	before := table.slots.Load()
-	c := &credential{digest: digestFor(1)}
+	c := credentialWith(digestFor(1))
 	table.put(c)
 	if table.slots.Load() != before || table.find(&c.digest) != c {
 		t.Error("the entry was not replaced in place")
