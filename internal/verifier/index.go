@@ -296,37 +296,16 @@ func (x *Index) putListed(e *Entry) {
 	x.compact()
 }
 
-// AccountEntry holds the part of an Account that verdicts need.
-type AccountEntry struct {
-	name string
-	// policy is nil if the Account cannot be decoded completely.
-	policy      *policy
-	undecodable *Undecodable
-}
-
-// newAccountEntry returns the entry of an Account. The fields that were not decoded may restrict the keys.
-func (x *Index) newAccountEntry(a *v1alpha1.Account) AccountEntry {
-	e := AccountEntry{name: a.Name, undecodable: undecodableAccount(a)}
-	if e.undecodable == nil {
-		e.policy = newPolicy(a, x.settings.of(&a.Spec))
-	}
-	return e
-}
-
 // PutAccount adds or updates an Account.
 func (x *Index) PutAccount(a *v1alpha1.Account) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.putAccount(x.newAccountEntry(a))
-}
-
-func (x *Index) putAccount(e AccountEntry) {
-	x.undecodableAccounts.put(types.NamespacedName{Name: e.name}, e.undecodable)
-	if e.policy == nil {
-		x.removePolicy(e.name)
+	x.undecodableAccounts.put(types.NamespacedName{Name: a.Name}, undecodableAccount(a))
+	if len(a.Undecodable) > 0 { // the fields that were not decoded may restrict the keys
+		x.removePolicy(a.Name)
 		return
 	}
-	x.externalIDs.setPolicy(x.account(e.name), e.policy)
+	x.externalIDs.setPolicy(x.account(a.Name), newPolicy(a, x.settings.of(&a.Spec)))
 }
 
 // DropAccount removes an Account. Its keys are refused until the Account exists again.
