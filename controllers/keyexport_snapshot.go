@@ -115,8 +115,7 @@ func (r *KeyExportReconciler) keysUnchanged(ctx context.Context, run *exportRun,
 
 // mattersAlone reports whether the export holds or withholds a credential of a key, unless it belongs to another key.
 func (run *exportRun) mattersAlone(k *v1alpha1.APIKey) bool {
-	e := run.rules.Evaluate(run.candidate(k), run.now)
-	return matters(e)
+	return matters(run.rules.Evaluate(run.candidate(k), run.now))
 }
 
 // matters reports whether an export holds or withholds a credential of a key.

@@ -58,7 +58,7 @@ func (q *fairQueue) AddWithOpts(o priorityqueue.AddOpts, items ...reconcile.Requ
 // to be retried.
 func (q *fairQueue) GetWithPriority() (reconcile.Request, int, bool) {
 	item, shutdown := q.Get()
-	if q.order.takeServed(item) {
+	if q.order.take(q.order.served, item) {
 		return item, handler.LowPriority, shutdown
 	}
 	return item, 0, shutdown
@@ -97,27 +97,18 @@ func (t *roundRobin) markUnchanged(item reconcile.Request) {
 	t.marked[item] = true
 }
 
-// takeMark reports whether a request was marked, and removes the mark.
-func (t *roundRobin) takeMark(item reconcile.Request) bool {
+// take removes a request from a set, and reports whether it was in it.
+func (t *roundRobin) take(set map[reconcile.Request]bool, item reconcile.Request) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	marked := t.marked[item]
-	delete(t.marked, item)
-	return marked
-}
-
-// takeServed reports whether a request that was returned is that of an unchanged object. It does so once.
-func (t *roundRobin) takeServed(item reconcile.Request) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	unchanged := t.served[item]
-	delete(t.served, item)
-	return unchanged
+	was := set[item]
+	delete(set, item)
+	return was
 }
 
 // Push implements workqueue.Queue.
 func (t *roundRobin) Push(item reconcile.Request) {
-	if t.waiting[item] = t.takeMark(item); t.waiting[item] {
+	if t.waiting[item] = t.take(t.marked, item); t.waiting[item] {
 		t.unchanged.push(item)
 		return
 	}
@@ -127,7 +118,7 @@ func (t *roundRobin) Push(item reconcile.Request) {
 // Touch implements workqueue.Queue. It is called for a request that waits already, and moves the request if its object
 // has changed since.
 func (t *roundRobin) Touch(item reconcile.Request) {
-	if unchanged := t.takeMark(item); !unchanged && t.waiting[item] {
+	if unchanged := t.take(t.marked, item); !unchanged && t.waiting[item] {
 		t.Push(item)
 	}
 }

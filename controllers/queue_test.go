@@ -212,7 +212,7 @@ func TestRoundRobin_ServesEachRequestOnce(t *testing.T) {
 				}
 				item := order.Pop()
 				unchanged, waits := waiting[item]
-				if !waits || order.takeServed(item) != unchanged {
+				if !waits || order.take(order.served, item) != unchanged {
 					t.Fatalf("%s waits: %v, unchanged: %v", item, waits, unchanged)
 				}
 				delete(waiting, item)
