@@ -191,8 +191,10 @@ func (w *suite) installEnvoyGatewayCRDs(t *testing.T) {
 	if _, err := os.Stat(crds); err != nil {
 		t.Skipf("SKIPPED: the sample of Envoy Gateway was not tested: there is no %s. Run `make gateways`", crds)
 	}
-	w.kubectl(t, "apply", "--server-side", "-f", crds)
-	w.kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "-f", crds)
+	w.envoyGatewayCRDs.Do(func() { // they are large
+		w.kubectl(t, "apply", "--server-side", "-f", crds)
+		w.kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "-f", crds)
+	})
 }
 
 func (w *suite) kubectl(t *testing.T, args ...string) string {

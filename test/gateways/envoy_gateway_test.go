@@ -52,15 +52,19 @@ func TestEnvoyGateway(t *testing.T) {
 	t.Run("requests are denied if the policies may not refer to the verifier", func(t *testing.T) { w.testMissingReferenceGrant(t, f) })
 }
 
+// testPoliciesAccepted waits until Envoy Gateway has written into the status of each policy that it accepts it.
 func (w *suite) testPoliciesAccepted(t *testing.T) {
 	for _, kind := range []string{"securitypolicies", "clienttrafficpolicies"} {
-		out := w.kubectl(t, "get", kind, "-n", "default", "-o",
-			`jsonpath={range .items[*]}{.metadata.name} {.status.ancestors[*].conditions[?(@.type=="Accepted")].status}{"\n"}{end}`)
-		for line := range strings.Lines(out) {
-			if !strings.HasSuffix(line, " True\n") {
-				t.Errorf("%s that are accepted: %s", kind, line)
+		controlplanetest.Eventually(t, "all "+kind+" are accepted", func() error {
+			out := w.kubectl(t, "get", kind, "-n", "default", "-o",
+				`jsonpath={range .items[*]}{.metadata.name} {.status.ancestors[*].conditions[?(@.type=="Accepted")].status}{"\n"}{end}`)
+			for line := range strings.Lines(out) {
+				if !strings.HasSuffix(line, " True\n") {
+					return fmt.Errorf("%s that are accepted:\n%s", kind, out)
+				}
 			}
-		}
+			return nil
+		})
 	}
 }
 

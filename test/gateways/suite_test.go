@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ type suite struct {
 	admin     client.Client
 	verifiers *controlplanetest.Verifiers
 	keys      map[string]issued
+	// envoyGatewayCRDs installs the CRDs of Envoy Gateway once.
+	envoyGatewayCRDs sync.Once
 }
 
 // issued is an issued key.
