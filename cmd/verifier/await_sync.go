@@ -10,8 +10,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
 )
 
-// syncTimeout limits how long requests wait for the keys after the start. It is shorter than the timeouts of probes and of most
-// gateways.
+// syncTimeout limits how long requests wait for the keys after the start. A gateway with a shorter timeout treats the verifier as one
+// that does not answer, and may ask another replica.
 const syncTimeout = 2 * time.Second
 
 // awaitSync waits until verdicts are given, but for syncTimeout at most. Requests that arrive meanwhile wait in the listeners. A
