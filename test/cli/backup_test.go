@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -44,7 +45,9 @@ func TestBackup(t *testing.T) {
 	all := []*v1alpha1.APIKey{rotated, templated, inactive, revoked}
 	w.Issue(t, all...)
 	previous, revokedKey := w.Material(t, rotated), w.Material(t, revoked)
-	w.Change(t, rotated, func(s *v1alpha1.APIKeySpec) { s.Rotation = &v1alpha1.Rotation{RequestedAt: later(rotated)} })
+	w.Change(t, rotated, func(s *v1alpha1.APIKeySpec) {
+		s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now())}
+	})
 	w.AwaitStatus(t, rotated, "the key is rotated", func() error {
 		if controlplanetest.CredentialOf(rotated, v1alpha1.RolePrevious) == nil {
 			return errors.New("not yet")

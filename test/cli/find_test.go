@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -51,7 +53,9 @@ func TestFind(t *testing.T) {
 	expectRows(w.run(t, keyOfStock+"\r\n\n"+keyOfShop, "find", "-", "-n", namespace), "1 "+row(stock, "Current", stock.Status.KeyID), "3 "+current)
 
 	old := shop.Status.KeyID
-	w.Change(t, shop, func(s *v1alpha1.APIKeySpec) { s.Rotation = &v1alpha1.Rotation{RequestedAt: later(shop)} })
+	w.Change(t, shop, func(s *v1alpha1.APIKeySpec) {
+		s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now())}
+	})
 	w.AwaitStatus(t, shop, "the key is rotated", func() error {
 		if previous := controlplanetest.CredentialOf(shop, v1alpha1.RolePrevious); previous == nil {
 			return fmt.Errorf("credentials %v", shop.Status.Credentials)

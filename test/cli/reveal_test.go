@@ -7,12 +7,14 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -37,7 +39,7 @@ func TestReveal(t *testing.T) {
 	w.run(t, "", "reveal", "shop", "-n", namespace, "--yes", "--previous").expectFailure(t, 1, "no previous key", first)
 
 	w.Change(t, k, func(s *v1alpha1.APIKeySpec) {
-		s.Rotation = &v1alpha1.Rotation{RequestedAt: v1alpha1.Instant(k.CreationTimestamp.UTC().Add(1e9).Format("2006-01-02T15:04:05Z"))}
+		s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now())}
 	})
 	w.AwaitStatus(t, k, "the key is rotated", func() error {
 		return controlplanetest.Equal(string(w.Secret(t, k).Data["config.json"]), `{"key":"`+string(w.Secret(t, k).Data["plain"])+`","old":"`+first+`"}`)

@@ -17,11 +17,6 @@ import (
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
-// later returns an instant after the creation of a key, which requests a rotation.
-func later(k *v1alpha1.APIKey) v1alpha1.Instant {
-	return v1alpha1.Instant(k.CreationTimestamp.UTC().Add(1e9).Format("2006-01-02T15:04:05Z"))
-}
-
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -106,7 +107,7 @@ func TestKeyExport_HoldsWhatVerifiersAccept(t *testing.T) {
 	c.await(t, "crm", "shop")
 
 	w.Change(t, crm, func(s *v1alpha1.APIKeySpec) {
-		s.Rotation = &v1alpha1.Rotation{RequestedAt: v1alpha1.Instant(time.Now().UTC().Format(time.RFC3339)), Overlap: "1h"}
+		s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now()), Overlap: "1h"}
 	})
 	controlplanetest.Until(t, "the Secret has the same key", func() bool { return w.Material(t, crm) != c.materials["crm"] })
 	c.materials["crm rotated"] = w.Material(t, crm)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 	"github.com/apikey-manager/apikey-manager/test/schema/crd"
@@ -298,7 +299,7 @@ func (s *suite) testRotation(t *testing.T, gateways []*liveGateway, k *v1alpha1.
 	t.Helper()
 	former := s.Material(t, k)
 	s.Change(t, k, func(spec *v1alpha1.APIKeySpec) {
-		spec.Rotation.RequestedAt = v1alpha1.Instant(time.Now().UTC().Format(time.RFC3339))
+		spec.Rotation.RequestedAt = keystest.Instant(time.Now())
 	})
 	controlplanetest.Eventually(t, "the application has another key", func() error {
 		secret, err := controlplanetest.SecretOf(t.Context(), s.admin, k)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -168,7 +169,7 @@ func (e *exportTest) testRotation(t *testing.T) {
 	finish := e.startApplications(t, long, short)
 	for k, overlap := range map[*v1alpha1.APIKey]v1alpha1.Duration{long: "1h", short: "3s"} {
 		e.Change(t, k, func(s *v1alpha1.APIKeySpec) {
-			s.Rotation = &v1alpha1.Rotation{RequestedAt: v1alpha1.Instant(time.Now().UTC().Format(time.RFC3339)), Overlap: overlap}
+			s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now()), Overlap: overlap}
 		})
 	}
 	controlplanetest.Until(t, "the Secrets have the same keys", func() bool { return e.Material(t, long) != longBefore && e.Material(t, short) != shortBefore })

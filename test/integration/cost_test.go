@@ -97,7 +97,7 @@ var _ = Describe("The requests of the manager", func() {
 			before[k.Name] = k.Status.KeyID
 		}
 		m.traffic.reset()
-		requested := keystest.Instant(time.Now().Truncate(time.Second))
+		requested := keystest.Instant(time.Now())
 		concurrently(16, total, func(i int) {
 			change(ctx, all[i], func(s *v1alpha1.APIKeySpec) {
 				s.Rotation = &v1alpha1.Rotation{RequestedAt: requested, Overlap: "10s"}

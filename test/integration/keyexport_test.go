@@ -215,7 +215,7 @@ var _ = Describe("A KeyExport", func() {
 		Expect(err).NotTo(HaveOccurred())
 		defer events.Stop()
 		change(ctx, web, func(s *v1alpha1.APIKeySpec) {
-			s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now().Truncate(time.Second)), Overlap: "3s"}
+			s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now()), Overlap: "3s"}
 		})
 		exported := map[string]bool{}
 		for next := ""; next == ""; {

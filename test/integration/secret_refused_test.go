@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 )
 
 // denySecrets creates a policy that denies Secrets of a namespace with the message of an expression.
@@ -160,7 +161,7 @@ var _ = Describe("An immutable Secret", func() {
 
 	It("stalls a rotation, which continues once the Secret is deleted", func(ctx SpecContext) {
 		change(ctx, k, func(s *v1alpha1.APIKeySpec) {
-			s.Rotation = &v1alpha1.Rotation{RequestedAt: v1alpha1.Instant(time.Now().UTC().Truncate(time.Second).Format(time.RFC3339))}
+			s.Rotation = &v1alpha1.Rotation{RequestedAt: keystest.Instant(time.Now())}
 		})
 		expectStalled(ctx, "with a new key")
 		Expect(k.Status.Credentials).To(HaveLen(1), "nothing is staged that can't be written")

@@ -40,7 +40,7 @@ func (w *suite) testRotations(t *testing.T, replicas []*controlplane.Verifier) {
 	}
 	use := newConsumers(t, w, replicas)
 	for range rotations {
-		requested := keystest.Instant(time.Now().Truncate(time.Second))
+		requested := keystest.Instant(time.Now())
 		for _, k := range all {
 			w.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.Rotation.RequestedAt = requested })
 		}
