@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
 	"github.com/apikey-manager/apikey-manager/test/controlplane/controlplanetest"
 )
 
@@ -97,7 +99,7 @@ func (w *suite) requireEnvoyGateway(t *testing.T, dir, program string) {
 	t.Helper()
 	requireUserNamespaces(t, dir)
 	reserveEnvoyGatewayPorts(t, program)
-	w.installEnvoyGatewayCRDs(t)
+	w.requireEnvoyGatewayCRDs(t)
 }
 
 // envoyGatewayCommand writes what Envoy Gateway needs besides objects, and returns the command that starts it.
@@ -185,16 +187,23 @@ func run(t *testing.T, program string, args ...string) string {
 	return string(out)
 }
 
-func (w *suite) installEnvoyGatewayCRDs(t *testing.T) {
+func (w *suite) requireEnvoyGatewayCRDs(t *testing.T) {
 	t.Helper()
-	crds := filepath.Join(w.plane.Root(), "bin", "gateways", "envoy-gateway-crds")
-	if _, err := os.Stat(crds); err != nil {
-		t.Skipf("SKIPPED: the sample of Envoy Gateway was not tested: there is no %s. Run `make gateways`", crds)
+	if _, err := os.Stat(w.folderOfEnvoyGatewayCRDs()); err != nil {
+		t.Skipf("SKIPPED: the sample of Envoy Gateway was not tested: %v. Run `make gateways`", err)
 	}
-	w.envoyGatewayCRDs.Do(func() { // they are large
-		w.kubectl(t, "apply", "--server-side", "-f", crds)
-		w.kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "-f", crds)
-	})
+	controlplanetest.Must(t, w.installEnvoyGatewayCRDs())
+}
+
+func (w *suite) folderOfEnvoyGatewayCRDs() string {
+	return filepath.Join(w.plane.Root(), "bin", "gateways", "envoy-gateway-crds")
+}
+
+// createEnvoyGatewayCRDs creates the CRDs, which are large, and waits until they can be used.
+func (w *suite) createEnvoyGatewayCRDs() error {
+	options := envtest.CRDInstallOptions{Paths: []string{w.folderOfEnvoyGatewayCRDs()}, MaxTime: controlplanetest.Timeout}
+	_, err := envtest.InstallCRDs(w.plane.Config(), options)
+	return err
 }
 
 func (w *suite) kubectl(t *testing.T, args ...string) string {

@@ -21,7 +21,7 @@ import (
 func TestEnvoyGateway_SampleIsAccepted(t *testing.T) {
 	t.Parallel()
 	w := shared.Get(t)
-	w.installEnvoyGatewayCRDs(t)
+	w.requireEnvoyGatewayCRDs(t)
 	for _, sample := range []string{"envoy-gateway", "envoy-gateway-ratelimit"} {
 		folder := filepath.Join(w.plane.Root(), "config", "samples", "gateways", sample)
 		w.kubectl(t, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", folder)

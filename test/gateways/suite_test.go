@@ -29,8 +29,8 @@ type suite struct {
 	admin     client.Client
 	verifiers *controlplanetest.Verifiers
 	keys      map[string]issued
-	// envoyGatewayCRDs installs the CRDs of Envoy Gateway once.
-	envoyGatewayCRDs sync.Once
+	// installEnvoyGatewayCRDs creates the CRDs of Envoy Gateway at its first call, and always returns the result of that.
+	installEnvoyGatewayCRDs func() error
 }
 
 // issued is an issued key.
@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 
 func newSuite(ctx context.Context) (w *suite, err error) {
 	w = &suite{keys: map[string]issued{}}
+	w.installEnvoyGatewayCRDs = sync.OnceValue(w.createEnvoyGatewayCRDs)
 	if w.plane, err = controlplane.Start(ctx, controlplane.Options{}); err != nil {
 		return w, err
 	}
