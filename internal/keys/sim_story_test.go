@@ -248,10 +248,7 @@ func (s *story) work(item string) {
 		s.restart()
 	}
 	s.manager.sync()
-	r := s.manager.accountRound(strings.TrimPrefix(item, "account "))
-	if name, ok := strings.CutPrefix(item, "key "); ok {
-		r = s.manager.keyRound(name)
-	}
+	r := s.begin(item)
 	for calls := s.chance(40, "last call"); ; calls-- {
 		if calls == 0 && s.chance(10, "crash") == 0 {
 			r.stop()
@@ -271,6 +268,14 @@ func (s *story) work(item string) {
 	case !r.next.IsZero():
 		s.wakeAt(item, r.next)
 	}
+}
+
+// begin starts the reconcile of an item. It must be finished or stopped, or its coroutine stays.
+func (s *story) begin(item string) *round {
+	if name, ok := strings.CutPrefix(item, "key "); ok {
+		return s.manager.keyRound(name)
+	}
+	return s.manager.accountRound(strings.TrimPrefix(item, "account "))
 }
 
 func cause(err error) error {
