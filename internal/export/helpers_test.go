@@ -50,13 +50,13 @@ func newCandidate(name string, options ...keystest.KeyOption) export.Candidate {
 	}
 }
 
-// newEntry returns the entry of the nth credential, which is issued n seconds after epoch.
+// newEntry returns the entry of the only credential of the nth key, which is created n seconds after epoch.
 func newEntry(n int, value string) export.Entry {
 	digest := fmt.Sprintf("%064x", n)
 	id := fmt.Sprintf("id%010d", n)
 	return export.Entry{
 		Key: types.NamespacedName{Namespace: "default", Name: "key-" + id}, UID: types.UID("uid-" + id), Account: "acme", KeyID: id, Digest: digest,
-		IssuedAt: epoch.Add(time.Duration(n) * time.Second), Name: id, Value: []byte("sha256:" + digest + value),
+		CreatedAt: epoch.Add(time.Duration(n) * time.Second), IssuedAt: epoch.Add(time.Duration(n) * time.Second), Name: id, Value: []byte("sha256:" + digest + value),
 	}
 }
 

@@ -102,7 +102,7 @@ func contentOf(objects export.Objects) (values map[string]string, digests []stri
 // expected returns the values that the objects must hold, apart from entries that are withheld.
 func expected(desired []export.Entry, p export.Placement, layout v1alpha1.ExportLayout) map[string]string {
 	sorted := slices.Clone(desired)
-	slices.SortFunc(sorted, func(a, b export.Entry) int { return a.IssuedAt.Compare(b.IssuedAt) })
+	slices.SortFunc(sorted, func(a, b export.Entry) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	values, names := map[string]string{}, map[string]bool{}
 	for _, e := range sorted {
 		if names[e.Name] && layout == v1alpha1.ExportLayoutEntries {

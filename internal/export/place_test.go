@@ -216,7 +216,31 @@ func TestPlace_Duplicates(t *testing.T) {
 		t.Error(diff)
 	}
 	if p.Writes[0].Items["x"].Digest != b.Digest {
-		t.Error("the younger credential has the name")
+		t.Error("the younger key has the name")
+	}
+}
+
+// A key that was created later and has the same name in its template must not get the entry when the older one is rotated.
+func TestPlace_RotatedKeyKeepsItsName(t *testing.T) {
+	t.Parallel()
+	x := compiled(t, nil)
+	before, other := named(newEntry(1, ""), "shop"), named(newEntry(2, ""), "shop")
+	rotated := named(newEntry(3, ""), "shop")
+	rotated.Key, rotated.UID, rotated.CreatedAt = before.Key, before.UID, before.CreatedAt
+	objects := applied(nil, x.Place(nil, []export.Entry{other, before}))
+	for what, desired := range map[string][]export.Entry{
+		"during the overlap": {other, rotated, before},
+		"after the overlap":  {other, rotated},
+	} {
+		p := x.Place(objects, desired)
+		for _, o := range applied(objects, p) {
+			if got := o.Items["shop"]; got.UID != before.UID {
+				t.Errorf("%s, the entry is that of %s", what, got.UID)
+			}
+		}
+		if last := p.Withheld[len(p.Withheld)-1]; last.Key != other.Key {
+			t.Errorf("%s, withheld: %v", what, p.Withheld)
+		}
 	}
 }
 

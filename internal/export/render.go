@@ -36,17 +36,20 @@ type Entry struct {
 	Account string
 	// KeyID holds the public ID of the credential, Digest its SHA-256 as hexadecimal digits.
 	KeyID, Digest string
-	// IssuedAt holds when the credential was issued. Older credentials take precedence.
-	IssuedAt time.Time
+	// CreatedAt holds when the key was created, IssuedAt when the credential was issued.
+	CreatedAt, IssuedAt time.Time
 	// Name and Value hold the name and the value of the entry. Value is printed as [redacted].
 	Name  string
 	Value credential.Material
 }
 
-// precedence orders entries: the older first, by the time of issue, then by the UID of the key, then by the ID of the
-// credential.
+// precedence orders entries: those of older keys first, so that a key keeps its precedence when it is rotated. Keys that were created
+// in the same second are ordered by UID, and the credentials of a key by their age.
 func precedence(a, b *Entry) int {
-	return cmp.Or(a.IssuedAt.Compare(b.IssuedAt), cmp.Compare(a.UID, b.UID), cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.Digest, b.Digest))
+	return cmp.Or(
+		a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.UID, b.UID),
+		a.IssuedAt.Compare(b.IssuedAt), cmp.Compare(a.KeyID, b.KeyID), cmp.Compare(a.Digest, b.Digest),
+	)
 }
 
 var (
@@ -75,7 +78,7 @@ func (x *Export) Render(c Candidate, cred v1alpha1.Credential, material credenti
 	}
 	return Entry{
 		Key: types.NamespacedName{Namespace: c.Key.Namespace, Name: c.Key.Name}, UID: c.Key.UID, Account: c.Key.Spec.Account,
-		KeyID: cred.ID, Digest: cred.SHA256, IssuedAt: cred.IssuedAt.Time, Name: name, Value: value,
+		KeyID: cred.ID, Digest: cred.SHA256, CreatedAt: c.Key.CreationTimestamp.Time, IssuedAt: cred.IssuedAt.Time, Name: name, Value: value,
 	}, nil
 }
 

@@ -60,7 +60,8 @@ func TestRender_Entry(t *testing.T) {
 	c := rich()
 	cred := c.Key.Status.Credentials[0]
 	base := export.Entry{
-		Key: types.NamespacedName{Namespace: "default", Name: "shop"}, UID: "uid-shop", Account: "acme", KeyID: cred.ID, Digest: cred.SHA256, IssuedAt: cred.IssuedAt.Time,
+		Key: types.NamespacedName{Namespace: "default", Name: "shop"}, UID: "uid-shop", Account: "acme", KeyID: cred.ID, Digest: cred.SHA256,
+		CreatedAt: c.Key.CreationTimestamp.Time, IssuedAt: cred.IssuedAt.Time,
 	}
 	for name, tt := range map[string]struct {
 		change      func(*v1alpha1.KeyExportSpec)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -284,6 +285,7 @@ func (s *exportScene) tryAccount(t *testing.T) {
 }
 
 func (s *exportScene) tryEntry(t *testing.T) {
+	controlplanetest.SleepUntil(t, s.victim.CreationTimestamp.Add(time.Second)) // keys of one second have no known order
 	s.issue("colliding", func(k *v1alpha1.APIKeySpec) {
 		k.Label, k.Metadata = "shop", map[string]v1alpha1.MetadataValue{"note": "mine"}
 	})
