@@ -34,7 +34,7 @@ type exportTest struct {
 // startExport runs a gateway with the sample of a KeyExport. The KeyExport is restricted to an account of the test.
 func startExport(t *testing.T, w *suite, g *gateway, export string) *exportTest {
 	t.Helper()
-	own := &suite{plane: w.plane, admin: w.admin, keys: map[string]issued{}}
+	own := &suite{plane: w.plane, admin: w.admin, keys: map[string]issued{}, installEnvoyGatewayCRDs: w.installEnvoyGatewayCRDs}
 	account := controlplanetest.NewAccount(controlplanetest.UniqueName("exported"), func(s *v1alpha1.AccountSpec) {
 		s.ExportPolicy, s.Limits = v1alpha1.ExportKey, &v1alpha1.Limits{Unlimited: v1alpha1.SwitchEnabled}
 	})
