@@ -89,7 +89,7 @@ type ExportLayout string
 
 // The layouts of KeyExports.
 const (
-	// ExportLayoutEntries means an entry for each credential, in as few objects as their size allows.
+	// ExportLayoutEntries means an entry for each credential, in objects of about 256 KiB.
 	ExportLayoutEntries ExportLayout = "Entries"
 	// ExportLayoutObjects means an object for each credential.
 	ExportLayoutObjects ExportLayout = "Objects"
@@ -155,8 +155,8 @@ type KeyExportSpec struct {
 	// +optional
 	// +default="Digest"
 	Content ExportContent `json:"content,omitempty"`
-	// layout determines how credentials are distributed to objects. Entries: an entry for each credential, in as few
-	// objects as their size allows. Objects: an object for each credential. Immutable.
+	// layout determines how credentials are distributed to objects. Entries: an entry for each credential, in
+	// objects of about 256 KiB. Objects: an object for each credential. Immutable.
 	// +optional
 	// +default="Entries"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="layout is immutable: create another KeyExport for another layout"

@@ -26,8 +26,9 @@ type shard struct {
 
 // entryPlacer places the entries of an export under layout Entries.
 type entryPlacer struct {
-	x        *Export
-	kept     *admitted
+	x    *Export
+	kept *admitted
+	// capacity limits the size of the entries of an object.
 	capacity int
 	// shards holds the objects in the order of their numbers.
 	shards []*shard
@@ -175,21 +176,43 @@ func (p *entryPlacer) place(homeless []int) {
 	}
 }
 
-// shardFor returns the first object that has room for an entry of a size, which may be a new one, or nil if there is none.
+// shardFor returns the first object that has room for an entry of a size, which may be a new one, or nil if there is none. Objects grow
+// beyond the preferred size only when there are many.
 func (p *entryPlacer) shardFor(size int) *shard {
 	if size > p.capacity {
 		return nil
 	}
-	free := len(p.shards)
-	for at, s := range p.shards {
-		if s.used+size <= p.capacity {
+	if s := p.firstWithRoom(size, min(preferredSize, p.capacity)); s != nil {
+		return s
+	}
+	if s := p.addShard(preferredShards); s != nil {
+		return s
+	}
+	if s := p.firstWithRoom(size, p.capacity); s != nil {
+		return s
+	}
+	return p.addShard(maxShards)
+}
+
+func (p *entryPlacer) firstWithRoom(size, limit int) *shard {
+	for _, s := range p.shards {
+		if s.used+size <= limit {
 			return s
 		}
-		if free == len(p.shards) && s.number != at {
+	}
+	return nil
+}
+
+// addShard adds the object with the first free number, or returns nil if that is not below a limit.
+func (p *entryPlacer) addShard(limit int) *shard {
+	free := len(p.shards)
+	for at, s := range p.shards {
+		if s.number != at {
 			free = at
+			break
 		}
 	}
-	if free >= maxShards {
+	if free >= limit {
 		return nil
 	}
 	s := &shard{number: free, name: p.x.shardName(free)}

@@ -176,11 +176,14 @@ func TestPlace_RenamedEntriesStay(t *testing.T) {
 func TestPlace_GrownEntryMoves(t *testing.T) {
 	t.Parallel()
 	x := compiledFor(v1alpha1.ExportLayoutEntries)
-	entries := newEntries(60)
+	entries := make([]export.Entry, 54) // as many as fit into an object
 	for i := range entries {
 		entries[i] = newEntry(i, padding[0])
 	}
-	objects := applied(nil, x.Place(nil, entries))
+	objects := export.Objects{"gateway-keys": object(entries...)}
+	if p := x.Place(objects, entries); len(p.Writes) != 0 {
+		t.Fatalf("the entries do not fit: %v", summaries(p))
+	}
 	for name, grown := range map[string]export.Entry{
 		"the same credential": newEntry(0, padding[0]+padding[0][:3<<10]), "another credential": named(newEntry(99, padding[0]+padding[0][:3<<10]), entries[0].Name),
 	} {
@@ -251,6 +254,39 @@ func TestPlace_SameObjectName(t *testing.T) {
 	p := x.Place(nil, []export.Entry{newEntry(2, ""), newEntry(1, "")})
 	if diff := cmp.Diff([]export.Withheld{{Key: newEntry(2, "").Key, Reason: v1alpha1.ReasonDuplicateEntry}}, p.Withheld); diff != "" || len(p.Writes) != 1 {
 		t.Errorf("%s %v", diff, summaries(p))
+	}
+}
+
+// Objects stay small, so that a change of an entry writes little. They grow when there are 64 of them.
+func TestPlace_PreferredSize(t *testing.T) {
+	t.Parallel()
+	const preferred = 256 << 10
+	long := strings.Repeat(" ", 300)
+	for name, tt := range map[string]struct {
+		entries, objects int
+		value            string
+		grown            bool
+	}{
+		"few":                   {1900, 1, "", false},
+		"more":                  {20_000, 11, "", false},
+		"as many as stay small": {30_000, 63, long, false},
+		"many":                  {40_000, 64, long, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x, desired := compiled(t, nil), make([]export.Entry, tt.entries)
+			for i := range desired {
+				desired[i] = newEntry(i, tt.value)
+			}
+			p := x.Place(nil, desired)
+			objects, largest := applied(nil, p), 0
+			for name, o := range objects {
+				largest = max(largest, sizeOf(x, name, o))
+			}
+			if len(objects) != tt.objects || len(p.Withheld) != 0 || largest > preferred != tt.grown || largest > maxObject {
+				t.Errorf("%d objects, the largest of %d bytes, without %d entries", len(objects), largest, len(p.Withheld))
+			}
+		})
 	}
 }
 
