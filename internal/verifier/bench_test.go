@@ -19,9 +19,12 @@ import (
 )
 
 // newIndexWithKeys returns an index with n keys, five per account.
-func newIndexWithKeys(n int) *verifier.Index {
+func newIndexWithKeys(n int) *verifier.Index { return newIndexWithKeysFrom(0, n) }
+
+// newIndexWithKeysFrom returns an index with n keys, of which the first has a number that is a multiple of five.
+func newIndexWithKeysFrom(first, n int) *verifier.Index {
 	x := verifier.NewIndex()
-	for i := range n {
+	for i := first; i < first+n; i++ {
 		if i%5 == 0 {
 			x.PutAccount(newOwner(i / 5))
 		}

@@ -283,10 +283,10 @@ func BenchmarkClusters_Check(b *testing.B) {
 	for _, n := range []int{1, 2, 8, 32} {
 		indexes := make([]*verifier.Index, n)
 		for i := range indexes {
-			indexes[i] = newIndexWithKeys(1_000)
+			indexes[i] = newIndexWithKeysFrom(1_000*i, 1_000)
 		}
 		c := verifier.NewClusters(indexes...)
-		in := verifier.Input{Key: material("default/key-500"), ExtractResult: verifier.Valid, Client: home, Scopes: "conversions:write"}
+		in := verifier.Input{Key: memberMaterial(498), ExtractResult: verifier.Valid, Client: home, Scopes: "conversions:write"}
 		b.Run(fmt.Sprintf("clusters=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

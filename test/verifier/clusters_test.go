@@ -6,12 +6,14 @@ package verifier_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,11 +34,12 @@ type clusters struct {
 func TestClusters(t *testing.T) {
 	c := &clusters{eu: startCluster(t), us: startCluster(t)}
 	both := []string{"--kubeconfig=eu=" + c.eu.plane.VerifierKubeconfig(), "--kubeconfig=us=" + c.us.plane.VerifierKubeconfig()}
-	c.verifier = c.eu.verifiers.Start(t, controlplane.VerifierOptions{Flags: both})
+	c.verifier = c.eu.verifiers.StartReplica(t, c.eu.admin, both...)
 	c.limited = c.eu.verifiers.Start(t, controlplane.VerifierOptions{Flags: append([]string{"--max-staleness=5s"}, both...)})
 	t.Run("keys, accounts and duplicates", c.testKeys)
 	t.Run("reports for the manager of each cluster", c.testReports)
 	t.Run("an outage of one", func(t *testing.T) { c.testOutage(t, both) })
+	t.Run("a manager polls the reports of its cluster", c.testManager)
 }
 
 // startCluster starts a control plane without a manager: tests write the statuses of its keys.
@@ -179,6 +182,29 @@ func (c *clusters) report(t *testing.T, query, token string) (status int, report
 		controlplanetest.Must(t, json.NewDecoder(response.Body).Decode(&report))
 	}
 	return response.StatusCode, report
+}
+
+// testManager runs a real manager, which handles the keys of the other parts as well.
+func (c *clusters) testManager(t *testing.T) {
+	flags := append(controlplanetest.VerifierFlags(t, c.eu.plane, c.eu.admin), "--verifier-cluster=eu")
+	manager, err := controlplanetest.StartManager(t.Context(), c.eu.plane, controlplane.ManagerOptions{Flags: flags})
+	controlplanetest.Must(t, err)
+	defer manager.Kill()
+	k, material := c.eu.issue(t, "managed", v1alpha1.APIKeySpec{Account: "away"})
+	awaitAccount(t, c.verifier, material, "VALID", "away@eu")
+	c.eu.AwaitStatus(t, k, "the key is reported as used", func() error {
+		if k.Status.LastUsedTime == nil {
+			return errors.New("no time")
+		}
+		return nil
+	})
+	c.eu.Change(t, k, func(s *v1alpha1.APIKeySpec) { s.State = v1alpha1.KeyStateInactive })
+	c.eu.AwaitStatus(t, k, "the verifier is reported to refuse the key", func() error {
+		if !meta.IsStatusConditionTrue(k.Status.Conditions, v1alpha1.ConditionEnforced) {
+			return fmt.Errorf("conditions %v", k.Status.Conditions)
+		}
+		return nil
+	})
 }
 
 func (c *clusters) testOutage(t *testing.T, both []string) {
