@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -20,22 +21,25 @@ import (
 	"github.com/apikey-manager/apikey-manager/internal/verifier/server"
 )
 
-// BenchmarkForwardAuth compares forward auth with a server that allows all requests, over connections of this machine. The CPU
-// time includes that of the client, which is the same for both.
+// BenchmarkForwardAuth compares forward auth with a server that allows all requests, and with one that also returns the headers of the
+// verifier, over connections of this machine. The CPU time includes that of the client, which reads these headers.
 func BenchmarkForwardAuth(b *testing.B) {
-	always := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
-	defer always.Close()
-	options := server.AuthorizerOptions{Clock: clock.RealClock{}}
-	verdicts := serve(b, setup{options: options}, server.Options{})
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4 * runtime.GOMAXPROCS(0)}}
 	defer client.CloseIdleConnections()
-	for name, address := range map[string]string{"always": strings.TrimPrefix(always.URL, "http://"), "verifier": verdicts.http} {
-		b.Run(name, func(b *testing.B) {
+	verdicts := serve(b, setup{options: server.AuthorizerOptions{Clock: clock.RealClock{}}}, server.Options{})
+	headers, err := askForwardAuth(b.Context(), client, verdicts.http)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, server := range []struct{ name, address string }{
+		{"always", serveAllowAll(b, nil)}, {"always with headers", serveAllowAll(b, headers)}, {"verifier", verdicts.http},
+	} {
+		b.Run(server.name, func(b *testing.B) {
 			b.ReportAllocs()
 			before := processorTime(b)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if err := askForwardAuth(b.Context(), client, address); err != nil {
+					if _, err := askForwardAuth(b.Context(), client, server.address); err != nil {
 						b.Error(err)
 						return
 					}
@@ -46,25 +50,38 @@ func BenchmarkForwardAuth(b *testing.B) {
 	}
 }
 
-func askForwardAuth(ctx context.Context, client *http.Client, address string) error {
+// serveAllowAll returns the address of a server that allows all requests with the same headers.
+func serveAllowAll(b *testing.B, headers http.Header) string {
+	b.Helper()
+	delete(headers, "Date") // the server adds it
+	delete(headers, "Content-Length")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		maps.Copy(w.Header(), headers)
+		w.WriteHeader(http.StatusOK)
+	}))
+	b.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func askForwardAuth(ctx context.Context, client *http.Client, address string) (http.Header, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/authz?scopes=orders:read", http.NoBody)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.Header = header("X-Api-Key", goodKey, "X-Forwarded-For", "192.0.2.7", "X-Forwarded-Method", "GET", "X-Forwarded-Host", "api.example.com",
 		"X-Forwarded-Uri", "/orders?page=2", "User-Agent", "bench", "Accept", "*/*", "X-Request-Id", "6f1c")
 	response, err := client.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return err
+		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("got status %d", response.StatusCode)
+		return nil, fmt.Errorf("got status %d", response.StatusCode)
 	}
-	return nil
+	return response.Header, nil
 }
 
 // processorTime returns the processor time that this process has used.
