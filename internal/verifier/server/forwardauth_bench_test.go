@@ -31,15 +31,15 @@ func BenchmarkForwardAuth(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, server := range []struct{ name, address string }{
+	for _, tt := range []struct{ name, address string }{
 		{"always", serveAllowAll(b, nil)}, {"always with headers", serveAllowAll(b, headers)}, {"verifier", verdicts.http},
 	} {
-		b.Run(server.name, func(b *testing.B) {
+		b.Run(tt.name, func(b *testing.B) {
 			b.ReportAllocs()
 			before := processorTime(b)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if _, err := askForwardAuth(b.Context(), client, server.address); err != nil {
+					if _, err := askForwardAuth(b.Context(), client, tt.address); err != nil {
 						b.Error(err)
 						return
 					}
