@@ -270,7 +270,7 @@ func (s *story) work(item string) {
 	}
 }
 
-// begin starts the reconcile of an item. It must be finished or stopped, or its coroutine stays.
+// begin starts the reconcile of an item. It must be finished or stopped, or its goroutine stays.
 func (s *story) begin(item string) *round {
 	if name, ok := strings.CutPrefix(item, "key "); ok {
 		return s.manager.keyRound(name)
