@@ -12,8 +12,8 @@ import (
 const (
 	// maxObjectSize limits the size of an object.
 	maxObjectSize = 900 << 10
-	// preferredSize is the size of all entries up to which an object gets more, while there are fewer than preferredShards objects.
-	// Each change of an entry writes its whole object, and sends it to all gateways.
+	// preferredSize is the size of all entries up to which an object gets more, while there are fewer than preferredShards objects:
+	// 256 KiB with objectOverhead. Each change of an entry writes its whole object, and sends it to all gateways.
 	preferredSize   = 252 << 10
 	preferredShards = 64
 	// objectOverhead is an upper bound of the size of an object without entries, labels and annotations.
