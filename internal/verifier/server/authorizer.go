@@ -119,7 +119,7 @@ func (a *Authorizer) check(r *request) (verifier.Verdict, verifier.Places) {
 		a.observe(r, &verifier.Input{}, &verdict, start)
 		return verdict, allPlaces
 	}
-	in := verifier.Input{Scopes: r.requirements.scopes, Account: r.requirements.account, ExternalID: r.requirements.externalID}
+	in := verifier.Input{Scopes: r.requirements.scopes(), Account: r.requirements.account, ExternalID: r.requirements.externalID}
 	found := a.Extractor.Extract(r.request)
 	var places verifier.Places
 	in.Key, places, in.ExtractResult = a.Clusters.Choose(&found)

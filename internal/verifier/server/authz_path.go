@@ -4,7 +4,6 @@
 package server
 
 import (
-	"iter"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,7 +25,8 @@ func authzRequirements(u *url.URL) (r Requirements, detail string) {
 	if hasClientPath && isMatrix {
 		query = ""
 	}
-	r = parseRequirements(concat(matrixPairs(parameters), queryPairs(query)))
+	r.addPairs(parameters, ";")
+	r.addPairs(query, "&")
 	if !hasClientPath || isMatrix {
 		return r, r.problem()
 	}
@@ -43,31 +43,6 @@ func cutAuthzPath(path string) (parameters string, hasClientPath, isMatrix bool)
 	first, _, hasClientPath := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	_, parameters, isMatrix = strings.Cut(first, ";")
 	return parameters, hasClientPath, isMatrix
-}
-
-// matrixPairs yields the names and values of path parameters, which are separated by semicolons.
-func matrixPairs(parameters string) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		for pair := range strings.SplitSeq(parameters, ";") {
-			name, value, _ := strings.Cut(pair, "=")
-			if pair != "" && !yield(name, verifier.UnescapeQuery(value)) {
-				return
-			}
-		}
-	}
-}
-
-// concat yields the pairs of all lists in order.
-func concat(lists ...iter.Seq2[string, string]) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		for _, list := range lists {
-			for name, value := range list {
-				if !yield(name, value) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // resemblesRequirement reports whether a name equals the name of a requirement except for case, punctuation or a plural

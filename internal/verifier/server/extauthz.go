@@ -4,7 +4,6 @@
 package server
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -66,8 +65,10 @@ func (s *extAuthz) check(r *checkRequest) mem.Buffer {
 // routeRequirements parses the requirements of a route from its context extensions, except those in
 // --ignore-extensions. An unknown extension may be a misspelt requirement, and is recorded so that the request is
 // refused.
-func (a *Authorizer) routeRequirements(extensions map[string]string) Requirements {
-	r := parseRequirements(maps.All(extensions))
+func (a *Authorizer) routeRequirements(extensions map[string]string) (r Requirements) {
+	for name, value := range extensions {
+		r.add(name, value)
+	}
 	r.unknown = slices.DeleteFunc(r.unknown, func(name string) bool { return slices.Contains(a.IgnoreExtensions, name) })
 	return r
 }

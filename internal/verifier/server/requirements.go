@@ -4,7 +4,6 @@
 package server
 
 import (
-	"iter"
 	"strings"
 
 	"github.com/apikey-manager/apikey-manager/internal/verifier"
@@ -13,8 +12,10 @@ import (
 // Requirements holds what a route requires of a key. Requirements are cumulative: a client that manages to add one only
 // restricts its own request. The exception is preflight, which is read only from places that the client cannot write.
 type Requirements struct {
-	// scopes holds the scopes that the key must have, separated by commas.
-	scopes string
+	// firstScopes and moreScopes hold the scopes that the key must have, separated by commas: those of the first requirement,
+	// and those of all others.
+	firstScopes string
+	moreScopes  []byte
 	// account holds the name, and externalID the external ID, of the only account that is accepted. If empty, any
 	// account is accepted.
 	account, externalID string
@@ -30,32 +31,43 @@ type Requirements struct {
 // unmatchableAccount exceeds the length of any name or external ID of an account.
 var unmatchableAccount = strings.Repeat("-", 1024)
 
-// parseRequirements parses the requirements of a route from pairs of names and values.
-func parseRequirements(pairs iter.Seq2[string, string]) Requirements {
-	var r Requirements
-	const typicalCount = 4
-	scopes := make([]string, 0, typicalCount)
-	for name, value := range pairs {
-		switch name {
-		case "scopes":
-			scopes = append(scopes, value)
-			r.malformed = r.malformed || !hasScope(value)
-		case "account":
-			r.account = r.requireOnly(r.account, value)
-		case "externalID":
-			r.externalID = r.requireOnly(r.externalID, value)
-		case preflightName:
-			r.preflight = value == preflightAllow
-			r.malformed = r.malformed || !r.preflight
-		default:
-			r.unknown = append(r.unknown, name)
+// add adds a requirement.
+func (r *Requirements) add(name, value string) {
+	switch name {
+	case "scopes":
+		r.malformed = r.malformed || !hasScope(value)
+		if r.firstScopes == "" {
+			r.firstScopes = value
+			break
 		}
+		r.moreScopes = append(append(r.moreScopes, ','), value...)
+	case "account":
+		r.account = r.requireOnly(r.account, value)
+	case "externalID":
+		r.externalID = r.requireOnly(r.externalID, value)
+	case preflightName:
+		r.preflight = value == preflightAllow
+		r.malformed = r.malformed || !r.preflight
+	default:
+		r.unknown = append(r.unknown, name)
 	}
-	r.scopes = strings.Join(scopes, ",")
 	if r.malformed {
 		r.account, r.preflight = unmatchableAccount, false
 	}
-	return r
+}
+
+// scopes returns the scopes that the key must have, separated by commas.
+func (r *Requirements) scopes() string { return r.firstScopes + string(r.moreScopes) }
+
+// addPairs adds the requirements in a text such as scopes=a&account=b. Names are not decoded, so an encoded name is unknown.
+func (r *Requirements) addPairs(text, separator string) {
+	for text != "" {
+		var pair string
+		pair, text, _ = strings.Cut(text, separator)
+		if name, value, _ := strings.Cut(pair, "="); pair != "" {
+			r.add(name, verifier.UnescapeQuery(value))
+		}
+	}
 }
 
 // preflightName and preflightAllow allow CORS preflights without a key.
@@ -79,15 +91,3 @@ func (r *Requirements) requireOnly(before, value string) string {
 
 // hasScope reports whether a list of scopes, separated by commas, contains any scope.
 func hasScope(list string) bool { return strings.Trim(list, ", \t") != "" }
-
-// queryPairs yields the names and values of a query. Names are not decoded, so an encoded name is unknown.
-func queryPairs(query string) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		for pair := range strings.SplitSeq(query, "&") {
-			name, value, _ := strings.Cut(pair, "=")
-			if pair != "" && !yield(name, verifier.UnescapeQuery(value)) {
-				return
-			}
-		}
-	}
-}
