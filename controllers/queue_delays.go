@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"container/heap"
 	"sync"
 	"time"
 
@@ -23,14 +24,18 @@ type delayedQueue struct {
 	mark func(reconcile.Request)
 
 	mu      sync.Mutex
-	delays  map[reconcile.Request]delay
+	delays  map[reconcile.Request]*delay
+	order   delayHeap
+	timer   clock.Timer // ends when the first delay does, or earlier; nil if there was no delay yet
+	wake    time.Time   // the time at which timer ends; zero if it has ended
 	stopped bool
 }
 
-// delay holds the time at which a request is to be added, and whether its object is unchanged.
+// delay holds a request, the time at which it is to be added, and whether its object is unchanged.
 type delay struct {
+	item      reconcile.Request
 	due       time.Time
-	timer     clock.Timer
+	index     int // in the heap
 	unchanged bool
 }
 
@@ -39,7 +44,7 @@ func newDelayedQueue(
 	clk clock.WithDelayedExecution,
 	mark func(reconcile.Request),
 ) *delayedQueue {
-	return &delayedQueue{TypedInterface: queue, clock: clk, mark: mark, delays: map[reconcile.Request]delay{}}
+	return &delayedQueue{TypedInterface: queue, clock: clk, mark: mark, delays: map[reconcile.Request]*delay{}}
 }
 
 // AddAfter implements workqueue.TypedDelayingInterface.
@@ -57,27 +62,53 @@ func (q *delayedQueue) add(item reconcile.Request, after time.Duration, unchange
 	defer q.mu.Unlock()
 	due := q.clock.Now().Add(after)
 	known, waits := q.delays[item]
-	if q.stopped || waits && !due.Before(known.due) {
+	switch {
+	case q.stopped || waits && !due.Before(known.due):
 		return
+	case waits:
+		known.due, known.unchanged = due, unchanged
+		heap.Fix(&q.order, known.index)
+	default:
+		q.delays[item] = &delay{item: item, due: due, unchanged: unchanged}
+		heap.Push(&q.order, q.delays[item])
 	}
-	if waits {
-		known.timer.Stop()
-	}
-	q.delays[item] = delay{due: due, timer: q.clock.AfterFunc(after, func() { q.addDelayed(item, due) }), unchanged: unchanged}
+	q.setTimer()
 }
 
-// addDelayed adds a request whose delay is over, unless it was dropped or replaced meanwhile.
-func (q *delayedQueue) addDelayed(item reconcile.Request, due time.Time) {
+// setTimer makes the timer end when the first delay does, unless it ends earlier.
+func (q *delayedQueue) setTimer() {
+	if len(q.order) == 0 || !q.wake.IsZero() && !q.order[0].due.Before(q.wake) {
+		return
+	}
+	q.wake = q.order[0].due
+	after := q.wake.Sub(q.clock.Now())
+	if q.timer == nil {
+		q.timer = q.clock.AfterFunc(after, q.addDue)
+		return
+	}
+	q.timer.Reset(after)
+}
+
+// addDue adds the requests whose delay is over.
+func (q *delayedQueue) addDue() {
 	q.mu.Lock()
-	current, waits := q.delays[item]
-	over := waits && current.due.Equal(due)
-	if over {
-		delete(q.delays, item)
+	q.wake = time.Time{}
+	now := q.clock.Now()
+	var over []*delay
+	for len(q.order) > 0 && !q.order[0].due.After(now) {
+		over = append(over, q.order[0])
+		q.remove(q.order[0])
 	}
+	q.setTimer()
 	q.mu.Unlock()
-	if over {
-		q.addNow(item, current.unchanged)
+	for _, d := range over {
+		q.addNow(d.item, d.unchanged)
 	}
+}
+
+func (q *delayedQueue) remove(d *delay) {
+	heap.Remove(&q.order, d.index)
+	delete(q.delays, d.item)
 }
 
 func (q *delayedQueue) addNow(item reconcile.Request, unchanged bool) {
@@ -93,8 +124,7 @@ func (q *delayedQueue) Get() (reconcile.Request, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if d, waits := q.delays[item]; waits {
-		d.timer.Stop()
-		delete(q.delays, item)
+		q.remove(d)
 	}
 	return item, shutdown
 }
@@ -116,8 +146,36 @@ func (q *delayedQueue) stop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stopped = true
-	for _, d := range q.delays {
-		d.timer.Stop()
+	if q.timer != nil {
+		q.timer.Stop()
 	}
 	clear(q.delays)
+	q.order = nil
+}
+
+// delayHeap orders delays by the time at which they end. It implements heap.Interface.
+type delayHeap []*delay
+
+func (h delayHeap) Len() int           { return len(h) }
+func (h delayHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+
+func (h delayHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *delayHeap) Push(x any) {
+	d := x.(*delay) //nolint:forcetypeassert // only add pushes
+	d.index = len(*h)
+	*h = append(*h, d)
+}
+
+// Pop implements heap.Interface.
+func (h *delayHeap) Pop() any {
+	last := len(*h) - 1
+	d := (*h)[last]
+	(*h)[last] = nil // do not keep it from the garbage collector
+	*h = (*h)[:last]
+	return d
 }

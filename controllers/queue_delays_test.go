@@ -4,6 +4,8 @@
 package controllers
 
 import (
+	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -67,4 +70,37 @@ func TestDelayedQueue(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDelayedQueue_ManyRequests adds, moves and drops the delays of many requests, and expects each that is left at its time.
+func TestDelayedQueue_ManyRequests(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		delays := rapid.SliceOfN(rapid.SliceOfN(rapid.IntRange(0, 60), 1, 3), 1, 40).Draw(rt, "seconds")
+		synctest.Test(t, func(*testing.T) {
+			q := newDelayedQueue(workqueue.NewTyped[reconcile.Request](), clock.RealClock{}, func(reconcile.Request) {})
+			defer q.ShutDown()
+			start := time.Now()
+			want, got := map[string]time.Duration{}, map[string]time.Duration{}
+			for i, seconds := range delays {
+				name := strconv.Itoa(i)
+				for _, s := range seconds {
+					q.AddAfter(requestFor("shop", name), time.Duration(s)*time.Second)
+				}
+				want[name] = time.Duration(slices.Min(seconds)) * time.Second
+			}
+			for range 62 {
+				synctest.Wait()
+				for q.Len() > 0 {
+					item, _ := q.Get()
+					q.Done(item)
+					got[item.Name] = time.Since(start)
+				}
+				time.Sleep(time.Second)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				rt.Errorf("requests returned (-want +got):\n%s", diff)
+			}
+		})
+	})
 }
