@@ -36,8 +36,8 @@ type Options struct {
 	WithoutControllers bool
 	// Tokens enables the tokens that are stored in Secrets, as kubeadm does: those of ServiceAccounts and bootstrap tokens.
 	Tokens bool
-	// APIServerFlags are further flags of kube-apiserver, without dashes: {"audit-log-path": "..."}.
-	APIServerFlags map[string]string
+	// APIServerFlags and EtcdFlags are further flags of kube-apiserver and etcd, without dashes: {"audit-log-path": "..."}.
+	APIServerFlags, EtcdFlags map[string]string
 }
 
 // ControlPlane is a running control plane.
@@ -153,6 +153,9 @@ func (c *ControlPlane) configure(options Options) error {
 	for name, value := range options.APIServerFlags {
 		flags.Set(name, value)
 	}
+	for name, value := range options.EtcdFlags {
+		store.Configure().Set(name, value)
+	}
 	return errors.Join(os.Mkdir(store.DataDir, 0o700), os.Mkdir(server.CertDir, 0o700))
 }
 
@@ -222,16 +225,8 @@ func (c *ControlPlane) installManifests(ctx context.Context, options Options) (e
 	return err
 }
 
-// launch starts a program with the environment variables of a Deployment. Stop stops it.
-func (c *ControlPlane) launch(of *appsv1.Deployment, log, program string, args ...string) (*Process, error) {
-	var environment []string
-	for _, container := range of.Spec.Template.Spec.Containers {
-		for _, variable := range container.Env {
-			if variable.ValueFrom == nil {
-				environment = append(environment, variable.Name+"="+variable.Value)
-			}
-		}
-	}
+// launch starts a program with further environment variables. Stop stops it.
+func (c *ControlPlane) launch(environment []string, log, program string, args ...string) (*Process, error) {
 	p, err := startProcess(log, environment, program, args...)
 	if err != nil {
 		return nil, err
@@ -240,6 +235,19 @@ func (c *ControlPlane) launch(of *appsv1.Deployment, log, program string, args .
 	defer c.mu.Unlock()
 	c.running = append(c.running, p)
 	return p, nil
+}
+
+// environmentOf returns the environment variables of the containers of a Deployment, NAME=value.
+func environmentOf(d *appsv1.Deployment) []string {
+	var list []string
+	for _, container := range d.Spec.Template.Spec.Containers {
+		for _, variable := range container.Env {
+			if variable.ValueFrom == nil {
+				list = append(list, variable.Name+"="+variable.Value)
+			}
+		}
+	}
+	return list
 }
 
 // Stop stops all processes, managers and verifiers first, and removes Dir. It may be called more than once.

@@ -70,7 +70,7 @@ func (c *ControlPlane) StartManager(ctx context.Context, options ManagerOptions)
 	}
 	health := "127.0.0.1:" + strconv.Itoa(port)
 	process, err := c.launch(
-		&c.manifests.manager,
+		environmentOf(&c.manifests.manager),
 		options.Log,
 		options.Binary,
 		append(c.managerFlags(options.WebhookPort, health), options.Flags...)...)

@@ -31,6 +31,9 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	return c.AwaitReady(ctx)
 }
 
+// EtcdURL returns the address of etcd.
+func (c *ControlPlane) EtcdURL() string { return c.env.ControlPlane.Etcd.URL.String() }
+
 // StopEtcd stops etcd only. The API server then answers with errors and timeouts.
 func (c *ControlPlane) StopEtcd() error { return c.env.ControlPlane.Etcd.Stop() }
 

@@ -20,6 +20,8 @@ type VerifierOptions struct {
 	// Flags are further flags. They take precedence over the default ones. With --kubeconfig, which can be repeated, the
 	// verifier follows those clusters only.
 	Flags []string
+	// Environment holds further environment variables, NAME=value. They take precedence over those of the cluster.
+	Environment []string
 	// Unready makes StartVerifier wait until the verifier is alive instead of ready.
 	Unready bool
 }
@@ -59,8 +61,9 @@ func (c *ControlPlane) StartVerifier(ctx context.Context, options VerifierOption
 	if !slices.ContainsFunc(options.Flags, func(flag string) bool { return strings.HasPrefix(flag, "--kubeconfig=") }) {
 		flags = append(flags, "--kubeconfig="+c.VerifierKubeconfig())
 	}
+	environment := append(environmentOf(&c.manifests.verifier), options.Environment...)
 	var err error
-	if v.Process, err = c.launch(&c.manifests.verifier, options.Log, options.Binary, flags...); err != nil {
+	if v.Process, err = c.launch(environment, options.Log, options.Binary, flags...); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startStopTimeout)

@@ -38,6 +38,9 @@ type bench struct {
 	revoked   []time.Duration
 }
 
+// etcdQuota is the limit of etcd's store in bytes, 8 GiB: a million keys exceed the default of 2 GiB.
+const etcdQuota = "8589934592"
+
 // server is one of the two measured servers.
 type server struct {
 	address string
@@ -60,7 +63,9 @@ func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.out, format+"
 // write.
 func (b *bench) start(ctx context.Context) (err error) {
 	b.printf("Starting a control plane")
-	if b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true}); err != nil {
+	if b.plane, err = controlplane.Start(ctx, controlplane.Options{
+		WithoutControllers: true, EtcdFlags: map[string]string{"quota-backend-bytes": etcdQuota},
+	}); err != nil {
 		return err
 	}
 	if err := b.connect(); err != nil {
@@ -70,7 +75,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.binary, err = controlplane.BuildVerifier(ctx); err != nil {
 		return err
 	}
-	if b.verifier, err = b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: b.binary}); err != nil {
+	if b.verifier, err = b.plane.StartVerifier(ctx, b.verifierOptions()); err != nil {
 		return err
 	}
 	b.candidate = server{address: b.verifier.GRPC, process: b.verifier.Process}
@@ -78,6 +83,14 @@ func (b *bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	return b.startBaseline()
+}
+
+func (b *bench) verifierOptions() controlplane.VerifierOptions {
+	o := controlplane.VerifierOptions{Binary: b.binary}
+	if b.memoryLimit != "" {
+		o.Environment = []string{"GOMEMLIMIT=" + b.memoryLimit}
+	}
+	return o
 }
 
 func (b *bench) connect() error {
@@ -168,24 +181,57 @@ func (b *bench) measure(ctx context.Context, size int) ([]row, error) {
 
 // startup describes the start of a verifier while keys exist.
 type startup struct {
-	keys  int
-	ready time.Duration // from its start
-	peak  float64       // the most memory that it had by then, in bytes
+	keys           int
+	ready          time.Duration // from its start
+	peak, resident float64       // its memory in bytes: the most by then, and what is left when it is idle
+	idle           float64       // its processor time while it is idle, of a core
 }
 
-// measureStart starts another verifier.
+// measureStart starts another verifier, and watches it without requests.
 func (b *bench) measureStart(ctx context.Context) (startup, error) {
 	b.printf("Starting another verifier at %d keys", b.keys)
 	start := time.Now()
-	v, err := b.plane.StartVerifier(ctx, controlplane.VerifierOptions{Binary: b.binary})
+	options := b.verifierOptions()
+	options.Unready = true // it may take longer than the time limit of StartVerifier
+	v, err := b.plane.StartVerifier(ctx, options)
 	if err != nil {
 		return startup{}, err
 	}
-	took := time.Since(start)
+	if err := v.AwaitReady(ctx); err != nil {
+		return startup{}, err
+	}
+	s := startup{keys: b.keys, ready: time.Since(start)}
 	process, err := procfs.NewProc(v.Pid())
 	if err != nil {
-		return startup{}, err
+		return s, err
 	}
 	status, err := process.NewStatus()
-	return startup{keys: b.keys, ready: took, peak: float64(status.VmHWM)}, err
+	if err != nil {
+		return s, err
+	}
+	s.peak = float64(status.VmHWM)
+	return s, b.measureIdle(ctx, process, &s)
+}
+
+// measureIdle measures what a verifier needs while it has no request.
+func (b *bench) measureIdle(ctx context.Context, process procfs.Proc, s *startup) error {
+	if b.idle == 0 {
+		return nil
+	}
+	before, err := process.Stat()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(b.idle):
+	}
+	after, err := process.Stat()
+	if err != nil {
+		return err
+	}
+	status, err := process.NewStatus()
+	s.resident, s.idle = float64(status.VmRSS), (after.CPUTime()-before.CPUTime())/b.idle.Seconds()
+	return err
 }

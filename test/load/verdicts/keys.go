@@ -4,17 +4,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/procfs"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -33,36 +32,46 @@ func material(i int) string { return fmt.Sprintf("ak_%012d_%043d%06d", i, i, i) 
 
 // grow creates keys with the status that the manager would write, until there are size of them and the verifier knows them.
 func (b *bench) grow(ctx context.Context, size int) error {
+	create := b.create
+	if size-b.keys > seedAbove {
+		create = b.seed
+	}
 	if b.keys < size {
 		b.printf("Writing keys, up to %d", size)
-	}
-	numbers := make(chan int)
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	var first error
-	for range writers {
-		group.Go(func() {
-			for i := range numbers {
-				if err := b.write(ctx, i); err != nil {
-					mu.Lock()
-					first = cmp.Or(first, err)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	for ; b.keys < size; b.keys++ {
-		numbers <- b.keys
-	}
-	close(numbers)
-	group.Wait()
-	if first != nil {
-		return first
+		if err := create(ctx, b.keys, size); err != nil {
+			return err
+		}
+		b.keys = size
 	}
 	if err := b.await(ctx, "apikey_verifier_credentials", float64(size)); err != nil {
 		return err
 	}
 	return b.awaitIdleMachine(ctx)
+}
+
+// create writes keys to the API server.
+func (b *bench) create(ctx context.Context, from, to int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writers)
+	for i := from; i < to && ctx.Err() == nil; i++ {
+		group.Go(func() error { return b.write(ctx, i) })
+	}
+	return group.Wait()
+}
+
+// seed writes the first key to the API server, and the others to etcd.
+func (b *bench) seed(ctx context.Context, from, to int) error {
+	if from == 0 {
+		if err := b.write(ctx, 0); err != nil {
+			return err
+		}
+		from = 1
+	}
+	store, err := newEtcd(ctx, b.plane.EtcdURL())
+	if err != nil {
+		return err
+	}
+	return store.seed(ctx, from, to)
 }
 
 // awaitIdleMachine waits until the machine is nearly idle, at most a minute: the API server is busy for a while after many
@@ -94,45 +103,41 @@ func total(s procfs.CPUStat) float64 {
 	return s.User + s.Nice + s.System + s.Idle + s.Iowait + s.IRQ + s.SoftIRQ + s.Steal
 }
 
+// write creates a key, and its account if it is the first of it.
 func (b *bench) write(ctx context.Context, i int) error {
-	account := fmt.Sprintf("account-%d", i/perAccount)
 	if i%perAccount == 0 {
-		if err := b.admin.Create(
-			ctx,
-			&v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: account}},
-		); err != nil &&
-			!apierrors.IsAlreadyExists(err) {
+		account := &v1alpha1.Account{ObjectMeta: metav1.ObjectMeta{Name: accountName(i)}}
+		if err := b.admin.Create(ctx, account); err != nil && !apierrors.IsAlreadyExists(err) {
 			return err
 		}
 	}
-	k := &v1alpha1.APIKey{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(i)},
-		Spec: v1alpha1.APIKeySpec{
-			Account: account,
-			Label:   fmt.Sprintf("Clave para la tienda %d", i),
-			Scopes:  []string{"conversions:write"},
-		},
-	}
+	k := &v1alpha1.APIKey{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(i)}, Spec: specOf(i)}
 	if err := b.admin.Create(ctx, k); err != nil {
 		return err
 	}
-	id := fmt.Sprintf("%012d", i)
-	k.Status = v1alpha1.APIKeyStatus{
-		ObservedGeneration: 1, State: v1alpha1.StateActive, KeyID: id, IPRestriction: v1alpha1.IPUnrestricted,
-		Credentials: []v1alpha1.Credential{
-			{
-				ID:       id,
-				Hint:     "ak_" + id,
-				SHA256:   credential.Material(material(i)).SHA256(),
-				IssuedAt: metav1.NewTime(time.Now().Truncate(time.Second)),
-				Role:     v1alpha1.RoleCurrent,
-			},
-		},
-	}
+	k.Status = statusOf(i)
 	return b.admin.Status().Update(ctx, k)
 }
 
-func name(i int) string { return fmt.Sprintf("key-%d", i) }
+func specOf(i int) v1alpha1.APIKeySpec {
+	return v1alpha1.APIKeySpec{
+		Account: accountName(i), Label: fmt.Sprintf("Clave para la tienda %d", i), Scopes: []string{"conversions:write"},
+	}
+}
+
+func statusOf(i int) v1alpha1.APIKeyStatus {
+	id := fmt.Sprintf("%012d", i)
+	return v1alpha1.APIKeyStatus{
+		ObservedGeneration: 1, State: v1alpha1.StateActive, KeyID: id, IPRestriction: v1alpha1.IPUnrestricted,
+		Credentials: []v1alpha1.Credential{{
+			ID: id, Hint: "ak_" + id, SHA256: credential.Material(material(i)).SHA256(),
+			IssuedAt: metav1.NewTime(time.Now().Truncate(time.Second)), Role: v1alpha1.RoleCurrent,
+		}},
+	}
+}
+
+func accountName(i int) string { return fmt.Sprintf("account-%d", i/perAccount) }
+func name(i int) string        { return fmt.Sprintf("key-%d", i) }
 
 // await waits until one of the verifier's gauges has a value.
 func (b *bench) await(ctx context.Context, gauge string, want float64) error {

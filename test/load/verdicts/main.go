@@ -30,7 +30,8 @@ type options struct {
 	phase                      time.Duration
 	revocations, revocationsAt int
 	skim                       bool
-	timeout                    time.Duration
+	memoryLimit                string
+	idle, timeout              time.Duration
 }
 
 func (o *options) bind(f *flag.FlagSet) {
@@ -46,6 +47,8 @@ func (o *options) bind(f *flag.FlagSet) {
 	f.BoolVar(&o.skim, "skim", false, "decode only the status of each response, to save processor time of the client")
 	f.IntVar(&o.revocations, "revocations", 200, "how many keys to switch off, one after the other, under load")
 	f.IntVar(&o.revocationsAt, "revocations-at", 10_000, "how many keys there are meanwhile")
+	f.StringVar(&o.memoryLimit, "memory-limit", "", "GOMEMLIMIT of the verifier: that of config/verifier unless given")
+	f.DurationVar(&o.idle, "idle", 2*time.Minute, "how long a verifier is measured without requests, after its start")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "when to give up")
 }
 

@@ -57,6 +57,10 @@ func report(o options, rows []row, revoked []time.Duration, fresh startup) strin
 		fresh.ready.Round(10*time.Millisecond),
 		fresh.peak/(1<<20),
 	)
+	if o.idle > 0 {
+		fmt.Fprintf(&out, "Without requests, it has %.0f MiB in the end, and needs %.2f %% of a core over %s.\n",
+			fresh.resident/(1<<20), 100*fresh.idle, o.idle)
+	}
 	return out.String()
 }
 
