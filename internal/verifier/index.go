@@ -6,6 +6,7 @@ package verifier
 import (
 	"slices"
 	"sync"
+	"unique"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -69,13 +70,13 @@ func (x *Index) PutKey(k *v1alpha1.APIKey) {
 // put applies an entry, and returns the record of the key in the index, or nil if there is none.
 func (x *Index) put(e *Entry) *key {
 	x.putUndecodable(e)
-	in, name := e.namespaceName.Value(), e.record.name()
+	in, name := e.namespaceName, e.record.name()
 	if e.deleting {
 		x.dropKey(in, name)
 		return nil
 	}
 	n := x.namespace(in)
-	o := owners{account: x.account(e.accountName.Value()), profile: n.profileOf(&e.settings)}
+	o := owners{account: x.account(e.accountName), profile: n.profileOf(&e.settings)}
 	old := x.names.find(n, name)
 	if old != nil && old.account() == o.account && old.profile().equal(&e.settings) && old.hasSameContent(e.record) {
 		return old // most updates change what verdicts do not use, such as the last use
@@ -89,7 +90,7 @@ func (x *Index) putUndecodable(e *Entry) {
 		x.undecodableKeys.put(e.undecodable.Name, e.undecodable)
 		return
 	}
-	x.undecodableKeys.put(types.NamespacedName{Namespace: e.namespaceName.Value(), Name: e.record.name()}, nil)
+	x.undecodableKeys.put(types.NamespacedName{Namespace: e.namespaceName, Name: e.record.name()}, nil)
 }
 
 // place returns the record of an entry in a chunk.
@@ -110,6 +111,7 @@ func (x *Index) copyRecord(record *key) *key {
 // stage moves the record of an entry of a list to a chunk, so that the list takes less memory, and applying it copies
 // nothing. The record is not in the index yet.
 func (x *Index) stage(e Entry) Entry {
+	e.accountName, e.namespaceName = unique.Make(e.accountName).Value(), unique.Make(e.namespaceName).Value()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e.record, _ = x.staged.add(e.record, &x.chunks)
@@ -219,9 +221,7 @@ func (k *key) credentialByDigest(d *digest) *credential {
 // addCredential adds a credential, and replaces the one of the same key with the same digest. If two keys have the same
 // digest, it belongs to the key to which it was issued first.
 func (x *Index) addCredential(c *credential) {
-	holder := x.table.find(&c.digest)
-	if alone := len(x.shadowed[c.digest]) == 0; alone && (holder == nil || holder.key().isSameKey(c.key())) {
-		x.table.put(c)
+	if len(x.shadowed[c.digest]) == 0 && x.table.putUnlessHeld(c) {
 		return
 	}
 	x.resolveShared(append(x.othersWithDigest(c), c))

@@ -8,7 +8,6 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
-	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -91,8 +90,8 @@ func (c *credential) set(position int, parsed *parsedCredential) {
 type Entry struct {
 	// record is outside of a chunk unless isStaged is set.
 	record *key
-	// accountName and namespaceName are shared by the entries of a list.
-	accountName, namespaceName unique.Handle[string]
+	// accountName and namespaceName hold names. The staged entries of a list share them.
+	accountName, namespaceName string
 	settings
 	// undecodable is set if the APIKey cannot be decoded completely.
 	undecodable *Undecodable
@@ -119,7 +118,7 @@ func NewEntry(k *v1alpha1.APIKey) Entry {
 		t = recordText{name: k.Name[:min(len(k.Name), math.MaxUint8)]}
 	}
 	return Entry{
-		record: newRecord(header, &t), accountName: unique.Make(k.Spec.Account), namespaceName: unique.Make(k.Namespace),
+		record: newRecord(header, &t), accountName: k.Spec.Account, namespaceName: k.Namespace,
 		settings: newSettings(&k.Spec), deleting: !k.DeletionTimestamp.IsZero(), undecodable: undecodableKey(k),
 	}
 }
@@ -232,8 +231,11 @@ func newCredential(c *v1alpha1.Credential, revokeBefore *metav1.Time) (parsed pa
 
 // parseDigest decodes a digest and reports whether it is valid.
 func (c *parsedCredential) parseDigest(sha256 string) bool {
-	n, err := hex.Decode(c.digest[:], []byte(sha256))
-	return err == nil && n == len(c.digest)
+	if len(sha256) != hex.EncodedLen(len(c.digest)) {
+		return false
+	}
+	_, err := hex.Decode(c.digest[:], []byte(sha256))
+	return err == nil
 }
 
 // precedes reports whether the digest was issued to the key of c before it was issued to the key of other: by time of
@@ -253,7 +255,7 @@ func (c *credential) precedes(other *credential) bool {
 
 // isSameKey reports whether two records describe the same APIKey at two points in time.
 func (k *key) isSameKey(other *key) bool {
-	return k.namespace() == other.namespace() && k.name() == other.name()
+	return k.name() == other.name() && k.namespace() == other.namespace()
 }
 
 // day represents a calendar day as a number, such as 20270228. Zero means no day.

@@ -63,6 +63,11 @@ func (t *table[T]) search(hash uint64, matches func(*T) bool) (slot *atomic.Poin
 // store adds an entry, or replaces the one for which matches returns true.
 func (t *table[T]) store(v *T, matches func(*T) bool) {
 	slot, found := t.search(t.hash(v), matches)
+	t.storeAt(slot, found, v, matches)
+}
+
+// storeAt stores an entry in the slot that search returned for it.
+func (t *table[T]) storeAt(slot *atomic.Pointer[T], found bool, v *T, matches func(*T) bool) {
 	if found {
 		slot.Store(v) // at once: verdicts on the entry may be waiting, see Index.recordReplaced
 		return
@@ -140,6 +145,18 @@ func (t *digestTable) put(c *credential) {
 	t.store(c, func(other *credential) bool { return other.digest == c.digest })
 }
 
+// putUnlessHeld adds a credential, or replaces the one of the same key with the same digest. It reports false, and changes nothing, if
+// another key has a credential with that digest.
+func (t *digestTable) putUnlessHeld(c *credential) bool {
+	matches := func(other *credential) bool { return other.digest == c.digest }
+	slot, found := t.search(t.hashOf(&c.digest), matches)
+	if found && !slot.Load().key().isSameKey(c.key()) {
+		return false
+	}
+	t.storeAt(slot, found, c, matches)
+	return true
+}
+
 // remove removes the credential with a digest.
 func (t *digestTable) remove(d *digest) {
 	t.delete(t.hashOf(d), func(c *credential) bool { return c.digest == *d })
@@ -184,4 +201,4 @@ func (t *nameTable) remove(k *key) {
 	t.delete(t.hashOf(k.namespace(), k.name()), func(other *key) bool { return other == k })
 }
 
-func (k *key) isNamed(n *namespace, name string) bool { return k.namespace() == n && k.name() == name }
+func (k *key) isNamed(n *namespace, name string) bool { return k.name() == name && k.namespace() == n }
