@@ -138,6 +138,9 @@ func (t *roundRobin) Pop() reconcile.Request {
 			continue // it was moved, or returned since
 		}
 		delete(t.waiting, item)
+		if len(t.waiting) == 0 {
+			t.waiting = map[reconcile.Request]bool{} // a map keeps the memory for the most requests that it ever held
+		}
 		t.streak++
 		if unchanged {
 			t.streak = 0
