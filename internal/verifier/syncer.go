@@ -278,6 +278,9 @@ func (k *kindSyncer) listAll(ctx context.Context, o metav1.ListOptions) (runtime
 
 func (k *kindSyncer) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	if lists := o.SendInitialEvents != nil && *o.SendInitialEvents; lists {
+		// A consistent read, as in listAll. Otherwise, an API server whose watch cache lags would send a list that is newer than
+		// the last one, but older than what a probe has seen, as if its store had been rolled back.
+		o.ResourceVersion = ""
 		k.floor.Store(k.newest.load())
 	} else if err := k.checkResume(ctx); err != nil {
 		return nil, err

@@ -44,6 +44,9 @@ type apiServer struct {
 	// cached holds the state that lists and watches are served from, like kube-apiserver does if its store is rolled
 	// back while it runs. If nil, the store serves them.
 	cached *storeState
+	// streams makes watches send initial events. behind holds the state of a watch cache that lags behind the store, or nil.
+	streams bool
+	behind  *storeState
 }
 
 // storeState holds what a backup contains.
@@ -205,8 +208,13 @@ func (a *apiServer) Watch(_ context.Context, list client.ObjectList, o ...client
 	if a.unreachable {
 		return nil, errUnreachable
 	}
-	if options.Raw.SendInitialEvents != nil {
+	switch lists := options.Raw.SendInitialEvents != nil; {
+	case lists && a.streams:
+		return a.stream(list, options.Raw.ResourceVersion)
+	case lists:
 		return nil, apierrors.NewBadRequest("sendInitialEvents is not known")
+	case a.behind != nil:
+		return nil, apierrors.NewResourceExpired("too old resource version")
 	}
 	from, err := strconv.Atoi(options.Raw.ResourceVersion)
 	if err != nil {
@@ -225,6 +233,44 @@ func (a *apiServer) Watch(_ context.Context, list client.ObjectList, o ...client
 	return w, nil
 }
 
+// stream returns a watch that sends a list. A consistent read fails while the watch cache lags behind.
+func (a *apiServer) stream(list client.ObjectList, version string) (watch.Interface, error) {
+	from := &a.storeState
+	if a.behind != nil {
+		from = a.behind
+		if version == "" {
+			return nil, apierrors.NewTimeoutError("too large resource version", 1)
+		}
+	}
+	end := metav1.ObjectMeta{
+		ResourceVersion: strconv.Itoa(from.version), Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"},
+	}
+	_, isKeys := list.(*v1alpha1.APIKeyList)
+	w := &openWatch{watch.NewRaceFreeFake(), isKeys, from.version}
+	switch list.(type) {
+	case *v1alpha1.APIKeyList:
+		for _, k := range from.keys {
+			w.Add(k.DeepCopy())
+		}
+		w.Action(watch.Bookmark, &v1alpha1.APIKey{ObjectMeta: end})
+	case *v1alpha1.AccountList:
+		w.Add(keystest.NewAccount("acme"))
+		w.Action(watch.Bookmark, &v1alpha1.Account{ObjectMeta: end})
+	default:
+		namespaces := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: end}
+		w.Action(watch.Bookmark, namespaces)
+	}
+	a.watches = append(a.watches, w)
+	return w, nil
+}
+
+// lag makes the watch cache stay behind the store, at a state before, or follow it again if the state is nil.
+func (a *apiServer) lag(state *storeState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.behind = state
+}
+
 func (a *apiServer) Scheme() *runtime.Scheme { return nil }
 
 // syncerFixture holds a running Syncer and its index.
@@ -237,8 +283,15 @@ type syncerFixture struct {
 // runSyncer runs a test with a Syncer of a simulated API server, in virtual time.
 func runSyncer(t *testing.T, o verifier.SyncerOptions, test func(s *syncerFixture)) {
 	t.Helper()
+	runSyncerOf(t, false, o, test)
+}
+
+// runSyncerOf runs a test with a Syncer of an API server that streams lists, or does not.
+func runSyncerOf(t *testing.T, streams bool, o verifier.SyncerOptions, test func(s *syncerFixture)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		api := newAPIServer(issued(), keystest.Key("other", keystest.Issued(epoch)))
+		api.streams = streams
 		o.Source, o.Clock, o.Index = api, clock.RealClock{}, verifier.NewIndex()
 		s := &syncerFixture{api, verifier.NewSyncer(o), o.Index}
 		ctx, stop := context.WithCancel(t.Context())
@@ -410,6 +463,28 @@ func TestSyncer_RefusesAfterRollbackUntilListed(t *testing.T) {
 		s.setAvailability(false, false)
 		time.Sleep(time.Minute)
 		s.expect(t, verifier.Valid)
+	})
+}
+
+// An API server whose watch cache lags, because it is overloaded, is not a rollback. The last list remains in use.
+func TestSyncer_LagIsNotARollback(t *testing.T) {
+	t.Parallel()
+	runSyncerOf(t, true, verifier.SyncerOptions{}, func(s *syncerFixture) {
+		s.makeChanges()
+		before := s.backup()
+		s.lag(&before)
+		s.makeChanges()
+		time.Sleep(time.Minute) // a probe sees the changes
+		s.disconnect()
+		time.Sleep(time.Minute)
+		s.expect(t, verifier.Valid)
+		s.put(issued(off))
+		s.lag(nil)
+		time.Sleep(time.Minute)
+		s.expect(t, verifier.Inactive)
+		if s.Rollbacks() != 0 {
+			t.Errorf("detected %d rollbacks", s.Rollbacks())
+		}
 	})
 }
 
