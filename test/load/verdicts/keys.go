@@ -59,7 +59,8 @@ func (b *bench) create(ctx context.Context, from, to int) error {
 	return group.Wait()
 }
 
-// seed writes the first key to the API server, and the others to etcd.
+// seed writes the first key to the API server, and the others to etcd while no API server runs: its watch cache would take many times
+// as long to follow.
 func (b *bench) seed(ctx context.Context, from, to int) error {
 	if from == 0 {
 		if err := b.write(ctx, 0); err != nil {
@@ -71,7 +72,13 @@ func (b *bench) seed(ctx context.Context, from, to int) error {
 	if err != nil {
 		return err
 	}
-	return store.seed(ctx, from, to)
+	if err := b.plane.StopAPIServer(); err != nil {
+		return err
+	}
+	if err := store.seed(ctx, from, to); err != nil {
+		return err
+	}
+	return b.plane.StartAPIServer(ctx)
 }
 
 // awaitIdleMachine waits until the machine is nearly idle, at most a minute: the API server is busy for a while after many
