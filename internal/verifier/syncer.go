@@ -371,14 +371,16 @@ func (k *kindSyncer) Replace(list []any, version string) error {
 	for _, o := range list {
 		k.sentinel.observe(o)
 	}
+	// This comes first: what confirm finds makes only this kind be listed again, but the others are from the old store as well.
+	if floor := k.floor.Load(); floor != nil && isEarlier(version, *floor) {
+		k.onRollback(k, *floor, version)
+		return errRolledBack
+	}
 	if err := k.confirm(); err != nil {
 		return err
 	}
 	k.replace(list)
 	k.connection.recordList(k.clock.Now())
-	if floor := k.floor.Load(); floor != nil && isEarlier(version, *floor) {
-		k.onRollback(k, *floor, version)
-	}
 	k.setVersion(version)
 	k.onListed()
 	return nil
