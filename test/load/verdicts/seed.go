@@ -64,8 +64,8 @@ func (e *etcd) read(ctx context.Context, path string, into any) error {
 	return json.Unmarshal(response.Pairs[0].Value, into)
 }
 
-// seed writes the keys with the numbers from from to to-1, and their accounts. Each write is a transaction of its own, because the
-// API server assumes that a revision of etcd belongs to one object.
+// seed writes the keys whose numbers are at least from and less than to, and their accounts. Each write is a transaction of its own,
+// because the API server assumes that a revision of etcd belongs to one object.
 func (e *etcd) seed(ctx context.Context, from, to int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
