@@ -232,6 +232,8 @@ type kindSyncer struct {
 	floor  atomic.Pointer[string]
 	// connection tracks whether the watch works.
 	connection connection
+	// lastWatch holds the last watch. Only the reflector's goroutine uses it.
+	lastWatch *monitoredWatch
 	// sentinel holds the most recently changed object. confirm reads that object from the store of the API server.
 	sentinel sentinel
 	confirm  func() error
@@ -251,6 +253,15 @@ func (k *kindSyncer) run(ctx context.Context) {
 	k.confirm = func() error { return k.confirmSentinel(ctx) }
 	reflector := cache.NewReflectorWithOptions(watches, k.object, k, cache.ReflectorOptions{Name: k.name})
 	reflector.RunWithContext(ctx)
+	k.stopWatch()
+}
+
+// stopWatch stops the last watch. The reflector does not if Replace refuses the list that the watch has sent.
+func (k *kindSyncer) stopWatch() {
+	if k.lastWatch != nil {
+		k.lastWatch.Stop()
+		k.lastWatch = nil
+	}
 }
 
 // reset discards all resourceVersions and the sentinel.
@@ -277,6 +288,7 @@ func (k *kindSyncer) listAll(ctx context.Context, o metav1.ListOptions) (runtime
 }
 
 func (k *kindSyncer) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	k.stopWatch()
 	if lists := o.SendInitialEvents != nil && *o.SendInitialEvents; lists {
 		// A consistent read, as in listAll. Otherwise, an API server whose watch cache lags would send a list that is newer than
 		// the last one, but older than what a probe has seen, as if its store had been rolled back.
@@ -291,7 +303,8 @@ func (k *kindSyncer) watch(ctx context.Context, o metav1.ListOptions) (watch.Int
 		return nil, err //nolint:wrapcheck // the reflector inspects the type of the error
 	}
 	k.connection.markOpen(k.clock.Now())
-	return &monitoredWatch{Interface: w, events: k.forward(w)}, nil
+	k.lastWatch = &monitoredWatch{Interface: w, events: k.forward(w)}
+	return k.lastWatch, nil
 }
 
 // checkResume returns an error, which makes the reflector list again, if resuming the watch could miss changes. While

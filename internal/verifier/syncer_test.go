@@ -349,22 +349,24 @@ func TestSyncer_DetectsRollback(t *testing.T) {
 			s.bookmark(backup.version)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSyncer(t, verifier.SyncerOptions{}, func(s *syncerFixture) {
-				backup := s.backup()
-				s.makeChanges()
-				restore(s, backup)
-				s.put(issued(off))
-				time.Sleep(20 * time.Second)
-				s.expect(t, verifier.Inactive)
-				if s.Rollbacks() != 1 || !s.index.Complete() {
-					t.Errorf("detected %d rollbacks, complete: %t", s.Rollbacks(), s.index.Complete())
-				}
-				s.put(issued())
-				s.expect(t, verifier.Valid)
+		for _, streams := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, streams=%t", name, streams), func(t *testing.T) {
+				t.Parallel()
+				runSyncerOf(t, streams, verifier.SyncerOptions{}, func(s *syncerFixture) {
+					backup := s.backup()
+					s.makeChanges()
+					restore(s, backup)
+					s.put(issued(off))
+					time.Sleep(20 * time.Second)
+					s.expect(t, verifier.Inactive)
+					if s.Rollbacks() != 1 || !s.index.Complete() {
+						t.Errorf("detected %d rollbacks, complete: %t", s.Rollbacks(), s.index.Complete())
+					}
+					s.put(issued())
+					s.expect(t, verifier.Valid)
+				})
 			})
-		})
+		}
 	}
 }
 
