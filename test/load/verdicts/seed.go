@@ -12,9 +12,8 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
@@ -84,7 +83,7 @@ func (e *etcd) seed(ctx context.Context, from, to int) error {
 // puts returns the writes of a key, and of its account if it is the first of it.
 func (e *etcd) puts(i int) ([]put, error) {
 	key := e.key
-	key.Name, key.UID = name(i), types.UID(uuid.NewString())
+	key.Name, key.UID = name(i), uuid.NewUUID()
 	key.Spec, key.Status = specOf(i), statusOf(i)
 	value, err := json.Marshal(&key)
 	list := []put{{Key: []byte(keyPath(i)), Value: value}}
@@ -92,7 +91,7 @@ func (e *etcd) puts(i int) ([]put, error) {
 		return list, err
 	}
 	account := e.account
-	account.Name, account.UID = accountName(i), types.UID(uuid.NewString())
+	account.Name, account.UID = accountName(i), uuid.NewUUID()
 	value, err = json.Marshal(&account)
 	return append(list, put{Key: []byte(accountPath(i)), Value: value}), err
 }
