@@ -290,8 +290,9 @@ func (w *fakeCluster) deleteKey(name string) {
 	}
 }
 
-// endKey deletes a key for a manager, provided that the key still has the resourceVersion that was read.
-func (w *fakeCluster) endKey(k *v1alpha1.APIKey, manager time.Time) error {
+// endKey deletes a key for a manager that has observed a version of its Secret, provided that the key still has the resourceVersion
+// that was read.
+func (w *fakeCluster) endKey(k *v1alpha1.APIKey, observed string, manager time.Time) error {
 	live := w.key(full(k))
 	switch {
 	case live == nil:
@@ -299,7 +300,7 @@ func (w *fakeCluster) endKey(k *v1alpha1.APIKey, manager time.Time) error {
 	case live.UID != k.UID || live.ResourceVersion != k.ResourceVersion:
 		return errConflict
 	}
-	w.breaks(checkEnd(w, live, manager))
+	w.breaks(checkEnd(w, live, observed, manager))
 	w.deleteKey(full(k))
 	return nil
 }

@@ -133,8 +133,8 @@ func checkCredentials(w *fakeCluster) error {
 	return nil
 }
 
-// checkEnd checks a key that a manager deletes.
-func checkEnd(w *fakeCluster, k *v1alpha1.APIKey, manager time.Time) error {
+// checkEnd checks a key that a manager deletes. observed is the version of its Secret that the manager has observed.
+func checkEnd(w *fakeCluster, k *v1alpha1.APIKey, observed string, manager time.Time) error {
 	a, s := w.account(k.Spec.Account), w.secret(secretName(k))
 	fail := func(why string) error { return fmt.Errorf("%s is deleted, and %s", full(k), why) }
 	switch {
@@ -143,8 +143,8 @@ func checkEnd(w *fakeCluster, k *v1alpha1.APIKey, manager time.Time) error {
 	case a.Spec.Retention == nil:
 		return fail("its account keeps such keys")
 	case k.Spec.State == v1alpha1.KeyStateRevoked:
-		// A user may edit the Secret after the manager has observed it empty.
-		if current, _ := materialOf(k, s); len(current) > 0 && (!w.disturbed[s.name] || issued(k, current)) {
+		// Only a user may have written a key since the manager observed the Secret, and not one that was issued to this APIKey.
+		if current, _ := materialOf(k, s); len(current) > 0 && (s.version == observed || !w.disturbed[s.name] || issued(k, current)) {
 			return fail("its Secret still holds a key")
 		}
 	case k.Spec.State != v1alpha1.KeyStateActive || k.Spec.Expiration == "" || k.Status.State != v1alpha1.StateExpired:

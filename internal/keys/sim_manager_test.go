@@ -418,7 +418,7 @@ func (r *keyRound) deleteKey(step keys.Step) error {
 	if !keys.RetentionOver(again) {
 		return errConflict
 	}
-	return r.write(func() error { return r.w.endKey(r.facts.Key, r.facts.Now) })
+	return r.write(func() error { return r.w.endKey(r.facts.Key, r.facts.Secret.ResourceVersion, r.facts.Now) })
 }
 
 func (r *keyRound) createSecret(s keys.CreateSecret) error {
