@@ -1,0 +1,163 @@
+// SPDX-FileCopyrightText: The apikey-manager Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lookup_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	cachetesting "k8s.io/client-go/tools/cache/testing"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
+	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/lookup"
+)
+
+// newCache returns a cache that watches the APIKeys in source. The test starts it.
+func newCache(t *testing.T, source *cachetesting.FakeControllerSource) cache.Cache {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range []string{"APIKey", "Account"} {
+		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	c, err := lookup.NewCache(&rest.Config{}, cache.Options{
+		Scheme: scheme, Mapper: mapper,
+		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, i toolscache.Indexers) toolscache.SharedIndexInformer {
+			if _, ok := o.(*v1alpha1.APIKey); ok {
+				return toolscache.NewSharedIndexInformer(source, o, resync, i)
+			}
+			return toolscache.NewSharedIndexInformer(cachetesting.NewFakeControllerSource(), o, resync, i)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lookup.AddIndexes(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func start(t *testing.T, c cache.Cache) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error)
+	go func() { stopped <- c.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+	if !c.WaitForCacheSync(ctx) {
+		t.Fatal("the cache does not sync")
+	}
+}
+
+func apiKey(namespace, name, account string) *v1alpha1.APIKey {
+	return &v1alpha1.APIKey{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       v1alpha1.APIKeySpec{Account: account},
+	}
+}
+
+func names(list []*v1alpha1.APIKey) []string {
+	found := make([]string, len(list))
+	for i, k := range list {
+		found[i] = k.Namespace + "/" + k.Name
+	}
+	slices.Sort(found)
+	return found
+}
+
+// TestCache_ListsByIndex checks that an index has the keys of all namespaces, and follows changes.
+func TestCache_ListsByIndex(t *testing.T) {
+	source := cachetesting.NewFakeControllerSource()
+	source.Add(apiKey("one", "a", "acme"))
+	source.Add(apiKey("two", "b", "acme"))
+	source.Add(apiKey("two", "c", "zeta"))
+	c := newCache(t, source)
+
+	if _, err := lookup.Keys(t.Context(), c, keys.IndexAccount, "acme"); !errors.As(err, new(*cache.ErrCacheNotStarted)) {
+		t.Fatalf("list before the start: got %v, want ErrCacheNotStarted", err)
+	}
+	start(t, c)
+	want := []string{"one/a", "two/b"}
+	list := func() []string {
+		found, err := lookup.Keys(t.Context(), c, keys.IndexAccount, "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names(found)
+	}
+	if got := list(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+
+	source.Modify(apiKey("two", "c", "acme"))
+	source.Delete(apiKey("one", "a", "acme"))
+	want = []string{"two/b", "two/c"}
+	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(list(), want); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after a change: got %v, want %v", list(), want)
+		}
+	}
+}
+
+// TestCache_ListRestrictsItself checks that a list returns an error for what an index cannot do, instead of too many keys.
+func TestCache_ListRestrictsItself(t *testing.T) {
+	source := cachetesting.NewFakeControllerSource()
+	source.Add(apiKey("one", "a", "acme"))
+	c := newCache(t, source)
+	start(t, c)
+	account := client.MatchingFields{keys.IndexAccount: "acme"}
+	for name, options := range map[string][]client.ListOption{
+		"namespace":     {account, client.InNamespace("two")},
+		"labels":        {account, client.MatchingLabels{"a": "b"}},
+		"limit":         {account, client.Limit(1)},
+		"two indexes":   {client.MatchingFields{keys.IndexAccount: "acme", keys.IndexLabel: "acme/a"}},
+		"unknown index": {client.MatchingFields{"spec.state": "Active"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var list v1alpha1.APIKeyList
+			if err := c.List(t.Context(), &list, options...); err == nil {
+				t.Errorf("got %d keys, want an error", len(list.Items))
+			}
+		})
+	}
+}
+
+// TestCache_ListCopies checks that the keys of a list may be changed, unless the caller asks for those of the cache.
+func TestCache_ListCopies(t *testing.T) {
+	source := cachetesting.NewFakeControllerSource()
+	labeled := apiKey("one", "a", "acme")
+	labeled.Labels = map[string]string{"team": "red"}
+	source.Add(labeled)
+	c := newCache(t, source)
+	start(t, c)
+	account := client.MatchingFields{keys.IndexAccount: "acme"}
+
+	var changed, shared v1alpha1.APIKeyList
+	if err := errors.Join(c.List(t.Context(), &changed, account), c.List(t.Context(), &shared, account, client.UnsafeDisableDeepCopy)); err != nil {
+		t.Fatal(err)
+	}
+	changed.Items[0].Labels["team"] = "blue"
+	if got := shared.Items[0].Labels["team"]; got != "red" {
+		t.Errorf("a change of a listed key changed the cache: got %q, want red", got)
+	}
+}
