@@ -21,31 +21,40 @@ import (
 
 // siblingHandler enqueues the keys that request a label when another key of the account takes or releases it: by its
 // creation, deletion or end, or by a change of its label. Another key may hold the label then. The record of the
-// account does not always change with it: without a limit it has no slots, and a key that waits has no slot.
+// account does not always change with it: without a limit it has no slots, and a key that waits has no slot. Keys of an
+// account that allows the same label on several keys are not enqueued; if it no longer does, accountHandler enqueues them.
 func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
-	enqueue := func(ctx context.Context, k *v1alpha1.APIKey, label string, q queue) {
-		if label != "" {
-			r.enqueueKeys(ctx, keys.IndexLabel, label, q, map[types.UID]bool{k.UID: true}) // the key itself is enqueued by its own watch
+	enqueue := func(ctx context.Context, k *v1alpha1.APIKey, q queue) {
+		label := keys.AccountLabel(k)
+		if label == "" || r.sharesLabels(ctx, k.Spec.Account) {
+			return
 		}
+		r.enqueueKeys(ctx, keys.IndexLabel, label, q, map[types.UID]bool{k.UID: true}) // the key itself is enqueued by its own watch
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			if k := e.Object.(*v1alpha1.APIKey); !e.IsInInitialList { //nolint:forcetypeassert // watched as APIKey
-				enqueue(ctx, k, keys.AccountLabel(k), q)
+				enqueue(ctx, k, q)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			k := e.Object.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
-			enqueue(ctx, k, keys.AccountLabel(k), q)
+			enqueue(ctx, k, q)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			was, is := e.ObjectOld.(*v1alpha1.APIKey), e.ObjectNew.(*v1alpha1.APIKey) //nolint:forcetypeassert // watched as APIKey
-			if before, after := keys.AccountLabel(was), keys.AccountLabel(is); before != after {
-				enqueue(ctx, is, before, q)
-				enqueue(ctx, is, after, q)
+			if keys.AccountLabel(was) != keys.AccountLabel(is) {
+				enqueue(ctx, was, q)
+				enqueue(ctx, is, q)
 			}
 		},
 	}
+}
+
+// sharesLabels reports whether an account is known to allow the same label on several keys.
+func (r *APIKeyReconciler) sharesLabels(ctx context.Context, name string) bool {
+	account, err := lookup.Account(ctx, r, name)
+	return err == nil && account != nil && account.Spec.LabelPolicy == v1alpha1.LabelShared
 }
 
 // stagedHandler drops the staged credentials of keys that no longer exist, and the versions of written keys that the cache contains.

@@ -210,6 +210,19 @@ func TestWatches_LabelEnqueuesKeysThatRequestIt(t *testing.T) {
 	}
 }
 
+// Many keys with the same label cost each of them nothing if their account allows that.
+func TestWatches_SharedLabelEnqueuesNothing(t *testing.T) {
+	t.Parallel()
+	shop := keystest.Key("shop", keystest.Label("shop"))
+	sharing := keystest.Policy(func(a *v1alpha1.AccountSpec) { a.LabelPolicy = v1alpha1.LabelShared })
+	w := newFixture(t, keystest.NewAccount("acme", sharing), shop, keystest.Key("other", keystest.Label("shop")))
+	q := &recordingQueue{}
+	w.keys().siblingHandler().Delete(t.Context(), event.DeleteEvent{Object: shop}, q)
+	if len(q.names) > 0 {
+		t.Errorf("enqueued %v", q.names)
+	}
+}
+
 func TestWatches_KeyEnqueuesItsAccount(t *testing.T) {
 	t.Parallel()
 	h := keyHandler()

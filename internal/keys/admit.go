@@ -191,7 +191,7 @@ func (a *admitter) isLabelFree(k *v1alpha1.APIKey) bool {
 
 // labelHolder returns the same as the function of that name, without a search through all slots and keys.
 func (a *admitter) labelHolder(k *v1alpha1.APIKey) (holder string, known bool) {
-	if !hasUniqueLabel(k, a.account) {
+	if !HasUniqueLabel(k, a.account) {
 		return "", true
 	}
 	return a.labels.holder(k)

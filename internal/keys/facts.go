@@ -19,7 +19,7 @@ type Facts struct {
 	Account *v1alpha1.Account
 	// NamespaceLabels holds the labels of the key's namespace.
 	NamespaceLabels map[string]string
-	// Siblings lists the other keys of the account with the same label.
+	// Siblings lists the other keys of the account with the same label. It may be empty if the account allows that.
 	Siblings []*v1alpha1.APIKey
 	// Duplicates lists the other keys that have, or have revoked, a credential of this key or the one that its Secret
 	// offers.

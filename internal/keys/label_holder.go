@@ -9,8 +9,8 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 )
 
-// hasUniqueLabel reports whether a key has a label that no other key of its account may have.
-func hasUniqueLabel(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
+// HasUniqueLabel reports whether a key has a label that no other key of its account may have.
+func HasUniqueLabel(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 	return k.Spec.Label != "" && a != nil && a.Spec.LabelPolicy != v1alpha1.LabelShared
 }
 
@@ -19,7 +19,7 @@ func hasUniqueLabel(k *v1alpha1.APIKey, a *v1alpha1.Account) bool {
 // a slot, the oldest has it. known is false for a holder that is not among the siblings: it may be deleted, or too new
 // for the cache.
 func labelHolder(k *v1alpha1.APIKey, a *v1alpha1.Account, siblings []*v1alpha1.APIKey) (holder string, known bool) {
-	if !hasUniqueLabel(k, a) {
+	if !HasUniqueLabel(k, a) {
 		return "", true
 	}
 	form := LabelForm(k.Spec.Label)

@@ -25,23 +25,26 @@ import (
 )
 
 // newCache returns a cache that watches the APIKeys in source. The test starts it.
-func newCache(t *testing.T, source *cachetesting.FakeControllerSource) cache.Cache {
+func newCache(t *testing.T, source *cachetesting.FakeControllerSource, accounts ...*v1alpha1.Account) cache.Cache {
 	t.Helper()
+	accountSource := cachetesting.NewFakeControllerSource()
+	for _, a := range accounts {
+		accountSource.Add(a)
+	}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
 	mapper := meta.NewDefaultRESTMapper(nil)
-	for _, kind := range []string{"APIKey", "Account"} {
-		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
-	}
+	mapper.Add(v1alpha1.GroupVersion.WithKind("APIKey"), meta.RESTScopeNamespace)
+	mapper.Add(v1alpha1.GroupVersion.WithKind("Account"), meta.RESTScopeRoot)
 	c, err := lookup.NewCache(&rest.Config{}, cache.Options{
 		Scheme: scheme, Mapper: mapper,
 		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, i toolscache.Indexers) toolscache.SharedIndexInformer {
 			if _, ok := o.(*v1alpha1.APIKey); ok {
 				return toolscache.NewSharedIndexInformer(source, o, resync, i)
 			}
-			return toolscache.NewSharedIndexInformer(cachetesting.NewFakeControllerSource(), o, resync, i)
+			return toolscache.NewSharedIndexInformer(accountSource, o, resync, i)
 		},
 	})
 	if err != nil {

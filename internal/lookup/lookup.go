@@ -42,7 +42,7 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 // Facts returns the facts that the policy of a key's account is checked against: the Account, the labels of the namespace if
-// the policy selects namespaces, and the other keys of the account with the same label.
+// the policy selects namespaces, and the other keys of the account with the same label unless keys may share it.
 func Facts(ctx context.Context, reader client.Reader, key *v1alpha1.APIKey, settings keys.Settings, now time.Time) (keys.Facts, error) {
 	facts := keys.Facts{Key: key, Settings: settings, Now: now.UTC().Truncate(time.Second)}
 	var err error
@@ -52,8 +52,8 @@ func Facts(ctx context.Context, reader client.Reader, key *v1alpha1.APIKey, sett
 	if facts.NamespaceLabels, err = NamespaceLabels(ctx, reader, facts.Account, key.Namespace); err != nil {
 		return facts, err
 	}
-	if label := keys.AccountLabel(key); label != "" {
-		if facts.Siblings, err = Keys(ctx, reader, keys.IndexLabel, label); err != nil {
+	if keys.HasUniqueLabel(key, facts.Account) {
+		if facts.Siblings, err = Keys(ctx, reader, keys.IndexLabel, keys.AccountLabel(key)); err != nil {
 			return facts, err
 		}
 		facts.Siblings = settings.Watched(facts.Siblings)
