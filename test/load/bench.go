@@ -77,7 +77,7 @@ func (b *bench) measure(ctx context.Context) (results, error) {
 				return f, fmt.Errorf("measure %s: %w", side.name, err)
 			}
 			f.managers[i] = append(f.managers[i], phase)
-			b.printf("Round %d of %d: %s issues %.0f keys/s", round+1, b.rounds, side.name, phase.rate())
+			b.printf("Round %d of %d: %s issues %.0f keys/s, %s", round+1, b.rounds, side.name, phase.rate(), phase.costs())
 		}
 		if err := b.baselines(ctx, round, &f); err != nil {
 			return f, fmt.Errorf("measure the bare client: %w", err)
@@ -139,6 +139,13 @@ type managerPhase struct {
 	restart                  time.Duration
 	restartCPU               map[string]float64
 	restartRequests          counts
+}
+
+// costs returns what a manager needs for its keys, for runs that are too long to wait for the table.
+func (p managerPhase) costs() string {
+	perKey := func(m memory) float64 { return (m.heap - p.before.heap) / 1024 / float64(p.keys) }
+	return fmt.Sprintf("needs %.1f KiB of heap per key, %.1f after a restart, which takes %.1f s and %d writes",
+		perKey(p.after), perKey(p.restarted), p.restart.Seconds(), p.restartRequests.writes())
 }
 
 // cpuAll returns the processor time of all programs.

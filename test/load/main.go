@@ -161,10 +161,14 @@ func (b *bench) stop() error {
 // start starts the control plane and builds the managers. There is no garbage collector: phases delete their objects.
 func (b *bench) start(ctx context.Context) (err error) {
 	b.printf("Starting a control plane")
-	b.plane, err = controlplane.Start(ctx, controlplane.Options{WithoutControllers: true, APIServerFlags: map[string]string{
-		"request-timeout":           "30m", // a phase deletes all of its objects with one request for each resource
-		"delete-collection-workers": "4",
-	}})
+	b.plane, err = controlplane.Start(ctx, controlplane.Options{
+		WithoutControllers: true,
+		EtcdFlags:          map[string]string{"quota-backend-bytes": "8589934592"}, // 8 GiB, so that 100,000 keys fit
+		APIServerFlags: map[string]string{
+			"request-timeout":           "30m", // a phase deletes all of its objects with one request for each resource
+			"delete-collection-workers": "4",
+		},
+	})
 	if err != nil {
 		return err
 	}
