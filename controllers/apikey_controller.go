@@ -52,6 +52,8 @@ type APIKeyReconciler struct {
 	confirmed confirmedSecrets
 	// written holds the versions of keys that the cache does not contain yet.
 	written writtenKeys
+	// new holds the keys without a status.
+	new newKeys
 	// propagation reports whether verifiers know the staged credentials. It is nil without verifiers.
 	propagation *credentialPropagation
 	// exports finds out which keys are exported. It is nil without KeyExports, in tests.
@@ -143,6 +145,7 @@ func (r *APIKeyReconciler) observe(ctx context.Context, key *v1alpha1.APIKey) (k
 		return facts, err
 	}
 	facts.Template = &keys.TemplateCheck{}
+	facts.FirstSeen = r.new.firstSeen(key, facts.Now)
 	if facts.Account != nil {
 		declaring, err := lookup.Accounts(ctx, r, facts.Account.Spec.ExternalID)
 		if err != nil {
@@ -229,6 +232,7 @@ func (r *APIKeyReconciler) updateStatus(ctx context.Context, facts *keys.Facts, 
 	facts.Key = next
 	r.confirmed.confirm(next)
 	r.written.put(next, r.Clock.Now())
+	r.new.drop(next.UID)
 	facts.Secret.JustIssued, facts.JustStaged, facts.JustFenced, facts.Repairs.Written = false, false, false, ""
 	r.staged.prune(next)
 	if keys.LastStaged(&after) == nil {

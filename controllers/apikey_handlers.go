@@ -64,6 +64,7 @@ func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
 		r.staged.drop(o.GetUID())
 		r.propagation.forget(o.GetUID())
 		r.written.drop(o.GetUID())
+		r.new.drop(o.GetUID())
 	}
 	return handler.Funcs{
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {

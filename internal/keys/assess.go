@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// initialStatusGracePeriod limits how long a new key may stay without a status while its Account is reconciled.
-	// Setting Pending at once would cost every new key a second write.
+	// initialStatusGracePeriod limits how long a new key may stay without a status while its Account is reconciled, since
+	// the key was first reconciled. Setting Pending at once would cost every new key a second write.
 	initialStatusGracePeriod = 30 * time.Second
 	// admissionRecheckInterval separates two reconciles of a key that waits for its Account, in case no event of the
 	// Account enqueues the key.

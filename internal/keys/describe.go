@@ -5,6 +5,7 @@ package keys
 
 import (
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -55,7 +56,15 @@ func (a *assessment) deferStatus() bool {
 	case a.Key.Status.State == v1alpha1.StateActive:
 		return a.desiredState == v1alpha1.StateActive
 	}
-	return a.Key.Status.State == "" && a.Now.Sub(a.Key.CreationTimestamp.Time) < initialStatusGracePeriod
+	return a.Key.Status.State == "" && a.Now.Sub(a.firstSeen()) < initialStatusGracePeriod
+}
+
+// firstSeen returns when a key without a status was first reconciled.
+func (f *Facts) firstSeen() time.Time {
+	if f.FirstSeen.IsZero() {
+		return f.Key.CreationTimestamp.Time
+	}
+	return f.FirstSeen
 }
 
 // credentials returns the credentials that verifiers accept from now on.

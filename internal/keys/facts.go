@@ -15,6 +15,9 @@ import (
 type Facts struct {
 	// Key holds the APIKey as it was read.
 	Key *v1alpha1.APIKey
+	// FirstSeen holds the time at which this process first reconciled the key, if the key has no status. If it is zero, the
+	// creation of the key counts.
+	FirstSeen time.Time
 	// Account holds the account of the key, or nil if there is none.
 	Account *v1alpha1.Account
 	// NamespaceLabels holds the labels of the key's namespace.
