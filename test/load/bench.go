@@ -86,20 +86,23 @@ func (b *bench) measure(ctx context.Context) (results, error) {
 	return f, nil
 }
 
-// baselines runs a phase of the bare client without watches, and one with those of the manager.
+// baselines runs a phase of the bare client without watches, unless it is left out, and one with those of the manager.
 func (b *bench) baselines(ctx context.Context, round int, f *results) error {
 	writes := f.managers[0][round].accountWrites()
-	bare, err := b.baselinePhase(ctx, b.keys, b.accounts, writes, false)
-	if err != nil {
-		return err
+	if !b.onlyWatching {
+		bare, err := b.baselinePhase(ctx, b.keys, b.accounts, writes, false)
+		if err != nil {
+			return err
+		}
+		f.bare = append(f.bare, bare)
+		b.printf("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, bare.rate())
 	}
-	b.printf("Round %d of %d: the bare client issues %.0f keys/s", round+1, b.rounds, bare.rate())
 	watching, err := b.baselinePhase(ctx, b.keys, b.accounts, writes, true)
 	if err != nil {
 		return fmt.Errorf("with watches: %w", err)
 	}
 	b.printf("Round %d of %d: the bare client with watches issues %.0f keys/s", round+1, b.rounds, watching.rate())
-	f.bare, f.watching = append(f.bare, bare), append(f.watching, watching)
+	f.watching = append(f.watching, watching)
 	return nil
 }
 

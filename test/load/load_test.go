@@ -101,10 +101,13 @@ func TestQuantile(t *testing.T) {
 
 func TestMedian(t *testing.T) {
 	t.Parallel()
-	for want, values := range map[float64][]float64{0: nil, 3: {9, 3, 1}, 2.5: {4, 1, 2, 3}} {
+	for want, values := range map[float64][]float64{3: {9, 3, 1}, 2.5: {4, 1, 2, 3}} {
 		if got := median(values); got != want {
 			t.Errorf("median of %v: got %v, want %v", values, got, want)
 		}
+	}
+	if got := show("%.0f", median(nil)); got != "-" {
+		t.Errorf("median of none: shown as %s", got)
 	}
 }
 

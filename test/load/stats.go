@@ -18,10 +18,10 @@ func quantile(values []float64, q float64) float64 {
 	return sorted[max(0, min(rank, len(sorted)-1))]
 }
 
-// median returns the middle value, or the mean of the middle two, or 0 if there are no values.
+// median returns the middle value, or the mean of the middle two. It is not a number if there are no values.
 func median(values []float64) float64 {
 	if len(values) == 0 {
-		return 0
+		return math.NaN()
 	}
 	sorted := slices.Sorted(slices.Values(values))
 	half := len(sorted) / 2
