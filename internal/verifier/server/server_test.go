@@ -133,6 +133,18 @@ func TestServer_LimitsConnections(t *testing.T) {
 	})
 }
 
+func TestServer_LimitsMessages(t *testing.T) {
+	t.Parallel()
+	connection := dial(t, serve(t, setup{}, server.Options{}).grpc)
+	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{ContextExtensions: map[string]string{
+		"scopes": strings.Repeat("a", 256<<10),
+	}}}
+	_, err := authv3.NewAuthorizationClient(connection).Check(t.Context(), request)
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a message of more than 256 KiB: got %v, want %s", err, codes.ResourceExhausted)
+	}
+}
+
 func TestServer_ClosesIdleConnections(t *testing.T) {
 	t.Parallel()
 	connection := dial(t, serve(t, setup{}, server.Options{IdleTimeout: 50 * time.Millisecond}).grpc)
