@@ -198,7 +198,7 @@ func (b *bench) issueByManager(ctx context.Context, side managerBuild, s dataset
 	}
 	b.startProfile(ctx)
 	finish := func() (err error) {
-		b.stopProfile(ctx)
+		b.stopProfile(ctx, "cpu.pprof")
 		if p.lateEvents, err = b.lateEvents(ctx, s); err != nil {
 			return err
 		}
@@ -226,9 +226,11 @@ func (b *bench) restart(ctx context.Context, side managerBuild, p *managerPhase)
 	if err != nil {
 		return err
 	}
+	b.startProfile(ctx)
 	if p.restart, _, err = m.awaitIdle(ctx, p.keys+p.accounts); err != nil {
 		return err
 	}
+	b.stopProfile(ctx, "restart-cpu.pprof")
 	p.restartCPU = processorTimeSince(cpu)
 	after, err := b.served(ctx)
 	if err != nil {

@@ -109,9 +109,10 @@ func (b *bench) startProfile(ctx context.Context) {
 	}
 }
 
-func (b *bench) stopProfile(ctx context.Context) {
+// stopProfile saves the profile of the CPU since startProfile.
+func (b *bench) stopProfile(ctx context.Context, file string) {
 	if b.profile != "" {
-		b.fetchProfile(ctx, "stop", "cpu.pprof")
+		b.fetchProfile(ctx, "stop", file)
 	}
 }
 

@@ -283,7 +283,7 @@ func (r *exportRun) changeKeys(ctx context.Context) (err error) {
 	for program := range r.phase.cpu {
 		r.phase.cpu[program] -= cpu[program]
 	}
-	r.stopProfile(ctx)
+	r.stopProfile(ctx, "cpu.pprof")
 	return err
 }
 

@@ -18,8 +18,9 @@ import (
 const (
 	// idlePeriod is how long a manager must do nothing to count as idle. It is longer than all delays of the manager.
 	idlePeriod = 6 * time.Second
-	// pollInterval is the time between two reads of the metrics.
+	// pollInterval is the time between two reads of the processor time, of which an idle manager uses less than idleShare.
 	pollInterval = 250 * time.Millisecond
+	idleShare    = 0.05
 )
 
 // manager is a running manager whose metrics can be read.
@@ -63,28 +64,33 @@ func activityOf(metrics []sample) activity {
 	}
 }
 
-// awaitIdle waits until the manager has run a number of reconciliations and has been idle for idlePeriod. It returns the time
-// from the start of the manager until it became idle, and its activity.
+// awaitIdle waits until the manager has run a number of reconciliations and has used almost no processor time for idlePeriod. It
+// returns the time from the start of the manager until it became idle, and its activity. The metrics are read only then: with
+// thousands of keys, a read of them costs more than the reconciliation of all keys.
 func (m *manager) awaitIdle(ctx context.Context, rounds int) (time.Duration, activity, error) {
 	var last activity
-	var since time.Time
-	for {
-		metrics, err := m.metrics(ctx)
-		if err != nil {
-			return 0, last, err
-		}
-		is := activityOf(metrics)
-		if is != last || since.IsZero() || is.waiting > 0 || is.working > 0 || is.rounds < float64(rounds) {
-			last, since = is, time.Now()
-		}
-		if time.Since(since) > idlePeriod {
-			return since.Sub(m.began), is, nil
-		}
+	for since, used := time.Now(), 0.0; ; {
 		select {
 		case <-ctx.Done():
 			return 0, last, fmt.Errorf("the manager does not settle: %+v: %w", last, context.Cause(ctx))
 		case <-time.After(pollInterval):
 		}
+		now := cpuTime(m.Pid())
+		if now-used > idleShare*pollInterval.Seconds() {
+			since = time.Now()
+		}
+		used = now
+		if time.Since(since) <= idlePeriod {
+			continue
+		}
+		metrics, err := m.metrics(ctx)
+		if err != nil {
+			return 0, last, err
+		}
+		if last = activityOf(metrics); last.waiting == 0 && last.working == 0 && last.rounds >= float64(rounds) {
+			return since.Sub(m.began), last, nil
+		}
+		since = time.Now()
 	}
 }
 
@@ -97,10 +103,11 @@ func (m *manager) reconcilesUntilIdle(ctx context.Context, least int) (int, erro
 // memory is the memory use of a manager in bytes.
 type memory struct{ heap, resident float64 }
 
-// memory measures the heap that is in use: the least that any of several garbage collections left. Scrapes allocate
-// much; so that most collections fall between them, requests that allocate little bring those on.
+// memory measures the heap that is in use: the least that any of several garbage collections left. Scrapes allocate much, with
+// thousands of keys more than the heap. So that most collections fall between them, requests that allocate little bring those on: as
+// many as it takes to double the heap.
 func (m *manager) memory(ctx context.Context) (memory, error) {
-	const enough, nudges, most = 8, 4000, 40
+	const enough, fewest, nudgeSize, most = 8, 4000, 2 << 10, 40
 	least, first := math.Inf(1), -1.0
 	for range most {
 		metrics, err := m.metrics(ctx)
@@ -111,13 +118,14 @@ func (m *manager) memory(ctx context.Context) (memory, error) {
 		if first < 0 {
 			first = cycles
 		}
+		live := sum(metrics, metricHeapLive, "", "")
 		if cycles > first {
-			least = min(least, sum(metrics, metricHeapLive, "", ""))
+			least = min(least, live)
 		}
 		if cycles >= first+enough {
 			break
 		}
-		for range nudges {
+		for range max(fewest, int(live/nudgeSize)) {
 			if err := m.allocate(ctx); err != nil {
 				return memory{}, err
 			}

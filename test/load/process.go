@@ -43,6 +43,19 @@ func processorTimeSince(before map[string]float64) map[string]float64 {
 	return times
 }
 
+// cpuTime returns the processor time of a process in seconds, or 0 if it is unknown.
+func cpuTime(pid int) float64 {
+	process, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0
+	}
+	stat, err := process.Stat()
+	if err != nil {
+		return 0
+	}
+	return stat.CPUTime()
+}
+
 // residentSize returns the resident memory of a process, or 0 if it is unknown.
 func residentSize(pid int) float64 {
 	process, err := procfs.NewProc(pid)
