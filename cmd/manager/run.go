@@ -31,7 +31,6 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
-	"github.com/apikey-manager/apikey-manager/internal/lookup"
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	"github.com/apikey-manager/apikey-manager/internal/version"
 	admission "github.com/apikey-manager/apikey-manager/internal/webhook"
@@ -97,7 +96,7 @@ func newManager(cfg *rest.Config, o options, rotator *certs.Rotator) (ctrl.Manag
 	enableWarmup := true
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:   scheme,
-		NewCache: lookup.NewCache,
+		NewCache: controllers.NewCache,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject:         cacheOptions(o),

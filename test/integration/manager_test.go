@@ -30,7 +30,6 @@ import (
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/controllers"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
-	"github.com/apikey-manager/apikey-manager/internal/lookup"
 	"github.com/apikey-manager/apikey-manager/internal/metrics"
 	guard "github.com/apikey-manager/apikey-manager/internal/webhook"
 	"github.com/apikey-manager/apikey-manager/internal/webhook/certs"
@@ -136,7 +135,7 @@ func newManager(config *rest.Config, o managerOptions, rotator *certs.Rotator) c
 	warm := true
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:   scheme,
-		NewCache: lookup.NewCache,
+		NewCache: controllers.NewCache,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject:         byObject,

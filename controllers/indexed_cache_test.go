@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package lookup_test
+package controllers
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -21,16 +20,13 @@ import (
 
 	"github.com/apikey-manager/apikey-manager/api/v1alpha1"
 	"github.com/apikey-manager/apikey-manager/internal/keys"
+	"github.com/apikey-manager/apikey-manager/internal/keys/keystest"
 	"github.com/apikey-manager/apikey-manager/internal/lookup"
 )
 
-// newCache returns a cache that watches the APIKeys in source. The test starts it.
-func newCache(t *testing.T, source *cachetesting.FakeControllerSource, accounts ...*v1alpha1.Account) cache.Cache {
+// newIndexedCache returns a cache that watches the APIKeys in source. The test starts it.
+func newIndexedCache(t *testing.T, source *cachetesting.FakeControllerSource) cache.Cache {
 	t.Helper()
-	accountSource := cachetesting.NewFakeControllerSource()
-	for _, a := range accounts {
-		accountSource.Add(a)
-	}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
@@ -38,13 +34,13 @@ func newCache(t *testing.T, source *cachetesting.FakeControllerSource, accounts 
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(v1alpha1.GroupVersion.WithKind("APIKey"), meta.RESTScopeNamespace)
 	mapper.Add(v1alpha1.GroupVersion.WithKind("Account"), meta.RESTScopeRoot)
-	c, err := lookup.NewCache(&rest.Config{}, cache.Options{
+	c, err := NewCache(&rest.Config{}, cache.Options{
 		Scheme: scheme, Mapper: mapper,
 		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, i toolscache.Indexers) toolscache.SharedIndexInformer {
 			if _, ok := o.(*v1alpha1.APIKey); ok {
 				return toolscache.NewSharedIndexInformer(source, o, resync, i)
 			}
-			return toolscache.NewSharedIndexInformer(accountSource, o, resync, i)
+			return toolscache.NewSharedIndexInformer(cachetesting.NewFakeControllerSource(), o, resync, i)
 		},
 	})
 	if err != nil {
@@ -56,7 +52,7 @@ func newCache(t *testing.T, source *cachetesting.FakeControllerSource, accounts 
 	return c
 }
 
-func start(t *testing.T, c cache.Cache) {
+func startCache(t *testing.T, c cache.Cache) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error)
@@ -72,14 +68,7 @@ func start(t *testing.T, c cache.Cache) {
 	}
 }
 
-func apiKey(namespace, name, account string) *v1alpha1.APIKey {
-	return &v1alpha1.APIKey{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       v1alpha1.APIKeySpec{Account: account},
-	}
-}
-
-func names(list []*v1alpha1.APIKey) []string {
+func fullNames(list []*v1alpha1.APIKey) []string {
 	found := make([]string, len(list))
 	for i, k := range list {
 		found[i] = k.Namespace + "/" + k.Name
@@ -88,32 +77,32 @@ func names(list []*v1alpha1.APIKey) []string {
 	return found
 }
 
-// TestCache_ListsByIndex checks that an index has the keys of all namespaces, and follows changes.
-func TestCache_ListsByIndex(t *testing.T) {
+// TestIndexedCache_ListsByIndex checks that an index has the keys of all namespaces, and follows changes.
+func TestIndexedCache_ListsByIndex(t *testing.T) {
 	source := cachetesting.NewFakeControllerSource()
-	source.Add(apiKey("one", "a", "acme"))
-	source.Add(apiKey("two", "b", "acme"))
-	source.Add(apiKey("two", "c", "zeta"))
-	c := newCache(t, source)
+	source.Add(keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme")))
+	source.Add(keystest.Key("b", keystest.Namespace("two"), keystest.Account("acme")))
+	source.Add(keystest.Key("c", keystest.Namespace("two"), keystest.Account("zeta")))
+	c := newIndexedCache(t, source)
 
 	if _, err := lookup.Keys(t.Context(), c, keys.IndexAccount, "acme"); !errors.As(err, new(*cache.ErrCacheNotStarted)) {
 		t.Fatalf("list before the start: got %v, want ErrCacheNotStarted", err)
 	}
-	start(t, c)
+	startCache(t, c)
 	want := []string{"one/a", "two/b"}
 	list := func() []string {
 		found, err := lookup.Keys(t.Context(), c, keys.IndexAccount, "acme")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return names(found)
+		return fullNames(found)
 	}
 	if got := list(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 
-	source.Modify(apiKey("two", "c", "acme"))
-	source.Delete(apiKey("one", "a", "acme"))
+	source.Modify(keystest.Key("c", keystest.Namespace("two"), keystest.Account("acme")))
+	source.Delete(keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme")))
 	want = []string{"two/b", "two/c"}
 	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(list(), want); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -122,12 +111,12 @@ func TestCache_ListsByIndex(t *testing.T) {
 	}
 }
 
-// TestCache_ListRestrictsItself checks that a list returns an error for what an index cannot do, instead of too many keys.
-func TestCache_ListRestrictsItself(t *testing.T) {
+// TestIndexedCache_ListRestrictsItself checks that a list returns an error for what an index cannot do, instead of too many keys.
+func TestIndexedCache_ListRestrictsItself(t *testing.T) {
 	source := cachetesting.NewFakeControllerSource()
-	source.Add(apiKey("one", "a", "acme"))
-	c := newCache(t, source)
-	start(t, c)
+	source.Add(keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme")))
+	c := newIndexedCache(t, source)
+	startCache(t, c)
 	account := client.MatchingFields{keys.IndexAccount: "acme"}
 	for name, options := range map[string][]client.ListOption{
 		"namespace":     {account, client.InNamespace("two")},
@@ -145,14 +134,14 @@ func TestCache_ListRestrictsItself(t *testing.T) {
 	}
 }
 
-// TestCache_ListCopies checks that the keys of a list may be changed, unless the caller asks for those of the cache.
-func TestCache_ListCopies(t *testing.T) {
+// TestIndexedCache_ListCopies checks that the keys of a list may be changed, unless the caller asks for those of the cache.
+func TestIndexedCache_ListCopies(t *testing.T) {
 	source := cachetesting.NewFakeControllerSource()
-	labeled := apiKey("one", "a", "acme")
+	labeled := keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme"))
 	labeled.Labels = map[string]string{"team": "red"}
 	source.Add(labeled)
-	c := newCache(t, source)
-	start(t, c)
+	c := newIndexedCache(t, source)
+	startCache(t, c)
 	account := client.MatchingFields{keys.IndexAccount: "acme"}
 
 	var changed, shared v1alpha1.APIKeyList

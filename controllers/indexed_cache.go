@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The apikey-manager Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package lookup
+package controllers
 
 import (
 	"context"
@@ -34,13 +34,13 @@ type indexedCache struct {
 // IndexField adds an index. Lists of APIKeys by an index must not be restricted in another way.
 func (c *indexedCache) IndexField(ctx context.Context, object client.Object, field string, values client.IndexerFunc) error {
 	if _, ok := object.(*v1alpha1.APIKey); !ok {
-		return c.Cache.IndexField(ctx, object, field, values) //nolint:wrapcheck // this method only stands before it
+		return c.Cache.IndexField(ctx, object, field, values) //nolint:wrapcheck // forwarded
 	}
 	informer, err := c.GetInformer(ctx, object, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch APIKeys: %w", err)
 	}
-	//nolint:wrapcheck // this method only stands before it
+	//nolint:wrapcheck // forwarded
 	return informer.AddIndexers(toolscache.Indexers{field: func(o any) ([]string, error) {
 		key, ok := o.(*v1alpha1.APIKey)
 		if !ok {
@@ -56,7 +56,7 @@ func (c *indexedCache) List(ctx context.Context, list client.ObjectList, opts ..
 	o.ApplyOptions(opts)
 	keyList, ok := list.(*v1alpha1.APIKeyList)
 	if !ok || o.FieldSelector == nil {
-		return c.Cache.List(ctx, list, opts...) //nolint:wrapcheck // this method only stands before it
+		return c.Cache.List(ctx, list, opts...) //nolint:wrapcheck // forwarded
 	}
 	found, err := c.keysByIndex(ctx, o)
 	if err != nil {
