@@ -21,15 +21,15 @@ import (
 
 // siblingHandler enqueues the keys that request a label when another key of the account takes or releases it: by its
 // creation, deletion or end, or by a change of its label. Another key may hold the label then. The record of the
-// account does not always change with it: without a limit it has no slots, and a key that waits has no slot. Keys of an
-// account that allows the same label on several keys are not enqueued; if it no longer does, accountHandler enqueues them.
+// account does not always change with it: without a limit it has no slots, and a key that waits has no slot. While the account does
+// not exist, or allows the same label on several keys, nothing is enqueued: when that changes, accountHandler enqueues all keys.
 func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 	enqueue := func(ctx context.Context, k *v1alpha1.APIKey, q queue) {
-		label := keys.AccountLabel(k)
-		if label == "" || r.sharesLabels(ctx, k.Spec.Account) {
+		account, err := lookup.Account(ctx, r, k.Spec.Account)
+		if err == nil && !keys.HasUniqueLabel(k, account) {
 			return
 		}
-		r.enqueueKeys(ctx, keys.IndexLabel, label, q, map[types.UID]bool{k.UID: true}) // the key itself is enqueued by its own watch
+		r.enqueueKeys(ctx, keys.IndexLabel, keys.AccountLabel(k), q, map[types.UID]bool{k.UID: true}) // its own watch enqueues the key itself
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
@@ -51,14 +51,8 @@ func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 	}
 }
 
-// sharesLabels reports whether an account is known to allow the same label on several keys.
-func (r *APIKeyReconciler) sharesLabels(ctx context.Context, name string) bool {
-	account, err := lookup.Account(ctx, r, name)
-	return err == nil && account != nil && account.Spec.LabelPolicy == v1alpha1.LabelShared
-}
-
-// stagedHandler drops the staged credentials of keys that no longer exist, and the versions of written keys that the cache contains.
-// It enqueues nothing.
+// stagedHandler drops what this process remembers of keys that no longer exist, and the versions of written keys that the cache
+// contains. It enqueues nothing.
 func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
 	drop := func(o client.Object) {
 		r.staged.drop(o.GetUID())

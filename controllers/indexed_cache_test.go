@@ -79,6 +79,7 @@ func fullNames(list []*v1alpha1.APIKey) []string {
 
 // TestIndexedCache_ListsByIndex checks that an index has the keys of all namespaces, and follows changes.
 func TestIndexedCache_ListsByIndex(t *testing.T) {
+	t.Parallel()
 	source := cachetesting.NewFakeControllerSource()
 	source.Add(keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme")))
 	source.Add(keystest.Key("b", keystest.Namespace("two"), keystest.Account("acme")))
@@ -89,7 +90,6 @@ func TestIndexedCache_ListsByIndex(t *testing.T) {
 		t.Fatalf("list before the start: got %v, want ErrCacheNotStarted", err)
 	}
 	startCache(t, c)
-	want := []string{"one/a", "two/b"}
 	list := func() []string {
 		found, err := lookup.Keys(t.Context(), c, keys.IndexAccount, "acme")
 		if err != nil {
@@ -97,22 +97,33 @@ func TestIndexedCache_ListsByIndex(t *testing.T) {
 		}
 		return fullNames(found)
 	}
-	if got := list(); !slices.Equal(got, want) {
+	if got, want := list(), []string{"one/a", "two/b"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 
+	deleted := make(chan struct{}) // the last change; the cache holds an object before its handlers are called
+	informer, err := c.GetInformer(t.Context(), &v1alpha1.APIKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(any) { close(deleted) }}); err != nil {
+		t.Fatal(err)
+	}
 	source.Modify(keystest.Key("c", keystest.Namespace("two"), keystest.Account("acme")))
 	source.Delete(keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme")))
-	want = []string{"two/b", "two/c"}
-	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(list(), want); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after a change: got %v, want %v", list(), want)
-		}
+	select {
+	case <-deleted:
+	case <-time.After(time.Minute):
+		t.Fatal("the deletion does not arrive")
+	}
+	if got, want := list(), []string{"two/b", "two/c"}; !slices.Equal(got, want) {
+		t.Errorf("after the changes: got %v, want %v", got, want)
 	}
 }
 
-// TestIndexedCache_ListRestrictsItself checks that a list returns an error for what an index cannot do, instead of too many keys.
-func TestIndexedCache_ListRestrictsItself(t *testing.T) {
+// TestIndexedCache_RefusesRestrictions checks that a list returns an error for what an index cannot do, instead of too many keys.
+func TestIndexedCache_RefusesRestrictions(t *testing.T) {
+	t.Parallel()
 	source := cachetesting.NewFakeControllerSource()
 	source.Add(keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme")))
 	c := newIndexedCache(t, source)
@@ -126,6 +137,7 @@ func TestIndexedCache_ListRestrictsItself(t *testing.T) {
 		"unknown index": {client.MatchingFields{"spec.state": "Active"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var list v1alpha1.APIKeyList
 			if err := c.List(t.Context(), &list, options...); err == nil {
 				t.Errorf("got %d keys, want an error", len(list.Items))
@@ -136,6 +148,7 @@ func TestIndexedCache_ListRestrictsItself(t *testing.T) {
 
 // TestIndexedCache_ListCopies checks that the keys of a list may be changed, unless the caller asks for those of the cache.
 func TestIndexedCache_ListCopies(t *testing.T) {
+	t.Parallel()
 	source := cachetesting.NewFakeControllerSource()
 	labeled := keystest.Key("a", keystest.Namespace("one"), keystest.Account("acme"))
 	labeled.Labels = map[string]string{"team": "red"}
