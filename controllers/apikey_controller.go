@@ -264,7 +264,7 @@ func (r *APIKeyReconciler) SetupWithManager(mgr ctrl.Manager, o Options) error {
 		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(exceptCreation)).
 		Watches(&v1alpha1.APIKey{}, r.siblingHandler()).
 		Watches(&v1alpha1.APIKey{}, r.duplicateHandler()).
-		Watches(&v1alpha1.APIKey{}, r.stagedHandler()).
+		Watches(&v1alpha1.APIKey{}, r.forgetHandler()).
 		Watches(&v1alpha1.Account{}, r.accountHandler()).
 		WatchesMetadata(&corev1.Namespace{}, r.namespaceHandler(), builder.WithPredicates(predicate.LabelChangedPredicate{}, exceptCreation)).
 		WithOptions(controllerOptions(o)).

@@ -51,9 +51,9 @@ func (r *APIKeyReconciler) siblingHandler() handler.EventHandler {
 	}
 }
 
-// stagedHandler drops what this process remembers of keys that no longer exist, and the versions of written keys that the cache
+// forgetHandler drops what this process remembers of keys that no longer exist, and the versions of written keys that the cache
 // contains. It enqueues nothing.
-func (r *APIKeyReconciler) stagedHandler() handler.EventHandler {
+func (r *APIKeyReconciler) forgetHandler() handler.EventHandler {
 	drop := func(o client.Object) {
 		r.staged.drop(o.GetUID())
 		r.propagation.forget(o.GetUID())

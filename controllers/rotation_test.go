@@ -288,14 +288,14 @@ func TestStagedCredentials_DroppedWithTheirKey(t *testing.T) {
 	t.Parallel()
 	w, r := newWaitingRotation(t, respondingVerifiers("10.0.0.1"))
 	k := w.key("web")
-	r.stagedHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
+	r.forgetHandler().Delete(t.Context(), event.DeleteEvent{Object: k}, nil)
 	if len(r.staged.byKey)+len(r.propagation.waits) > 0 {
 		t.Error("the credential of a deleted key is kept")
 	}
 	r.staged.put(k.UID, keystest.NewCredential("x"))
 	recreated := k.DeepCopy()
 	recreated.UID = "another"
-	r.stagedHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: k, ObjectNew: recreated}, nil)
+	r.forgetHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: k, ObjectNew: recreated}, nil)
 	if len(r.staged.byKey) > 0 {
 		t.Error("the credential of a replaced key is kept")
 	}
